@@ -1,0 +1,116 @@
+//! How links and servers talk to the loop.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::domain::{Identity, Network, Status};
+use crate::fault::Fault;
+use crate::link::Endpoint;
+use crate::machine::{Answer, Link, Local};
+use crate::wire::Info;
+
+/// Messages that may wait for a slow phone before its link is closed.
+const OUTBOUND_QUEUE: usize = 64;
+
+/// The loop has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the daemon is stopping")]
+pub struct Stopping;
+
+/// What any number of readers may be shown, without asking the loop.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// What the node says of itself.
+    pub info: Info,
+    /// Who it is.
+    pub identity: Identity,
+    /// How it stands.
+    pub status: Status,
+    /// The last list of networks, in the order of the adapter.
+    pub networks: Vec<Network>,
+}
+
+/// What a link tells the loop.
+pub(super) enum Event {
+    Opened { link: Link, outbound: mpsc::Sender<Vec<u8>> },
+    Received { link: Link, endpoint: Endpoint, message: Vec<u8> },
+    Garbled { link: Link, fault: Fault },
+    Closed { link: Link },
+    Asked { request: Local, answer: oneshot::Sender<Answer> },
+    Bluetooth { available: bool },
+}
+
+/// A way to the loop; clones share it.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    pub(super) events: mpsc::Sender<Event>,
+    pub(super) view: watch::Receiver<Arc<View>>,
+    pub(super) advertising: watch::Receiver<bool>,
+    pub(super) links: Arc<AtomicU64>,
+}
+
+impl std::fmt::Debug for Event {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Event(..)")
+    }
+}
+
+impl Handle {
+    /// A phone has connected. What the node sends it arrives at the receiver, an encoded
+    /// [`Outbound`](crate::wire::Outbound) each; the receiver ends when the node closes the link.
+    pub async fn open(&self) -> Result<(Link, mpsc::Receiver<Vec<u8>>), Stopping> {
+        let link = Link(self.links.fetch_add(1, Ordering::Relaxed));
+        let (outbound, receiver) = mpsc::channel(OUTBOUND_QUEUE);
+        self.send(Event::Opened { link, outbound }).await?;
+        Ok((link, receiver))
+    }
+
+    /// A phone wrote a whole message.
+    pub async fn received(&self, link: Link, endpoint: Endpoint, message: Vec<u8>) -> Result<(), Stopping> {
+        self.send(Event::Received { link, endpoint, message }).await
+    }
+
+    /// A phone wrote what is not a message, or one that is too large.
+    pub async fn garbled(&self, link: Link, fault: Fault) -> Result<(), Stopping> {
+        self.send(Event::Garbled { link, fault }).await
+    }
+
+    /// A phone has gone.
+    pub async fn closed(&self, link: Link) -> Result<(), Stopping> {
+        self.send(Event::Closed { link }).await
+    }
+
+    /// Asks without a session. Waits only for the disk, and only where the answer is a promise about it.
+    pub async fn ask(&self, request: Local) -> Result<Answer, Stopping> {
+        let (answer, receiver) = oneshot::channel();
+        self.send(Event::Asked { request, answer }).await?;
+        receiver.await.map_err(|_| Stopping)
+    }
+
+    /// The Bluetooth adapter came or went.
+    pub async fn bluetooth(&self, available: bool) -> Result<(), Stopping> {
+        self.send(Event::Bluetooth { available }).await
+    }
+
+    /// How it stands. Never waits.
+    pub fn view(&self) -> Arc<View> {
+        self.view.borrow().clone()
+    }
+
+    /// The view and its changes.
+    pub fn views(&self) -> watch::Receiver<Arc<View>> {
+        self.view.clone()
+    }
+
+    /// Whether to advertise over Bluetooth, and its changes.
+    pub fn advertising(&self) -> watch::Receiver<bool> {
+        self.advertising.clone()
+    }
+
+    async fn send(&self, event: Event) -> Result<(), Stopping> {
+        self.events.send(event).await.map_err(|_| Stopping)
+    }
+}

@@ -1,0 +1,40 @@
+//! Provisioning of headless Linux devices from a phone.
+//!
+//! The **core** is pure: it has no clock, no random source of its own, no files and no sockets. It builds alone with
+//! `--no-default-features`, and imports nothing from the shell.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`secret`] | values that are erased and never printed |
+//! | [`fault`] | what a phone can be told went wrong |
+//! | [`domain`] | the values that provisioning is about, and how it stands |
+//! | [`link`] | the endpoints: characteristic, path, size limit |
+//! | [`wire`] | protobuf ↔ domain, and the framing of messages over GATT |
+//! | [`session`] | the handshake and the sealed records, both roles |
+//! | [`machine`] | what happens when: inputs in, outputs out |
+//!
+//! The **shell** is the feature `daemon`, on by default. It touches the world, and decides nothing.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `daemon` | the loop around the machine, and the way to it |
+//! | `link::http`, `link::sim` | the links: bytes between a phone and an endpoint |
+//! | `network` | what is needed of the machine's network |
+//! | `registrar` | the client of the command center |
+//! | `store` | the files |
+
+#[cfg(feature = "daemon")]
+pub mod daemon;
+pub mod domain;
+pub mod fault;
+pub mod link;
+pub mod machine;
+#[cfg(feature = "daemon")]
+pub mod network;
+#[cfg(feature = "daemon")]
+pub mod registrar;
+pub mod secret;
+pub mod session;
+#[cfg(feature = "daemon")]
+pub mod store;
+pub mod wire;
