@@ -17,12 +17,16 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | `config` | the settings: file and environment |
 //! | `daemon` | the loop around the machine, and the way to it |
 //! | `link::http`, `link::sim` | the links: bytes between a phone and an endpoint |
 //! | `network` | what is needed of the machine's network |
 //! | `registrar` | the client of the command center |
+//! | `simulation` | a network without a radio |
 //! | `store` | the files |
 
+#[cfg(feature = "daemon")]
+pub mod config;
 #[cfg(feature = "daemon")]
 pub mod daemon;
 pub mod domain;
@@ -35,6 +39,8 @@ pub mod network;
 pub mod registrar;
 pub mod secret;
 pub mod session;
+#[cfg(feature = "daemon")]
+pub mod simulation;
 #[cfg(feature = "daemon")]
 pub mod store;
 pub mod wire;

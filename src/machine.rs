@@ -189,7 +189,7 @@ pub enum Command {
     SaveK2(K2),
     /// Store the intention, so that it is taken up after a restart. Fails if the configuration file could not be written
     /// in the end. → [`Done::Saved`]
-    SavePending(Pending),
+    SavePending(Box<Pending>),
     /// Join a network without storing it. → [`Done::Joined`]
     Join {
         /// Its name.
@@ -347,6 +347,7 @@ pub struct Boot {
 /// [`info`](Self::info) are what any number of readers may be shown.
 ///
 /// An [`Op`] whose result is no longer wanted is forgotten; its [`Input::Done`] is then ignored.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own; goes when two of them exclude each other")]
 pub struct Machine {
     config: Config,
     identity: Identity,

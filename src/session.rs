@@ -106,7 +106,7 @@ impl Opening {
             return Err(AcceptError::WrongSecret);
         }
         let keys = keys(&shared, &secret, &self.session_id, &self.node_id, phone, node);
-        Ok(Session::phone(keys, shared.confirm(phone)))
+        Ok(Session::phone(&keys, shared.confirm(phone)))
     }
 }
 
@@ -149,7 +149,7 @@ pub fn accept(
     let shared = share.agree(&open.session_id, &open.share, phone, node).map_err(|_| Fault::Malformed)?;
     let accept = Accept { share: own, confirmation: shared.confirm(node), answer: answer.clone() };
     let keys = keys(&shared, &secret, &open.session_id, node_id, phone, node);
-    Ok((Unconfirmed { session: Session::node(keys), confirmation: shared.confirm(phone) }, accept))
+    Ok((Unconfirmed { session: Session::node(&keys), confirmation: shared.confirm(phone) }, accept))
 }
 
 /// Refuses an [`Open`] that no honest phone sends, before anything is counted or computed from a secret: unknown

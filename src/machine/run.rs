@@ -126,7 +126,7 @@ impl Machine {
             ..Status::waiting()
         };
         self.announce();
-        let op = self.start(Command::SavePending(Pending { credentials: credentials.clone(), resumes }));
+        let op = self.start(Command::SavePending(Box::new(Pending { credentials: credentials.clone(), resumes })));
         let over_access_point = self.access_point == AccessPoint::Open;
         self.phase = Phase::Saving { run: Run { credentials, over_access_point }, op };
     }

@@ -45,13 +45,13 @@ struct Sealer {
 }
 
 impl Session {
-    pub(super) fn phone(keys: Keys, confirmation: [u8; TAG]) -> Self {
-        let [phone, node] = sealers(&keys);
+    pub(super) fn phone(keys: &Keys, confirmation: [u8; TAG]) -> Self {
+        let [phone, node] = sealers(keys);
         Self { outgoing: phone, incoming: node, confirmation: Some(confirmation) }
     }
 
-    pub(super) fn node(keys: Keys) -> Self {
-        let [phone, node] = sealers(&keys);
+    pub(super) fn node(keys: &Keys) -> Self {
+        let [phone, node] = sealers(keys);
         Self { outgoing: node, incoming: phone, confirmation: None }
     }
 

@@ -1,0 +1,128 @@
+//! A network without a radio, for development, demonstrations and tests.
+//!
+//! Four networks can be joined with any password, as the existing simulator has them; one checks its password; the rest
+//! fail by name, so that every outcome can be seen without provoking it.
+
+use crate::domain::{self, Passphrase, Security, Ssid};
+use crate::fault::Fault;
+use crate::machine::Joined;
+use crate::network::{Error, Network};
+
+/// The one password that [`GUARDED`] accepts.
+pub const PASSWORD: &str = "correct horse battery";
+
+/// The network that checks its password.
+pub const GUARDED: &str = "Lighthouse";
+
+/// What the existing simulator shows, in its order: name, dBm, protection.
+const FREE: [(&str, i8, Security); 4] = [
+    ("HomeNetwork", -45, Security::Wpa2),
+    ("Neighbor_5G", -72, Security::Wpa2),
+    ("CoffeeShop_Free", -80, Security::Open),
+    ("IoT_Network", -55, Security::Wpa3),
+];
+
+/// The networks that cannot be joined are named for what happens.
+const FAILING: [Fault; 10] = [
+    Fault::WrongPassword,
+    Fault::ProbablyWrongPassword,
+    Fault::NetworkNotFound,
+    Fault::UnsupportedSecurity,
+    Fault::AssociationFailed,
+    Fault::NoAddress,
+    Fault::RadioBlocked,
+    Fault::AdapterGone,
+    Fault::NetworkTimeout,
+    Fault::NetworkUnavailable,
+];
+
+/// Can be joined, and has no internet behind it.
+const LIMITED: &str = "Sim-NoInternet";
+
+/// The simulated radio. Everything happens at once.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SimulatedNetwork;
+
+fn failing(fault: Fault) -> String {
+    format!("Sim-{}", fault.name())
+}
+
+fn network(ssid: &str, signal: i8, security: Security) -> domain::Network {
+    let ssid = Ssid::try_from(ssid).expect("the names above are short");
+    domain::Network { ssid, signal, security, frequency: 2437 }
+}
+
+impl Network for SimulatedNetwork {
+    async fn scan(&self) -> Result<Vec<domain::Network>, Error> {
+        let mut networks: Vec<_> = FREE.map(|(ssid, signal, security)| network(ssid, signal, security)).into();
+        networks.push(network(GUARDED, -51, Security::Wpa2));
+        networks.push(network(LIMITED, -60, Security::Open));
+        networks.extend((-90_i8..).zip(FAILING).map(|(signal, fault)| network(&failing(fault), signal, Security::Wpa2)));
+        Ok(networks)
+    }
+
+    async fn join(&self, ssid: &Ssid, passphrase: &Passphrase, _hidden: bool) -> Result<Joined, Error> {
+        let name = ssid.to_string();
+        let refuse = |fault| Err(Error::new(format!("joining the simulated network {ssid:?}"), fault));
+        let joined = |limited_connectivity| Ok(Joined { limited_connectivity });
+        match name.as_str() {
+            GUARDED if passphrase.expose() == PASSWORD => joined(false),
+            GUARDED => refuse(Fault::WrongPassword),
+            LIMITED => joined(true),
+            name if FREE.iter().any(|(free, ..)| *free == name) => joined(false),
+            name => refuse(FAILING.into_iter().find(|fault| failing(*fault) == name).unwrap_or(Fault::NetworkNotFound)),
+        }
+    }
+
+    async fn keep(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn restore(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn open_access_point(&self, _name: &str) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn forget(&self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn join(ssid: &str, passphrase: &str) -> Result<Joined, Fault> {
+        let ssid = Ssid::try_from(ssid).expect("a short name");
+        let passphrase = Passphrase::try_from(passphrase.to_owned()).expect("a short passphrase");
+        SimulatedNetwork.join(&ssid, &passphrase, false).await.map_err(|error| error.fault)
+    }
+
+    #[tokio::test]
+    async fn the_networks_of_the_existing_simulator_come_first_and_take_any_password() {
+        let networks = SimulatedNetwork.scan().await.expect("a simulated scan");
+        for (network, (ssid, signal, _)) in networks.iter().zip(FREE) {
+            assert_eq!((network.ssid.to_string().as_str(), network.signal), (ssid, signal));
+            assert!(join(ssid, "x").await.is_ok());
+        }
+    }
+
+    #[tokio::test]
+    async fn every_failure_has_a_network_named_for_it() {
+        let networks = SimulatedNetwork.scan().await.expect("a simulated scan");
+        for fault in FAILING {
+            assert!(networks.iter().any(|network| network.ssid.to_string() == failing(fault)));
+            assert_eq!(join(&failing(fault), "12345678").await, Err(fault));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_guarded_network_checks_its_password_and_an_unknown_one_is_not_found() {
+        assert_eq!(join(GUARDED, "12345678").await, Err(Fault::WrongPassword));
+        assert!(join(GUARDED, PASSWORD).await.is_ok());
+        assert_eq!(join("homenetwork", "12345678").await, Err(Fault::NetworkNotFound));
+    }
+}
