@@ -19,6 +19,7 @@
 //! |---|---|
 //! | `config` | the settings: file and environment |
 //! | `daemon` | the loop around the machine, and the way to it |
+//! | `label` | what an owner types or scans |
 //! | `link::http`, `link::sim` | the links: bytes between a phone and an endpoint |
 //! | `network` | what is needed of the machine's network |
 //! | `registrar` | the client of the command center |
@@ -31,6 +32,8 @@ pub mod config;
 pub mod daemon;
 pub mod domain;
 pub mod fault;
+#[cfg(feature = "daemon")]
+pub mod label;
 pub mod link;
 pub mod machine;
 #[cfg(feature = "daemon")]

@@ -1,0 +1,239 @@
+//! The label: what an owner types or scans, for a terminal and for a printer.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use embedded_graphics::Drawable;
+use embedded_graphics::draw_target::DrawTarget;
+use embedded_graphics::geometry::{OriginDimensions, Point, Size};
+use embedded_graphics::mono_font::MonoTextStyle;
+use embedded_graphics::mono_font::ascii::{FONT_9X18_BOLD, FONT_10X20};
+use embedded_graphics::pixelcolor::BinaryColor;
+use embedded_graphics::text::Text;
+use qrcode::render::unicode::Dense1x2;
+use qrcode::{EcLevel, QrCode};
+use thiserror::Error;
+
+use crate::domain::Pairing;
+use crate::secret::SecretText;
+
+/// Modules of white around a QR code (ISO/IEC 18004, 5.3.8).
+const QUIET: u32 = 4;
+/// Pixels of one module on the printed label: a third of a millimetre at 300 dots per inch.
+const MODULE: u32 = 7;
+/// Pixels between a QR code and the text beside it.
+const GAP: u32 = 20;
+/// How much the font's pixels are enlarged on the printed label.
+const SCALE: u32 = 2;
+
+/// A label that cannot be made.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// What it says does not fit into a QR code.
+    #[error("making a QR code")]
+    Qr(#[from] qrcode::types::QrError),
+    /// The picture cannot be written.
+    #[error("writing the picture")]
+    Png(#[from] png::EncodingError),
+    /// The terminal, or the file, does not take it.
+    #[error("writing the label")]
+    Write(#[from] io::Error),
+}
+
+/// What stands on the label of one node.
+#[derive(Debug)]
+pub struct Label {
+    /// The advertised name and the access point's SSID.
+    pub name: String,
+    /// The pairing secrets.
+    pub pairing: Pairing,
+    /// The access point's passphrase.
+    pub passphrase: SecretText,
+}
+
+impl Label {
+    /// The six digits in two groups, as people read them.
+    pub fn code(&self) -> String {
+        let code = self.pairing.code.expose();
+        code.split_at_checked(3).map_or_else(|| code.to_owned(), |(first, second)| format!("{first} {second}"))
+    }
+
+    /// What the pairing QR code says: `JARVIS:1:`, the name, and the 128-bit secret in hexadecimal.
+    pub fn pairing_text(&self) -> String {
+        let mut text = format!("JARVIS:1:{}:", self.name);
+        for byte in self.pairing.secret.expose() {
+            write!(text, "{byte:02X}").expect("writing to memory");
+        }
+        text
+    }
+
+    /// What the Wi-Fi QR code says; a phone's camera joins by itself. Reserved characters are escaped.
+    pub fn wifi_text(&self) -> String {
+        let escape = |text: &str| {
+            text.chars().fold(String::new(), |mut escaped, letter| {
+                if matches!(letter, '\\' | ';' | ',' | ':' | '"') {
+                    escaped.push('\\');
+                }
+                escaped.push(letter);
+                escaped
+            })
+        };
+        format!("WIFI:T:WPA;S:{};P:{};;", escape(&self.name), escape(self.passphrase.expose()))
+    }
+
+    /// Writes the label for a terminal: half a character cell a module.
+    pub fn print(&self, out: &mut impl Write) -> Result<(), Error> {
+        writeln!(out, "Device        {}", self.name)?;
+        writeln!(out, "Pairing code  {}", self.code())?;
+        writeln!(out, "Access point  {}   password  {}", self.name, self.passphrase.expose())?;
+        writeln!(out, "\nScan to pair:\n{}", terminal(&self.pairing_text())?)?;
+        writeln!(out, "\nScan to join the access point:\n{}", terminal(&self.wifi_text())?)?;
+        Ok(())
+    }
+
+    /// Writes the label for a printer: a PNG in black and white, to be printed at 300 dots per inch.
+    pub fn png(&self, out: impl Write) -> Result<(), Error> {
+        let canvas = self.draw()?;
+        let mut encoder = png::Encoder::new(out, canvas.size.width, canvas.size.height);
+        encoder.set_color(png::ColorType::Grayscale);
+        encoder.set_depth(png::BitDepth::Eight);
+        // 300 dots per inch, in pixels per metre.
+        encoder.set_pixel_dims(Some(png::PixelDimensions { xppu: 11_811, yppu: 11_811, unit: png::Unit::Meter }));
+        encoder.write_header()?.write_image_data(&canvas.pixels)?;
+        Ok(())
+    }
+
+    fn draw(&self) -> Result<Canvas, Error> {
+        let pair = QrCode::with_error_correction_level(self.pairing_text(), EcLevel::M)?;
+        let join = QrCode::with_error_correction_level(self.wifi_text(), EcLevel::M)?;
+        let lines = [
+            ("1  Scan or type to pair", self.name.clone()),
+            ("Pairing code", self.code()),
+            ("2  No Bluetooth? Join", self.name.clone()),
+            ("Password", self.passphrase.expose().to_owned()),
+        ];
+        let longest = lines.iter().map(|(title, value)| title.len().max(value.len())).max().unwrap_or_default();
+        let text_width = u32::try_from(longest).expect("a label's line is short") * FONT_10X20.character_size.width * SCALE;
+        let height = side(&pair).max(side(&join));
+        let width = side(&pair) + GAP + text_width + GAP + side(&join);
+        let mut canvas = Canvas::white(Size::new(width, height));
+        canvas.qr(&pair, 0);
+        canvas.qr(&join, width - side(&join));
+        let left = (side(&pair) + GAP) / SCALE;
+        let row = height / SCALE / u32::try_from(lines.len()).expect("four lines");
+        for (top, (title, value)) in (0..).map(|index| index * row).zip(&lines) {
+            canvas.text(title, left, top + row / 2 - 6, MonoTextStyle::new(&FONT_9X18_BOLD, BinaryColor::On));
+            canvas.text(value, left, top + row / 2 + 16, MonoTextStyle::new(&FONT_10X20, BinaryColor::On));
+        }
+        Ok(canvas)
+    }
+}
+
+fn terminal(text: &str) -> Result<String, Error> {
+    Ok(QrCode::new(text)?.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build())
+}
+
+/// Pixels of a QR code with its quiet zone.
+fn side(code: &QrCode) -> u32 {
+    (u32::try_from(code.width()).expect("a QR code has at most 177 modules") + 2 * QUIET) * MODULE
+}
+
+/// A picture, a byte a pixel.
+struct Canvas {
+    size: Size,
+    pixels: Vec<u8>,
+}
+
+impl Canvas {
+    fn white(size: Size) -> Self {
+        Self { size, pixels: vec![0xff; size.width as usize * size.height as usize] }
+    }
+
+    fn black(&mut self, left: u32, top: u32, side: u32) {
+        for y in top..(top + side).min(self.size.height) {
+            let row = y as usize * self.size.width as usize;
+            let right = (left + side).min(self.size.width);
+            if left < right {
+                self.pixels[row + left as usize..row + right as usize].fill(0);
+            }
+        }
+    }
+
+    fn qr(&mut self, code: &QrCode, left: u32) {
+        let width = u32::try_from(code.width()).expect("a QR code has at most 177 modules");
+        let top = (self.size.height - side(code)) / 2;
+        for (index, color) in (0..).zip(code.to_colors()) {
+            if color == qrcode::Color::Dark {
+                let (x, y) = (index % width + QUIET, index / width + QUIET);
+                self.black(left + x * MODULE, top + y * MODULE, MODULE);
+            }
+        }
+    }
+
+    /// Draws a line of text; coordinates are in pixels of the font.
+    fn text(&mut self, text: &str, left: u32, baseline: u32, style: MonoTextStyle<'_, BinaryColor>) {
+        let at = Point::new(left.cast_signed(), baseline.cast_signed());
+        let Ok(_end) = Text::new(text, at, style).draw(self);
+    }
+}
+
+/// The text's pixels are enlarged; what lies outside is cut off.
+impl DrawTarget for Canvas {
+    type Color = BinaryColor;
+    type Error = core::convert::Infallible;
+
+    fn draw_iter<I: IntoIterator<Item = embedded_graphics::Pixel<BinaryColor>>>(&mut self, pixels: I) -> Result<(), Self::Error> {
+        for embedded_graphics::Pixel(point, color) in pixels {
+            if let (BinaryColor::On, Ok(x), Ok(y)) = (color, u32::try_from(point.x), u32::try_from(point.y)) {
+                self.black(x * SCALE, y * SCALE, SCALE);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl OriginDimensions for Canvas {
+    fn size(&self) -> Size {
+        Size::new(self.size.width / SCALE, self.size.height / SCALE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::SecretBytes;
+
+    fn label() -> Label {
+        let pairing = Pairing { code: SecretText::new("042137".into()), secret: SecretBytes::new([0xa5; 16]) };
+        Label { name: "jarvis-5b91b661".into(), pairing, passphrase: SecretText::new("k7:m\\;x".into()) }
+    }
+
+    #[test]
+    fn the_codes_say_what_phones_read() {
+        assert_eq!(label().pairing_text(), format!("JARVIS:1:jarvis-5b91b661:{}", "A5".repeat(16)));
+        assert_eq!(label().wifi_text(), "WIFI:T:WPA;S:jarvis-5b91b661;P:k7\\:m\\\\\\;x;;");
+        assert_eq!(label().code(), "042 137");
+    }
+
+    #[test]
+    fn the_terminal_shows_the_code_and_the_password() {
+        let mut shown = Vec::new();
+        label().print(&mut shown).expect("writing to memory");
+        let shown = String::from_utf8(shown).expect("text");
+        assert!(shown.contains("042 137") && shown.contains("k7:m\\;x"));
+    }
+
+    #[test]
+    fn the_picture_holds_both_codes_side_by_side() {
+        let canvas = label().draw().expect("a label");
+        let pair = QrCode::with_error_correction_level(label().pairing_text(), EcLevel::M).expect("a QR code");
+        let width = u32::try_from(pair.width()).expect("few modules");
+        let top = (canvas.size.height - side(&pair)) / 2;
+        for (index, color) in (0..).zip(pair.to_colors()) {
+            let x = (index % width + QUIET) * MODULE + MODULE / 2;
+            let y = top + (index / width + QUIET) * MODULE + MODULE / 2;
+            let dark = canvas.pixels[(y * canvas.size.width + x) as usize] == 0;
+            assert_eq!(dark, color == qrcode::Color::Dark);
+        }
+    }
+}
