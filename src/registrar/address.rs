@@ -131,7 +131,7 @@ pub enum Refusal {
 pub fn is_own(address: IpAddr) -> bool {
     let binds = |address: IpAddr| UdpSocket::bind((address, 0)).is_ok();
     let (any, nobodys): (IpAddr, IpAddr) = match address {
-        IpAddr::V4(_) => (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(192, 0, 2, 1).into()),
+        IpAddr::V4(_) => (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(203, 0, 113, 1).into()),
         IpAddr::V6(_) => (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into()),
     };
     let source = || -> io::Result<IpAddr> {
@@ -317,6 +317,6 @@ mod tests {
         assert!(is_own([127, 0, 0, 1].into()));
         assert!(is_own([127, 1, 2, 3].into()));
         // Reserved for documentation (RFC 5737), so no machine has it.
-        assert!(!is_own([192, 0, 2, 1].into()));
+        assert!(!is_own([203, 0, 113, 1].into()));
     }
 }
