@@ -4,7 +4,6 @@
 
 #[cfg(feature = "daemon")]
 pub mod http;
-#[cfg(feature = "daemon")]
 pub mod sim;
 
 /// Something that a phone reads from or writes to.
