@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn patience_until_a_date_counts_from_the_answers_own_date() {
         let date = (DATE, "Thu, 01 Jan 1970 00:00:10 GMT");
-        assert_eq!(waits(503, &[date.clone(), (RETRY_AFTER, "Thu, 01 Jan 1970 00:01:10 GMT")]), Some(Duration::from_secs(60)));
+        assert_eq!(waits(503, &[date.clone(), (RETRY_AFTER, "Thu, 01 Jan 1970 00:01:10 GMT")]), Some(Duration::from_mins(1)));
         assert_eq!(waits(503, &[date, (RETRY_AFTER, "Thu, 01 Jan 1970 00:00:00 GMT")]), None);
         assert_eq!(waits(503, &[(RETRY_AFTER, "Thu, 01 Jan 1970 00:01:10 GMT")]), None);
     }

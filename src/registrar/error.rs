@@ -157,6 +157,6 @@ mod tests {
             error.chain(),
             "reading the certificate authorities in /ca.pem: not connecting to 127.0.0.1: it is a loopback address"
         );
-        assert!(causes(&error).any(|cause| cause.is::<AddressRefused>()));
+        assert!(causes(&error).any(<dyn StdError>::is::<AddressRefused>));
     }
 }

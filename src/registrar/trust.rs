@@ -13,7 +13,7 @@ use super::error::Error;
 ///
 /// The system's are read from its files rather than built in: a distribution takes an authority back sooner than a
 /// device's firmware is built anew, what an owner adds with `update-ca-certificates` counts, and they occupy memory
-/// only while a connection is made.
+/// only while a connection is made. `SSL_CERT_FILE` and `SSL_CERT_DIR` name other files, as for other programs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Trust {
     /// The system's.
