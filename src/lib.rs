@@ -19,6 +19,7 @@
 //! |---|---|
 //! | `config` | the settings: file and environment |
 //! | `daemon` | the loop around the machine, and the way to it |
+//! | `factory` | accounts and images of many devices |
 //! | `label` | what an owner types or scans |
 //! | `link::http`, `link::sim` | the links: bytes between a phone and an endpoint |
 //! | `network` | what is needed of the machine's network |
@@ -31,6 +32,8 @@ pub mod config;
 #[cfg(feature = "daemon")]
 pub mod daemon;
 pub mod domain;
+#[cfg(feature = "daemon")]
+pub mod factory;
 pub mod fault;
 #[cfg(feature = "daemon")]
 pub mod label;
