@@ -43,6 +43,6 @@ pub use client::{Api, ApiUrl, ApiUrlError, Creation, Credentials, Error as ApiEr
 pub use image::{DEVICE_CONF, DeviceConf, DeviceConfError, Layout, PAIRING};
 pub use ledger::{Clock, Error as LedgerError, Ledger, Record};
 pub use manifest::{device_table, manifest};
-pub use serial::{AccountRule, AccountRuleError, Device, ListError, Serial, SerialError, read_list};
+pub use serial::{AccountRule, AccountRuleError, Device, ListError, Problem, Serial, SerialError, read_list};
 pub use sheet::{Form, Sheet};
 pub use tree::{Error as TreeError, Folder, Lookup, Owner, Tree};

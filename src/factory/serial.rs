@@ -248,16 +248,17 @@ fn parse_list(content: &[u8]) -> Result<Vec<(u64, Serial)>, Vec<Problem>> {
     let mut serials = Vec::new();
     let mut problems = Vec::new();
     let mut record = csv::ByteRecord::new();
+    let mut lines = Lines { content, byte: 0, line: 1 };
     loop {
         match reader.read_byte_record(&mut record) {
             Ok(false) => break,
             Ok(true) => {}
             Err(error) => {
-                problems.push((reader.position().line(), error.to_string()));
+                problems.push((lines.at(reader.position().byte()), error.to_string()));
                 break;
             }
         }
-        let line = record.position().map_or(0, csv::Position::line);
+        let line = record.position().map_or(0, |position| lines.at(position.byte()));
         match record.get(column).map(Serial::try_from) {
             None => problems.push((line, format!("it has {} columns, and `{COLUMN}` is number {}", record.len(), column + 1))),
             Some(Err(error)) => problems.push((line, error.to_string())),
@@ -268,6 +269,25 @@ fn parse_list(content: &[u8]) -> Result<Vec<(u64, Serial)>, Vec<Problem>> {
         problems.push((1, "there is no serial below the first line".into()));
     }
     if problems.is_empty() { Ok(serials) } else { Err(problems) }
+}
+
+/// The lines of a list as an editor counts them, whatever ends them.
+struct Lines<'a> {
+    content: &'a [u8],
+    byte: usize,
+    line: u64,
+}
+
+impl Lines<'_> {
+    /// The line of a record that begins at that byte, after the end of the line before and after empty lines.
+    fn at(&mut self, byte: u64) -> u64 {
+        let byte = usize::try_from(byte).unwrap_or(usize::MAX).clamp(self.byte, self.content.len());
+        let ends = self.content[byte..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        let passed = &self.content[self.byte..byte + ends];
+        self.line += passed.iter().filter(|&&byte| byte == b'\n').count() as u64;
+        self.byte = byte + ends;
+        self.line
+    }
 }
 
 #[cfg(test)]
