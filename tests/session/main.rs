@@ -1,0 +1,8 @@
+//! The session: known answers of an independent implementation, and every known attack by its name.
+
+mod known_answers;
+mod offline_search;
+mod points;
+mod records;
+mod support;
+mod wire;
