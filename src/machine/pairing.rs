@@ -68,8 +68,10 @@ impl Machine {
             Ok(checked) => checked,
             Err(fault) => return self.refuse(link, fault),
         };
-        // A new handshake ends the session before it, on this link as on any other.
+        // A new handshake ends the session before it, on this link as on any other. What that session asked for is not
+        // answered any more: the new one counts its requests from 0 again.
         self.slot = None;
+        self.forget_asker(link);
         let until = now + HANDSHAKE_LIMIT;
         match offer.secret {
             // 128 bits cannot be guessed: they are neither counted nor locked, so that wrong codes lock no owner out.

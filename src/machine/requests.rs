@@ -125,11 +125,13 @@ impl Machine {
         }
     }
 
-    /// A link is gone: nobody waits there any more.
+    /// A session is gone: nobody waits on its link any more.
     pub(super) fn forget_asker(&mut self, gone: Link) {
+        let waits = |asker: &Asker| !matches!(asker, Asker::Phone { link, .. } if *link == gone);
         if let Some(scan) = &mut self.scan {
-            scan.waiting.retain(|asker| !matches!(asker, Asker::Phone { link, .. } if *link == gone));
+            scan.waiting.retain(waits);
         }
+        self.saving_k2.retain(|(_, asker, _)| waits(asker));
     }
 
     /// Forgets everything that the owner gave, whatever is under way.
