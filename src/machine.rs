@@ -588,6 +588,10 @@ impl Machine {
         self.status.step != crate::domain::Step::Done || self.status.failure.is_some()
     }
 
+    const fn opening_access_point(&self) -> bool {
+        matches!(self.access_point, AccessPoint::Opening(_))
+    }
+
     fn open_access_point(&mut self) {
         let op = self.start(Command::OpenAccessPoint { name: self.identity.name() });
         self.access_point = AccessPoint::Opening(op);
@@ -602,7 +606,7 @@ impl Machine {
 
     /// After a failure: says when the setup network is back and a phone may send again.
     fn settle_failure(&mut self) {
-        let underway = self.restoring.is_some() || matches!(self.access_point, AccessPoint::Opening(_));
+        let underway = self.restoring.is_some() || self.opening_access_point();
         if self.status.failure.is_none() || !matches!(self.phase, Phase::Idle) || underway {
             return;
         }

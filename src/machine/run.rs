@@ -57,7 +57,7 @@ pub(super) enum Phase {
 /// An attempt.
 pub(super) struct Run {
     credentials: Credentials,
-    /// The access point was open when the attempt began.
+    /// The access point was open, or being opened, when the attempt began.
     over_access_point: bool,
 }
 
@@ -127,7 +127,7 @@ impl Machine {
         };
         self.announce();
         let op = self.start(Command::SavePending(Pending { credentials: credentials.clone(), resumes }));
-        let over_access_point = self.access_point == AccessPoint::Open;
+        let over_access_point = self.access_point == AccessPoint::Open || self.opening_access_point();
         self.phase = Phase::Saving { run: Run { credentials, over_access_point }, op };
     }
 
@@ -156,7 +156,8 @@ impl Machine {
 
     pub(super) fn phase_timeout(&self) -> Option<Instant> {
         match &self.phase {
-            Phase::Leaving { until, .. } if self.restoring.is_none() => Some(*until),
+            // The radio does one thing at a time.
+            Phase::Leaving { until, .. } if self.restoring.is_none() && !self.opening_access_point() => Some(*until),
             Phase::Joining { until, .. } | Phase::Pausing { until, .. } => Some(*until),
             _ => None,
         }
