@@ -545,7 +545,7 @@ impl Machine {
 
     /// Brings visibility in line with everything else.
     fn settle(&mut self, now: Instant) {
-        let advertise = self.bluetooth && self.wants_phone();
+        let advertise = self.bluetooth && (self.wants_phone() || self.lingers());
         if advertise != self.advertising {
             self.advertising = advertise;
             self.outputs.push_back(Output::Advertise(advertise));
@@ -586,6 +586,11 @@ impl Machine {
     /// Whether the node waits for somebody to give it credentials.
     fn wants_phone(&self) -> bool {
         self.status.step != crate::domain::Step::Done || self.status.failure.is_some()
+    }
+
+    /// Whether a phone may still ask how it ended: one that lost its link at the last moment has to find the node again.
+    const fn lingers(&self) -> bool {
+        self.finish_at.is_some() || self.config.linger.is_none()
     }
 
     const fn opening_access_point(&self) -> bool {
