@@ -3,9 +3,9 @@
 use super::{
     Answer, Asker, Cleared, Command, Done, Instant, Link, Local, Machine, Output, SCAN_LIMIT, SCAN_RECENT, Scan, Ticket,
 };
-use crate::domain::{Network, Status};
+use crate::domain::{Failure, Network, Status};
 use crate::fault::Fault;
-use crate::machine::run::Phase;
+use crate::machine::run::{Left, Phase};
 use crate::wire::{Reply, Request, Told};
 
 impl Machine {
@@ -137,24 +137,27 @@ impl Machine {
     /// Forgets everything that the owner gave, whatever is under way.
     pub(super) fn reset(&mut self, ticket: Option<Ticket>) {
         let mut waiting: Vec<Ticket> = ticket.into_iter().collect();
-        match std::mem::replace(&mut self.phase, Phase::Idle) {
-            Phase::Resetting { op, waiting: mut earlier } => {
-                earlier.append(&mut waiting);
-                self.phase = Phase::Resetting { op, waiting: earlier };
-                return;
-            }
-            phase => {
-                if let Some(op) = phase.op() {
-                    self.outputs.push_back(Output::Cancel { op });
-                }
-            }
+        let phase = std::mem::replace(&mut self.phase, Phase::Idle);
+        if let Phase::Resetting { op, waiting: mut earlier, interrupted } = phase {
+            earlier.append(&mut waiting);
+            self.phase = Phase::Resetting { op, waiting: earlier, interrupted };
+            return;
+        }
+        if let Some(op) = phase.op() {
+            self.outputs.push_back(Output::Cancel { op });
         }
         self.start(Command::ForgetNetworks);
         let op = self.start(Command::Reset);
-        self.phase = Phase::Resetting { op, waiting };
+        self.phase = Phase::Resetting { op, waiting, interrupted: phase.left() };
     }
 
-    pub(super) fn reset_done(&mut self, waiting: Vec<Ticket>, result: Result<Cleared, Fault>, now: Instant) {
+    pub(super) fn reset_done(
+        &mut self,
+        waiting: Vec<Ticket>,
+        interrupted: Option<Left>,
+        result: Result<Cleared, Fault>,
+        now: Instant,
+    ) {
         let answer = match result {
             Ok(Cleared { names, node_id }) => {
                 self.identity.node_id = node_id;
@@ -168,7 +171,13 @@ impl Machine {
                 self.access_point = super::AccessPoint::Closed;
                 Answer::Reset(names)
             }
-            Err(fault) => Answer::Refused(fault),
+            Err(fault) => {
+                // The attempt that the reset stopped does not come back.
+                if let Some(left) = interrupted {
+                    self.fail(Failure { fault, registration_status: None }, left);
+                }
+                Answer::Refused(fault)
+            }
         };
         for ticket in waiting {
             self.answer(ticket, answer.clone());
