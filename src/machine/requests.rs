@@ -1,7 +1,8 @@
 //! What phones and local callers ask, apart from going online.
 
 use super::{
-    Answer, Asker, Cleared, Command, Done, Instant, Link, Local, Machine, Output, SCAN_LIMIT, SCAN_RECENT, Scan, Ticket,
+    AccessPoint, Answer, Asker, Cleared, Command, Done, Instant, Link, Local, Machine, Output, SCAN_LIMIT, SCAN_RECENT, Scan,
+    Ticket,
 };
 use crate::domain::{Failure, Network, Status};
 use crate::fault::Fault;
@@ -146,6 +147,10 @@ impl Machine {
         if let Some(op) = phase.op() {
             self.outputs.push_back(Output::Cancel { op });
         }
+        if let AccessPoint::Opening(op) = self.access_point {
+            self.outputs.push_back(Output::Cancel { op });
+            self.access_point = AccessPoint::Open;
+        }
         self.start(Command::ForgetNetworks);
         let op = self.start(Command::Reset);
         self.phase = Phase::Resetting { op, waiting, interrupted: phase.left() };
@@ -168,7 +173,11 @@ impl Machine {
                 self.announce();
                 self.scan(None, now);
                 // The access point goes by the node's identity, which has changed.
-                self.access_point = super::AccessPoint::Closed;
+                if self.access_point == AccessPoint::Open {
+                    self.open_access_point();
+                } else {
+                    self.access_point = AccessPoint::Closed;
+                }
                 Answer::Reset(names)
             }
             Err(fault) => {
