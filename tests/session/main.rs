@@ -1,5 +1,6 @@
 //! The session: known answers of an independent implementation, and every known attack by its name.
 
+mod documentation;
 mod known_answers;
 mod offline_search;
 mod points;
