@@ -112,7 +112,7 @@ impl Machine {
             Ok(record) => record,
             Err(fault) => return self.refuse(link, fault),
         };
-        let Some(Slot { stage, .. }) = self.slot.take() else {
+        let Some(Slot { stage, until, .. }) = self.slot.take() else {
             return self.refuse(link, Fault::NotAuthenticated);
         };
         let (mut session, first) = match stage {
@@ -120,11 +120,12 @@ impl Machine {
             Stage::Answered(unconfirmed) if unconfirmed.confirms(&record) => (Box::new(unconfirmed.established()), true),
             Stage::Answered(_) => return self.refuse(link, Fault::WrongCode),
             Stage::Counting { op, open } => {
-                self.slot = Some(Slot { link, stage: Stage::Counting { op, open }, until: now + HANDSHAKE_LIMIT });
+                self.slot = Some(Slot { link, stage: Stage::Counting { op, open }, until });
                 return self.refuse(link, Fault::NotAuthenticated);
             }
         };
-        let opened = session.open(endpoint, &record);
+        // The proof is not sealed, so that a record which carries one without need could be changed on its way.
+        let opened = if first || record.confirmation.is_empty() { session.open(endpoint, &record).ok() } else { None };
         self.slot = Some(Slot { link, stage: Stage::Established(session), until: now + IDLE_LIMIT });
         if first {
             if self.attempts.clear() {
@@ -134,7 +135,7 @@ impl Machine {
                 self.announce();
             }
         }
-        let Ok(plaintext) = opened else {
+        let Some(plaintext) = opened else {
             return self.refuse(link, Fault::NotAuthenticated);
         };
         match Request::decode(endpoint, &plaintext) {

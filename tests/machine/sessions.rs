@@ -1,5 +1,7 @@
 //! Attacks on a node with a session, or without one: replay, clear text, forgeries.
 
+use std::time::Duration;
+
 use jarvis_provisioning::fault::Fault;
 use jarvis_provisioning::link::Endpoint;
 use jarvis_provisioning::machine::{Input, Link};
@@ -178,6 +180,38 @@ fn every_truncation_of_every_written_message_is_harmless() {
             assert_eq!(snapshot(&world), before, "{endpoint:?} cut at {length}");
         }
     }
+}
+
+#[test]
+fn a_record_that_carries_a_proof_without_need_is_refused() {
+    let mut world = World::new();
+    let phone = world.paired();
+    world.ask(phone, &Request::Status).unwrap();
+    let session = world.phones[phone].session.as_mut().unwrap();
+    let record = session.seal(Endpoint::Status, &Request::Status.encode());
+    let added = Record { confirmation: vec![0; 64], ..record.clone() };
+    world.write(phone, Endpoint::Status, added.encode()).unwrap();
+    assert_eq!(world.phones[phone].refusals.last().unwrap().fault, Fault::NotAuthenticated);
+    assert_eq!(world.phones[phone].told().len(), 1);
+    world.write(phone, Endpoint::Status, record.encode()).unwrap();
+    assert_eq!(world.phones[phone].told().len(), 2, "the honest record still opens");
+}
+
+#[test]
+fn junk_does_not_prolong_a_handshake_that_is_being_counted() {
+    let mut world = World::new();
+    world.idle().unwrap();
+    let phone = world.connect();
+    let open = world.phones[phone].open("jarvis-5b91b661", &right(), &mut world.random);
+    world.write(phone, Endpoint::Session, open).unwrap();
+    let began = world.now;
+    for second in 1..60 {
+        world.now = began + Duration::from_secs(second);
+        world
+            .write(phone, Endpoint::Status, Record { counter: 0, sealed: Vec::new(), confirmation: Vec::new() }.encode())
+            .unwrap();
+    }
+    assert_eq!(world.machine.poll_timeout(), Some(began + Duration::from_mins(1)));
 }
 
 #[test]
