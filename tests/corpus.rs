@@ -10,6 +10,8 @@ mod frames;
 mod handshake;
 #[path = "../fuzz/targets/machine.rs"]
 mod machine;
+#[path = "../fuzz/targets/random.rs"]
+mod random;
 #[path = "../fuzz/targets/wire.rs"]
 mod wire;
 

@@ -2,6 +2,8 @@
 
 #![no_main]
 
+#[path = "../targets/random.rs"]
+mod random;
 #[path = "../targets/machine.rs"]
 mod target;
 

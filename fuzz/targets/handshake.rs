@@ -5,9 +5,7 @@ use jarvis_provisioning::secret::{SecretBytes, SecretText};
 use jarvis_provisioning::session::{self, Opening, PhoneSecret};
 use jarvis_provisioning::wire::{Open, Outbound, Record};
 
-#[path = "random.rs"]
-mod random;
-use random::Random;
+use crate::random::Random;
 
 /// Runs one input.
 pub(crate) fn run(data: &[u8]) {

@@ -16,9 +16,7 @@ use jarvis_provisioning::secret::{SecretBytes, SecretText};
 use jarvis_provisioning::session::{Opening, PhoneSecret, Session};
 use jarvis_provisioning::wire::{Message, Outbound};
 
-#[path = "random.rs"]
-mod random;
-use random::Random;
+use crate::random::Random;
 
 const CODE: &str = "071934";
 
@@ -68,14 +66,14 @@ impl Node {
         let access_point = match kind % 3 {
             0 => AccessPointPolicy::Never,
             1 => AccessPointPolicy::Always,
-            _ => AccessPointPolicy::WhenQuiet(Duration::from_secs(60)),
+            _ => AccessPointPolicy::WhenQuiet(Duration::from_mins(1)),
         };
         let config = Config {
             firmware_version: "1".into(),
             capabilities: Vec::new(),
             access_point,
             answer_leaves: Duration::from_millis(500),
-            linger: (kind & 0x80 == 0).then_some(Duration::from_secs(300)),
+            linger: (kind & 0x80 == 0).then_some(Duration::from_mins(5)),
         };
         let boot = Boot {
             identity: Identity { node_id: "node".into(), hardware: "fuzz".into(), mac_address: String::new() },

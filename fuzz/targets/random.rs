@@ -2,7 +2,7 @@ use std::convert::Infallible;
 
 use rand_core::{TryCryptoRng, TryRng};
 
-/// SplitMix64: the same in every run, so that an input fails again.
+/// `SplitMix64`: the same in every run, so that an input fails again.
 pub(crate) struct Random(pub(crate) u64);
 
 impl TryRng for Random {

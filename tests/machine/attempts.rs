@@ -57,7 +57,7 @@ fn a_locked_node_compares_nothing_and_counts_nothing() {
         assert!(locked(&mut world).is_some());
     }
     assert_eq!(world.disk.attempts, 5);
-    world.advance(Duration::from_secs(60)).unwrap();
+    world.advance(Duration::from_mins(1)).unwrap();
     assert_eq!(locked(&mut world), None);
 }
 

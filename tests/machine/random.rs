@@ -151,7 +151,7 @@ fn policies() -> impl Strategy<Value = AccessPointPolicy> {
     prop_oneof![
         Just(AccessPointPolicy::Never),
         Just(AccessPointPolicy::Always),
-        Just(AccessPointPolicy::WhenQuiet(Duration::from_secs(60))),
+        Just(AccessPointPolicy::WhenQuiet(Duration::from_mins(1))),
     ]
 }
 

@@ -29,7 +29,7 @@ pub(crate) const NODE_ID: &str = "0e8c1f5a-94d1-4d6f-9c39-2f5a7e0b1c2d";
 pub(crate) const PASSPHRASE: &str = "correct horse battery";
 pub(crate) const TOKEN: &str = "token-of-this-node";
 
-/// SplitMix64: different bytes at every call, the same in every run.
+/// `SplitMix64`: different bytes at every call, the same in every run.
 pub(crate) struct Random(pub(crate) u64);
 
 impl TryRng for Random {
@@ -399,7 +399,7 @@ impl World {
 
     fn output(&mut self, output: Output) {
         match output {
-            Output::Send { link, message } => self.deliver(link, message),
+            Output::Send { link, message } => self.deliver(link, &message),
             Output::Close { link } => {
                 self.closed.push(link);
                 for phone in self.phones.iter_mut().filter(|phone| phone.link == link) {
@@ -421,13 +421,13 @@ impl World {
     }
 
     /// The invariants of what is announced: all of it would survive a power cut at the next instruction.
-    fn deliver(&mut self, link: Link, message: Vec<u8>) {
+    fn deliver(&mut self, link: Link, message: &[u8]) {
         for secret in [PASSPHRASE, TOKEN, CODE] {
             assert!(!message.windows(secret.len()).any(|window| window == secret.as_bytes()), "a secret is on the air");
         }
-        self.air.push(message.clone());
+        self.air.push(message.to_vec());
         let Some(phone) = self.phones.iter_mut().find(|phone| phone.link == link && phone.connected) else { return };
-        match phone.hear(&message) {
+        match phone.hear(message) {
             Heard::Accept => assert!(!phone.by_code || self.disk.attempts > 0, "answered before the attempt was counted"),
             Heard::Refusal => {}
             Heard::Message(message) => match *message {
@@ -459,12 +459,11 @@ impl World {
     }
 
     fn write_or_fail(&mut self, write: impl FnOnce(&mut Disk)) -> Done {
-        Done::Saved(match self.full.pop_front() {
-            Some(fault) => Err(fault),
-            None => {
-                write(&mut self.disk);
-                Ok(())
-            }
+        Done::Saved(if let Some(fault) = self.full.pop_front() {
+            Err(fault)
+        } else {
+            write(&mut self.disk);
+            Ok(())
         })
     }
 
@@ -517,15 +516,12 @@ impl World {
                 self.kept = None;
                 Done::Saved(Ok(()))
             }
-            Command::Reset => Done::Reset(match self.full.pop_front() {
-                Some(fault) => {
-                    self.disk.resetting = true;
-                    Err(fault)
-                }
-                None => {
-                    self.disk = Disk { attempts: self.disk.attempts, ..Disk::default() };
-                    Ok(Cleared { names: vec!["provisioned"], node_id: UNREGISTERED.into() })
-                }
+            Command::Reset => Done::Reset(if let Some(fault) = self.full.pop_front() {
+                self.disk.resetting = true;
+                Err(fault)
+            } else {
+                self.disk = Disk { attempts: self.disk.attempts, ..Disk::default() };
+                Ok(Cleared { names: vec!["provisioned"], node_id: UNREGISTERED.into() })
             }),
         }
     }

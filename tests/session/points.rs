@@ -74,7 +74,7 @@ fn a_confirmation_of_another_run_does_not_confirm() {
     let (mut phone, _, recorded) = established(1);
     let first = phone.seal(jarvis_provisioning::link::Endpoint::Status, b"");
     // The whole recorded conversation again, to the same node: its share and its key are new.
-    let (unconfirmed, _) = session::accept(&recorded.open, &pairing(), NODE_ID, &[], &mut Counting(2)).unwrap();
+    let (unconfirmed, _) = session::accept(&recorded, &pairing(), NODE_ID, &[], &mut Counting(2)).unwrap();
     assert!(!unconfirmed.confirms(&first));
 }
 

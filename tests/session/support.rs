@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use jarvis_provisioning::domain::Pairing;
 use jarvis_provisioning::secret::{SecretBytes, SecretText};
 use jarvis_provisioning::session::{self, Opening, PhoneSecret, Session};
-use jarvis_provisioning::wire::{Accept, Open};
+use jarvis_provisioning::wire::Open;
 use rand_core::{TryCryptoRng, TryRng};
 
 pub(crate) const NODE_ID: &str = "jarvis-5b91b661";
@@ -79,19 +79,13 @@ pub(crate) fn qr() -> PhoneSecret {
     PhoneSecret::Qr(SecretBytes::new(QR))
 }
 
-/// What went over the air in one handshake.
-pub(crate) struct Transcript {
-    pub(crate) open: Open,
-    pub(crate) accept: Accept,
-}
-
-/// A handshake that succeeds; the phone's session, the node's, and what was to be heard.
-pub(crate) fn established(seed: u64) -> (Session, Session, Transcript) {
+/// A handshake that succeeds: the phone's session, the node's, and what the phone sent.
+pub(crate) fn established(seed: u64) -> (Session, Session, Open) {
     let mut rng = Counting(seed);
     let (opening, open) = Opening::new(NODE_ID, &code(CODE), &mut rng);
     let (unconfirmed, accept) = session::accept(&open, &pairing(), NODE_ID, &[], &mut rng).expect("an honest phone");
     let phone = opening.read(&accept).expect("an honest node");
-    (phone, unconfirmed.established(), Transcript { open, accept })
+    (phone, unconfirmed.established(), open)
 }
 
 pub(crate) fn bytes(hexadecimal: &str) -> Vec<u8> {
