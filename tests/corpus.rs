@@ -1,8 +1,10 @@
-//! The fuzz targets on their checked-in corpora, without a fuzzer: every seed, every prefix of it, and every seed with one
-//! byte changed.
+//! The fuzz targets without a fuzzer: on their checked-in corpora (every seed, every prefix of it, and every seed with one
+//! byte changed), and on random bytes. `PROPTEST_CASES` makes the random part longer.
 
 use std::fs;
 use std::path::Path;
+
+use proptest::prelude::*;
 
 #[path = "../fuzz/targets/frames.rs"]
 mod frames;
@@ -54,4 +56,41 @@ fn handshake_corpus() {
 #[test]
 fn machine_corpus() {
     replay("machine", machine::run);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn frames_at_random(data in prop::collection::vec(any::<u8>(), 0..2000)) {
+        frames::run(&data);
+    }
+
+    #[test]
+    fn short_frames_at_random(
+        limit in 0..300_u16,
+        values in prop::collection::vec((prop_oneof![Just(0x80_u8), 0..4_u8, any::<u8>()], prop::collection::vec(0..3_u8, 0..30)), 0..40),
+    ) {
+        let values = values.into_iter().flat_map(|(control, rest)| {
+            let length = u8::try_from(rest.len() + 1).expect("at most 30");
+            [vec![length, control], rest].concat()
+        });
+        let data: Vec<u8> = limit.to_be_bytes().into_iter().chain(values).collect();
+        frames::run(&data);
+    }
+
+    #[test]
+    fn wire_at_random(data in prop::collection::vec(any::<u8>(), 0..300)) {
+        wire::run(&data);
+    }
+
+    #[test]
+    fn handshake_at_random(data in prop::collection::vec(any::<u8>(), 0..300)) {
+        handshake::run(&data);
+    }
+
+    #[test]
+    fn machine_at_random(data in prop::collection::vec(any::<u8>(), 0..400)) {
+        machine::run(&data);
+    }
 }

@@ -1,11 +1,12 @@
 //! Factory reset, whatever is under way.
 
-use jarvis_provisioning::domain::{State, Step};
+use jarvis_provisioning::domain::{Registration, State, Step};
 use jarvis_provisioning::fault::Fault;
-use jarvis_provisioning::machine::{AccessPointPolicy, Answer, Local};
+use jarvis_provisioning::machine::{AccessPointPolicy, Answer, Command, Done, Input, Joined, Local};
+use jarvis_provisioning::secret::SecretText;
 use jarvis_provisioning::wire::{Reply, Request};
 
-use crate::matrix::States;
+use crate::matrix::{States, snapshot};
 use crate::world::{Radio, UNREGISTERED, World, credentials, k2, request};
 
 #[test]
@@ -27,6 +28,37 @@ fn a_reset_in_every_state_clears_everything_and_the_node_can_be_provisioned_agai
         world.ask(phone, &request(&credentials())).unwrap();
         world.until(|world| world.step_is(Step::Done)).unwrap();
         assert_eq!(world.phones[phone].last_told().state, State::Provisioned);
+    }
+}
+
+#[test]
+fn late_answers_to_what_a_reset_stopped_are_dropped() {
+    for state in [
+        States::Saving,
+        States::Joining,
+        States::Registering,
+        States::Storing,
+        States::Keeping,
+        States::Marking,
+        States::Recording,
+    ] {
+        let (mut world, _) = state.reach();
+        let (op, command) = world.commands.front().cloned().unwrap();
+        world.local(Local::Reset).unwrap();
+        assert!(world.commands.iter().all(|(running, _)| *running != op), "{state:?} is cancelled");
+        // The result was on its way.
+        let before = snapshot(&world);
+        let result = match command {
+            Command::Join { .. } => Done::Joined(Ok(Joined { limited_connectivity: false })),
+            Command::Register { .. } => {
+                Done::Registered(Ok(Registration { node_id: "n".into(), node_key: SecretText::new("k".into()) }))
+            }
+            _ => Done::Saved(Ok(())),
+        };
+        world.input(Input::Done { op, result }).unwrap();
+        assert_eq!(snapshot(&world), before, "{state:?}");
+        world.idle().unwrap();
+        assert_eq!(world.machine.status().state(), State::ApMode);
     }
 }
 
@@ -77,7 +109,7 @@ fn a_reset_that_fails_during_an_attempt_ends_the_attempt_with_the_reason() {
     for state in [States::Saving, States::Joining, States::Registering, States::Storing, States::Keeping, States::Marking] {
         let (mut world, phone) = state.reach();
         let ticket = world.local(Local::Reset).unwrap();
-        world.commands.retain(|(_, command)| !matches!(command, jarvis_provisioning::machine::Command::SaveK2(_)));
+        world.commands.retain(|(_, command)| !matches!(command, Command::SaveK2(_)));
         world.full.push_back(Fault::StorageFailed);
         world.until(World::settled).unwrap();
         assert_eq!(world.answered(ticket), Some(&Answer::Refused(Fault::StorageFailed)), "{state:?}");
