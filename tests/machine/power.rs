@@ -1,28 +1,31 @@
 //! The power goes at every instant: after each output, and between each command's effect and its report.
 
 use jarvis_provisioning::domain::State;
-use jarvis_provisioning::machine::{Local, RESUMES};
+use jarvis_provisioning::machine::{AccessPointPolicy, Local, RESUMES};
 use jarvis_provisioning::wire::Request;
 
 use crate::phone::right;
 use crate::world::{PowerCut, World, credentials, k2, passphrase, request, unreachable};
 
-/// Runs a story with the power going at its first instant, at its second, and so on until it is told to the end.
+/// Runs a story with the power going at its first instant, at its second, and so on until it is told to the end; over
+/// Bluetooth alone, and with the access point open.
 fn cut_everywhere(prepare: impl Fn(&mut World), story: impl Fn(&mut World) -> Result<(), PowerCut>, check: impl Fn(&mut World)) {
-    for cut_at in 1.. {
-        let mut world = World::new();
-        prepare(&mut world);
-        world.idle().unwrap();
-        world.instants = 0;
-        world.cut_at = Some(cut_at);
-        let told = story(&mut world);
-        world.cut_at = None;
-        if told.is_ok() {
-            assert!(cut_at > 10, "the story has instants");
-            return;
+    for policy in [AccessPointPolicy::Never, AccessPointPolicy::Always] {
+        for cut_at in 1.. {
+            let mut world = World::with(policy);
+            prepare(&mut world);
+            world.idle().unwrap();
+            world.instants = 0;
+            world.cut_at = Some(cut_at);
+            let told = story(&mut world);
+            world.cut_at = None;
+            if told.is_ok() {
+                assert!(cut_at > 10, "the story has instants");
+                break;
+            }
+            world.reboot().unwrap();
+            check(&mut world);
         }
-        world.reboot().unwrap();
-        check(&mut world);
     }
 }
 
@@ -63,6 +66,43 @@ fn a_success_survives_and_an_attempt_that_was_accepted_on_disk_is_finished() {
             assert_eq!(world.center.nodes.len(), 1);
         },
     );
+}
+
+#[test]
+fn an_attempt_survives_a_second_cut_while_it_is_taken_up() {
+    for first in (1..).step_by(2) {
+        let mut world = World::new();
+        world.idle().unwrap();
+        world.instants = 0;
+        world.cut_at = Some(first);
+        if provision(&mut world).is_ok() {
+            assert!(first > 20);
+            return;
+        }
+        for second in (1..).step_by(2) {
+            let mut world = World::new();
+            world.idle().unwrap();
+            world.instants = 0;
+            world.cut_at = Some(first);
+            provision(&mut world).unwrap_err();
+            world.instants = 0;
+            world.cut_at = Some(second);
+            let resumed = world.reboot().and_then(|()| world.idle());
+            let cut = resumed.is_err();
+            world.cut_at = None;
+            if cut {
+                world.reboot().unwrap();
+            }
+            if world.disk.pending.is_some() || world.disk.provisioned {
+                world.until(|world| world.disk.provisioned).unwrap();
+                world.check_enrollment();
+            }
+            assert!(world.center.nodes.len() <= 1);
+            if !cut {
+                break;
+            }
+        }
+    }
 }
 
 #[test]
