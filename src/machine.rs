@@ -550,7 +550,8 @@ impl Machine {
 
     /// Brings visibility in line with everything else.
     fn settle(&mut self, now: Instant) {
-        let advertise = self.bluetooth && self.wants_phone();
+        // Also after a success: a phone that lost its link at the last moment comes back to ask for the outcome.
+        let advertise = self.bluetooth;
         if advertise != self.advertising {
             self.advertising = advertise;
             self.outputs.push_back(Output::Advertise(advertise));
