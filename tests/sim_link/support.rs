@@ -28,18 +28,18 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-pub const CODE: &str = "482913";
-pub const SSID: &str = "Lighthouse";
-pub const PASSWORD: &str = "correct horse battery";
+pub(crate) const CODE: &str = "482913";
+pub(crate) const SSID: &str = "Lighthouse";
+pub(crate) const PASSWORD: &str = "correct horse battery";
 
 /// Far longer than anything here takes; reached only when a test fails.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-pub fn secret() -> PhoneSecret {
+pub(crate) fn secret() -> PhoneSecret {
     PhoneSecret::Code(SecretText::new(CODE.into()))
 }
 
-pub fn credentials(password: &str) -> Credentials {
+pub(crate) fn credentials(password: &str) -> Credentials {
     Credentials {
         request_id: new_request_id(),
         ssid: Ssid::try_from(SSID).expect("a short name"),
@@ -54,7 +54,7 @@ pub fn credentials(password: &str) -> Credentials {
     }
 }
 
-pub fn view(name: &str) -> View {
+pub(crate) fn view(name: &str) -> View {
     let identity = Identity { node_id: name.into(), hardware: "linux-aarch64".into(), mac_address: "d8:3a:5b:91:b6:61".into() };
     let status = Status::waiting();
     let info = Info {
@@ -71,7 +71,7 @@ pub fn view(name: &str) -> View {
 }
 
 /// How many networks there are in range: enough for several messages.
-pub const NETWORKS: usize = 60;
+pub(crate) const NETWORKS: usize = 60;
 
 fn networks() -> Vec<Network> {
     (0..NETWORKS)
@@ -93,9 +93,9 @@ struct Script {
 }
 
 /// A node; it ends with this value.
-pub struct Node {
-    pub handle: Handle,
-    pub target: Target,
+pub(crate) struct Node {
+    pub(crate) handle: Handle,
+    pub(crate) target: Target,
     directory: TempDir,
     script: Arc<Mutex<Script>>,
     results: mpsc::UnboundedSender<(Op, Done)>,
@@ -107,7 +107,7 @@ pub struct Node {
 
 impl Node {
     /// Starts a node whose links have that ATT MTU, and waits until it advertises.
-    pub async fn start(mtu: u16) -> Self {
+    pub(crate) async fn start(mtu: u16) -> Self {
         let identity = view("jarvis-5b91b661").identity;
         let config = machine::Config {
             firmware_version: "1.0.0".into(),
@@ -146,7 +146,7 @@ impl Node {
         Self { handle, target, directory, script, results, activity, stop: Some(stop), link: Some(link), machine }
     }
 
-    pub fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.directory.path().join("node.sock")
     }
 
@@ -155,17 +155,17 @@ impl Node {
     }
 
     /// The commands that were started and that `wanted` picks.
-    pub fn started(&self, wanted: impl Fn(&Command) -> bool) -> usize {
+    pub(crate) fn started(&self, wanted: impl Fn(&Command) -> bool) -> usize {
         self.script().commands.iter().filter(|command| wanted(command)).count()
     }
 
     /// From here on commands that `hold` picks wait.
-    pub fn hold(&self, hold: fn(&Command) -> bool) {
+    pub(crate) fn hold(&self, hold: fn(&Command) -> bool) {
         self.script().hold = Some(hold);
     }
 
     /// Waits until a command waits.
-    pub async fn held(&self) {
+    pub(crate) async fn held(&self) {
         let mut activity = self.activity.clone();
         while self.script().held.is_empty() {
             let changed = tokio::time::timeout(PATIENCE, activity.changed()).await;
@@ -174,7 +174,7 @@ impl Node {
     }
 
     /// Ends the waiting.
-    pub fn release(&self) {
+    pub(crate) fn release(&self) {
         let held = {
             let mut script = self.script();
             script.hold = None;
@@ -186,7 +186,7 @@ impl Node {
     }
 
     /// Ends the simulated link as a shutdown does, and waits until it has ended.
-    pub async fn stop_link(&mut self) {
+    pub(crate) async fn stop_link(&mut self) {
         drop(self.stop.take());
         if let Some(link) = self.link.take() {
             tokio::time::timeout(PATIENCE, link).await.expect("the link ends in time").expect("the link does not panic");
@@ -287,8 +287,8 @@ fn answer(command: &Command) -> Done {
 }
 
 /// A cable between phones and a node.
-pub struct Cable {
-    pub target: Target,
+pub(crate) struct Cable {
+    pub(crate) target: Target,
     _directory: TempDir,
     cut: watch::Sender<u64>,
     left: Arc<Mutex<Option<usize>>>,
@@ -297,7 +297,7 @@ pub struct Cable {
 
 impl Cable {
     /// Lays a cable to the node at `to`. After `packets` of the node's packets it breaks, once.
-    pub fn to(to: &Path, packets: Option<usize>) -> Self {
+    pub(crate) fn to(to: &Path, packets: Option<usize>) -> Self {
         let directory = TempDir::new().expect("a temporary directory");
         let path = directory.path().join("cable.sock");
         let listener = UnixListener::bind(&path).expect("nothing is there yet");
@@ -316,12 +316,12 @@ impl Cable {
     }
 
     /// Cuts every connection there is; new ones can be made.
-    pub fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.cut.send_modify(|cuts| *cuts += 1);
     }
 
     /// It has broken, as it was laid to do.
-    pub fn has_broken(&self) -> bool {
+    pub(crate) fn has_broken(&self) -> bool {
         self.left.lock().unwrap_or_else(PoisonError::into_inner).is_none()
     }
 }
