@@ -83,7 +83,7 @@ async fn refusal(link: &mut Simulated) -> Fault {
 }
 
 /// A loop that does nothing by itself, and a link to it.
-async fn silent(config: Config) -> (TempDir, Target, Ends) {
+fn silent(config: Config) -> (TempDir, Target, Ends) {
     let directory = TempDir::new().expect("a temporary directory");
     let path = directory.path().join("node.sock");
     let (handle, ends) = Handle::channel(4, view("jarvis-5b91b661"));
@@ -112,7 +112,7 @@ async fn a_node_advertises_its_name_its_service_and_its_mtu() {
 #[tokio::test]
 async fn an_mtu_that_no_link_has_is_brought_into_range() {
     for (configured, used) in [(0, 23), (22, 23), (518, 517), (u16::MAX, 517)] {
-        let (_directory, target, _ends) = silent(Config { mtu: configured, ..Config::default() }).await;
+        let (_directory, target, _ends) = silent(Config { mtu: configured, ..Config::default() });
         assert_eq!(Simulated::connect(path(&target)).await.expect("a link").mtu(), used);
     }
 }
@@ -230,7 +230,7 @@ async fn a_message_over_its_endpoints_limit_is_too_large() {
 
 #[tokio::test]
 async fn messages_to_two_endpoints_may_be_written_in_turns() {
-    let (_directory, target, mut ends) = silent(Config { mtu: 23, ..Config::default() }).await;
+    let (_directory, target, mut ends) = silent(Config { mtu: 23, ..Config::default() });
     let mut phone = Simulated::connect(path(&target)).await.expect("a link");
     phone.write(Endpoint::Status, &[9]).await.expect("acknowledged");
     let (scan, k2) = (frames(&[1; 30], 20), frames(&[2; 30], 20));
@@ -249,7 +249,7 @@ async fn messages_to_two_endpoints_may_be_written_in_turns() {
 
 #[tokio::test]
 async fn a_write_is_acknowledged_before_anybody_has_looked_at_it() {
-    let (_directory, target, mut ends) = silent(Config::default()).await;
+    let (_directory, target, mut ends) = silent(Config::default());
     let mut phone = Simulated::connect(path(&target)).await.expect("a link");
     // Nobody takes an event until the acknowledgement is there.
     phone.write(Endpoint::Session, &[7; 4]).await.expect("acknowledged");
@@ -259,7 +259,7 @@ async fn a_write_is_acknowledged_before_anybody_has_looked_at_it() {
 
 #[tokio::test]
 async fn a_phone_that_only_reads_costs_the_loop_nothing() {
-    let (_directory, target, mut ends) = silent(Config::default()).await;
+    let (_directory, target, mut ends) = silent(Config::default());
     let mut phone = Phone::connect(&target).await.expect("a link");
     phone.info().await.expect("readable");
     drop(phone);
@@ -270,7 +270,7 @@ async fn a_phone_that_only_reads_costs_the_loop_nothing() {
 
 #[tokio::test]
 async fn when_the_node_closes_a_link_the_phone_has_everything_that_was_said_before() {
-    let (_directory, target, mut ends) = silent(Config { mtu: 23, ..Config::default() }).await;
+    let (_directory, target, mut ends) = silent(Config { mtu: 23, ..Config::default() });
     let mut phone = Simulated::connect(path(&target)).await.expect("a link");
     phone.write(Endpoint::Session, &[1]).await.expect("acknowledged");
     let Some(Event::Opened { outbound, link }) = ends.events.recv().await else { panic!("a link is opened first") };
@@ -295,7 +295,7 @@ async fn when_the_node_closes_a_link_the_phone_has_everything_that_was_said_befo
 
 #[tokio::test]
 async fn a_node_that_does_not_advertise_is_not_found_and_keeps_its_links() {
-    let (_directory, target, ends) = silent(Config::default()).await;
+    let (_directory, target, ends) = silent(Config::default());
     let mut early = Simulated::connect(path(&target)).await.expect("a link");
     ends.advertising.send_replace(false);
     assert!(matches!(Phone::connect(&target).await, Err(PhoneError::Link(LinkError::NotAdvertising))));
@@ -306,7 +306,7 @@ async fn a_node_that_does_not_advertise_is_not_found_and_keeps_its_links() {
 
 #[tokio::test]
 async fn the_ninth_phone_finds_nothing_until_one_leaves() {
-    let (_directory, target, _ends) = silent(Config::default()).await;
+    let (_directory, target, _ends) = silent(Config::default());
     let mut phones = Vec::new();
     for _ in 0..8 {
         phones.push(Phone::connect(&target).await.expect("a link is free"));
