@@ -180,7 +180,7 @@ async fn phone(
     let info = phone.info().await?;
     timeline.step("info", format!("{}, firmware {}, {}", info.hardware, info.firmware_version, info.state.name()));
     phone.open_session(secret).await?;
-    timeline.step("session", "both ends know the code, and neither has sent it".into());
+    timeline.step("session", "both ends know the code, and neither has sent it");
     let networks = phone.scan(false).await?;
     timeline.step("scan", format!("{} networks in range of the device", networks.len()));
     timeline.networks(&networks);
@@ -224,8 +224,8 @@ async fn follow(phone: &mut Phone, credentials: &Credentials, timeline: &mut Tim
         .bring_online(credentials, PATIENCE, |progress| match progress {
             Progress::Accepted => {}
             Progress::Told(told) => timeline.told(told),
-            Progress::Lost => timeline.step("link", "lost; the phone comes back".into()),
-            Progress::Back => timeline.step("link", "back, in a new session".into()),
+            Progress::Lost => timeline.step("link", "lost; the phone comes back"),
+            Progress::Back => timeline.step("link", "back, in a new session"),
         })
         .await?;
     Ok(told)

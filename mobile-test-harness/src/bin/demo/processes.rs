@@ -51,8 +51,8 @@ impl Programs {
             if directory.ends_with("release") {
                 build.arg("--release");
             }
-            let built = build.stdin(Stdio::null()).kill_on_drop(true).status().await.context("running cargo")?;
-            ensure!(built.success(), "the servers could not be built");
+            let status = build.stdin(Stdio::null()).kill_on_drop(true).status().await.context("running cargo")?;
+            ensure!(status.success(), "the servers could not be built");
         }
         for program in [NODE, CENTER] {
             let path = directory.join(program);

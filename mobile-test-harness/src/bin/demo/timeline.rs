@@ -1,5 +1,6 @@
 //! What the demo shows: a step a line, with its time.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 
 use jarvis_provisioning::domain::{Network, State};
@@ -68,8 +69,8 @@ impl Timeline {
     }
 
     /// A step: what was done, and what was learned.
-    pub(crate) fn step(&self, step: &str, learned: String) {
-        self.timed(Tone::Strong, step, &learned);
+    pub(crate) fn step(&self, step: &str, learned: impl Display) {
+        self.timed(Tone::Strong, step, learned);
     }
 
     /// A step that settles something.
@@ -86,11 +87,7 @@ impl Timeline {
         };
         let fault = told.failure.as_ref().map(|failure| format!("{}: ", failure.fault.name())).unwrap_or_default();
         let state = self.style.paint(tone, format_args!("{:<11}", told.state.name()));
-        self.timed(
-            Tone::Quiet,
-            "",
-            &format!("{state} {:>3} %  {}{}", told.progress, self.style.paint(tone, fault), told.message),
-        );
+        self.timed(Tone::Quiet, "", format!("{state} {:>3} %  {}{}", told.progress, self.style.paint(tone, fault), told.message));
     }
 
     pub(crate) fn networks(&self, networks: &[Network]) {
@@ -123,7 +120,7 @@ impl Timeline {
         }
     }
 
-    fn timed(&self, tone: Tone, step: &str, learned: &str) {
+    fn timed(&self, tone: Tone, step: &str, learned: impl Display) {
         let elapsed = self.style.paint(Tone::Quiet, format_args!("{:>8.3} s", self.start.elapsed().as_secs_f64()));
         self.line(&format!("{elapsed}  {}  {learned}", self.style.paint(tone, format_args!("{step:<14}"))));
     }

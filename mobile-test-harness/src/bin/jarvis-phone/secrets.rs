@@ -1,7 +1,7 @@
 //! Secrets come from a file, from the environment, or from whoever sits at the terminal.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -204,7 +204,7 @@ fn prompt(what: &'static str) -> Result<SecretText, Error> {
 }
 
 /// One line, as a terminal without line editing gives it; none if it was interrupted.
-fn line(input: &mut impl Read) -> io::Result<Option<SecretText>> {
+fn line(input: &mut impl BufRead) -> io::Result<Option<SecretText>> {
     const INTERRUPT: u8 = 3;
     const END: u8 = 4;
     const BACKSPACE: u8 = 8;
