@@ -175,7 +175,7 @@ async fn phone(
     let mut phone = Phone::connect_within(target, PATIENCE).await?;
     match phone.name() {
         Some(name) => timeline.step("discover", format!("{name} advertises the provisioning service")),
-        None => timeline.step("discover", format!("a server answers at {target}")),
+        None => timeline.step("discover", format!("the phone is on the device's network, at {target}")),
     }
     let info = phone.info().await?;
     timeline.step("info", format!("{}, firmware {}, {}", info.hardware, info.firmware_version, info.state.name()));

@@ -16,6 +16,7 @@ use jarvis_provisioning::domain::{Credentials, Passphrase, Ssid};
 use jarvis_provisioning::fault::Fault;
 use jarvis_provisioning::secret::SecretText;
 use jarvis_provisioning::session::AcceptError;
+use jarvis_provisioning::wire::Info;
 use mobile_test_harness::command_center::{self, CommandCenter, Owner};
 use mobile_test_harness::key;
 use mobile_test_harness::phone::{self, Phone, new_request_id};
@@ -148,76 +149,57 @@ fn start_log(format: LogFormat) {
     }
 }
 
-async fn connect(node: &Node) -> Result<Phone, Failure> {
+/// Connects, does the work, and ends the session whatever came of it: else the device would be busy for a while.
+async fn visit<T>(node: &Node, work: impl AsyncFnOnce(&mut Phone) -> Result<T, Failure>) -> Result<T, Failure> {
     let wait = Duration::from_secs(node.wait);
-    Phone::connect_within(&node.over, wait).await.map_err(|error| Failure::no_device(&error))
+    let mut phone = Phone::connect_within(&node.over, wait).await.map_err(|error| Failure::no_device(&error))?;
+    let result = work(&mut phone).await;
+    phone.leave().await;
+    result
 }
 
 async fn info(node: &Node, report: Report) -> Result<ExitCode, Failure> {
-    let mut phone = connect(node).await?;
-    // Over HTTP the first request is the connection.
-    let info = phone.info().await.map_err(|error| Failure::no_device(&error))?;
+    let info = visit(node, async |phone| look(phone).await).await?;
     report.info(&info);
     Ok(ExitCode::SUCCESS)
 }
 
+/// What the device says of itself. Over HTTP this is the first request, and so the connection.
+async fn look(phone: &mut Phone) -> Result<Info, Failure> {
+    phone.info().await.map_err(|error| Failure::no_device(&error))
+}
+
 async fn scan(arguments: Scan, report: Report) -> Result<ExitCode, Failure> {
     let secret = arguments.pairing.secret()?;
-    let mut phone = connect(&arguments.node).await?;
-    phone.info().await.map_err(|error| Failure::no_device(&error))?;
-    phone.open_session(&secret).await?;
-    let networks = phone.scan(arguments.fresh).await?;
-    phone.leave().await;
+    let networks = visit(&arguments.node, async |phone| {
+        look(phone).await?;
+        phone.open_session(&secret).await?;
+        Ok(phone.scan(arguments.fresh).await?)
+    })
+    .await?;
     report.networks(&networks);
     Ok(ExitCode::SUCCESS)
 }
 
 async fn status(arguments: Status, report: Report) -> Result<ExitCode, Failure> {
     let secret = arguments.pairing.given()?;
-    let mut phone = connect(&arguments.node).await?;
-    let public = phone.public_status().await.map_err(|error| Failure::no_device(&error))?;
-    let told = match secret {
-        Some(secret) => {
-            phone.open_session(&secret).await?;
-            Some(phone.status().await?)
-        }
-        None => None,
-    };
-    phone.leave().await;
+    let (public, told) = visit(&arguments.node, async |phone| {
+        let public = phone.public_status().await.map_err(|error| Failure::no_device(&error))?;
+        let Some(secret) = secret else { return Ok((public, None)) };
+        phone.open_session(&secret).await?;
+        Ok((public, Some(phone.status().await?)))
+    })
+    .await?;
     report.status(public, told.as_ref());
     Ok(ExitCode::SUCCESS)
 }
 
 async fn provision(arguments: Provision, report: Report) -> Result<ExitCode, Failure> {
-    let Provision { node, pairing, .. } = &arguments;
     let ssid = Ssid::try_from(arguments.ssid.as_bytes()).map_err(|fault| Failure::refused(Exit::Usage, fault))?;
-    let passphrase = if arguments.open {
-        Passphrase::try_from(String::new()).expect("an empty passphrase is that of an open network")
-    } else {
-        let password = secrets::PASSWORD.obtain(arguments.wifi_password_file.as_deref())?;
-        Passphrase::try_from(password.expose().to_owned())
-            .ok()
-            .filter(Passphrase::fits_wpa)
-            .ok_or_else(|| Failure::refused(Exit::Usage, Fault::InvalidPassphrase))?
-    };
+    let passphrase = passphrase(&arguments)?;
+    let secret = arguments.pairing.secret()?;
     let k2 = (!arguments.no_k2).then(|| key::new(now(), &mut UnwrapErr(SysRng)));
-    let secret = pairing.secret()?;
     let (node_id, token) = order(&arguments).await?;
-
-    let started = Instant::now();
-    let mut phone = connect(node).await?;
-    let info = phone.info().await.map_err(|error| Failure::no_device(&error))?;
-    report.line(format!("Found {} ({}).", info.name, info.hardware));
-    phone.open_session(&secret).await?;
-    report.line("The session is open: the device knows the code.");
-    if let Some(k2) = &k2 {
-        // Kept before it is sent: the device must not hold a key of which there is no other copy.
-        if let Some(path) = &arguments.k2_out {
-            secrets::write(path, &key::export(k2, &node_id))?;
-        }
-        phone.send_k2(k2.clone()).await?;
-        report.line(format!("The device has stored the settings key {}.", k2.kid));
-    }
     let credentials = Credentials {
         request_id: new_request_id(),
         ssid,
@@ -227,16 +209,48 @@ async fn provision(arguments: Provision, report: Report) -> Result<ExitCode, Fai
         command_center: arguments.command_center,
         config_service: arguments.config_service,
         household_id: arguments.household,
-        node_id: node_id.clone(),
+        node_id,
         token,
     };
-    let patience = Duration::from_secs(arguments.timeout);
-    let told = phone.bring_online(&credentials, patience, |progress| report.follow(progress)).await?;
-    let traffic = phone.traffic();
-    phone.leave().await;
+    let node_id = credentials.node_id.as_str();
+
+    let started = Instant::now();
+    let (told, traffic) = visit(&arguments.node, async |phone| {
+        let info = look(phone).await?;
+        report.line(format!("Found {} ({}).", info.name, info.hardware));
+        phone.open_session(&secret).await?;
+        report.line("The session is open: the device knows the code.");
+        if let Some(k2) = &k2 {
+            // Kept before it is sent: the device must not hold a key of which there is no other copy.
+            if let Some(path) = &arguments.k2_out {
+                secrets::write(path, &key::export(k2, node_id))?;
+            }
+            phone.send_k2(k2.clone()).await?;
+            report.line(format!("The device has stored the settings key {}.", k2.kid));
+        }
+        let patience = Duration::from_secs(arguments.timeout);
+        let told = phone.bring_online(&credentials, patience, |progress| report.follow(progress)).await?;
+        Ok((told, phone.traffic()))
+    })
+    .await?;
     let kid = k2.as_ref().map(|k2| k2.kid.as_str());
-    report.outcome(&told, &node_id, kid, traffic, started.elapsed().as_secs_f64());
+    report.outcome(&told, node_id, kid, traffic, started.elapsed().as_secs_f64());
     Ok(if told.failure.is_some() { ExitCode::from(Exit::Failed as u8) } else { ExitCode::SUCCESS })
+}
+
+/// The network's password, if it has one. One that no network can have is not sent.
+fn passphrase(arguments: &Provision) -> Result<Passphrase, Failure> {
+    let text = if arguments.open {
+        String::new()
+    } else {
+        secrets::PASSWORD.obtain(arguments.wifi_password_file.as_deref())?.expose().to_owned()
+    };
+    let passphrase = Passphrase::try_from(text).map_err(|fault| Failure::refused(Exit::Usage, fault))?;
+    if arguments.open || passphrase.fits_wpa() {
+        Ok(passphrase)
+    } else {
+        Err(Failure::refused(Exit::Usage, Fault::InvalidPassphrase))
+    }
 }
 
 /// The device's identity and its token: as they were given, or from the command center.
