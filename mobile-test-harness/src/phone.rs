@@ -374,6 +374,6 @@ impl Phone {
 
 /// A name for an attempt, which the node gives back with everything that it tells of it.
 pub fn new_request_id() -> u64 {
-    // Zero stands for an attempt without a name.
-    UnwrapErr(SysRng).next_u64().max(1)
+    // 53 bits, because scripts may read it from JSON as a double; zero stands for an attempt without a name.
+    (UnwrapErr(SysRng).next_u64() >> 11).max(1)
 }
