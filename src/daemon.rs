@@ -3,4 +3,4 @@
 
 mod handle;
 
-pub use handle::{Handle, Stopping, View};
+pub use handle::{Ends, Event, Handle, Stopping, View};

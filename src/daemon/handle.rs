@@ -34,13 +34,47 @@ pub struct View {
 }
 
 /// What a link tells the loop.
-pub(super) enum Event {
-    Opened { link: Link, outbound: mpsc::Sender<Vec<u8>> },
-    Received { link: Link, endpoint: Endpoint, message: Vec<u8> },
-    Garbled { link: Link, fault: Fault },
-    Closed { link: Link },
-    Asked { request: Local, answer: oneshot::Sender<Answer> },
-    Bluetooth { available: bool },
+pub enum Event {
+    /// A phone has connected.
+    Opened {
+        /// Its link.
+        link: Link,
+        /// Where to send it encoded messages; dropped to close the link.
+        outbound: mpsc::Sender<Vec<u8>>,
+    },
+    /// A phone wrote a whole message.
+    Received {
+        /// On this link.
+        link: Link,
+        /// To this endpoint.
+        endpoint: Endpoint,
+        /// The message.
+        message: Vec<u8>,
+    },
+    /// A phone wrote what is not a message, or one that is too large.
+    Garbled {
+        /// On this link.
+        link: Link,
+        /// Why it is none.
+        fault: Fault,
+    },
+    /// A phone has gone.
+    Closed {
+        /// Its link.
+        link: Link,
+    },
+    /// Somebody without a session asks.
+    Asked {
+        /// For this.
+        request: Local,
+        /// Where the answer goes.
+        answer: oneshot::Sender<Answer>,
+    },
+    /// The Bluetooth adapter came or went.
+    Bluetooth {
+        /// There is one.
+        available: bool,
+    },
 }
 
 /// A way to the loop; clones share it.
@@ -52,6 +86,17 @@ pub struct Handle {
     pub(super) links: Arc<AtomicU64>,
 }
 
+/// The loop's ends of a [`Handle`].
+#[derive(Debug)]
+pub struct Ends {
+    /// What links tell.
+    pub events: mpsc::Receiver<Event>,
+    /// What readers are shown.
+    pub view: watch::Sender<Arc<View>>,
+    /// Whether to advertise over Bluetooth.
+    pub advertising: watch::Sender<bool>,
+}
+
 impl std::fmt::Debug for Event {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Event(..)")
@@ -59,6 +104,15 @@ impl std::fmt::Debug for Event {
 }
 
 impl Handle {
+    /// A way to a loop, and the loop's ends of it. `queue` events may wait for the loop; more make the senders wait.
+    pub fn channel(queue: usize, view: View) -> (Self, Ends) {
+        let (event, events) = mpsc::channel(queue);
+        let (view, view_receiver) = watch::channel(Arc::new(view));
+        let (advertising, advertising_receiver) = watch::channel(false);
+        let handle = Self { events: event, view: view_receiver, advertising: advertising_receiver, links: Arc::default() };
+        (handle, Ends { events, view, advertising })
+    }
+
     /// A phone has connected. What the node sends it arrives at the receiver, an encoded
     /// [`Outbound`](crate::wire::Outbound) each; the receiver ends when the node closes the link.
     pub async fn open(&self) -> Result<(Link, mpsc::Receiver<Vec<u8>>), Stopping> {

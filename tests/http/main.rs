@@ -1,0 +1,6 @@
+//! The HTTP link over real sockets, with the real machine behind it and a scripted world behind that.
+
+mod bounds;
+mod json;
+mod sealed;
+mod support;
