@@ -93,7 +93,7 @@ impl Phones {
     /// Ends links that nobody uses, for ever.
     pub(super) async fn reap(&self) {
         loop {
-            tokio::time::sleep(REAP).await;
+            tokio::time::sleep(REAP.min(self.idle)).await;
             self.reap_at(Instant::now()).await;
         }
     }
@@ -302,6 +302,7 @@ mod tests {
             let (_, phone) = phones.connect().await.expect("room");
             first.get_or_insert(phone.link);
             senders.push(ends.events.recv().await);
+            tokio::time::advance(Duration::from_millis(1)).await;
         }
         let reply = phones.connect().await.err().expect("no room");
         assert_eq!(reply.status(), StatusCode::SERVICE_UNAVAILABLE);
