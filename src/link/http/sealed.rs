@@ -47,8 +47,22 @@ pub(super) struct Phones {
 
 struct Phone {
     link: Link,
-    outbound: tokio::sync::Mutex<Receiver<Vec<u8>>>,
+    outbox: tokio::sync::Mutex<Outbox>,
     heard: Mutex<Instant>,
+}
+
+/// What the node has said to a phone.
+struct Outbox {
+    receiver: Receiver<Vec<u8>>,
+    /// Taken from the receiver for an answer that has not been made yet.
+    taken: Vec<Vec<u8>>,
+}
+
+impl Outbox {
+    /// The node has closed the link, and all that it said was told.
+    fn ended(&self) -> bool {
+        self.receiver.is_closed() && self.receiver.is_empty() && self.taken.is_empty()
+    }
 }
 
 impl Phones {
@@ -102,7 +116,7 @@ impl Phones {
         let mut ended = Vec::new();
         self.table().retain(|_, phone| {
             let idle = now.saturating_duration_since(phone.heard()) >= self.idle;
-            let closed = phone.outbound.try_lock().is_ok_and(|outbound| outbound.is_closed() && outbound.is_empty());
+            let closed = phone.outbox.try_lock().is_ok_and(|outbox| outbox.ended());
             if idle {
                 ended.push(phone.link);
             }
@@ -115,11 +129,11 @@ impl Phones {
 
     async fn connect(&self) -> Result<(Name, Arc<Phone>), Reply> {
         let opened = timeout(self.answer, self.handle.open()).await;
-        let Ok(Ok((link, outbound))) = opened else {
+        let Ok(Ok((link, receiver))) = opened else {
             return Err(list(StatusCode::SERVICE_UNAVAILABLE, &[]));
         };
         let now = Instant::now();
-        let phone = Arc::new(Phone { link, outbound: outbound.into(), heard: now.into() });
+        let phone = Arc::new(Phone { link, outbox: Outbox { receiver, taken: Vec::new() }.into(), heard: now.into() });
         let name = name();
         let (left_out, refused) = {
             let mut table = self.table();
@@ -182,25 +196,28 @@ impl Phones {
 }
 
 impl Phone {
-    /// What the node has said, waiting at most `hold` for the first message, and whether it may say more.
+    /// What the node has said, waiting at most `hold` for the first message, and whether it may say more. Nothing is
+    /// lost when the phone's connection ends meanwhile: it is there for the next request.
     async fn said(&self, hold: Duration) -> (Vec<Vec<u8>>, bool) {
         let until = Instant::now() + hold;
-        let mut said = Vec::new();
-        let Ok(mut outbound) = timeout_at(until, self.outbound.lock()).await else { return (said, true) };
-        match timeout_at(until, outbound.recv()).await {
-            Err(_) => return (said, true),
-            Ok(None) => return (said, false),
-            Ok(Some(message)) => said.push(message),
+        let Ok(mut outbox) = timeout_at(until, self.outbox.lock()).await else { return (Vec::new(), true) };
+        let Outbox { receiver, taken } = &mut *outbox;
+        if taken.is_empty() {
+            match timeout_at(until, receiver.recv()).await {
+                Err(_) => return (Vec::new(), true),
+                Ok(None) => return (Vec::new(), false),
+                Ok(Some(message)) => taken.push(message),
+            }
+            // The loop may be in the middle of saying several things.
+            tokio::task::yield_now().await;
         }
-        // The loop may be in the middle of saying several things.
-        tokio::task::yield_now().await;
-        let mut size = 0;
+        let mut size = taken.iter().map(Vec::len).sum::<usize>();
         while size < ANSWER_LIMIT - OUTBOUND_LIMIT {
-            let Ok(message) = outbound.try_recv() else { break };
+            let Ok(message) = receiver.try_recv() else { break };
             size += message.len();
-            said.push(message);
+            taken.push(message);
         }
-        (said, !(outbound.is_closed() && outbound.is_empty()))
+        (std::mem::take(taken), !outbox.ended())
     }
 
     fn heard(&self) -> Instant {
@@ -320,6 +337,20 @@ mod tests {
         drop(ends.events.recv().await);
         phones.reap_at(Instant::now()).await;
         assert!(phones.table().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_said_while_a_connection_ended_is_told_to_the_next() {
+        let (phones, mut ends) = phones();
+        let (_, phone) = phones.connect().await.expect("room");
+        let Some(Event::Opened { outbound, .. }) = ends.events.recv().await else { panic!("a link") };
+        outbound.try_send(vec![1]).expect("room in the queue");
+        {
+            let mut said = std::pin::pin!(phone.said(HOLD));
+            // Polled once, and dropped: as when the peer of a request goes.
+            assert!(std::future::poll_fn(|context| std::task::Poll::Ready(said.as_mut().poll(context).is_pending())).await);
+        }
+        assert_eq!(phone.said(HOLD).await, (vec![vec![1]], true));
     }
 
     #[tokio::test(start_paused = true)]
