@@ -124,6 +124,7 @@ impl Node {
 
     /// Only the server: whoever has the loop's ends answers.
     pub(crate) async fn serving(config: Config, handle: Handle) -> Self {
+        watch_the_journal();
         let api = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let captive = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let (stop, stopped) = oneshot::channel::<()>();
@@ -258,6 +259,30 @@ async fn run(mut machine: Machine, mut ends: Ends, mut world: World, commands: A
         };
         machine.handle(input, start.elapsed(), &mut rng);
     }
+}
+
+/// Parts of the secrets that these tests send.
+const SECRETS: [&str; 5] = ["canary-4f1b", "AAECAwQFBgcICQoL", "correct horse", CODE, "node-key"];
+
+/// Fails whoever logs a secret, at any level.
+fn watch_the_journal() {
+    struct Journal;
+    impl std::io::Write for Journal {
+        fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+            let text = String::from_utf8_lossy(line);
+            assert!(SECRETS.iter().all(|secret| !text.contains(secret)), "a secret is logged: {text}");
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    static WATCHED: std::sync::Once = std::sync::Once::new();
+    WATCHED.call_once(|| {
+        let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(|| Journal).finish();
+        tracing::subscriber::set_global_default(subscriber).expect("nothing else in these tests sets one");
+    });
 }
 
 /// An answer, taken apart.
