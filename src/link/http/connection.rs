@@ -5,17 +5,19 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Method, Request};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::{AbortHandle, Id, JoinSet};
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::{Sleep, sleep, timeout};
 use tracing::{debug, warn};
 
@@ -36,24 +38,26 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Whether a connection may make room for another one, and which of them first.
 #[derive(Debug)]
-pub(super) struct Activity {
+struct Activity {
     /// Grows with everything that happens on any connection.
     clock: Arc<AtomicU64>,
     /// When the peer last got an answer; [`BUSY`] while one is made.
     silent_since: AtomicU64,
+    /// The last request was answered before its body was read to the end.
+    unread: AtomicBool,
 }
 
 const BUSY: u64 = u64::MAX;
 
 impl Activity {
     fn new(clock: Arc<AtomicU64>) -> Self {
-        let activity = Self { clock, silent_since: AtomicU64::new(0) };
+        let activity = Self { clock, silent_since: AtomicU64::new(0), unread: AtomicBool::new(false) };
         activity.silent();
         activity
     }
 
     /// The request is here, and its answer is being made: the connection stays.
-    pub(super) fn busy(&self) {
+    fn busy(&self) {
         self.silent_since.store(BUSY, Ordering::Relaxed);
     }
 
@@ -86,8 +90,7 @@ pub(super) async fn accept(listeners: Listeners, api: &Arc<Api>, shutdown: impl 
             biased;
             () = &mut shutdown => break,
             Some(ended) = tasks.join_next_with_id() => {
-                let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
-                live.remove(&id);
+                live.remove(&id(&ended));
                 continue;
             }
             accepted = poll_fn(|context| any(&sockets, context)) => accepted,
@@ -100,6 +103,13 @@ pub(super) async fn accept(listeners: Listeners, api: &Arc<Api>, shutdown: impl 
                 continue;
             }
         };
+        if live.len() >= limits.connections {
+            // Whose request has arrived, and was not looked at yet, goes first.
+            tokio::task::yield_now().await;
+            while let Some(ended) = tasks.try_join_next_with_id() {
+                live.remove(&id(&ended));
+            }
+        }
         if live.len() >= limits.connections && !make_room(&mut live) {
             debug!("a connection is refused: as many requests as there may be are under way");
             continue;
@@ -113,6 +123,10 @@ pub(super) async fn accept(listeners: Listeners, api: &Arc<Api>, shutdown: impl 
     let farewell = timeout(FAREWELL, async { while tasks.join_next().await.is_some() {} });
     // What has not ended by now is cut off when the set is dropped.
     let _late = farewell.await;
+}
+
+fn id(ended: &Result<(Id, ()), JoinError>) -> Id {
+    ended.as_ref().map_or_else(JoinError::id, |(id, ())| *id)
 }
 
 fn any(sockets: &[(Server, TcpListener)], context: &mut Context<'_>) -> Poll<io::Result<(Server, TcpStream)>> {
@@ -147,11 +161,20 @@ async fn connection(
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "asking for packets to leave at once");
     }
-    let service = service_fn(|request| {
+    let service = service_fn(|request: Request<Incoming>| {
         let (api, activity) = (Arc::clone(&api), Arc::clone(&activity));
         Box::pin(async move {
+            activity.unread.store(!request.body().is_end_stream(), Ordering::Relaxed);
             let reply = match server {
-                Server::Api => routes::answer(&api, request, || activity.busy()).await,
+                Server::Api => {
+                    // Only a POST's body is read.
+                    let posted = request.method() == Method::POST;
+                    let here = || {
+                        activity.busy();
+                        activity.unread.fetch_and(!posted, Ordering::Relaxed);
+                    };
+                    routes::answer(&api, request, here).await
+                }
                 Server::Captive => captive::reply(request.method(), request.uri().path()),
             };
             activity.silent();
@@ -175,13 +198,16 @@ async fn connection(
         connection.poll_without_shutdown(context)
     })
     .await;
-    if let Err(error) = &ended {
-        debug!(%error, "a connection ended");
-        if error.is_timeout() {
-            return;
+    let more = match &ended {
+        Ok(()) => activity.unread.load(Ordering::Relaxed),
+        Err(error) => {
+            debug!(%error, "a connection ended");
+            !error.is_timeout()
         }
+    };
+    if more {
+        Box::pin(linger(connection.into_parts().io.into_inner().stream)).await;
     }
-    linger(connection.into_parts().io.into_inner().stream).await;
 }
 
 /// Says goodbye, and reads over what the peer is still sending.

@@ -285,27 +285,27 @@ mod paths {
     };
 
     /// What the node is.
-    #[utoipa::path(get, path = "/api/v1/info", responses((status = 200, body = NodeInfo)))]
+    #[utoipa::path(get, tag = "Provisioning", path = "/api/v1/info", responses((status = 200, body = NodeInfo)))]
     pub(super) const fn info() {}
 
     /// The networks in range.
-    #[utoipa::path(get, path = "/api/v1/scan-networks", responses((status = 200, body = ScanNetworksResponse)))]
+    #[utoipa::path(get, tag = "Provisioning", path = "/api/v1/scan-networks", responses((status = 200, body = ScanNetworksResponse)))]
     pub(super) const fn scan_networks() {}
 
     /// How provisioning stands.
-    #[utoipa::path(get, path = "/api/v1/status", responses((status = 200, body = ProvisionStatus)))]
+    #[utoipa::path(get, tag = "Provisioning", path = "/api/v1/status", responses((status = 200, body = ProvisionStatus)))]
     pub(super) const fn status() {}
 
     /// Bring the node online and enroll it.
-    #[utoipa::path(post, path = "/api/v1/provision", request_body = ProvisionRequest, responses((status = 200, body = ProvisionResponse)))]
+    #[utoipa::path(post, tag = "Provisioning", path = "/api/v1/provision", request_body = ProvisionRequest, responses((status = 200, body = ProvisionResponse)))]
     pub(super) const fn provision() {}
 
     /// Hand over the settings key.
-    #[utoipa::path(post, path = "/api/v1/provision/k2", request_body = K2ProvisionRequest, responses((status = 200, body = K2ProvisionResponse)))]
+    #[utoipa::path(post, tag = "Provisioning", path = "/api/v1/provision/k2", request_body = K2ProvisionRequest, responses((status = 200, body = K2ProvisionResponse)))]
     pub(super) const fn provision_k2() {}
 
     /// Forget everything that the owner gave.
-    #[utoipa::path(post, path = "/api/v1/factory-reset", responses((status = 200, body = FactoryResetResponse)))]
+    #[utoipa::path(post, tag = "Provisioning", path = "/api/v1/factory-reset", responses((status = 200, body = FactoryResetResponse)))]
     pub(super) const fn factory_reset() {}
 }
 
