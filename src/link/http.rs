@@ -28,13 +28,15 @@ mod schema;
 mod sealed;
 
 use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::Response;
 use hyper::body::Bytes;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::daemon::Handle;
 use routes::Api;
@@ -80,13 +82,26 @@ impl Default for Limits {
     }
 }
 
-/// The sockets to answer on, already bound.
+/// The sockets to answer on, from [`bind`].
 #[derive(Debug, Default)]
 pub struct Listeners {
     /// For the API: port 8080.
     pub api: Vec<TcpListener>,
     /// For what phones ask to find out whether there is an internet: port 80 of the access point.
     pub captive: Vec<TcpListener>,
+}
+
+/// Connections that may wait to be accepted. Linux drops what comes above that, and a phone whose first packet is dropped
+/// tries again only after a second.
+const BACKLOG: u32 = 1024;
+
+/// Listens at an address. With port 0, at a free port.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A program that is started again need not wait for the connections of the one before it.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Serves until `shutdown` is ready; then requests under way are given a moment to end.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use getrandom::SysRng;
 use jarvis_provisioning::daemon::{Ends, Event, Handle, View};
 use jarvis_provisioning::domain::{CommandCenterUrl, Identity, Network, Pairing, Registration, Security, Ssid};
-use jarvis_provisioning::link::http::{Config, Limits, Listeners, serve};
+use jarvis_provisioning::link::http::{Config, Limits, Listeners, bind, serve};
 use jarvis_provisioning::machine::{
     AccessPointPolicy, Answer, Boot, Cleared, Command, Config as MachineConfig, Done, Input, Joined, Link, Machine, Op, Output,
     Refused, Ticket,
@@ -17,7 +17,7 @@ use jarvis_provisioning::secret::{SecretBytes, SecretText};
 use rand_core::UnwrapErr;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -125,8 +125,9 @@ impl Node {
     /// Only the server: whoever has the loop's ends answers.
     pub(crate) async fn serving(config: Config, handle: Handle) -> Self {
         watch_the_journal();
-        let api = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let captive = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let free = (std::net::Ipv4Addr::LOCALHOST, 0).into();
+        let api = bind(free).expect("a free port");
+        let captive = bind(free).expect("a free port");
         let (stop, stopped) = oneshot::channel::<()>();
         let (api_address, captive_address) = (api.local_addr().expect("it is bound"), captive.local_addr().expect("it is bound"));
         let listeners = Listeners { api: vec![api], captive: vec![captive] };
