@@ -565,7 +565,7 @@ async fn while_the_loop_hangs_the_state_is_told_and_requests_end() {
     let view = idle.handle.view();
     let (handle, ends) = Handle::channel(1, (*view).clone());
     let limits = Limits { answer: Duration::from_millis(200), ..Limits::default() };
-    let node = Node::serving(Config { limits, ..config() }, handle).await;
+    let node = Node::serving(Config { limits, ..config() }, handle);
     let late = "The device did not answer in time. Try again.";
     assert_eq!(node.post("/api/v1/provision", &provision()).await.json(), json!({"success": false, "message": late}));
     assert_eq!(node.post("/api/v1/provision/k2", &k2()).await.json()["error"], late);
@@ -582,7 +582,7 @@ async fn asking_for_networks_asks_for_one_scan_and_does_not_wait_for_it() {
     let idle = Node::start().await;
     let view = idle.handle.view();
     let (handle, mut ends) = Handle::channel(8, (*view).clone());
-    let node = Node::serving(config(), handle).await;
+    let node = Node::serving(config(), handle);
     for _ in 0..5 {
         assert_eq!(node.get("/api/v1/scan-networks").await.status, 200);
     }

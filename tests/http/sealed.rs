@@ -288,7 +288,7 @@ async fn a_link_that_the_node_closes_is_answered_to_its_end_and_then_unknown() {
     let idle = Node::start().await;
     let view = idle.handle.view();
     let (handle, mut ends) = Handle::channel(8, (*view).clone());
-    let node = Node::serving(config(), handle).await;
+    let node = Node::serving(config(), handle);
     let last = Outbound::Refusal(Refusal { fault: Fault::Locked, retry_after: 60 });
     let bytes = last.encode();
     let closing = tokio::spawn(async move {
@@ -308,7 +308,7 @@ async fn a_session_cannot_be_opened_while_the_loop_hangs_and_the_link_is_not_los
     let view = idle.handle.view();
     let (handle, ends) = Handle::channel(1, (*view).clone());
     let limits = Limits { answer: Duration::from_millis(100), ..Limits::default() };
-    let node = Node::serving(Config { limits, ..config() }, handle).await;
+    let node = Node::serving(Config { limits, ..config() }, handle);
     let (_, reply) = open(&node, CODE, &[]).await;
     assert_eq!((reply.status, reply.header("content-type")), (503, Some(PROTOBUF)));
     drop(ends);
@@ -320,7 +320,7 @@ async fn a_link_without_requests_is_closed_towards_the_loop() {
     let view = idle.handle.view();
     let (handle, mut ends) = Handle::channel(8, (*view).clone());
     let limits = Limits { idle: Duration::from_millis(100), ..Limits::default() };
-    let node = Node::serving(Config { limits, ..config() }, handle).await;
+    let node = Node::serving(Config { limits, ..config() }, handle);
     let opened = tokio::spawn(async move {
         let Some(Event::Opened { link, outbound }) = ends.events.recv().await else { panic!("a link") };
         outbound.send(Outbound::Refusal(Refusal { fault: Fault::Busy, retry_after: 0 }).encode()).await.expect("a reader");

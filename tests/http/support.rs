@@ -116,14 +116,14 @@ impl Node {
         let (handle, ends) = Handle::channel(64, view(&machine));
         let commands = Arc::<Mutex<Vec<Command>>>::default();
         let running = tokio::spawn(run(machine, ends, world, Arc::clone(&commands)));
-        let mut node = Self::serving(config, handle).await;
+        let mut node = Self::serving(config, handle);
         node.tasks.push(running);
         node.commands = commands;
         node
     }
 
     /// Only the server: whoever has the loop's ends answers.
-    pub(crate) async fn serving(config: Config, handle: Handle) -> Self {
+    pub(crate) fn serving(config: Config, handle: Handle) -> Self {
         watch_the_journal();
         let free = (std::net::Ipv4Addr::LOCALHOST, 0).into();
         let api = bind(free).expect("a free port");
