@@ -21,10 +21,10 @@ fn allow_many_files() {
     setrlimit(Resource::Nofile, raised).expect("a process may raise its own limit to what it is allowed");
 }
 
-async fn hurried(limits: impl FnOnce(&mut Limits)) -> Node {
+fn hurried(limits: impl FnOnce(&mut Limits)) -> Node {
     let mut config = config();
     limits(&mut config.limits);
-    Node::with(config, Box::new(|command| Some(kind(command)))).await
+    Node::with(config, Box::new(|command| Some(kind(command))))
 }
 
 async fn connect(to: SocketAddr, sent: &[u8]) -> TcpStream {
@@ -64,7 +64,7 @@ async fn drip(mut stream: TcpStream, byte: u8) -> Vec<u8> {
 
 #[tokio::test]
 async fn ten_megabytes_of_json_are_413() {
-    let node = Node::start().await;
+    let node = Node::start();
     let body = format!("{{\"wifi_ssid\":\"{}\"}}", "a".repeat(10 << 20));
     let reply = node.post_text("/api/v1/provision", body).await;
     assert_eq!((reply.status, reply.text()), (413, r#"{"detail":"Content Too Large"}"#));
@@ -73,7 +73,7 @@ async fn ten_megabytes_of_json_are_413() {
 
 #[tokio::test]
 async fn ten_megabytes_in_chunks_are_413() {
-    let node = Node::start().await;
+    let node = Node::start();
     let head =
         "POST /api/v1/provision HTTP/1.1\r\nhost: node\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
     let mut request = head.as_bytes().to_vec();
@@ -85,7 +85,7 @@ async fn ten_megabytes_in_chunks_are_413() {
 
 #[tokio::test]
 async fn a_gigabyte_is_refused_before_it_is_sent() {
-    let node = Node::start().await;
+    let node = Node::start();
     let head = "POST /api/v1/provision HTTP/1.1\r\nhost: node\r\nexpect: 100-continue\r\ncontent-length: 1073741824\r\n\r\n";
     let mut stream = connect(node.api, head.as_bytes()).await;
     assert_eq!(Reply::read(&rest(&mut stream).await).status, 413);
@@ -93,7 +93,7 @@ async fn a_gigabyte_is_refused_before_it_is_sent() {
 
 #[tokio::test]
 async fn a_body_of_exactly_64_kib_is_read() {
-    let node = Node::start().await;
+    let node = Node::start();
     let body = |length: usize| [b"{}", b" ".repeat(length - 2).as_slice()].concat();
     assert_eq!(node.post_text("/api/v1/provision", body(64 * 1024)).await.status, 422);
     assert_eq!(node.post_text("/api/v1/provision", body(64 * 1024 + 1)).await.status, 413);
@@ -101,7 +101,7 @@ async fn a_body_of_exactly_64_kib_is_read() {
 
 #[tokio::test]
 async fn heads_have_a_size_and_a_number_of_fields() {
-    let node = Node::start().await;
+    let node = Node::start();
     let long = format!("x: {}\r\n", "a".repeat(64 * 1024));
     for fields in ["x: 1\r\n".repeat(10_000), "x: 1\r\n".repeat(200), long] {
         let request = format!("GET /api/v1/info HTTP/1.1\r\nhost: node\r\n{fields}\r\n");
@@ -113,7 +113,7 @@ async fn heads_have_a_size_and_a_number_of_fields() {
 
 #[tokio::test]
 async fn what_is_no_http_is_400() {
-    let node = Node::start().await;
+    let node = Node::start();
     for bytes in [&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n"[..], b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"] {
         assert_eq!(Reply::read(&exchange(node.api, bytes).await).status, 400);
     }
@@ -122,7 +122,7 @@ async fn what_is_no_http_is_400() {
 
 #[tokio::test]
 async fn a_body_that_is_not_what_it_says_is_400_and_cannot_smuggle_a_request() {
-    let node = Node::start().await;
+    let node = Node::start();
     let both =
         "POST /api/v1/factory-reset HTTP/1.1\r\nhost: node\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n\r\n";
     assert_eq!(Reply::read(&exchange(node.api, both.as_bytes()).await).status, 400);
@@ -130,7 +130,7 @@ async fn a_body_that_is_not_what_it_says_is_400_and_cannot_smuggle_a_request() {
 
 #[tokio::test]
 async fn slow_heads_are_cut_off() {
-    let node = hurried(|limits| limits.head = SHORT).await;
+    let node = hurried(|limits| limits.head = SHORT);
     let silent = connect(node.api, b"").await;
     let slow = connect(node.api, b"GET /api/v1/info HTTP/1.1\r\nx: ").await;
     let (silent, slow) = tokio::join!(drip(silent, b'\r'), drip(slow, b'a'));
@@ -139,7 +139,7 @@ async fn slow_heads_are_cut_off() {
 
 #[tokio::test]
 async fn slow_bodies_are_408() {
-    let node = hurried(|limits| limits.body = SHORT).await;
+    let node = hurried(|limits| limits.body = SHORT);
     let plain = "POST /api/v1/provision HTTP/1.1\r\nhost: node\r\ncontent-length: 1000\r\n\r\n{";
     let chunked = "POST /api/v1/provision HTTP/1.1\r\nhost: node\r\ntransfer-encoding: chunked\r\n\r\n400\r\n{";
     for head in [plain, chunked] {
@@ -150,7 +150,7 @@ async fn slow_bodies_are_408() {
 
 #[tokio::test]
 async fn a_connection_serves_several_requests_and_is_closed_when_idle() {
-    let node = hurried(|limits| limits.head = SHORT).await;
+    let node = hurried(|limits| limits.head = SHORT);
     let mut stream = connect(node.api, &b"GET /api/v1/info HTTP/1.1\r\nhost: node\r\n\r\n".repeat(3)).await;
     let said = rest(&mut stream).await;
     let answers = said.windows(17).filter(|window| window == b"HTTP/1.1 200 OK\r\n").count();
@@ -159,7 +159,7 @@ async fn a_connection_serves_several_requests_and_is_closed_when_idle() {
 
 #[tokio::test]
 async fn answers_that_nobody_reads_end_the_connection() {
-    let node = hurried(|limits| limits.write = SHORT).await;
+    let node = hurried(|limits| limits.write = SHORT);
     let mut stream = connect(node.api, b"").await;
     // More answers than the buffers of both ends hold.
     let requests = b"GET /openapi.json HTTP/1.1\r\nhost: node\r\n\r\n".repeat(100);
@@ -172,7 +172,7 @@ async fn a_thousand_connections_that_say_nothing_keep_nobody_out() {
     allow_many_files();
     // No time limit ends them: whoever asks gets an answer because they make room.
     let hour = Duration::from_hours(1);
-    let node = hurried(|limits| *limits = Limits { head: hour, body: hour, write: hour, ..*limits }).await;
+    let node = hurried(|limits| *limits = Limits { head: hour, body: hour, write: hour, ..*limits });
     let mut held = Vec::new();
     for index in 0..1000 {
         let sent: &[u8] = match index % 4 {
@@ -200,7 +200,7 @@ async fn a_thousand_connections_that_say_nothing_keep_nobody_out() {
 #[tokio::test]
 async fn a_thousand_requests_at_once_are_all_answered_or_closed() {
     allow_many_files();
-    let node = Node::start().await;
+    let node = Node::start();
     let requests: Vec<_> = (0..1000)
         .map(|_| {
             let to = node.api;
@@ -221,7 +221,7 @@ async fn a_thousand_requests_at_once_are_all_answered_or_closed() {
 
 #[tokio::test]
 async fn requests_under_way_are_answered_when_the_server_stops() {
-    let mut node = hurried(|_| {}).await;
+    let mut node = hurried(|_| {});
     let head = b"POST /api/v1/factory-reset HTTP/1.1\r\nhost: node\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n";
     let mut stream = connect(node.api, head).await;
     let mut go_on = [0; 25];
@@ -238,7 +238,7 @@ async fn requests_under_way_are_answered_when_the_server_stops() {
 
 #[tokio::test]
 async fn http_1_0_is_answered() {
-    let node = Node::start().await;
+    let node = Node::start();
     let reply = Reply::read(&exchange(node.api, b"GET /api/v1/info HTTP/1.0\r\n\r\n").await);
     assert_eq!(reply.status, 200);
     let redirected = Reply::read(&exchange(node.api, b"GET /api/v1/info/ HTTP/1.0\r\n\r\n").await);
@@ -250,8 +250,7 @@ async fn the_captive_port_has_the_same_bounds() {
     let node = Node::with(
         Config { limits: Limits { head: SHORT, ..Limits::default() }, ..config() },
         Box::new(|command| Some(kind(command))),
-    )
-    .await;
+    );
     let slow = connect(node.captive, b"GET /generate_204 HTTP/1.1\r\nx: ").await;
     assert!(drip(slow, b'a').await.is_empty());
     assert_eq!(request(node.captive, "GET", "/generate_204", &[], b"").await.status, 204);

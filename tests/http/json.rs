@@ -6,16 +6,16 @@ use jarvis_provisioning::daemon::{Event, Handle};
 use jarvis_provisioning::domain::{Security, Step};
 use jarvis_provisioning::fault::Fault;
 use jarvis_provisioning::link::http::{Config, Limits};
-use jarvis_provisioning::machine::{Command, Done, Local};
+use jarvis_provisioning::machine::{Command, Local};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::support::{NODE_ID, Node, config, kind, network, refused, request};
 
-const K2: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
+pub(crate) const K2: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
 const CANARY: &str = "canary-4f1b";
 
-fn provision() -> Value {
+pub(crate) fn provision() -> Value {
     json!({
         "wifi_ssid": "HomeNetwork", "wifi_password": format!("{CANARY}-password"), "room": "kitchen",
         "command_center_url": "http://192.168.1.50:7703", "household_id": "h1", "node_id": "0e8c1f5a",
@@ -23,22 +23,22 @@ fn provision() -> Value {
     })
 }
 
-fn with(mut body: Value, field: &str, value: Value) -> Value {
+pub(crate) fn with(mut body: Value, field: &str, value: Value) -> Value {
     body[field] = value;
     body
 }
 
-fn without(mut body: Value, field: &str) -> Value {
+pub(crate) fn without(mut body: Value, field: &str) -> Value {
     body.as_object_mut().expect("an object").remove(field);
     body
 }
 
-fn k2() -> Value {
+pub(crate) fn k2() -> Value {
     json!({"node_id": "0e8c1f5a", "kid": "k2-202602-abc123", "k2": K2, "created_at": "2026-02-01T13:00:00.123Z"})
 }
 
 /// The place and the type of each fault of a 422.
-fn faults(reply: &crate::support::Reply) -> Vec<(Value, String)> {
+pub(crate) fn faults(reply: &crate::support::Reply) -> Vec<(Value, String)> {
     assert_eq!(reply.status, 422, "{}", reply.text());
     let body = reply.json();
     let fault = |fault: &Value| (fault["loc"].clone(), fault["type"].as_str().expect("a type").to_owned());
@@ -47,7 +47,7 @@ fn faults(reply: &crate::support::Reply) -> Vec<(Value, String)> {
 
 #[tokio::test]
 async fn info_says_what_the_node_is() {
-    let node = Node::start().await;
+    let node = Node::start();
     let reply = node.get("/api/v1/info").await;
     assert_eq!(reply.status, 200);
     assert_eq!(reply.header("content-type"), Some("application/json"));
@@ -59,7 +59,7 @@ async fn info_says_what_the_node_is() {
 
 #[tokio::test]
 async fn status_has_its_four_fields_and_the_later_ones() {
-    let node = Node::start().await;
+    let node = Node::start();
     assert_eq!(
         node.get("/api/v1/status").await.text(),
         r#"{"state":"AP_MODE","message":"Waiting for mobile app connection...","progress_percent":0,"error":null,"error_code":null,"registration_status":null,"retryable":false,"hotspot_restored":false}"#
@@ -69,7 +69,7 @@ async fn status_has_its_four_fields_and_the_later_ones() {
 #[tokio::test]
 async fn networks_are_listed_in_the_adapters_order_with_a_word_for_open() {
     let config = Config { open_security: "OPEN", ..config() };
-    let node = Node::with(config, Box::new(|command| Some(kind(command)))).await;
+    let node = Node::with(config, Box::new(|command| Some(kind(command))));
     node.scanned().await;
     let list = node.get("/api/v1/scan-networks").await;
     assert_eq!(
@@ -84,7 +84,7 @@ async fn networks_are_listed_in_the_adapters_order_with_a_word_for_open() {
 
 #[tokio::test]
 async fn a_name_that_is_not_utf_8_comes_back_as_it_was_shown() {
-    let node = Node::start().await;
+    let node = Node::start();
     node.scanned().await;
     node.post("/api/v1/provision", &with(provision(), "wifi_ssid", json!("caf\u{fffd}"))).await;
     node.settled("PROVISIONED").await;
@@ -94,7 +94,7 @@ async fn a_name_that_is_not_utf_8_comes_back_as_it_was_shown() {
 
 #[tokio::test]
 async fn probes_get_the_answers_of_the_real_servers() {
-    let node = Node::start().await;
+    let node = Node::start();
     let apple = "<HTML><HEAD><TITLE>Success</TITLE></HEAD><BODY>Success</BODY></HTML>";
     assert_eq!(apple.len(), 68);
     for (path, status, kind, body) in [
@@ -112,7 +112,7 @@ async fn probes_get_the_answers_of_the_real_servers() {
 
 #[tokio::test]
 async fn port_80_answers_every_path() {
-    let node = Node::start().await;
+    let node = Node::start();
     for (path, status, kind, length) in [
         ("/generate_204", 204, None, 0),
         ("/hotspot-detect.html?x=1", 200, Some("text/html"), 68),
@@ -132,7 +132,7 @@ async fn port_80_answers_every_path() {
 
 #[tokio::test]
 async fn what_there_is_not_is_404_and_the_wrong_method_405() {
-    let node = Node::start().await;
+    let node = Node::start();
     for path in ["/", "/api", "/api/v1/infos", "/API/v1/info", "//api/v1/info", "/nothing/"] {
         let reply = node.get(path).await;
         assert_eq!((reply.status, reply.text()), (404, r#"{"detail":"Not Found"}"#), "{path}");
@@ -164,7 +164,7 @@ async fn what_there_is_not_is_404_and_the_wrong_method_405() {
 
 #[tokio::test]
 async fn a_slash_too_many_is_redirected() {
-    let node = Node::start().await;
+    let node = Node::start();
     let host = [("host", "192.168.4.1:8080")];
     for (method, path, location) in [
         ("GET", "/api/v1/info/", "http://192.168.4.1:8080/api/v1/info"),
@@ -178,7 +178,7 @@ async fn a_slash_too_many_is_redirected() {
 
 #[tokio::test]
 async fn provisioning_is_accepted_and_goes_to_its_end() {
-    let node = Node::start().await;
+    let node = Node::start();
     let reply = node.post("/api/v1/provision", &provision()).await;
     assert_eq!(reply.status, 200);
     assert_eq!(reply.text(), r#"{"success":true,"message":"Credentials received. Attempting connection..."}"#);
@@ -194,8 +194,7 @@ async fn a_second_attempt_meanwhile_is_told_busy_and_validated_first() {
     let node = Node::with(
         config(),
         Box::new(|command| if matches!(command, Command::Join { .. }) { None } else { Some(kind(command)) }),
-    )
-    .await;
+    );
     node.post("/api/v1/provision", &provision()).await;
     let joining = node.status(|status| status["progress_percent"] == 35).await;
     assert_eq!((&joining["state"], &joining["message"]), (&json!("CONNECTING"), &json!("Connecting to HomeNetwork...")));
@@ -207,7 +206,7 @@ async fn a_second_attempt_meanwhile_is_told_busy_and_validated_first() {
 
 #[tokio::test]
 async fn each_missing_field_is_named() {
-    let node = Node::start().await;
+    let node = Node::start();
     for field in ["wifi_ssid", "wifi_password", "room", "command_center_url", "household_id", "node_id", "provisioning_token"] {
         let reply = node.post("/api/v1/provision", &without(provision(), field)).await;
         assert_eq!(faults(&reply), [(json!(["body", field]), "missing".into())]);
@@ -222,7 +221,7 @@ async fn each_missing_field_is_named() {
 
 #[tokio::test]
 async fn faults_come_in_the_order_of_the_fields_and_repeat_nothing() {
-    let node = Node::start().await;
+    let node = Node::start();
     let reply = node
         .post_text("/api/v1/provision", r#"{"provisioning_token":{"a":[1]},"wifi_password":12345678,"config_service_url":false}"#)
         .await;
@@ -248,7 +247,7 @@ async fn faults_come_in_the_order_of_the_fields_and_repeat_nothing() {
 
 #[tokio::test]
 async fn numbers_truth_values_and_null_are_no_texts() {
-    let node = Node::start().await;
+    let node = Node::start();
     for field in ["wifi_ssid", "wifi_password", "room", "command_center_url", "household_id", "node_id", "provisioning_token"] {
         for value in [json!(5), json!(5.5), json!(true), json!(null), json!([]), json!({})] {
             let reply = node.post("/api/v1/provision", &with(provision(), field, value.clone())).await;
@@ -259,7 +258,7 @@ async fn numbers_truth_values_and_null_are_no_texts() {
 
 #[tokio::test]
 async fn a_body_that_is_no_object_is_422() {
-    let node = Node::start().await;
+    let node = Node::start();
     let reply = node.post_text("/api/v1/provision", "").await;
     assert_eq!(reply.text(), r#"{"detail":[{"type":"missing","loc":["body"],"msg":"Field required","input":null}]}"#);
     for body in ["[1]", "\"x\"", "5", "-5", "5.5", "null", "true", "[[[[[]]]]]"] {
@@ -279,7 +278,7 @@ async fn a_body_that_is_no_object_is_422() {
 
 #[tokio::test]
 async fn broken_json_is_422_with_its_place() {
-    let node = Node::start().await;
+    let node = Node::start();
     for (body, offset) in [
         (&b"{"[..], 1),
         (b"{\"a\":", 5),
@@ -302,7 +301,7 @@ async fn broken_json_is_422_with_its_place() {
 
 #[tokio::test]
 async fn json_is_known_by_its_type_in_any_case_and_without_one() {
-    let node = Node::start().await;
+    let node = Node::start();
     let body = k2().to_string();
     for headers in [
         &[("content-type", "application/json; charset=utf-8")][..],
@@ -319,7 +318,7 @@ async fn json_is_known_by_its_type_in_any_case_and_without_one() {
 
 #[tokio::test]
 async fn unknown_fields_are_ignored_and_of_doubles_the_last_counts() {
-    let node = Node::start().await;
+    let node = Node::start();
     let body = k2().to_string().replacen('{', r#"{"kid":"first","more":{"deep":[[[1e400,"x"]]]},"#, 1);
     let reply = node.post_text("/api/v1/provision/k2", body).await;
     assert_eq!(reply.json()["kid"], "k2-202602-abc123");
@@ -327,7 +326,7 @@ async fn unknown_fields_are_ignored_and_of_doubles_the_last_counts() {
 
 #[tokio::test]
 async fn every_name_of_1_to_32_bytes_is_joined_as_it_is() {
-    let node = Node::start().await;
+    let node = Node::start();
     let full = "a".repeat(32);
     for ssid in ["x", full.as_str(), "☕ café 🏠", "nul\0inside", "a:b\\:c\\\\d", "\"quoted\" 'name' $(reboot)", "../../etc", " "]
     {
@@ -344,7 +343,7 @@ async fn every_name_of_1_to_32_bytes_is_joined_as_it_is() {
 
 #[tokio::test]
 async fn what_cannot_work_is_accepted_and_fails_as_an_attempt() {
-    let node = Node::start().await;
+    let node = Node::start();
     let long = "a".repeat(33);
     for (field, value, code, error) in [
         ("wifi_ssid", "", "wifi_connect_failed", "Failed to connect to "),
@@ -368,7 +367,7 @@ async fn what_cannot_work_is_accepted_and_fails_as_an_attempt() {
 
 #[tokio::test]
 async fn an_empty_password_is_for_an_open_network() {
-    let node = Node::start().await;
+    let node = Node::start();
     node.post("/api/v1/provision", &with(provision(), "wifi_password", json!(""))).await;
     node.settled("PROVISIONED").await;
     assert!(node.commands().iter().any(|command| matches!(command, Command::Join { passphrase, .. } if passphrase.is_empty())));
@@ -381,7 +380,7 @@ async fn a_failure_is_told_and_a_new_attempt_accepted() {
         let register = matches!(command, Command::Register { .. });
         Some(if register && std::mem::take(&mut refuse) { refused(Fault::TokenRejected, 401) } else { kind(command) })
     };
-    let node = Node::with(config(), Box::new(world)).await;
+    let node = Node::with(config(), Box::new(world));
     node.post("/api/v1/provision", &provision()).await;
     let status = node.status(|status| status["hotspot_restored"] == true).await;
     assert_eq!(
@@ -398,103 +397,8 @@ async fn a_failure_is_told_and_a_new_attempt_accepted() {
 }
 
 #[tokio::test]
-async fn k2_is_stored_and_echoed_with_all_four_keys() {
-    let node = Node::start().await;
-    for body in [k2(), with(k2(), "k2", json!(format!("{K2}="))), with(k2(), "kid", json!(""))] {
-        let reply = node.post("/api/v1/provision/k2", &body).await;
-        let kid = &body["kid"];
-        assert_eq!(reply.text(), format!(r#"{{"success":true,"node_id":"0e8c1f5a","kid":{kid},"error":null}}"#));
-    }
-    let stored = node.commands().into_iter().find_map(|command| match command {
-        Command::SaveK2(k2) => Some(k2),
-        _ => None,
-    });
-    let stored = stored.expect("K2 is stored");
-    assert_eq!(stored.created_at.as_str(), "2026-02-01T13:00:00.123000+00:00");
-    assert_eq!(stored.key.expose()[31], 31);
-}
-
-#[tokio::test]
-async fn a_k2_that_is_none_is_refused_with_its_reason() {
-    let node = Node::start().await;
-    let (short, long) = ("A".repeat(42), "A".repeat(44));
-    for (key, error) in [
-        (short.as_str(), "K2 must be exactly 32 bytes, got 31"),
-        (&long, "K2 must be exactly 32 bytes, got 33"),
-        ("", "K2 must be exactly 32 bytes, got 0"),
-    ] {
-        let reply = node.post("/api/v1/provision/k2", &with(k2(), "k2", json!(key))).await;
-        assert_eq!(reply.json(), json!({"success": false, "node_id": null, "kid": null, "error": error}));
-    }
-    let reply = node.post("/api/v1/provision/k2", &with(k2(), "k2", json!("A".repeat(41)))).await;
-    assert!(reply.json()["error"].as_str().is_some_and(|error| error.starts_with("Invalid base64url encoding: ")));
-}
-
-#[tokio::test]
-async fn a_k2_body_in_camel_case_is_422() {
-    let node = Node::start().await;
-    let body = json!({"nodeId": "n", "kid": "k", "k2": K2, "createdAt": "2026-02-01T13:00:00Z"});
-    let reply = node.post("/api/v1/provision/k2", &body).await;
-    assert_eq!(
-        faults(&reply),
-        [(json!(["body", "node_id"]), "missing".into()), (json!(["body", "created_at"]), "missing".into())]
-    );
-}
-
-#[tokio::test]
-async fn dates_are_read_in_every_form_or_refused_by_name() {
-    let node = Node::start().await;
-    for date in
-        [json!("2026-02-01"), json!("2026-02-01T13:00:00+02:00"), json!(1_769_950_800), json!("1769950800123"), json!(1.5)]
-    {
-        let reply = node.post("/api/v1/provision/k2", &with(k2(), "created_at", date.clone())).await;
-        assert_eq!((reply.status, &reply.json()["success"]), (200, &json!(true)), "{date}");
-    }
-    for (date, expected) in [
-        (json!("yesterday"), "datetime_from_date_parsing"),
-        (json!("2026-02-30"), "datetime_from_date_parsing"),
-        (json!(1e300), "datetime_parsing"),
-        (json!(i64::MAX), "datetime_parsing"),
-        (json!(true), "datetime_type"),
-        (json!(null), "datetime_type"),
-        (json!([]), "datetime_type"),
-    ] {
-        let reply = node.post("/api/v1/provision/k2", &with(k2(), "created_at", date)).await;
-        assert_eq!(faults(&reply), [(json!(["body", "created_at"]), expected.into())]);
-    }
-}
-
-#[tokio::test]
-async fn k2_is_not_taken_once_provisioned_and_healthy() {
-    let node = Node::booted(config(), Box::new(|command| Some(kind(command))), Some("http://192.168.1.50:7703")).await;
-    let reply = node.post("/api/v1/provision/k2", &k2()).await;
-    assert_eq!(
-        reply.json(),
-        json!({"success": false, "node_id": null, "kid": null, "error": "Node is already provisioned. Re-enter pairing mode to update K2."})
-    );
-}
-
-#[tokio::test]
-async fn k2_is_taken_while_the_command_center_of_a_moved_node_does_not_answer() {
-    let world = |command: &Command| if matches!(command, Command::CheckHealth(_)) { None } else { Some(kind(command)) };
-    let node = Node::booted(config(), Box::new(world), Some("http://192.168.1.50:7703")).await;
-    assert_eq!(node.post("/api/v1/provision/k2", &k2()).await.json()["success"], true);
-}
-
-#[tokio::test]
-async fn k2_that_cannot_be_stored_is_a_failure() {
-    let world = |command: &Command| {
-        let full = matches!(command, Command::SaveK2(_));
-        Some(if full { Done::Saved(Err(Fault::StorageFailed)) } else { kind(command) })
-    };
-    let node = Node::with(config(), Box::new(world)).await;
-    let reply = node.post("/api/v1/provision/k2", &k2()).await;
-    assert_eq!(reply.json(), json!({"success": false, "node_id": null, "kid": null, "error": Fault::StorageFailed.text()}));
-}
-
-#[tokio::test]
 async fn a_factory_reset_says_what_it_cleared_whatever_its_body() {
-    let node = Node::start().await;
+    let node = Node::start();
     node.post("/api/v1/provision", &provision()).await;
     node.settled("PROVISIONED").await;
     for body in ["", "{", "[]"] {
@@ -511,7 +415,7 @@ async fn a_factory_reset_says_what_it_cleared_whatever_its_body() {
 
 #[tokio::test]
 async fn the_schema_is_served_and_live_answers_fit_it() {
-    let node = Node::start().await;
+    let node = Node::start();
     let reply = node.get("/openapi.json").await;
     assert_eq!((reply.status, reply.header("content-type")), (200, Some("application/json")));
     let schemas = &reply.json()["components"]["schemas"];
@@ -526,7 +430,7 @@ async fn the_schema_is_served_and_live_answers_fit_it() {
 
 #[tokio::test]
 async fn an_open_access_point_takes_no_secrets_and_says_what_to_set() {
-    let node = Node::with(Config { secrets: false, ..config() }, Box::new(|command| Some(kind(command)))).await;
+    let node = Node::with(Config { secrets: false, ..config() }, Box::new(|command| Some(kind(command))));
     for path in ["/api/v1/provision", "/api/v1/provision/k2", "/api/v1/factory-reset"] {
         let reply = node.post(path, &provision()).await;
         assert_eq!(reply.status, 403);
@@ -540,7 +444,7 @@ async fn an_open_access_point_takes_no_secrets_and_says_what_to_set() {
 
 #[tokio::test]
 async fn a_page_of_another_site_can_change_nothing() {
-    let node = Node::start().await;
+    let node = Node::start();
     let own = "192.168.4.1:8080";
     for (headers, status) in [
         (&[("host", own), ("origin", "http://evil.example")][..], 403),
@@ -561,7 +465,7 @@ async fn a_page_of_another_site_can_change_nothing() {
 
 #[tokio::test]
 async fn while_the_loop_hangs_the_state_is_told_and_requests_end() {
-    let idle = Node::start().await;
+    let idle = Node::start();
     let view = idle.handle.view();
     let (handle, ends) = Handle::channel(1, (*view).clone());
     let limits = Limits { answer: Duration::from_millis(200), ..Limits::default() };
@@ -579,7 +483,7 @@ async fn while_the_loop_hangs_the_state_is_told_and_requests_end() {
 
 #[tokio::test]
 async fn asking_for_networks_asks_for_one_scan_and_does_not_wait_for_it() {
-    let idle = Node::start().await;
+    let idle = Node::start();
     let view = idle.handle.view();
     let (handle, mut ends) = Handle::channel(8, (*view).clone());
     let node = Node::serving(config(), handle);
@@ -630,7 +534,10 @@ fn bodies() -> impl Strategy<Value = Vec<u8>> {
 #[test]
 fn no_body_is_answered_with_anything_but_200_or_422() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let node = runtime.block_on(Node::start());
+    let node = {
+        let _context = runtime.enter();
+        Node::start()
+    };
     proptest!(|(body in bodies(), k2: bool)| {
         let path = if k2 { "/api/v1/provision/k2" } else { "/api/v1/provision" };
         let reply = runtime.block_on(node.post_text(path, &body));

@@ -2,5 +2,6 @@
 
 mod bounds;
 mod json;
+mod k2;
 mod sealed;
 mod support;

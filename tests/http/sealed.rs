@@ -112,7 +112,7 @@ fn refusal(fault: Fault) -> Vec<Outbound> {
 
 #[tokio::test]
 async fn info_and_status_are_read_in_either_representation() {
-    let node = Node::start().await;
+    let node = Node::start();
     let accept = [("accept", "application/json;q=0.5, application/x-protobuf")];
     let info = request(node.api, "GET", "/api/v1/info", &accept, b"").await;
     assert_eq!(info.header("content-type"), Some(PROTOBUF));
@@ -127,7 +127,7 @@ async fn info_and_status_are_read_in_either_representation() {
 
 #[tokio::test]
 async fn a_phone_provisions_a_node_over_one_session() {
-    let node = Node::with(Config { secrets: false, ..config() }, Box::new(|command| Some(kind(command)))).await;
+    let node = Node::with(Config { secrets: false, ..config() }, Box::new(|command| Some(kind(command))));
     let mut phone = Phone::connect(&node).await;
 
     phone.ask(&Request::Scan { fresh: false }).await;
@@ -168,7 +168,7 @@ async fn a_phone_provisions_a_node_over_one_session() {
 
 #[tokio::test]
 async fn most_answers_come_with_their_request() {
-    let node = Node::start().await;
+    let node = Node::start();
     let mut phone = Phone::connect(&node).await;
     phone.ask(&Request::Status).await;
     assert!(matches!(phone.said.as_slice(), [Message::Reply { to: 0, reply: Answer::Status(_) }]), "{:?}", phone.said);
@@ -176,7 +176,7 @@ async fn most_answers_come_with_their_request() {
 
 #[tokio::test]
 async fn a_wrong_code_is_told_by_name() {
-    let node = Node::start().await;
+    let node = Node::start();
     let (_, reply) = open(&node, "000000", &[]).await;
     let name = reply.header(SESSION_HEADER).expect("a name");
     let record = jarvis_provisioning::wire::Record { counter: 0, sealed: vec![0; 20], confirmation: vec![0; 64] };
@@ -187,7 +187,7 @@ async fn a_wrong_code_is_told_by_name() {
 
 #[tokio::test]
 async fn a_second_phone_is_told_busy() {
-    let node = Node::start().await;
+    let node = Node::start();
     let mut phone = Phone::connect(&node).await;
     phone.ask(&Request::Status).await;
     let (_, reply) = open(&node, CODE, &[]).await;
@@ -198,7 +198,7 @@ async fn a_second_phone_is_told_busy() {
 
 #[tokio::test]
 async fn a_new_handshake_under_the_same_name_keeps_the_link() {
-    let node = Node::start().await;
+    let node = Node::start();
     let phone = Phone::connect(&node).await;
     let (opening, reply) = open(&node, CODE, &[(SESSION_HEADER, &phone.name)]).await;
     assert_eq!(reply.header(SESSION_HEADER), Some(phone.name.as_str()));
@@ -209,7 +209,7 @@ async fn a_new_handshake_under_the_same_name_keeps_the_link() {
 
 #[tokio::test]
 async fn without_a_session_nothing_is_heard() {
-    let node = Node::start().await;
+    let node = Node::start();
     let unknown = "0123456789abcdef0123456789abcdef";
     for (method, path) in [
         ("POST", "/api/v1/scan-networks"),
@@ -229,7 +229,7 @@ async fn without_a_session_nothing_is_heard() {
 
 #[tokio::test]
 async fn an_unsealed_message_changes_nothing() {
-    let node = Node::start().await;
+    let node = Node::start();
     let (_, reply) = open(&node, CODE, &[]).await;
     let name = reply.header(SESSION_HEADER).expect("a name");
     let plain = Request::Credentials(Box::new(credentials())).encode();
@@ -245,7 +245,7 @@ async fn an_unsealed_message_changes_nothing() {
 
 #[tokio::test]
 async fn another_content_type_is_the_json_api() {
-    let node = Node::start().await;
+    let node = Node::start();
     let phone = Phone::connect(&node).await;
     for (path, status) in [
         ("/api/v1/scan-networks", 405),
@@ -262,7 +262,7 @@ async fn another_content_type_is_the_json_api() {
 
 #[tokio::test]
 async fn a_closed_session_is_over() {
-    let node = Node::start().await;
+    let node = Node::start();
     let mut phone = Phone::connect(&node).await;
     phone.ask(&Request::Status).await;
     let headers = [(SESSION_HEADER, phone.name.as_str())];
@@ -273,7 +273,7 @@ async fn a_closed_session_is_over() {
 
 #[tokio::test]
 async fn a_message_over_its_endpoints_limit_is_named() {
-    let node = Node::start().await;
+    let node = Node::start();
     let phone = Phone::connect(&node).await;
     for endpoint in [Endpoint::Scan, Endpoint::K2, Endpoint::Credentials, Endpoint::Status] {
         let row = endpoint.row();
@@ -285,7 +285,7 @@ async fn a_message_over_its_endpoints_limit_is_named() {
 
 #[tokio::test]
 async fn a_link_that_the_node_closes_is_answered_to_its_end_and_then_unknown() {
-    let idle = Node::start().await;
+    let idle = Node::start();
     let view = idle.handle.view();
     let (handle, mut ends) = Handle::channel(8, (*view).clone());
     let node = Node::serving(config(), handle);
@@ -304,7 +304,7 @@ async fn a_link_that_the_node_closes_is_answered_to_its_end_and_then_unknown() {
 
 #[tokio::test]
 async fn a_session_cannot_be_opened_while_the_loop_hangs_and_the_link_is_not_lost() {
-    let idle = Node::start().await;
+    let idle = Node::start();
     let view = idle.handle.view();
     let (handle, ends) = Handle::channel(1, (*view).clone());
     let limits = Limits { answer: Duration::from_millis(100), ..Limits::default() };
@@ -316,7 +316,7 @@ async fn a_session_cannot_be_opened_while_the_loop_hangs_and_the_link_is_not_los
 
 #[tokio::test]
 async fn a_link_without_requests_is_closed_towards_the_loop() {
-    let idle = Node::start().await;
+    let idle = Node::start();
     let view = idle.handle.view();
     let (handle, mut ends) = Handle::channel(8, (*view).clone());
     let limits = Limits { idle: Duration::from_millis(100), ..Limits::default() };

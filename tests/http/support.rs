@@ -81,16 +81,16 @@ pub(crate) fn refused(fault: jarvis_provisioning::fault::Fault, status: u16) -> 
 }
 
 impl Node {
-    pub(crate) async fn start() -> Self {
-        Self::with(config(), Box::new(|command| Some(kind(command)))).await
+    pub(crate) fn start() -> Self {
+        Self::with(config(), Box::new(|command| Some(kind(command))))
     }
 
-    pub(crate) async fn with(config: Config, world: World) -> Self {
-        Self::booted(config, world, None).await
+    pub(crate) fn with(config: Config, world: World) -> Self {
+        Self::booted(config, world, None)
     }
 
     /// A node that was provisioned before, if it has a command center.
-    pub(crate) async fn booted(config: Config, world: World, command_center: Option<&str>) -> Self {
+    pub(crate) fn booted(config: Config, world: World, command_center: Option<&str>) -> Self {
         let boot = Boot {
             identity: Identity {
                 node_id: NODE_ID.into(),
