@@ -8,13 +8,12 @@ use std::time::Duration;
 use anyhow::Context;
 use jarvis_provisioning::config::Config;
 use jarvis_provisioning::daemon::{Daemon, Ended};
-use jarvis_provisioning::link::sim;
+use jarvis_provisioning::link::{http, sim};
 use jarvis_provisioning::machine;
 use jarvis_provisioning::registrar::{AddressPolicy, Client, Trust};
 use jarvis_provisioning::simulation::SimulatedNetwork;
 use jarvis_provisioning::store::Store;
 use serde_json::json;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -71,7 +70,7 @@ async fn serve(config: Config, store: Store, boot: machine::Boot) -> Result<(), 
 
     let address = config.listen.unwrap_or(IpAddr::V4(if config.simulate { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED }));
     let address = SocketAddr::new(address, config.port);
-    let listener = TcpListener::bind(address).await;
+    let listener = http::bind(address);
     let listener = listener.map_err(|source| Failure::Resource { attempt: format!("listening on {address}"), source })?;
     let address = listener.local_addr().context("asking for the address that was bound")?;
     let socket = variable("JARVIS_BLE_SIM_SOCKET").map_or_else(|| directory.join("ble.sock"), PathBuf::from);
@@ -86,7 +85,8 @@ async fn serve(config: Config, store: Store, boot: machine::Boot) -> Result<(), 
             let _either_way = stopped.changed().await;
         }
     };
-    drop(listener);
+    let listeners = http::Listeners { api: vec![listener], captive: Vec::new() };
+    let api = http::Config { secrets: true, open_security: "OPEN", ..http::Config::default() };
     let servers = [tokio::spawn(sim::serve(
         phones,
         sim::Config { mtu: config.simulated_mtu, ..sim::Config::default() },
