@@ -87,12 +87,15 @@ async fn serve(config: Config, store: Store, boot: machine::Boot) -> Result<(), 
     };
     let listeners = http::Listeners { api: vec![listener], captive: Vec::new() };
     let api = http::Config { secrets: true, open_security: "OPEN", ..http::Config::default() };
-    let servers = [tokio::spawn(sim::serve(
-        phones,
-        sim::Config { mtu: config.simulated_mtu, ..sim::Config::default() },
-        handle,
-        until_stopped(),
-    ))];
+    let servers = [
+        tokio::spawn(http::serve(listeners, api, handle.clone(), until_stopped())),
+        tokio::spawn(sim::serve(
+            phones,
+            sim::Config { mtu: config.simulated_mtu, ..sim::Config::default() },
+            handle,
+            until_stopped(),
+        )),
+    ];
 
     info!(%address, socket = %socket.display(), "{name} waits for a phone; `jarvis-provision label` shows its code");
     let ready = json!({ "listening": address, "ble_sim": socket, "name": name });
