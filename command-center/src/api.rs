@@ -2,6 +2,7 @@
 
 pub(crate) mod auth;
 pub(crate) mod body;
+mod claims;
 pub(crate) mod health;
 pub(crate) mod nodes;
 pub(crate) mod provisioning;
@@ -14,8 +15,9 @@ use axum::middleware::Next;
 use axum::response::Response;
 use axum::routing::{get, post};
 
+use crate::batch::Batches;
 use crate::config::Config;
-use crate::heartbeats::Heartbeats;
+use crate::heartbeats::{ApplianceBeat, NodeBeat};
 use crate::refusal::Refusal;
 use crate::secret::ServerSecret;
 use crate::store::{self, Store};
@@ -26,8 +28,17 @@ pub(crate) struct Center {
     pub(crate) config: Config,
     pub(crate) store: Arc<Store>,
     pub(crate) secret: ServerSecret,
-    pub(crate) heartbeats: Heartbeats,
+    pub(crate) node_beats: Batches<NodeBeat>,
+    pub(crate) appliance_beats: Batches<ApplianceBeat>,
     pub(crate) health: health::Health,
+}
+
+impl Center {
+    /// How clients reach this server if it is not said otherwise.
+    #[expect(clippy::unused_self, reason = "depends on the configuration of TLS")]
+    const fn scheme(&self) -> &'static str {
+        "http"
+    }
 }
 
 /// The routes.
@@ -42,6 +53,13 @@ pub(crate) fn router(center: Arc<Center>) -> Router {
         .route("/api/v0/node/mqtt-credentials", get(nodes::mqtt_credentials))
         .route("/api/v0/admin/nodes", get(nodes::list))
         .route("/api/v0/admin/nodes/{node_id}", get(nodes::one))
+        .route("/api/provision/claim", post(claims::claim))
+        .route("/api/partners/claim", post(claims::claim_as_partner))
+        .route("/api/provision/validate", post(claims::validate))
+        .route("/api/provision/validate/{code}", get(claims::validate_path))
+        .route("/api/provision/status", post(claims::status))
+        .route("/api/provision/heartbeat", post(claims::heartbeat))
+        .route("/api/provision/config/{appliance_id}", get(claims::configuration))
         .fallback(|| async { Refusal::NotFound })
         .method_not_allowed_fallback(|| async { Refusal::MethodNotAllowed })
         .layer(axum::middleware::from_fn(observe))

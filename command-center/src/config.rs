@@ -1,6 +1,6 @@
 //! What a server is started with.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,6 +25,11 @@ pub struct Config {
     pub jwt_secret: Option<SecretText>,
     /// What nodes are told when they ask for their MQTT account.
     pub mqtt: Option<MqttAccount>,
+    /// Where this server is reached from outside, such as `https://center.example`; claimed appliances are told. Without it
+    /// they are told the name that they used themselves.
+    pub public_url: Option<String>,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpAddr>,
     /// Where the time comes from.
     pub clock: Clock,
     /// How long clients may take.
@@ -68,6 +73,8 @@ impl Config {
             admin_key: None,
             jwt_secret: None,
             mqtt: None,
+            public_url: None,
+            trusted_proxies: Vec::new(),
             clock: Clock::system(),
             patience: Patience::default(),
         }

@@ -20,16 +20,22 @@
 //! - Whoever copies the database learns no token and no key: it holds keyed hashes, and the key to them is elsewhere.
 
 mod api;
+mod batch;
+mod claims;
 mod clock;
+mod code;
 mod config;
+mod guesses;
 mod heartbeats;
 mod jwt;
+pub mod operator;
 mod refusal;
 mod secret;
 mod server;
 mod store;
 
 pub use clock::{Clock, Moment};
+pub use code::ProvisionCode;
 pub use config::{Config, MqttAccount, Patience};
 pub use jwt::sign as sign_jwt;
 pub use secret::{Error as SecretError, SecretText, read_secret};

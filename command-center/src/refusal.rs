@@ -33,6 +33,28 @@ pub(crate) enum Refusal {
     NodeAlreadyRegistered,
     /// There is no such node.
     NodeNotFound,
+    /// There is no such provision code.
+    UnknownCode,
+    /// Another device has claimed the code, or this one has and has used its key since.
+    CodeClaimed,
+    /// The operator has taken the code back. The two routes that claim say it in different words.
+    CodeRevoked {
+        /// Whether the route is the partners'.
+        by_partner_route: bool,
+    },
+    /// The code was not claimed in time.
+    CodeExpired,
+    /// There were too many wrong codes from here, or altogether.
+    TooManyGuesses {
+        /// When the count begins anew.
+        retry_after_seconds: u32,
+    },
+    /// No appliance of this name has this key.
+    ApplianceNotFound,
+    /// The bearer token is not an appliance's key, or another appliance's.
+    WrongApplianceKey,
+    /// Like [`Refusal::Malformed`], for clients that print `detail` as it is.
+    Unprocessable(String),
     /// There is no such route.
     NotFound,
     /// There is such a route, for another method.
@@ -53,7 +75,7 @@ impl Refusal {
         match self {
             Self::Malformed(_) => (StatusCode::BAD_REQUEST, "Request validation failed. Please correct the highlighted fields."),
             Self::AuthenticationRequired => (StatusCode::UNAUTHORIZED, "Authentication required"),
-            Self::WrongAdminKey => (StatusCode::UNAUTHORIZED, "Invalid API key"),
+            Self::WrongAdminKey | Self::WrongApplianceKey => (StatusCode::UNAUTHORIZED, "Invalid API key"),
             Self::WrongJwt => (StatusCode::UNAUTHORIZED, "Invalid or expired JWT"),
             Self::BearerMissing => (StatusCode::UNAUTHORIZED, "Missing or invalid Authorization header"),
             Self::BearerExpired => (StatusCode::UNAUTHORIZED, "Token has expired"),
@@ -63,6 +85,14 @@ impl Refusal {
             Self::WrongProvisioningToken => (StatusCode::UNAUTHORIZED, "Invalid or expired provisioning token"),
             Self::NodeAlreadyRegistered => (StatusCode::BAD_REQUEST, "Node already registered"),
             Self::NodeNotFound => (StatusCode::NOT_FOUND, "Node not found"),
+            Self::UnknownCode => (StatusCode::NOT_FOUND, "Invalid provision code"),
+            Self::CodeClaimed => (StatusCode::BAD_REQUEST, "Provision code already claimed"),
+            Self::CodeRevoked { by_partner_route: true } => (StatusCode::BAD_REQUEST, "Provision code already revoked"),
+            Self::CodeRevoked { by_partner_route: false } => (StatusCode::BAD_REQUEST, "Provision code is revoked"),
+            Self::CodeExpired => (StatusCode::BAD_REQUEST, "Provision code expired"),
+            Self::TooManyGuesses { .. } => (StatusCode::TOO_MANY_REQUESTS, "Too many wrong attempts. Try again later."),
+            Self::ApplianceNotFound => (StatusCode::NOT_FOUND, "Appliance not found"),
+            Self::Unprocessable(_) => (StatusCode::UNPROCESSABLE_ENTITY, "Request validation failed"),
             Self::NotFound => (StatusCode::NOT_FOUND, "Not Found"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "Request body too large"),
@@ -74,18 +104,24 @@ impl Refusal {
 }
 
 /// After this many seconds a client may ask a server again that could not reach its database.
-const RETRY_AFTER_SECONDS: u16 = 5;
+const RETRY_AFTER_SECONDS: u32 = 5;
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let (status, text) = self.parts();
         let body = match &self {
             Self::Malformed(faults) => json!({ "error": "validation_error", "message": text, "details": faults }),
+            Self::Unprocessable(faults) => json!({ "detail": faults }),
             _ => json!({ "detail": text }),
         };
         let mut response = (status, Json(body)).into_response();
-        if self == Self::Unavailable {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+        let retry_after = match self {
+            Self::Unavailable => Some(RETRY_AFTER_SECONDS),
+            Self::TooManyGuesses { retry_after_seconds } => Some(retry_after_seconds),
+            _ => None,
+        };
+        if let Some(seconds) = retry_after {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }

@@ -110,6 +110,20 @@ pub(crate) enum Purpose {
     NodeKey,
     /// What the database keeps of a node's key.
     NodeKeyHash,
+    /// What the database keeps of a provision code.
+    ProvisionCode,
+    /// The readable handle of a provision code, with which nothing can be claimed.
+    ProvisionCodeId,
+    /// The random part of a site's id.
+    SiteId,
+    /// How a device that claims is recognized when it asks again.
+    ClaimingDevice,
+    /// The key of an appliance, derived from its id, its code and its claim.
+    ApplianceKey,
+    /// What the database keeps of an appliance's key.
+    ApplianceKeyHash,
+    /// Where guesses come from.
+    GuessSource,
 }
 
 impl Purpose {
@@ -119,6 +133,13 @@ impl Purpose {
             Self::ProvisioningToken => b"provisioning token",
             Self::NodeKey => b"node key",
             Self::NodeKeyHash => b"node key hash",
+            Self::ProvisionCode => b"provision code",
+            Self::ProvisionCodeId => b"provision code id",
+            Self::SiteId => b"site id",
+            Self::ClaimingDevice => b"claiming device",
+            Self::ApplianceKey => b"appliance key",
+            Self::ApplianceKeyHash => b"appliance key hash",
+            Self::GuessSource => b"guess source",
         }
     }
 }
@@ -203,7 +224,12 @@ impl ServerSecret {
 
     /// The key of a node: 43 url-safe characters that only this server, given the node's id and token hash, can compute.
     pub(crate) fn node_key(&self, node_id: &str, token_hash: &str) -> SecretText {
-        SecretText::new(BASE64_URL_SAFE_NO_PAD.encode(*self.derive(Purpose::NodeKey, &[node_id, token_hash])))
+        self.key(Purpose::NodeKey, &[node_id, token_hash])
+    }
+
+    /// [`ServerSecret::derive`] as a key that can be given away: 43 url-safe characters.
+    pub(crate) fn key(&self, purpose: Purpose, parts: &[&str]) -> SecretText {
+        SecretText::new(BASE64_URL_SAFE_NO_PAD.encode(*self.derive(purpose, parts)))
     }
 
     /// What the database keeps of a node's key.

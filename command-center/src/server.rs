@@ -5,20 +5,23 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::body::Incoming;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
+use tower_service::Service as _;
 
+use crate::api::auth::Peer;
 use crate::api::provisioning::ForgetTokens;
 use crate::api::{self, Center};
+use crate::batch::Batches;
 use crate::clock::Moment;
 use crate::config::{Config, Patience};
-use crate::heartbeats::Heartbeats;
-use crate::refusal::Refusal;
+use crate::guesses::ForgetGuesses;
 use crate::secret::{self, Purpose, ServerSecret};
 use crate::store::{self, Connection, Operation, Store, values};
 
@@ -70,13 +73,7 @@ pub struct Server {
 impl Server {
     /// Opens the database, listens, and serves until it is stopped.
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        let path = config.secret_path().ok_or(StartError::Config("a shared database needs a secret file"))?;
-        let secret = ServerSecret::open(&path).map_err(StartError::Secret)?;
-        let store = Store::open(&config.database).await.map_err(|error| database(&error))?;
-        let store = Arc::new(store);
-        if !store.write(Recognize(secret.hash(Purpose::Fingerprint, &[]))).await.map_err(|error| database(&error))? {
-            return Err(StartError::ForeignSecret);
-        }
+        let (store, secret) = open(&config).await?;
         let failed = |source| StartError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
@@ -108,6 +105,17 @@ impl Drop for Server {
     }
 }
 
+/// Opens the database of a configuration, and the secret that belongs to it.
+pub(crate) async fn open(config: &Config) -> Result<(Arc<Store>, ServerSecret), StartError> {
+    let path = config.secret_path().ok_or(StartError::Config("a shared database needs a secret file"))?;
+    let secret = ServerSecret::open(&path).map_err(StartError::Secret)?;
+    let store = Store::open(&config.database).await.map_err(|error| database(&error))?;
+    if !store.write(Recognize(secret.hash(Purpose::Fingerprint, &[]))).await.map_err(|error| database(&error))? {
+        return Err(StartError::ForeignSecret);
+    }
+    Ok((Arc::new(store), secret))
+}
+
 fn database(error: &store::Error) -> StartError {
     StartError::Database(crate::chain(error))
 }
@@ -134,9 +142,11 @@ async fn serve(
     mut stopped: oneshot::Receiver<()>,
 ) {
     let (clock, patience) = (config.clock.clone(), config.patience);
-    let (heartbeats, beating) = Heartbeats::start(Arc::clone(&store), clock.clone());
+    let (node_beats, nodes_beating) = Batches::start(Arc::clone(&store), clock.clone());
+    let (appliance_beats, appliances_beating) = Batches::start(Arc::clone(&store), clock.clone());
     let health = api::health::Health::default();
-    let router = api::router(Arc::new(Center { config, store: Arc::clone(&store), secret, heartbeats, health }));
+    let center = Center { config, store: Arc::clone(&store), secret, node_beats, appliance_beats, health };
+    let router = api::router(Arc::new(center));
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     // Dropped with this task, and the connections with it.
@@ -157,11 +167,11 @@ async fn serve(
             _ = &mut stopped => break,
         };
         match stream {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 let connection = graceful.watcher();
                 let router = router.clone();
                 connections.spawn(async move {
-                    connect(stream, router, patience, connection).await;
+                    connect(stream, Peer(peer.ip()), router, patience, connection).await;
                     drop(place);
                 });
             }
@@ -176,32 +186,48 @@ async fn serve(
         tracing::warn!("some requests did not end in time and are cut off");
     }
     connections.shutdown().await;
-    if let Err(error) = beating.await {
-        tracing::error!(%error, "the heartbeats did not end well");
+    for beating in [nodes_beating, appliances_beating] {
+        if let Err(error) = beating.await {
+            tracing::error!(%error, "the heartbeats did not end well");
+        }
     }
     store.close().await;
     tracing::info!("stopped");
 }
 
-async fn connect(stream: TcpStream, router: axum::Router, patience: Patience, watcher: hyper_util::server::graceful::Watcher) {
+async fn connect(
+    stream: TcpStream,
+    peer: Peer,
+    router: axum::Router,
+    patience: Patience,
+    watcher: hyper_util::server::graceful::Watcher,
+) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::trace!(%error, "a connection went away");
         return;
     }
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        // A router is always ready.
+        router.clone().call(request)
+    });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(patience.head)
         .max_buf_size(LARGEST_HEAD)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), service);
     if let Err(error) = watcher.watch(connection).await {
         tracing::trace!(%error, "a connection broke");
     }
 }
 
 async fn forget(store: &Store, now: Moment) {
-    match store.write(ForgetTokens { now }).await.map_err(api::refuse) {
-        Ok(0) | Err(Refusal::Unavailable) => {}
-        Ok(count) => tracing::info!(count, "forgot expired provisioning tokens"),
-        Err(refusal) => tracing::warn!(?refusal, "expired provisioning tokens could not be forgotten"),
+    let tokens = store.write(ForgetTokens { now }).await;
+    let guesses = store.write(ForgetGuesses { now }).await;
+    match (tokens, guesses) {
+        (Ok(tokens), Ok(sources)) => tracing::debug!(tokens, sources, "forgot what has expired"),
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::warn!(error = %crate::chain(&error), "what has expired could not be forgotten");
+        }
     }
 }

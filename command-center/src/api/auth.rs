@@ -1,5 +1,6 @@
 //! Who asks: nodes by their key, users by a bearer token, the administrator by the administrator's key.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
@@ -8,6 +9,7 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 
 use super::Center;
+use crate::guesses::Source;
 use crate::jwt::{self, User};
 use crate::refusal::Refusal;
 
@@ -70,7 +72,7 @@ fn caller(headers: &HeaderMap, center: &Center) -> Result<Caller, Refusal> {
     })
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
@@ -92,5 +94,32 @@ impl FromRequestParts<Arc<Center>> for NodeKey {
         };
         let (node_id, key) = header.to_str().ok().and_then(|text| text.split_once(':')).ok_or(Refusal::WrongNodeKey)?;
         Ok(Self { node_id: node_id.to_owned(), key_hash: center.secret.node_key_hash(node_id, key) })
+    }
+}
+
+/// The address at the other end of the connection; the server puts it into every request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) IpAddr);
+
+/// The header in which a proxy says for whom it asks.
+const FORWARDED_FOR: &str = "x-forwarded-for";
+
+/// Where a request comes from: the other end of the connection or, if that is a proxy of ours, what it says in the last
+/// place of `X-Forwarded-For`; the places before it were written by others.
+#[derive(Clone, Debug)]
+pub(crate) struct Asker(pub(crate) Source);
+
+impl FromRequestParts<Arc<Center>> for Asker {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, center: &Arc<Center>) -> Result<Self, Refusal> {
+        let peer = parts.extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Peer(peer)| *peer);
+        let forwarded = || {
+            let last = parts.headers.get_all(FORWARDED_FOR).iter().next_back()?.to_str().ok()?;
+            last.rsplit(',').next()?.trim().parse::<IpAddr>().ok()
+        };
+        let is_proxy = center.config.trusted_proxies.contains(&peer.to_canonical());
+        let address = if is_proxy { forwarded().unwrap_or(peer) } else { peer };
+        Ok(Self(Source::address(&center.secret, address)))
     }
 }

@@ -1,5 +1,6 @@
 //! Reading a request's body: bounded in size and time, and every fault of its shape told at once.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use axum::extract::{FromRequest, Request};
@@ -121,6 +122,33 @@ impl Fields {
                 None
             }
         }
+    }
+
+    /// A whole number in a range that may be absent or null.
+    pub(crate) fn optional_integer(&mut self, name: &str, range: RangeInclusive<i64>) -> Option<i64> {
+        match self.object.remove(name) {
+            None | Some(Value::Null) => None,
+            Some(Value::Number(number)) if number.as_i64().is_some_and(|number| range.contains(&number)) => number.as_i64(),
+            Some(_) => {
+                let (least, most) = (range.start(), range.end());
+                self.fault(name, &format!("Input should be an integer from {least} to {most}"));
+                None
+            }
+        }
+    }
+
+    /// A text that must be there and mean something.
+    pub(crate) fn parsed<T>(&mut self, name: &str, parse: impl Fn(&str) -> Option<T>, otherwise: &str) -> Option<T> {
+        let known = self.faults.len();
+        let text = self.text(name);
+        if self.faults.len() > known {
+            return None;
+        }
+        let parsed = parse(&text);
+        if parsed.is_none() {
+            self.fault(name, otherwise);
+        }
+        parsed
     }
 
     /// Anything, unchecked.

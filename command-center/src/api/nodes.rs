@@ -13,7 +13,7 @@ use super::Center;
 use super::auth::{Caller, NodeKey};
 use super::body::{Body, Fields, FromFields};
 use crate::clock::Moment;
-use crate::heartbeats::{Beat, Report};
+use crate::heartbeats::{NodeBeat, Report};
 use crate::refusal::Refusal;
 use crate::store::{Connection, Error, Operation, Row, values};
 
@@ -54,7 +54,7 @@ pub(super) async fn heartbeat(
     Body(report): Body<Report>,
 ) -> Result<Json<Value>, Refusal> {
     let NodeKey { node_id, key_hash } = key;
-    center.heartbeats.beat(Beat { node_id, key_hash, report }).await?;
+    center.node_beats.take(NodeBeat { node_id, key_hash, report }).await?;
     Ok(Json(json!({ "status": "ok" })))
 }
 

@@ -6,11 +6,12 @@
 use super::{Connection, Error, values};
 
 /// Each step: the statements that bring the schema from its index to the next.
-const STEPS: &[&[&str]] = &[&[
-    // What must be the same for all processes that share the database.
-    "CREATE TABLE server (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
-    // Permissions to register one node, once.
-    "CREATE TABLE provisioning_tokens (
+const STEPS: &[&[&str]] = &[
+    &[
+        // What must be the same for all processes that share the database.
+        "CREATE TABLE server (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+        // Permissions to register one node, once.
+        "CREATE TABLE provisioning_tokens (
         token_hash TEXT PRIMARY KEY,
         node_id TEXT NOT NULL,
         household_id TEXT NOT NULL,
@@ -19,10 +20,10 @@ const STEPS: &[&[&str]] = &[&[
         created_at BIGINT NOT NULL,
         expires_at BIGINT NOT NULL
     )",
-    "CREATE INDEX provisioning_tokens_node ON provisioning_tokens (node_id)",
-    "CREATE INDEX provisioning_tokens_expiry ON provisioning_tokens (expires_at)",
-    // Registered nodes. No column that a heartbeat changes is indexed, so that a heartbeat touches one page.
-    "CREATE TABLE nodes (
+        "CREATE INDEX provisioning_tokens_node ON provisioning_tokens (node_id)",
+        "CREATE INDEX provisioning_tokens_expiry ON provisioning_tokens (expires_at)",
+        // Registered nodes. No column that a heartbeat changes is indexed, so that a heartbeat touches one page.
+        "CREATE TABLE nodes (
         node_id TEXT PRIMARY KEY,
         household_id TEXT NOT NULL,
         room TEXT NOT NULL,
@@ -41,8 +42,64 @@ const STEPS: &[&[&str]] = &[&[
         install_mode TEXT,
         is_busy BIGINT NOT NULL DEFAULT 0
     )",
-    "CREATE INDEX nodes_household ON nodes (household_id)",
-]];
+        "CREATE INDEX nodes_household ON nodes (household_id)",
+    ],
+    &[
+        // Whose brand an appliance shows.
+        "CREATE TABLE partners (
+        slug TEXT PRIMARY KEY,
+        brand_name TEXT NOT NULL,
+        primary_color TEXT NOT NULL,
+        logo_url TEXT,
+        created_at BIGINT NOT NULL
+    )",
+        "INSERT INTO partners (slug, brand_name, primary_color, logo_url, created_at)
+     VALUES ('default', 'Jarvis', '#2563EB', NULL, 0)",
+        "CREATE TABLE sites (
+        site_id TEXT PRIMARY KEY,
+        name TEXT NOT NULL,
+        partner TEXT NOT NULL REFERENCES partners (slug),
+        created_at BIGINT NOT NULL
+    )",
+        // Permissions to become an appliance. The site of a code without one is made when it is claimed.
+        "CREATE TABLE provision_codes (
+        code_hash TEXT PRIMARY KEY,
+        code_id TEXT NOT NULL UNIQUE,
+        partner TEXT NOT NULL REFERENCES partners (slug),
+        site_id TEXT REFERENCES sites (site_id),
+        created_at BIGINT NOT NULL,
+        expires_at BIGINT NOT NULL,
+        revoked_at BIGINT,
+        claimed_at BIGINT,
+        claimed_by TEXT
+    )",
+        "CREATE INDEX provision_codes_order ON provision_codes (created_at, code_id)",
+        // Appliances that claimed a code. No column that a heartbeat changes is indexed.
+        "CREATE TABLE appliances (
+        appliance_id TEXT PRIMARY KEY,
+        site_id TEXT NOT NULL REFERENCES sites (site_id),
+        code_hash TEXT NOT NULL UNIQUE REFERENCES provision_codes (code_hash),
+        key_hash TEXT NOT NULL UNIQUE,
+        mac_address TEXT NOT NULL,
+        hardware_id TEXT,
+        public_key TEXT,
+        claimed_at BIGINT NOT NULL,
+        key_used_at BIGINT,
+        revoked_at BIGINT,
+        hostname TEXT,
+        ip_address TEXT,
+        last_seen BIGINT,
+        status TEXT NOT NULL,
+        progress_percent BIGINT NOT NULL,
+        message TEXT
+    )",
+        "CREATE INDEX appliances_address ON appliances (mac_address)",
+        "CREATE INDEX appliances_site ON appliances (site_id)",
+        // Wrong guesses since the beginning of a window.
+        "CREATE TABLE guesses (source TEXT PRIMARY KEY, window_start BIGINT NOT NULL, wrong BIGINT NOT NULL)",
+        "CREATE TABLE guess_totals (shard BIGINT PRIMARY KEY, window_start BIGINT NOT NULL, wrong BIGINT NOT NULL)",
+    ],
+];
 
 /// Brings the schema up to date. The caller has made sure that nobody else does the same.
 pub(super) async fn run(connection: &mut Connection<'_>) -> Result<(), Error> {

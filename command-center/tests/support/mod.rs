@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use command_center::operator::{NewCodes, Operator};
 use command_center::{Clock, Config, Database, Moment, SecretText, Server, sign_jwt};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -48,6 +49,8 @@ impl Center {
         config.secret_file = Some(place.path().join("secret"));
         config.admin_key = Some(SecretText::new(ADMIN_KEY.into()));
         config.jwt_secret = Some(SecretText::new(JWT_SECRET.into()));
+        // The tests speak for clients at many addresses, as a proxy does.
+        config.trusted_proxies = vec!["127.0.0.1".parse().unwrap()];
         config.clock = clock.clone();
         let server = Server::start(config.clone()).await.unwrap();
         let address = server.address();
@@ -129,6 +132,39 @@ impl Center {
 
     pub async fn heartbeat(&self, credentials: &str) -> (StatusCode, Value) {
         self.post("/api/v0/admin/nodes/heartbeat", &[("x-api-key", credentials)], &json!({})).await
+    }
+
+    /// The operator, beside the server.
+    pub async fn operator(&self) -> Operator {
+        Operator::open(&self.config).await.unwrap()
+    }
+
+    /// Makes codes for a site, each good for a day.
+    pub async fn codes(&self, site: Option<&str>, count: usize) -> Vec<String> {
+        let operator = self.operator().await;
+        let site = site.map(str::to_owned);
+        let wanted = NewCodes { site, partner: "default".into(), expires_in: Duration::from_hours(24), count };
+        let codes = operator.create_codes(&wanted, |_| {}).await.unwrap();
+        operator.close().await;
+        codes.iter().map(|new| new.code.expose().to_owned()).collect()
+    }
+
+    /// Makes one code for the site `Clinic`.
+    pub async fn code(&self) -> String {
+        self.codes(Some("Clinic"), 1).await.remove(0)
+    }
+
+    /// Claims a code for the device with the hardware address.
+    pub async fn claim(&self, code: &str, mac_address: &str) -> (StatusCode, Value) {
+        let body = json!({ "provision_code": code, "mac_address": mac_address, "hostname": "appliance" });
+        self.post("/api/provision/claim", &[], &body).await
+    }
+
+    /// An appliance that has claimed a code: its id, and its bearer header.
+    pub async fn appliance(&self, mac_address: &str) -> (String, String) {
+        let (status, claimed) = self.claim(&self.code().await, mac_address).await;
+        assert_eq!(status, StatusCode::OK, "{claimed}");
+        (text(&claimed, "appliance_id"), format!("Bearer {}", text(&claimed, "api_key")))
     }
 
     /// The header of a user who belongs to `households`, good for an hour.
