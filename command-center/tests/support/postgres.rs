@@ -89,3 +89,10 @@ fn programs() -> PathBuf {
     let mut folders = versions.chain(std::env::split_paths(&path)).filter(|folder| folder.join("initdb").exists());
     folders.next().expect("PostgreSQL is installed (Debian: postgresql)")
 }
+
+/// The whole database as SQL.
+pub async fn dump(url: &str) -> String {
+    let output = Command::new(programs().join("pg_dump")).arg(url).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
