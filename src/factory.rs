@@ -38,7 +38,7 @@ mod serial;
 mod sheet;
 mod tree;
 
-pub use batch::{Batch, Failure, Outcome, Plan, Report};
+pub use batch::{Batch, Failure, Outcome, Plan, Report, label};
 pub use client::{Api, ApiUrl, ApiUrlError, Creation, Credentials, Error as ApiError, Limits, Login, SetupError, Try};
 pub use image::{DEVICE_CONF, DeviceConf, DeviceConfError, Layout, PAIRING};
 pub use ledger::{Clock, Error as LedgerError, Ledger, Record};

@@ -181,11 +181,6 @@ impl Batch {
         reports.into_iter().map(|report| report.expect("every device was worked on")).collect()
     }
 
-    /// The label of a device whose pairing file is in its tree.
-    pub fn label(&self, device: &Device) -> Result<Option<Label>, TreeError> {
-        Image::open(device, &self.layout)?.label(&self.ledger.record(&device.serial))
-    }
-
     async fn one(self: &Arc<Self>, device: Device, failures: &AtomicUsize) -> Report {
         if self.api.is_stopped() {
             return Report::without_files(device, Outcome::NotTried);
@@ -297,4 +292,9 @@ impl Batch {
         let work = move || work(&Image::open(&device, &batch.layout)?, batch.ledger.api());
         tokio::task::spawn_blocking(work).await?
     }
+}
+
+/// The label of a device whose pairing file is in its tree, if the ledger knows the file as this device's.
+pub fn label(device: &Device, layout: &Layout, ledger: &Ledger) -> Result<Option<Label>, TreeError> {
+    Image::open(device, layout)?.label(&ledger.record(&device.serial))
 }
