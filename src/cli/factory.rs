@@ -24,11 +24,12 @@ const BAR: usize = 30;
 const DISK_THREADS: usize = 16;
 
 #[derive(clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(super) struct Arguments {
     #[command(flatten)]
     devices: Devices,
 
-    /// The admin API, such as https://admin.internal.example.com.
+    /// The admin API: `https://host[:port][/path]`; without TLS only if it begins with `http://`.
     #[arg(long, value_name = "URL", required_unless_present = "mark_shipped")]
     api_url: Option<ApiUrl>,
 
@@ -150,10 +151,6 @@ impl Devices {
             (None, None) => Err(Failure::Usage("say with --serial or --serials which devices".into())),
         }
     }
-
-    const fn layout(&self, pairing: Option<PathBuf>, owner: Owner) -> Layout {
-        Layout { pairing, owner, lookup: None }
-    }
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -197,7 +194,7 @@ impl Arguments {
         Ok(Batch {
             api: Api::new(url, &credentials, limits, now).map_err(anyhow::Error::from)?,
             ledger,
-            layout: self.devices.layout((!self.no_pairing).then(|| self.devices.pairing_file.clone()), owner),
+            layout: Layout { pairing: (!self.no_pairing).then(|| self.devices.pairing_file.clone()), owner, lookup: None },
             reissue: self.reissue,
             // Who names one device asks for that one; who names a list asks for what is left of it.
             confirm: self.devices.serial.is_some(),
@@ -247,7 +244,7 @@ pub(super) fn sheet(devices: &Devices, path: &Path) -> Result<(), Failure> {
     let listed = devices.list(true)?;
     let ledger = Ledger::read_only(&devices.ledger, "", now).map_err(anyhow::Error::from)?;
     let owner = Owner { uid: 0, gid: 0, required: false };
-    let layout = devices.layout(Some(devices.pairing_file.clone()), owner);
+    let layout = Layout { pairing: Some(devices.pairing_file.clone()), owner, lookup: None };
     let label = |device: &&Device| jarvis_provisioning::factory::label(device, &layout, &ledger);
     write_sheet(&listed.iter().collect::<Vec<_>>(), label, path)
 }

@@ -284,7 +284,7 @@ impl Lines<'_> {
         let byte = usize::try_from(byte).unwrap_or(usize::MAX).clamp(self.byte, self.content.len());
         let ends = self.content[byte..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
         let passed = &self.content[self.byte..byte + ends];
-        self.line += passed.iter().filter(|&&byte| byte == b'\n').count() as u64;
+        self.line += passed.split(|&byte| byte == b'\n').skip(1).count() as u64;
         self.byte = byte + ends;
         self.line
     }
