@@ -30,8 +30,7 @@ use crate::machine::{Answer, Boot, Command, Config, Done, Input, Link, Machine, 
 use crate::network::Network;
 use crate::registrar::Registrar;
 use crate::store::Store;
-use handle::Event;
-pub use handle::{Handle, Stopping, View};
+pub use handle::{Ends, Event, Handle, Stopping, View};
 
 /// Events that may wait for the loop; more make the senders wait.
 const EVENT_QUEUE: usize = 64;
@@ -70,11 +69,8 @@ impl<N: Network, R: Registrar> Daemon<N, R> {
     /// Makes the machine, and the way to it.
     pub fn new(config: Config, boot: Boot, network: N, registrar: R, store: Store) -> (Self, Handle) {
         let machine = Machine::new(config, boot, Duration::ZERO);
-        let (event, events) = mpsc::channel(EVENT_QUEUE);
+        let (handle, Ends { events, view, advertising }) = Handle::channel(EVENT_QUEUE, view_of(&machine));
         let (result, results) = mpsc::unbounded_channel();
-        let (view, view_receiver) = watch::channel(Arc::new(view_of(&machine)));
-        let (advertising, advertising_receiver) = watch::channel(false);
-        let handle = Handle { events: event, view: view_receiver, advertising: advertising_receiver, links: Arc::default() };
         let daemon = Self {
             machine,
             start: Instant::now(),

@@ -6,7 +6,6 @@
 pub mod ble;
 #[cfg(feature = "daemon")]
 pub mod http;
-#[cfg(feature = "daemon")]
 pub mod sim;
 
 /// Something that a phone reads from or writes to.

@@ -466,15 +466,8 @@ impl Machine {
     /// When [`Input::Timeout`] is due, unless another input comes first.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let scan = self.scan.as_ref().map(|scan| scan.until);
-        let access_point = match (self.access_point, self.config.access_point) {
-            (AccessPoint::Failed(retry), _) => Some(retry),
-            (AccessPoint::Closed, AccessPointPolicy::WhenQuiet(quiet)) if self.wants_phone() => Some(self.heard + quiet),
-            _ => None,
-        };
-        [self.slot.as_ref().map(Slot::until), self.phase_timeout(), scan, access_point, self.finish_at]
-            .into_iter()
-            .flatten()
-            .min()
+        let slot = self.slot.as_ref().map(Slot::until);
+        [slot, self.phase_timeout(), scan, self.access_point_due(), self.finish_due()].into_iter().flatten().min()
     }
 
     /// How it stands.
@@ -543,7 +536,7 @@ impl Machine {
             self.scanned(Err(Fault::ScanFailed), now);
         }
         self.phase_timed_out(now);
-        if self.finish_at.is_some_and(|at| at <= now) && self.slot.is_none() && matches!(self.phase, Phase::Idle) {
+        if self.finish_due().is_some_and(|at| at <= now) {
             self.finish_at = None;
             self.outputs.push_back(Output::Finished);
         }
@@ -556,22 +549,35 @@ impl Machine {
             self.advertising = advertise;
             self.outputs.push_back(Output::Advertise(advertise));
         }
-        let due = match self.config.access_point {
-            AccessPointPolicy::Never => false,
-            AccessPointPolicy::Always => true,
-            AccessPointPolicy::WhenQuiet(quiet) => !self.bluetooth || self.heard + quiet <= now,
-        };
-        // The list is made before the access point takes the radio, which cannot look around well after that.
-        let scanned = self.networks.is_some() || self.scan.is_none();
-        let closed = match self.access_point {
-            AccessPoint::Closed => true,
-            AccessPoint::Failed(retry) => retry <= now,
-            AccessPoint::Opening(_) | AccessPoint::Open => false,
-        };
-        if due && closed && scanned && self.restoring.is_none() && matches!(self.phase, Phase::Idle) && self.wants_phone() {
+        if self.access_point_due().is_some_and(|at| at <= now) {
             self.open_access_point();
         }
         self.settle_failure();
+    }
+
+    /// When the program may end: not while a phone has the session or something is under way.
+    fn finish_due(&self) -> Option<Instant> {
+        self.finish_at.filter(|_| self.slot.is_none() && matches!(self.phase, Phase::Idle))
+    }
+
+    /// When the access point is opened, if nothing else has to happen before.
+    fn access_point_due(&self) -> Option<Instant> {
+        // The list is made before the access point takes the radio, which cannot look around well after that.
+        let scanned = self.networks.is_some() || self.scan.is_none();
+        let free = scanned && self.restoring.is_none() && matches!(self.phase, Phase::Idle);
+        if !free || !self.wants_phone() {
+            return None;
+        }
+        let wanted = match self.config.access_point {
+            AccessPointPolicy::Never => return None,
+            AccessPointPolicy::WhenQuiet(quiet) if self.bluetooth => self.heard + quiet,
+            AccessPointPolicy::WhenQuiet(_) | AccessPointPolicy::Always => Instant::ZERO,
+        };
+        match self.access_point {
+            AccessPoint::Closed => Some(wanted),
+            AccessPoint::Failed(retry) => Some(wanted.max(retry)),
+            AccessPoint::Opening(_) | AccessPoint::Open => None,
+        }
     }
 
     /// Whether the node waits for somebody to give it credentials.

@@ -1,83 +1,392 @@
 //! The files that survive a power cut.
+//!
+//! The state folder has the files of the existing software, in its formats, and the node's own:
+//!
+//! | file | content |
+//! |---|---|
+//! | `secrets.key` | K1: a Fernet key, 44 characters |
+//! | `k2.enc`, `k2_metadata.json` | K2, 32 bytes sealed with K1; its name and date |
+//! | `wifi_credentials.enc` | SSID and passphrase as JSON, sealed with K1 |
+//! | `.provisioned` | empty; its being there says that the node is provisioned |
+//! | `state.json` | pairing attempts, the last outcome, whether a factory reset is under way |
+//! | `pairing.json` | what is on the label: six digits, 128 bits, the access point's passphrase |
+//! | `pending.enc` | the attempt under way, sealed with K1 |
+//! | `k2_pending.enc` | a K2 on its way into its two files, sealed with K1 |
+//!
+//! Each is written whole or not at all. What spans several files has one write that decides, and a start finishes what
+//! was decided:
+//!
+//! - **K2** is decided by `k2_pending.enc`. Its metadata is removed before the key is replaced and written after it, so
+//!   that nobody reads new metadata with an old key.
+//! - **The end of an attempt** is decided by `state.json`, which names the attempt and how it ended; the marker follows
+//!   from that, and `pending.enc` is removed last.
+//! - **A factory reset** is decided by `state.json` and done again from the beginning after a power cut.
+//!
+//! A file that cannot be read is renamed to `NAME.unreadable-N` and counts as the safe state: a lost state counts as all
+//! free attempts made, a lost label is replaced by a new one.
 
-use std::path::PathBuf;
+mod configuration;
+mod error;
+mod folder;
+mod format;
+mod identity;
+mod paths;
+mod record;
+mod seal;
 
-use thiserror::Error;
+use std::path::Path;
 
-use crate::domain::{Credentials, K2, Outcome, Registration};
-use crate::fault::Fault;
+use tracing::{info, warn};
+
+use crate::domain::{CommandCenterUrl, Credentials, Identity, K2, Outcome, Pairing, Registration};
 use crate::machine::{Boot, Cleared, Pending};
+use crate::secret::SecretText;
+use configuration::Configuration;
+pub use error::{Error, Trouble};
+use folder::{Folder, Lock};
+pub use paths::Paths;
+use record::{Concluded, Label, State, StoredPending};
+use seal::Key;
 
-/// Where the files are.
-#[derive(Clone, Debug)]
-pub struct Paths {
-    /// `JARVIS_SECRET_DIRECTORY`: K1, K2, credentials and the marker.
-    pub directory: PathBuf,
-    /// `CONFIG_PATH`: the configuration of the node's normal operation.
-    pub config: Option<PathBuf>,
-    /// `JARVIS_NODE_DB`: removed by a factory reset.
-    pub database: PathBuf,
-}
+const K2_KEY: &str = "k2.enc";
+const K2_METADATA: &str = "k2_metadata.json";
+const WIFI: &str = "wifi_credentials.enc";
+const MARKER: &str = ".provisioned";
+const STATE: &str = "state.json";
+const LABEL: &str = "pairing.json";
+const PENDING: &str = "pending.enc";
+const K2_PENDING: &str = "k2_pending.enc";
+/// The key of the database of the node's normal operation.
+const DATABASE_KEY: &str = "db.key";
 
-/// A file that could not be read or written.
-#[derive(Debug, Error)]
-pub enum Error {}
+/// Every file that is written in the state folder, apart from K1, whose name the operator chooses.
+const NAMES: [&str; 8] = [K2_KEY, K2_METADATA, WIFI, MARKER, STATE, LABEL, PENDING, K2_PENDING];
 
-impl Error {
-    /// What the phone is told.
-    pub fn fault(&self) -> Fault {
-        match *self {}
-    }
-}
+/// More than any file in the state folder has, bytes.
+const LIMIT: usize = 64 * 1024;
 
 /// The files of one node. Every write ends when it would survive a power cut.
+///
+/// Any number of processes and threads may use the same folder: each write locks it.
 #[derive(Debug)]
-pub struct Store {}
+pub struct Store {
+    paths: Paths,
+    folder: Folder,
+    key: Key,
+    label: Label,
+}
 
 impl Store {
     /// Opens the folder, making it if it is not there, and everything in it that the node needs to begin: K1 and the
-    /// pairing secrets.
-    pub fn open(_paths: Paths) -> Result<Self, Error> {
-        unreachable!()
+    /// pairing secrets. Finishes what a power cut interrupted.
+    pub fn open(paths: Paths) -> Result<Self, Error> {
+        let folder = Folder::make(&paths.directory)?;
+        let lock = folder.lock()?;
+        folder.tidy(&NAMES)?;
+        let key = open_key(&folder, &paths.key)?;
+        let state = read_state(&folder)?;
+        // Before the label, whose being there says that a missing state is a lost one.
+        if !folder.has(STATE)? {
+            folder.write(STATE, &state.content())?;
+        }
+        let label = open_label(&folder, paths.pairing.as_deref())?;
+        if let Some(config) = &paths.config {
+            configuration::tidy(config).map_err(Error::Configuration)?;
+        }
+        let store = Self { paths, folder, key, label };
+        store.finish_k2(&lock)?;
+        store.finish_attempt(&lock)?;
+        Ok(store)
+    }
+
+    /// What a phone must prove to know.
+    pub fn pairing(&self) -> Pairing {
+        self.label.pairing.clone()
+    }
+
+    /// What opens the node's access point.
+    pub fn access_point_passphrase(&self) -> SecretText {
+        self.label.passphrase.clone()
     }
 
     /// What the machine begins with. State that cannot be read is set aside, and counts as the safe state.
     pub fn load(&self) -> Result<Boot, Error> {
-        unreachable!()
+        let lock = self.folder.lock()?;
+        let state = read_state(&self.folder)?;
+        self.inspect(&lock)?;
+        let configuration = self.configuration();
+        let given = self.paths.command_center_url.clone();
+        let command_center = given.or_else(|| configuration.as_ref()?.command_center());
+        let command_center = command_center.and_then(|text| match CommandCenterUrl::try_from(text.as_str()) {
+            Ok(url) => Some(url),
+            Err(fault) => {
+                warn!(%fault, "the configured address of the command center cannot be used");
+                None
+            }
+        });
+        Ok(Boot {
+            identity: self.identity(configuration.as_ref()),
+            pairing: self.pairing(),
+            attempts: state.attempts,
+            provisioned: self.is_provisioned()?,
+            command_center,
+            pending: self.pending(&lock)?.map(|stored| stored.pending),
+            outcome: state.outcome().expect("checked when the state was parsed"),
+            resetting: state.resetting,
+        })
     }
 
     /// Stores the number of attempts since the last success.
-    pub fn save_attempts(&self, _made: u32) -> Result<(), Error> {
-        unreachable!()
+    pub fn save_attempts(&self, made: u32) -> Result<(), Error> {
+        let lock = self.folder.lock()?;
+        self.change_state(&lock, |state| state.attempts = made)
     }
 
     /// Stores K2.
-    pub fn save_k2(&self, _k2: &K2) -> Result<(), Error> {
-        unreachable!()
+    pub fn save_k2(&self, k2: &K2) -> Result<(), Error> {
+        let lock = self.folder.lock()?;
+        self.place_k2(&lock, k2, true)
     }
 
-    /// Stores an intention; fails with [`Fault::ConfigurationFailed`] if the configuration file could not be written.
-    pub fn save_pending(&self, _pending: &Pending) -> Result<(), Error> {
-        unreachable!()
+    /// Stores an intention; fails with [`Fault::ConfigurationFailed`](crate::fault::Fault::ConfigurationFailed) if the
+    /// configuration file could not be written.
+    pub fn save_pending(&self, pending: &Pending) -> Result<(), Error> {
+        let path = configuration::located(self.paths.config.as_ref())?;
+        let stored = StoredPending::new(pending).map_err(Trouble::system("naming the attempt in", self.folder.path(PENDING)))?;
+        let _lock = self.folder.lock()?;
+        let configuration = Configuration::read(path).map_err(Error::Configuration)?;
+        configuration.rehearse(&pending.credentials).map_err(Error::Configuration)?;
+        self.folder.write(PENDING, self.key.seal(&stored.content()).as_bytes())?;
+        Ok(())
     }
 
     /// Stores configuration and credentials.
-    pub fn save_enrollment(&self, _credentials: &Credentials, _registration: &Registration) -> Result<(), Error> {
-        unreachable!()
+    pub fn save_enrollment(&self, credentials: &Credentials, registration: &Registration) -> Result<(), Error> {
+        let path = configuration::located(self.paths.config.as_ref())?;
+        let _lock = self.folder.lock()?;
+        let mut configuration = Configuration::read(path).map_err(Error::Configuration)?;
+        let sealed = self.key.seal(format::wifi_credentials(credentials).as_bytes());
+        // Both are on the disk before either counts, so that a full disk leaves the old ones.
+        let wifi = self.folder.stage(WIFI, sealed.as_bytes(), self.folder.owner())?;
+        let configuration = configuration.enroll(credentials, registration).map_err(Error::Configuration)?;
+        wifi.commit()?;
+        configuration.commit().map_err(Error::Configuration)
     }
 
     /// Writes the marker, then forgets the intention and the last outcome.
     pub fn mark_provisioned(&self) -> Result<(), Error> {
-        unreachable!()
+        let lock = self.folder.lock()?;
+        self.conclude(&lock, None, true)?;
+        self.folder.write(MARKER, b"")?;
+        self.folder.remove(PENDING)?;
+        Ok(())
     }
 
     /// Stores how an attempt ended, then forgets the intention.
-    pub fn save_outcome(&self, _outcome: &Outcome) -> Result<(), Error> {
-        unreachable!()
+    pub fn save_outcome(&self, outcome: &Outcome) -> Result<(), Error> {
+        let lock = self.folder.lock()?;
+        self.conclude(&lock, Some(outcome), false)?;
+        self.folder.remove(PENDING)?;
+        Ok(())
     }
 
-    /// Deletes what the owner gave.
+    /// Deletes what the owner gave: marker, K2, Wi-Fi credentials, the attempt under way, the node's database, and
+    /// identity and key in the configuration. K1, the pairing secrets and the number of attempts stay.
     pub fn reset(&self) -> Result<Cleared, Error> {
-        unreachable!()
+        let lock = self.folder.lock()?;
+        self.change_state(&lock, |state| {
+            state.resetting = true;
+            state.concluded = None;
+            state.set_outcome(None);
+        })?;
+        let mut names = vec!["provisioning_marker", "k2_key", "wifi_credentials"];
+        for name in [MARKER, K2_PENDING, K2_METADATA, K2_KEY, WIFI, PENDING] {
+            self.folder.remove(name)?;
+        }
+        self.folder.remove_aside(&[K2_PENDING, K2_METADATA, K2_KEY, WIFI, PENDING])?;
+        if self.remove_database()? {
+            names.push("node_database");
+        }
+        if self.folder.remove(DATABASE_KEY)? {
+            names.push("db_key");
+        }
+        if let Some(configuration) = self.configuration().filter(Configuration::is_there) {
+            configuration.clear().map_err(Error::Configuration)?;
+            names.push("config_credentials");
+        }
+        self.change_state(&lock, |state| state.resetting = false)?;
+        info!(cleared = ?names, "everything that the owner gave is deleted");
+        Ok(Cleared { names, node_id: identity::unregistered(&self.mac_address()) })
     }
+
+    fn identity(&self, configuration: Option<&Configuration>) -> Identity {
+        let mac_address = self.mac_address();
+        let registered = configuration.and_then(Configuration::node_id);
+        Identity {
+            node_id: registered.unwrap_or_else(|| identity::unregistered(&mac_address)),
+            hardware: identity::hardware(&self.paths.sysfs, &self.paths.machine),
+            mac_address,
+        }
+    }
+
+    fn mac_address(&self) -> String {
+        identity::mac_address(&self.paths.sysfs, &self.paths.machine_id)
+    }
+
+    /// The configuration, if there is one that can be read.
+    fn configuration(&self) -> Option<Configuration> {
+        let read = Configuration::read(self.paths.config.as_deref()?);
+        read.inspect_err(|trouble| warn!(reason = chain(trouble), "the configuration cannot be read")).ok()
+    }
+
+    fn is_provisioned(&self) -> Result<bool, Trouble> {
+        self.folder.read_or_set_aside(MARKER, LIMIT, |_| Ok(())).map(|marker| marker.is_some())
+    }
+
+    /// Sets aside what belongs to another node or is torn, so that no reader stumbles over it.
+    fn inspect(&self, _: &Lock) -> Result<(), Trouble> {
+        self.folder.read_or_set_aside(WIFI, LIMIT, |token| format::is_wifi_credentials(&self.key.open(token)?))?;
+        let key = self.folder.read_or_set_aside(K2_KEY, LIMIT, |token| match self.key.open(token)?.len() {
+            32 => Ok(()),
+            length => Err(format!("holds a key of {length} bytes")),
+        })?;
+        let metadata = self.folder.read_or_set_aside(K2_METADATA, LIMIT, |content| match key {
+            Some(()) => format::is_k2_metadata(content),
+            None => Err("describes a key that is not there".into()),
+        })?;
+        if key.is_some() && metadata.is_none() {
+            warn!(file = %self.folder.path(K2_KEY).display(), "K2 has no name and no date: send it again from the app");
+        }
+        Ok(())
+    }
+
+    fn pending(&self, _: &Lock) -> Result<Option<StoredPending>, Trouble> {
+        self.folder.read_or_set_aside(PENDING, LIMIT, |token| StoredPending::parse(&self.key.open(token)?))
+    }
+
+    fn change_state(&self, _: &Lock, change: impl FnOnce(&mut State)) -> Result<(), Error> {
+        let mut state = read_state(&self.folder)?;
+        change(&mut state);
+        state.generation = state.generation.saturating_add(1);
+        self.folder.write(STATE, &state.content())?;
+        Ok(())
+    }
+
+    /// Decides how the attempt under way has ended.
+    fn conclude(&self, lock: &Lock, outcome: Option<&Outcome>, provisioned: bool) -> Result<(), Error> {
+        let attempt = self.pending(lock)?.map(|stored| stored.attempt);
+        self.change_state(lock, |state| {
+            state.set_outcome(outcome);
+            state.concluded = attempt.map(|attempt| Concluded { attempt, provisioned });
+        })
+    }
+
+    /// An attempt that has ended is not taken up again.
+    fn finish_attempt(&self, lock: &Lock) -> Result<(), Trouble> {
+        let Some(StoredPending { attempt, .. }) = self.pending(lock)? else { return Ok(()) };
+        let Some(concluded) = read_state(&self.folder)?.concluded else { return Ok(()) };
+        if concluded.attempt == attempt {
+            if concluded.provisioned {
+                self.folder.write(MARKER, b"")?;
+            }
+            self.folder.remove(PENDING)?;
+        }
+        Ok(())
+    }
+
+    fn finish_k2(&self, lock: &Lock) -> Result<(), Error> {
+        let k2 = self.folder.read_or_set_aside(K2_PENDING, LIMIT, |token| record::k2_parse(&self.key.open(token)?))?;
+        k2.map_or(Ok(()), |k2| self.place_k2(lock, &k2, false))
+    }
+
+    /// Replaces K2. Everything is on the disk before anything counts, so that a full disk leaves the old one.
+    fn place_k2(&self, _: &Lock, k2: &K2, decide: bool) -> Result<(), Error> {
+        let stage = |name, content: &[u8]| self.folder.stage(name, content, self.folder.owner());
+        let key = stage(K2_KEY, self.key.seal(k2.key.expose()).as_bytes())?;
+        let metadata = stage(K2_METADATA, format::k2_metadata(k2).as_bytes())?;
+        if decide {
+            self.folder.write(K2_PENDING, self.key.seal(&record::k2_content(k2)).as_bytes())?;
+        }
+        self.folder.remove(K2_METADATA)?;
+        key.commit()?;
+        metadata.commit()?;
+        self.folder.remove(K2_PENDING)?;
+        Ok(())
+    }
+
+    /// Removes the database of the node's normal operation, and what SQLite keeps beside it.
+    fn remove_database(&self) -> Result<bool, Trouble> {
+        let path = &self.paths.database;
+        if path.symlink_metadata().is_err_and(|failure| failure.kind() == std::io::ErrorKind::NotFound) {
+            return Ok(false);
+        }
+        let (folder, name) = Folder::of(path)?;
+        for suffix in ["-journal", "-wal", "-shm"] {
+            folder.remove(&format!("{name}{suffix}"))?;
+        }
+        folder.remove(&name)
+    }
+}
+
+/// The state. One that is not there although there is a label was lost.
+fn read_state(folder: &Folder) -> Result<State, Trouble> {
+    match folder.read_or_set_aside(STATE, LIMIT, State::parse)? {
+        Some(state) => Ok(state),
+        None if folder.has(LABEL)? => Ok(State::lost()),
+        None => Ok(State::new()),
+    }
+}
+
+fn open_key(folder: &Folder, path: &Path) -> Result<Key, Trouble> {
+    let elsewhere;
+    let (folder, name) = match (path.parent(), path.file_name().and_then(|name| name.to_str())) {
+        (Some(parent), Some(name)) if folder.is(parent) => (folder, name.to_owned()),
+        _ => {
+            let (folder, name) = Folder::of(path)?;
+            elsewhere = folder;
+            (&elsewhere, name)
+        }
+    };
+    folder.tidy(&[&name])?;
+    if let Some(key) = folder.read_or_set_aside(&name, LIMIT, Key::parse)? {
+        return Ok(key);
+    }
+    let key = Key::random().map_err(Trouble::system("making a key for", path))?;
+    folder.write(&name, key.content())?;
+    info!(file = %path.display(), "made the key that seals the node's files");
+    Ok(key)
+}
+
+fn open_label(folder: &Folder, given: Option<&Path>) -> Result<Label, Trouble> {
+    if let Some(label) = folder.read_or_set_aside(LABEL, LIMIT, Label::parse)? {
+        return Ok(label);
+    }
+    let random = Label::random().map_err(Trouble::system("making secrets for", folder.path(LABEL)))?;
+    let label = match given.filter(|path| path.exists()) {
+        None => {
+            info!("made new pairing secrets: print the label");
+            random
+        }
+        Some(path) => {
+            let (boot, name) = Folder::of(path)?;
+            let content = boot.read(&name, LIMIT)?.ok_or_else(|| Trouble::NotAFile { path: path.into() })?;
+            let label = Label::given(&content, random).map_err(|what| Trouble::Malformed { path: path.into(), what })?;
+            info!(file = %path.display(), "took the pairing secrets from the owner's file");
+            label
+        }
+    };
+    folder.write(LABEL, &label.content())?;
+    Ok(label)
+}
+
+/// The reasons, outermost first.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
 }

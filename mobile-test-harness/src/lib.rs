@@ -1,1 +1,18 @@
-//! x
+//! The phone's side of the provisioning protocol.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`link`] | the way to a node: the simulated Bluetooth link, or sealed HTTP |
+//! | [`phone`] | what a phone does there: find out, open a session, scan, hand over, follow |
+//! | [`command_center`] | what a phone app asks of the command center |
+//! | [`key`] | a new K2, with its name and its date |
+//! | [`terminal`] | colours, tables and bars for people |
+//!
+//! The session itself is that of `jarvis_provisioning::session`, in the initiator's role; nothing of the protocol is
+//! written twice.
+
+pub mod command_center;
+pub mod key;
+pub mod link;
+pub mod phone;
+pub mod terminal;

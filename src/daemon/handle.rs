@@ -33,14 +33,26 @@ pub struct View {
     pub networks: Vec<Network>,
 }
 
-/// What a link tells the loop.
-pub(super) enum Event {
+/// What a link tells the loop. Each is a call of [`Handle`].
+#[allow(missing_docs, reason = "the calls hold the documentation; goes when an event says more than its call")]
+pub enum Event {
     Opened { link: Link, outbound: mpsc::Sender<Vec<u8>> },
     Received { link: Link, endpoint: Endpoint, message: Vec<u8> },
     Garbled { link: Link, fault: Fault },
     Closed { link: Link },
     Asked { request: Local, answer: oneshot::Sender<Answer> },
     Bluetooth { available: bool },
+}
+
+/// The loop's end of a [`Handle`].
+#[derive(Debug)]
+pub struct Ends {
+    /// What links tell; none when every handle is gone.
+    pub events: mpsc::Receiver<Event>,
+    /// What readers are shown.
+    pub view: watch::Sender<Arc<View>>,
+    /// Whether to advertise over Bluetooth.
+    pub advertising: watch::Sender<bool>,
 }
 
 /// A way to the loop; clones share it.
@@ -59,6 +71,15 @@ impl std::fmt::Debug for Event {
 }
 
 impl Handle {
+    /// A handle and the loop's end of it. `queue` events may wait for the loop; more make their senders wait.
+    pub fn channel(queue: usize, view: View) -> (Self, Ends) {
+        let (event, events) = mpsc::channel(queue);
+        let (view, view_receiver) = watch::channel(Arc::new(view));
+        let (advertising, advertising_receiver) = watch::channel(false);
+        let handle = Self { events: event, view: view_receiver, advertising: advertising_receiver, links: Arc::default() };
+        (handle, Ends { events, view, advertising })
+    }
+
     /// A phone has connected. What the node sends it arrives at the receiver, an encoded
     /// [`Outbound`](crate::wire::Outbound) each; the receiver ends when the node closes the link.
     pub async fn open(&self) -> Result<(Link, mpsc::Receiver<Vec<u8>>), Stopping> {

@@ -110,7 +110,7 @@ impl Machine {
             Ok(record) => record,
             Err(fault) => return self.refuse(link, fault),
         };
-        let Some(Slot { stage, .. }) = self.slot.take() else {
+        let Some(Slot { stage, until, .. }) = self.slot.take() else {
             return self.refuse(link, Fault::NotAuthenticated);
         };
         let (mut session, first) = match stage {
@@ -118,7 +118,7 @@ impl Machine {
             Stage::Answered(unconfirmed) if unconfirmed.confirms(&record) => (Box::new(unconfirmed.established()), true),
             Stage::Answered(_) => return self.refuse(link, Fault::WrongCode),
             Stage::Counting { op, open } => {
-                self.slot = Some(Slot { link, stage: Stage::Counting { op, open }, until: now + HANDSHAKE_LIMIT });
+                self.slot = Some(Slot { link, stage: Stage::Counting { op, open }, until });
                 return self.refuse(link, Fault::NotAuthenticated);
             }
         };

@@ -1,0 +1,195 @@
+//! The way to a node, over either carrier.
+
+pub mod http;
+pub mod simulated;
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use jarvis_provisioning::fault::Fault;
+use jarvis_provisioning::link::Endpoint;
+use jarvis_provisioning::link::sim::packets::AttError;
+use jarvis_provisioning::wire::Outbound;
+use thiserror::Error;
+use tokio::time::Instant;
+
+use http::Http;
+use simulated::Simulated;
+
+/// A node that does not answer for so long is not there (the transaction limit of the Attribute Protocol).
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+
+/// Where a node is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// `ble-sim:PATH`: at the Unix socket that stands for Bluetooth.
+    Simulated(PathBuf),
+    /// `http://HOST:PORT`: at its HTTP server.
+    Http(reqwest::Url),
+}
+
+/// A text that names no node.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("`{0}` is neither ble-sim:PATH nor http://HOST:PORT")]
+pub struct BadTarget(String);
+
+impl FromStr for Target {
+    type Err = BadTarget;
+
+    fn from_str(text: &str) -> Result<Self, BadTarget> {
+        let bad = || BadTarget(text.to_owned());
+        if let Some(path) = text.strip_prefix("ble-sim:") {
+            return if path.is_empty() { Err(bad()) } else { Ok(Self::Simulated(path.into())) };
+        }
+        let url = reqwest::Url::parse(text).map_err(|_| bad())?;
+        let plain = url.scheme() == "http" && url.path() == "/" && url.query().is_none() && url.username().is_empty();
+        if plain { Ok(Self::Http(url)) } else { Err(bad()) }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Simulated(path) => write!(f, "ble-sim:{}", path.display()),
+            Self::Http(url) => f.write_str(url.as_str().trim_end_matches('/')),
+        }
+    }
+}
+
+/// Why a link does not do what it should.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// Nobody is there.
+    #[error("connecting to the device")]
+    Connect(#[source] io::Error),
+    /// Nobody answers over HTTP.
+    #[error("asking the device over HTTP")]
+    Http(#[source] reqwest::Error),
+    /// Somebody is there and does not advertise: the node does not wait for a phone, or has no link to spare.
+    #[error("the device is not advertising")]
+    NotAdvertising,
+    /// The link has ended.
+    #[error("the link to the device is lost")]
+    Lost(#[source] Option<io::Error>),
+    /// The node did not answer in time.
+    #[error("the device did not answer in time")]
+    Silent,
+    /// The node refused a read or a write.
+    #[error("the device refused: {0}")]
+    Refused(AttError),
+    /// The node answered with an HTTP status that says no.
+    #[error("the device answered with HTTP status {0}")]
+    Status(u16),
+    /// The node sent what the protocol does not know.
+    #[error("the device sent what is not part of the protocol: {0}")]
+    Garbled(Fault),
+}
+
+/// What went over a link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Over Bluetooth: writes that were acknowledged, the subscription included. Over HTTP: requests.
+    pub round_trips: u32,
+    /// Over Bluetooth: reads. Over HTTP they are requests like any other.
+    pub reads: u32,
+    /// Bytes of values or bodies that were sent.
+    pub sent: u64,
+    /// Bytes of values or bodies that were received.
+    pub received: u64,
+}
+
+impl std::ops::AddAssign for Traffic {
+    fn add_assign(&mut self, more: Self) {
+        self.round_trips += more.round_trips;
+        self.reads += more.reads;
+        self.sent += more.sent;
+        self.received += more.received;
+    }
+}
+
+/// A connection to a node. It carries bytes between endpoints and knows nothing of what they mean.
+#[derive(Debug)]
+pub enum Link {
+    /// Over the simulated Bluetooth link.
+    Simulated(Box<Simulated>),
+    /// Over HTTP.
+    Http(Box<Http>),
+}
+
+impl Link {
+    /// Connects.
+    pub async fn connect(target: &Target) -> Result<Self, Error> {
+        Ok(match target {
+            Target::Simulated(path) => Self::Simulated(Box::new(Simulated::connect(path).await?)),
+            Target::Http(url) => Self::Http(Box::new(Http::new(url.clone()))),
+        })
+    }
+
+    /// The name that the node advertises; none over HTTP.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Simulated(link) => Some(link.name()),
+            Self::Http(_) => None,
+        }
+    }
+
+    /// The public value of an endpoint.
+    pub async fn read(&mut self, endpoint: Endpoint) -> Result<Vec<u8>, Error> {
+        match self {
+            Self::Simulated(link) => link.read(endpoint).await,
+            Self::Http(link) => link.read(endpoint).await,
+        }
+    }
+
+    /// Writes a whole message. What the node answers comes from [`receive`](Self::receive).
+    pub async fn write(&mut self, endpoint: Endpoint, message: &[u8]) -> Result<(), Error> {
+        match self {
+            Self::Simulated(link) => link.write(endpoint, message).await,
+            Self::Http(link) => link.write(endpoint, message).await,
+        }
+    }
+
+    /// The next message of the node, in order; none if there is none until `until`.
+    pub async fn receive(&mut self, until: Instant) -> Result<Option<Outbound>, Error> {
+        match self {
+            Self::Simulated(link) => link.receive(until).await,
+            Self::Http(link) => link.receive(until).await,
+        }
+    }
+
+    /// What went over it so far.
+    pub fn traffic(&self) -> Traffic {
+        match self {
+            Self::Simulated(link) => link.traffic(),
+            Self::Http(link) => link.traffic(),
+        }
+    }
+
+    /// Tells the node that the phone goes, where a carrier does not tell by itself.
+    pub async fn close(self) {
+        match self {
+            Self::Simulated(_) => {}
+            Self::Http(mut link) => link.end_session().await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_a_socket_or_a_server() {
+        assert_eq!("ble-sim:/run/jarvis.sock".parse(), Ok(Target::Simulated("/run/jarvis.sock".into())));
+        assert_eq!(
+            "http://127.0.0.1:8080".parse::<Target>().map(|target| target.to_string()),
+            Ok("http://127.0.0.1:8080".into())
+        );
+        for bad in ["", "ble-sim:", "127.0.0.1:8080", "https://node", "http://node/api", "http://me@node", "http://node/?x"] {
+            assert_eq!(bad.parse::<Target>(), Err(BadTarget(bad.into())));
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! The phone's end of the simulated Bluetooth link.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::Path;
+
+use jarvis_provisioning::fault::Fault;
+use jarvis_provisioning::link::sim::packets::{ATTRIBUTE_LIMIT, FromNode, FromPhone, Packets};
+use jarvis_provisioning::link::{Endpoint, OUTBOUND_LIMIT, SERVICE};
+use jarvis_provisioning::wire::Outbound;
+use jarvis_provisioning::wire::framing::{Reassembler, VALUE_LIMIT, frames};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::time::{Instant, timeout, timeout_at};
+use tracing::trace;
+
+use super::{ANSWER_LIMIT, Error, Traffic};
+
+/// A connection to a simulated peripheral.
+#[derive(Debug)]
+pub struct Simulated {
+    stream: UnixStream,
+    packets: Packets,
+    name: String,
+    mtu: u16,
+    subscribed: bool,
+    notified: Reassembler,
+    /// Whole messages that arrived while something else was waited for.
+    messages: VecDeque<Outbound>,
+    traffic: Traffic,
+}
+
+impl Simulated {
+    /// Connects to the peripheral at `path`, and takes its advertisement and its MTU.
+    pub async fn connect(path: &Path) -> Result<Self, Error> {
+        let stream = UnixStream::connect(path).await.map_err(Error::Connect)?;
+        let mut link = Self {
+            stream,
+            packets: Packets::default(),
+            name: String::new(),
+            mtu: 0,
+            subscribed: false,
+            notified: Reassembler::new(OUTBOUND_LIMIT),
+            messages: VecDeque::new(),
+            traffic: Traffic::default(),
+        };
+        match link.packet().await? {
+            FromNode::Advertisement { name, service: SERVICE } => link.name = name,
+            FromNode::Advertisement { .. } | FromNode::NotAdvertising => return Err(Error::NotAdvertising),
+            _ => return Err(Error::Garbled(Fault::Malformed)),
+        }
+        match link.packet().await? {
+            FromNode::Mtu(mtu) if mtu >= 23 => link.mtu = mtu,
+            _ => return Err(Error::Garbled(Fault::Malformed)),
+        }
+        Ok(link)
+    }
+
+    /// The advertised name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The ATT MTU, bytes.
+    pub const fn mtu(&self) -> u16 {
+        self.mtu
+    }
+
+    /// What went over the link so far.
+    pub const fn traffic(&self) -> Traffic {
+        self.traffic
+    }
+
+    /// Reads a value, in as many parts as the MTU makes of it.
+    pub async fn read(&mut self, endpoint: Endpoint) -> Result<Vec<u8>, Error> {
+        let mut value = Vec::new();
+        loop {
+            let offset = u16::try_from(value.len()).expect("bounded below");
+            self.traffic.reads += 1;
+            let request = FromPhone::Read { characteristic: endpoint.row().uuid, offset };
+            let FromNode::Value(part) = self.transaction(&request).await? else { return Err(Error::Garbled(Fault::Malformed)) };
+            value.extend_from_slice(&part);
+            self.traffic.received += part.len() as u64;
+            if value.len() > ATTRIBUTE_LIMIT {
+                return Err(Error::Garbled(Fault::TooLarge));
+            }
+            if part.len() < usize::from(self.mtu) - 1 {
+                return Ok(value);
+            }
+        }
+    }
+
+    /// Writes a message, one value after another. Subscribes first, because what is written is answered by notification.
+    pub async fn write(&mut self, endpoint: Endpoint, message: &[u8]) -> Result<(), Error> {
+        if !self.subscribed {
+            self.acknowledged(&FromPhone::Subscribe { characteristic: Endpoint::Status.row().uuid }).await?;
+            self.subscribed = true;
+        }
+        for value in frames(message, usize::from(self.mtu - 3).min(VALUE_LIMIT)) {
+            self.write_value(endpoint, value).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes one value as it is.
+    pub async fn write_value(&mut self, endpoint: Endpoint, value: Vec<u8>) -> Result<(), Error> {
+        self.traffic.sent += value.len() as u64;
+        self.acknowledged(&FromPhone::Write { characteristic: endpoint.row().uuid, value }).await
+    }
+
+    /// The next message that was notified; none if there is none until `until`.
+    pub async fn receive(&mut self, until: Instant) -> Result<Option<Outbound>, Error> {
+        loop {
+            if let Some(message) = self.messages.pop_front() {
+                return Ok(Some(message));
+            }
+            match timeout_at(until, self.next_packet()).await {
+                Err(_) => return Ok(None),
+                Ok(packet) => self.notification(packet?)?,
+            }
+        }
+    }
+
+    async fn acknowledged(&mut self, request: &FromPhone) -> Result<(), Error> {
+        self.traffic.round_trips += 1;
+        match self.transaction(request).await? {
+            FromNode::Written => Ok(()),
+            _ => Err(Error::Garbled(Fault::Malformed)),
+        }
+    }
+
+    /// One request and its response; what is notified in between is kept.
+    async fn transaction(&mut self, request: &FromPhone) -> Result<FromNode, Error> {
+        self.stream.write_all(&request.encode()).await.map_err(|error| Error::Lost(Some(error)))?;
+        loop {
+            match self.packet().await? {
+                FromNode::Error(error) => return Err(Error::Refused(error)),
+                packet @ FromNode::Notification { .. } => self.notification(packet)?,
+                response => return Ok(response),
+            }
+        }
+    }
+
+    fn notification(&mut self, packet: FromNode) -> Result<(), Error> {
+        let FromNode::Notification { characteristic, value } = packet else { return Err(Error::Garbled(Fault::Malformed)) };
+        if characteristic != Endpoint::Status.row().uuid {
+            return Err(Error::Garbled(Fault::Malformed));
+        }
+        self.traffic.received += value.len() as u64;
+        trace!(bytes = value.len(), "notified");
+        if let Some(message) = self.notified.push(&value).map_err(|_| Error::Garbled(Fault::Malformed))? {
+            self.messages.push_back(Outbound::decode(&message).map_err(Error::Garbled)?);
+        }
+        Ok(())
+    }
+
+    async fn packet(&mut self) -> Result<FromNode, Error> {
+        timeout(ANSWER_LIMIT, self.next_packet()).await.map_err(|_| Error::Silent)?
+    }
+
+    /// The next packet. Nothing is lost if this is given up half-way.
+    async fn next_packet(&mut self) -> Result<FromNode, Error> {
+        let mut bytes = [0; 1024];
+        loop {
+            if let Some(packet) = self.packets.take().map_err(|_| Error::Garbled(Fault::Malformed))? {
+                return FromNode::decode(&packet).ok_or(Error::Garbled(Fault::Malformed));
+            }
+            match self.stream.read(&mut bytes).await {
+                Ok(0) => return Err(Error::Lost(None)),
+                Ok(count) => self.packets.push(&bytes[..count]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::Lost(Some(error))),
+            }
+        }
+    }
+}

@@ -1,0 +1,390 @@
+//! What a phone does at a node.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use getrandom::SysRng;
+use jarvis_provisioning::domain::{Credentials, K2, Network, State};
+use jarvis_provisioning::fault::Fault;
+use jarvis_provisioning::link::Endpoint;
+use jarvis_provisioning::session::{AcceptError, Opening, PhoneSecret, Session};
+use jarvis_provisioning::wire::{Info, Message, Outbound, PublicStatus, Refusal, Reply, Request, Told};
+use rand_core::{Rng, UnwrapErr};
+use thiserror::Error;
+use tokio::time::{Instant, sleep, timeout_at};
+use tracing::{debug, info};
+
+use crate::link::{self, Link, Target, Traffic};
+
+/// Longer than a node takes for its slowest answer, a scan.
+const REPLY_LIMIT: Duration = Duration::from_secs(40);
+
+/// Between the first two tries to come back; it doubles.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
+
+/// The longest pause between two tries to come back: a person is waiting.
+const RETRY_LONGEST: Duration = Duration::from_secs(2);
+
+/// Why a phone did not get what it wanted.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The link failed.
+    #[error(transparent)]
+    Link(#[from] link::Error),
+    /// The node said no before there was a session, or ended it.
+    #[error("{}", .0.fault)]
+    Refused(Refusal),
+    /// The node said no within the session.
+    #[error("{0}")]
+    Failed(Fault),
+    /// The node could not prove that it knows the pairing secret.
+    #[error("{0}")]
+    NotAccepted(#[from] AcceptError),
+    /// The node answered something else than what was asked.
+    #[error("the device gave an answer to another question")]
+    Unexpected,
+    /// There is no session to ask in.
+    #[error("there is no session")]
+    NoSession,
+    /// Nothing was heard in time.
+    #[error("the device gave no answer in time")]
+    TimedOut,
+    /// The node knows nothing of the attempt: it restarted before the attempt was stored.
+    #[error("the device knows nothing of the attempt; send it again")]
+    Forgotten,
+}
+
+impl Error {
+    /// The fault by which the node named it, if it did.
+    pub const fn fault(&self) -> Option<Fault> {
+        match self {
+            Self::Refused(refusal) => Some(refusal.fault),
+            Self::Failed(fault) => Some(*fault),
+            Self::NotAccepted(AcceptError::WrongSecret) => Some(Fault::WrongCode),
+            _ => None,
+        }
+    }
+
+    /// Whether the same may work on a new link a little later.
+    fn passes(&self) -> bool {
+        match self {
+            Self::Link(link::Error::Garbled(_) | link::Error::Refused(_)) => false,
+            Self::Link(_) | Self::TimedOut => true,
+            Self::Refused(refusal) => matches!(refusal.fault, Fault::Busy | Fault::NotAuthenticated | Fault::StorageFailed),
+            _ => false,
+        }
+    }
+}
+
+/// What there is to show while an attempt is followed.
+#[derive(Clone, Copy, Debug)]
+pub enum Progress<'a> {
+    /// The node has taken the attempt.
+    Accepted,
+    /// The node told how it stands.
+    Told(&'a Told),
+    /// The link is gone; the phone tries to come back.
+    Lost,
+    /// The phone is back, in a new session.
+    Back,
+}
+
+/// A phone that is connected to a node.
+pub struct Phone {
+    target: Target,
+    link: Link,
+    /// What the node said of itself on this link, until a session has used it.
+    info: Option<Info>,
+    secret: Option<PhoneSecret>,
+    session: Option<Session>,
+    /// What the node told while something else was waited for.
+    changes: VecDeque<Told>,
+    /// What went over links before this one.
+    spent: Traffic,
+}
+
+impl std::fmt::Debug for Phone {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Phone").field("target", &self.target).field("session", &self.session.is_some()).finish_non_exhaustive()
+    }
+}
+
+impl Phone {
+    /// Connects to a node.
+    pub async fn connect(target: &Target) -> Result<Self, Error> {
+        let link = Link::connect(target).await?;
+        Ok(Self {
+            target: target.clone(),
+            link,
+            info: None,
+            secret: None,
+            session: None,
+            changes: VecDeque::new(),
+            spent: Traffic::default(),
+        })
+    }
+
+    /// Connects, and goes on trying for as long as `patience`.
+    pub async fn connect_within(target: &Target, patience: Duration) -> Result<Self, Error> {
+        let until = Instant::now() + patience;
+        let mut pause = RETRY_PAUSE;
+        loop {
+            match Self::connect(target).await {
+                Err(error) if error.passes() && Instant::now() + pause < until => {
+                    debug!(%error, "nobody there yet");
+                    sleep(pause).await;
+                    pause = (pause * 2).min(RETRY_LONGEST);
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// The name that the node advertises; none over HTTP.
+    pub fn name(&self) -> Option<&str> {
+        self.link.name()
+    }
+
+    /// What went over all links so far.
+    pub fn traffic(&self) -> Traffic {
+        let mut traffic = self.spent;
+        traffic += self.link.traffic();
+        traffic
+    }
+
+    /// What the node says of itself. Public, and not authenticated before there is a session.
+    pub async fn info(&mut self) -> Result<Info, Error> {
+        let info = Info::decode(&self.link.read(Endpoint::Info).await?).map_err(link::Error::Garbled)?;
+        self.info = Some(info.clone());
+        Ok(info)
+    }
+
+    /// How the node stands, as it tells everybody.
+    pub async fn public_status(&mut self) -> Result<PublicStatus, Error> {
+        Ok(PublicStatus::decode(&self.link.read(Endpoint::Status).await?).map_err(link::Error::Garbled)?)
+    }
+
+    /// Opens a session. The phone's own proof goes with its first request, so a wrong code is found out here and by the
+    /// phone; the node has counted it.
+    pub async fn open_session(&mut self, secret: &PhoneSecret) -> Result<(), Error> {
+        self.session = None;
+        self.changes.clear();
+        let node_id = match self.info.take() {
+            Some(info) => info.node_id,
+            None => self.info().await?.node_id,
+        };
+        let (opening, open) = Opening::new(&node_id, secret, &mut UnwrapErr(SysRng));
+        self.link.write(Endpoint::Session, &open.encode()).await?;
+        let until = Instant::now() + REPLY_LIMIT;
+        match self.link.receive(until).await?.ok_or(Error::TimedOut)? {
+            Outbound::Accept(accept) => self.session = Some(opening.read(&accept)?),
+            Outbound::Refusal(refusal) => return Err(Error::Refused(refusal)),
+            Outbound::Record(_) => return Err(Error::Unexpected),
+        }
+        self.secret = Some(secret.clone());
+        Ok(())
+    }
+
+    /// The networks in range of the node, strongest first. `fresh`: even if the node has a recent list.
+    pub async fn scan(&mut self, fresh: bool) -> Result<Vec<Network>, Error> {
+        let to = self.request(&Request::Scan { fresh }).await?;
+        let mut found = Vec::new();
+        loop {
+            match self.reply(to).await? {
+                Reply::Networks { networks, last } => {
+                    found.extend(networks);
+                    if last {
+                        return Ok(found);
+                    }
+                }
+                _ => return Err(Error::Unexpected),
+            }
+        }
+    }
+
+    /// Hands over K2. The node has stored it when this returns.
+    pub async fn send_k2(&mut self, k2: K2) -> Result<(), Error> {
+        let expected = k2.kid.clone();
+        let to = self.request(&Request::K2(k2)).await?;
+        match self.reply(to).await? {
+            Reply::K2Stored { kid } if kid == expected => Ok(()),
+            _ => Err(Error::Unexpected),
+        }
+    }
+
+    /// Hands over credentials. The attempt has begun when this returns; how it goes is told to [`follow`](Self::follow).
+    pub async fn send_credentials(&mut self, credentials: &Credentials) -> Result<(), Error> {
+        let to = self.request(&Request::Credentials(Box::new(credentials.clone()))).await?;
+        match self.reply(to).await? {
+            Reply::Accepted { request_id } if request_id == credentials.request_id => Ok(()),
+            _ => Err(Error::Unexpected),
+        }
+    }
+
+    /// How the node stands.
+    pub async fn status(&mut self) -> Result<Told, Error> {
+        let to = self.request(&Request::Status).await?;
+        match self.reply(to).await? {
+            Reply::Status(told) => Ok(told),
+            _ => Err(Error::Unexpected),
+        }
+    }
+
+    /// The next change that the node tells; waits until `until`.
+    pub async fn next_change(&mut self, until: Instant) -> Result<Told, Error> {
+        loop {
+            if let Some(told) = self.changes.pop_front() {
+                return Ok(told);
+            }
+            match self.message(until).await? {
+                Message::Changed(told) => return Ok(told),
+                Message::Reply { to, .. } => debug!(to, "an answer that nobody waits for"),
+            }
+        }
+    }
+
+    /// Follows an attempt until the node is provisioned or says why it is not, for as long as `patience`.
+    ///
+    /// A lost link is no end: the phone comes back, opens a new session with the same secret, and asks how it stands.
+    pub async fn follow(
+        &mut self,
+        request_id: u64,
+        patience: Duration,
+        mut show: impl FnMut(Progress<'_>),
+    ) -> Result<Told, Error> {
+        let until = Instant::now() + patience;
+        loop {
+            let told = match self.next_change(until).await {
+                Ok(told) => told,
+                Err(error) if error.passes() && Instant::now() < until => {
+                    info!(%error, "coming back");
+                    show(Progress::Lost);
+                    let told = self.come_back(until).await?;
+                    show(Progress::Back);
+                    if told.request_id != request_id {
+                        return Err(Error::Forgotten);
+                    }
+                    told
+                }
+                Err(error) => return Err(error),
+            };
+            if told.request_id != request_id {
+                continue;
+            }
+            show(Progress::Told(&told));
+            if matches!(told.state, State::Provisioned | State::Error) {
+                return Ok(told);
+            }
+        }
+    }
+
+    /// Hands over credentials and follows them to the end, across lost links and restarts of the node.
+    ///
+    /// The credentials may be sent more than once; by their `request_id` the node knows that they are the same.
+    pub async fn bring_online(
+        &mut self,
+        credentials: &Credentials,
+        patience: Duration,
+        mut show: impl FnMut(Progress<'_>),
+    ) -> Result<Told, Error> {
+        let until = Instant::now() + patience;
+        let request_id = credentials.request_id;
+        loop {
+            match self.send_credentials(credentials).await {
+                Ok(()) => show(Progress::Accepted),
+                Err(error) if error.passes() && Instant::now() < until => {
+                    info!(%error, "coming back");
+                    show(Progress::Lost);
+                    let told = self.come_back(until).await?;
+                    show(Progress::Back);
+                    if told.request_id != request_id {
+                        continue;
+                    }
+                    // The node has taken them before the link was lost: what it told then is told once more.
+                    self.changes.push_back(told);
+                }
+                Err(error) => return Err(error),
+            }
+            match self.follow(request_id, until.saturating_duration_since(Instant::now()), &mut show).await {
+                Err(Error::Forgotten) if Instant::now() < until => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Ends the session and the link.
+    pub async fn leave(self) {
+        self.link.close().await;
+    }
+
+    /// A new link and a new session, with the secret of the last one; returns how the node stands.
+    async fn come_back(&mut self, until: Instant) -> Result<Told, Error> {
+        let secret = self.secret.clone().ok_or(Error::NoSession)?;
+        let mut pause = RETRY_PAUSE;
+        loop {
+            let error = match timeout_at(until, self.connect_again(&secret)).await {
+                Ok(Ok(told)) => return Ok(told),
+                Ok(Err(error)) if error.passes() => error,
+                Ok(Err(error)) => return Err(error),
+                Err(_) => Error::TimedOut,
+            };
+            if Instant::now() + pause >= until {
+                return Err(error);
+            }
+            debug!(%error, "not back yet");
+            sleep(pause).await;
+            pause = (pause * 2).min(RETRY_LONGEST);
+        }
+    }
+
+    async fn connect_again(&mut self, secret: &PhoneSecret) -> Result<Told, Error> {
+        let link = Link::connect(&self.target).await?;
+        self.spent += self.link.traffic();
+        self.link = link;
+        self.info = None;
+        self.open_session(secret).await?;
+        self.status().await
+    }
+
+    /// Seals a request and writes it; returns the counter that its answers name.
+    async fn request(&mut self, request: &Request) -> Result<u64, Error> {
+        let session = self.session.as_mut().ok_or(Error::NoSession)?;
+        let record = session.seal(request.endpoint(), &request.encode());
+        self.link.write(request.endpoint(), &record.encode()).await?;
+        Ok(record.counter)
+    }
+
+    /// The next answer to the request of that counter.
+    async fn reply(&mut self, to: u64) -> Result<Reply, Error> {
+        let until = Instant::now() + REPLY_LIMIT;
+        loop {
+            match self.message(until).await? {
+                Message::Changed(told) => self.changes.push_back(told),
+                Message::Reply { to: answered, reply: Reply::Refused(fault) } if answered == to => {
+                    return Err(Error::Failed(fault));
+                }
+                Message::Reply { to: answered, reply } if answered == to => return Ok(reply),
+                Message::Reply { to, .. } => debug!(to, "an answer that nobody waits for"),
+            }
+        }
+    }
+
+    async fn message(&mut self, until: Instant) -> Result<Message, Error> {
+        let session = self.session.as_mut().ok_or(Error::NoSession)?;
+        match self.link.receive(until).await?.ok_or(Error::TimedOut)? {
+            Outbound::Record(record) => {
+                let not_authentic = Refusal { fault: Fault::NotAuthenticated, retry_after: 0 };
+                let plaintext = session.open(Endpoint::Status, &record).map_err(|_| Error::Refused(not_authentic))?;
+                Ok(Message::decode(&plaintext).map_err(link::Error::Garbled)?)
+            }
+            Outbound::Refusal(refusal) => Err(Error::Refused(refusal)),
+            Outbound::Accept(_) => Err(Error::Unexpected),
+        }
+    }
+}
+
+/// A name for an attempt, which the node gives back with everything that it tells of it.
+pub fn new_request_id() -> u64 {
+    // Zero stands for an attempt without a name.
+    UnwrapErr(SysRng).next_u64().max(1)
+}

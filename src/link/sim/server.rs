@@ -1,0 +1,333 @@
+//! The node's end of the simulated link.
+
+use std::fs;
+use std::future::Future;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixSocket, UnixStream};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tracing::{debug, trace, warn};
+
+use super::packets::{AttError, BadLength, FromNode, FromPhone, MTU_MAXIMUM, MTU_MINIMUM, Packets};
+use crate::daemon::{Handle, Stopping};
+use crate::fault::Fault;
+use crate::link::{ENDPOINTS, Endpoint, SERVICE};
+use crate::machine::Link;
+use crate::wire::PublicStatus;
+use crate::wire::framing::{FramingError, Reassembler, VALUE_LIMIT, frames};
+
+/// A phone that takes no packet for so long has gone (Bluetooth Core 5.4, Vol 3, Part F, 3.3.3).
+const TRANSACTION_LIMIT: Duration = Duration::from_secs(30);
+
+/// Before another connection is accepted after the system refused one, for lack of descriptors mostly.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Connections that the system holds until they are accepted.
+const BACKLOG: u32 = 16;
+
+/// What a node's radio would be set to.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// The ATT MTU of every link, bytes; brought into 23 to 517.
+    pub mtu: u16,
+    /// Links at one time; more find nothing on the air.
+    pub connections: usize,
+}
+
+impl Default for Config {
+    /// What current phones agree on with `BlueZ`, and more links than one radio holds.
+    fn default() -> Self {
+        Self { mtu: MTU_MAXIMUM, connections: 8 }
+    }
+}
+
+/// Why the socket could not be opened.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// There is something at the path that was not made by this program.
+    #[error("`{}` exists and is not a socket", path.display())]
+    NotASocket {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Another process listens there.
+    #[error("another process listens on `{}`", path.display())]
+    InUse {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The system refused.
+    #[error("opening the socket `{}`", path.display())]
+    Open {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A socket that phones of the same user can connect to; its file goes with it.
+#[derive(Debug)]
+pub struct Listener {
+    socket: UnixListener,
+    path: PathBuf,
+    /// Device and inode, so that only the file that was made here is removed.
+    file: (u64, u64),
+}
+
+impl Listener {
+    /// Listens at `path`, for the user alone (0600). The file of a process that has ended is replaced; anything else at
+    /// that path stays, and is an error.
+    ///
+    /// Must be called within a runtime.
+    pub fn bind(path: &Path) -> Result<Self, Error> {
+        let open = |source| Error::Open { path: path.to_owned(), source };
+        match fs::symlink_metadata(path) {
+            Ok(found) if !found.file_type().is_socket() => return Err(Error::NotASocket { path: path.to_owned() }),
+            Ok(_) => match std::os::unix::net::UnixStream::connect(path) {
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path).map_err(open)?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(open(error)),
+                Ok(_) => return Err(Error::InUse { path: path.to_owned() }),
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(open(error)),
+        }
+        let socket = UnixSocket::new_stream().map_err(open)?;
+        socket.bind(path).map_err(open)?;
+        // Nobody can connect before `listen`, so nobody does before the mode is right.
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(open)?;
+        let file = fs::symlink_metadata(path).map_err(open)?;
+        let socket = socket.listen(BACKLOG).map_err(open)?;
+        Ok(Self { socket, path: path.to_owned(), file: (file.dev(), file.ino()) })
+    }
+
+    /// Where phones connect.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let own = fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.file);
+        if own && let Err(error) = fs::remove_file(&self.path) {
+            warn!(path = %self.path.display(), %error, "the socket's file stays behind");
+        }
+    }
+}
+
+/// Serves phones until `shutdown` is ready; then ends every link and removes the socket's file.
+pub async fn serve(listener: Listener, config: Config, handle: Handle, shutdown: impl Future<Output = ()>) {
+    let mut shutdown = std::pin::pin!(shutdown);
+    let (stop, stopped) = watch::channel(());
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = &mut shutdown => break,
+            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+            accepted = listener.socket.accept() => match accepted {
+                Ok((stream, _)) => {
+                    let vacant = connections.len() < config.connections;
+                    let (handle, stopped) = (handle.clone(), stopped.clone());
+                    if vacant {
+                        connections.spawn(connection(stream, config, handle, stopped));
+                    } else {
+                        debug!("no link is free");
+                        refuse(stream).await;
+                    }
+                }
+                Err(error) => {
+                    warn!(%error, "accepting a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+    drop(stop);
+    while connections.join_next().await.is_some() {}
+}
+
+/// Says that nothing is on the air. A new stream takes that much at once.
+async fn refuse(mut stream: UnixStream) {
+    if let Err(error) = stream.write_all(&FromNode::NotAdvertising.encode()).await {
+        trace!(%error, "a phone that is refused does not listen");
+    }
+}
+
+/// Why a link has ended.
+#[derive(Debug, Error)]
+enum Ended {
+    #[error("the phone has gone")]
+    Gone,
+    #[error("the node has ended the link")]
+    ByNode,
+    #[error("the phone takes nothing any more")]
+    Stuck,
+    #[error(transparent)]
+    BadLength(#[from] BadLength),
+    #[error(transparent)]
+    Stopping(#[from] Stopping),
+    #[error("reading or writing")]
+    Io(#[from] io::Error),
+}
+
+async fn connection(stream: UnixStream, config: Config, handle: Handle, mut stopped: watch::Receiver<()>) {
+    if !*handle.advertising().borrow() {
+        return refuse(stream).await;
+    }
+    let mtu = config.mtu.clamp(MTU_MINIMUM, MTU_MAXIMUM);
+    let mut connection = Connection {
+        stream,
+        mtu,
+        handle: handle.clone(),
+        packets: Packets::default(),
+        opened: None,
+        endpoints: ENDPOINTS.map(|row| Reassembler::new(row.limit)),
+    };
+    let ended = tokio::select! {
+        Err(ended) = connection.run() => ended,
+        // The sender sends nothing: it is dropped when the server ends.
+        _ = stopped.changed() => Ended::Stopping(Stopping),
+    };
+    debug!(reason = %ended, "a link has ended");
+    if let Some((link, _)) = connection.opened
+        && handle.closed(link).await.is_err()
+    {
+        debug!("nobody is left to be told");
+    }
+}
+
+/// One phone.
+struct Connection {
+    stream: UnixStream,
+    mtu: u16,
+    handle: Handle,
+    packets: Packets,
+    /// The link to the loop: from the subscription on, because nothing that the node says would arrive before.
+    opened: Option<(Link, mpsc::Receiver<Vec<u8>>)>,
+    /// By endpoint: what was written of the next message.
+    endpoints: [Reassembler; ENDPOINTS.len()],
+}
+
+impl Connection {
+    async fn run(&mut self) -> Result<std::convert::Infallible, Ended> {
+        let name = self.handle.view().info.name.clone();
+        self.send(&FromNode::Advertisement { name, service: SERVICE }).await?;
+        self.send(&FromNode::Mtu(self.mtu)).await?;
+        let mut bytes = [0; 1024];
+        loop {
+            while let Some(packet) = self.packets.take()? {
+                self.answer(&packet).await?;
+            }
+            let outbound = async {
+                match &mut self.opened {
+                    Some((_, outbound)) => outbound.recv().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                read = self.stream.read(&mut bytes) => match read? {
+                    0 => return Err(Ended::Gone),
+                    count => self.packets.push(&bytes[..count]),
+                },
+                message = outbound => self.notify(&message.ok_or(Ended::ByNode)?).await?,
+            }
+        }
+    }
+
+    /// Carries out one request. The next one is read when the loop has taken this one, so a phone that writes faster
+    /// than that waits for its acknowledgements.
+    async fn answer(&mut self, packet: &[u8]) -> Result<(), Ended> {
+        match FromPhone::decode(packet) {
+            Ok(FromPhone::Read { characteristic, offset }) => {
+                let answer = self.read(characteristic, offset.into()).map_or_else(FromNode::Error, FromNode::Value);
+                self.send(&answer).await
+            }
+            Ok(FromPhone::Write { characteristic, value }) => match self.writable(characteristic, &value) {
+                Ok((endpoint, link)) => {
+                    self.send(&FromNode::Written).await?;
+                    self.written(endpoint, link, &value).await
+                }
+                Err(error) => self.send(&FromNode::Error(error)).await,
+            },
+            Ok(FromPhone::Subscribe { characteristic }) => match endpoint(characteristic) {
+                Ok(Endpoint::Status) => {
+                    if self.opened.is_none() {
+                        self.opened = Some(self.handle.open().await?);
+                    }
+                    self.send(&FromNode::Written).await
+                }
+                Ok(_) => self.send(&FromNode::Error(AttError::NotSupported)).await,
+                Err(error) => self.send(&FromNode::Error(error)).await,
+            },
+            Err(error) => self.send(&FromNode::Error(error)).await,
+        }
+    }
+
+    fn read(&self, characteristic: u128, offset: usize) -> Result<Vec<u8>, AttError> {
+        let view = self.handle.view();
+        let value = match endpoint(characteristic)? {
+            Endpoint::Info => view.info.encode(),
+            Endpoint::Status => PublicStatus::from(&view.status).encode(),
+            _ => return Err(AttError::ReadNotPermitted),
+        };
+        let rest = value.get(offset..).ok_or(AttError::InvalidOffset)?;
+        Ok(rest[..rest.len().min(usize::from(self.mtu) - 1)].to_vec())
+    }
+
+    fn writable(&self, characteristic: u128, value: &[u8]) -> Result<(Endpoint, Link), AttError> {
+        let endpoint = endpoint(characteristic)?;
+        if endpoint.row().limit == 0 {
+            return Err(AttError::WriteNotPermitted);
+        }
+        if value.len() > self.value_size() {
+            return Err(AttError::InvalidLength);
+        }
+        let (link, _) = self.opened.as_ref().ok_or(AttError::NotSubscribed)?;
+        Ok((endpoint, *link))
+    }
+
+    async fn written(&mut self, endpoint: Endpoint, link: Link, value: &[u8]) -> Result<(), Ended> {
+        let reassembler = &mut self.endpoints[usize::from(endpoint.row().number)];
+        match reassembler.push(value) {
+            Ok(None) => {}
+            Ok(Some(message)) => self.handle.received(link, endpoint, message).await?,
+            Err(error) => {
+                debug!(link = link.0, ?endpoint, %error, "a value that continues no message");
+                let fault = if error == FramingError::TooLarge { Fault::TooLarge } else { Fault::Malformed };
+                self.handle.garbled(link, fault).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn notify(&mut self, message: &[u8]) -> Result<(), Ended> {
+        let characteristic = Endpoint::Status.row().uuid;
+        for value in frames(message, self.value_size()) {
+            self.send(&FromNode::Notification { characteristic, value }).await?;
+        }
+        Ok(())
+    }
+
+    /// The largest value of a write or a notification, bytes: the MTU less a kind and a handle.
+    fn value_size(&self) -> usize {
+        usize::from(self.mtu - 3).min(VALUE_LIMIT)
+    }
+
+    async fn send(&mut self, packet: &FromNode) -> Result<(), Ended> {
+        tokio::time::timeout(TRANSACTION_LIMIT, self.stream.write_all(&packet.encode())).await.map_err(|_| Ended::Stuck)??;
+        Ok(())
+    }
+}
+
+fn endpoint(characteristic: u128) -> Result<Endpoint, AttError> {
+    ENDPOINTS.iter().find(|row| row.uuid == characteristic).map(|row| row.endpoint).ok_or(AttError::InvalidHandle)
+}

@@ -1,0 +1,79 @@
+//! Whose certificates are believed.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+
+use super::error::Error;
+
+/// The authorities whose certificates are believed.
+///
+/// The system's are read from its files rather than built in: a distribution takes an authority back sooner than a
+/// device's firmware is built anew, what an owner adds with `update-ca-certificates` counts, and they occupy memory
+/// only while a connection is made. `SSL_CERT_FILE` and `SSL_CERT_DIR` name other files, as for other programs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Trust {
+    /// The system's.
+    #[default]
+    System,
+    /// The system's and those in a PEM file, such as one for a command center at home.
+    SystemAnd(PathBuf),
+    /// Those in a PEM file alone: a network that has a certificate of a public authority still cannot pose as the
+    /// command center.
+    Only(PathBuf),
+}
+
+impl Trust {
+    /// Reads the authorities. Blocks on the disk.
+    pub(super) fn load(&self) -> Result<ClientConfig, Error> {
+        let mut roots = RootCertStore::empty();
+        match self {
+            Self::System => add_system(&mut roots),
+            Self::SystemAnd(path) => {
+                add_system(&mut roots);
+                add_file(&mut roots, path)?;
+            }
+            Self::Only(path) => add_file(&mut roots, path)?,
+        }
+        if roots.is_empty() {
+            return Err(Error::NoAuthorities);
+        }
+        Ok(with_roots(roots))
+    }
+
+    /// For connections without TLS: nobody is believed.
+    pub(super) fn nobody() -> ClientConfig {
+        with_roots(RootCertStore::empty())
+    }
+}
+
+fn with_roots(roots: RootCertStore) -> ClientConfig {
+    ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("ring has suites for TLS 1.2 and 1.3")
+        .with_root_certificates(roots)
+        .with_no_client_auth()
+}
+
+/// A certificate of the system that cannot be read is left out: the others are as good without it.
+fn add_system(roots: &mut RootCertStore) {
+    let found = rustls_native_certs::load_native_certs();
+    let (added, ignored) = roots.add_parsable_certificates(found.certs);
+    tracing::debug!(added, ignored, unreadable = found.errors.len(), "read the system's certificate authorities");
+}
+
+/// A file that somebody named is read whole, or not at all.
+fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<(), Error> {
+    let mut add = || -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let mut empty = true;
+        for certificate in CertificateDer::pem_file_iter(path)? {
+            roots.add(certificate?)?;
+            empty = false;
+        }
+        if empty { Err("it has no certificate".into()) } else { Ok(()) }
+    };
+    add().map_err(|source| Error::Authorities { path: path.into(), source })
+}

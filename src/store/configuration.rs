@@ -1,0 +1,201 @@
+//! `config.json`: the configuration of the node's normal operation. It is the owner's; a few keys in it are ours.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use zeroize::Zeroizing;
+
+use super::error::Trouble;
+use super::folder::{Folder, Owner, Staged};
+use super::format::string;
+use super::record::json;
+use crate::domain::{Credentials, Registration};
+
+/// What stands for "none" in the file that the existing software ships.
+const NO_NODE_ID: &str = "your-node-id";
+const NO_API_KEY: &str = "your_api_key_here";
+
+/// Far more than any configuration has.
+const LIMIT: usize = 1024 * 1024;
+
+/// The file, for one reading or one writing.
+#[derive(Debug)]
+pub(super) struct Configuration {
+    folder: Folder,
+    name: String,
+    /// None if the file is not there.
+    content: Option<Entries>,
+}
+
+/// An object with its keys in order, and every value as it was written: what is not ours stays as it is, to the last
+/// digit of a number.
+#[derive(Debug, Default)]
+struct Entries(Vec<(String, Zeroizing<String>)>);
+
+impl Configuration {
+    /// Reads the file; it may be missing, its folder may not.
+    pub(super) fn read(path: &Path) -> Result<Self, Trouble> {
+        let (folder, name) = Folder::of(path)?;
+        let malformed = |what| Trouble::Malformed { path: path.into(), what };
+        let content = match folder.read(&name, LIMIT)? {
+            // An empty file is what `touch` makes: nothing is lost by filling it.
+            Some(content) if content.trim_ascii().is_empty() => Some(Entries::default()),
+            Some(content) => Some(json(&content).map_err(malformed)?),
+            None => None,
+        };
+        Ok(Self { folder, name, content })
+    }
+
+    /// The file is there.
+    pub(super) const fn is_there(&self) -> bool {
+        self.content.is_some()
+    }
+
+    /// The registered identity, unless it is a placeholder.
+    pub(super) fn node_id(&self) -> Option<String> {
+        self.text("node_id").filter(|node_id| node_id != NO_NODE_ID)
+    }
+
+    /// Where the command center is.
+    pub(super) fn command_center(&self) -> Option<String> {
+        self.text("jarvis_command_center_api_url")
+    }
+
+    fn text(&self, key: &str) -> Option<String> {
+        let (_, value) = self.content.as_ref()?.0.iter().find(|(name, _)| name == key)?;
+        serde_json::from_str::<String>(value).ok().filter(|text| !text.is_empty())
+    }
+
+    /// Makes sure that the file could be written, and leaves it as it is.
+    pub(super) fn rehearse(mut self, credentials: &Credentials) -> Result<(), Trouble> {
+        self.set_place(credentials);
+        // Dropping it removes what was staged.
+        self.stage().map(drop)
+    }
+
+    /// Room, URLs, identity and key: all in one write.
+    pub(super) fn enroll(&mut self, credentials: &Credentials, registration: &Registration) -> Result<Staged<'_>, Trouble> {
+        self.set_place(credentials);
+        self.set("node_id", &registration.node_id);
+        self.set("api_key", registration.node_key.expose());
+        self.stage()
+    }
+
+    /// Puts the placeholders in the place of identity and key.
+    pub(super) fn clear(mut self) -> Result<(), Trouble> {
+        self.set("node_id", NO_NODE_ID);
+        self.set("api_key", NO_API_KEY);
+        self.stage()?.commit()
+    }
+
+    fn set_place(&mut self, credentials: &Credentials) {
+        self.set("room", &credentials.room);
+        self.set("jarvis_command_center_api_url", credentials.command_center.as_str());
+        if let Some(url) = credentials.config_service.as_deref().filter(|url| !url.is_empty()) {
+            self.set("jarvis_config_service_url", url);
+        }
+    }
+
+    fn set(&mut self, key: &str, text: &str) {
+        self.content.get_or_insert_default().set(key.into(), string(text));
+    }
+
+    fn stage(&self) -> Result<Staged<'_>, Trouble> {
+        let owner: Owner = self.folder.replaceable(&self.name)?;
+        let content = self.content.as_ref().map(Entries::content).unwrap_or_default();
+        self.folder.stage(&self.name, content.as_bytes(), owner)
+    }
+}
+
+/// Removes what an interrupted write left beside the file. A folder that is not there holds nothing.
+pub(super) fn tidy(path: &Path) -> Result<(), Trouble> {
+    match Folder::of(path) {
+        Ok((folder, name)) => folder.tidy(&[&name]),
+        Err(_) => Ok(()),
+    }
+}
+
+/// Where it is said to be, or what to say if nobody said it.
+pub(super) fn located(path: Option<&PathBuf>) -> Result<&Path, super::Error> {
+    path.map(PathBuf::as_path).ok_or(super::Error::ConfigurationUnset)
+}
+
+impl Entries {
+    /// A key that is there keeps its place; of a key that is there twice the later value counts, as in Python.
+    fn set(&mut self, key: String, value: Zeroizing<String>) {
+        match self.0.iter_mut().find(|(name, _)| *name == key) {
+            Some((_, place)) => *place = value,
+            None => self.0.push((key, value)),
+        }
+    }
+
+    /// Indented by two, as Python writes it.
+    fn content(&self) -> Zeroizing<String> {
+        if self.0.is_empty() {
+            return Zeroizing::new("{}".into());
+        }
+        let capacity = self.0.iter().map(|(key, value)| 6 * key.len() + value.len() + 16).sum();
+        let mut content = Zeroizing::new(String::with_capacity(capacity));
+        for (index, (key, value)) in self.0.iter().enumerate() {
+            content.push_str(if index == 0 { "{\n  " } else { ",\n  " });
+            content.push_str(&string(key));
+            content.push_str(": ");
+            content.push_str(value);
+        }
+        content.push_str("\n}");
+        content
+    }
+}
+
+impl<'de> Deserialize<'de> for Entries {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+
+        impl<'de> Visitor<'de> for Object {
+            type Value = Entries;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries, A::Error> {
+                let mut entries = Entries::default();
+                while let Some((key, value)) = map.next_entry::<String, Box<RawValue>>()? {
+                    entries.set(key, Zeroizing::new(Box::<str>::from(value).into_string()));
+                }
+                Ok(entries)
+            }
+        }
+
+        deserializer.deserialize_map(Object)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_ours_stays_as_it_is() {
+        let original = "{\n  \"z\": 12345678901234567890123,\n  \"node_id\": \"old\",\n  \"a\": [\n    1.50\n  ],\n  \"\\u00e9\": \"\\u00e9\"\n}";
+        let mut entries: Entries = json(original.as_bytes()).unwrap();
+        entries.set("node_id".into(), string("new"));
+        assert_eq!(entries.content().as_str(), original.replace("old", "new"));
+    }
+
+    #[test]
+    fn of_a_key_that_is_there_twice_the_later_value_counts() {
+        let entries: Entries = json(br#"{"a": 1, "b": 2, "a": 3}"#).unwrap();
+        assert_eq!(entries.content().as_str(), "{\n  \"a\": 3,\n  \"b\": 2\n}");
+    }
+
+    #[test]
+    fn what_is_not_an_object_is_refused() {
+        for wrong in ["[]", "1", "\"text\"", "{", "{\"a\": }", "{} {}"] {
+            assert!(json::<Entries>(wrong.as_bytes()).is_err(), "{wrong}");
+        }
+    }
+}

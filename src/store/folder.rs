@@ -1,0 +1,408 @@
+//! One folder, and the one way in which files in it are written, read and removed.
+//!
+//! A file is written beside its name, with its final mode from the first moment, synced, renamed over its name, and the
+//! folder synced: after a power cut there is the old file or the new one. All access goes through an open handle of the
+//! folder and follows no symbolic link.
+
+use std::ffi::OsStr;
+use std::fs::{DirBuilder, File};
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType, FlockOperation, Gid, Mode, OFlags, Stat, StatxAttributes, StatxFlags, Uid, fchmod, fchown,
+    flock, fstat, fsync, openat, renameat, statat, statx, unlinkat,
+};
+use rustix::io::Errno;
+use rustix::process::geteuid;
+use tracing::{error, warn};
+use zeroize::Zeroizing;
+
+use super::error::Trouble;
+
+/// For the owner alone: every file holds a secret, or says something about one.
+const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
+const FOLDER_MODE: u32 = 0o700;
+
+/// The random part of a temporary file's name, hexadecimal digits.
+const SUFFIX_DIGITS: usize = 16;
+
+/// After so many unreadable files of one name the last is replaced, so that a failing medium does not fill the folder.
+const ASIDE_LIMIT: u32 = 20;
+
+/// An open folder.
+#[derive(Debug)]
+pub(super) struct Folder {
+    path: PathBuf,
+    handle: OwnedFd,
+    /// Whose files new files become: this user's, or, for the superuser, those of the folder's owner.
+    owner: Owner,
+}
+
+/// Who owns a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Owner {
+    user: Uid,
+    group: Gid,
+}
+
+/// While it lives, no other process and no other thread writes to the folder.
+#[derive(Debug)]
+pub(super) struct Lock {
+    _handle: OwnedFd,
+}
+
+/// A file that is written and synced, and waits to take its name. Dropped, it is gone.
+#[derive(Debug)]
+#[must_use]
+pub(super) struct Staged<'a> {
+    folder: &'a Folder,
+    temporary: String,
+    name: String,
+    committed: bool,
+}
+
+impl Folder {
+    /// Opens the folder of the state, and makes it if it is not there.
+    pub(super) fn make(path: &Path) -> Result<Self, Trouble> {
+        // Without a slash at the end, which would make the system follow a link.
+        let path: PathBuf = path.components().collect();
+        if let Err(failure) = path.symlink_metadata() {
+            if failure.kind() != io::ErrorKind::NotFound {
+                return Err(Trouble::system("looking for the folder", path)(failure));
+            }
+            let missing = path.ancestors().take_while(|folder| folder.symlink_metadata().is_err()).count();
+            let made = DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(&path);
+            made.map_err(Trouble::system("making the folder", &path))?;
+            for made in path.ancestors().take(missing) {
+                let above = parent(made);
+                File::open(above).and_then(|above| above.sync_all()).map_err(Trouble::system("syncing the folder", above))?;
+            }
+        }
+        let folder = Self::open(&path)?;
+        folder.check()?;
+        Ok(folder)
+    }
+
+    /// Opens a folder that is there.
+    pub(super) fn open(path: &Path) -> Result<Self, Trouble> {
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
+        let handle = openat(CWD, path, flags, Mode::empty()).map_err(|failure| match path.symlink_metadata() {
+            Ok(found) if found.is_symlink() => Trouble::Link { path: path.into() },
+            Ok(found) if !found.is_dir() => Trouble::NotAFolder { path: path.into() },
+            _ => Trouble::system("opening the folder", path)(failure),
+        })?;
+        let found = fstat(&handle).map_err(Trouble::system("looking at the folder", path))?;
+        let owner = if geteuid().is_root() { Owner::of(&found) } else { Owner::this_user() };
+        Ok(Self { path: path.into(), handle, owner })
+    }
+
+    /// The folder of a file, which may be reached over links, and the file's name in it.
+    pub(super) fn of(file: &Path) -> Result<(Self, String), Trouble> {
+        let name = file.file_name().and_then(OsStr::to_str).ok_or_else(|| Trouble::NotAFile { path: file.into() })?;
+        let folder = parent(file);
+        let folder = folder.canonicalize().map_err(Trouble::system("opening the folder", folder))?;
+        Ok((Self::open(&folder)?, name.into()))
+    }
+
+    /// Refuses a folder whose content others control; warns of one that others can look into.
+    fn check(&self) -> Result<(), Trouble> {
+        let found = fstat(&self.handle).map_err(Trouble::system("looking at the folder", &self.path))?;
+        let mode = Mode::from_raw_mode(found.st_mode);
+        if !self.trusts(Uid::from_raw(found.st_uid)) {
+            return Err(Trouble::Foreign { path: self.path.clone(), owner: found.st_uid });
+        }
+        if mode.contains(Mode::WOTH) {
+            return Err(Trouble::Exposed { path: self.path.clone() });
+        }
+        if mode.intersects(Mode::RWXG | Mode::RWXO) {
+            let mode = format!("{:o}", mode.as_raw_mode());
+            warn!(folder = %self.path.display(), mode, "others can see or change what is in the state folder: run `chmod 700` on it");
+        }
+        Ok(())
+    }
+
+    /// Files of this user, of the superuser and of the folder's owner are as good as the folder itself.
+    fn trusts(&self, user: Uid) -> bool {
+        user == geteuid() || user.is_root() || user == self.owner.user
+    }
+
+    /// Waits until nobody else writes to the folder.
+    pub(super) fn lock(&self) -> Result<Lock, Trouble> {
+        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
+        // A lock belongs to an opening of the folder; one opening for each lock keeps threads apart too.
+        let handle =
+            openat(&self.handle, ".", flags, Mode::empty()).map_err(Trouble::system("opening the folder", &self.path))?;
+        while let Err(failure) = flock(&handle, FlockOperation::LockExclusive) {
+            match failure {
+                Errno::INTR => {}
+                // Some network file systems have no locks; there is one daemon all the same.
+                Errno::OPNOTSUPP | Errno::NOSYS | Errno::NOLCK => break,
+                failure => return Err(Trouble::system("locking the folder", &self.path)(failure)),
+            }
+        }
+        Ok(Lock { _handle: handle })
+    }
+
+    /// Whether that is the path by which the folder was opened.
+    pub(super) fn is(&self, path: &Path) -> bool {
+        self.path == path
+    }
+
+    /// Whose files new files become.
+    pub(super) const fn owner(&self) -> Owner {
+        self.owner
+    }
+
+    /// The path of a file, for messages.
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Whether there is anything of that name.
+    pub(super) fn has(&self, name: &str) -> Result<bool, Trouble> {
+        self.look(name).map(|found| found.is_some())
+    }
+
+    fn look(&self, name: &str) -> Result<Option<Stat>, Trouble> {
+        match statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(found) => Ok(Some(found)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(failure) => Err(Trouble::system("looking at", self.path(name))(failure)),
+        }
+    }
+
+    /// Opens a regular file, without following a link and without waiting for a pipe.
+    fn open_file(&self, name: &str) -> Result<Option<(File, Stat)>, Trouble> {
+        let path = || self.path(name);
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let file = match openat(&self.handle, name, flags, Mode::empty()) {
+            Ok(file) => File::from(file),
+            Err(Errno::NOENT) => return Ok(None),
+            Err(Errno::LOOP) => return Err(Trouble::Link { path: path() }),
+            // Opening a socket.
+            Err(Errno::NXIO) => return Err(Trouble::NotAFile { path: path() }),
+            Err(failure) => return Err(Trouble::system("opening", path())(failure)),
+        };
+        let found = fstat(&file).map_err(Trouble::system("looking at", path()))?;
+        if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
+            return Err(Trouble::NotAFile { path: path() });
+        }
+        Ok(Some((file, found)))
+    }
+
+    /// A file of the owner's, of any owner and mode.
+    pub(super) fn read(&self, name: &str, limit: usize) -> Result<Option<Zeroizing<Vec<u8>>>, Trouble> {
+        let Some((file, _)) = self.open_file(name)? else { return Ok(None) };
+        self.content(name, file, limit).map(Some)
+    }
+
+    /// A file of ours: it must be a trusted user's, and nobody else's to read. A mode that is too wide is put right.
+    pub(super) fn read_secret(&self, name: &str, limit: usize) -> Result<Option<Zeroizing<Vec<u8>>>, Trouble> {
+        let Some((file, found)) = self.open_file(name)? else { return Ok(None) };
+        if !self.trusts(Uid::from_raw(found.st_uid)) {
+            return Err(Trouble::Foreign { path: self.path(name), owner: found.st_uid });
+        }
+        let mode = Mode::from_raw_mode(found.st_mode);
+        if mode.intersects(Mode::RWXG | Mode::RWXO) {
+            let repaired = fchmod(&file, FILE_MODE).is_ok();
+            let (file, mode) = (self.path(name), format!("{:o}", mode.as_raw_mode()));
+            warn!(file = %file.display(), mode, repaired, "others could read or change this file: its content may be known to them");
+        }
+        self.content(name, file, limit).map(Some)
+    }
+
+    fn content(&self, name: &str, file: File, limit: usize) -> Result<Zeroizing<Vec<u8>>, Trouble> {
+        // One allocation, so that no copy stays behind; one byte more than the limit, to see that there is more.
+        let mut content = Zeroizing::new(Vec::with_capacity(limit + 1));
+        let most = u64::try_from(limit + 1).expect("limits are far below 2^64");
+        file.take(most).read_to_end(&mut content).map_err(Trouble::system("reading", self.path(name)))?;
+        if content.len() > limit { Err(Trouble::TooLarge { path: self.path(name), limit }) } else { Ok(content) }
+    }
+
+    /// Reads a file of ours; one that is unfit is set aside, and counts as not there.
+    pub(super) fn read_or_set_aside<T>(
+        &self,
+        name: &str,
+        limit: usize,
+        parse: impl FnOnce(&[u8]) -> Result<T, String>,
+    ) -> Result<Option<T>, Trouble> {
+        let parsed = self.read_secret(name, limit).and_then(|content| {
+            let malformed = |what| Trouble::Malformed { path: self.path(name), what };
+            content.map(|content| parse(&content).map_err(malformed)).transpose()
+        });
+        match parsed {
+            Err(trouble) if trouble.is_unfit() => {
+                self.set_aside(name, &trouble)?;
+                Ok(None)
+            }
+            parsed => parsed,
+        }
+    }
+
+    /// Renames what cannot be read, so that nothing is lost and nothing stumbles over it again.
+    fn set_aside(&self, name: &str, why: &Trouble) -> Result<(), Trouble> {
+        let mut number = 1;
+        let mut aside = format!("{name}.unreadable-1");
+        while number < ASIDE_LIMIT && self.has(&aside)? {
+            number += 1;
+            aside = format!("{name}.unreadable-{number}");
+        }
+        let setting_aside = "setting aside";
+        renameat(&self.handle, name, &self.handle, &aside).map_err(Trouble::system(setting_aside, self.path(name)))?;
+        self.sync()?;
+        error!(reason = %why, kept = %self.path(&aside).display(), "a file of the node's state is unreadable and was set aside");
+        Ok(())
+    }
+
+    /// Replaces a file, or makes it.
+    pub(super) fn write(&self, name: &str, content: &[u8]) -> Result<(), Trouble> {
+        self.stage(name, content, self.owner)?.commit()
+    }
+
+    /// Writes and syncs the content, but leaves the file as it is until [`Staged::commit`].
+    pub(super) fn stage(&self, name: &str, content: &[u8], owner: Owner) -> Result<Staged<'_>, Trouble> {
+        let path = self.path(name);
+        let temporary = format!(".{name}.{}.tmp", random_digits().map_err(Trouble::system("naming a file beside", &path))?);
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = openat(&self.handle, &temporary, flags, FILE_MODE).map_err(Trouble::system("making a file beside", &path))?;
+        let staged = Staged { folder: self, temporary, name: name.into(), committed: false };
+        // The umask may have taken bits away from the mode.
+        fchmod(&file, FILE_MODE).map_err(Trouble::system("setting the mode of", &path))?;
+        if owner != Owner::this_user() {
+            match fchown(&file, Some(owner.user), Some(owner.group)) {
+                // Nobody but the user may read the file, so a group that cannot be kept is no loss.
+                Err(_) if owner.user == geteuid() => {}
+                result => result.map_err(Trouble::system("keeping the owner of", &path))?,
+            }
+        }
+        let mut file = File::from(file);
+        file.write_all(content).map_err(Trouble::system("writing", &path))?;
+        fsync(&file).map_err(Trouble::system("syncing", &path))?;
+        Ok(staged)
+    }
+
+    /// Removes a file; says whether there was one.
+    pub(super) fn remove(&self, name: &str) -> Result<bool, Trouble> {
+        match unlinkat(&self.handle, name, AtFlags::empty()) {
+            Ok(()) => self.sync().map(|()| true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(failure) => Err(Trouble::system("removing", self.path(name))(failure)),
+        }
+    }
+
+    /// Removes what an interrupted write left of these files.
+    pub(super) fn tidy(&self, names: &[&str]) -> Result<(), Trouble> {
+        self.remove_all(|file| names.iter().any(|name| is_temporary(file, name)))
+    }
+
+    /// Removes what was set aside of these files.
+    pub(super) fn remove_aside(&self, names: &[&str]) -> Result<(), Trouble> {
+        self.remove_all(|file| {
+            let number = names.iter().find_map(|name| file.strip_prefix(name)?.strip_prefix(".unreadable-"));
+            number.is_some_and(|number| number.parse::<u32>().is_ok())
+        })
+    }
+
+    fn remove_all(&self, is_meant: impl Fn(&str) -> bool) -> Result<(), Trouble> {
+        let listing = || Trouble::system("listing", &self.path);
+        for entry in Dir::read_from(&self.handle).map_err(listing())? {
+            let entry = entry.map_err(listing())?;
+            if let Ok(name) = entry.file_name().to_str()
+                && is_meant(name)
+            {
+                self.remove(name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The owner of the file, or who would own it, after making sure that another can take its place.
+    pub(super) fn replaceable(&self, name: &str) -> Result<Owner, Trouble> {
+        let pinned = |reason| Err(Trouble::Pinned { path: self.path(name), reason });
+        let Some(found) = self.look(name)? else { return Ok(self.owner) };
+        match FileType::from_raw_mode(found.st_mode) {
+            FileType::RegularFile => {}
+            FileType::Symlink => return Err(Trouble::Link { path: self.path(name) }),
+            _ => return Err(Trouble::NotAFile { path: self.path(name) }),
+        }
+        match statx(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty()).map(|found| found.stx_attributes) {
+            Ok(attributes) if attributes.contains(StatxAttributes::MOUNT_ROOT) => {
+                pinned("it is mounted by itself: mount its folder")
+            }
+            Ok(attributes) if attributes.contains(StatxAttributes::IMMUTABLE) => pinned("it is immutable: run `chattr -i` on it"),
+            Ok(attributes) if attributes.contains(StatxAttributes::APPEND) => pinned("it is append-only: run `chattr -a` on it"),
+            // An old kernel cannot tell; writing will.
+            _ => Ok(Owner::of(&found)),
+        }
+    }
+
+    fn sync(&self) -> Result<(), Trouble> {
+        fsync(&self.handle).map_err(Trouble::system("syncing the folder", &self.path))
+    }
+}
+
+impl Owner {
+    fn this_user() -> Self {
+        Self { user: geteuid(), group: rustix::process::getegid() }
+    }
+
+    fn of(found: &Stat) -> Self {
+        Self { user: Uid::from_raw(found.st_uid), group: Gid::from_raw(found.st_gid) }
+    }
+}
+
+impl Staged<'_> {
+    /// Gives the file its name. After this it survives a power cut.
+    pub(super) fn commit(mut self) -> Result<(), Trouble> {
+        let handle = &self.folder.handle;
+        renameat(handle, &self.temporary, handle, &self.name)
+            .map_err(Trouble::system("replacing", self.folder.path(&self.name)))?;
+        self.committed = true;
+        self.folder.sync()
+    }
+}
+
+impl Drop for Staged<'_> {
+    fn drop(&mut self) {
+        if !self.committed {
+            // What cannot be removed is found and removed at the next start.
+            let _ = unlinkat(&self.folder.handle, &self.temporary, AtFlags::empty());
+        }
+    }
+}
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().as_bytes().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn random_digits() -> io::Result<String> {
+    let mut bytes = [0; SUFFIX_DIGITS / 2];
+    getrandom::fill(&mut bytes)?;
+    Ok(super::record::hexadecimal(&bytes))
+}
+
+fn is_temporary(file: &str, name: &str) -> bool {
+    let digits = file.strip_prefix('.').and_then(|rest| rest.strip_prefix(name)?.strip_prefix('.')?.strip_suffix(".tmp"));
+    digits.is_some_and(|digits| digits.len() == SUFFIX_DIGITS && digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_our_own_temporary_files_are_recognised() {
+        assert!(is_temporary(".k2.enc.0123456789abcdef.tmp", "k2.enc"));
+        for other in [".k2.enc.tmp", "k2.enc.0123456789abcdef.tmp", ".k2.enc.0123456789abcdeg.tmp", ".other.0123456789abcdef.tmp"]
+        {
+            assert!(!is_temporary(other, "k2.enc"), "{other}");
+        }
+    }
+}

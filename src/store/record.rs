@@ -1,0 +1,493 @@
+//! The node's own files: JSON with a schema number.
+//!
+//! Everything is checked again on the way in. What a file holds is never part of an error.
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::domain::{CommandCenterUrl, CreatedAt, Credentials, Failure, K2, Outcome, Pairing, Passphrase, Ssid, Step};
+use crate::fault::Fault;
+use crate::machine::{FREE_ATTEMPTS, Pending};
+use crate::secret::{SecretBytes, SecretText};
+
+/// The version of every format here.
+const SCHEMA: u32 = 1;
+
+/// A sealed file says what it is, because a Fernet token can be put in another one's place.
+const PENDING_KIND: &str = "jarvis-provisioning/pending";
+const K2_KIND: &str = "jarvis-provisioning/k2";
+
+/// Without `0`, `o`, `1`, `l` and `i`: it is read from a label and typed.
+const READABLE: &[u8] = b"abcdefghjkmnpqrstuvwxyz23456789";
+/// Three groups of four: 59 bits, which WPA2 stretches.
+const PASSPHRASE_GROUPS: [usize; 3] = [4; 3];
+
+/// `state.json`: how it stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct State {
+    schema: u32,
+    /// Grows with every write.
+    pub(super) generation: u64,
+    /// Pairing attempts since the last success.
+    pub(super) attempts: u32,
+    /// A factory reset has begun.
+    pub(super) resetting: bool,
+    outcome: Option<StoredOutcome>,
+    /// The attempt that has ended last, so that one whose file outlived it is not taken up again.
+    pub(super) concluded: Option<Concluded>,
+}
+
+/// An attempt that has ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Concluded {
+    /// Which one.
+    pub(super) attempt: String,
+    /// It ended with the marker.
+    pub(super) provisioned: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct StoredOutcome {
+    request_id: u64,
+    ssid: String,
+    ssid_hex: Option<String>,
+    progress: u8,
+    fault: Option<u8>,
+    registration_status: Option<u16>,
+}
+
+impl State {
+    /// Of a node that was never started before.
+    pub(super) const fn new() -> Self {
+        Self { schema: SCHEMA, generation: 0, attempts: 0, resetting: false, outcome: None, concluded: None }
+    }
+
+    /// Of a node whose state is lost: every free attempt counts as made, because an attacker may have made them.
+    pub(super) fn lost() -> Self {
+        Self { attempts: FREE_ATTEMPTS, ..Self::new() }
+    }
+
+    pub(super) fn parse(content: &[u8]) -> Result<Self, String> {
+        let state: Self = json(content)?;
+        check_schema(state.schema)?;
+        state.outcome().map_err(|()| "holds an outcome that there is not")?;
+        Ok(state)
+    }
+
+    pub(super) fn content(&self) -> Vec<u8> {
+        serde_json::to_vec_pretty(self).expect("the fields have only JSON types")
+    }
+
+    /// How the last attempt ended.
+    pub(super) fn outcome(&self) -> Result<Option<Outcome>, ()> {
+        let Some(StoredOutcome { request_id, ssid, ssid_hex, progress, fault, registration_status }) = self.outcome.clone()
+        else {
+            return Ok(None);
+        };
+        let ssid_bytes = ssid_hex.map(|digits| ssid_from(&digits)).transpose()?;
+        let step = Step::from_progress(progress).ok_or(())?;
+        let fault = fault.map(|number| Fault::from_number(number).ok_or(())).transpose()?;
+        let failure = fault.map(|fault| Failure { fault, registration_status });
+        Ok(Some(Outcome { request_id, ssid, ssid_bytes, step, failure }))
+    }
+
+    pub(super) fn set_outcome(&mut self, outcome: Option<&Outcome>) {
+        self.outcome = outcome.map(|outcome| StoredOutcome {
+            request_id: outcome.request_id,
+            ssid: outcome.ssid.clone(),
+            ssid_hex: outcome.ssid_bytes.as_ref().map(|ssid| hexadecimal(ssid.as_bytes())),
+            progress: outcome.step.progress(),
+            fault: outcome.failure.as_ref().map(|failure| failure.fault.number()),
+            registration_status: outcome.failure.as_ref().and_then(|failure| failure.registration_status),
+        });
+    }
+}
+
+/// `pairing.json`: what is on the label.
+#[derive(Clone, Debug)]
+pub(super) struct Label {
+    pub(super) pairing: Pairing,
+    /// Of the node's access point.
+    pub(super) passphrase: SecretText,
+}
+
+#[derive(Serialize)]
+struct LabelOut<'a> {
+    schema: u32,
+    code: &'a str,
+    secret: &'a str,
+    access_point_passphrase: &'a str,
+}
+
+#[derive(Deserialize)]
+struct LabelIn {
+    schema: u32,
+    code: String,
+    secret: String,
+    access_point_passphrase: String,
+}
+
+/// The owner's file: what it does not name is made by chance.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LabelGiven {
+    #[serde(default = "schema")]
+    schema: u32,
+    code: Option<String>,
+    secret: Option<String>,
+    access_point_passphrase: Option<String>,
+}
+
+const fn schema() -> u32 {
+    SCHEMA
+}
+
+impl Label {
+    /// A label that nothing on the air, and no other label, gives a hint of.
+    pub(super) fn random() -> Result<Self, getrandom::Error> {
+        let mut secret = Zeroizing::new([0; 16]);
+        getrandom::fill(&mut *secret)?;
+        let mut passphrase = Zeroizing::new(String::with_capacity(16));
+        for group in PASSPHRASE_GROUPS {
+            if !passphrase.is_empty() {
+                passphrase.push('-');
+            }
+            for _ in 0..group {
+                passphrase.push(char::from(READABLE[below(READABLE.len())?]));
+            }
+        }
+        let code = SecretText::new(format!("{:06}", below(1_000_000)?));
+        let pairing = Pairing { code, secret: SecretBytes::new(*secret) };
+        Ok(Self { pairing, passphrase: SecretText::new(std::mem::take(&mut *passphrase)) })
+    }
+
+    pub(super) fn parse(content: &[u8]) -> Result<Self, String> {
+        let LabelIn { schema, code, secret, access_point_passphrase } = json(content)?;
+        check_schema(schema)?;
+        Ok(Self {
+            pairing: Pairing { code: code_from(code)?, secret: secret_from(secret)? },
+            passphrase: passphrase_from(access_point_passphrase)?,
+        })
+    }
+
+    /// What the owner's file says, with random values for what it leaves out.
+    pub(super) fn given(content: &[u8], random: Self) -> Result<Self, String> {
+        let given: LabelGiven = json(content)?;
+        check_schema(given.schema)?;
+        Ok(Self {
+            pairing: Pairing {
+                code: given.code.map_or(Ok(random.pairing.code), code_from)?,
+                secret: given.secret.map_or(Ok(random.pairing.secret), secret_from)?,
+            },
+            passphrase: given.access_point_passphrase.map_or(Ok(random.passphrase), passphrase_from)?,
+        })
+    }
+
+    pub(super) fn content(&self) -> Zeroizing<Vec<u8>> {
+        let secret = Zeroizing::new(hexadecimal(self.pairing.secret.expose()));
+        write_json(&LabelOut {
+            schema: SCHEMA,
+            code: self.pairing.code.expose(),
+            secret: &secret,
+            access_point_passphrase: self.passphrase.expose(),
+        })
+    }
+}
+
+fn code_from(text: String) -> Result<SecretText, String> {
+    let code = SecretText::new(text);
+    let six_digits = code.expose().len() == 6 && code.expose().bytes().all(|digit| digit.is_ascii_digit());
+    if six_digits { Ok(code) } else { Err("holds a `code` that is not a text of six digits".into()) }
+}
+
+fn secret_from(text: String) -> Result<SecretBytes<16>, String> {
+    let text = Zeroizing::new(text);
+    let bytes = bytes_from(&text).map(Zeroizing::new);
+    let secret = bytes.ok().and_then(|bytes| SecretBytes::try_from(&bytes[..]).ok());
+    secret.ok_or_else(|| "holds a `secret` that is not 32 hexadecimal digits".into())
+}
+
+fn passphrase_from(text: String) -> Result<SecretText, String> {
+    let secret = SecretText::new(text);
+    let fits = Passphrase::try_from(secret.expose().to_owned()).is_ok_and(|passphrase| passphrase.fits_wpa());
+    if fits { Ok(secret) } else { Err("holds an `access_point_passphrase` that is not 8 to 63 plain characters".into()) }
+}
+
+/// What is sealed in `pending.enc`: an attempt, under its random name.
+pub(super) struct StoredPending {
+    pub(super) attempt: String,
+    pub(super) pending: Pending,
+}
+
+#[derive(Serialize)]
+struct PendingOut<'a> {
+    kind: &'a str,
+    schema: u32,
+    attempt: &'a str,
+    resumes: u32,
+    request_id: u64,
+    ssid_hex: &'a str,
+    passphrase: &'a str,
+    hidden: bool,
+    room: &'a str,
+    command_center: &'a str,
+    config_service: Option<&'a str>,
+    household_id: &'a str,
+    node_id: &'a str,
+    token: &'a str,
+}
+
+#[derive(Deserialize)]
+struct PendingIn {
+    kind: String,
+    schema: u32,
+    attempt: String,
+    resumes: u32,
+    request_id: u64,
+    ssid_hex: String,
+    passphrase: String,
+    hidden: bool,
+    room: String,
+    command_center: String,
+    config_service: Option<String>,
+    household_id: String,
+    node_id: String,
+    token: String,
+}
+
+impl StoredPending {
+    /// Gives the attempt a name.
+    pub(super) fn new(pending: &Pending) -> Result<Self, getrandom::Error> {
+        let mut name = [0; 16];
+        getrandom::fill(&mut name)?;
+        Ok(Self { attempt: hexadecimal(&name), pending: pending.clone() })
+    }
+
+    pub(super) fn parse(content: &[u8]) -> Result<Self, String> {
+        let stored: PendingIn = json(content)?;
+        check_kind(&stored.kind, PENDING_KIND)?;
+        check_schema(stored.schema)?;
+        let token = SecretText::new(stored.token);
+        let valid = |()| "holds a value that there cannot be";
+        let credentials = Credentials {
+            request_id: stored.request_id,
+            ssid: ssid_from(&stored.ssid_hex).map_err(valid)?,
+            passphrase: Passphrase::try_from(stored.passphrase).map_err(|_| valid(()))?,
+            hidden: stored.hidden,
+            room: stored.room,
+            command_center: CommandCenterUrl::try_from(stored.command_center.as_str()).map_err(|_| valid(()))?,
+            config_service: stored.config_service,
+            household_id: stored.household_id,
+            node_id: stored.node_id,
+            token,
+        };
+        Ok(Self { attempt: stored.attempt, pending: Pending { credentials, resumes: stored.resumes } })
+    }
+
+    pub(super) fn content(&self) -> Zeroizing<Vec<u8>> {
+        let Pending { credentials, resumes } = &self.pending;
+        write_json(&PendingOut {
+            kind: PENDING_KIND,
+            schema: SCHEMA,
+            attempt: &self.attempt,
+            resumes: *resumes,
+            request_id: credentials.request_id,
+            ssid_hex: &hexadecimal(credentials.ssid.as_bytes()),
+            passphrase: credentials.passphrase.expose(),
+            hidden: credentials.hidden,
+            room: &credentials.room,
+            command_center: credentials.command_center.as_str(),
+            config_service: credentials.config_service.as_deref(),
+            household_id: &credentials.household_id,
+            node_id: &credentials.node_id,
+            token: credentials.token.expose(),
+        })
+    }
+}
+
+/// What is sealed in `k2_pending.enc`: a K2 on its way into its two files.
+#[derive(Serialize, Deserialize)]
+struct StoredK2 {
+    kind: String,
+    schema: u32,
+    key: String,
+    kid: String,
+    created_at: String,
+}
+
+/// The content of `k2_pending.enc`, before it is sealed.
+pub(super) fn k2_content(k2: &K2) -> Zeroizing<Vec<u8>> {
+    let mut stored = StoredK2 {
+        kind: K2_KIND.into(),
+        schema: SCHEMA,
+        key: hexadecimal(k2.key.expose()),
+        kid: k2.kid.clone(),
+        created_at: k2.created_at.as_str().into(),
+    };
+    let content = write_json(&stored);
+    zeroize::Zeroize::zeroize(&mut stored.key);
+    content
+}
+
+/// The K2 in the opened content of `k2_pending.enc`.
+pub(super) fn k2_parse(content: &[u8]) -> Result<K2, String> {
+    let StoredK2 { kind, schema, key, kid, created_at } = json(content)?;
+    check_kind(&kind, K2_KIND)?;
+    check_schema(schema)?;
+    let key = Zeroizing::new(key);
+    let bytes = bytes_from(&key).map(Zeroizing::new);
+    let key = bytes.ok().and_then(|bytes| SecretBytes::try_from(&bytes[..]).ok()).ok_or("holds a key that is not 32 bytes")?;
+    let created_at = CreatedAt::try_from(created_at.as_str()).map_err(|_| "holds a date that is none")?;
+    Ok(K2 { key, kid, created_at })
+}
+
+/// Lower-case hexadecimal digits.
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        text.extend([byte >> 4, byte & 15].map(|digit| char::from(DIGITS[usize::from(digit)])));
+    }
+    text
+}
+
+fn bytes_from(digits: &str) -> Result<Vec<u8>, ()> {
+    if !digits.len().is_multiple_of(2) || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return Err(());
+    }
+    let byte = |at| u8::from_str_radix(&digits[at..at + 2], 16).expect("two hexadecimal digits are a byte");
+    Ok((0..digits.len()).step_by(2).map(byte).collect())
+}
+
+fn ssid_from(digits: &str) -> Result<Ssid, ()> {
+    Ssid::try_from(&bytes_from(digits)?[..]).map_err(drop)
+}
+
+/// A number below `limit`, each as likely as the other.
+fn below(limit: usize) -> Result<usize, getrandom::Error> {
+    let limit = u32::try_from(limit).expect("the limits here are small");
+    // The last, incomplete run of the limit in 2^32 would make low numbers likelier.
+    let fair = u32::MAX - u32::MAX % limit;
+    loop {
+        let mut bytes = [0; 4];
+        getrandom::fill(&mut bytes)?;
+        let number = u32::from_ne_bytes(bytes);
+        if number < fair {
+            return Ok(usize::try_from(number % limit).expect("a usize has 32 bits at least"));
+        }
+    }
+}
+
+/// Parses JSON; the error has the place, and nothing of the content.
+pub(super) fn json<'a, T: Deserialize<'a>>(content: &'a [u8]) -> Result<T, String> {
+    serde_json::from_slice(content).map_err(|failure| {
+        let what = if failure.is_data() { "holds JSON of another form than expected" } else { "is not complete JSON" };
+        format!("{what} (line {}, column {})", failure.line(), failure.column())
+    })
+}
+
+/// Writes JSON that holds secrets without leaving copies of it.
+fn write_json(value: &impl Serialize) -> Zeroizing<Vec<u8>> {
+    /// More than the longest of these records: each text field is bounded, and six bytes a character are the most.
+    const CAPACITY: usize = 32 * 1024;
+    let mut content = Zeroizing::new(Vec::with_capacity(CAPACITY));
+    serde_json::to_writer_pretty(&mut *content, value).expect("the fields have only JSON types");
+    content
+}
+
+fn check_schema(schema: u32) -> Result<(), String> {
+    if schema == SCHEMA { Ok(()) } else { Err(format!("has the format number {schema}, and this program knows {SCHEMA}")) }
+}
+
+fn check_kind(kind: &str, expected: &str) -> Result<(), String> {
+    if kind == expected { Ok(()) } else { Err("holds something that belongs into another file".into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_labels_have_nothing_in_common() {
+        let labels = [Label::random().unwrap(), Label::random().unwrap()];
+        assert_ne!(labels[0].pairing.secret, labels[1].pairing.secret);
+        assert_ne!(labels[0].passphrase, labels[1].passphrase);
+    }
+
+    #[test]
+    fn a_label_can_be_typed() {
+        for _ in 0..200 {
+            let label = Label::random().unwrap();
+            let passphrase = label.passphrase.expose();
+            assert!(label.pairing.code.expose().bytes().all(|digit| digit.is_ascii_digit()));
+            assert_eq!(label.pairing.code.expose().len(), 6);
+            assert_eq!(passphrase.len(), 14);
+            assert!(passphrase.bytes().all(|byte| byte == b'-' || READABLE.contains(&byte)));
+        }
+    }
+
+    #[test]
+    fn random_numbers_are_below_their_limit_and_reach_it() {
+        let mut seen = [false; 7];
+        while seen.contains(&false) {
+            seen[below(7).unwrap()] = true;
+        }
+    }
+
+    #[test]
+    fn a_label_reads_back() {
+        let label = Label::random().unwrap();
+        let read = Label::parse(&label.content()).unwrap();
+        assert_eq!((read.pairing, read.passphrase), (label.pairing, label.passphrase));
+    }
+
+    #[test]
+    fn what_the_owner_leaves_out_is_random() {
+        let random = Label::random().unwrap();
+        let given = Label::given(br#"{"code": "012345"}"#, random.clone()).unwrap();
+        assert_eq!(given.pairing.code.expose(), "012345");
+        assert_eq!((given.pairing.secret, given.passphrase), (random.pairing.secret, random.passphrase));
+    }
+
+    #[test]
+    fn an_owners_file_with_a_mistake_is_refused_without_showing_its_content() {
+        for wrong in [
+            r#"{"code": "12345"}"#,
+            r#"{"code": 123456}"#,
+            r#"{"code": "12345six"}"#,
+            r#"{"secret": "abc"}"#,
+            r#"{"secret": "zz345678123456781234567812345678"}"#,
+            r#"{"access_point_passphrase": "short12"}"#,
+            r#"{"pin": "123456"}"#,
+            r#"{"schema": 2}"#,
+            r#"{"code": "123456""#,
+            "",
+        ] {
+            let error = Label::given(wrong.as_bytes(), Label::random().unwrap()).unwrap_err();
+            assert!(!["12345", "abc", "short"].iter().any(|content| error.contains(content)), "{error}");
+        }
+    }
+
+    #[test]
+    fn one_sealed_record_is_not_taken_for_another() {
+        let k2 = K2 {
+            key: SecretBytes::new([7; 32]),
+            kid: "kid".into(),
+            created_at: CreatedAt::try_from("2026-02-01T13:00:00+00:00").unwrap(),
+        };
+        assert_eq!(k2_parse(&k2_content(&k2)).unwrap(), k2);
+        assert!(StoredPending::parse(&k2_content(&k2)).is_err());
+    }
+
+    #[test]
+    fn a_lost_state_is_a_locked_one() {
+        assert!(State::lost().attempts >= FREE_ATTEMPTS);
+    }
+
+    #[test]
+    fn a_state_of_another_schema_is_not_read() {
+        let content = String::from_utf8(State::new().content()).unwrap();
+        assert!(State::parse(content.as_bytes()).is_ok());
+        assert!(State::parse(content.replace("\"schema\": 1", "\"schema\": 2").as_bytes()).is_err());
+    }
+}

@@ -1,0 +1,35 @@
+//! Asking for health.
+
+use jarvis_provisioning::registrar::{AddressPolicy, Client, Limits, Registrar, Trust};
+
+use crate::server::{Server, Then, answer};
+use crate::{AMPLE, SHORT, client, url};
+
+#[tokio::test]
+async fn a_command_center_that_answers_200_is_healthy() {
+    let server = Server::answering(answer("200 OK", r#"{"status":"healthy"}"#)).await;
+    assert!(client().healthy(&url(&format!("{}/", server.url()))).await);
+    assert!(server.requests()[0].starts_with("GET /health HTTP/1.1\r\n"), "{:?}", server.requests());
+}
+
+#[tokio::test]
+async fn any_other_status_is_not_healthy() {
+    for status in ["201 Created", "204 No Content", "302 Found", "404 Not Found", "503 Service Unavailable"] {
+        let server = Server::answering(answer(status, "")).await;
+        assert!(!client().healthy(&url(&server.url())).await, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_silent_command_center_is_not_healthy() {
+    let server = Server::then("", Then::Hold).await;
+    let client = client().with_limits(Limits { health: SHORT, ..AMPLE });
+    assert!(!client.healthy(&url(&server.url())).await);
+}
+
+#[tokio::test]
+async fn health_is_not_asked_of_a_refused_address() {
+    let server = Server::answering(answer("200 OK", "")).await;
+    assert!(!Client::new(AddressPolicy::DEVICE, Trust::System).healthy(&url(&server.url())).await);
+    assert!(server.requests().is_empty());
+}

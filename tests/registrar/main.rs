@@ -1,0 +1,69 @@
+//! The client of the command center against real servers on this machine.
+
+#![cfg(feature = "daemon")]
+
+mod addresses;
+mod answers;
+mod health;
+mod journal;
+mod server;
+mod tls;
+
+use std::time::Duration;
+
+use jarvis_provisioning::domain::{CommandCenterUrl, Registration};
+use jarvis_provisioning::fault::Fault;
+use jarvis_provisioning::machine::Refused;
+use jarvis_provisioning::registrar::{AddressPolicy, Client, Limits, Registrar, Trust};
+use jarvis_provisioning::secret::SecretText;
+
+use journal::Journal;
+
+/// What no journal may hold.
+const TOKEN: &str = "prov_canary-token-8VqvTm0T1rj5sWkq";
+/// What no journal may hold either.
+const NODE_KEY: &str = "canary-key-1hLkY0aXb7";
+
+/// Long enough that no machine is too slow for what does happen.
+const AMPLE: Limits =
+    Limits { connect: Duration::from_mins(1), register: Duration::from_mins(1), health: Duration::from_mins(1) };
+
+/// For what never happens.
+const SHORT: Duration = Duration::from_millis(100);
+
+fn client() -> Client {
+    Client::new(AddressPolicy::SIMULATION, Trust::System).with_limits(AMPLE)
+}
+
+fn url(text: &str) -> CommandCenterUrl {
+    CommandCenterUrl::try_from(text).expect("a plain URL")
+}
+
+/// One try, and what it left in the journal: nothing secret, and a warning if and only if it failed.
+async fn register(client: &Client, command_center: &str) -> (Result<Registration, Refused>, Journal) {
+    let journal = Journal::start();
+    let outcome = client.register(&url(command_center), "node-1", &SecretText::new(TOKEN.into()), "kitchen").await;
+    let journal = journal.stop();
+    for canary in [TOKEN, NODE_KEY] {
+        assert!(!journal.text().contains(canary), "a secret is in the journal: {}", journal.text());
+    }
+    assert_eq!(journal.warnings().count(), usize::from(outcome.is_err()), "{}", journal.text());
+    (outcome, journal)
+}
+
+/// The fault of one try that must fail, and its line in the journal.
+async fn fault(client: &Client, command_center: &str) -> (Refused, String) {
+    let (outcome, journal) = register(client, command_center).await;
+    let refused = outcome.expect_err(command_center);
+    let line = journal.warnings().next().expect("counted above").to_owned();
+    assert!(line.contains(refused.fault.name()), "{line}");
+    (refused, line)
+}
+
+fn without_status(fault: Fault) -> Refused {
+    Refused { fault, status: None, retry_after: None }
+}
+
+fn with_status(fault: Fault, status: u16) -> Refused {
+    Refused { fault, status: Some(status), retry_after: None }
+}
