@@ -224,7 +224,9 @@ mod tests {
             "http://127.0.0.1:8080".parse::<Target>().map(|target| target.to_string()),
             Ok("http://127.0.0.1:8080".into())
         );
-        for bad in ["", "ble:", "ble-sim:", "127.0.0.1:8080", "https://node", "http://node/api", "http://me@node", "http://node/?x"] {
+        for bad in
+            ["", "ble:", "ble-sim:", "127.0.0.1:8080", "https://node", "http://node/api", "http://me@node", "http://node/?x"]
+        {
             assert_eq!(bad.parse::<Target>(), Err(BadTarget(bad.into())));
         }
     }

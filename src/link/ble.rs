@@ -164,7 +164,8 @@ async fn on_the_air(config: &Config, handle: &Handle, serving: &watch::Sender<bo
     let mut advertisement = None;
     let mut phones = Phones { handle, adapter: &adapter, phones: HashMap::new(), tasks: JoinSet::new() };
     let result = async {
-        follow(&adapter, handle, *advertising.borrow_and_update(), &mut advertisement).await?;
+        let wanted = *advertising.borrow_and_update();
+        follow(&adapter, handle, wanted, &mut advertisement).await?;
         loop {
             // In this order: a phone subscribes before it writes, and `BlueZ` tells both through the same connection.
             tokio::select! {
@@ -182,7 +183,8 @@ async fn on_the_air(config: &Config, handle: &Handle, serving: &watch::Sender<bo
                 }
                 changed = advertising.changed() => {
                     changed.map_err(|_| Stopping)?;
-                    follow(&adapter, handle, *advertising.borrow_and_update(), &mut advertisement).await?;
+                    let wanted = *advertising.borrow_and_update();
+                    follow(&adapter, handle, wanted, &mut advertisement).await?;
                 }
                 _ = owners.next() => return Err(Error::Ended),
                 event = adapters.next() => match event.ok_or(Error::Ended)? {
