@@ -1,5 +1,6 @@
 //! The HTTP interface: which route is answered by what.
 
+pub(crate) mod accounts;
 pub(crate) mod auth;
 pub(crate) mod body;
 mod claims;
@@ -13,8 +14,9 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware::Next;
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{get, patch, post};
 
+use crate::accounts::Passwords;
 use crate::batch::Batches;
 use crate::config::Config;
 use crate::heartbeats::{ApplianceBeat, NodeBeat};
@@ -31,6 +33,7 @@ pub(crate) struct Center {
     pub(crate) node_beats: Batches<NodeBeat>,
     pub(crate) appliance_beats: Batches<ApplianceBeat>,
     pub(crate) health: health::Health,
+    pub(crate) passwords: Passwords,
 }
 
 impl Center {
@@ -60,6 +63,10 @@ pub(crate) fn router(center: Arc<Center>) -> Router {
         .route("/api/provision/status", post(claims::status))
         .route("/api/provision/heartbeat", post(claims::heartbeat))
         .route("/api/provision/config/{appliance_id}", get(claims::configuration))
+        .route("/users", post(accounts::create))
+        .route("/users/password", patch(accounts::set_password))
+        .route("/users/current", get(accounts::current))
+        .route("/login", post(accounts::login))
         .fallback(|| async { Refusal::NotFound })
         .method_not_allowed_fallback(|| async { Refusal::MethodNotAllowed })
         .layer(axum::middleware::from_fn(observe))

@@ -80,6 +80,9 @@ enum Command {
     /// Nodes: devices that have registered.
     #[command(subcommand)]
     Node(Node),
+    /// Keys that the bearer tokens of accounts are signed with.
+    #[command(subcommand)]
+    Key(Key),
 }
 
 #[derive(Debug, Subcommand)]
@@ -169,6 +172,16 @@ enum Node {
         household: Option<String>,
         #[command(flatten)]
         format: Format,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Key {
+    /// Make a new key. Tokens that are out stay good until they end, at most eight hours.
+    Rotate {
+        /// End the tokens that are out: after a key or the server's memory was seen by others.
+        #[arg(long)]
+        at_once: bool,
     },
 }
 
@@ -269,6 +282,10 @@ async fn operate(operator: &Operator, command: Command) -> Result<(), Failure> {
         Command::Appliance(Appliance::List { format }) => list_appliances(operator, format).await,
         Command::Appliance(Appliance::Revoke { appliance_id }) => {
             operator.revoke_appliance(&appliance_id).await?;
+            Ok(())
+        }
+        Command::Key(Key::Rotate { at_once }) => {
+            println!("{}", operator.rotate_keys(at_once).await?);
             Ok(())
         }
         Command::Node(Node::List { household, format }) => list_nodes(operator, household, format).await,

@@ -53,6 +53,14 @@ pub(crate) enum Refusal {
     ApplianceNotFound,
     /// The bearer token is not an appliance's key, or another appliance's.
     WrongApplianceKey,
+    /// There is an account of this name.
+    UserExists,
+    /// There is no account of this name.
+    UserNotFound,
+    /// There is no account with this name and password: one text for both.
+    WrongLogin,
+    /// The caller is known, and may not do this.
+    Forbidden,
     /// Like [`Refusal::Malformed`], for clients that print `detail` as it is.
     Unprocessable(String),
     /// There is no such route.
@@ -92,6 +100,10 @@ impl Refusal {
             Self::CodeExpired => (StatusCode::BAD_REQUEST, "Provision code expired"),
             Self::TooManyGuesses { .. } => (StatusCode::TOO_MANY_REQUESTS, "Too many wrong attempts. Try again later."),
             Self::ApplianceNotFound => (StatusCode::NOT_FOUND, "Appliance not found"),
+            Self::UserExists => (StatusCode::CONFLICT, "User already exists"),
+            Self::UserNotFound => (StatusCode::NOT_FOUND, "User not found"),
+            Self::WrongLogin => (StatusCode::UNAUTHORIZED, "Invalid email or password"),
+            Self::Forbidden => (StatusCode::FORBIDDEN, "Not allowed"),
             Self::Unprocessable(_) => (StatusCode::UNPROCESSABLE_ENTITY, "Request validation failed"),
             Self::NotFound => (StatusCode::NOT_FOUND, "Not Found"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed"),

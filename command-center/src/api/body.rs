@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::Center;
 use crate::refusal::Refusal;
+use crate::secret::SecretText;
 
 /// Twenty times the largest honest body.
 const LARGEST: usize = 64 * 1024;
@@ -149,6 +150,20 @@ impl Fields {
             self.fault(name, otherwise);
         }
         parsed
+    }
+
+    /// A text that must be there and is not to be shown: of `range` characters, any of them.
+    pub(crate) fn secret(&mut self, name: &str, range: RangeInclusive<usize>) -> SecretText {
+        match self.object.remove(name) {
+            None => self.fault(name, "Field required"),
+            Some(Value::String(text)) if range.contains(&text.chars().count()) => return SecretText::new(text),
+            Some(Value::String(_)) => {
+                let (least, most) = (range.start(), range.end());
+                self.fault(name, &format!("String should have from {least} to {most} characters"));
+            }
+            Some(_) => self.fault(name, "Input should be a valid string"),
+        }
+        SecretText::new(String::new())
     }
 
     /// Anything, unchecked.

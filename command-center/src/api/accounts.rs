@@ -1,0 +1,199 @@
+//! Accounts over HTTP: what the factory makes, and what devices log in with.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{FromRequestParts, State};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use serde::Serialize;
+use serde_json::json;
+
+use super::Center;
+use super::auth::{self, Asker};
+use super::body::{Body, Fields, FromFields};
+use crate::accounts::{ADMINISTRATOR_ROLE, Account, CreateAccount, FindAccount, IsAccepted, SetPassword, SigningKey, TOKEN_LIFE};
+use crate::guesses::{Attempt, Forgive, Source};
+use crate::jwt;
+use crate::refusal::Refusal;
+use crate::secret::{Purpose, SecretText};
+
+/// Passwords tried for one account from one address in a window.
+const PER_SOURCE: i64 = 10;
+
+/// Passwords tried for one account from anywhere in a window: more than owners mistype, far fewer than guessing takes.
+const PER_ACCOUNT: i64 = 100;
+
+/// Who may manage accounts: the administrator, or an account of the administrators' role.
+#[derive(Debug)]
+pub(super) struct Manager;
+
+impl FromRequestParts<Arc<Center>> for Manager {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, center: &Arc<Center>) -> Result<Self, Refusal> {
+        if auth::api_key(&parts.headers, center)? {
+            return Ok(Self);
+        }
+        match Holder::from_request_parts(parts, center).await {
+            Ok(Holder(account)) if account.role == ADMINISTRATOR_ROLE => Ok(Self),
+            Ok(_) => Err(Refusal::Forbidden),
+            Err(Refusal::BearerMissing) => Err(Refusal::AuthenticationRequired),
+            Err(other) => Err(other),
+        }
+    }
+}
+
+/// The holder of a bearer token of ours.
+#[derive(Debug)]
+pub(super) struct Holder(Account);
+
+impl FromRequestParts<Arc<Center>> for Holder {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, center: &Arc<Center>) -> Result<Self, Refusal> {
+        let token = auth::bearer(&parts.headers).ok_or(Refusal::BearerMissing)?;
+        let key_id = jwt::key_id(token).ok_or(Refusal::BearerInvalid)?;
+        let now = center.config.clock.now();
+        // The name of the key is not verified yet; a name that we never gave derives a key that never signed anything.
+        let key = center.secret.derive(Purpose::SigningKey, &[&key_id]);
+        let account = jwt::verify(token, &*key, now).map_err(|fault| match fault {
+            jwt::Fault::Expired => Refusal::BearerExpired,
+            jwt::Fault::Invalid => Refusal::BearerInvalid,
+        })?;
+        let is_accepted = center.store.read(IsAccepted { key_id, now }).await.map_err(super::refuse)?;
+        if is_accepted { Ok(Self(account)) } else { Err(Refusal::BearerExpired) }
+    }
+}
+
+/// An account to be made.
+#[derive(Debug)]
+pub(super) struct CreateRequest {
+    account: Account,
+    password: SecretText,
+}
+
+impl FromFields for CreateRequest {
+    fn from_fields(fields: &mut Fields) -> Self {
+        let email = email(fields);
+        let password = fields.secret("password", 8..=1024);
+        Self { account: Account { email, role: fields.id("role") }, password }
+    }
+}
+
+/// An address, in lower case, so that nobody has two accounts that read alike.
+fn email(fields: &mut Fields) -> String {
+    let parse = |text: &str| {
+        let (user, host) = text.split_once('@')?;
+        let is_good = !user.is_empty() && !host.is_empty() && text.len() <= 254 && !text.contains(char::is_whitespace);
+        is_good.then(|| text.to_ascii_lowercase())
+    };
+    fields.parsed("email", parse, "Input should be a valid email address").unwrap_or_default()
+}
+
+/// An account without its password.
+#[derive(Debug, Serialize)]
+pub(super) struct AccountAnswer {
+    email: String,
+    role: String,
+}
+
+impl From<Account> for AccountAnswer {
+    fn from(Account { email, role }: Account) -> Self {
+        Self { email, role }
+    }
+}
+
+/// `POST /users`
+pub(super) async fn create(
+    State(center): State<Arc<Center>>,
+    _: Manager,
+    Body(CreateRequest { account, password }): Body<CreateRequest>,
+) -> Result<(StatusCode, Json<AccountAnswer>), Refusal> {
+    let password_hash = center.passwords.hash(password).await?;
+    let create = CreateAccount { account: account.clone(), password_hash, now: center.config.clock.now() };
+    center.store.write(create).await.map_err(super::refuse)?;
+    tracing::info!(role = account.role, "made an account");
+    Ok((StatusCode::CREATED, Json(account.into())))
+}
+
+/// A name and a password.
+#[derive(Debug)]
+pub(super) struct PasswordRequest {
+    email: String,
+    password: SecretText,
+}
+
+impl FromFields for PasswordRequest {
+    fn from_fields(fields: &mut Fields) -> Self {
+        Self { email: email(fields), password: fields.secret("password", 8..=1024) }
+    }
+}
+
+/// `PATCH /users/password`
+pub(super) async fn set_password(
+    State(center): State<Arc<Center>>,
+    _: Manager,
+    Body(PasswordRequest { email, password }): Body<PasswordRequest>,
+) -> Result<StatusCode, Refusal> {
+    let password_hash = center.passwords.hash(password).await?;
+    let set = SetPassword { email, password_hash, now: center.config.clock.now() };
+    center.store.write(set).await.map_err(super::refuse)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A name and the password to try, of any length: a short one is only wrong.
+#[derive(Debug)]
+pub(super) struct LoginRequest {
+    email: String,
+    password: SecretText,
+}
+
+impl FromFields for LoginRequest {
+    fn from_fields(fields: &mut Fields) -> Self {
+        Self { email: fields.text("email").to_ascii_lowercase(), password: fields.secret("password", 0..=1024) }
+    }
+}
+
+/// A bearer token.
+#[derive(Debug, Serialize)]
+pub(super) struct LoginAnswer {
+    token: String,
+    expires_at: String,
+}
+
+/// `POST /login`
+///
+/// An attempt is counted before the password is looked at, and taken back when it was right.
+pub(super) async fn login(
+    State(center): State<Arc<Center>>,
+    Asker(asker): Asker,
+    Body(LoginRequest { email, password }): Body<LoginRequest>,
+) -> Result<Json<LoginAnswer>, Refusal> {
+    let now = center.config.clock.now();
+    let account = Source::named(&center.secret, &format!("account {email}"));
+    let both = asker.for_account(&center.secret, &email);
+    let limits = [(both.clone(), PER_SOURCE), (account.clone(), PER_ACCOUNT)];
+    center.store.write(Attempt { limits, now }).await.map_err(super::refuse)??;
+    let found = center.store.read(FindAccount { email }).await.map_err(super::refuse)?;
+    let (account_found, hash) = found.unzip();
+    let is_right = center.passwords.verify(password, hash).await?;
+    let holder = account_found.filter(|_| is_right).ok_or(Refusal::WrongLogin)?;
+    center.store.write(Forgive { sources: [both, account], now }).await.map_err(super::refuse)?;
+    let key_id = center.store.write(SigningKey { now }).await.map_err(super::refuse)?;
+    let key = center.secret.derive(Purpose::SigningKey, &[&key_id]);
+    let expires = now.after(TOKEN_LIFE);
+    let claims = json!({
+        "iss": "jarvis-command-center",
+        "sub": holder.email,
+        "role": holder.role,
+        "iat": now.seconds(),
+        "exp": expires.seconds(),
+    });
+    Ok(Json(LoginAnswer { token: jwt::sign_with(&claims, &*key, Some(&key_id)), expires_at: expires.zoned() }))
+}
+
+/// `GET /users/current`: who a bearer token belongs to.
+pub(super) async fn current(Holder(account): Holder) -> Json<AccountAnswer> {
+    Json(account.into())
+}
