@@ -80,6 +80,8 @@ enum Command {
     /// Nodes: devices that have registered.
     #[command(subcommand)]
     Node(Node),
+    /// Print the interface as an OpenAPI document.
+    Openapi,
     /// Keys that the bearer tokens of accounts are signed with.
     #[command(subcommand)]
     Key(Key),
@@ -244,6 +246,10 @@ impl Arguments {
         config.secret_file = self.secret_file;
         let command = match self.command {
             Command::Serve(serve) => return serve.run(config).await,
+            Command::Openapi => {
+                print!("{}", command_center::openapi());
+                return Ok(());
+            }
             command => command,
         };
         let operator = Operator::open(&config).await?;
@@ -264,8 +270,8 @@ impl Arguments {
 
 async fn operate(operator: &Operator, command: Command) -> Result<(), Failure> {
     match command {
-        // Served before a database is opened for the operator.
-        Command::Serve(_) => Ok(()),
+        // Done before a database is opened for the operator.
+        Command::Serve(_) | Command::Openapi => Ok(()),
         Command::Code(Code::Create(create)) => create_codes(operator, create).await,
         Command::Code(Code::List { state, format }) => list_codes(operator, state, format).await,
         Command::Code(Code::Revoke { code }) => {

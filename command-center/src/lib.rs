@@ -36,6 +36,7 @@ mod secret;
 mod server;
 mod store;
 
+pub use api::openapi;
 pub use clock::{Clock, Moment};
 pub use code::ProvisionCode;
 pub use config::{Config, MqttAccount, Patience};

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use utoipa::ToSchema;
 
 use crate::accounts::{RotateKeys, TOKEN_LIFE};
 use crate::api::nodes::{ListNodes, NodeResponse};
@@ -65,7 +66,7 @@ pub struct Operator {
 }
 
 /// Whose brand an appliance shows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Partner {
     /// Its name in commands and answers: lower-case letters, digits and dashes.
     pub slug: String,

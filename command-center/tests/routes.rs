@@ -42,6 +42,7 @@ fn routes(node_id: &str, appliance_id: &str) -> Vec<(Method, String, Value, Stat
         post("/api/provision/heartbeat", &json!({ "mac_address": "020000000001" }), OPEN),
         post("/api/provision/heartbeat", &known, NONE),
         get(&format!("/api/provision/config/{appliance_id}"), NONE),
+        get("/openapi.json", NONE),
         post("/users", &account, NONE),
         (Method::PATCH, "/users/password".into(), account.clone(), NONE),
         get("/users/current", NONE),
@@ -97,7 +98,7 @@ async fn nobody_acts_with_the_credential_of_another(center: Center) {
         "/api/v0/admin/nodes/heartbeat" | "/api/v0/node/mqtt-credentials" => vec![0],
         // A stranger's list is empty.
         "/api/v0/admin/nodes" => vec![5, 6],
-        "/api/v0/provisioning/token" | "/users" | "/users/password" => vec![6],
+        "/api/v0/provisioning/token" | "/users" | "/users/password" | "/openapi.json" => vec![6],
         path if path.starts_with("/api/v0/admin/nodes/") => vec![6],
         "/api/provision/status" | "/api/provision/heartbeat" => vec![2],
         path if path.starts_with("/api/provision/config/") => vec![2],

@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use serde::Serialize;
 use serde_json::json;
+use utoipa::ToSchema;
 
 use super::Center;
 use super::auth::{self, Asker};
@@ -15,7 +16,7 @@ use super::body::{Body, Fields, FromFields};
 use crate::accounts::{ADMINISTRATOR_ROLE, Account, CreateAccount, FindAccount, IsAccepted, SetPassword, SigningKey, TOKEN_LIFE};
 use crate::guesses::{Attempt, Forgive, Source};
 use crate::jwt;
-use crate::refusal::Refusal;
+use crate::refusal::{BodyRefusals, Detail, Refusal};
 use crate::secret::{Purpose, SecretText};
 
 /// Passwords tried for one account from one address in a window.
@@ -67,17 +68,22 @@ impl FromRequestParts<Arc<Center>> for Holder {
 }
 
 /// An account to be made.
-#[derive(Debug)]
+#[derive(Debug, ToSchema)]
 pub(super) struct CreateRequest {
-    account: Account,
+    /// The name of the account; upper and lower case are the same.
+    #[schema(max_length = 254, pattern = "^[^@\\s]+@\\S+$")]
+    email: String,
+    /// Its password.
+    #[schema(value_type = String, min_length = 8, max_length = 1024)]
     password: SecretText,
+    /// What it may do: `ApiAdmin` manages accounts.
+    #[schema(min_length = 1, max_length = 128, pattern = "^[^:]*$")]
+    role: String,
 }
 
 impl FromFields for CreateRequest {
     fn from_fields(fields: &mut Fields) -> Self {
-        let email = email(fields);
-        let password = fields.secret("password", 8..=1024);
-        Self { account: Account { email, role: fields.id("role") }, password }
+        Self { email: email(fields), password: fields.secret("password", 8..=1024), role: fields.id("role") }
     }
 }
 
@@ -92,9 +98,11 @@ fn email(fields: &mut Fields) -> String {
 }
 
 /// An account without its password.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct AccountAnswer {
+    /// Its name.
     email: String,
+    /// What it may do.
     role: String,
 }
 
@@ -104,13 +112,28 @@ impl From<Account> for AccountAnswer {
     }
 }
 
-/// `POST /users`
+/// Makes an account.
+#[utoipa::path(
+    post,
+    path = "/users",
+    tag = "accounts",
+    request_body = CreateRequest,
+    security(("administrator" = []), ("account" = [])),
+    responses(
+        (status = 201, body = AccountAnswer),
+        (status = 401, description = "No credential, or a wrong one", body = Detail),
+        (status = 403, description = "The account may not manage accounts", body = Detail),
+        (status = 409, description = "There is such an account", body = Detail),
+        BodyRefusals,
+    )
+)]
 pub(super) async fn create(
     State(center): State<Arc<Center>>,
     _: Manager,
-    Body(CreateRequest { account, password }): Body<CreateRequest>,
+    Body(CreateRequest { email, password, role }): Body<CreateRequest>,
 ) -> Result<(StatusCode, Json<AccountAnswer>), Refusal> {
     let password_hash = center.passwords.hash(password).await?;
+    let account = Account { email, role };
     let create = CreateAccount { account: account.clone(), password_hash, now: center.config.clock.now() };
     center.store.write(create).await.map_err(super::refuse)?;
     tracing::info!(role = account.role, "made an account");
@@ -118,9 +141,13 @@ pub(super) async fn create(
 }
 
 /// A name and a password.
-#[derive(Debug)]
+#[derive(Debug, ToSchema)]
 pub(super) struct PasswordRequest {
+    /// The name of the account.
+    #[schema(max_length = 254, pattern = "^[^@\\s]+@\\S+$")]
     email: String,
+    /// Its password from here on.
+    #[schema(value_type = String, min_length = 8, max_length = 1024)]
     password: SecretText,
 }
 
@@ -130,7 +157,21 @@ impl FromFields for PasswordRequest {
     }
 }
 
-/// `PATCH /users/password`
+/// Sets the password of an account.
+#[utoipa::path(
+    patch,
+    path = "/users/password",
+    tag = "accounts",
+    request_body = PasswordRequest,
+    security(("administrator" = []), ("account" = [])),
+    responses(
+        (status = 204, description = "Done"),
+        (status = 401, description = "No credential, or a wrong one", body = Detail),
+        (status = 403, description = "The account may not manage accounts", body = Detail),
+        (status = 404, description = "There is no such account", body = Detail),
+        BodyRefusals,
+    )
+)]
 pub(super) async fn set_password(
     State(center): State<Arc<Center>>,
     _: Manager,
@@ -143,9 +184,13 @@ pub(super) async fn set_password(
 }
 
 /// A name and the password to try, of any length: a short one is only wrong.
-#[derive(Debug)]
+#[derive(Debug, ToSchema)]
 pub(super) struct LoginRequest {
+    /// The name of the account.
+    #[schema(max_length = 1024)]
     email: String,
+    /// Its password.
+    #[schema(value_type = String, max_length = 1024)]
     password: SecretText,
 }
 
@@ -156,15 +201,29 @@ impl FromFields for LoginRequest {
 }
 
 /// A bearer token.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct LoginAnswer {
+    /// A JSON Web Token for `Authorization: Bearer`.
     token: String,
+    /// When it ends: UTC, with the zone.
     expires_at: String,
 }
 
-/// `POST /login`
+/// Gives a bearer token for a name and a password.
 ///
 /// An attempt is counted before the password is looked at, and taken back when it was right.
+#[utoipa::path(
+    post,
+    path = "/login",
+    tag = "accounts",
+    request_body = LoginRequest,
+    responses(
+        (status = 200, body = LoginAnswer),
+        (status = 401, description = "No account has this name and password", body = Detail),
+        (status = 429, description = "Too many attempts; `Retry-After` says when to try again", body = Detail),
+        BodyRefusals,
+    )
+)]
 pub(super) async fn login(
     State(center): State<Arc<Center>>,
     Asker(asker): Asker,
@@ -193,7 +252,18 @@ pub(super) async fn login(
     Ok(Json(LoginAnswer { token: jwt::sign_with(&claims, &*key, Some(&key_id)), expires_at: expires.zoned() }))
 }
 
-/// `GET /users/current`: who a bearer token belongs to.
+/// Who a bearer token belongs to.
+#[utoipa::path(
+    get,
+    path = "/users/current",
+    tag = "accounts",
+    security(("account" = [])),
+    responses(
+        (status = 200, body = AccountAnswer),
+        (status = 401, description = "No token, or one that is not good", body = Detail),
+        (status = 503, description = "The database cannot be reached", body = Detail),
+    )
+)]
 pub(super) async fn current(Holder(account): Holder) -> Json<AccountAnswer> {
     Json(account.into())
 }

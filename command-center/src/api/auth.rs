@@ -70,6 +70,18 @@ fn caller(headers: &HeaderMap, center: &Center) -> Result<Caller, Refusal> {
     })
 }
 
+/// The administrator and nobody else.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Administrator;
+
+impl FromRequestParts<Arc<Center>> for Administrator {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, center: &Arc<Center>) -> Result<Self, Refusal> {
+        if api_key(&parts.headers, center)? { Ok(Self) } else { Err(Refusal::AuthenticationRequired) }
+    }
+}
+
 /// Whether the administrator's key is shown; a wrong one is refused, whatever else there is.
 pub(super) fn api_key(headers: &HeaderMap, center: &Center) -> Result<bool, Refusal> {
     let Some(key) = headers.get(API_KEY) else { return Ok(false) };

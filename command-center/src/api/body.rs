@@ -3,7 +3,8 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::http::request::Parts;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde_json::{Map, Value};
 
@@ -43,6 +44,21 @@ impl<T: FromFields> FromRequest<Arc<Center>> for Body<T> {
             return Err(Refusal::Malformed(vec!["body: Field required".into()]));
         }
         parse(&body).map(Self)
+    }
+}
+
+/// The one variable segment of a path: text that a database can hold.
+#[derive(Debug)]
+pub(crate) struct Segment(pub(crate) String);
+
+impl FromRequestParts<Arc<Center>> for Segment {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, center: &Arc<Center>) -> Result<Self, Refusal> {
+        match Path::<String>::from_request_parts(parts, center).await {
+            Ok(Path(text)) if !text.contains('\0') => Ok(Self(text)),
+            _ => Err(Refusal::Malformed(vec!["path: Input should be a valid string".into()])),
+        }
     }
 }
 
