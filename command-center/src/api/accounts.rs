@@ -71,13 +71,13 @@ impl FromRequestParts<Arc<Center>> for Holder {
 #[derive(Debug, ToSchema)]
 pub(super) struct CreateRequest {
     /// The name of the account; upper and lower case are the same.
-    #[schema(max_length = 254, pattern = "^[^@\\s]+@\\S+$")]
+    #[schema(max_length = 254, pattern = r"^[^@\s\x00-\x1f\x7f-\x9f]+@[^\s\x00-\x1f\x7f-\x9f]+$")]
     email: String,
     /// Its password.
     #[schema(value_type = String, min_length = 8, max_length = 1024)]
     password: SecretText,
     /// What it may do: `ApiAdmin` manages accounts.
-    #[schema(min_length = 1, max_length = 128, pattern = "^[^:]*$")]
+    #[schema(min_length = 1, max_length = 128, pattern = r"^[^:\x00-\x1f\x7f-\x9f]*$")]
     role: String,
 }
 
@@ -144,7 +144,7 @@ pub(super) async fn create(
 #[derive(Debug, ToSchema)]
 pub(super) struct PasswordRequest {
     /// The name of the account.
-    #[schema(max_length = 254, pattern = "^[^@\\s]+@\\S+$")]
+    #[schema(max_length = 254, pattern = r"^[^@\s\x00-\x1f\x7f-\x9f]+@[^\s\x00-\x1f\x7f-\x9f]+$")]
     email: String,
     /// Its password from here on.
     #[schema(value_type = String, min_length = 8, max_length = 1024)]
@@ -187,7 +187,7 @@ pub(super) async fn set_password(
 #[derive(Debug, ToSchema)]
 pub(super) struct LoginRequest {
     /// The name of the account.
-    #[schema(max_length = 1024)]
+    #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     email: String,
     /// Its password.
     #[schema(value_type = String, max_length = 1024)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use super::Center;
 use crate::refusal::Refusal;
@@ -145,7 +145,7 @@ impl Fields {
     pub(crate) fn optional_integer(&mut self, name: &str, range: RangeInclusive<i64>) -> Option<i64> {
         match self.object.remove(name) {
             None | Some(Value::Null) => None,
-            Some(Value::Number(number)) if number.as_i64().is_some_and(|number| range.contains(&number)) => number.as_i64(),
+            Some(Value::Number(number)) if whole(&number).is_some_and(|whole| range.contains(&whole)) => whole(&number),
             Some(_) => {
                 let (least, most) = (range.start(), range.end());
                 self.fault(name, &format!("Input should be an integer from {least} to {most}"));
@@ -202,6 +202,16 @@ impl Fields {
     }
 }
 
+/// A number without a fraction, however it is written: JSON does not tell 16 from 16.0.
+fn whole(number: &Number) -> Option<i64> {
+    number.as_i64().or_else(|| {
+        let number = number.as_f64()?;
+        // Whole numbers of this size are exact.
+        #[expect(clippy::cast_possible_truncation, reason = "checked on the same line")]
+        (number.fract() == 0.0 && number.abs() < 1e15).then_some(number as i64)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -241,6 +251,14 @@ mod tests {
         assert_eq!(faults("{\"first\": \"a\\u0000\"}"), ["body -> first: String should not contain control characters"]);
         let long = format!(r#"{{"first": "{}"}}"#, "é".repeat(129));
         assert_eq!(faults(&long), ["body -> first: String should have at most 128 characters"]);
+    }
+
+    #[test]
+    fn a_whole_number_may_be_written_with_a_fraction_of_nothing() {
+        assert_eq!(whole(&serde_json::from_str("16.0").unwrap()), Some(16));
+        assert_eq!(whole(&serde_json::from_str("-16").unwrap()), Some(-16));
+        assert_eq!(whole(&serde_json::from_str("16.5").unwrap()), None);
+        assert_eq!(whole(&serde_json::from_str("1e300").unwrap()), None);
     }
 
     #[test]

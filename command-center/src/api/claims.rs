@@ -71,22 +71,22 @@ impl FromRequestParts<Arc<Center>> for ApplianceKey {
 #[derive(Debug, ToSchema)]
 pub(super) struct ClaimRequest {
     /// The code, as it was typed or scanned: case, dashes and blanks do not matter.
-    #[schema(max_length = 1024, example = "ABCD-1234-EFGH-5678")]
+    #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$", example = "ABCD-1234-EFGH-5678")]
     provision_code: String,
     /// The device's hardware address.
     #[schema(pattern = "^[0-9A-Fa-f]{2}([-:]?[0-9A-Fa-f]{2}){5}$", example = "84:3A:5B:91:B6:61")]
     mac_address: String,
     /// What it calls itself; names the site of a code that has none.
-    #[schema(max_length = 1024)]
+    #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     hostname: Option<String>,
     /// What its maker calls it.
-    #[schema(max_length = 1024)]
+    #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     hardware_id: Option<String>,
     /// Its public key.
-    #[schema(max_length = 1024)]
+    #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     public_key: Option<String>,
     /// 128 random bits that the device stored before it asked, so that it is known when it asks again.
-    #[schema(max_length = 1024)]
+    #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     claim_id: Option<String>,
 }
 
@@ -270,7 +270,7 @@ pub(super) async fn validate_path(
 #[derive(Debug, ToSchema)]
 pub(super) struct ValidateRequest {
     /// The code, as it was typed or scanned.
-    #[schema(max_length = 1024)]
+    #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     provision_code: String,
 }
 
@@ -323,16 +323,16 @@ async fn validate_code(center: &Center, Asker(source): Asker, code: &str) -> Res
 #[derive(Debug, ToSchema)]
 pub(super) struct StatusRequest {
     /// Which appliance it is, as it was told.
-    #[schema(max_length = 1024)]
+    #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     appliance_id: String,
     /// Where it is, in its own words, such as `configuring`, `testing`, `active` or `failed`.
-    #[schema(max_length = 1024)]
+    #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     status: String,
     /// How far it is; 0 without it.
     #[schema(value_type = Option<i64>, minimum = 0, maximum = 100)]
     progress_percent: i64,
     /// What it says about that.
-    #[schema(max_length = 1024)]
+    #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     message: Option<String>,
 }
 
@@ -398,10 +398,10 @@ pub(super) struct HeartbeatRequest {
     #[schema(pattern = "^[0-9A-Fa-f]{2}([-:]?[0-9A-Fa-f]{2}){5}$", example = "84:3A:5B:91:B6:61")]
     mac_address: String,
     /// What it calls itself.
-    #[schema(max_length = 1024)]
+    #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     hostname: Option<String>,
     /// Where it is reached.
-    #[schema(max_length = 1024)]
+    #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     ip_address: Option<String>,
 }
 

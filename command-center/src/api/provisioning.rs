@@ -28,16 +28,16 @@ pub(crate) const TOKEN_KEPT: Duration = Duration::from_hours(24);
 #[derive(Debug, ToSchema)]
 pub(super) struct MintRequest {
     /// The household that the node will belong to.
-    #[schema(min_length = 1, max_length = 128, pattern = "^[^:]*$")]
+    #[schema(min_length = 1, max_length = 128, pattern = r"^[^:\x00-\x1f\x7f-\x9f]*$")]
     household_id: String,
     /// Where the node will stand, if it does not say so itself.
-    #[schema(max_length = 1024)]
+    #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     room: Option<String>,
     /// What people call it.
-    #[schema(max_length = 1024)]
+    #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     name: Option<String>,
     /// Given, it replaces the unused tokens of this node.
-    #[schema(min_length = 1, max_length = 128, pattern = "^[^:]*$")]
+    #[schema(min_length = 1, max_length = 128, pattern = r"^[^:\x00-\x1f\x7f-\x9f]*$")]
     node_id: Option<String>,
 }
 
@@ -166,13 +166,13 @@ impl Operation for Mint {
 #[derive(Debug, ToSchema)]
 pub(super) struct RegisterRequest {
     /// Which node it is.
-    #[schema(max_length = 1024)]
+    #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     node_id: String,
     /// Its permission.
-    #[schema(max_length = 1024)]
+    #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     provisioning_token: String,
     /// Where it stands.
-    #[schema(max_length = 1024)]
+    #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     room: Option<String>,
 }
 
