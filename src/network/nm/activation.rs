@@ -37,7 +37,14 @@ impl Radio {
         limit: Duration,
     ) -> Result<(), Cause> {
         self.catch_up();
-        let started = self.start(&plan, device, caller).await?;
+        let started = match self.start(&plan, device, caller).await {
+            Ok(started) => started,
+            Err(cause) => {
+                // An answer that is not understood may still have begun something.
+                self.discard(plan.uuid()).await;
+                return Err(cause);
+            }
+        };
         // From here on the device has left what it did before.
         self.held = None;
         let up = self.watch(device, &started, plan.mode(), caller, limit).await;

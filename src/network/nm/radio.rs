@@ -209,6 +209,8 @@ impl Radio {
     /// Brings back what was lost; gives way to any request.
     async fn hold_again(&mut self) {
         let Some(Held { plan, lost: Some((_, pause)), device }) = self.held.take() else { return };
+        // What was asked for before is answered already.
+        self.wanted.mark_unchanged();
         let mut caller = Caller::new(self.wanted.clone());
         if let Err(cause) = self.activate_again(plan.clone(), &mut caller).await {
             let pause = (pause * 2).min(AGAIN_LONGEST);

@@ -79,7 +79,7 @@ impl Radio {
             finished = self.survey(device, asked, caller).await?;
         }
         let mut list = self.read_list(device).await?;
-        let shown = !hidden && list.sighting(ssid, boot_seconds()).is_some();
+        let shown = !hidden && list.sighting(ssid, boot_seconds()).is_some() && list.is_broadcast(ssid);
         if list.sighting(ssid, boot_seconds()).is_none() && (recent || asked.is_none()) {
             // By name: a network that hides its own answers to it.
             finished |= self.survey(device, Some(ssid), caller).await?;
