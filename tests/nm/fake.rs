@@ -98,6 +98,7 @@ impl Profile {
 }
 
 /// What the fake is, and what was done to it.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own; goes when two of them exclude each other")]
 pub(crate) struct World {
     pub(crate) version: &'static str,
     pub(crate) wireless: bool,
@@ -438,8 +439,9 @@ impl Server {
     fn handle(&self, header: &zbus::message::Header<'_>, message: &Message) -> Answer {
         let body = message.body();
         let at = header.path().map(ToString::to_string).unwrap_or_default();
+        let member = header.member().map(ToString::to_string).unwrap_or_default();
         let mut world = self.world();
-        match header.member().map(|member| member.as_str()).unwrap_or_default() {
+        match member.as_str() {
             "GetDevices" => {
                 let mut devices = vec![path("Devices", 1), path("Devices", 2)];
                 devices.extend(world.present.then(|| path("Devices", 3)));

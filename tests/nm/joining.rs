@@ -4,6 +4,7 @@ use zbus::Variant;
 
 use super::fake::{AccessPoint, Play};
 use super::{Lab, PASSPHRASE, fault, journal, passphrase, ssid, within};
+use jarvis_provisioning::domain::Security;
 use jarvis_provisioning::fault::Fault;
 use jarvis_provisioning::network::Network;
 
@@ -194,8 +195,7 @@ async fn a_scan_shows_what_is_in_range_with_strength_and_protection() {
     ];
     let networks = within(lab.network.scan()).await.expect("a scan");
     let shown: Vec<_> = networks.iter().map(|network| (network.ssid.as_bytes(), network.signal, network.security)).collect();
-    use jarvis_provisioning::domain::Security::{Wpa2, Wpa2Wpa3};
-    assert_eq!(shown, [(&b"Mixed"[..], -45, Wpa2Wpa3), (&[0xff, 0x00, 0x27], -48, Wpa2)]);
+    assert_eq!(shown, [(&b"Mixed"[..], -45, Security::Wpa2Wpa3), (&[0xff, 0x00, 0x27], -48, Security::Wpa2)]);
 }
 
 #[tokio::test]

@@ -71,7 +71,7 @@ impl Radio {
             uuid: new_uuid()?,
             ssid: ssid.clone(),
             passphrase: passphrase.clone(),
-            hidden: hidden || found.hidden,
+            hidden: found.hidden,
             key_management,
         };
         let limit = until.saturating_duration_since(Instant::now()).min(ATTEMPT_LIMIT);
