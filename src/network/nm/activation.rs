@@ -47,12 +47,18 @@ impl Radio {
         };
         // From here on the device has left what it did before.
         self.held = None;
+        if plan.mode() == Mode::Station {
+            // The access point has gone, and its DNS server with it.
+            self.dns = None;
+        }
         let up = self.watch(device, &started, plan.mode(), caller, limit).await;
         match up {
             Ok(()) => {
                 self.held = Some(Held { plan, device: device.path.clone(), lost: None });
                 Ok(())
             }
+            // What is volatile goes with NetworkManager.
+            Err(cause @ (Cause::Left | Cause::BusLost)) => Err(cause),
             Err(cause) => {
                 self.discard(plan.uuid()).await;
                 Err(match cause {

@@ -47,8 +47,6 @@ impl Radio {
                 Err(cause) => return Err(cause),
             }
         }
-        // The access point has gone.
-        self.dns = None;
         Ok(Joined { limited_connectivity: self.is_limited().await })
     }
 
