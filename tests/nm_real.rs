@@ -127,6 +127,18 @@ impl Air {
         joined.map(drop)
     }
 
+    /// Scans until a network shows; its protection.
+    async fn see(&self, name: &str) -> Security {
+        // A scan that was under way when the home appeared does not have it.
+        for _ in 0..5 {
+            let networks = timeout(PATIENCE, self.network.scan()).await.expect("nothing hangs").expect("a scan");
+            if let Some(network) = networks.iter().find(|network| network.ssid == ssid(name)) {
+                return network.security;
+            }
+        }
+        panic!("{name} is in the air, and does not show");
+    }
+
     async fn open(&self) -> Result<(), Error> {
         let began = Instant::now();
         let opened = timeout(PATIENCE, self.network.open_access_point("jarvis-00c0ffee")).await.expect("nothing hangs");
@@ -187,13 +199,8 @@ async fn every_protection_is_seen_and_joined() {
         (Home::Open, "Cafe", "", Security::Open),
     ] {
         let air = Air::with(home, name, true).await;
-        let mut seen = None;
-        // A scan that was under way when the home appeared does not have it.
-        for _ in 0..3 {
-            let networks = timeout(PATIENCE, air.network.scan()).await.expect("nothing hangs").expect("a scan");
-            seen = seen.or(networks.iter().find(|network| network.ssid == ssid(name)).map(|network| network.security));
-        }
-        assert_eq!(seen, Some(security), "{name}");
+        let seen = air.see(name).await;
+        assert_eq!(seen, security, "{name}");
         assert_eq!(fault(air.join(name, text).await), None, "{name}");
         assert_eq!(profiles(), [format!("jarvis-{name}")]);
         assert!(stored().is_empty(), "nothing is stored before it is kept");
@@ -235,6 +242,7 @@ async fn a_hidden_network_is_joined_by_its_name_and_kept_as_hidden() {
 async fn a_kept_network_is_on_disk_with_its_passphrase_and_marked_as_ours() {
     // One of the names that NetworkManager ties to a single router.
     let air = Air::with(Home::Wpa2, "linksys", true).await;
+    air.see("linksys").await;
     for _ in 0..2 {
         assert_eq!(fault(air.join("linksys", PASSPHRASE).await), None);
         timeout(PATIENCE, air.network.keep()).await.expect("nothing hangs").expect("it is joined");

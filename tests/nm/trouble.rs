@@ -32,7 +32,7 @@ async fn a_join_that_is_dropped_before_it_was_answered_leaves_no_profile() {
     lab.fake.world().faults.push_back(("AddAndActivateConnection2", Answered::Late));
     dropped(&lab, "the call has been made", |world| world.calls_of("AddAndActivateConnection2") == 1).await;
     lab.fake.release();
-    lab.fake.until("it was answered, and taken back", |world| world.calls_of("Delete") == 1 && world.profiles.is_empty()).await;
+    lab.fake.until("it was answered, and taken back", |world| world.calls_of("Delete") > 0 && world.profiles.is_empty()).await;
 }
 
 #[tokio::test]
@@ -42,7 +42,7 @@ async fn an_activation_that_is_answered_too_late_is_taken_back() {
     let told = journal(lab.join("HomeNetwork").await);
     assert!(told.contains("AddAndActivateConnection2 was not answered"), "{told}");
     lab.fake.release();
-    lab.fake.until("it was answered, and taken back", |world| world.calls_of("Delete") == 1 && world.profiles.is_empty()).await;
+    lab.fake.until("it was answered, and taken back", |world| world.calls_of("Delete") > 0 && world.profiles.is_empty()).await;
 }
 
 #[tokio::test]

@@ -81,6 +81,7 @@ impl Radio {
         // By name, since a network that hides answers to it. Twice, because the scan that is reported first may have begun
         // before it was asked for.
         while finished < 2 && list.sighting(ssid, boot_seconds()).is_none() {
+            self.asked_by_name.insert(ssid.clone());
             if !self.survey(device, Some(ssid), caller).await? {
                 break;
             }
@@ -92,7 +93,9 @@ impl Radio {
         let absent = sighting.is_none() && !hidden && finished == 2 && !list.is_empty(now);
         // In access point mode an old list is better than an empty one.
         let known = if sighting.is_some() { &list } else { &self.list };
-        let (securities, hides) = (known.securities(ssid), hidden || !known.is_broadcast(ssid));
+        // A network that is taken for hidden is found all the same; a hidden one that is not would not be found again.
+        let hides = hidden || self.asked_by_name.contains(ssid) || !known.is_broadcast(ssid);
+        let securities = known.securities(ssid);
         if !list.is_empty(now) {
             self.list = list;
         }
