@@ -13,7 +13,7 @@ macro_rules! open_enum {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(super) enum $name {
-            $(#[doc = $text] $variant,)*
+            $(#[doc = concat!("`", $text, "`")] $variant,)*
             /// One that is not in this list.
             Other(u32),
         }
