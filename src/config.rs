@@ -54,7 +54,7 @@ pub struct Config {
     pub port: u16,
     /// How long a phone can ask for the outcome after a success, seconds. Five minutes: time to walk back to the phone.
     pub linger_seconds: u64,
-    /// How many bytes a value of the simulated Bluetooth link has, plus three: its ATT MTU. 185 is an iPhone's.
+    /// The ATT MTU of the simulated Bluetooth link, 23 to 517. 517 is what BlueZ agrees to.
     pub simulated_mtu: u16,
     /// The access point.
     pub access_point: AccessPoint,
@@ -119,7 +119,7 @@ impl Default for Config {
             listen: None,
             port: 8080,
             linger_seconds: 300,
-            simulated_mtu: 185,
+            simulated_mtu: 517,
             access_point: AccessPoint::default(),
             command_center: CommandCenter::default(),
             pairing: Pairing::default(),

@@ -23,6 +23,8 @@ const QUIET: u32 = 4;
 const MODULE: u32 = 7;
 /// Pixels between a QR code and the text beside it.
 const GAP: u32 = 20;
+/// Pixels of the font from one title to the next.
+const ROW: u32 = 48;
 /// How much the font's pixels are enlarged on the printed label.
 const SCALE: u32 = 2;
 
@@ -114,16 +116,16 @@ impl Label {
         ];
         let longest = lines.iter().map(|(title, value)| title.len().max(value.len())).max().unwrap_or_default();
         let text_width = u32::try_from(longest).expect("a label's line is short") * FONT_10X20.character_size.width * SCALE;
-        let height = side(&pair).max(side(&join));
+        let height = side(&pair).max(side(&join)).max(ROW * SCALE * 4);
         let width = side(&pair) + GAP + text_width + GAP + side(&join);
         let mut canvas = Canvas::white(Size::new(width, height));
         canvas.qr(&pair, 0);
         canvas.qr(&join, width - side(&join));
         let left = (side(&pair) + GAP) / SCALE;
-        let row = height / SCALE / u32::try_from(lines.len()).expect("four lines");
+        let row = height / SCALE / 4;
         for (top, (title, value)) in (0..).map(|index| index * row).zip(&lines) {
-            canvas.text(title, left, top + row / 2 - 6, MonoTextStyle::new(&FONT_9X18_BOLD, BinaryColor::On));
-            canvas.text(value, left, top + row / 2 + 16, MonoTextStyle::new(&FONT_10X20, BinaryColor::On));
+            canvas.text(title, left, top + row / 2 - 5, MonoTextStyle::new(&FONT_9X18_BOLD, BinaryColor::On));
+            canvas.text(value, left, top + row / 2 + 15, MonoTextStyle::new(&FONT_10X20, BinaryColor::On));
         }
         Ok(canvas)
     }

@@ -466,8 +466,10 @@ impl Machine {
     /// When [`Input::Timeout`] is due, unless another input comes first.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let scan = self.scan.as_ref().map(|scan| scan.until);
-        let slot = self.slot.as_ref().map(Slot::until);
-        [slot, self.phase_timeout(), scan, self.access_point_due(), self.finish_due()].into_iter().flatten().min()
+        [self.slot.as_ref().map(Slot::until), self.phase_timeout(), scan, self.access_point_due(), self.finish_due()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// How it stands.
@@ -544,7 +546,7 @@ impl Machine {
 
     /// Brings visibility in line with everything else.
     fn settle(&mut self, now: Instant) {
-        let advertise = self.bluetooth && self.wants_phone();
+        let advertise = self.bluetooth && (self.wants_phone() || self.lingers());
         if advertise != self.advertising {
             self.advertising = advertise;
             self.outputs.push_back(Output::Advertise(advertise));
@@ -555,23 +557,20 @@ impl Machine {
         self.settle_failure();
     }
 
-    /// When the program may end: not while a phone has the session or something is under way.
-    fn finish_due(&self) -> Option<Instant> {
-        self.finish_at.filter(|_| self.slot.is_none() && matches!(self.phase, Phase::Idle))
-    }
-
-    /// When the access point is opened, if nothing else has to happen before.
+    /// When the access point is to be opened; none while something else must come first.
     fn access_point_due(&self) -> Option<Instant> {
         // The list is made before the access point takes the radio, which cannot look around well after that.
         let scanned = self.networks.is_some() || self.scan.is_none();
-        let free = scanned && self.restoring.is_none() && matches!(self.phase, Phase::Idle);
-        if !free || !self.wants_phone() {
+        if !scanned || self.restoring.is_some() || !matches!(self.phase, Phase::Idle) || !self.wants_phone() {
             return None;
         }
         let wanted = match self.config.access_point {
             AccessPointPolicy::Never => return None,
-            AccessPointPolicy::WhenQuiet(quiet) if self.bluetooth => self.heard + quiet,
-            AccessPointPolicy::WhenQuiet(_) | AccessPointPolicy::Always => Instant::ZERO,
+            AccessPointPolicy::Always => Instant::ZERO,
+            AccessPointPolicy::WhenQuiet(_) if !self.bluetooth => Instant::ZERO,
+            // It is not quiet while a phone is here, however long its owner looks for a password.
+            AccessPointPolicy::WhenQuiet(_) if self.slot.is_some() => return None,
+            AccessPointPolicy::WhenQuiet(quiet) => self.heard + quiet,
         };
         match self.access_point {
             AccessPoint::Closed => Some(wanted),
@@ -580,9 +579,23 @@ impl Machine {
         }
     }
 
+    /// When the program may end; none while a phone has the session or something is under way.
+    fn finish_due(&self) -> Option<Instant> {
+        self.finish_at.filter(|_| self.slot.is_none() && matches!(self.phase, Phase::Idle))
+    }
+
     /// Whether the node waits for somebody to give it credentials.
     fn wants_phone(&self) -> bool {
         self.status.step != crate::domain::Step::Done || self.status.failure.is_some()
+    }
+
+    /// Whether a phone may still ask how it ended: one that lost its link at the last moment has to find the node again.
+    const fn lingers(&self) -> bool {
+        self.finish_at.is_some() || self.config.linger.is_none()
+    }
+
+    const fn opening_access_point(&self) -> bool {
+        matches!(self.access_point, AccessPoint::Opening(_))
     }
 
     fn open_access_point(&mut self) {
@@ -599,7 +612,7 @@ impl Machine {
 
     /// After a failure: says when the setup network is back and a phone may send again.
     fn settle_failure(&mut self) {
-        let underway = self.restoring.is_some() || matches!(self.access_point, AccessPoint::Opening(_));
+        let underway = self.restoring.is_some() || self.opening_access_point();
         if self.status.failure.is_none() || !matches!(self.phase, Phase::Idle) || underway {
             return;
         }

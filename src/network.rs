@@ -1,5 +1,7 @@
 //! What the daemon needs of the machine's network, and why it can fail.
 
+pub mod nm;
+
 use std::error::Error as StdError;
 use std::future::Future;
 

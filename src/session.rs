@@ -94,7 +94,7 @@ impl Opening {
             return Err(AcceptError::Mismatch);
         }
         let own = *self.share.public();
-        // draft-irtf-cfrg-cpace-21, 10.5: a share that comes back is a reflection.
+        // draft-irtf-cfrg-cpace-21, 10.1: a share that comes back is a loopback attack.
         if accept.share == own {
             return Err(AcceptError::Malformed);
         }

@@ -210,8 +210,7 @@ impl Store {
         if self.folder.remove(DATABASE_KEY)? {
             names.push("db_key");
         }
-        if let Some(configuration) = self.configuration().filter(Configuration::is_there) {
-            configuration.clear().map_err(Error::Configuration)?;
+        if self.clear_configuration().map_err(Error::Configuration)? {
             names.push("config_credentials");
         }
         self.change_state(&lock, |state| state.resetting = false)?;
@@ -237,6 +236,21 @@ impl Store {
     fn configuration(&self) -> Option<Configuration> {
         let read = Configuration::read(self.paths.config.as_deref()?);
         read.inspect_err(|trouble| warn!(reason = chain(trouble), "the configuration cannot be read")).ok()
+    }
+
+    /// Takes identity and key out of the configuration; says whether there is one that this program can read. A medium
+    /// that fails is no such case: what it holds could come back.
+    fn clear_configuration(&self) -> Result<bool, Trouble> {
+        let Some(path) = &self.paths.config else { return Ok(false) };
+        match Configuration::read(path) {
+            Ok(configuration) if configuration.is_there() => configuration.clear().map(|()| true),
+            Ok(_) => Ok(false),
+            Err(trouble) if trouble.is_unfit() || trouble.is_out_of_reach() => {
+                warn!(reason = chain(&trouble), "the configuration cannot be read: identity and key may still be in it");
+                Ok(false)
+            }
+            Err(trouble) => Err(trouble),
+        }
     }
 
     fn is_provisioned(&self) -> Result<bool, Trouble> {

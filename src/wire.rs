@@ -6,7 +6,7 @@
 pub mod framing;
 
 use prost::Message as _;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::domain::{
     CommandCenterUrl, CreatedAt, Credentials, Failure, K2, Network, Passphrase, Security, Ssid, State, Status, TEXT_LIMIT,
@@ -484,7 +484,23 @@ impl Request {
             }
             Self::Credentials(credentials) => Kind::Credentials(credentials.as_ref().into()),
         };
-        Zeroizing::new(pb::Request { kind: Some(kind) }.encode_to_vec())
+        let request = pb::Request { kind: Some(kind) };
+        let encoded = Zeroizing::new(request.encode_to_vec());
+        erase(request);
+        encoded
+    }
+}
+
+/// Overwrites the secrets of a message that was encoded.
+fn erase(request: pb::Request) {
+    use pb::request::Kind;
+    match request.kind {
+        Some(Kind::K2(mut k2)) => k2.key.zeroize(),
+        Some(Kind::Credentials(mut credentials)) => {
+            credentials.passphrase.zeroize();
+            credentials.provisioning_token.zeroize();
+        }
+        Some(Kind::Scan(_) | Kind::Status(_)) | None => {}
     }
 }
 
@@ -492,8 +508,9 @@ impl TryFrom<pb::Credentials> for Credentials {
     type Error = Fault;
 
     fn try_from(credentials: pb::Credentials) -> Result<Self, Fault> {
-        let passphrase = Passphrase::try_from(credentials.passphrase)?;
+        // Both secrets are in types that erase them before anything is refused.
         let token = SecretText::new(credentials.provisioning_token);
+        let passphrase = Passphrase::try_from(credentials.passphrase)?;
         if !passphrase.is_empty() && !passphrase.fits_wpa() {
             return Err(Fault::InvalidPassphrase);
         }

@@ -156,6 +156,21 @@ impl Link {
         })
     }
 
+    /// Connects again after a loss. What went over the link before stays counted.
+    pub async fn reconnect(&mut self, target: &Target) -> Result<(), Error> {
+        match (self, target) {
+            (Self::Simulated(link), Target::Simulated(path)) => {
+                let traffic = link.traffic();
+                **link = Simulated::connect(path).await?;
+                link.count(traffic);
+            }
+            // The name of the session is kept: the node may still hold it, and would take this phone for a second one.
+            (Self::Http(link), Target::Http(_)) => link.forget_messages(),
+            (link, target) => *link = Self::connect(target).await?,
+        }
+        Ok(())
+    }
+
     /// The name that the node advertises; none over HTTP.
     pub fn name(&self) -> Option<&str> {
         match self {

@@ -99,8 +99,6 @@ pub struct Phone {
     session: Option<Session>,
     /// What the node told while something else was waited for.
     changes: VecDeque<Told>,
-    /// What went over links before this one.
-    spent: Traffic,
 }
 
 impl std::fmt::Debug for Phone {
@@ -113,15 +111,7 @@ impl Phone {
     /// Connects to a node.
     pub async fn connect(target: &Target) -> Result<Self, Error> {
         let link = Link::connect(target).await?;
-        Ok(Self {
-            target: target.clone(),
-            link,
-            info: None,
-            secret: None,
-            session: None,
-            changes: VecDeque::new(),
-            spent: Traffic::default(),
-        })
+        Ok(Self { target: target.clone(), link, info: None, secret: None, session: None, changes: VecDeque::new() })
     }
 
     /// Connects, and goes on trying for as long as `patience`.
@@ -147,9 +137,7 @@ impl Phone {
 
     /// What went over all links so far.
     pub fn traffic(&self) -> Traffic {
-        let mut traffic = self.spent;
-        traffic += self.link.traffic();
-        traffic
+        self.link.traffic()
     }
 
     /// What the node says of itself. Public, and not authenticated before there is a session.
@@ -176,11 +164,14 @@ impl Phone {
         let (opening, open) = Opening::new(&node_id, secret, &mut UnwrapErr(SysRng));
         self.link.write(Endpoint::Session, &open.encode()).await?;
         let until = Instant::now() + REPLY_LIMIT;
-        match self.link.receive(until).await?.ok_or(Error::TimedOut)? {
-            Outbound::Accept(accept) => self.session = Some(opening.read(&accept)?),
-            Outbound::Refusal(refusal) => return Err(Error::Refused(refusal)),
-            Outbound::Record(_) => return Err(Error::Unexpected),
-        }
+        let accept = loop {
+            match self.link.receive(until).await?.ok_or(Error::TimedOut)? {
+                Outbound::Accept(accept) => break accept,
+                Outbound::Refusal(refusal) => return Err(Error::Refused(refusal)),
+                Outbound::Record(_) => debug!("said in an earlier session on this link"),
+            }
+        };
+        self.session = Some(opening.read(&accept)?);
         self.secret = Some(secret.clone());
         Ok(())
     }
@@ -338,9 +329,7 @@ impl Phone {
     }
 
     async fn connect_again(&mut self, secret: &PhoneSecret) -> Result<Told, Error> {
-        let link = Link::connect(&self.target).await?;
-        self.spent += self.link.traffic();
-        self.link = link;
+        self.link.reconnect(&self.target).await?;
         self.info = None;
         self.open_session(secret).await?;
         self.status().await
@@ -385,6 +374,6 @@ impl Phone {
 
 /// A name for an attempt, which the node gives back with everything that it tells of it.
 pub fn new_request_id() -> u64 {
-    // Zero stands for an attempt without a name.
-    UnwrapErr(SysRng).next_u64().max(1)
+    // 53 bits, because scripts may read it from JSON as a double; zero stands for an attempt without a name.
+    (UnwrapErr(SysRng).next_u64() >> 11).max(1)
 }

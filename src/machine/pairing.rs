@@ -68,8 +68,10 @@ impl Machine {
             Ok(checked) => checked,
             Err(fault) => return self.refuse(link, fault),
         };
-        // A new handshake ends the session before it, on this link as on any other.
+        // A new handshake ends the session before it, on this link as on any other. What that session asked for is not
+        // answered any more: the new one counts its requests from 0 again.
         self.slot = None;
+        self.forget_asker(link);
         let until = now + HANDSHAKE_LIMIT;
         match offer.secret {
             // 128 bits cannot be guessed: they are neither counted nor locked, so that wrong codes lock no owner out.
@@ -122,7 +124,8 @@ impl Machine {
                 return self.refuse(link, Fault::NotAuthenticated);
             }
         };
-        let opened = session.open(endpoint, &record);
+        // The proof is not sealed, so that a record which carries one without need could be changed on its way.
+        let opened = if first || record.confirmation.is_empty() { session.open(endpoint, &record).ok() } else { None };
         self.slot = Some(Slot { link, stage: Stage::Established(session), until: now + IDLE_LIMIT });
         if first {
             if self.attempts.clear() {
@@ -132,7 +135,7 @@ impl Machine {
                 self.announce();
             }
         }
-        let Ok(plaintext) = opened else {
+        let Some(plaintext) = opened else {
             return self.refuse(link, Fault::NotAuthenticated);
         };
         match Request::decode(endpoint, &plaintext) {

@@ -1,11 +1,12 @@
 //! What phones and local callers ask, apart from going online.
 
 use super::{
-    Answer, Asker, Cleared, Command, Done, Instant, Link, Local, Machine, Output, SCAN_LIMIT, SCAN_RECENT, Scan, Ticket,
+    AccessPoint, Answer, Asker, Cleared, Command, Done, Instant, Link, Local, Machine, Output, SCAN_LIMIT, SCAN_RECENT, Scan,
+    Ticket,
 };
-use crate::domain::{Network, Status};
+use crate::domain::{Failure, Network, Status};
 use crate::fault::Fault;
-use crate::machine::run::Phase;
+use crate::machine::run::{Left, Phase};
 use crate::wire::{Reply, Request, Told};
 
 impl Machine {
@@ -125,34 +126,43 @@ impl Machine {
         }
     }
 
-    /// A link is gone: nobody waits there any more.
+    /// A session is gone: nobody waits on its link any more.
     pub(super) fn forget_asker(&mut self, gone: Link) {
+        let waits = |asker: &Asker| !matches!(asker, Asker::Phone { link, .. } if *link == gone);
         if let Some(scan) = &mut self.scan {
-            scan.waiting.retain(|asker| !matches!(asker, Asker::Phone { link, .. } if *link == gone));
+            scan.waiting.retain(waits);
         }
+        self.saving_k2.retain(|(_, asker, _)| waits(asker));
     }
 
     /// Forgets everything that the owner gave, whatever is under way.
     pub(super) fn reset(&mut self, ticket: Option<Ticket>) {
         let mut waiting: Vec<Ticket> = ticket.into_iter().collect();
-        match std::mem::replace(&mut self.phase, Phase::Idle) {
-            Phase::Resetting { op, waiting: mut earlier } => {
-                earlier.append(&mut waiting);
-                self.phase = Phase::Resetting { op, waiting: earlier };
-                return;
-            }
-            phase => {
-                if let Some(op) = phase.op() {
-                    self.outputs.push_back(Output::Cancel { op });
-                }
-            }
+        let phase = std::mem::replace(&mut self.phase, Phase::Idle);
+        if let Phase::Resetting { op, waiting: mut earlier, interrupted } = phase {
+            earlier.append(&mut waiting);
+            self.phase = Phase::Resetting { op, waiting: earlier, interrupted };
+            return;
+        }
+        if let Some(op) = phase.op() {
+            self.outputs.push_back(Output::Cancel { op });
+        }
+        if let AccessPoint::Opening(op) = self.access_point {
+            self.outputs.push_back(Output::Cancel { op });
+            self.access_point = AccessPoint::Open;
         }
         self.start(Command::ForgetNetworks);
         let op = self.start(Command::Reset);
-        self.phase = Phase::Resetting { op, waiting };
+        self.phase = Phase::Resetting { op, waiting, interrupted: phase.left() };
     }
 
-    pub(super) fn reset_done(&mut self, waiting: Vec<Ticket>, result: Result<Cleared, Fault>, now: Instant) {
+    pub(super) fn reset_done(
+        &mut self,
+        waiting: Vec<Ticket>,
+        interrupted: Option<Left>,
+        result: Result<Cleared, Fault>,
+        now: Instant,
+    ) {
         let answer = match result {
             Ok(Cleared { names, node_id }) => {
                 self.identity.node_id = node_id;
@@ -163,10 +173,20 @@ impl Machine {
                 self.announce();
                 self.scan(None, now);
                 // The access point goes by the node's identity, which has changed.
-                self.access_point = super::AccessPoint::Closed;
+                if self.access_point == AccessPoint::Open {
+                    self.open_access_point();
+                } else {
+                    self.access_point = AccessPoint::Closed;
+                }
                 Answer::Reset(names)
             }
-            Err(fault) => Answer::Refused(fault),
+            Err(fault) => {
+                // The attempt that the reset stopped does not come back.
+                if let Some(left) = interrupted {
+                    self.fail(Failure { fault, registration_status: None }, left);
+                }
+                Answer::Refused(fault)
+            }
         };
         for ticket in waiting {
             self.answer(ticket, answer.clone());

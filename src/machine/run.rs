@@ -51,13 +51,13 @@ pub(super) enum Phase {
     /// The failure is being stored.
     Recording { failure: Failure, left: Left, op: Op },
     /// Everything is being forgotten.
-    Resetting { op: Op, waiting: Vec<Ticket> },
+    Resetting { op: Op, waiting: Vec<Ticket>, interrupted: Option<Left> },
 }
 
 /// An attempt.
 pub(super) struct Run {
     credentials: Credentials,
-    /// The access point was open when the attempt began.
+    /// The access point was open, or being opened, when the attempt began.
     over_access_point: bool,
 }
 
@@ -79,6 +79,21 @@ impl Run {
 }
 
 impl Phase {
+    /// What the radio is left with if the attempt ends here; none if there is no attempt.
+    pub(super) const fn left(&self) -> Option<Left> {
+        match self {
+            Self::Idle | Self::Resetting { .. } => None,
+            Self::Saving { .. } | Self::Leaving { .. } => Some(Left::Nothing),
+            Self::Joining { run, .. }
+            | Self::Registering { run, .. }
+            | Self::Pausing { run, .. }
+            | Self::Storing { run, .. }
+            | Self::Keeping { run, .. }
+            | Self::Marking { run, .. } => Some(run.left()),
+            Self::Recording { left, .. } => Some(*left),
+        }
+    }
+
     /// The command that the phase waits for.
     pub(super) const fn op(&self) -> Option<Op> {
         match self {
@@ -127,7 +142,7 @@ impl Machine {
         };
         self.announce();
         let op = self.start(Command::SavePending(Box::new(Pending { credentials: credentials.clone(), resumes })));
-        let over_access_point = self.access_point == AccessPoint::Open;
+        let over_access_point = self.access_point == AccessPoint::Open || self.opening_access_point();
         self.phase = Phase::Saving { run: Run { credentials, over_access_point }, op };
     }
 
@@ -156,7 +171,8 @@ impl Machine {
 
     pub(super) fn phase_timeout(&self) -> Option<Instant> {
         match &self.phase {
-            Phase::Leaving { until, .. } if self.restoring.is_none() => Some(*until),
+            // The radio does one thing at a time.
+            Phase::Leaving { until, .. } if self.restoring.is_none() && !self.opening_access_point() => Some(*until),
             Phase::Joining { until, .. } | Phase::Pausing { until, .. } => Some(*until),
             _ => None,
         }
@@ -225,7 +241,9 @@ impl Machine {
             }
             // Stored or not, the phone is told: it can do more about the reason than about the disk.
             (Phase::Recording { failure, left, .. }, Done::Saved(_)) => self.recorded(failure, left),
-            (Phase::Resetting { waiting, .. }, Done::Reset(result)) => self.reset_done(waiting, result, now),
+            (Phase::Resetting { waiting, interrupted, .. }, Done::Reset(result)) => {
+                self.reset_done(waiting, interrupted, result, now);
+            }
             // A result of another kind than the command's: the loop is at fault, and the attempt cannot go on.
             (phase, _) => {
                 self.phase = phase;
@@ -266,7 +284,7 @@ impl Machine {
     }
 
     /// The attempt has failed: the reason is stored before it is told.
-    fn fail(&mut self, failure: Failure, left: Left) {
+    pub(super) fn fail(&mut self, failure: Failure, left: Left) {
         let outcome = Outcome {
             request_id: self.status.request_id,
             ssid: self.status.ssid.clone().unwrap_or_default(),

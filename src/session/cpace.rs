@@ -84,7 +84,7 @@ impl Share {
         responder: Side<'_>,
     ) -> Result<SharedKey, BadShare> {
         let peer = decode(peer)?;
-        // draft-irtf-cfrg-cpace-21, 6.2: abort if the result is the neutral element.
+        // draft-irtf-cfrg-cpace-21, 7.2: abort if the result is the neutral element.
         let point = Zeroizing::new(peer * *self.scalar);
         if point.is_identity() {
             return Err(BadShare);
@@ -96,7 +96,7 @@ impl Share {
         }
         secret.zeroize();
         let isk: Zeroizing<[u8; 64]> = Zeroizing::new(hash.finalize().into());
-        // draft-irtf-cfrg-cpace-21, 9.4: mac_key = H("CPaceMac" || sid || ISK).
+        // draft-irtf-cfrg-cpace-21, 10.4: mac_key = H("CPaceMac" || sid || ISK).
         let mac_key =
             Zeroizing::new(Sha512::new().chain_update(b"CPaceMac").chain_update(session_id).chain_update(*isk).finalize().into());
         Ok(SharedKey { isk, mac_key })
@@ -135,7 +135,7 @@ pub fn decode(share: &[u8; SHARE]) -> Result<RistrettoPoint, BadShare> {
     if point.is_identity() { Err(BadShare) } else { Ok(point) }
 }
 
-/// draft-irtf-cfrg-cpace-21, 7.1 and 7.3: the password, padded to a whole hash block, mapped to a point.
+/// draft-irtf-cfrg-cpace-21, 8.1 and 8.3: the password, padded to a whole hash block, mapped to a point.
 fn generator(context: &Context<'_>) -> RistrettoPoint {
     let used = 1 + DSI.len() + length(context.password.len()).len() + context.password.len();
     let padding = [0_u8; BLOCK];
@@ -164,5 +164,110 @@ fn length(mut value: usize) -> Vec<u8> {
             return bytes;
         }
         bytes.push(low | 0x80);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Vectors(serde_json::Value);
+
+    impl Vectors {
+        fn load() -> Self {
+            Self(serde_json::from_str(include_str!("../../tests/vectors/cpace.json")).expect("the vectors are JSON"))
+        }
+
+        fn bytes(&self, pointer: &str) -> Vec<u8> {
+            bytes(self.0.pointer(pointer).and_then(serde_json::Value::as_str).expect("the vectors have this value"))
+        }
+
+        fn array(&self, pointer: &str) -> [u8; 32] {
+            self.bytes(pointer).try_into().expect("32 bytes")
+        }
+
+        fn scalar(&self, pointer: &str) -> Scalar {
+            Scalar::from_canonical_bytes(self.array(pointer)).expect("the draft's scalars are canonical")
+        }
+    }
+
+    fn bytes(hexadecimal: &str) -> Vec<u8> {
+        hexadecimal
+            .as_bytes()
+            .chunks(2)
+            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).expect("ASCII"), 16).expect("two digits"))
+            .collect()
+    }
+
+    #[test]
+    fn the_drafts_generator() {
+        let vectors = Vectors::load();
+        let (password, channel, session_id) =
+            (vectors.bytes("/password"), vectors.bytes("/channel"), vectors.bytes("/session_id"));
+        let context = Context { password: &password, channel: &channel, session_id: &session_id };
+        assert_eq!(generator(&context).compress().to_bytes(), vectors.array("/generator"));
+    }
+
+    #[test]
+    fn the_drafts_shares_and_key() {
+        let vectors = Vectors::load();
+        let (password, channel, session_id) =
+            (vectors.bytes("/password"), vectors.bytes("/channel"), vectors.bytes("/session_id"));
+        let context = Context { password: &password, channel: &channel, session_id: &session_id };
+        let (ya, yb) = (vectors.array("/Ya"), vectors.array("/Yb"));
+        let (ada, adb) = (vectors.bytes("/ADa"), vectors.bytes("/ADb"));
+        let (initiator, responder) = (Side { share: &ya, data: &ada }, Side { share: &yb, data: &adb });
+
+        let a = Share::with_scalar(&context, vectors.scalar("/ya"));
+        let b = Share::with_scalar(&context, vectors.scalar("/yb"));
+        assert_eq!(*a.public(), ya);
+        assert_eq!(*b.public(), yb);
+        let k = (decode(&yb).expect("a point") * vectors.scalar("/ya")).compress().to_bytes();
+        assert_eq!(k, vectors.array("/K"));
+
+        let a = a.agree(&session_id, &yb, initiator, responder).expect("the draft's shares are points");
+        let b = b.agree(&session_id, &ya, initiator, responder).expect("the draft's shares are points");
+        assert_eq!(a.isk()[..], vectors.bytes("/ISK_IR")[..]);
+        assert_eq!(b.isk()[..], vectors.bytes("/ISK_IR")[..]);
+        assert!(a.verify(responder, &b.confirm(responder)));
+        assert!(!a.verify(initiator, &b.confirm(responder)));
+    }
+
+    #[test]
+    fn the_drafts_scalar_multiplication() {
+        let vectors = Vectors::load();
+        let point = decode(&vectors.array("/scalar_mult/X")).expect("a point");
+        let product = (point * vectors.scalar("/scalar_mult/s")).compress().to_bytes();
+        assert_eq!(product, vectors.array("/scalar_mult/result"));
+    }
+
+    #[test]
+    fn the_drafts_invalid_shares_are_refused() {
+        let vectors = Vectors::load();
+        for index in 0..2 {
+            let bad = vectors.array(&format!("/invalid_shares/{index}"));
+            assert_eq!(decode(&bad), Err(BadShare));
+            let context = Context { password: b"000000", channel: b"", session_id: b"" };
+            let share = Share::with_scalar(&context, vectors.scalar("/ya"));
+            let own = *share.public();
+            let refused = share.agree(b"", &bad, Side { share: &own, data: b"" }, Side { share: &bad, data: b"" });
+            assert!(refused.is_err_and(|bad| bad == BadShare));
+        }
+    }
+
+    // draft-irtf-cfrg-cpace-21, A.1.2: the vectors of prepend_len.
+    #[test]
+    fn lengths_are_leb128() {
+        assert_eq!(length(0), [0]);
+        assert_eq!(length(4), [4]);
+        assert_eq!(length(127), [0x7f]);
+        assert_eq!(length(128), [0x80, 0x01]);
+    }
+
+    #[test]
+    fn a_password_longer_than_the_hash_block_needs_no_padding() {
+        let long = [7; 200];
+        let context = |password| Context { password, channel: b"", session_id: b"" };
+        assert_ne!(generator(&context(&long)), generator(&context(&long[..199])));
     }
 }

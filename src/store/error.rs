@@ -112,6 +112,12 @@ impl Trouble {
         )
     }
 
+    /// Whether the file is none of this program's: its folder is not there, or closed to this user.
+    pub(super) fn is_out_of_reach(&self) -> bool {
+        let Self::System { source, .. } = self else { return false };
+        matches!(Errno::from_io_error(source), Some(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS))
+    }
+
     /// For `map_err`: what was tried when the system refused.
     pub(super) fn system<E: Into<io::Error>>(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(E) -> Self {
         let path = path.into();

@@ -70,10 +70,8 @@ impl Folder {
     pub(super) fn make(path: &Path) -> Result<Self, Trouble> {
         // Without a slash at the end, which would make the system follow a link.
         let path: PathBuf = path.components().collect();
-        if let Err(failure) = path.symlink_metadata() {
-            if failure.kind() != io::ErrorKind::NotFound {
-                return Err(Trouble::system("looking for the folder", path)(failure));
-            }
+        let is_missing = path.symlink_metadata().is_err_and(|failure| failure.kind() == io::ErrorKind::NotFound);
+        if is_missing {
             let missing = path.ancestors().take_while(|folder| folder.symlink_metadata().is_err()).count();
             let made = DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(&path);
             made.map_err(Trouble::system("making the folder", &path))?;
@@ -83,6 +81,10 @@ impl Folder {
             }
         }
         let folder = Self::open(&path)?;
+        if is_missing {
+            // The umask may have taken bits away from the mode.
+            fchmod(&folder.handle, Mode::RWXU).map_err(Trouble::system("setting the mode of the folder", &path))?;
+        }
         folder.check()?;
         Ok(folder)
     }

@@ -54,10 +54,6 @@ impl Http {
 
     /// Posts a message; keeps what the node answers.
     pub async fn write(&mut self, endpoint: Endpoint, message: &[u8]) -> Result<(), Error> {
-        if endpoint == Endpoint::Session {
-            // Otherwise the node would hold the earlier session, and this phone would be a second one.
-            self.end_session().await;
-        }
         let mut request = self.request(Method::POST, endpoint.row().path).header(CONTENT_TYPE, PROTOBUF);
         if let Some(session) = &self.session {
             request = request.header(SESSION_HEADER, session);
@@ -65,6 +61,7 @@ impl Http {
         self.traffic.sent += message.len() as u64;
         let response = self.send(request.body(message.to_vec())).await?;
         if endpoint == Endpoint::Session {
+            // The same name if the node still knew it, else a new one.
             self.session = response.headers().get(SESSION_HEADER).cloned();
         }
         self.take(response).await
@@ -88,6 +85,11 @@ impl Http {
                 sleep_until(asked + EVENTS_PAUSE).await;
             }
         }
+    }
+
+    /// Forgets what the node said in a session that is over.
+    pub(super) fn forget_messages(&mut self) {
+        self.messages.clear();
     }
 
     /// Ends the session, if there is one, so that the next phone need not wait.

@@ -71,6 +71,11 @@ impl Simulated {
         self.traffic
     }
 
+    /// Adds what went over an earlier link.
+    pub(super) fn count(&mut self, earlier: Traffic) {
+        self.traffic += earlier;
+    }
+
     /// Reads a value, in as many parts as the MTU makes of it.
     pub async fn read(&mut self, endpoint: Endpoint) -> Result<Vec<u8>, Error> {
         let mut value = Vec::new();

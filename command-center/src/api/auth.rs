@@ -1,0 +1,125 @@
+//! Who asks: nodes by their key, users by a bearer token, the administrator by the administrator's key.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+
+use super::Center;
+use crate::guesses::Source;
+use crate::jwt::{self, User};
+use crate::refusal::Refusal;
+
+/// The header of node keys and of the administrator's key.
+const API_KEY: &str = "x-api-key";
+
+/// The administrator, or a user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Caller {
+    Administrator,
+    User(User),
+}
+
+impl Caller {
+    /// Whether the caller may act for the household.
+    pub(crate) fn may_act_for(&self, household: &str) -> bool {
+        match self {
+            Self::Administrator => true,
+            Self::User(user) => user.is_member(household),
+        }
+    }
+}
+
+/// A caller of the route that mints tokens, with the refusals of that route.
+#[derive(Debug)]
+pub(crate) struct Minter(pub(crate) Caller);
+
+impl FromRequestParts<Arc<Center>> for Minter {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, center: &Arc<Center>) -> Result<Self, Refusal> {
+        caller(&parts.headers, center).map(Self).map_err(|refusal| match refusal {
+            Refusal::BearerMissing => Refusal::AuthenticationRequired,
+            Refusal::BearerExpired | Refusal::BearerInvalid => Refusal::WrongJwt,
+            other => other,
+        })
+    }
+}
+
+impl FromRequestParts<Arc<Center>> for Caller {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, center: &Arc<Center>) -> Result<Self, Refusal> {
+        caller(&parts.headers, center)
+    }
+}
+
+/// An API key decides alone where there is one; a bearer token beside it is not looked at.
+fn caller(headers: &HeaderMap, center: &Center) -> Result<Caller, Refusal> {
+    if let Some(key) = headers.get(API_KEY) {
+        let known = center.config.admin_key.as_ref();
+        let right = known.is_some_and(|known| key.to_str().is_ok_and(|key| known.matches(key)));
+        return if right { Ok(Caller::Administrator) } else { Err(Refusal::WrongAdminKey) };
+    }
+    let token = bearer(headers).ok_or(Refusal::BearerMissing)?;
+    let secret = center.config.jwt_secret.as_ref().ok_or(Refusal::BearerInvalid)?;
+    jwt::verify(token, secret, center.config.clock.now()).map(Caller::User).map_err(|fault| match fault {
+        jwt::Fault::Expired => Refusal::BearerExpired,
+        jwt::Fault::Invalid => Refusal::BearerInvalid,
+    })
+}
+
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// What a node shows of itself: `X-API-Key: node_id:node_key`, the key already hashed. Whether it is right is for the
+/// database to say.
+#[derive(Clone, Debug)]
+pub(crate) struct NodeKey {
+    pub(crate) node_id: String,
+    pub(crate) key_hash: String,
+}
+
+impl FromRequestParts<Arc<Center>> for NodeKey {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, center: &Arc<Center>) -> Result<Self, Refusal> {
+        let Some(header) = parts.headers.get(API_KEY) else {
+            return Err(Refusal::Malformed(vec![format!("header -> {API_KEY}: Field required")]));
+        };
+        let (node_id, key) = header.to_str().ok().and_then(|text| text.split_once(':')).ok_or(Refusal::WrongNodeKey)?;
+        Ok(Self { node_id: node_id.to_owned(), key_hash: center.secret.node_key_hash(node_id, key) })
+    }
+}
+
+/// The address at the other end of the connection; the server puts it into every request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) IpAddr);
+
+/// The header in which a proxy says for whom it asks.
+const FORWARDED_FOR: &str = "x-forwarded-for";
+
+/// Where a request comes from: the other end of the connection or, if that is a proxy of ours, what it says in the last
+/// place of `X-Forwarded-For`; the places before it were written by others.
+#[derive(Clone, Debug)]
+pub(crate) struct Asker(pub(crate) Source);
+
+impl FromRequestParts<Arc<Center>> for Asker {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, center: &Arc<Center>) -> Result<Self, Refusal> {
+        let peer = parts.extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Peer(peer)| *peer);
+        let forwarded = || {
+            let last = parts.headers.get_all(FORWARDED_FOR).iter().next_back()?.to_str().ok()?;
+            last.rsplit(',').next()?.trim().parse::<IpAddr>().ok()
+        };
+        let is_proxy = center.config.trusted_proxies.contains(&peer.to_canonical());
+        let address = if is_proxy { forwarded().unwrap_or(peer) } else { peer };
+        Ok(Self(Source::address(&center.secret, address)))
+    }
+}

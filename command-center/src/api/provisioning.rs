@@ -1,0 +1,258 @@
+//! Tokens, and the registrations they allow.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::Center;
+use super::auth::{Caller, Minter};
+use super::body::{Body, Fields, FromFields};
+use crate::clock::Moment;
+use crate::refusal::Refusal;
+use crate::secret::{self, Purpose};
+use crate::store::{Connection, Error, Operation, values};
+
+/// How long a token may be used: long enough to walk to the node and type a Wi-Fi password.
+pub(crate) const TOKEN_LIFE: Duration = Duration::from_mins(10);
+
+/// How long a token is kept after its end, so that a registration whose answer was lost can be asked for again.
+pub(crate) const TOKEN_KEPT: Duration = Duration::from_hours(24);
+
+/// A request for permission to register a node.
+#[derive(Debug)]
+pub(super) struct MintRequest {
+    household_id: String,
+    room: Option<String>,
+    name: Option<String>,
+    /// Given, it replaces the unused tokens of this node.
+    node_id: Option<String>,
+}
+
+impl FromFields for MintRequest {
+    fn from_fields(fields: &mut Fields) -> Self {
+        Self {
+            household_id: fields.id("household_id"),
+            room: fields.optional_text("room"),
+            name: fields.optional_text("name"),
+            node_id: fields.optional_id("node_id"),
+        }
+    }
+}
+
+/// A permission to register one node.
+#[derive(Debug, Serialize)]
+pub(super) struct MintAnswer {
+    token: String,
+    node_id: String,
+    expires_at: String,
+    expires_in: u64,
+}
+
+/// `POST /api/v0/provisioning/token`
+pub(super) async fn mint(
+    State(center): State<Arc<Center>>,
+    Minter(caller): Minter,
+    Body(request): Body<MintRequest>,
+) -> Result<(StatusCode, Json<MintAnswer>), Refusal> {
+    if !caller.may_act_for(&request.household_id) {
+        return Err(Refusal::NotAMember);
+    }
+    let now = center.config.clock.now();
+    let secret = secret::random_text().map_err(|error| {
+        tracing::error!(error = %crate::chain(&error), "no token can be made");
+        Refusal::Internal
+    })?;
+    let token = format!("prov_{}", secret.expose());
+    let operation = Mint {
+        token_hash: center.secret.hash(Purpose::ProvisioningToken, &[&token]),
+        is_refresh: request.node_id.is_some(),
+        node_id: request.node_id.unwrap_or_else(|| Uuid::new_v4().to_string()),
+        household_id: request.household_id,
+        room: request.room,
+        name: request.name,
+        now,
+        caller,
+    };
+    let node_id = operation.node_id.clone();
+    center.store.write(operation).await.map_err(super::refuse)?;
+    tracing::info!(node_id, "made a provisioning token");
+    let expires_at = now.after(TOKEN_LIFE).naive();
+    Ok((StatusCode::CREATED, Json(MintAnswer { token, node_id, expires_at, expires_in: TOKEN_LIFE.as_secs() })))
+}
+
+struct Mint {
+    token_hash: String,
+    is_refresh: bool,
+    node_id: String,
+    household_id: String,
+    room: Option<String>,
+    name: Option<String>,
+    now: Moment,
+    caller: Caller,
+}
+
+impl Operation for Mint {
+    type Answer = ();
+
+    fn subject(&self) -> Option<&str> {
+        self.is_refresh.then_some(&self.node_id)
+    }
+
+    async fn run(&self, connection: &mut Connection<'_>) -> Result<(), Error> {
+        if self.is_refresh {
+            let node = "SELECT 1 FROM nodes WHERE node_id = $1";
+            if connection.row(node, values![&self.node_id]).await?.is_some() {
+                return Err(Refusal::NodeAlreadyRegistered.into());
+            }
+            // Otherwise a member of one household could take over what another is about to register.
+            let owners = "SELECT DISTINCT household_id FROM provisioning_tokens WHERE node_id = $1 AND expires_at > $2";
+            for row in connection.rows(owners, values![&self.node_id, self.now]).await? {
+                if !self.caller.may_act_for(&row.column::<String>(0)?) {
+                    return Err(Refusal::NotAMember.into());
+                }
+            }
+            connection.execute("DELETE FROM provisioning_tokens WHERE node_id = $1", values![&self.node_id]).await?;
+        }
+        connection
+            .execute(
+                "INSERT INTO provisioning_tokens (token_hash, node_id, household_id, room, name, created_at, expires_at)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7)",
+                values![
+                    &self.token_hash,
+                    &self.node_id,
+                    &self.household_id,
+                    &self.room,
+                    &self.name,
+                    self.now,
+                    self.now.after(TOKEN_LIFE)
+                ],
+            )
+            .await?;
+        Ok(())
+    }
+}
+
+/// A node that has a token.
+#[derive(Debug)]
+pub(super) struct RegisterRequest {
+    node_id: String,
+    provisioning_token: String,
+    room: Option<String>,
+}
+
+impl FromFields for RegisterRequest {
+    fn from_fields(fields: &mut Fields) -> Self {
+        Self {
+            node_id: fields.text("node_id"),
+            provisioning_token: fields.text("provisioning_token"),
+            room: fields.optional_text("room").filter(|room| !room.is_empty()),
+        }
+    }
+}
+
+/// What a node is from here on, and the key it shows from here on.
+#[derive(Debug, Serialize)]
+pub(super) struct RegisterAnswer {
+    node_id: String,
+    room: String,
+    user: String,
+    voice_mode: String,
+    node_key: String,
+}
+
+/// `POST /api/v0/nodes/register`
+///
+/// The token is the permission, and the name of the request: asked again with it, the answer is the same, until the node
+/// has shown its key for the first time. From then on the token is worth nothing.
+pub(super) async fn register(
+    State(center): State<Arc<Center>>,
+    Body(request): Body<RegisterRequest>,
+) -> Result<(StatusCode, Json<RegisterAnswer>), Refusal> {
+    let token_hash = center.secret.hash(Purpose::ProvisioningToken, &[&request.provisioning_token]);
+    let node_key = center.secret.node_key(&request.node_id, &token_hash);
+    let key_hash = center.secret.node_key_hash(&request.node_id, node_key.expose());
+    let operation =
+        Register { node_id: request.node_id, token_hash, key_hash, room: request.room, now: center.config.clock.now() };
+    let registered = center.store.write(operation).await.map_err(super::refuse)?;
+    tracing::info!(node_id = registered.node_id, "registered a node");
+    let Registered { node_id, room, user, voice_mode } = registered;
+    let node_key = node_key.expose().to_owned();
+    Ok((StatusCode::CREATED, Json(RegisterAnswer { node_id, room, user, voice_mode, node_key })))
+}
+
+struct Register {
+    node_id: String,
+    token_hash: String,
+    key_hash: String,
+    room: Option<String>,
+    now: Moment,
+}
+
+struct Registered {
+    node_id: String,
+    room: String,
+    user: String,
+    voice_mode: String,
+}
+
+impl Operation for Register {
+    type Answer = Registered;
+
+    fn subject(&self) -> Option<&str> {
+        Some(&self.node_id)
+    }
+
+    async fn run(&self, connection: &mut Connection<'_>) -> Result<Registered, Error> {
+        // One statement decides: it makes the node if the token allows it, finds the node that this very token made as
+        // long as its key is unused, and in all other cases returns nothing.
+        let decide = "
+            INSERT INTO nodes (node_id, household_id, room, name, user_name, voice_mode, key_hash, token_hash, registered_at)
+            SELECT t.node_id, t.household_id, COALESCE($3, t.room, 'default'), t.name, 'default', 'brief', $4, t.token_hash, $5
+              FROM provisioning_tokens t
+             WHERE t.token_hash = $1 AND t.node_id = $2
+               AND (t.expires_at > $5
+                    OR EXISTS (SELECT 1 FROM nodes n WHERE n.node_id = t.node_id AND n.token_hash = t.token_hash))
+                ON CONFLICT (node_id) DO UPDATE SET token_hash = excluded.token_hash
+             WHERE nodes.token_hash = excluded.token_hash
+               AND nodes.key_used_at IS NULL AND nodes.deactivated_at IS NULL
+            RETURNING node_id, room, user_name, voice_mode";
+        let values = values![&self.token_hash, &self.node_id, &self.room, &self.key_hash, self.now];
+        if let Some(row) = connection.row(decide, values).await? {
+            return Ok(Registered {
+                node_id: row.column(0)?,
+                room: row.column(1)?,
+                user: row.column(2)?,
+                voice_mode: row.column(3)?,
+            });
+        }
+        // Only who holds a good token may learn that the name is taken by a node that another token made.
+        let taken = "
+            SELECT 1 FROM provisioning_tokens t JOIN nodes n ON n.node_id = t.node_id
+             WHERE t.token_hash = $1 AND t.node_id = $2 AND t.expires_at > $3
+               AND (n.token_hash IS NULL OR n.token_hash <> t.token_hash)";
+        match connection.row(taken, values![&self.token_hash, &self.node_id, self.now]).await? {
+            Some(_) => Err(Refusal::NodeAlreadyRegistered.into()),
+            None => Err(Refusal::WrongProvisioningToken.into()),
+        }
+    }
+}
+
+/// Forgets tokens that nobody can use any more.
+pub(crate) struct ForgetTokens {
+    pub(crate) now: Moment,
+}
+
+impl Operation for ForgetTokens {
+    /// How many there were.
+    type Answer = u64;
+
+    async fn run(&self, connection: &mut Connection<'_>) -> Result<u64, Error> {
+        let before = self.now.before(TOKEN_KEPT);
+        Ok(connection.execute("DELETE FROM provisioning_tokens WHERE expires_at < $1", values![before]).await?)
+    }
+}

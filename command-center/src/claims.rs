@@ -1,0 +1,256 @@
+//! Claims: a device that knows a provision code becomes an appliance of the code's site.
+
+use crate::clock::Moment;
+use crate::code::{ProvisionCode, slug};
+use crate::guesses::{self, Source};
+use crate::operator::Partner;
+use crate::refusal::Refusal;
+use crate::secret::{Purpose, SecretText, ServerSecret};
+use crate::store::{Connection, Error, Operation, values};
+
+/// What a device tells of itself when it claims.
+#[derive(Clone, Debug)]
+pub(crate) struct Device {
+    /// In upper case with colons.
+    pub(crate) mac_address: String,
+    pub(crate) hostname: Option<String>,
+    pub(crate) hardware_id: Option<String>,
+    pub(crate) public_key: Option<String>,
+    /// 128 random bits that the device stored before it asked: whoever repeats them is the same device.
+    pub(crate) claim_id: Option<String>,
+}
+
+impl Device {
+    /// What the same device shows each time, and no other does.
+    fn fingerprint(&self, secret: &ServerSecret) -> String {
+        let optional = |text: &Option<String>| text.as_ref().map_or_else(String::new, |text| format!("={text}"));
+        let (hardware, key, claim) = (optional(&self.hardware_id), optional(&self.public_key), optional(&self.claim_id));
+        secret.hash(Purpose::ClaimingDevice, &[&self.mac_address, &hardware, &key, &claim])
+    }
+}
+
+/// What came of a claim.
+#[derive(Debug)]
+pub(crate) struct Claimed {
+    pub(crate) site_id: String,
+    pub(crate) appliance_id: String,
+    pub(crate) partner: Partner,
+    pub(crate) api_key: SecretText,
+}
+
+/// Claims a code for a device.
+///
+/// One conditional statement decides who gets it. The same device asking again is answered the same, until it has shown
+/// the key that it was given.
+pub(crate) struct Claim {
+    pub(crate) code_hash: String,
+    pub(crate) device: Device,
+    pub(crate) source: Source,
+    pub(crate) secret: ServerSecret,
+    pub(crate) by_partner_route: bool,
+    pub(crate) now: Moment,
+}
+
+impl Claim {
+    /// What the database keeps of a code.
+    pub(crate) fn hash(secret: &ServerSecret, code: &ProvisionCode) -> String {
+        secret.hash(Purpose::ProvisionCode, &[code.expose()])
+    }
+
+    async fn site(&self, connection: &mut Connection<'_>, partner: &str) -> Result<String, Error> {
+        let name = self.device.hostname.as_ref().unwrap_or(&self.device.mac_address);
+        let site_id = site_id(&self.secret, name, &[&self.code_hash]);
+        let make = "INSERT INTO sites (site_id, name, partner, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
+        connection.execute(make, values![&site_id, name, partner, self.now]).await?;
+        let remember = "UPDATE provision_codes SET site_id = $2 WHERE code_hash = $1";
+        connection.execute(remember, values![&self.code_hash, &site_id]).await?;
+        Ok(site_id)
+    }
+
+    async fn refuse(&self, connection: &mut Connection<'_>, fingerprint: &str) -> Result<Refusal, Error> {
+        let look = "SELECT claimed_by, revoked_at FROM provision_codes WHERE code_hash = $1";
+        let (refusal, own) = match connection.row(look, values![&self.code_hash]).await? {
+            None => (Refusal::UnknownCode, false),
+            Some(row) => match (row.column::<Option<String>>(0)?, row.column::<Option<i64>>(1)?) {
+                (Some(claimed_by), _) => (Refusal::CodeClaimed, claimed_by == fingerprint),
+                (None, Some(_)) => (Refusal::CodeRevoked { by_partner_route: self.by_partner_route }, false),
+                (None, None) => (Refusal::CodeExpired, false),
+            },
+        };
+        let counted = guesses::count(connection, &self.source, i64::from(!own), self.now).await?;
+        Ok(counted.err().unwrap_or(refusal))
+    }
+}
+
+/// The id of a site: readable, and told apart from others of the same name by what only the server can compute.
+pub(crate) fn site_id(secret: &ServerSecret, name: &str, parts: &[&str]) -> String {
+    let tail = secret.hash(Purpose::SiteId, parts);
+    format!("{}-{}", slug(name), &tail[..12])
+}
+
+impl Operation for Claim {
+    /// A refusal is an answer here, because the guess that it was must be kept.
+    type Answer = Result<Claimed, Refusal>;
+
+    fn subject(&self) -> Option<&str> {
+        Some(&self.code_hash)
+    }
+
+    async fn run(&self, connection: &mut Connection<'_>) -> Result<Self::Answer, Error> {
+        let fingerprint = self.device.fingerprint(&self.secret);
+        let decide = "
+            UPDATE provision_codes SET claimed_at = COALESCE(claimed_at, $3), claimed_by = $2
+             WHERE code_hash = $1 AND revoked_at IS NULL
+               AND ((claimed_at IS NULL AND expires_at > $3)
+                    OR (claimed_by = $2
+                        AND EXISTS (SELECT 1 FROM appliances
+                                     WHERE appliances.code_hash = provision_codes.code_hash
+                                       AND appliances.key_used_at IS NULL AND appliances.revoked_at IS NULL)))
+            RETURNING partner, site_id";
+        let Some(row) = connection.row(decide, values![&self.code_hash, &fingerprint, self.now]).await? else {
+            return Ok(Err(self.refuse(connection, &fingerprint).await?));
+        };
+        let partner = row.column::<String>(0)?;
+        let site_id = match row.column::<Option<String>>(1)? {
+            Some(site_id) => site_id,
+            None => self.site(connection, &partner).await?,
+        };
+        let appliance_id = format!("{site_id}-{}", self.device.mac_address);
+        let api_key = self.secret.key(Purpose::ApplianceKey, &[&appliance_id, &self.code_hash, &fingerprint]);
+        let key_hash = self.secret.hash(Purpose::ApplianceKeyHash, &[api_key.expose()]);
+        // A device that comes back to its site with another code, such as after a reinstallation, begins anew; its old key
+        // ends. A repeat of the same claim changes nothing.
+        let make = "
+            INSERT INTO appliances (appliance_id, site_id, code_hash, key_hash, mac_address, hostname, hardware_id, public_key,
+                                    claimed_at, status, progress_percent)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'claimed', 0)
+            ON CONFLICT (appliance_id) DO UPDATE SET
+                code_hash = excluded.code_hash, key_hash = excluded.key_hash, hostname = excluded.hostname,
+                hardware_id = excluded.hardware_id, public_key = excluded.public_key, claimed_at = excluded.claimed_at,
+                key_used_at = NULL, revoked_at = NULL, status = excluded.status,
+                progress_percent = excluded.progress_percent, message = NULL
+             WHERE appliances.code_hash <> excluded.code_hash";
+        let Device { mac_address, hostname, hardware_id, public_key, .. } = &self.device;
+        let values = values![
+            &appliance_id,
+            &site_id,
+            &self.code_hash,
+            &key_hash,
+            mac_address,
+            hostname,
+            hardware_id,
+            public_key,
+            self.now
+        ];
+        connection.execute(make, values).await?;
+        let brand = "SELECT brand_name, primary_color, logo_url FROM partners WHERE slug = $1";
+        let row = connection.row(brand, values![&partner]).await?.ok_or(sqlx::Error::RowNotFound)?;
+        let partner =
+            Partner { slug: partner, brand_name: row.column(0)?, primary_color: row.column(1)?, logo_url: row.column(2)? };
+        Ok(Ok(Claimed { site_id, appliance_id, partner, api_key }))
+    }
+}
+
+/// Looks at a code without claiming it. Counts like a claim.
+pub(crate) struct Validate {
+    pub(crate) code_hash: String,
+    pub(crate) source: Source,
+    pub(crate) now: Moment,
+}
+
+/// A code that can be claimed.
+#[derive(Debug)]
+pub(crate) struct Valid {
+    pub(crate) site: Option<String>,
+    pub(crate) brand_name: String,
+    pub(crate) primary_color: String,
+}
+
+impl Operation for Validate {
+    type Answer = Result<Valid, Refusal>;
+
+    async fn run(&self, connection: &mut Connection<'_>) -> Result<Self::Answer, Error> {
+        let look = "
+            SELECT c.claimed_at, c.revoked_at, c.expires_at, s.name, p.brand_name, p.primary_color
+              FROM provision_codes c JOIN partners p ON p.slug = c.partner LEFT JOIN sites s ON s.site_id = c.site_id
+             WHERE c.code_hash = $1";
+        let found = match connection.row(look, values![&self.code_hash]).await? {
+            None => Err(Refusal::UnknownCode),
+            Some(row) if row.column::<Option<i64>>(0)?.is_some() => Err(Refusal::CodeClaimed),
+            Some(row) if row.column::<Option<i64>>(1)?.is_some() => Err(Refusal::CodeRevoked { by_partner_route: false }),
+            Some(row) if row.column::<i64>(2)? <= self.now.0 => Err(Refusal::CodeExpired),
+            Some(row) => Ok(Valid { site: row.column(3)?, brand_name: row.column(4)?, primary_color: row.column(5)? }),
+        };
+        let counted = guesses::count(connection, &self.source, i64::from(found.is_err()), self.now).await?;
+        Ok(counted.and(found))
+    }
+}
+
+/// An appliance tells how far it is.
+pub(crate) struct SetStatus {
+    pub(crate) appliance_id: String,
+    pub(crate) key_hash: String,
+    pub(crate) status: String,
+    pub(crate) progress_percent: i64,
+    pub(crate) message: Option<String>,
+    pub(crate) now: Moment,
+}
+
+impl Operation for SetStatus {
+    type Answer = ();
+
+    async fn run(&self, connection: &mut Connection<'_>) -> Result<(), Error> {
+        let note = "
+            UPDATE appliances
+               SET status = $3, progress_percent = $4, message = $5, last_seen = $6, key_used_at = COALESCE(key_used_at, $6)
+             WHERE appliance_id = $1 AND key_hash = $2 AND revoked_at IS NULL";
+        let Self { appliance_id, key_hash, status, progress_percent, message, now } = self;
+        let values = values![appliance_id, key_hash, status, *progress_percent, message, *now];
+        if connection.execute(note, values).await? > 0 {
+            return Ok(());
+        }
+        Err(stranger(connection, key_hash).await?.into())
+    }
+}
+
+/// Who shows a key that is not this appliance's: another appliance, which learns nothing of it, or nobody.
+async fn stranger(connection: &mut Connection<'_>, key_hash: &str) -> Result<Refusal, Error> {
+    let known = "SELECT 1 FROM appliances WHERE key_hash = $1 AND revoked_at IS NULL";
+    Ok(match connection.row(known, values![key_hash]).await? {
+        Some(_) => Refusal::ApplianceNotFound,
+        None => Refusal::WrongApplianceKey,
+    })
+}
+
+/// An appliance asks what it is.
+pub(crate) struct Configuration {
+    pub(crate) appliance_id: String,
+    pub(crate) key_hash: String,
+    pub(crate) now: Moment,
+}
+
+/// The site of an appliance.
+#[derive(Debug)]
+pub(crate) struct Configured {
+    pub(crate) site_id: String,
+    pub(crate) site: String,
+}
+
+impl Operation for Configuration {
+    type Answer = Configured;
+
+    async fn run(&self, connection: &mut Connection<'_>) -> Result<Configured, Error> {
+        let look = "
+            SELECT a.site_id, s.name, a.key_used_at FROM appliances a JOIN sites s ON s.site_id = a.site_id
+             WHERE a.appliance_id = $1 AND a.key_hash = $2 AND a.revoked_at IS NULL";
+        let Some(row) = connection.row(look, values![&self.appliance_id, &self.key_hash]).await? else {
+            return Err(stranger(connection, &self.key_hash).await?.into());
+        };
+        if row.column::<Option<i64>>(2)?.is_none() {
+            let note = "UPDATE appliances SET key_used_at = $3
+                         WHERE appliance_id = $1 AND key_hash = $2 AND key_used_at IS NULL";
+            connection.execute(note, values![&self.appliance_id, &self.key_hash, self.now]).await?;
+        }
+        Ok(Configured { site_id: row.column(0)?, site: row.column(1)? })
+    }
+}

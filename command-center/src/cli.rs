@@ -1,0 +1,438 @@
+//! The operator's command line.
+
+mod output;
+mod qr;
+mod serve;
+
+use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use command_center::operator::{CODES_AT_ONCE, CodeState, NewCodes, Operator, OperatorError, Partner};
+use command_center::{Config, Database, StartError};
+use serde_json::json;
+
+use output::{Listing, Table};
+pub(crate) use serve::LogFormat;
+use serve::Serve;
+
+const EXAMPLES: &str = "\
+Examples:
+  Try it on this machine; the port is printed on the first line:
+    ADMIN_API_KEY=an-example-key jarvis-command-center serve --listen 127.0.0.1:0 --database sqlite:/tmp/center.db
+
+  Let a node in (the answer has the token that the phone gives to the node):
+    curl -H 'X-API-Key: an-example-key' -H 'Content-Type: application/json' \\
+         -d '{\"household_id\": \"home\"}' http://127.0.0.1:7703/api/v0/provisioning/token
+
+  Make ten codes for the appliances of a site, with QR codes to print, while a server runs on the same database:
+    jarvis-command-center --database sqlite:/tmp/center.db code create --site 'North Clinic' --count 10 --qr ./labels
+
+  See what has become of them:
+    jarvis-command-center --database sqlite:/tmp/center.db code list
+
+Exit codes:
+  0  done
+  1  not done, for the reason that is told
+  2  wrong arguments or configuration
+  3  the database cannot be used
+  4  the address cannot be listened on";
+
+/// The server that Jarvis nodes register with, and the operator's tools for its database.
+#[derive(Debug, Parser)]
+#[command(name = "jarvis-command-center", version, after_help = EXAMPLES)]
+pub(crate) struct Arguments {
+    /// `sqlite:PATH`, made if it is not there, or `postgres://USER@HOST/NAME`.
+    #[arg(
+        long,
+        global = true,
+        value_name = "DATABASE",
+        env = "JARVIS_COMMAND_CENTER_DATABASE",
+        hide_env_values = true,
+        default_value = "sqlite:command-center.db"
+    )]
+    database: Database,
+    /// The server's own secret, made at the first start [default: beside the SQLite file, with `.secret` added].
+    #[arg(long, global = true, value_name = "FILE", env = "JARVIS_COMMAND_CENTER_SECRET_FILE")]
+    secret_file: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve until SIGTERM or SIGINT.
+    ///
+    /// The first line on standard output is a JSON object with the address, such as {"listening":"127.0.0.1:7703"}; the
+    /// log goes to standard error.
+    #[command(after_help = serve::ENVIRONMENT)]
+    Serve(Box<Serve>),
+    /// Provision codes: what an installer types into an appliance.
+    #[command(subcommand)]
+    Code(Code),
+    /// Partners: whose brand an appliance shows.
+    #[command(subcommand)]
+    Partner(PartnerCommand),
+    /// Appliances: devices that have claimed a code.
+    #[command(subcommand)]
+    Appliance(Appliance),
+    /// Nodes: devices that have registered.
+    #[command(subcommand)]
+    Node(Node),
+}
+
+#[derive(Debug, Subcommand)]
+enum Code {
+    /// Make codes. They are shown once: the database keeps hashes.
+    Create(CreateCode),
+    /// List codes, the oldest first.
+    List {
+        /// Only codes of which this has become.
+        #[arg(long, value_parser = parse_state, value_name = "pending|claimed|expired|revoked")]
+        state: Option<CodeState>,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Take back a code that nobody has claimed.
+    Revoke {
+        /// The code or, better, its id from the list, with which nobody who sees this command line can claim;
+        /// `-` reads it from standard input.
+        code: String,
+    },
+}
+
+#[derive(Debug, Args)]
+struct CreateCode {
+    /// The site whose appliances claim the codes; without it each code makes a site of its own.
+    #[arg(long, value_name = "NAME")]
+    site: Option<String>,
+    /// Whose brand the appliances show.
+    #[arg(long, value_name = "SLUG", default_value = "default")]
+    partner: String,
+    /// How long the codes may be claimed: a number with s, m, h, d or w.
+    #[arg(long, value_name = "TIME", default_value = "30d", value_parser = parse_duration)]
+    expires_in: Duration,
+    /// How many codes.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    count: u32,
+    /// Write each code as a QR code to DIR/ID.png, readable by you alone.
+    #[arg(long, value_name = "DIR")]
+    qr: Option<PathBuf>,
+    #[command(flatten)]
+    format: Format,
+}
+
+#[derive(Debug, Subcommand)]
+enum PartnerCommand {
+    /// Add a partner.
+    Add {
+        /// Its name in commands: lower-case letters, digits and dashes.
+        slug: String,
+        /// Its name for people [default: the slug].
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+        /// The colour of its brand.
+        #[arg(long, value_name = "#RRGGBB", default_value = "#2563EB")]
+        color: String,
+        /// Where its logo is.
+        #[arg(long, value_name = "https://…")]
+        logo_url: Option<String>,
+    },
+    /// List partners.
+    List {
+        #[command(flatten)]
+        format: Format,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Appliance {
+    /// List appliances, with how far they are and when they were last heard of.
+    List {
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Take back an appliance's key, for ever.
+    Revoke {
+        /// Its id from the list.
+        appliance_id: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Node {
+    /// List nodes, with when they were last heard of.
+    List {
+        /// Only the nodes of this household.
+        #[arg(long, value_name = "ID")]
+        household: Option<String>,
+        #[command(flatten)]
+        format: Format,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+struct Format {
+    /// Print a JSON array for programs instead of a table for people.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A failure that ends the program, with the code it ends with.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) code: u8,
+    pub(crate) text: String,
+}
+
+impl Failure {
+    fn config(text: String) -> Self {
+        Self { code: 2, text }
+    }
+
+    fn other(error: &dyn std::error::Error) -> Self {
+        Self { code: 1, text: command_center::chain(error) }
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        let code = match error {
+            StartError::Config(_) | StartError::Secret(_) | StartError::ForeignSecret => 2,
+            StartError::Database(_) => 3,
+            StartError::Listen { .. } => 4,
+        };
+        Self { code, text: command_center::chain(&error) }
+    }
+}
+
+impl From<OperatorError> for Failure {
+    fn from(error: OperatorError) -> Self {
+        let code = match error {
+            OperatorError::Database(_) => 3,
+            OperatorError::Invalid(_) => 2,
+            _ => 1,
+        };
+        Self { code, text: command_center::chain(&error) }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::other(&error)
+    }
+}
+
+impl Arguments {
+    /// Does what was asked for.
+    pub(crate) async fn run(self) -> Result<(), Failure> {
+        let mut config = Config::new(([127, 0, 0, 1], 0).into(), self.database);
+        config.secret_file = self.secret_file;
+        let command = match self.command {
+            Command::Serve(serve) => return serve.run(config).await,
+            command => command,
+        };
+        let operator = Operator::open(&config).await?;
+        let outcome = operate(&operator, command).await;
+        operator.close().await;
+        outcome
+    }
+
+    /// How the log is to be written.
+    pub(crate) fn log(&self) -> LogFormat {
+        match &self.command {
+            Command::Serve(serve) => serve.log(),
+            // The operator reads what goes wrong on the same terminal as the answer.
+            _ => LogFormat::Quiet,
+        }
+    }
+}
+
+async fn operate(operator: &Operator, command: Command) -> Result<(), Failure> {
+    match command {
+        // Served before a database is opened for the operator.
+        Command::Serve(_) => Ok(()),
+        Command::Code(Code::Create(create)) => create_codes(operator, create).await,
+        Command::Code(Code::List { state, format }) => list_codes(operator, state, format).await,
+        Command::Code(Code::Revoke { code }) => {
+            let code = if code == "-" { standard_input()? } else { code };
+            operator.revoke_code(&code).await?;
+            Ok(())
+        }
+        Command::Partner(PartnerCommand::Add { slug, name, color, logo_url }) => {
+            let brand_name = name.unwrap_or_else(|| slug.clone());
+            operator.add_partner(Partner { slug, brand_name, primary_color: color, logo_url }).await?;
+            Ok(())
+        }
+        Command::Partner(PartnerCommand::List { format }) => list_partners(operator, format).await,
+        Command::Appliance(Appliance::List { format }) => list_appliances(operator, format).await,
+        Command::Appliance(Appliance::Revoke { appliance_id }) => {
+            operator.revoke_appliance(&appliance_id).await?;
+            Ok(())
+        }
+        Command::Node(Node::List { household, format }) => list_nodes(operator, household, format).await,
+    }
+}
+
+async fn create_codes(operator: &Operator, create: CreateCode) -> Result<(), Failure> {
+    let CreateCode { site, partner, expires_in, count, qr, format } = create;
+    if let Some(folder) = &qr {
+        // Found out before the codes are made, which could not be shown again.
+        std::fs::create_dir_all(folder)?;
+    }
+    let count = count as usize;
+    let show_progress = count > CODES_AT_ONCE && std::io::stderr().is_terminal();
+    let progress = |verb: &str, done: usize| {
+        if show_progress {
+            let end = if done == count { "\n" } else { "" };
+            // Progress that cannot be shown is no reason to stop.
+            drop(write!(std::io::stderr(), "\r{verb} {done} of {count}{end}"));
+        }
+    };
+    let wanted = NewCodes { site: site.clone(), partner: partner.clone(), expires_in, count };
+    let codes = operator.create_codes(&wanted, |done| progress("made", done)).await?;
+    let mut listing = Listing::new(format.json, Table::new(&["CODE", "ID", "SITE", "PARTNER", "EXPIRES"]));
+    for (done, new) in codes.iter().enumerate() {
+        let image = qr.as_ref().map(|folder| qr::write(folder, &new.id, &new.code.uri())).transpose()?;
+        if image.is_some() && (done + 1) % CODES_AT_ONCE == 0 {
+            progress("drew", done + 1);
+        }
+        let expires_at = new.expires_at.zoned();
+        let grouped = new.code.grouped();
+        let row = [Some(grouped.as_str()), Some(&new.id), site.as_deref(), Some(&partner), Some(&expires_at)];
+        listing.row(
+            &json!({
+                "code": new.code.expose(),
+                "id": new.id,
+                "uri": new.code.uri(),
+                "site": site,
+                "partner": partner,
+                "expires_at": expires_at,
+                "qr": image.map(|path| path.display().to_string()),
+            }),
+            &row,
+        )?;
+    }
+    listing.end()?;
+    Ok(())
+}
+
+async fn list_codes(operator: &Operator, state: Option<CodeState>, format: Format) -> Result<(), Failure> {
+    let columns = ["ID", "STATE", "SITE", "PARTNER", "EXPIRES", "APPLIANCE"];
+    let mut listing = Listing::new(format.json, Table::new(&columns));
+    let mut page = operator.codes(None).await?;
+    while !page.is_empty() {
+        for entry in page.iter().filter(|entry| state.is_none_or(|state| entry.state == state)) {
+            let value = json!(entry);
+            let word = value["state"].as_str();
+            let (id, site, appliance) = (Some(entry.id.as_str()), entry.site.as_deref(), entry.appliance_id.as_deref());
+            let row = [id, word, site, Some(&entry.partner), Some(&entry.expires_at), appliance];
+            listing.row(&value, &row)?;
+        }
+        page = operator.codes(page.last()).await?;
+    }
+    listing.end()?;
+    Ok(())
+}
+
+async fn list_partners(operator: &Operator, format: Format) -> Result<(), Failure> {
+    let mut listing = Listing::new(format.json, Table::new(&["SLUG", "NAME", "COLOUR", "LOGO"]));
+    for partner in operator.partners().await? {
+        let Partner { slug, brand_name, primary_color, logo_url } = &partner;
+        listing.row(&json!(partner), &[Some(slug), Some(brand_name), Some(primary_color), logo_url.as_deref()])?;
+    }
+    listing.end()?;
+    Ok(())
+}
+
+async fn list_appliances(operator: &Operator, format: Format) -> Result<(), Failure> {
+    let columns = ["APPLIANCE", "SITE", "PARTNER", "HOST", "STATUS", "PROGRESS", "LAST SEEN"];
+    let mut listing = Listing::new(format.json, Table::new(&columns));
+    let mut page = operator.appliances(None).await?;
+    while !page.is_empty() {
+        for entry in &page {
+            let status = if entry.revoked { "revoked" } else { &entry.status };
+            let progress = format!("{} %", entry.progress_percent);
+            let row = [
+                Some(entry.appliance_id.as_str()),
+                Some(&entry.site),
+                Some(&entry.partner),
+                entry.hostname.as_deref(),
+                Some(status),
+                Some(&progress),
+                entry.last_seen.as_deref(),
+            ];
+            listing.row(&json!(entry), &row)?;
+        }
+        page = operator.appliances(page.last()).await?;
+    }
+    listing.end()?;
+    Ok(())
+}
+
+async fn list_nodes(operator: &Operator, household: Option<String>, format: Format) -> Result<(), Failure> {
+    let mut listing = Listing::new(format.json, Table::new(&["NODE", "HOUSEHOLD", "ROOM", "VERSION", "LAST SEEN", "ONLINE"]));
+    let mut page = operator.nodes(household.as_deref(), None).await?;
+    while !page.is_empty() {
+        for entry in &page {
+            let [node, household, room, version, seen] = entry.columns();
+            let online = if entry.is_online() { "yes" } else { "no" };
+            listing.row(&json!(entry), &[node, household, room, version, seen, Some(online)])?;
+        }
+        page = operator.nodes(household.as_deref(), page.last()).await?;
+    }
+    listing.end()?;
+    Ok(())
+}
+
+fn standard_input() -> Result<String, Failure> {
+    let mut text = String::new();
+    std::io::stdin().take(1024).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn parse_state(text: &str) -> Result<CodeState, String> {
+    serde_json::from_value(json!(text)).map_err(|_| "one of pending, claimed, expired, revoked".to_owned())
+}
+
+/// A number and its unit; nothing shorter than a second or longer than ten years is meant.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "a number with s, m, h, d or w, at most ten years, such as `30d`".to_owned();
+    let unit = text.chars().next_back().ok_or_else(wrong)?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        'd' => 24 * 3600,
+        'w' => 7 * 24 * 3600,
+        _ => return Err(wrong()),
+    };
+    let number = text[..text.len() - unit.len_utf8()].parse::<u64>().map_err(|_| wrong())?;
+    let ten_years = 10 * 366 * 24 * 3600;
+    match number.checked_mul(seconds) {
+        Some(seconds) if (1..=ten_years).contains(&seconds) => Ok(Duration::from_secs(seconds)),
+        _ => Err(wrong()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_time_is_a_number_with_its_unit() {
+        assert_eq!(parse_duration("30d"), Ok(Duration::from_hours(720)));
+        assert_eq!(parse_duration("1w"), Ok(Duration::from_hours(168)));
+        for wrong in ["", "d", "30", "0d", "-1d", "1.5h", "99999999999999999999d", "400000w", "30é"] {
+            assert!(parse_duration(wrong).is_err(), "{wrong}");
+        }
+    }
+}

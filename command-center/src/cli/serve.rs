@@ -1,0 +1,109 @@
+//! `serve`: arguments and environment → configuration → server.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use command_center::{Config, MqttAccount, SecretText, Server, read_secret};
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::Failure;
+
+pub(super) const ENVIRONMENT: &str = "\
+Environment:
+  ADMIN_API_KEY                                the administrator's key, if there is no --admin-key-file
+  JARVIS_JWT_SECRET                            what users' bearer tokens are signed with (HS256), if there is no --jwt-secret-file
+  JARVIS_MQTT_USERNAME, JARVIS_MQTT_PASSWORD   the account at the message broker that nodes are told
+  RUST_LOG                                     what is logged, such as `debug` or `command_center=debug` [default: info]
+
+Secrets are never taken from the command line, where every user of the machine can read them.";
+
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    /// Where to listen; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS", env = "JARVIS_COMMAND_CENTER_LISTEN", default_value = "127.0.0.1:7703")]
+    listen: SocketAddr,
+    /// A file with the administrator's key.
+    #[arg(long, value_name = "FILE")]
+    admin_key_file: Option<PathBuf>,
+    /// A file with the secret that users' bearer tokens are signed with.
+    #[arg(long, value_name = "FILE")]
+    jwt_secret_file: Option<PathBuf>,
+    /// Where this server is reached from outside, such as `https://center.example`; claimed appliances are told
+    /// [default: the name that they used themselves].
+    #[arg(long, value_name = "URL", env = "JARVIS_COMMAND_CENTER_PUBLIC_URL")]
+    public_url: Option<String>,
+    /// A proxy whose X-Forwarded-For is believed; may be given several times.
+    #[arg(long, value_name = "ADDRESS")]
+    trusted_proxy: Vec<IpAddr>,
+    /// How the log is written [default: human on a terminal, else json].
+    #[arg(long, value_name = "FORMAT")]
+    log: Option<LogFormat>,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Lines to read.
+    Human,
+    /// One JSON object per line.
+    Json,
+    /// Warnings and errors only, as lines to read.
+    Quiet,
+}
+
+impl Serve {
+    pub(super) fn log(&self) -> LogFormat {
+        let by_output = if std::io::stderr().is_terminal() { LogFormat::Human } else { LogFormat::Json };
+        self.log.unwrap_or(by_output)
+    }
+
+    pub(super) async fn run(self, mut config: Config) -> Result<(), Failure> {
+        // Taken over before the address is announced, so that whoever reads it may send a signal at once.
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        self.configure(&mut config)?;
+        let server = Server::start(config).await?;
+        let mut output = std::io::stdout().lock();
+        writeln!(output, "{}", json!({ "listening": server.address().to_string() })).and_then(|()| output.flush())?;
+        drop(output);
+        tracing::info!(address = %server.address(), "listening");
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping");
+        server.stop().await;
+        Ok(())
+    }
+
+    fn configure(self, config: &mut Config) -> Result<(), Failure> {
+        config.listen = self.listen;
+        config.admin_key = secret(self.admin_key_file, "ADMIN_API_KEY")?;
+        config.jwt_secret = secret(self.jwt_secret_file, "JARVIS_JWT_SECRET")?;
+        config.public_url = self.public_url;
+        config.trusted_proxies = self.trusted_proxy;
+        let password = secret(None, "JARVIS_MQTT_PASSWORD")?;
+        if let (Ok(username), Some(password)) = (std::env::var("JARVIS_MQTT_USERNAME"), password) {
+            config.mqtt = Some(MqttAccount { username, password });
+        }
+        if config.admin_key.is_none() && config.jwt_secret.is_none() {
+            tracing::warn!("neither an administrator's key nor a JWT secret is set: nobody can let a node in");
+        }
+        Ok(())
+    }
+}
+
+/// A secret from a file, or from the environment.
+fn secret(file: Option<PathBuf>, variable: &str) -> Result<Option<SecretText>, Failure> {
+    match file {
+        Some(path) => read_secret(&path).map(Some).map_err(|error| Failure::config(command_center::chain(&error))),
+        None => match std::env::var(variable) {
+            Ok(text) if !text.trim().is_empty() => Ok(Some(SecretText::new(text.trim().to_owned()))),
+            Ok(_) | Err(std::env::VarError::NotPresent) => Ok(None),
+            Err(std::env::VarError::NotUnicode(_)) => Err(Failure::config(format!("{variable} is not UTF-8"))),
+        },
+    }
+}

@@ -1,0 +1,108 @@
+//! The time, as an input: every rule that depends on it can be tested by moving it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use time::OffsetDateTime;
+
+/// A moment, in milliseconds since 1970-01-01 UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(pub i64);
+
+impl Moment {
+    /// This moment and `duration`; saturates at the end of time.
+    #[must_use]
+    pub fn after(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
+    }
+
+    /// This moment less `duration`; saturates at the beginning of time.
+    #[must_use]
+    pub fn before(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
+    }
+
+    /// Whole seconds since 1970.
+    pub fn seconds(self) -> i64 {
+        self.0.div_euclid(1000)
+    }
+
+    fn date_time(self) -> OffsetDateTime {
+        OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    }
+
+    /// ISO 8601 in UTC **without** a zone, with microseconds: what clients of the token route expect.
+    pub fn naive(self) -> String {
+        let moment = self.date_time();
+        let (date, time) = (moment.date(), moment.time());
+        format!(
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}",
+            date.year(),
+            u8::from(date.month()),
+            date.day(),
+            time.hour(),
+            time.minute(),
+            time.second(),
+            time.microsecond()
+        )
+    }
+
+    /// ISO 8601 in UTC, with the zone: what every other answer carries.
+    pub fn zoned(self) -> String {
+        format!("{}+00:00", self.naive())
+    }
+}
+
+/// Where the time comes from.
+#[derive(Clone, Debug, Default)]
+pub struct Clock(Option<Arc<AtomicI64>>);
+
+impl Clock {
+    /// The clock of the machine.
+    pub const fn system() -> Self {
+        Self(None)
+    }
+
+    /// A clock that stands still until [`Clock::advance`]; copies of it show the same time.
+    pub fn manual(start: Moment) -> Self {
+        Self(Some(Arc::new(AtomicI64::new(start.0))))
+    }
+
+    /// Moves a manual clock; the machine's cannot be moved.
+    pub fn advance(&self, duration: Duration) {
+        if let Some(manual) = &self.0 {
+            manual.store(self.now().after(duration).0, Ordering::SeqCst);
+        }
+    }
+
+    /// The time.
+    #[expect(clippy::disallowed_methods, reason = "the one place where the server reads the clock")]
+    pub fn now(&self) -> Moment {
+        match &self.0 {
+            Some(manual) => Moment(manual.load(Ordering::SeqCst)),
+            // A clock before 1970 counts as 1970.
+            None => Moment(0).after(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_written_with_and_without_its_zone() {
+        let moment = Moment(1_767_540_600_123);
+        assert_eq!(moment.naive(), "2026-01-04T15:30:00.123000");
+        assert_eq!(moment.zoned(), "2026-01-04T15:30:00.123000+00:00");
+    }
+
+    #[test]
+    fn a_manual_clock_moves_only_when_told() {
+        let clock = Clock::manual(Moment(5));
+        let copy = clock.clone();
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(copy.now(), Moment(1005));
+    }
+}

@@ -1,0 +1,94 @@
+//! What a server is started with.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::secret::SecretText;
+use crate::store::Database;
+
+/// The configuration of a server. [`Config::new`] gives every field that has a default.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// Where to listen; port 0 takes a free one, which [`crate::Server::address`] then tells.
+    pub listen: SocketAddr,
+    /// Where the data are.
+    pub database: Database,
+    /// The file of the server's own secret, made at the first start. Processes that share a database share this file's
+    /// content. Without it, the file is `PATH.secret` beside the SQLite database at `PATH`.
+    pub secret_file: Option<PathBuf>,
+    /// The administrator's key. Without it no administrator is let in.
+    pub admin_key: Option<SecretText>,
+    /// The secret that the auth service signs bearer tokens with. Without it no user is let in.
+    pub jwt_secret: Option<SecretText>,
+    /// What nodes are told when they ask for their MQTT account.
+    pub mqtt: Option<MqttAccount>,
+    /// Where this server is reached from outside, such as `https://center.example`; claimed appliances are told. Without it
+    /// they are told the name that they used themselves.
+    pub public_url: Option<String>,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpAddr>,
+    /// Where the time comes from.
+    pub clock: Clock,
+    /// How long clients may take.
+    pub patience: Patience,
+}
+
+/// An account at the message broker.
+#[derive(Clone, Debug)]
+pub struct MqttAccount {
+    /// Its name.
+    pub username: String,
+    /// Its password.
+    pub password: SecretText,
+}
+
+/// How long a client may take before it is cut off.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// For a request's head, and between two requests on one connection. Long enough for a node on a bad link, short
+    /// enough that a thousand silent connections are gone within seconds.
+    pub head: Duration,
+    /// For the body.
+    pub body: Duration,
+    /// For running requests when the server stops.
+    pub stop: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { head: Duration::from_secs(10), body: Duration::from_secs(10), stop: Duration::from_secs(10) }
+    }
+}
+
+impl Config {
+    /// A server at `listen` with its data in `database`, which lets in nobody but nodes.
+    pub fn new(listen: SocketAddr, database: Database) -> Self {
+        Self {
+            listen,
+            database,
+            secret_file: None,
+            admin_key: None,
+            jwt_secret: None,
+            mqtt: None,
+            public_url: None,
+            trusted_proxies: Vec::new(),
+            clock: Clock::system(),
+            patience: Patience::default(),
+        }
+    }
+
+    /// Where the server's secret is; nowhere, if the database is shared and no file was named.
+    pub(crate) fn secret_path(&self) -> Option<PathBuf> {
+        self.secret_file.clone().or_else(|| match &self.database {
+            Database::Sqlite(path) => {
+                let mut name = path.clone().into_os_string();
+                name.push(".secret");
+                Some(PathBuf::from(name))
+            }
+            Database::Postgres(_) => None,
+        })
+    }
+}

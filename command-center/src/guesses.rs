@@ -1,0 +1,108 @@
+//! Guesses of codes and passwords: counted for each source and in total, in the database, so that neither a restart nor
+//! another server process forgets them.
+//!
+//! Only wrong guesses are counted and only wrong guesses are held back: who knows a right code is never slowed, whatever
+//! others at the same address do.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::clock::Moment;
+use crate::refusal::Refusal;
+use crate::secret::{Purpose, ServerSecret};
+use crate::store::{Connection, Error, Operation, values};
+
+/// How long a wrong guess counts.
+pub(crate) const WINDOW: Duration = Duration::from_mins(15);
+
+/// Wrong guesses of one source in a window: enough for somebody who types badly.
+pub(crate) const PER_SOURCE: i64 = 10;
+
+/// Wrong guesses of all sources in a window: a fleet is installed with fewer, a botnet needs more.
+pub(crate) const IN_TOTAL: i64 = 1000;
+
+/// The total is kept in this many rows, so that guesses from different sources do not wait for each other.
+const SHARDS: i64 = 16;
+
+/// Where guesses come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Source {
+    /// What the database keeps of it.
+    hash: String,
+    shard: i64,
+}
+
+impl Source {
+    /// An address; of IPv6 the network, because a host has as many addresses in it as it likes.
+    pub(crate) fn address(secret: &ServerSecret, address: IpAddr) -> Self {
+        let network = match address.to_canonical() {
+            IpAddr::V4(address) => address.to_string(),
+            IpAddr::V6(address) => {
+                let [a, b, c, d, ..] = address.segments();
+                format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
+            }
+        };
+        Self::named(secret, &network)
+    }
+
+    /// Anything with a name, such as an account whose password is guessed.
+    pub(crate) fn named(secret: &ServerSecret, name: &str) -> Self {
+        let hash = secret.hash(Purpose::GuessSource, &[name]);
+        let shard = i64::from(hash.as_bytes()[0]) % SHARDS;
+        Self { hash, shard }
+    }
+}
+
+/// Counts `wrong` guesses, 0 or 1, of a source. With 0 it does the same work and changes nothing, so that the time of an
+/// answer does not tell what the answer is.
+pub(crate) async fn count(
+    connection: &mut Connection<'_>,
+    source: &Source,
+    wrong: i64,
+    now: Moment,
+) -> Result<Result<(), Refusal>, Error> {
+    // A window that begins in the future was written by a clock that was wrong, and counts as past.
+    let of_source = "
+        INSERT INTO guesses (source, window_start, wrong) VALUES ($1, $2, $3)
+        ON CONFLICT (source) DO UPDATE SET
+            wrong = CASE WHEN guesses.window_start <= $4 OR guesses.window_start > $2 THEN $3 ELSE guesses.wrong + $3 END,
+            window_start = CASE WHEN guesses.window_start <= $4 OR guesses.window_start > $2 THEN $2
+                                ELSE guesses.window_start END
+        RETURNING wrong, window_start";
+    let of_all = "
+        INSERT INTO guess_totals (shard, window_start, wrong) VALUES ($1, $2, $3)
+        ON CONFLICT (shard) DO UPDATE SET
+            wrong = CASE WHEN guess_totals.window_start <= $4 OR guess_totals.window_start > $2 THEN $3
+                         ELSE guess_totals.wrong + $3 END,
+            window_start = CASE WHEN guess_totals.window_start <= $4 OR guess_totals.window_start > $2 THEN $2
+                                ELSE guess_totals.window_start END";
+    let before = now.before(WINDOW);
+    let row = connection.row(of_source, values![&source.hash, now, wrong, before]).await?;
+    let row = row.ok_or(sqlx::Error::RowNotFound)?;
+    let (own, since) = (row.column::<i64>(0)?, Moment(row.column(1)?));
+    connection.execute(of_all, values![source.shard, now, wrong, before]).await?;
+    let sum = "SELECT CAST(COALESCE(SUM(wrong), 0) AS BIGINT) FROM guess_totals WHERE window_start > $1 AND window_start <= $2";
+    let all = connection.row(sum, values![before, now]).await?.ok_or(sqlx::Error::RowNotFound)?.column::<i64>(0)?;
+    if wrong > 0 && (own > PER_SOURCE || all > IN_TOTAL) {
+        let wait = since.after(WINDOW).0.saturating_sub(now.0).max(0);
+        // Rounded up, so that who waits as long as told is not too early.
+        let seconds = u32::try_from(wait.saturating_add(999) / 1000).unwrap_or(u32::MAX).max(1);
+        return Ok(Err(Refusal::TooManyGuesses { retry_after_seconds: seconds }));
+    }
+    Ok(Ok(()))
+}
+
+/// Forgets sources whose guesses do not count any more.
+pub(crate) struct ForgetGuesses {
+    pub(crate) now: Moment,
+}
+
+impl Operation for ForgetGuesses {
+    /// How many there were.
+    type Answer = u64;
+
+    async fn run(&self, connection: &mut Connection<'_>) -> Result<u64, Error> {
+        let before = self.now.before(WINDOW);
+        Ok(connection.execute("DELETE FROM guesses WHERE window_start <= $1", values![before]).await?)
+    }
+}

@@ -1,0 +1,151 @@
+//! Bearer tokens: JSON Web Tokens signed with HS256 (RFC 7519, RFC 7515), checked here because only one algorithm and
+//! four claims are wanted, and everything else is to be refused.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde::Deserialize;
+use sha2::Sha256;
+
+use crate::clock::Moment;
+use crate::secret::SecretText;
+
+/// Who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct User {
+    /// The user's id, the claim `sub`.
+    pub(crate) id: String,
+    /// The households that the user belongs to: the claims `households` (a list) and `household_id` (one).
+    pub(crate) households: Vec<String>,
+}
+
+impl User {
+    /// Whether the user belongs to the household.
+    pub(crate) fn is_member(&self, household: &str) -> bool {
+        self.households.iter().any(|own| own == household)
+    }
+}
+
+/// Why a token is not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// It was good until a moment that has passed.
+    Expired,
+    /// Anything else.
+    Invalid,
+}
+
+#[derive(Deserialize)]
+struct Header {
+    alg: String,
+}
+
+#[derive(Deserialize)]
+struct Claims {
+    sub: String,
+    exp: f64,
+    #[serde(default)]
+    nbf: Option<f64>,
+    #[serde(default)]
+    households: Vec<String>,
+    #[serde(default)]
+    household_id: Option<String>,
+}
+
+/// A token that is longer carries more than the claims this server knows.
+const LONGEST: usize = 8 * 1024;
+
+/// Checks signature, algorithm and times of a token, in this order.
+pub(crate) fn verify(token: &str, secret: &SecretText, now: Moment) -> Result<User, Fault> {
+    if token.len() > LONGEST {
+        return Err(Fault::Invalid);
+    }
+    let (signed, signature) = token.rsplit_once('.').ok_or(Fault::Invalid)?;
+    let (header, claims) = signed.split_once('.').ok_or(Fault::Invalid)?;
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose().as_bytes()).expect("HMAC takes keys of any length");
+    mac.update(signed.as_bytes());
+    mac.verify_slice(&decode(signature)?).map_err(|_| Fault::Invalid)?;
+    let header: Header = serde_json::from_slice(&decode(header)?).map_err(|_| Fault::Invalid)?;
+    // RFC 8725 §3.1: the verifier, not the token, says which algorithm it is.
+    if header.alg != "HS256" {
+        return Err(Fault::Invalid);
+    }
+    let claims: Claims = serde_json::from_slice(&decode(claims)?).map_err(|_| Fault::Invalid)?;
+    #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 are exact in 53 bits")]
+    let now = now.seconds() as f64;
+    if claims.nbf.is_some_and(|from| now < from) {
+        return Err(Fault::Invalid);
+    }
+    if now >= claims.exp {
+        return Err(Fault::Expired);
+    }
+    let households = claims.households.into_iter().chain(claims.household_id).collect();
+    Ok(User { id: claims.sub, households })
+}
+
+fn decode(text: &str) -> Result<Vec<u8>, Fault> {
+    BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| Fault::Invalid)
+}
+
+/// Signs claims, for the holder of the secret.
+pub fn sign(claims: &serde_json::Value, secret: &SecretText) -> String {
+    let header = BASE64_URL_SAFE_NO_PAD.encode(br#"{"alg":"HS256","typ":"JWT"}"#);
+    let claims = BASE64_URL_SAFE_NO_PAD.encode(claims.to_string());
+    let signed = format!("{header}.{claims}");
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose().as_bytes()).expect("HMAC takes keys of any length");
+    mac.update(signed.as_bytes());
+    let signature = BASE64_URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes());
+    format!("{signed}.{signature}")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const NOW: Moment = Moment(1_000_000);
+
+    fn secret() -> SecretText {
+        SecretText::new("a secret of the auth service".into())
+    }
+
+    #[test]
+    fn a_signed_token_names_its_user_and_households() {
+        let token = sign(&json!({"sub": "7", "exp": 1001, "households": ["a"], "household_id": "b"}), &secret());
+        let user = verify(&token, &secret(), NOW).unwrap();
+        assert_eq!(user, User { id: "7".into(), households: vec!["a".into(), "b".into()] });
+    }
+
+    #[test]
+    fn a_token_ends_with_its_last_second() {
+        let token = sign(&json!({"sub": "7", "exp": 1000}), &secret());
+        assert_eq!(verify(&token, &secret(), Moment(999_999)).unwrap().id, "7");
+        assert_eq!(verify(&token, &secret(), NOW), Err(Fault::Expired));
+    }
+
+    #[test]
+    fn a_token_of_another_secret_is_refused_even_when_expired() {
+        let token = sign(&json!({"sub": "7", "exp": 1}), &SecretText::new("another".into()));
+        assert_eq!(verify(&token, &secret(), NOW), Err(Fault::Invalid));
+    }
+
+    #[test]
+    fn every_changed_byte_is_noticed() {
+        let token = sign(&json!({"sub": "7", "exp": 2000}), &secret());
+        for index in 0..token.len() {
+            let mut changed = token.clone().into_bytes();
+            changed[index] = if changed[index] == b'A' { b'B' } else { b'A' };
+            assert!(verify(&String::from_utf8(changed).unwrap(), &secret(), NOW).is_err(), "byte {index}");
+        }
+    }
+
+    #[test]
+    fn a_token_without_expiry_or_with_another_algorithm_is_refused() {
+        let endless = sign(&json!({"sub": "7"}), &secret());
+        assert_eq!(verify(&endless, &secret(), NOW), Err(Fault::Invalid));
+        let claims = BASE64_URL_SAFE_NO_PAD.encode(json!({"sub": "7", "exp": 2000}).to_string());
+        let header = BASE64_URL_SAFE_NO_PAD.encode(br#"{"alg":"none"}"#);
+        assert_eq!(verify(&format!("{header}.{claims}."), &secret(), NOW), Err(Fault::Invalid));
+    }
+}

@@ -1,0 +1,128 @@
+//! Everything that a client can be told besides success: a closed list, each with its status and its text.
+
+use axum::Json;
+use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+/// A refusal. The texts are part of the wire contract: clients compare them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The request does not have the shape that was asked for; one line per fault, such as `body -> room: Field required`.
+    Malformed(Vec<String>),
+    /// Neither an API key nor a bearer token.
+    AuthenticationRequired,
+    /// The API key is not the administrator's.
+    WrongAdminKey,
+    /// The bearer token on the route that mints tokens is not valid any more or never was.
+    WrongJwt,
+    /// The other routes say more about a bearer token: there is none …
+    BearerMissing,
+    /// … it is too old …
+    BearerExpired,
+    /// … it is not one of ours.
+    BearerInvalid,
+    /// The API key is not this node's.
+    WrongNodeKey,
+    /// The user does not belong to the household.
+    NotAMember,
+    /// The provisioning token is unknown, expired, used, or another node's: one text for all, so that nothing is learnt.
+    WrongProvisioningToken,
+    /// There is such a node already.
+    NodeAlreadyRegistered,
+    /// There is no such node.
+    NodeNotFound,
+    /// There is no such provision code.
+    UnknownCode,
+    /// Another device has claimed the code, or this one has and has used its key since.
+    CodeClaimed,
+    /// The operator has taken the code back. The two routes that claim say it in different words.
+    CodeRevoked {
+        /// Whether the route is the partners'.
+        by_partner_route: bool,
+    },
+    /// The code was not claimed in time.
+    CodeExpired,
+    /// There were too many wrong codes from here, or altogether.
+    TooManyGuesses {
+        /// When the count begins anew.
+        retry_after_seconds: u32,
+    },
+    /// No appliance of this name has this key.
+    ApplianceNotFound,
+    /// The bearer token is not an appliance's key, or another appliance's.
+    WrongApplianceKey,
+    /// Like [`Refusal::Malformed`], for clients that print `detail` as it is.
+    Unprocessable(String),
+    /// There is no such route.
+    NotFound,
+    /// There is such a route, for another method.
+    MethodNotAllowed,
+    /// The body is larger than any that this server understands.
+    TooLarge,
+    /// The body did not arrive in time.
+    TooSlow,
+    /// The database cannot be reached or cannot write; asking again later may help.
+    Unavailable,
+    /// A fault of the server, of which the journal says more.
+    Internal,
+}
+
+impl Refusal {
+    /// The status, and the text for `detail`.
+    pub(crate) fn parts(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::Malformed(_) => (StatusCode::BAD_REQUEST, "Request validation failed. Please correct the highlighted fields."),
+            Self::AuthenticationRequired => (StatusCode::UNAUTHORIZED, "Authentication required"),
+            Self::WrongAdminKey | Self::WrongApplianceKey => (StatusCode::UNAUTHORIZED, "Invalid API key"),
+            Self::WrongJwt => (StatusCode::UNAUTHORIZED, "Invalid or expired JWT"),
+            Self::BearerMissing => (StatusCode::UNAUTHORIZED, "Missing or invalid Authorization header"),
+            Self::BearerExpired => (StatusCode::UNAUTHORIZED, "Token has expired"),
+            Self::BearerInvalid => (StatusCode::UNAUTHORIZED, "Invalid token"),
+            Self::WrongNodeKey => (StatusCode::UNAUTHORIZED, "Invalid API Key"),
+            Self::NotAMember => (StatusCode::FORBIDDEN, "User is not a member of this household"),
+            Self::WrongProvisioningToken => (StatusCode::UNAUTHORIZED, "Invalid or expired provisioning token"),
+            Self::NodeAlreadyRegistered => (StatusCode::BAD_REQUEST, "Node already registered"),
+            Self::NodeNotFound => (StatusCode::NOT_FOUND, "Node not found"),
+            Self::UnknownCode => (StatusCode::NOT_FOUND, "Invalid provision code"),
+            Self::CodeClaimed => (StatusCode::BAD_REQUEST, "Provision code already claimed"),
+            Self::CodeRevoked { by_partner_route: true } => (StatusCode::BAD_REQUEST, "Provision code already revoked"),
+            Self::CodeRevoked { by_partner_route: false } => (StatusCode::BAD_REQUEST, "Provision code is revoked"),
+            Self::CodeExpired => (StatusCode::BAD_REQUEST, "Provision code expired"),
+            Self::TooManyGuesses { .. } => (StatusCode::TOO_MANY_REQUESTS, "Too many wrong attempts. Try again later."),
+            Self::ApplianceNotFound => (StatusCode::NOT_FOUND, "Appliance not found"),
+            Self::Unprocessable(_) => (StatusCode::UNPROCESSABLE_ENTITY, "Request validation failed"),
+            Self::NotFound => (StatusCode::NOT_FOUND, "Not Found"),
+            Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed"),
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "Request body too large"),
+            Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "Request body did not arrive in time"),
+            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "Database unavailable"),
+            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error"),
+        }
+    }
+}
+
+/// After this many seconds a client may ask a server again that could not reach its database.
+const RETRY_AFTER_SECONDS: u32 = 5;
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let (status, text) = self.parts();
+        let body = match &self {
+            Self::Malformed(faults) => json!({ "error": "validation_error", "message": text, "details": faults }),
+            Self::Unprocessable(faults) => json!({ "detail": faults }),
+            _ => json!({ "detail": text }),
+        };
+        let mut response = (status, Json(body)).into_response();
+        let retry_after = match self {
+            Self::Unavailable => Some(RETRY_AFTER_SECONDS),
+            Self::TooManyGuesses { retry_after_seconds } => Some(retry_after_seconds),
+            _ => None,
+        };
+        if let Some(seconds) = retry_after {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}

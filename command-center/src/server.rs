@@ -1,0 +1,233 @@
+//! The running server: start, connections, stop.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use thiserror::Error;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::{JoinHandle, JoinSet};
+use tower_service::Service as _;
+
+use crate::api::auth::Peer;
+use crate::api::provisioning::ForgetTokens;
+use crate::api::{self, Center};
+use crate::batch::Batches;
+use crate::clock::Moment;
+use crate::config::{Config, Patience};
+use crate::guesses::ForgetGuesses;
+use crate::secret::{self, Purpose, ServerSecret};
+use crate::store::{self, Connection, Operation, Store, values};
+
+/// How many connections are served at once; more wait in the kernel's queue.
+const CONNECTIONS: usize = 8192;
+
+/// The largest head of a request; a path and a bearer token fit several times.
+const LARGEST_HEAD: usize = 32 * 1024;
+
+/// How often what has expired is removed.
+const TIDY: Duration = Duration::from_hours(1);
+
+/// Pause after the system refused a connection, such as for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Why a server did not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The configuration cannot work.
+    #[error("{0}")]
+    Config(&'static str),
+    /// The server's own secret cannot be used.
+    #[error("opening the server's secret")]
+    Secret(#[source] secret::Error),
+    /// The secret is not the one that the data were written with.
+    #[error("the secret file does not belong to this database: keys and codes in it could not be checked")]
+    ForeignSecret,
+    /// The database cannot be used.
+    #[error("opening the database: {0}")]
+    Database(String),
+    /// The address cannot be listened on.
+    #[error("listening on {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// A running server. Dropped, it stops at once; [`Server::stop`] lets running requests end.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    running: JoinHandle<()>,
+}
+
+impl Server {
+    /// Opens the database, listens, and serves until it is stopped.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let (store, secret) = open(&config).await?;
+        let failed = |source| StartError::Listen { address: config.listen, source };
+        let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let (stop, stopped) = oneshot::channel();
+        let running = tokio::spawn(serve(listener, config, secret, store, stopped));
+        Ok(Self { address, stop: Some(stop), running })
+    }
+
+    /// Where it listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Takes no more connections, lets the running requests end, and closes the database.
+    pub async fn stop(mut self) {
+        if let Some(stop) = self.stop.take() {
+            // Nobody listens only if the server has ended.
+            let _ended_already = stop.send(());
+        }
+        if let Err(error) = (&mut self.running).await {
+            tracing::error!(%error, "the server did not end well");
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.running.abort();
+    }
+}
+
+/// Opens the database of a configuration, and the secret that belongs to it.
+pub(crate) async fn open(config: &Config) -> Result<(Arc<Store>, ServerSecret), StartError> {
+    let path = config.secret_path().ok_or(StartError::Config("a shared database needs a secret file"))?;
+    let secret = ServerSecret::open(&path).map_err(StartError::Secret)?;
+    let store = Store::open(&config.database).await.map_err(|error| database(&error))?;
+    if !store.write(Recognize(secret.hash(Purpose::Fingerprint, &[]))).await.map_err(|error| database(&error))? {
+        return Err(StartError::ForeignSecret);
+    }
+    Ok((Arc::new(store), secret))
+}
+
+fn database(error: &store::Error) -> StartError {
+    StartError::Database(crate::chain(error))
+}
+
+/// Leaves the mark of the secret in a new database; whether an old one has the same.
+struct Recognize(String);
+
+impl Operation for Recognize {
+    type Answer = bool;
+
+    async fn run(&self, connection: &mut Connection<'_>) -> Result<bool, store::Error> {
+        let leave = "INSERT INTO server (name, value) VALUES ('fingerprint', $1) ON CONFLICT (name) DO NOTHING";
+        connection.execute(leave, values![&self.0]).await?;
+        let found = connection.row("SELECT 1 FROM server WHERE name = 'fingerprint' AND value = $1", values![&self.0]).await?;
+        Ok(found.is_some())
+    }
+}
+
+async fn serve(
+    listener: TcpListener,
+    config: Config,
+    secret: ServerSecret,
+    store: Arc<Store>,
+    mut stopped: oneshot::Receiver<()>,
+) {
+    let (clock, patience) = (config.clock.clone(), config.patience);
+    let (node_beats, nodes_beating) = Batches::start(Arc::clone(&store), clock.clone());
+    let (appliance_beats, appliances_beating) = Batches::start(Arc::clone(&store), clock.clone());
+    let health = api::health::Health::default();
+    let center = Center { config, store: Arc::clone(&store), secret, node_beats, appliance_beats, health };
+    let router = api::router(Arc::new(center));
+    let graceful = GracefulShutdown::new();
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    // Dropped with this task, and the connections with it.
+    let mut connections = JoinSet::new();
+    let mut tidy = tokio::time::interval(TIDY);
+    loop {
+        let place = tokio::select! {
+            place = Arc::clone(&places).acquire_owned() => place.expect("the semaphore is never closed"),
+            _ = &mut stopped => break,
+        };
+        let stream = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = tidy.tick() => {
+                forget(&store, clock.now()).await;
+                continue;
+            }
+            Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+            _ = &mut stopped => break,
+        };
+        match stream {
+            Ok((stream, peer)) => {
+                let connection = graceful.watcher();
+                let router = router.clone();
+                connections.spawn(async move {
+                    connect(stream, Peer(peer.ip()), router, patience, connection).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop((listener, router));
+    if tokio::time::timeout(patience.stop, graceful.shutdown()).await.is_err() {
+        tracing::warn!("some requests did not end in time and are cut off");
+    }
+    connections.shutdown().await;
+    for beating in [nodes_beating, appliances_beating] {
+        if let Err(error) = beating.await {
+            tracing::error!(%error, "the heartbeats did not end well");
+        }
+    }
+    store.close().await;
+    tracing::info!("stopped");
+}
+
+async fn connect(
+    stream: TcpStream,
+    peer: Peer,
+    router: axum::Router,
+    patience: Patience,
+    watcher: hyper_util::server::graceful::Watcher,
+) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::trace!(%error, "a connection went away");
+        return;
+    }
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        // A router is always ready.
+        router.clone().call(request)
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(patience.head)
+        .max_buf_size(LARGEST_HEAD)
+        .serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::trace!(%error, "a connection broke");
+    }
+}
+
+async fn forget(store: &Store, now: Moment) {
+    let tokens = store.write(ForgetTokens { now }).await;
+    let guesses = store.write(ForgetGuesses { now }).await;
+    match (tokens, guesses) {
+        (Ok(tokens), Ok(sources)) => tracing::debug!(tokens, sources, "forgot what has expired"),
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::warn!(error = %crate::chain(&error), "what has expired could not be forgotten");
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! The database: one set of operations, run on SQLite or on PostgreSQL.
+//!
+//! An [`Operation`] is everything that must happen together, written once against [`Connection`] in SQL that both
+//! databases understand. It takes effect completely or not at all, and it may be run again after a failure, so it must
+//! not keep anything between two runs. A refusal from inside rolls it back.
+//!
+//! SQLite has one writer. All operations that wait while it commits share its next transaction and its next `fsync`, and
+//! are answered after it: the price of durability is paid once per batch, and nobody is told what a power cut could undo.
+//! PostgreSQL does the same by itself; there, operations on one [subject](Operation::subject) are put in a row by an
+//! advisory lock, so that the rules hold between any number of server processes.
+
+mod migrations;
+mod postgres;
+mod sqlite;
+
+use core::fmt;
+use std::future::Future;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::{Decode, PgConnection, Postgres, Row as _, Sqlite, SqliteConnection, Type};
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use crate::refusal::Refusal;
+
+/// Which database, parsed from `sqlite:PATH` or `postgres://USER:PASSWORD@HOST/NAME`.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Database {
+    /// A file on this machine; made if it is not there.
+    Sqlite(PathBuf),
+    /// A server that any number of processes may share. The address may hold a password.
+    Postgres(Zeroizing<String>),
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "Sqlite({})", path.display()),
+            Self::Postgres(_) => f.write_str("Postgres(..)"),
+        }
+    }
+}
+
+/// A text that names no database.
+#[derive(Debug, PartialEq, Eq, Error)]
+#[error("a database is `sqlite:PATH` or `postgres://USER:PASSWORD@HOST/NAME`")]
+pub struct DatabaseError;
+
+impl FromStr for Database {
+    type Err = DatabaseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Some(path) = text.strip_prefix("sqlite:") {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            if path.is_empty() || path.starts_with(':') || path.contains('\0') {
+                return Err(DatabaseError);
+            }
+            Ok(Self::Sqlite(PathBuf::from(path)))
+        } else if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            Ok(Self::Postgres(Zeroizing::new(text.to_owned())))
+        } else {
+            Err(DatabaseError)
+        }
+    }
+}
+
+/// Why an operation had no effect.
+#[derive(Debug, Error)]
+pub(crate) enum Error {
+    /// The rules do not allow it.
+    #[error("refused: {0:?}")]
+    Refused(Refusal),
+    /// The database cannot be reached, cannot write, or gave up.
+    #[error("the database failed")]
+    Database(#[from] sqlx::Error),
+    /// The schema is newer than this program.
+    #[error("the database has schema {found}, this program knows {known}: use the newer program")]
+    Schema {
+        /// What the database says.
+        found: i64,
+        /// The newest that this program knows.
+        known: i64,
+    },
+    /// The file of the database cannot be made.
+    #[error("creating the database file {}", path.display())]
+    Create {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The server is stopping.
+    #[error("the server is stopping")]
+    Stopping,
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// What must happen together.
+pub(crate) trait Operation: Send + Sync + 'static {
+    /// What comes of it.
+    type Answer: Send + 'static;
+
+    /// Operations with the same subject run one after the other, whichever process runs them.
+    fn subject(&self) -> Option<&str> {
+        None
+    }
+
+    /// Does it. May be called again after a failed transaction.
+    fn run(&self, connection: &mut Connection<'_>) -> impl Future<Output = Result<Self::Answer, Error>> + Send;
+}
+
+/// An open database.
+#[derive(Debug)]
+pub(crate) enum Store {
+    Sqlite(sqlite::Store),
+    Postgres(postgres::Store),
+}
+
+impl Store {
+    /// Opens the database and brings its schema up to date.
+    pub(crate) async fn open(database: &Database) -> Result<Self, Error> {
+        match database {
+            Database::Sqlite(path) => sqlite::Store::open(path).await.map(Self::Sqlite),
+            Database::Postgres(url) => postgres::Store::open(url).await.map(Self::Postgres),
+        }
+    }
+
+    /// Runs an operation that changes something. When this returns, it would survive a power cut.
+    pub(crate) async fn write<O: Operation>(&self, operation: O) -> Result<O::Answer, Error> {
+        match self {
+            Self::Sqlite(store) => store.write(operation).await,
+            Self::Postgres(store) => store.write(&operation).await,
+        }
+    }
+
+    /// Runs an operation that only reads.
+    pub(crate) async fn read<O: Operation>(&self, operation: O) -> Result<O::Answer, Error> {
+        match self {
+            Self::Sqlite(store) => store.read(&operation).await,
+            Self::Postgres(store) => store.read(&operation).await,
+        }
+    }
+
+    /// Ends the work that is waiting and closes the connections.
+    pub(crate) async fn close(&self) {
+        match self {
+            Self::Sqlite(store) => store.close().await,
+            Self::Postgres(store) => store.close().await,
+        }
+    }
+}
+
+/// A connection inside a transaction.
+pub(crate) enum Connection<'c> {
+    Sqlite(&'c mut SqliteConnection),
+    Postgres(&'c mut PgConnection),
+}
+
+impl Connection<'_> {
+    /// Runs one statement and returns its rows. Parameters are `$1`, `$2` …
+    pub(crate) async fn rows(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<Vec<Row>, sqlx::Error> {
+        match self {
+            Self::Sqlite(connection) => {
+                let rows = bind_sqlite(sql, values).fetch_all(&mut **connection).await?;
+                Ok(rows.into_iter().map(Row::Sqlite).collect())
+            }
+            Self::Postgres(connection) => {
+                let rows = bind_postgres(sql, values).fetch_all(&mut **connection).await?;
+                Ok(rows.into_iter().map(Row::Postgres).collect())
+            }
+        }
+    }
+
+    /// Runs one statement that returns at most one row.
+    pub(crate) async fn row(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<Option<Row>, sqlx::Error> {
+        Ok(self.rows(sql, values).await?.into_iter().next())
+    }
+
+    /// Runs one statement; how many rows it changed.
+    pub(crate) async fn execute(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<u64, sqlx::Error> {
+        match self {
+            Self::Sqlite(connection) => Ok(bind_sqlite(sql, values).execute(&mut **connection).await?.rows_affected()),
+            Self::Postgres(connection) => Ok(bind_postgres(sql, values).execute(&mut **connection).await?.rows_affected()),
+        }
+    }
+
+    /// The statement for the database that this is, where the two have no common words.
+    pub(crate) const fn either(&self, sqlite: &'static str, postgres: &'static str) -> &'static str {
+        match self {
+            Self::Sqlite(_) => sqlite,
+            Self::Postgres(_) => postgres,
+        }
+    }
+}
+
+/// A parameter.
+#[derive(Clone, Copy)]
+pub(crate) enum Value<'a> {
+    Text(Option<&'a str>),
+    Integer(Option<i64>),
+}
+
+impl<'a> From<&'a str> for Value<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::Text(Some(text))
+    }
+}
+
+impl<'a> From<&'a String> for Value<'a> {
+    fn from(text: &'a String) -> Self {
+        Self::Text(Some(text))
+    }
+}
+
+impl<'a> From<&'a Option<String>> for Value<'a> {
+    fn from(text: &'a Option<String>) -> Self {
+        Self::Text(text.as_deref())
+    }
+}
+
+impl From<i64> for Value<'_> {
+    fn from(integer: i64) -> Self {
+        Self::Integer(Some(integer))
+    }
+}
+
+impl From<Option<i64>> for Value<'_> {
+    fn from(integer: Option<i64>) -> Self {
+        Self::Integer(integer)
+    }
+}
+
+impl From<crate::clock::Moment> for Value<'_> {
+    fn from(moment: crate::clock::Moment) -> Self {
+        Self::Integer(Some(moment.0))
+    }
+}
+
+/// The parameters of a statement, each turned into a [`Value`].
+macro_rules! values {
+    ($($value:expr),* $(,)?) => { &[$($crate::store::Value::from($value)),*] };
+}
+pub(crate) use values;
+
+fn bind_sqlite(sql: &'static str, values: &[Value<'_>]) -> sqlx::query::Query<'static, Sqlite, SqliteArguments> {
+    values.iter().fold(sqlx::query(sql), |query, value| match *value {
+        Value::Text(text) => query.bind(text.map(str::to_owned)),
+        Value::Integer(integer) => query.bind(integer),
+    })
+}
+
+fn bind_postgres(sql: &'static str, values: &[Value<'_>]) -> sqlx::query::Query<'static, Postgres, PgArguments> {
+    values.iter().fold(sqlx::query(sql), |query, value| match *value {
+        Value::Text(text) => query.bind(text),
+        Value::Integer(integer) => query.bind(integer),
+    })
+}
+
+/// A row of an answer.
+pub(crate) enum Row {
+    Sqlite(SqliteRow),
+    Postgres(PgRow),
+}
+
+impl Row {
+    /// The column at `index`, from 0.
+    pub(crate) fn column<T>(&self, index: usize) -> Result<T, sqlx::Error>
+    where
+        T: for<'r> Decode<'r, Sqlite> + Type<Sqlite> + for<'r> Decode<'r, Postgres> + Type<Postgres>,
+    {
+        match self {
+            Self::Sqlite(row) => row.try_get(index),
+            Self::Postgres(row) => row.try_get(index),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_is_a_file_or_an_address() {
+        assert_eq!("sqlite:/tmp/a.db".parse(), Ok(Database::Sqlite("/tmp/a.db".into())));
+        assert_eq!("sqlite:///tmp/a.db".parse(), Ok(Database::Sqlite("/tmp/a.db".into())));
+        assert_eq!("sqlite:a.db".parse(), Ok(Database::Sqlite("a.db".into())));
+        assert!(matches!("postgres://u:p@h/d".parse(), Ok(Database::Postgres(_))));
+        for nothing in ["sqlite:", "sqlite::memory:", "mysql://h/d", "a.db", ""] {
+            assert_eq!(nothing.parse::<Database>(), Err(DatabaseError), "{nothing}");
+        }
+    }
+
+    #[test]
+    fn a_password_of_the_database_is_not_shown() {
+        let database: Database = "postgres://user:hunter2@host/name".parse().unwrap();
+        assert_eq!(format!("{database:?}"), "Postgres(..)");
+    }
+}

@@ -1,0 +1,124 @@
+//! The schema, as the steps that lead to it.
+//!
+//! A step that has been released is never edited; a change is a further step. Steps run in one transaction, before the
+//! server answers anybody. Times are milliseconds since 1970, hashes lower-case hexadecimal, flags the time they were set.
+
+use super::{Connection, Error, values};
+
+/// Each step: the statements that bring the schema from its index to the next.
+const STEPS: &[&[&str]] = &[
+    &[
+        // What must be the same for all processes that share the database.
+        "CREATE TABLE server (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+        // Permissions to register one node, once.
+        "CREATE TABLE provisioning_tokens (
+        token_hash TEXT PRIMARY KEY,
+        node_id TEXT NOT NULL,
+        household_id TEXT NOT NULL,
+        room TEXT,
+        name TEXT,
+        created_at BIGINT NOT NULL,
+        expires_at BIGINT NOT NULL
+    )",
+        "CREATE INDEX provisioning_tokens_node ON provisioning_tokens (node_id)",
+        "CREATE INDEX provisioning_tokens_expiry ON provisioning_tokens (expires_at)",
+        // Registered nodes. No column that a heartbeat changes is indexed, so that a heartbeat touches one page.
+        "CREATE TABLE nodes (
+        node_id TEXT PRIMARY KEY,
+        household_id TEXT NOT NULL,
+        room TEXT NOT NULL,
+        name TEXT,
+        user_name TEXT NOT NULL,
+        voice_mode TEXT NOT NULL,
+        adapter_hash TEXT,
+        key_hash TEXT NOT NULL,
+        token_hash TEXT,
+        registered_at BIGINT NOT NULL,
+        key_used_at BIGINT,
+        deactivated_at BIGINT,
+        last_seen BIGINT,
+        version TEXT,
+        git_sha TEXT,
+        install_mode TEXT,
+        is_busy BIGINT NOT NULL DEFAULT 0
+    )",
+        "CREATE INDEX nodes_household ON nodes (household_id)",
+    ],
+    &[
+        // Whose brand an appliance shows.
+        "CREATE TABLE partners (
+        slug TEXT PRIMARY KEY,
+        brand_name TEXT NOT NULL,
+        primary_color TEXT NOT NULL,
+        logo_url TEXT,
+        created_at BIGINT NOT NULL
+    )",
+        "INSERT INTO partners (slug, brand_name, primary_color, logo_url, created_at)
+     VALUES ('default', 'Jarvis', '#2563EB', NULL, 0)",
+        "CREATE TABLE sites (
+        site_id TEXT PRIMARY KEY,
+        name TEXT NOT NULL,
+        partner TEXT NOT NULL REFERENCES partners (slug),
+        created_at BIGINT NOT NULL
+    )",
+        // Permissions to become an appliance. The site of a code without one is made when it is claimed.
+        "CREATE TABLE provision_codes (
+        code_hash TEXT PRIMARY KEY,
+        code_id TEXT NOT NULL UNIQUE,
+        partner TEXT NOT NULL REFERENCES partners (slug),
+        site_id TEXT REFERENCES sites (site_id),
+        created_at BIGINT NOT NULL,
+        expires_at BIGINT NOT NULL,
+        revoked_at BIGINT,
+        claimed_at BIGINT,
+        claimed_by TEXT
+    )",
+        "CREATE INDEX provision_codes_order ON provision_codes (created_at, code_id)",
+        // Appliances that claimed a code. No column that a heartbeat changes is indexed.
+        "CREATE TABLE appliances (
+        appliance_id TEXT PRIMARY KEY,
+        site_id TEXT NOT NULL REFERENCES sites (site_id),
+        code_hash TEXT NOT NULL UNIQUE REFERENCES provision_codes (code_hash),
+        key_hash TEXT NOT NULL UNIQUE,
+        mac_address TEXT NOT NULL,
+        hardware_id TEXT,
+        public_key TEXT,
+        claimed_at BIGINT NOT NULL,
+        key_used_at BIGINT,
+        revoked_at BIGINT,
+        hostname TEXT,
+        ip_address TEXT,
+        last_seen BIGINT,
+        status TEXT NOT NULL,
+        progress_percent BIGINT NOT NULL,
+        message TEXT
+    )",
+        "CREATE INDEX appliances_address ON appliances (mac_address)",
+        "CREATE INDEX appliances_site ON appliances (site_id)",
+        // Wrong guesses since the beginning of a window.
+        "CREATE TABLE guesses (source TEXT PRIMARY KEY, window_start BIGINT NOT NULL, wrong BIGINT NOT NULL)",
+        "CREATE TABLE guess_totals (shard BIGINT PRIMARY KEY, window_start BIGINT NOT NULL, wrong BIGINT NOT NULL)",
+    ],
+];
+
+/// Brings the schema up to date. The caller has made sure that nobody else does the same.
+pub(super) async fn run(connection: &mut Connection<'_>) -> Result<(), Error> {
+    let known = i64::try_from(STEPS.len()).expect("a handful of steps");
+    connection.execute("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)", &[]).await?;
+    let found = if let Some(row) = connection.row("SELECT version FROM schema_version", &[]).await? {
+        row.column::<i64>(0)?
+    } else {
+        connection.execute("INSERT INTO schema_version (version) VALUES (0)", &[]).await?;
+        0
+    };
+    let Ok(done) = usize::try_from(found) else { return Err(Error::Schema { found, known }) };
+    let Some(missing) = STEPS.get(done..) else { return Err(Error::Schema { found, known }) };
+    for statement in missing.iter().copied().flatten() {
+        connection.execute(statement, &[]).await?;
+    }
+    if !missing.is_empty() {
+        connection.execute("UPDATE schema_version SET version = $1", values![known]).await?;
+        tracing::info!(from = found, to = known, "brought the schema up to date");
+    }
+    Ok(())
+}

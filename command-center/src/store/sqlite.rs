@@ -1,0 +1,176 @@
+//! SQLite: one writer that commits in batches, and a pool of readers.
+
+use std::fs::OpenOptions;
+use std::future::Future;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::{Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection, SqlitePool};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use super::{Connection, Error, Operation, migrations};
+
+/// How many operations share a transaction at most: enough that the `fsync` is no longer what costs, few enough that the
+/// first of them does not wait noticeably for the last.
+const BATCH: usize = 256;
+
+/// How many operations may wait for the writer; more are a sign that the disk hangs, and wait outside.
+const QUEUE: usize = 4096;
+
+/// How long to wait for another process, such as the operator's command line, that writes to the same file.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// Enough for a machine with a few cores; each holds a file and a page cache.
+const READERS: u32 = 4;
+
+#[derive(Debug)]
+pub(crate) struct Store {
+    /// Empty once the store is closed.
+    jobs: RwLock<Option<mpsc::Sender<Box<dyn Job>>>>,
+    readers: SqlitePool,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Store {
+    pub(super) async fn open(path: &Path) -> Result<Self, Error> {
+        // SQLite would make the file readable by all; the journals take over the mode of the file.
+        let made = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+        made.map_err(|source| Error::Create { path: path.to_owned(), source })?;
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .journal_mode(SqliteJournalMode::Wal)
+            // With less than FULL a commit in WAL mode is not on the disk when it returns.
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(BUSY)
+            .foreign_keys(true)
+            .disable_statement_logging();
+        let mut connection = SqliteConnection::connect_with(&options).await?;
+        execute(&mut connection, "BEGIN IMMEDIATE").await?;
+        migrations::run(&mut Connection::Sqlite(&mut connection)).await?;
+        execute(&mut connection, "COMMIT").await?;
+        let readers = SqlitePoolOptions::new().max_connections(READERS).connect_with(options.read_only(true)).await?;
+        let (jobs, waiting) = mpsc::channel(QUEUE);
+        let writer = tokio::spawn(write_batches(connection, waiting));
+        Ok(Self { jobs: RwLock::new(Some(jobs)), readers, writer: Mutex::new(Some(writer)) })
+    }
+
+    pub(super) async fn write<O: Operation>(&self, operation: O) -> Result<O::Answer, Error> {
+        let (answer_to, answer) = oneshot::channel();
+        let jobs = self.jobs.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or(Error::Stopping)?;
+        let job = Box::new(Pending { operation, answer_to, outcome: None });
+        jobs.send(job).await.map_err(|_| Error::Stopping)?;
+        answer.await.map_err(|_| Error::Stopping)?
+    }
+
+    pub(super) async fn read<O: Operation>(&self, operation: &O) -> Result<O::Answer, Error> {
+        // A transaction, so that all statements of the operation see the same state.
+        let mut transaction = self.readers.begin().await?;
+        let answer = operation.run(&mut Connection::Sqlite(&mut transaction)).await;
+        transaction.rollback().await?;
+        answer
+    }
+
+    pub(super) async fn close(&self) {
+        // The writer is the last to close its connection, and so brings the journal into the file.
+        self.readers.close().await;
+        drop(self.jobs.write().unwrap_or_else(PoisonError::into_inner).take());
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer
+            && let Err(error) = writer.await
+        {
+            tracing::error!(%error, "the writer of the database did not end well");
+        }
+    }
+}
+
+type Work<'a> = Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'a>>;
+
+/// An operation whose type the writer need not know.
+trait Job: Send {
+    /// Runs it and keeps what comes of it; an error says that the database failed.
+    fn run<'a>(&'a mut self, connection: &'a mut SqliteConnection) -> Work<'a>;
+
+    /// Hands over what was kept, or why it did not last.
+    fn answer(self: Box<Self>, committed: Result<(), Error>);
+}
+
+struct Pending<O: Operation> {
+    operation: O,
+    answer_to: oneshot::Sender<Result<O::Answer, Error>>,
+    outcome: Option<Result<O::Answer, Error>>,
+}
+
+impl<O: Operation> Job for Pending<O> {
+    fn run<'a>(&'a mut self, connection: &'a mut SqliteConnection) -> Work<'a> {
+        Box::pin(async move {
+            self.outcome = None;
+            execute(connection, "SAVEPOINT operation").await?;
+            match self.operation.run(&mut Connection::Sqlite(connection)).await {
+                Ok(answer) => self.outcome = Some(Ok(answer)),
+                Err(Error::Refused(refusal)) => {
+                    execute(connection, "ROLLBACK TO operation").await?;
+                    self.outcome = Some(Err(Error::Refused(refusal)));
+                }
+                Err(failed) => return Err(failed),
+            }
+            execute(connection, "RELEASE operation").await
+        })
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), Error>) {
+        let Self { answer_to, outcome, .. } = *self;
+        let answer = committed.and_then(|()| outcome.expect("a transaction is committed after all its jobs have run"));
+        // The asker may have gone away; what it asked for has happened.
+        drop(answer_to.send(answer));
+    }
+}
+
+async fn write_batches(mut connection: SqliteConnection, mut waiting: mpsc::Receiver<Box<dyn Job>>) {
+    let mut batch = Vec::with_capacity(BATCH);
+    while waiting.recv_many(&mut batch, BATCH).await > 0 {
+        let together = transaction(&mut connection, &mut batch).await;
+        if together.is_ok() {
+            for job in batch.drain(..) {
+                job.answer(Ok(()));
+            }
+            continue;
+        }
+        // One of them failed, or the disk did: each has a second chance alone, and only the guilty are told.
+        for mut job in batch.drain(..) {
+            let alone = transaction(&mut connection, std::slice::from_mut(&mut job)).await;
+            if let Err(error) = &alone {
+                tracing::error!(error = %crate::chain(error), "the database did not take a change");
+            }
+            job.answer(alone);
+        }
+    }
+    if let Err(error) = connection.close().await {
+        tracing::warn!(%error, "closing the database");
+    }
+}
+
+async fn transaction(connection: &mut SqliteConnection, jobs: &mut [Box<dyn Job>]) -> Result<(), Error> {
+    let outcome = async {
+        execute(connection, "BEGIN IMMEDIATE").await?;
+        for job in jobs {
+            job.run(connection).await?;
+        }
+        execute(connection, "COMMIT").await
+    }
+    .await;
+    if outcome.is_err() {
+        // Some errors, such as a full disk, end the transaction by themselves; then there is nothing to roll back.
+        drop(execute(connection, "ROLLBACK").await);
+    }
+    outcome
+}
+
+async fn execute(connection: &mut SqliteConnection, statement: &'static str) -> Result<(), Error> {
+    sqlx::query(statement).execute(connection).await?;
+    Ok(())
+}

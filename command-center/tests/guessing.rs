@@ -1,0 +1,120 @@
+//! Guessing codes: counted for each source and in total, kept over restarts, and never in the way of a right code.
+
+mod support;
+
+use std::time::Duration;
+
+use reqwest::header::RETRY_AFTER;
+use reqwest::{Method, StatusCode};
+use serde_json::json;
+use support::{Center, on_both_databases};
+
+const FIRST: &str = "84:3A:5B:91:B6:61";
+
+on_both_databases!(
+    the_eleventh_wrong_code_has_to_wait,
+    a_restart_does_not_forget_guesses,
+    two_servers_on_one_database_count_together,
+    another_source_is_not_held_back,
+    a_right_code_and_repeats_of_it_are_never_held_back,
+    what_cannot_be_a_code_is_no_guess,
+    many_sources_together_are_held_back,
+    a_clock_that_was_wrong_does_not_lock_for_years,
+);
+
+/// One wrong guess from an address; the status, and how long to wait.
+async fn guess(center: &Center, source: &str) -> (StatusCode, Option<u64>) {
+    let body = json!({ "provision_code": "0000111122223333", "mac_address": FIRST });
+    let request = center.request(Method::POST, "/api/provision/claim").header("x-forwarded-for", source);
+    let response = request.json(&body).send().await.unwrap();
+    let wait = response.headers().get(RETRY_AFTER).map(|wait| wait.to_str().unwrap().parse().unwrap());
+    (response.status(), wait)
+}
+
+async fn exhaust(center: &Center, source: &str) {
+    for _ in 0..10 {
+        assert_eq!(guess(center, source).await, (StatusCode::NOT_FOUND, None));
+    }
+}
+
+async fn the_eleventh_wrong_code_has_to_wait(center: Center) {
+    exhaust(&center, "192.0.2.1").await;
+    center.clock.advance(Duration::from_mins(5));
+    assert_eq!(guess(&center, "192.0.2.1").await, (StatusCode::TOO_MANY_REQUESTS, Some(600)));
+    let validate = center.request(Method::GET, "/api/provision/validate/0000111122223333");
+    let validated = validate.header("x-forwarded-for", "192.0.2.1").send().await.unwrap();
+    assert_eq!(validated.status(), StatusCode::TOO_MANY_REQUESTS);
+    center.clock.advance(Duration::from_mins(10));
+    assert_eq!(guess(&center, "192.0.2.1").await, (StatusCode::NOT_FOUND, None));
+}
+
+async fn a_restart_does_not_forget_guesses(mut center: Center) {
+    for _ in 0..10 {
+        assert_eq!(guess(&center, "192.0.2.1").await.0, StatusCode::NOT_FOUND);
+        center.restart().await;
+    }
+    assert_eq!(guess(&center, "192.0.2.1").await.0, StatusCode::TOO_MANY_REQUESTS);
+}
+
+async fn two_servers_on_one_database_count_together(center: Center) {
+    let twin = center.twin().await;
+    for _ in 0..5 {
+        assert_eq!(guess(&center, "192.0.2.1").await.0, StatusCode::NOT_FOUND);
+        assert_eq!(guess(&twin, "192.0.2.1").await.0, StatusCode::NOT_FOUND);
+    }
+    assert_eq!(guess(&center, "192.0.2.1").await.0, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(guess(&twin, "192.0.2.1").await.0, StatusCode::TOO_MANY_REQUESTS);
+}
+
+async fn another_source_is_not_held_back(center: Center) {
+    exhaust(&center, "192.0.2.1").await;
+    // Only the last place was written by the proxy.
+    assert_eq!(guess(&center, "192.0.2.1, 192.0.2.2").await.0, StatusCode::NOT_FOUND);
+    assert_eq!(guess(&center, "192.0.2.2, 192.0.2.1").await.0, StatusCode::TOO_MANY_REQUESTS);
+    // A host has all addresses of its IPv6 network.
+    for host in 0..10 {
+        assert_eq!(guess(&center, &format!("2001:db8::{host}")).await.0, StatusCode::NOT_FOUND);
+    }
+    assert_eq!(guess(&center, "2001:db8::99").await.0, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(guess(&center, "2001:db8:0:1::1").await.0, StatusCode::NOT_FOUND);
+}
+
+async fn a_right_code_and_repeats_of_it_are_never_held_back(center: Center) {
+    let code = center.code().await;
+    for _ in 0..11 {
+        guess(&center, "127.0.0.1").await;
+    }
+    assert_eq!(center.get(&format!("/api/provision/validate/{code}"), &[]).await.0, StatusCode::OK);
+    let first = center.claim(&code, FIRST).await;
+    assert_eq!(first.0, StatusCode::OK);
+    for _ in 0..20 {
+        assert_eq!(center.claim(&code, FIRST).await, first);
+    }
+}
+
+async fn what_cannot_be_a_code_is_no_guess(center: Center) {
+    for _ in 0..20 {
+        assert_eq!(center.claim("TYPING", FIRST).await.0, StatusCode::NOT_FOUND);
+    }
+    assert_eq!(guess(&center, "127.0.0.1").await.0, StatusCode::NOT_FOUND);
+}
+
+async fn many_sources_together_are_held_back(center: Center) {
+    for index in 0..1000 {
+        assert_eq!(guess(&center, &format!("10.0.{}.{}", index / 250, index % 250)).await.0, StatusCode::NOT_FOUND);
+    }
+    assert_eq!(guess(&center, "192.0.2.1").await.0, StatusCode::TOO_MANY_REQUESTS);
+    let code = center.code().await;
+    assert_eq!(center.claim(&code, FIRST).await.0, StatusCode::OK);
+}
+
+async fn a_clock_that_was_wrong_does_not_lock_for_years(mut center: Center) {
+    let true_clock = center.clock.clone();
+    let wrong = command_center::Clock::manual(support::START.after(Duration::from_hours(24 * 365 * 74)));
+    center.config.clock = wrong;
+    center.restart().await;
+    exhaust(&center, "192.0.2.1").await;
+    center.config.clock = true_clock;
+    center.restart().await;
+    assert_eq!(guess(&center, "192.0.2.1").await.0, StatusCode::NOT_FOUND);
+}

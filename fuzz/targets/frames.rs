@@ -1,0 +1,22 @@
+//! Any values on a characteristic. The first two bytes are the endpoint's limit; then come values, each after its length.
+
+use jarvis_provisioning::wire::framing::{Reassembler, VALUE_LIMIT, frames};
+
+/// Runs one input.
+pub(crate) fn run(data: &[u8]) {
+    let Some((limit, mut rest)) = data.split_first_chunk::<2>() else { return };
+    let limit = usize::from(u16::from_be_bytes(*limit));
+    let mut reassembler = Reassembler::new(limit);
+    while let Some((&length, tail)) = rest.split_first() {
+        let (value, tail) = tail.split_at(usize::from(length).min(tail.len()));
+        rest = tail;
+        if let Ok(Some(message)) = reassembler.push(value) {
+            assert!(!message.is_empty() && message.len() <= limit, "a message within the limit");
+            // What arrived can be sent on, whatever the size of the values.
+            let size = usize::from(length).clamp(20, VALUE_LIMIT);
+            let mut next = Reassembler::new(limit);
+            let arrived = frames(&message, size).iter().find_map(|frame| next.push(frame).expect("our own frames"));
+            assert_eq!(arrived, Some(message));
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Any inputs in any order, among them phones with a session that say anything, and results of any kind for any command.
+//!
+//! An input is a list of steps, each a byte that chooses the step and the bytes that it takes.
+
+use std::time::Duration;
+
+use jarvis_provisioning::domain::{
+    CommandCenterUrl, CreatedAt, Credentials, Identity, K2, Network, Pairing, Passphrase, Registration, Security, Ssid,
+};
+use jarvis_provisioning::fault::Fault;
+use jarvis_provisioning::link::{Endpoint, OUTBOUND_LIMIT};
+use jarvis_provisioning::machine::{
+    AccessPointPolicy, Boot, Cleared, Config, Done, Input, Joined, Link, Local, Machine, Op, Output, Refused, Ticket,
+};
+use jarvis_provisioning::secret::{SecretBytes, SecretText};
+use jarvis_provisioning::session::{Opening, PhoneSecret, Session};
+use jarvis_provisioning::wire::{Message, Outbound};
+
+use crate::random::Random;
+
+const CODE: &str = "071934";
+
+/// Runs one input.
+pub(crate) fn run(data: &[u8]) {
+    let mut steps = Steps(data);
+    let mut node = Node::new(steps.byte());
+    for _ in 0..256 {
+        if steps.0.is_empty() {
+            break;
+        }
+        node.step(&mut steps);
+    }
+}
+
+struct Steps<'a>(&'a [u8]);
+
+impl<'a> Steps<'a> {
+    /// The next byte; zero after the last one.
+    fn byte(&mut self) -> u8 {
+        let Some((&byte, rest)) = self.0.split_first() else { return 0 };
+        self.0 = rest;
+        byte
+    }
+
+    /// As many bytes as the next one says.
+    fn bytes(&mut self) -> &'a [u8] {
+        let length = usize::from(self.byte()).min(self.0.len());
+        let (bytes, rest) = self.0.split_at(length);
+        self.0 = rest;
+        bytes
+    }
+}
+
+struct Node {
+    machine: Machine,
+    now: Duration,
+    random: Random,
+    ops: Vec<Op>,
+    tickets: u64,
+    opening: Option<(Link, Opening)>,
+    session: Option<(Link, Session)>,
+}
+
+impl Node {
+    fn new(kind: u8) -> Self {
+        let access_point = match kind % 3 {
+            0 => AccessPointPolicy::Never,
+            1 => AccessPointPolicy::Always,
+            _ => AccessPointPolicy::WhenQuiet(Duration::from_mins(1)),
+        };
+        let config = Config {
+            firmware_version: "1".into(),
+            capabilities: Vec::new(),
+            access_point,
+            answer_leaves: Duration::from_millis(500),
+            linger: (kind & 0x80 == 0).then_some(Duration::from_mins(5)),
+        };
+        let boot = Boot {
+            identity: Identity { node_id: "node".into(), hardware: "fuzz".into(), mac_address: String::new() },
+            pairing: Pairing { code: SecretText::new(CODE.into()), secret: SecretBytes::new([7; 16]) },
+            attempts: u32::from(kind >> 4 & 7),
+            provisioned: kind & 8 != 0,
+            command_center: CommandCenterUrl::try_from("https://center.example").ok(),
+            pending: None,
+            outcome: None,
+            resetting: kind & 4 != 0,
+        };
+        let now = Duration::from_secs(1);
+        let machine = Machine::new(config, boot, now);
+        let mut node = Self { machine, now, random: Random(1), ops: Vec::new(), tickets: 0, opening: None, session: None };
+        node.drain();
+        node
+    }
+
+    fn step(&mut self, steps: &mut Steps<'_>) {
+        let choice = steps.byte();
+        let link = Link(u64::from(choice >> 6));
+        let input = match choice % 11 {
+            0 => {
+                let endpoint = endpoint(steps.byte());
+                Input::Received { link, endpoint, message: steps.bytes().to_vec() }
+            }
+            1 => Input::Garbled { link, fault: Fault::Malformed },
+            2 => Input::Closed { link },
+            3 => {
+                self.tickets += 1;
+                Input::Asked { ticket: Ticket(self.tickets), request: local(steps.byte()) }
+            }
+            4 => {
+                let index = usize::from(steps.byte());
+                let op = self.ops.get(index % self.ops.len().max(1)).copied().unwrap_or(Op(u64::from(choice)));
+                Input::Done { op, result: done(steps.byte()) }
+            }
+            5 => Input::Bluetooth { available: choice & 64 != 0 },
+            6 => {
+                self.now += Duration::from_secs(u64::from(steps.byte()));
+                Input::Timeout
+            }
+            7 | 8 => {
+                let secret = if choice % 11 == 7 {
+                    PhoneSecret::Code(SecretText::new(CODE.into()))
+                } else {
+                    PhoneSecret::Qr(SecretBytes::new([7; 16]))
+                };
+                let (opening, open) = Opening::new(&self.machine.identity().node_id, &secret, &mut self.random);
+                self.opening = Some((link, opening));
+                Input::Received { link, endpoint: Endpoint::Session, message: open.encode() }
+            }
+            _ => {
+                let endpoint = endpoint(steps.byte());
+                let Some((link, session)) = &mut self.session else { return };
+                let message = session.seal(endpoint, steps.bytes()).encode();
+                Input::Received { link: *link, endpoint, message }
+            }
+        };
+        self.machine.handle(input, self.now, &mut self.random);
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.machine.poll_output() {
+            match output {
+                Output::Start { op, .. } => self.ops.push(op),
+                Output::Cancel { op } => self.ops.retain(|running| *running != op),
+                Output::Send { link, message } => self.hear(link, &message),
+                _ => {}
+            }
+        }
+        assert!(self.machine.poll_timeout().is_none_or(|timeout| timeout > self.now), "the loop would spin");
+        assert!(self.machine.status().progress() <= 100);
+    }
+
+    fn hear(&mut self, link: Link, message: &[u8]) {
+        assert!(message.len() <= OUTBOUND_LIMIT);
+        match Outbound::decode(message).expect("the node sends what can be read") {
+            Outbound::Accept(accept) => {
+                if let Some((_, opening)) = self.opening.take_if(|(opening, _)| *opening == link) {
+                    self.session = opening.read(&accept).ok().map(|session| (link, session));
+                }
+            }
+            Outbound::Record(record) => {
+                if let Some((_, session)) = self.session.as_mut().filter(|(phone, _)| *phone == link)
+                    && let Ok(plaintext) = session.open(Endpoint::Status, &record)
+                {
+                    Message::decode(&plaintext).expect("the node says what can be read");
+                }
+            }
+            Outbound::Refusal(_) => {}
+        }
+    }
+}
+
+fn endpoint(number: u8) -> Endpoint {
+    Endpoint::from_number(number % 6).expect("there are six")
+}
+
+fn credentials() -> Credentials {
+    Credentials {
+        request_id: 1,
+        ssid: Ssid::try_from("home").expect("four bytes"),
+        passphrase: Passphrase::try_from("passphrase".to_owned()).expect("ten bytes"),
+        hidden: false,
+        room: String::new(),
+        command_center: CommandCenterUrl::try_from("https://center.example").expect("a plain URL"),
+        config_service: None,
+        household_id: String::new(),
+        node_id: "registered".into(),
+        token: SecretText::new("token".into()),
+    }
+}
+
+fn local(kind: u8) -> Local {
+    match kind % 5 {
+        0 => Local::Scan,
+        1 => Local::K2(K2 {
+            key: SecretBytes::new([1; 32]),
+            kid: "kid".into(),
+            created_at: CreatedAt::try_from("2026-03-01T12:00:00+00:00").expect("a date"),
+        }),
+        2 => Local::Credentials(Box::new(credentials())),
+        3 => Local::Unusable { ssid: "x".repeat(usize::from(kind)), fault: Fault::InvalidSsid },
+        _ => Local::Reset,
+    }
+}
+
+fn done(kind: u8) -> Done {
+    let fault = Fault::ALL[usize::from(kind >> 3) % Fault::ALL.len()];
+    let network = |index: u8| Network {
+        ssid: Ssid::try_from(&[index, kind][..]).expect("two bytes"),
+        signal: -40,
+        security: Security::Wpa2,
+        frequency: 2412,
+    };
+    match kind % 8 {
+        0 => Done::Saved(Ok(())),
+        1 => Done::Saved(Err(fault)),
+        2 => Done::Scanned(Ok((0..kind).map(network).collect())),
+        3 => Done::Joined(if kind & 8 == 0 { Ok(Joined { limited_connectivity: false }) } else { Err(fault) }),
+        4 => Done::Registered(Ok(Registration { node_id: "registered".into(), node_key: SecretText::new("key".into()) })),
+        5 => Done::Registered(Err(Refused { fault, status: Some(500), retry_after: Some(Duration::from_secs(kind.into())) })),
+        6 => Done::Health(kind & 8 == 0),
+        _ => Done::Reset(if kind & 8 == 0 { Ok(Cleared { names: Vec::new(), node_id: "node".into() }) } else { Err(fault) }),
+    }
+}

@@ -1,0 +1,39 @@
+//! Any bytes as every kind of message. The first byte chooses the kind; what can be read is written and read again.
+
+use jarvis_provisioning::link::Endpoint;
+use jarvis_provisioning::wire::{Answer, Info, Message, Offer, Open, Outbound, PublicStatus, Record, Request};
+
+/// Runs one input.
+pub(crate) fn run(data: &[u8]) {
+    let Some((&kind, data)) = data.split_first() else { return };
+    macro_rules! again {
+        ($kind:ty) => {
+            if let Ok(message) = <$kind>::decode(data) {
+                assert_eq!(<$kind>::decode(&message.encode()).as_ref(), Ok(&message));
+            }
+        };
+    }
+    match kind % 13 {
+        0 => again!(Open),
+        1 => again!(Offer),
+        2 => again!(Answer),
+        3 => again!(Record),
+        4 => again!(Outbound),
+        5 => again!(Info),
+        6 => again!(PublicStatus),
+        7 => again!(Message),
+        8 => {
+            if let Ok(list) = Outbound::decode_list(data) {
+                let encoded: Vec<Vec<u8>> = list.iter().map(Outbound::encode).collect();
+                assert_eq!(Outbound::decode_list(&Outbound::encode_list(&encoded)), Ok(list));
+            }
+        }
+        endpoint => {
+            let endpoint = [Endpoint::Scan, Endpoint::K2, Endpoint::Credentials, Endpoint::Status][usize::from(endpoint - 9)];
+            if let Ok(request) = Request::decode(endpoint, data) {
+                assert_eq!(request.endpoint(), endpoint);
+                assert_eq!(Request::decode(endpoint, &request.encode()).as_ref(), Ok(&request));
+            }
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! `jarvis-phone`: arguments and secrets → what a phone does → a report and an exit code.
+
+mod arguments;
+mod report;
+mod secrets;
+
+use std::error::Error as StdError;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use clap::{CommandFactory, Parser};
+use getrandom::SysRng;
+use jarvis_provisioning::domain::{Credentials, Passphrase, Ssid};
+use jarvis_provisioning::fault::Fault;
+use jarvis_provisioning::secret::SecretText;
+use jarvis_provisioning::session::AcceptError;
+use jarvis_provisioning::wire::Info;
+use mobile_test_harness::command_center::{self, CommandCenter, Owner};
+use mobile_test_harness::key;
+use mobile_test_harness::phone::{self, Phone, new_request_id};
+use rand_core::UnwrapErr;
+use tokio::time::Instant;
+use tracing_subscriber::EnvFilter;
+
+use arguments::{Arguments, Command, LogFormat, Node, Provision, Scan, Status};
+use report::Report;
+
+/// The exit codes of the help text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Exit {
+    Failed = 1,
+    Usage = 2,
+    NoDevice = 3,
+    NotLetIn = 4,
+    Unknown = 5,
+    NoToken = 6,
+}
+
+/// Why there is no good result.
+#[derive(Debug)]
+struct Failure {
+    exit: Exit,
+    fault: Option<Fault>,
+    text: String,
+    /// Seconds.
+    retry_after: Option<u32>,
+}
+
+impl Failure {
+    fn usage(error: &dyn StdError) -> Self {
+        Self { exit: Exit::Usage, fault: None, text: chain(error), retry_after: None }
+    }
+
+    fn refused(exit: Exit, fault: Fault) -> Self {
+        Self { exit, fault: Some(fault), text: fault.text().into(), retry_after: None }
+    }
+
+    fn no_device(error: &phone::Error) -> Self {
+        Self { exit: Exit::NoDevice, ..Self::from(error) }
+    }
+}
+
+impl From<&phone::Error> for Failure {
+    fn from(error: &phone::Error) -> Self {
+        let exit = match error {
+            phone::Error::Refused(refusal) => match refusal.fault {
+                Fault::Busy | Fault::Locked | Fault::WrongCode | Fault::UnsupportedVersion => Exit::NotLetIn,
+                _ => Exit::Failed,
+            },
+            phone::Error::NotAccepted(AcceptError::WrongSecret | AcceptError::Mismatch | AcceptError::Malformed) => {
+                Exit::NotLetIn
+            }
+            phone::Error::Link(_) | phone::Error::TimedOut | phone::Error::Forgotten => Exit::Unknown,
+            _ => Exit::Failed,
+        };
+        let retry_after = match error {
+            phone::Error::Refused(refusal) if refusal.retry_after > 0 => Some(refusal.retry_after),
+            _ => None,
+        };
+        let fault = error.fault();
+        let text = fault.map_or_else(|| chain(error), |fault| fault.text().into());
+        Self { exit, fault, text, retry_after }
+    }
+}
+
+impl From<phone::Error> for Failure {
+    fn from(error: phone::Error) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<secrets::Error> for Failure {
+    fn from(error: secrets::Error) -> Self {
+        Self::usage(&error)
+    }
+}
+
+impl From<command_center::Error> for Failure {
+    fn from(error: command_center::Error) -> Self {
+        Self { exit: Exit::NoToken, fault: None, text: chain(&error), retry_after: None }
+    }
+}
+
+fn main() -> ExitCode {
+    let Arguments { command, log_format } = Arguments::parse();
+    start_log(log_format);
+    let json = match &command {
+        Command::Info(node) => node.json,
+        Command::Scan(scan) => scan.node.json,
+        Command::Provision(provision) => provision.node.json,
+        Command::Status(status) => status.node.json,
+        Command::Completions { shell } => {
+            clap_complete::generate(*shell, &mut Arguments::command(), "jarvis-phone", &mut io::stdout());
+            return ExitCode::SUCCESS;
+        }
+    };
+    let report = Report::new(json);
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            report.failure(&Failure { exit: Exit::Failed, ..Failure::usage(&error) });
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = runtime.block_on(async {
+        match command {
+            Command::Info(node) => info(&node, report).await,
+            Command::Scan(arguments) => scan(arguments, report).await,
+            Command::Provision(arguments) => provision(*arguments, report).await,
+            Command::Status(arguments) => status(arguments, report).await,
+            Command::Completions { .. } => Ok(ExitCode::SUCCESS),
+        }
+    });
+    result.unwrap_or_else(|failure| {
+        report.failure(&failure);
+        ExitCode::from(failure.exit as u8)
+    })
+}
+
+fn start_log(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    match format {
+        LogFormat::Human => log.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).init(),
+        LogFormat::Json => log.json().init(),
+    }
+}
+
+/// Connects, does the work, and ends the session whatever came of it: else the device would be busy for a while.
+async fn visit<T>(node: &Node, work: impl AsyncFnOnce(&mut Phone) -> Result<T, Failure>) -> Result<T, Failure> {
+    let wait = Duration::from_secs(node.wait);
+    let mut phone = Phone::connect_within(&node.over, wait).await.map_err(|error| Failure::no_device(&error))?;
+    let result = work(&mut phone).await;
+    phone.leave().await;
+    result
+}
+
+async fn info(node: &Node, report: Report) -> Result<ExitCode, Failure> {
+    let info = visit(node, async |phone| look(phone).await).await?;
+    report.info(&info);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What the device says of itself. Over HTTP this is the first request, and so the connection.
+async fn look(phone: &mut Phone) -> Result<Info, Failure> {
+    phone.info().await.map_err(|error| Failure::no_device(&error))
+}
+
+async fn scan(arguments: Scan, report: Report) -> Result<ExitCode, Failure> {
+    let secret = arguments.pairing.secret()?;
+    let networks = visit(&arguments.node, async |phone| {
+        look(phone).await?;
+        phone.open_session(&secret).await?;
+        Ok(phone.scan(arguments.fresh).await?)
+    })
+    .await?;
+    report.networks(&networks);
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn status(arguments: Status, report: Report) -> Result<ExitCode, Failure> {
+    let secret = arguments.pairing.given()?;
+    let (public, told) = visit(&arguments.node, async |phone| {
+        let public = phone.public_status().await.map_err(|error| Failure::no_device(&error))?;
+        let Some(secret) = secret else { return Ok((public, None)) };
+        phone.open_session(&secret).await?;
+        Ok((public, Some(phone.status().await?)))
+    })
+    .await?;
+    report.status(public, told.as_ref());
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn provision(arguments: Provision, report: Report) -> Result<ExitCode, Failure> {
+    let ssid = Ssid::try_from(arguments.ssid.as_bytes()).map_err(|fault| Failure::refused(Exit::Usage, fault))?;
+    let passphrase = passphrase(&arguments)?;
+    let secret = arguments.pairing.secret()?;
+    let k2 = (!arguments.no_k2).then(|| key::new(now(), &mut UnwrapErr(SysRng)));
+    let (node_id, token) = order(&arguments).await?;
+    let credentials = Credentials {
+        request_id: new_request_id(),
+        ssid,
+        passphrase,
+        hidden: arguments.hidden,
+        room: arguments.room,
+        command_center: arguments.command_center,
+        config_service: arguments.config_service,
+        household_id: arguments.household,
+        node_id,
+        token,
+    };
+    let node_id = credentials.node_id.as_str();
+
+    let started = Instant::now();
+    let (told, traffic) = visit(&arguments.node, async |phone| {
+        let info = look(phone).await?;
+        report.line(format!("Found {} ({}).", info.name, info.hardware));
+        phone.open_session(&secret).await?;
+        report.line("The session is open: the device knows the code.");
+        if let Some(k2) = &k2 {
+            // Kept before it is sent: the device must not hold a key of which there is no other copy.
+            if let Some(path) = &arguments.k2_out {
+                secrets::write(path, &key::export(k2, node_id))?;
+            }
+            phone.send_k2(k2.clone()).await?;
+            report.line(format!("The device has stored the settings key {}.", k2.kid));
+        }
+        let patience = Duration::from_secs(arguments.timeout);
+        let told = phone.bring_online(&credentials, patience, |progress| report.follow(progress)).await?;
+        Ok((told, phone.traffic()))
+    })
+    .await?;
+    let kid = k2.as_ref().map(|k2| k2.kid.as_str());
+    report.outcome(&told, node_id, kid, traffic, started.elapsed().as_secs_f64());
+    Ok(if told.failure.is_some() { ExitCode::from(Exit::Failed as u8) } else { ExitCode::SUCCESS })
+}
+
+/// The network's password, if it has one. One that no network can have is not sent.
+fn passphrase(arguments: &Provision) -> Result<Passphrase, Failure> {
+    let text = if arguments.open {
+        String::new()
+    } else {
+        secrets::PASSWORD.obtain(arguments.wifi_password_file.as_deref())?.expose().to_owned()
+    };
+    let passphrase = Passphrase::try_from(text).map_err(|fault| Failure::refused(Exit::Usage, fault))?;
+    if arguments.open || passphrase.fits_wpa() {
+        Ok(passphrase)
+    } else {
+        Err(Failure::refused(Exit::Usage, Fault::InvalidPassphrase))
+    }
+}
+
+/// The device's identity and its token: as they were given, or from the command center.
+async fn order(arguments: &Provision) -> Result<(String, SecretText), Failure> {
+    let Some(node_id) = &arguments.node_id else {
+        let owner = match &arguments.admin_key_file {
+            Some(path) => Owner::Administrator(secrets::read("the administrator's key", path)?),
+            None => Owner::User(secrets::JWT.obtain(None)?),
+        };
+        let center = CommandCenter::new(arguments.command_center.clone())?;
+        let order = center.order(&owner, &arguments.household, Some(&arguments.room)).await?;
+        return Ok((order.node_id, order.token));
+    };
+    Ok((node_id.clone(), secrets::TOKEN.obtain(arguments.token_file.as_deref())?))
+}
+
+#[expect(clippy::disallowed_methods, reason = "a program for people may look at the calendar; goes with dated keys")]
+fn now() -> SystemTime {
+    SystemTime::now()
+}
+
+/// An error with all its causes.
+fn chain(error: &dyn StdError) -> String {
+    std::iter::successors(error.source(), |&cause| cause.source())
+        .fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}

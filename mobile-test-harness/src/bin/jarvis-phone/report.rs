@@ -1,0 +1,170 @@
+//! What is printed: lines for people, or one JSON object.
+
+use std::io::{self, Write};
+
+use jarvis_provisioning::domain::{Network, State};
+use jarvis_provisioning::fault::Fault;
+use jarvis_provisioning::wire::{Info, PublicStatus, Told};
+use mobile_test_harness::link::Traffic;
+use mobile_test_harness::phone::Progress;
+use mobile_test_harness::terminal::{self, Style, Tone, printable};
+use serde_json::{Value, json};
+
+use crate::Failure;
+
+/// Where results go.
+#[derive(Clone, Copy)]
+pub(crate) struct Report {
+    json: bool,
+    style: Style,
+}
+
+impl Report {
+    pub(crate) fn new(json: bool) -> Self {
+        Self { json, style: if json { Style::plain() } else { Style::of(&io::stdout()) } }
+    }
+
+    /// One line, unless JSON was asked for.
+    pub(crate) fn line(self, text: impl AsRef<str>) {
+        if !self.json {
+            print(text.as_ref());
+        }
+    }
+
+    /// The result: as JSON, or as lines.
+    pub(crate) fn result(self, json: &Value, lines: impl IntoIterator<Item = String>) {
+        if self.json {
+            print(&json.to_string());
+        } else {
+            lines.into_iter().for_each(|line| print(&line));
+        }
+    }
+
+    pub(crate) fn info(self, info: &Info) {
+        let Info { node_id, name, firmware_version, hardware, capabilities, state, previously_provisioned, versions } = info;
+        let json = json!({
+            "node_id": node_id, "name": name, "firmware_version": firmware_version, "hardware": hardware,
+            "capabilities": capabilities, "state": state.name(), "previously_provisioned": previously_provisioned,
+            "versions": versions,
+        });
+        let rows = [
+            ("name", name.clone()),
+            ("node id", node_id.clone()),
+            ("hardware", hardware.clone()),
+            ("firmware", firmware_version.clone()),
+            ("can do", capabilities.join(", ")),
+            ("state", state.name().to_owned()),
+            ("provisioned before", if *previously_provisioned { "yes" } else { "no" }.to_owned()),
+        ];
+        let lines = rows
+            .map(|(name, value)| format!("{}  {}", self.style.paint(Tone::Quiet, format_args!("{name:>18}")), printable(&value)));
+        self.result(&json, lines);
+    }
+
+    pub(crate) fn networks(self, networks: &[Network]) {
+        let listed: Vec<Value> = networks
+            .iter()
+            .map(|network| {
+                json!({
+                    "ssid": network.ssid.to_string(), "ssid_bytes": network.ssid.as_bytes(), "signal_dbm": network.signal,
+                    "security": terminal::security(network.security), "frequency_mhz": network.frequency,
+                })
+            })
+            .collect();
+        let lines =
+            if networks.is_empty() { vec!["No networks in range.".into()] } else { terminal::networks(networks, self.style) };
+        self.result(&json!({ "networks": listed }), lines);
+    }
+
+    pub(crate) fn status(self, public: PublicStatus, told: Option<&Told>) {
+        let details = told.map(details);
+        let json = json!({
+            "state": public.state.name(), "progress_percent": public.progress, "fault": public.fault.map(Fault::name),
+            "details": details,
+        });
+        let line = match told {
+            Some(told) => self.progress(told.state, told.progress, &told.message),
+            None => self.progress(public.state, public.progress, public.fault.map(Fault::text).unwrap_or_default()),
+        };
+        let fault = public.fault.map(|fault| self.style.paint(Tone::Bad, fault.name()));
+        self.result(&json, std::iter::once(line).chain(fault));
+    }
+
+    /// What is seen while an attempt is followed.
+    pub(crate) fn follow(self, progress: Progress<'_>) {
+        self.line(match progress {
+            Progress::Accepted => self.style.paint(Tone::Quiet, "The device has taken the credentials."),
+            Progress::Told(told) => self.progress(told.state, told.progress, &told.message),
+            Progress::Lost => self.style.paint(Tone::Warning, "The link to the device is lost; trying to come back."),
+            Progress::Back => self.style.paint(Tone::Good, "Connected again."),
+        });
+    }
+
+    pub(crate) fn outcome(self, told: &Told, node_id: &str, kid: Option<&str>, traffic: Traffic, seconds: f64) {
+        let mut json = details(told);
+        json["outcome"] = told.state.name().into();
+        json["node_id"] = node_id.into();
+        json["kid"] = kid.into();
+        json["round_trips"] = traffic.round_trips.into();
+        json["bytes_sent"] = traffic.sent.into();
+        json["bytes_received"] = traffic.received.into();
+        json["seconds"] = seconds.into();
+        let line = if let Some(failure) = &told.failure {
+            self.fault(failure.fault)
+        } else {
+            let done = self.style.paint(Tone::Good, "Provisioned.");
+            format!("{done} The device is {node_id} ({seconds:.1} s, {} round trips).", traffic.round_trips)
+        };
+        let limited = told.limited_connectivity.then(|| {
+            self.style
+                .paint(Tone::Warning, "The network keeps the device from the internet: a portal, or a router without a line.")
+        });
+        self.result(&json, std::iter::once(line).chain(limited));
+    }
+
+    /// A failure: with JSON on standard output, else on standard error.
+    pub(crate) fn failure(self, failure: &Failure) {
+        if self.json {
+            let error = json!({
+                "fault": failure.fault.map(Fault::name), "message": failure.text, "retry_after_seconds": failure.retry_after,
+            });
+            return print(&json!({ "error": error }).to_string());
+        }
+        let style = Style::of(&io::stderr());
+        let name = failure.fault.map(|fault| format!("{}: ", fault.name())).unwrap_or_default();
+        let again = failure.retry_after.map(|seconds| format!("Try again in {seconds} seconds.\n")).unwrap_or_default();
+        let text = format!("{} {name}{}\n{again}", style.paint(Tone::Bad, "error:"), failure.text);
+        // Nobody reads standard error: there is nobody to be told.
+        let _unread = io::stderr().write_all(text.as_bytes());
+    }
+
+    fn fault(self, fault: Fault) -> String {
+        format!("{} {}", self.style.paint(Tone::Bad, format_args!("{}:", fault.name())), fault.text())
+    }
+
+    fn progress(self, state: State, percent: u8, message: &str) -> String {
+        let tone = match state {
+            State::Provisioned => Tone::Good,
+            State::Error => Tone::Bad,
+            _ => Tone::Strong,
+        };
+        let full = usize::from(percent.min(100)) / 5;
+        let bar = format!("{}{}", "█".repeat(full), "░".repeat(20 - full));
+        format!("{bar} {percent:>3} %  {}  {}", self.style.paint(tone, format_args!("{:<11}", state.name())), printable(message))
+    }
+}
+
+fn details(told: &Told) -> Value {
+    json!({
+        "state": told.state.name(), "progress_percent": told.progress, "message": told.message,
+        "fault": told.failure.as_ref().map(|failure| failure.fault.name()),
+        "registration_status": told.failure.as_ref().and_then(|failure| failure.registration_status),
+        "retryable": told.retryable, "request_id": told.request_id,
+        "ssid": told.ssid.as_ref().map(ToString::to_string), "limited_connectivity": told.limited_connectivity,
+    })
+}
+
+fn print(line: &str) {
+    // A reader that has gone, such as `head`, wants no more lines.
+    let _unread = writeln!(io::stdout(), "{line}");
+}

@@ -1,0 +1,300 @@
+//! Secrets come from a file, from the environment, or from whoever sits at the terminal.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, IsTerminal, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use jarvis_provisioning::secret::{SecretBytes, SecretText};
+use jarvis_provisioning::session::PhoneSecret;
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use crate::arguments::Pairing;
+
+/// Longer than any secret here; what is larger is another file than the one that was meant. Bytes.
+const FILE_LIMIT: u64 = 4096;
+
+/// A secret that could not be had.
+#[derive(Debug, Error)]
+pub(crate) enum Error {
+    #[error("reading {what} from `{}`", path.display())]
+    Read {
+        what: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("`{}` does not hold {what}", path.display())]
+    NotASecret { what: &'static str, path: PathBuf },
+    #[error("the variable {0} is not UTF-8")]
+    NotUnicode(&'static str),
+    #[error("there is no {what}: give {flag}, set {variable}, or run this on a terminal")]
+    Missing { what: &'static str, flag: &'static str, variable: &'static str },
+    #[error("the pairing code has six digits, as they are on the label")]
+    NotACode,
+    #[error("asking for {what}")]
+    Prompt {
+        what: &'static str,
+        #[source]
+        source: io::Error,
+    },
+    #[error("interrupted")]
+    Interrupted,
+    #[error("writing `{}`", path.display())]
+    Write {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Where a secret may come from, apart from a file.
+#[derive(Clone, Copy)]
+pub(crate) struct Source {
+    /// What it is, as an error says it.
+    pub(crate) what: &'static str,
+    /// The argument that names its file.
+    pub(crate) flag: &'static str,
+    /// The variable that holds it.
+    pub(crate) variable: &'static str,
+}
+
+const CODE: Source = Source { what: "pairing code", flag: "--code-file", variable: "JARVIS_PAIRING_CODE" };
+pub(crate) const PASSWORD: Source =
+    Source { what: "Wi-Fi password", flag: "--wifi-password-file", variable: "JARVIS_WIFI_PASSWORD" };
+pub(crate) const TOKEN: Source =
+    Source { what: "provisioning token", flag: "--token-file", variable: "JARVIS_PROVISIONING_TOKEN" };
+pub(crate) const JWT: Source = Source { what: "user token", flag: "--admin-key-file", variable: "JARVIS_JWT" };
+
+impl Source {
+    /// From the file, else from the environment, else from the terminal.
+    pub(crate) fn obtain(self, file: Option<&Path>) -> Result<SecretText, Error> {
+        match file {
+            Some(path) => read(self.what, path),
+            None => match variable(self.variable)? {
+                Some(secret) => Ok(secret),
+                None if io::stdin().is_terminal() => prompt(self.what),
+                None => Err(Error::Missing { what: self.what, flag: self.flag, variable: self.variable }),
+            },
+        }
+    }
+}
+
+impl Pairing {
+    /// The pairing secret; asks for the code if none was given.
+    pub(crate) fn secret(&self) -> Result<PhoneSecret, Error> {
+        match self.given()? {
+            Some(secret) => Ok(secret),
+            None => CODE.obtain(None).and_then(|code| digits(code.expose())),
+        }
+    }
+
+    /// The pairing secret, if one was given.
+    pub(crate) fn given(&self) -> Result<Option<PhoneSecret>, Error> {
+        if let Some(path) = &self.qr_secret_file {
+            let text = read("the secret of a QR code", path)?;
+            let bits = hexadecimal(text.expose().trim());
+            let bits = bits.ok_or_else(|| Error::NotASecret { what: "32 hexadecimal digits", path: path.clone() })?;
+            return Ok(Some(PhoneSecret::Qr(bits)));
+        }
+        let code = match (&self.code, &self.code_file) {
+            (Some(code), _) => Some(SecretText::new(code.clone())),
+            (None, Some(path)) => Some(read(CODE.what, path)?),
+            (None, None) => variable(CODE.variable)?,
+        };
+        code.map(|code| digits(code.expose())).transpose()
+    }
+}
+
+/// A secret from a file; a line end after it is not part of it.
+pub(crate) fn read(what: &'static str, path: &Path) -> Result<SecretText, Error> {
+    let failed = |source| Error::Read { what, path: path.to_owned(), source };
+    let mut text = Zeroizing::new(String::new());
+    let file = File::open(path).map_err(failed)?;
+    let length = file.take(FILE_LIMIT + 1).read_to_string(&mut text).map_err(failed)?;
+    let secret = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
+    if length as u64 > FILE_LIMIT || secret.is_empty() {
+        return Err(Error::NotASecret { what, path: path.to_owned() });
+    }
+    Ok(SecretText::new(secret.to_owned()))
+}
+
+/// A secret from the environment; an empty one counts as none.
+pub(crate) fn variable(name: &'static str) -> Result<Option<SecretText>, Error> {
+    match std::env::var(name) {
+        Ok(text) if text.is_empty() => Ok(None),
+        Ok(text) => Ok(Some(SecretText::new(text))),
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        Err(std::env::VarError::NotUnicode(_)) => Err(Error::NotUnicode(name)),
+    }
+}
+
+/// Writes a secret to a new file that nobody else can read.
+pub(crate) fn write(path: &Path, secret: &str) -> Result<(), Error> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(|source| Error::Write { path: path.to_owned(), source })?;
+    file.write_all(secret.as_bytes())
+        .and_then(|()| file.sync_all())
+        .map_err(|source| Error::Write { path: path.to_owned(), source })
+}
+
+/// A code as people type it: `482913`, or `482 913`.
+fn digits(text: &str) -> Result<PhoneSecret, Error> {
+    let digits: Zeroizing<String> =
+        Zeroizing::new(text.chars().filter(|character| !character.is_whitespace() && *character != '-').collect());
+    if digits.len() == 6 && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        Ok(PhoneSecret::Code(SecretText::new(digits.as_str().to_owned())))
+    } else {
+        Err(Error::NotACode)
+    }
+}
+
+fn hexadecimal(text: &str) -> Option<SecretBytes<16>> {
+    let mut bits = Zeroizing::new([0; 16]);
+    if text.len() != 32 || !text.is_ascii() {
+        return None;
+    }
+    for (bits, pair) in bits.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        let [high, low] = [pair[0], pair[1]].map(|digit| char::from(digit).to_digit(16));
+        *bits = u8::try_from(high? << 4 | low?).expect("two hexadecimal digits are a byte");
+    }
+    Some(SecretBytes::new(*bits))
+}
+
+/// A terminal that shows nothing of what is typed, until this value is dropped.
+struct Unseen {
+    before: Termios,
+}
+
+impl Unseen {
+    fn new() -> io::Result<Self> {
+        let before = tcgetattr(io::stdin())?;
+        let mut unseen = before.clone();
+        // Without ISIG an interrupt is a character like any other, so that the echo is switched on again before the end.
+        unseen.local_modes.remove(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG);
+        tcsetattr(io::stdin(), OptionalActions::Flush, &unseen)?;
+        Ok(Self { before })
+    }
+}
+
+impl Drop for Unseen {
+    fn drop(&mut self) {
+        if let Err(error) = tcsetattr(io::stdin(), OptionalActions::Flush, &self.before) {
+            tracing::warn!(%error, "the terminal does not show what is typed; `stty echo` helps");
+        }
+    }
+}
+
+/// Asks at the terminal, without showing what is typed.
+fn prompt(what: &'static str) -> Result<SecretText, Error> {
+    let failed = |source| Error::Prompt { what, source };
+    let mut output = io::stderr();
+    write!(output, "{what}: ").and_then(|()| output.flush()).map_err(failed)?;
+    let unseen = Unseen::new().map_err(failed)?;
+    let line = line(&mut io::stdin().lock());
+    drop(unseen);
+    writeln!(output).map_err(failed)?;
+    line.map_err(failed)?.ok_or(Error::Interrupted)
+}
+
+/// One line, as a terminal without line editing gives it; none if it was interrupted.
+fn line(input: &mut impl BufRead) -> io::Result<Option<SecretText>> {
+    const INTERRUPT: u8 = 3;
+    const END: u8 = 4;
+    const BACKSPACE: u8 = 8;
+    const KILL: u8 = 21;
+    const DELETE: u8 = 127;
+    let mut typed = Zeroizing::new(Vec::with_capacity(256));
+    for byte in input.bytes() {
+        match byte? {
+            INTERRUPT => return Ok(None),
+            END | b'\r' | b'\n' => break,
+            KILL => typed.clear(),
+            BACKSPACE | DELETE => {
+                // The bytes of a character in UTF-8 after its first one start with the bits 10.
+                while typed.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {}
+            }
+            byte => typed.push(byte),
+        }
+    }
+    let text = std::str::from_utf8(&typed).map_err(io::Error::other)?;
+    Ok(Some(SecretText::new(text.to_owned())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn typed(bytes: &[u8]) -> Option<String> {
+        line(&mut &*bytes).expect("UTF-8").map(|secret| secret.expose().to_owned())
+    }
+
+    #[test]
+    fn a_typed_line_ends_at_its_end() {
+        assert_eq!(typed(b"correct horse\nmore").as_deref(), Some("correct horse"));
+        assert_eq!(typed(b"correct horse").as_deref(), Some("correct horse"));
+    }
+
+    #[test]
+    fn a_typed_line_can_be_corrected() {
+        assert_eq!(typed("caf\u{e9}\u{7f}e\n".as_bytes()).as_deref(), Some("cafe"));
+        assert_eq!(typed(b"wrong\x15right\n").as_deref(), Some("right"));
+        assert_eq!(typed(b"\x7f\x7fa\n").as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn an_interrupted_line_is_none() {
+        assert_eq!(typed(b"half a pass\x03"), None);
+    }
+
+    #[test]
+    fn a_code_may_be_typed_as_it_is_printed() {
+        for text in ["482913", "482 913", " 482-913\n"] {
+            let Ok(PhoneSecret::Code(code)) = digits(text) else { panic!("{text} is a code") };
+            assert_eq!(code.expose(), "482913");
+        }
+        for text in ["", "48291", "4829133", "48291x", "４８２９１３"] {
+            assert!(matches!(digits(text), Err(Error::NotACode)), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_secret_of_a_qr_code_has_32_digits() {
+        let bits = hexadecimal("000102030405060708090a0B0c0D0e0f").expect("32 digits");
+        assert_eq!(bits.expose(), &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
+        for text in ["", "00", "000102030405060708090a0b0c0d0e0g", "éééééééééééééééé"] {
+            assert_eq!(hexadecimal(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_file_holds_a_secret_and_perhaps_a_line_end() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("secret");
+        for content in ["p ss word ", "p ss word \n", "p ss word \r\n"] {
+            std::fs::write(&path, content).expect("a file");
+            assert_eq!(read("a password", &path).expect("a secret").expose(), "p ss word ");
+        }
+        for content in [String::new(), "\n".into(), "x".repeat(4097)] {
+            std::fs::write(&path, content).expect("a file");
+            assert!(matches!(read("a password", &path), Err(Error::NotASecret { .. })));
+        }
+    }
+
+    #[test]
+    fn a_written_secret_is_for_its_user_alone_and_replaces_nothing() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("k2.json");
+        write(&path, "first").expect("a new file");
+        assert_eq!(std::fs::metadata(&path).expect("the file").permissions().mode() & 0o777, 0o600);
+        assert!(matches!(write(&path, "second"), Err(Error::Write { .. })));
+        assert_eq!(std::fs::read_to_string(&path).expect("the file"), "first");
+    }
+}

@@ -1,0 +1,200 @@
+//! The command line: what can be asked, how it is answered, and with which exit status.
+
+mod label;
+mod reset;
+mod run;
+mod status;
+
+use std::io::IsTerminal;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use jarvis_provisioning::config;
+use jarvis_provisioning::config::Config;
+use jarvis_provisioning::daemon::chain;
+use jarvis_provisioning::store::{self, Paths, Store};
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+use thiserror::Error;
+use tracing_subscriber::EnvFilter;
+
+const AFTER_HELP: &str = "\
+Exit status:
+  0  done; also when the node is provisioned already
+  1  failed for another reason than those below
+  2  the command line is not understood
+  3  the settings cannot be used
+  4  the node's files cannot be read or written
+  5  an address, a socket or a radio cannot be used
+
+Environment:
+  JARVIS_SECRET_DIRECTORY       the node's files (default ~/.jarvis)
+  CONFIG_PATH                   config.json of the node's normal operation; without it no attempt succeeds
+  JARVIS_PROVISIONING_PORT      the port of the HTTP API (default 8080)
+  JARVIS_SIMULATE_PROVISIONING  true, 1 or yes: as --simulate
+  JARVIS_SKIP_PROVISIONING_CHECK  true, 1 or yes: begin even if the node is provisioned
+  JARVIS_WIFI_BACKEND           networkmanager
+  RUST_LOG                      what is logged to standard error (default info)
+  NO_COLOR                      no colours
+
+Examples:
+  jarvis-provision run --simulate     try it on a desk: no radio, no root
+  sudo jarvis-provision run           on a device
+  jarvis-provision label --png label.png
+  jarvis-provision status --json";
+
+/// Brings this device from first boot to online and enrolled, from its owner's phone.
+#[derive(Parser)]
+#[command(name = "jarvis-provision", version, after_long_help = AFTER_HELP, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+
+    /// How log lines look.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Human, env = "JARVIS_LOG_FORMAT")]
+    log_format: LogFormat,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Wait for a phone and do what it asks, until the node is provisioned.
+    Run(run::Arguments),
+    /// Show or draw the label: pairing code, access point and password, and two QR codes.
+    Label(label::Arguments),
+    /// Show how it stands, without any secret.
+    Status(status::Arguments),
+    /// Forget everything that the owner gave: a factory reset. What was interrupted is finished.
+    Reset(reset::Arguments),
+    /// Write a completion script for a shell to standard output.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LogFormat {
+    /// For people.
+    Human,
+    /// One object a line.
+    Json,
+}
+
+/// Where the settings come from; the same for every command.
+#[derive(clap::Args)]
+struct Settings {
+    /// The settings; without it everything has its default.
+    #[arg(long, value_name = "FILE", env = "JARVIS_PROVISION_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+/// Why a command failed; each kind has its exit status.
+#[derive(Debug, Error)]
+enum Failure {
+    /// Status 2.
+    #[error("{0}")]
+    Usage(String),
+    /// Status 3.
+    #[error(transparent)]
+    Settings(#[from] config::Error),
+    /// Status 4.
+    #[error(transparent)]
+    Files(#[from] store::Error),
+    /// Status 5.
+    #[error("{attempt}")]
+    Resource {
+        attempt: String,
+        #[source]
+        source: std::io::Error,
+    },
+    /// Status 1.
+    #[error(transparent)]
+    Other(#[from] anyhow::Error),
+}
+
+impl Failure {
+    fn status(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Other(_) => 1,
+            Self::Usage(_) => 2,
+            Self::Settings(_) => 3,
+            Self::Files(_) => 4,
+            Self::Resource { .. } => 5,
+        })
+    }
+}
+
+impl Settings {
+    fn read(&self) -> Result<Config, Failure> {
+        Ok(Config::read(self.config.as_deref(), variable)?)
+    }
+}
+
+/// Parses the command line, carries the command out, and says what went wrong.
+pub(crate) fn main() -> ExitCode {
+    let Arguments { command, log_format } = Arguments::parse();
+    log_to_standard_error(log_format);
+    // A core dump would hold every secret that the process holds.
+    if let Err(error) = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable) {
+        tracing::warn!("switching off core dumps: {error}");
+    }
+    let result = match command {
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Label(arguments) => label::run(&arguments),
+        Command::Status(arguments) => status::run(&arguments),
+        Command::Reset(arguments) => reset::run(&arguments),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "jarvis-provision", &mut std::io::stdout());
+            Ok(())
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("jarvis-provision: {}", chain(&failure));
+            failure.status()
+        }
+    }
+}
+
+fn log_to_standard_error(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colours = std::io::stderr().is_terminal() && variable("NO_COLOR").is_none_or(|value| value.is_empty());
+    match format {
+        LogFormat::Human => subscriber.with_target(false).with_ansi(colours).init(),
+        LogFormat::Json => subscriber.json().init(),
+    }
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Makes sure that the program runs once for a node; held until it is dropped.
+fn lock(paths: &Paths) -> Result<OwnedFd, Failure> {
+    let path = paths.directory.join("run.lock");
+    let attempt = |what: &str| format!("{what} {}", path.display());
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR);
+    let file = opened.map_err(|source| Failure::Resource { attempt: attempt("opening"), source: source.into() })?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(Errno::WOULDBLOCK) => Err(Failure::Usage("jarvis-provision is running for this node: stop it first".into())),
+        Err(source) => Err(Failure::Resource { attempt: attempt("locking"), source: source.into() }),
+    }
+}
+
+/// Where the node's files are.
+fn paths(config: &Config) -> Paths {
+    let mut paths = Paths::from_environment(variable);
+    paths.pairing.clone_from(&config.pairing.file);
+    paths
+}
+
+/// Opens the node's files.
+fn open_store(config: &Config) -> Result<Store, Failure> {
+    Ok(Store::open(paths(config))?)
+}

@@ -1,0 +1,57 @@
+//! `jarvis-provision label`.
+
+use std::fs::OpenOptions;
+use std::io::{BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+
+use jarvis_provisioning::label::Label;
+use serde_json::json;
+
+use super::{Failure, Settings, open_store};
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    settings: Settings,
+
+    /// Draw the label into a PNG, to be printed at 300 dots per inch.
+    #[arg(long, value_name = "FILE")]
+    png: Option<PathBuf>,
+
+    /// Print everything, the texts of both QR codes included, as one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The label is made of secrets, and showing them is what it is for.
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let store = open_store(&arguments.settings.read()?)?;
+    let boot = store.load()?;
+    let label = Label { name: boot.identity.name(), pairing: boot.pairing, passphrase: store.access_point_passphrase() };
+    if let Some(path) = &arguments.png {
+        let attempt = || format!("writing the label to {}", path.display());
+        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
+        let mut file = BufWriter::new(file.map_err(|source| Failure::Resource { attempt: attempt(), source })?);
+        label.png(&mut file).map_err(anyhow::Error::from)?;
+        file.flush().map_err(|source| Failure::Resource { attempt: attempt(), source })?;
+        eprintln!("The label of {} is in {}. Print it at 300 dots per inch.", label.name, path.display());
+    }
+    let mut out = std::io::stdout().lock();
+    if arguments.json {
+        let text = label.pairing_text();
+        let secret = text.rsplit(':').next().unwrap_or_default().to_lowercase();
+        let object = json!({
+            "name": label.name,
+            "code": label.pairing.code.expose(),
+            "secret": secret,
+            "access_point_passphrase": label.passphrase.expose(),
+            "pairing_qr": text,
+            "wifi_qr": label.wifi_text(),
+        });
+        writeln!(out, "{object}").map_err(anyhow::Error::from)?;
+    } else if arguments.png.is_none() {
+        label.print(&mut out).map_err(anyhow::Error::from)?;
+    }
+    Ok(())
+}

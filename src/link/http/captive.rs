@@ -1,0 +1,70 @@
+//! What phones ask to find out whether there is an internet, answered so that they stay on the access point.
+//!
+//! The answers are those of the real servers: a phone that gets them believes that it is online, shows no sign-in page,
+//! and leaves the app alone with the node.
+
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Response, StatusCode};
+
+use super::Reply;
+
+const APPLE: &[u8] = b"<HTML><HEAD><TITLE>Success</TITLE></HEAD><BODY>Success</BODY></HTML>";
+const FIREFOX: &[u8] = b"success";
+
+/// A question that some phone asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Probe {
+    Android,
+    Apple,
+    Firefox,
+}
+
+impl Probe {
+    /// The probe at a path.
+    pub(super) fn at(path: &str) -> Option<Self> {
+        Some(match path {
+            "/generate_204" => Self::Android,
+            "/hotspot-detect.html" | "/library/test/success.html" => Self::Apple,
+            "/success.txt" => Self::Firefox,
+            _ => return None,
+        })
+    }
+
+    /// The answer on the API's port.
+    pub(super) fn reply(self) -> Reply {
+        const PLAIN: &str = "text/plain; charset=utf-8";
+        match self {
+            Self::Android => nothing(StatusCode::NO_CONTENT),
+            Self::Apple => page(APPLE, PLAIN),
+            Self::Firefox => page(FIREFOX, PLAIN),
+        }
+    }
+}
+
+/// The answer on port 80, where every other path is a phone's question too. Only GET is known there.
+pub(super) fn reply(method: &Method, path: &str) -> Reply {
+    if method != Method::GET {
+        let mut reply = nothing(StatusCode::NOT_IMPLEMENTED);
+        reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        return reply;
+    }
+    match Probe::at(path) {
+        Some(Probe::Apple) => page(APPLE, "text/html"),
+        Some(Probe::Firefox) => page(FIREFOX, "text/plain"),
+        Some(Probe::Android) | None => nothing(StatusCode::NO_CONTENT),
+    }
+}
+
+fn page(content: &'static [u8], kind: &'static str) -> Reply {
+    let mut reply = Response::new(Full::new(Bytes::from_static(content)));
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    reply
+}
+
+fn nothing(status: StatusCode) -> Reply {
+    let mut reply = Response::default();
+    *reply.status_mut() = status;
+    reply
+}

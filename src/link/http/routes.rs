@@ -1,0 +1,357 @@
+//! From a request to its answer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use http_body_util::Full;
+use hyper::body::{Body, Bytes};
+use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, HOST, HeaderName, HeaderValue, LOCATION, ORIGIN};
+use hyper::http::request::Parts;
+use hyper::http::uri::Authority;
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::captive::Probe;
+use super::json::{json, problem};
+use super::schema::{
+    FactoryResetResponse, K2ProvisionRequest, K2ProvisionResponse, LiveStatus, NodeInfo, ProvisionRequest, ProvisionResponse,
+    ScanNetworksResponse,
+};
+use super::sealed::{Phones, protobuf};
+use super::{Config, Reply, body, k2, schema};
+use crate::daemon::Handle;
+use crate::domain::{CommandCenterUrl, Credentials, K2, Network, Passphrase, Ssid, TEXT_LIMIT};
+use crate::fault::Fault;
+use crate::link::{Endpoint, PROTOBUF};
+use crate::machine::{Answer, Local};
+use crate::secret::SecretText;
+use crate::wire::PublicStatus;
+
+/// Questions that wait for the loop at one time. The loop answers within a disk's write; more than this is an attack.
+const QUESTIONS: usize = 32;
+/// The loop did not answer in time.
+const LATE: &str = "The device did not answer in time. Try again.";
+/// Secrets are not taken in clear.
+const SECRETS_REFUSED: &str = "Secrets are not accepted in clear on this device's network, which may not be encrypted. \
+    Use an app that seals them, or set secrets_in_clear = true under [access_point] in the device's configuration.";
+
+/// Everything that an answer can need.
+pub(super) struct Api {
+    pub(super) config: Config,
+    pub(super) phones: Phones,
+    handle: Handle,
+    questions: Semaphore,
+    /// A scan is being asked for.
+    nudging: AtomicBool,
+}
+
+/// What is at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Route {
+    Info,
+    Scan,
+    Status,
+    Provision,
+    K2,
+    Reset,
+    Session,
+    Events,
+    Schema,
+    Page,
+    Probe(Probe),
+}
+
+impl Route {
+    fn at(path: &str) -> Option<Self> {
+        Some(match path {
+            "/api/v1/info" => Self::Info,
+            "/api/v1/scan-networks" => Self::Scan,
+            "/api/v1/status" => Self::Status,
+            "/api/v1/provision" => Self::Provision,
+            "/api/v1/provision/k2" => Self::K2,
+            "/api/v1/factory-reset" => Self::Reset,
+            "/api/v1/session" => Self::Session,
+            "/api/v1/events" => Self::Events,
+            "/openapi.json" => Self::Schema,
+            "/docs" => Self::Page,
+            path => Self::Probe(Probe::at(path)?),
+        })
+    }
+
+    /// The methods of its JSON representation, which are those that a stranger is told.
+    const fn allowed(self) -> &'static str {
+        match self {
+            Self::Provision | Self::K2 | Self::Reset => "POST",
+            Self::Session => "POST, DELETE",
+            Self::Info | Self::Scan | Self::Status | Self::Events | Self::Schema | Self::Page | Self::Probe(_) => "GET",
+        }
+    }
+
+    /// The endpoint that a sealed message is written to.
+    const fn endpoint(self) -> Option<Endpoint> {
+        match self {
+            Self::Session => Some(Endpoint::Session),
+            Self::Scan => Some(Endpoint::Scan),
+            Self::Status => Some(Endpoint::Status),
+            Self::Provision => Some(Endpoint::Credentials),
+            Self::K2 => Some(Endpoint::K2),
+            Self::Info | Self::Reset | Self::Events | Self::Schema | Self::Page | Self::Probe(_) => None,
+        }
+    }
+}
+
+/// Answers a request. `busy` is called when all of it is here.
+pub(super) async fn answer<B>(api: &Arc<Api>, request: Request<B>, busy: impl Fn()) -> Reply
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let (head, body) = request.into_parts();
+    let path = head.uri.path();
+    let Some(route) = Route::at(path) else {
+        let shorter = path.trim_end_matches('/');
+        return match Route::at(shorter) {
+            Some(_) => redirect(&head, shorter),
+            None => problem(StatusCode::NOT_FOUND, "Not Found"),
+        };
+    };
+    match head.method {
+        Method::GET if route.allowed() == "GET" => {
+            busy();
+            api.get(route, &head.headers).await
+        }
+        Method::POST if route.allowed() != "GET" || route.endpoint().is_some() && is_sealed(&head.headers) => {
+            if is_foreign(&head.headers) {
+                return problem(StatusCode::FORBIDDEN, "Requests from another site are not accepted.");
+            }
+            api.post(route, &head.headers, body, busy).await
+        }
+        Method::DELETE if route == Route::Session => {
+            if is_foreign(&head.headers) {
+                return problem(StatusCode::FORBIDDEN, "Requests from another site are not accepted.");
+            }
+            busy();
+            api.phones.close(&head.headers).await
+        }
+        _ => {
+            let mut reply = problem(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
+            reply.headers_mut().insert(ALLOW, HeaderValue::from_static(route.allowed()));
+            reply
+        }
+    }
+}
+
+impl Api {
+    pub(super) fn new(config: Config, handle: Handle) -> Self {
+        let phones = Phones::new(handle.clone(), config.limits.idle, config.limits.answer);
+        Self { config, phones, handle, questions: Semaphore::new(QUESTIONS), nudging: AtomicBool::new(false) }
+    }
+
+    /// Nothing here waits, except for a phone that asks what it was told.
+    async fn get(self: &Arc<Self>, route: Route, headers: &HeaderMap) -> Reply {
+        let sealed = accepts_sealed(headers);
+        match route {
+            Route::Info if sealed => protobuf(StatusCode::OK, self.handle.view().info.encode()),
+            Route::Info => json(StatusCode::OK, &NodeInfo::from(&*self.handle.view())),
+            Route::Status if sealed => protobuf(StatusCode::OK, PublicStatus::from(&self.handle.view().status).encode()),
+            Route::Status => json(StatusCode::OK, &LiveStatus::from(&self.handle.view().status)),
+            Route::Scan => {
+                self.nudge();
+                json(StatusCode::OK, &ScanNetworksResponse::new(&self.handle.view().networks, self.config.open_security))
+            }
+            Route::Events => self.phones.ask(headers, None).await,
+            Route::Schema => page(schema::document(), "application/json"),
+            Route::Page => page(schema::page(), "text/html; charset=utf-8"),
+            Route::Probe(probe) => probe.reply(),
+            Route::Provision | Route::K2 | Route::Reset | Route::Session => unreachable!("no GET is allowed there"),
+        }
+    }
+
+    async fn post<B>(&self, route: Route, headers: &HeaderMap, body: B, busy: impl Fn()) -> Reply
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let endpoint = route.endpoint().filter(|_| is_sealed(headers));
+        if endpoint.is_none() {
+            if route == Route::Session {
+                return problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unsupported Media Type");
+            }
+            if !self.config.secrets {
+                return problem(StatusCode::FORBIDDEN, SECRETS_REFUSED);
+            }
+        }
+        let body = match body::read(body, self.config.limits.body).await {
+            Ok(body) => body,
+            Err(unread) => return unread.into(),
+        };
+        busy();
+        match (route, endpoint) {
+            (_, Some(Endpoint::Session)) => self.phones.open(headers, &body).await,
+            (_, Some(endpoint)) => self.phones.ask(headers, Some((endpoint, &body))).await,
+            (Route::Provision, None) => match ProvisionRequest::read(headers, &body) {
+                Ok(request) => self.provision(request).await,
+                Err(invalid) => invalid.into(),
+            },
+            (Route::K2, None) => match K2ProvisionRequest::read(headers, &body) {
+                Ok(request) => self.k2(request).await,
+                Err(invalid) => invalid.into(),
+            },
+            _ => self.reset().await,
+        }
+    }
+
+    async fn provision(&self, request: ProvisionRequest) -> Reply {
+        let local = attempt(request, &self.handle.view().networks);
+        let (success, message) = match self.ask(local).await {
+            Some(Answer::Accepted) => (true, "Credentials received. Attempting connection..."),
+            Some(Answer::Busy) => (false, "Provisioning already in progress"),
+            Some(Answer::Refused(fault)) => (false, fault.text()),
+            _ => (false, LATE),
+        };
+        json(StatusCode::OK, &ProvisionResponse { success, message })
+    }
+
+    async fn k2(&self, request: K2ProvisionRequest) -> Reply {
+        let K2ProvisionRequest { node_id, kid, k2, created_at } = request;
+        let refused =
+            |error: String| json(StatusCode::OK, &K2ProvisionResponse { error: Some(error), ..K2ProvisionResponse::default() });
+        let key = match k2::read(&k2) {
+            Ok(key) => key,
+            Err(error) => return refused(error),
+        };
+        match self.ask(Local::K2(K2 { key, kid: kid.clone(), created_at })).await {
+            Some(Answer::K2Stored) => {
+                json(StatusCode::OK, &K2ProvisionResponse { success: true, node_id: Some(node_id), kid: Some(kid), error: None })
+            }
+            Some(Answer::AlreadyProvisioned) => {
+                refused("Node is already provisioned. Re-enter pairing mode to update K2.".into())
+            }
+            Some(Answer::Refused(fault)) => refused(fault.text().into()),
+            _ => refused(LATE.into()),
+        }
+    }
+
+    async fn reset(&self) -> Reply {
+        let response = match self.ask(Local::Reset).await {
+            Some(Answer::Reset(cleared)) => FactoryResetResponse { success: true, cleared, error: None },
+            Some(Answer::Refused(fault)) => {
+                FactoryResetResponse { error: Some(fault.text().into()), ..FactoryResetResponse::default() }
+            }
+            _ => FactoryResetResponse { error: Some(LATE.into()), ..FactoryResetResponse::default() },
+        };
+        json(StatusCode::OK, &response)
+    }
+
+    /// Asks the loop; none if it does not answer in time.
+    async fn ask(&self, request: Local) -> Option<Answer> {
+        let _question = self.questions.try_acquire().ok()?;
+        timeout(self.config.limits.answer, self.handle.ask(request)).await.ok()?.ok()
+    }
+
+    /// Asks for a scan without waiting; once at a time.
+    fn nudge(self: &Arc<Self>) {
+        if !self.nudging.swap(true, Ordering::Relaxed) {
+            let api = Arc::clone(self);
+            tokio::spawn(async move {
+                // The list is shown to whoever asks next; this one was answered with the last.
+                let _answer = timeout(api.config.limits.answer, api.handle.ask(Local::Scan)).await;
+                api.nudging.store(false, Ordering::Relaxed);
+            });
+        }
+    }
+}
+
+/// What is asked of the machine. A value that cannot work is an attempt that fails, because the apps look for it there.
+fn attempt(request: ProvisionRequest, networks: &[Network]) -> Local {
+    let ssid: String = limited(&request.wifi_ssid).into();
+    match credentials(request, networks) {
+        Ok(credentials) => Local::Credentials(Box::new(credentials)),
+        Err(fault) => Local::Unusable { ssid, fault },
+    }
+}
+
+fn credentials(mut request: ProvisionRequest, networks: &[Network]) -> Result<Credentials, Fault> {
+    let text = |text: String| if text.len() <= TEXT_LIMIT { Ok(text) } else { Err(Fault::InvalidField) };
+    let name = |text: String| if text.is_empty() { Err(Fault::InvalidField) } else { Ok(text) };
+    // A name that is not UTF-8 comes back as it was shown.
+    let shown = networks.iter().find(|network| network.ssid.to_string() == request.wifi_ssid);
+    let ssid = match shown {
+        Some(network) => network.ssid.clone(),
+        None => Ssid::try_from(request.wifi_ssid.as_str())?,
+    };
+    let token = SecretText::new(std::mem::take(&mut *request.provisioning_token));
+    if token.expose().is_empty() || token.expose().len() > TEXT_LIMIT {
+        return Err(Fault::InvalidField);
+    }
+    Ok(Credentials {
+        request_id: 0,
+        ssid,
+        passphrase: Passphrase::try_from(std::mem::take(&mut *request.wifi_password))?,
+        hidden: false,
+        room: text(request.room)?,
+        command_center: CommandCenterUrl::try_from(request.command_center_url.as_str())?,
+        config_service: request.config_service_url.filter(|url| !url.is_empty()).map(text).transpose()?,
+        household_id: text(request.household_id)?,
+        node_id: text(request.node_id).and_then(name)?,
+        token,
+    })
+}
+
+/// As much of a text as a status shows.
+fn limited(text: &str) -> &str {
+    &text[..text.floor_char_boundary(TEXT_LIMIT)]
+}
+
+/// Whether the body is a sealed message.
+fn is_sealed(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|kind| is_protobuf(kind.as_bytes()))
+}
+
+/// Whether the answer may be a protobuf message.
+fn accepts_sealed(headers: &HeaderMap) -> bool {
+    headers.get_all(ACCEPT).iter().any(|kinds| kinds.as_bytes().split(|byte| *byte == b',').any(is_protobuf))
+}
+
+fn is_protobuf(kind: &[u8]) -> bool {
+    kind.split(|byte| *byte == b';').next().is_some_and(|kind| kind.trim_ascii().eq_ignore_ascii_case(PROTOBUF.as_bytes()))
+}
+
+/// Whether a browser sends this for another site than the node's own: those requests do not come from an owner. A name
+/// that could be anybody's is not the node's either, because whoever owns it can make it resolve to the node.
+fn is_foreign(headers: &HeaderMap) -> bool {
+    const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+    if headers.get(SITE).is_some_and(|site| !matches!(site.as_bytes(), b"same-origin" | b"none")) {
+        return true;
+    }
+    let Some(origin) = headers.get(ORIGIN) else { return false };
+    let authority = |value: &HeaderValue| value.to_str().ok().and_then(|text| text.parse::<Authority>().ok());
+    let origin = origin.to_str().ok().and_then(|origin| origin.parse::<Uri>().ok()).and_then(|uri| uri.into_parts().authority);
+    match (origin, headers.get(HOST).and_then(authority)) {
+        (Some(origin), Some(host)) => origin != host || !is_local(host.host()),
+        _ => true,
+    }
+}
+
+/// Whether a host can only be on this network: an address, or a name without a domain.
+fn is_local(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host.parse::<std::net::IpAddr>().is_ok() || !host.contains('.') || host.to_ascii_lowercase().ends_with(".local")
+}
+
+/// To the same place without the slash at the end.
+fn redirect(head: &Parts, path: &str) -> Reply {
+    let host = head.headers.get(HOST).and_then(|host| host.to_str().ok()).filter(|host| host.parse::<Authority>().is_ok());
+    let base = host.map(|host| format!("http://{host}")).unwrap_or_default();
+    let query = head.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let mut reply = Reply::default();
+    *reply.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+    let location = HeaderValue::try_from(format!("{base}{path}{query}")).expect("made of the parts of a request's head");
+    reply.headers_mut().insert(LOCATION, location);
+    reply
+}
+
+fn page(content: Bytes, kind: &'static str) -> Reply {
+    let mut reply = Response::new(Full::new(content));
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    reply
+}

@@ -1,0 +1,373 @@
+//! The sealed representation: messages between a phone's requests and the loop, unread.
+//!
+//! HTTP has no link that lives as long as a session, so each phone gets a name for it in a header. What the node says is
+//! kept until the phone's next request. Every answer's body is an `OutboundList`.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::{HeaderMap, Response, StatusCode};
+use tokio::sync::mpsc::Receiver;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::Reply;
+use crate::daemon::Handle;
+use crate::fault::Fault;
+use crate::link::{Endpoint, OUTBOUND_LIMIT, PROTOBUF, SESSION_HEADER};
+use crate::machine::Link;
+use crate::wire::{Outbound, Refusal};
+
+/// Links at one time. The node speaks with one phone; the others are told so.
+const LINKS: usize = 16;
+/// A link that was silent for so long makes room for a new one. A phone at work asks every second or so.
+const SILENT: Duration = Duration::from_secs(10);
+/// How often links are looked through for idle ones.
+const REAP: Duration = Duration::from_secs(10);
+/// How long a request waits for the node to say something: most answers come at once.
+const HOLD: Duration = Duration::from_millis(250);
+/// The same for the answer to `Open`, which waits until the attempt is on disk.
+const HOLD_OPEN: Duration = Duration::from_secs(5);
+/// The largest body of an answer, bytes; more waits for the next request. A phone takes 16 messages' worth.
+const ANSWER_LIMIT: usize = 15 * OUTBOUND_LIMIT;
+
+/// A phone's name for its link: 128 random bits, in hexadecimal.
+type Name = [u8; 32];
+
+/// The links of the phones that speak the sealed representation.
+pub(super) struct Phones {
+    handle: Handle,
+    idle: Duration,
+    answer: Duration,
+    table: Mutex<HashMap<Name, Arc<Phone>>>,
+}
+
+struct Phone {
+    link: Link,
+    outbox: tokio::sync::Mutex<Outbox>,
+    heard: Mutex<Instant>,
+}
+
+/// What the node has said to a phone.
+struct Outbox {
+    receiver: Receiver<Vec<u8>>,
+    /// Taken from the receiver for an answer that has not been made yet.
+    taken: Vec<Vec<u8>>,
+}
+
+impl Outbox {
+    /// The node has closed the link, and all that it said was told.
+    fn ended(&self) -> bool {
+        self.receiver.is_closed() && self.receiver.is_empty() && self.taken.is_empty()
+    }
+}
+
+impl Phones {
+    pub(super) fn new(handle: Handle, idle: Duration, answer: Duration) -> Self {
+        Self { handle, idle, answer, table: Mutex::default() }
+    }
+
+    /// A message written to `session`: on the phone's link if it has one, else on a new one.
+    pub(super) async fn open(&self, headers: &HeaderMap, message: &[u8]) -> Reply {
+        let known = self.find(headers);
+        let (name, phone) = match known {
+            Some(known) => known,
+            None => match self.connect().await {
+                Ok(new) => new,
+                Err(reply) => return reply,
+            },
+        };
+        let mut reply = self.exchange(name, &phone, Some((Endpoint::Session, message)), HOLD_OPEN).await;
+        let value = HeaderValue::from_bytes(&name).expect("hexadecimal digits");
+        reply.headers_mut().insert(SESSION_HEADER, value);
+        reply
+    }
+
+    /// A message written to another endpoint, or none; answers what the node says.
+    pub(super) async fn ask(&self, headers: &HeaderMap, message: Option<(Endpoint, &[u8])>) -> Reply {
+        match self.find(headers) {
+            Some((name, phone)) => self.exchange(name, &phone, message, HOLD).await,
+            None => unknown(),
+        }
+    }
+
+    /// The phone is done.
+    pub(super) async fn close(&self, headers: &HeaderMap) -> Reply {
+        let Some((name, phone)) = self.find(headers) else { return unknown() };
+        self.table().remove(&name);
+        self.hang_up(phone.link).await;
+        let mut reply = Reply::default();
+        *reply.status_mut() = StatusCode::NO_CONTENT;
+        reply
+    }
+
+    /// Ends links that nobody uses, for ever.
+    pub(super) async fn reap(&self) {
+        loop {
+            tokio::time::sleep(REAP.min(self.idle)).await;
+            self.reap_at(Instant::now()).await;
+        }
+    }
+
+    async fn reap_at(&self, now: Instant) {
+        let mut ended = Vec::new();
+        self.table().retain(|_, phone| {
+            let idle = now.saturating_duration_since(phone.heard()) >= self.idle;
+            let closed = phone.outbox.try_lock().is_ok_and(|outbox| outbox.ended());
+            if idle {
+                ended.push(phone.link);
+            }
+            !idle && !closed
+        });
+        for link in ended {
+            self.hang_up(link).await;
+        }
+    }
+
+    async fn connect(&self) -> Result<(Name, Arc<Phone>), Reply> {
+        let opened = timeout(self.answer, self.handle.open()).await;
+        let Ok(Ok((link, receiver))) = opened else {
+            return Err(list(StatusCode::SERVICE_UNAVAILABLE, &[]));
+        };
+        let now = Instant::now();
+        let phone = Arc::new(Phone { link, outbox: Outbox { receiver, taken: Vec::new() }.into(), heard: now.into() });
+        let name = name();
+        let (left_out, refused) = {
+            let mut table = self.table();
+            let oldest = if table.len() < LINKS { None } else { table.iter().min_by_key(|(_, phone)| phone.heard()) };
+            match oldest.map(|(name, phone)| (*name, phone.link, phone.heard())) {
+                Some((_, _, heard)) if now.saturating_duration_since(heard) < SILENT => (Some(link), true),
+                Some((silent, left_out, _)) => {
+                    table.remove(&silent);
+                    table.insert(name, Arc::clone(&phone));
+                    (Some(left_out), false)
+                }
+                None => {
+                    table.insert(name, Arc::clone(&phone));
+                    (None, false)
+                }
+            }
+        };
+        if let Some(link) = left_out {
+            self.hang_up(link).await;
+        }
+        if refused { Err(refusal(StatusCode::SERVICE_UNAVAILABLE, Fault::Busy)) } else { Ok((name, phone)) }
+    }
+
+    async fn exchange(&self, name: Name, phone: &Phone, message: Option<(Endpoint, &[u8])>, hold: Duration) -> Reply {
+        phone.heard_at(Instant::now());
+        if let Some((endpoint, message)) = message {
+            let handed = async {
+                if message.len() > endpoint.row().limit {
+                    self.handle.garbled(phone.link, Fault::TooLarge).await
+                } else {
+                    self.handle.received(phone.link, endpoint, message.to_vec()).await
+                }
+            };
+            if !matches!(timeout(self.answer, handed).await, Ok(Ok(()))) {
+                return list(StatusCode::SERVICE_UNAVAILABLE, &[]);
+            }
+        }
+        let (said, open) = phone.said(hold).await;
+        if !open {
+            self.table().remove(&name);
+        }
+        list(StatusCode::OK, &said)
+    }
+
+    fn find(&self, headers: &HeaderMap) -> Option<(Name, Arc<Phone>)> {
+        let name = Name::try_from(headers.get(SESSION_HEADER)?.as_bytes()).ok()?;
+        let phone = self.table().get(&name).cloned()?;
+        Some((name, phone))
+    }
+
+    async fn hang_up(&self, link: Link) {
+        // Without a loop there is no link left to end.
+        let _stopping = timeout(self.answer, self.handle.closed(link)).await;
+    }
+
+    fn table(&self) -> std::sync::MutexGuard<'_, HashMap<Name, Arc<Phone>>> {
+        // Each use leaves the table whole.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Phone {
+    /// What the node has said, waiting at most `hold` for the first message, and whether it may say more. Nothing is
+    /// lost when the phone's connection ends meanwhile: it is there for the next request.
+    async fn said(&self, hold: Duration) -> (Vec<Vec<u8>>, bool) {
+        let until = Instant::now() + hold;
+        let Ok(mut outbox) = timeout_at(until, self.outbox.lock()).await else { return (Vec::new(), true) };
+        let Outbox { receiver, taken } = &mut *outbox;
+        if taken.is_empty() {
+            match timeout_at(until, receiver.recv()).await {
+                Err(_) => return (Vec::new(), true),
+                Ok(None) => return (Vec::new(), false),
+                Ok(Some(message)) => taken.push(message),
+            }
+            // The loop may be in the middle of saying several things.
+            tokio::task::yield_now().await;
+        }
+        let mut size = taken.iter().map(Vec::len).sum::<usize>();
+        while size < ANSWER_LIMIT - OUTBOUND_LIMIT {
+            let Ok(message) = receiver.try_recv() else { break };
+            size += message.len();
+            taken.push(message);
+        }
+        (std::mem::take(taken), !outbox.ended())
+    }
+
+    fn heard(&self) -> Instant {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn heard_at(&self, now: Instant) {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = now;
+    }
+}
+
+/// A sealed answer of one message, such as what the node is.
+pub(super) fn protobuf(status: StatusCode, body: Vec<u8>) -> Reply {
+    let mut reply = Response::new(Full::new(Bytes::from(body)));
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PROTOBUF));
+    reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply
+}
+
+fn list(status: StatusCode, messages: &[Vec<u8>]) -> Reply {
+    protobuf(status, Outbound::encode_list(messages))
+}
+
+fn refusal(status: StatusCode, fault: Fault) -> Reply {
+    list(status, &[Outbound::Refusal(Refusal { fault, retry_after: 0 }).encode()])
+}
+
+/// No session of that name.
+fn unknown() -> Reply {
+    refusal(StatusCode::UNAUTHORIZED, Fault::NotAuthenticated)
+}
+
+fn name() -> Name {
+    let mut bits = [0; 16];
+    getrandom::fill(&mut bits).expect("the system's random source does not fail once it has started");
+    let mut name = [0; 32];
+    for (pair, byte) in name.chunks_exact_mut(2).zip(bits) {
+        pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+    }
+    name
+}
+
+const fn digit(value: u8) -> u8 {
+    b"0123456789abcdef"[value as usize]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::{Ends, Event, View};
+    use crate::domain::{Identity, State, Status};
+    use crate::wire::Info;
+
+    fn phones() -> (Arc<Phones>, Ends) {
+        let view = View {
+            info: Info {
+                node_id: String::new(),
+                name: String::new(),
+                firmware_version: String::new(),
+                hardware: String::new(),
+                capabilities: Vec::new(),
+                state: State::ApMode,
+                previously_provisioned: false,
+                versions: Vec::new(),
+            },
+            identity: Identity { node_id: String::new(), hardware: String::new(), mac_address: String::new() },
+            status: Status::waiting(),
+            networks: Vec::new(),
+        };
+        let (handle, ends) = Handle::channel(64, view);
+        (Arc::new(Phones::new(handle, Duration::from_secs(90), Duration::from_secs(5))), ends)
+    }
+
+    fn closed(ends: &mut Ends) -> Vec<Link> {
+        std::iter::from_fn(|| ends.events.try_recv().ok())
+            .filter_map(|event| if let Event::Closed { link } = event { Some(link) } else { None })
+            .collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_link_without_a_request_for_90_seconds_is_ended() {
+        let (phones, mut ends) = phones();
+        let (_, phone) = phones.connect().await.expect("room");
+        let start = Instant::now();
+        phones.reap_at(start + Duration::from_secs(89)).await;
+        assert_eq!(closed(&mut ends), []);
+        phones.reap_at(start + Duration::from_secs(90)).await;
+        assert_eq!(closed(&mut ends), [phone.link]);
+        assert!(phones.table().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_number_of_links_is_bounded() {
+        let (phones, mut ends) = phones();
+        let mut senders = Vec::new();
+        let mut first = None;
+        for _ in 0..LINKS {
+            let (_, phone) = phones.connect().await.expect("room");
+            first.get_or_insert(phone.link);
+            senders.push(ends.events.recv().await);
+            tokio::time::advance(Duration::from_millis(1)).await;
+        }
+        let reply = phones.connect().await.err().expect("no room");
+        assert_eq!(reply.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(closed(&mut ends).len(), 1, "the link that found no room");
+        tokio::time::advance(SILENT).await;
+        assert!(phones.connect().await.is_ok());
+        assert_eq!(closed(&mut ends).as_slice(), first.as_slice(), "the one that was silent longest made room");
+        assert_eq!(phones.table().len(), LINKS);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_link_that_the_node_closed_is_forgotten() {
+        let (phones, mut ends) = phones();
+        phones.connect().await.expect("room");
+        drop(ends.events.recv().await);
+        phones.reap_at(Instant::now()).await;
+        assert!(phones.table().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_said_while_a_connection_ended_is_told_to_the_next() {
+        let (phones, mut ends) = phones();
+        let (_, phone) = phones.connect().await.expect("room");
+        let Some(Event::Opened { outbound, .. }) = ends.events.recv().await else { panic!("a link") };
+        outbound.try_send(vec![1]).expect("room in the queue");
+        {
+            let mut said = std::pin::pin!(phone.said(HOLD));
+            // Polled once, and dropped: as when the peer of a request goes.
+            assert!(std::future::poll_fn(|context| std::task::Poll::Ready(said.as_mut().poll(context).is_pending())).await);
+        }
+        assert_eq!(phone.said(HOLD).await, (vec![vec![1]], true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_holds_no_more_than_a_phone_takes() {
+        let (phones, mut ends) = phones();
+        let (_, phone) = phones.connect().await.expect("room");
+        let Some(Event::Opened { outbound, .. }) = ends.events.recv().await else { panic!("a link") };
+        let message = Outbound::Refusal(Refusal { fault: Fault::Busy, retry_after: 0 }).encode();
+        for _ in 0..40 {
+            outbound.try_send([message.clone(), vec![0; 4000]].concat()).expect("room in the queue");
+        }
+        let mut all = 0;
+        while all < 40 {
+            let (said, open) = phone.said(HOLD).await;
+            assert!(open && !said.is_empty());
+            assert!(Outbound::encode_list(&said).len() <= 16 * OUTBOUND_LIMIT);
+            all += said.len();
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! A node with a scripted world, and a client that says exactly what it is told to.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use getrandom::SysRng;
+use jarvis_provisioning::daemon::{Ends, Event, Handle, View};
+use jarvis_provisioning::domain::{CommandCenterUrl, Identity, Network, Pairing, Registration, Security, Ssid};
+use jarvis_provisioning::link::http::{Config, Limits, Listeners, bind, serve};
+use jarvis_provisioning::machine::{
+    AccessPointPolicy, Answer, Boot, Cleared, Command, Config as MachineConfig, Done, Input, Joined, Link, Machine, Op, Output,
+    Refused, Ticket,
+};
+use jarvis_provisioning::secret::{SecretBytes, SecretText};
+use rand_core::UnwrapErr;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until, timeout};
+
+/// Longer than anything that is waited for takes on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const CODE: &str = "493817";
+pub(crate) const NODE_ID: &str = "jarvis-5b91b661";
+
+/// What commands come to; none if they never end.
+pub(crate) type World = Box<dyn FnMut(&Command) -> Option<Done> + Send>;
+
+/// A node that answers on loopback.
+pub(crate) struct Node {
+    pub(crate) api: SocketAddr,
+    pub(crate) captive: SocketAddr,
+    pub(crate) handle: Handle,
+    commands: Arc<Mutex<Vec<Command>>>,
+    tasks: Vec<JoinHandle<()>>,
+    stop: Option<oneshot::Sender<()>>,
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+pub(crate) fn config() -> Config {
+    Config { secrets: true, open_security: "", limits: Limits::default() }
+}
+
+pub(crate) fn network(ssid: impl AsRef<[u8]>, signal: i8, security: Security) -> Network {
+    Network { ssid: Ssid::try_from(ssid.as_ref()).expect("1 to 32 bytes"), signal, security, frequency: 2412 }
+}
+
+/// Everything works, at once.
+pub(crate) fn kind(command: &Command) -> Done {
+    match command {
+        Command::Scan => Done::Scanned(Ok(vec![
+            network("HomeNetwork", -45, Security::Wpa2),
+            network("CoffeeShop_Free", -80, Security::Open),
+            network(b"caf\xe9", -60, Security::Wpa3),
+        ])),
+        Command::Join { .. } => Done::Joined(Ok(Joined { limited_connectivity: false })),
+        Command::Register { node_id, .. } => {
+            Done::Registered(Ok(Registration { node_id: node_id.clone(), node_key: SecretText::new("node-key".into()) }))
+        }
+        Command::CheckHealth(_) => Done::Health(true),
+        Command::Reset => {
+            Done::Reset(Ok(Cleared { names: vec!["provisioning_marker", "k2_key", "wifi_credentials"], node_id: NODE_ID.into() }))
+        }
+        _ => Done::Saved(Ok(())),
+    }
+}
+
+pub(crate) fn refused(fault: jarvis_provisioning::fault::Fault, status: u16) -> Done {
+    Done::Registered(Err(Refused { fault, status: Some(status), retry_after: None }))
+}
+
+impl Node {
+    pub(crate) fn start() -> Self {
+        Self::with(config(), Box::new(|command| Some(kind(command))))
+    }
+
+    pub(crate) fn with(config: Config, world: World) -> Self {
+        Self::booted(config, world, None)
+    }
+
+    /// A node that was provisioned before, if it has a command center.
+    pub(crate) fn booted(config: Config, world: World, command_center: Option<&str>) -> Self {
+        let boot = Boot {
+            identity: Identity {
+                node_id: NODE_ID.into(),
+                hardware: "linux-aarch64".into(),
+                mac_address: "d8:3a:dd:5b:91:b6".into(),
+            },
+            pairing: Pairing { code: SecretText::new(CODE.into()), secret: SecretBytes::new([7; 16]) },
+            attempts: 0,
+            provisioned: command_center.is_some(),
+            command_center: command_center.map(|url| CommandCenterUrl::try_from(url).expect("a plain URL")),
+            pending: None,
+            outcome: None,
+            resetting: false,
+        };
+        let machine_config = MachineConfig {
+            firmware_version: "1.0.0".into(),
+            capabilities: vec!["voice".into(), "speaker".into()],
+            access_point: AccessPointPolicy::Always,
+            answer_leaves: Duration::ZERO,
+            linger: None,
+        };
+        let machine = Machine::new(machine_config, boot, Duration::ZERO);
+        let (handle, ends) = Handle::channel(64, view(&machine));
+        let commands = Arc::<Mutex<Vec<Command>>>::default();
+        let running = tokio::spawn(run(machine, ends, world, Arc::clone(&commands)));
+        let mut node = Self::serving(config, handle);
+        node.tasks.push(running);
+        node.commands = commands;
+        node
+    }
+
+    /// Only the server: whoever has the loop's ends answers.
+    pub(crate) fn serving(config: Config, handle: Handle) -> Self {
+        watch_the_journal();
+        let free = (std::net::Ipv4Addr::LOCALHOST, 0).into();
+        let api = bind(free).expect("a free port");
+        let captive = bind(free).expect("a free port");
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (api_address, captive_address) = (api.local_addr().expect("it is bound"), captive.local_addr().expect("it is bound"));
+        let listeners = Listeners { api: vec![api], captive: vec![captive] };
+        let shutdown = async {
+            if stopped.await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let serving = tokio::spawn(serve(listeners, config, handle.clone(), shutdown));
+        let commands = Arc::default();
+        Self { api: api_address, captive: captive_address, handle, commands, tasks: vec![serving], stop: Some(stop) }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Reply {
+        request(self.api, "GET", path, &[], b"").await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Reply {
+        self.post_text(path, &body.to_string()).await
+    }
+
+    pub(crate) async fn post_text(&self, path: &str, body: impl AsRef<[u8]>) -> Reply {
+        request(self.api, "POST", path, &[("content-type", "application/json")], body.as_ref()).await
+    }
+
+    /// What was started so far.
+    pub(crate) fn commands(&self) -> Vec<Command> {
+        self.commands.lock().expect("no test panics while it holds this").clone()
+    }
+
+    /// Waits until the status fits.
+    pub(crate) async fn status(&self, fits: impl Fn(&Value) -> bool) -> Value {
+        let wait = async {
+            loop {
+                let status = self.get("/api/v1/status").await.json();
+                if fits(&status) {
+                    return status;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, wait).await.expect("the status comes to fit")
+    }
+
+    pub(crate) async fn settled(&self, state: &str) -> Value {
+        self.status(|status| status["state"] == state).await
+    }
+
+    /// Waits for the first list of networks.
+    pub(crate) async fn scanned(&self) {
+        let mut views = self.handle.views();
+        let scanned = views.wait_for(|view| !view.networks.is_empty());
+        timeout(PATIENCE, scanned).await.expect("a scan in time").expect("the loop runs");
+    }
+
+    /// Stops the server and waits for its end.
+    pub(crate) async fn stop(&mut self) {
+        let stop = self.stop.take().expect("stopped once");
+        stop.send(()).expect("the server waits for this");
+        timeout(PATIENCE, &mut self.tasks[0]).await.expect("the server ends").expect("it does not panic");
+    }
+}
+
+pub(crate) fn view(machine: &Machine) -> View {
+    View {
+        info: machine.info(),
+        identity: machine.identity().clone(),
+        status: machine.status().clone(),
+        networks: machine.networks().to_vec(),
+    }
+}
+
+/// The loop around the machine.
+async fn run(mut machine: Machine, mut ends: Ends, mut world: World, commands: Arc<Mutex<Vec<Command>>>) {
+    let start = Instant::now();
+    let mut links: HashMap<Link, mpsc::Sender<Vec<u8>>> = HashMap::new();
+    let mut tickets: HashMap<Ticket, oneshot::Sender<Answer>> = HashMap::new();
+    let mut done: Vec<(Op, Done)> = Vec::new();
+    let mut rng = UnwrapErr(SysRng);
+    let mut next = 0;
+    loop {
+        ends.view.send_replace(Arc::new(view(&machine)));
+        while let Some(output) = machine.poll_output() {
+            match output {
+                Output::Send { link, message } => {
+                    if let Some(link) = links.get(&link) {
+                        link.try_send(message).expect("the phones of these tests read what they are sent");
+                    }
+                }
+                Output::Close { link } => drop(links.remove(&link)),
+                Output::Answer { ticket, answer } => {
+                    if let Some(waiting) = tickets.remove(&ticket) {
+                        // Whoever asked may have gone.
+                        let _gone = waiting.send(answer);
+                    }
+                }
+                Output::Start { op, command } => {
+                    done.extend(world(&command).map(|result| (op, result)));
+                    commands.lock().expect("no test panics while it holds this").push(command);
+                }
+                Output::Cancel { .. } | Output::Advertise(_) | Output::Finished => {}
+            }
+        }
+        let input = if done.is_empty() {
+            let wake = machine.poll_timeout().map(|at| start + at);
+            tokio::select! {
+                Some(event) = ends.events.recv() => match event {
+                    Event::Opened { link, outbound } => {
+                        links.insert(link, outbound);
+                        continue;
+                    }
+                    Event::Received { link, endpoint, message } => Input::Received { link, endpoint, message },
+                    Event::Garbled { link, fault } => Input::Garbled { link, fault },
+                    Event::Closed { link } => {
+                        links.remove(&link);
+                        Input::Closed { link }
+                    }
+                    Event::Asked { request, answer } => {
+                        next += 1;
+                        tickets.insert(Ticket(next), answer);
+                        Input::Asked { ticket: Ticket(next), request }
+                    }
+                    Event::Bluetooth { available } => Input::Bluetooth { available },
+                },
+                () = sleep_until(wake.unwrap_or_else(|| start + Duration::from_hours(1))) => Input::Timeout,
+            }
+        } else {
+            let (op, result) = done.remove(0);
+            Input::Done { op, result }
+        };
+        machine.handle(input, start.elapsed(), &mut rng);
+    }
+}
+
+/// Parts of the secrets that these tests send.
+const SECRETS: [&str; 5] = ["canary-4f1b", "AAECAwQFBgcICQoL", "correct horse", CODE, "node-key"];
+
+/// Fails whoever logs a secret, at any level.
+fn watch_the_journal() {
+    struct Journal;
+    impl std::io::Write for Journal {
+        fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+            let text = String::from_utf8_lossy(line);
+            assert!(SECRETS.iter().all(|secret| !text.contains(secret)), "a secret is logged: {text}");
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    static WATCHED: std::sync::Once = std::sync::Once::new();
+    WATCHED.call_once(|| {
+        let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(|| Journal).finish();
+        tracing::subscriber::set_global_default(subscriber).expect("nothing else in these tests sets one");
+    });
+}
+
+/// An answer, taken apart.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Reply {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("the body is text")
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).expect("the body is JSON")
+    }
+
+    pub(crate) fn read(bytes: &[u8]) -> Self {
+        let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").expect("a head");
+        let head = std::str::from_utf8(&bytes[..end]).expect("the head is text");
+        let mut lines = head.split("\r\n");
+        let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|status| status.parse().ok());
+        let headers =
+            lines.filter_map(|line| line.split_once(": ")).map(|(name, value)| (name.to_ascii_lowercase(), value.into()));
+        Self { status: status.expect("a status"), headers: headers.collect(), body: bytes[end + 4..].to_vec() }
+    }
+}
+
+/// A request on its own connection.
+pub(crate) async fn request(to: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+    let host = headers.iter().all(|(name, _)| !name.eq_ignore_ascii_case("host")).then(|| format!("host: {to}\r\n"));
+    let mut head = format!("{method} {path} HTTP/1.1\r\n{}connection: close\r\n", host.unwrap_or_default());
+    for (name, value) in headers {
+        head.extend([name, ": ", value, "\r\n"]);
+    }
+    if !body.is_empty() || method == "POST" {
+        head.extend(["content-length: ", &body.len().to_string(), "\r\n"]);
+    }
+    head += "\r\n";
+    Reply::read(&exchange(to, &[head.as_bytes(), body].concat()).await)
+}
+
+/// Sends bytes on a connection, and reads until it is closed.
+pub(crate) async fn exchange(to: SocketAddr, bytes: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(to).await.expect("the node listens");
+    let (mut reader, mut writer) = stream.split();
+    let mut answer = Vec::new();
+    let both = async {
+        // A server that answers early may stop reading.
+        let (_cut_off, read) = tokio::join!(writer.write_all(bytes), reader.read_to_end(&mut answer));
+        read
+    };
+    let read = timeout(PATIENCE, both).await.expect("an answer in time");
+    read.expect("the connection is closed in order");
+    answer
+}

@@ -1,0 +1,455 @@
+//! Every writer, stopped at every file-system call, and every call refused: whatever happens, each file is whole and
+//! private, and what was decided is the old or the new.
+//!
+//! A writer runs in a process of its own under `strace`. A first run finds its calls; then it runs once for each call,
+//! and is killed as it enters it, or given an error.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Command, ExitCode, ExitStatus};
+use std::sync::Mutex;
+
+use jarvis_provisioning::domain::{Credentials, Registration};
+use jarvis_provisioning::fault::Fault;
+use jarvis_provisioning::machine::{Boot, FREE_ATTEMPTS};
+use jarvis_provisioning::store::{Error, Store};
+
+#[path = "../store/node.rs"]
+#[allow(dead_code, reason = "shared with the other tests of the store")]
+mod node;
+
+use libtest_mimic::{Arguments, Trial};
+use node::{Node, SHIPPED, credentials, k2, mode, outcome, paths, pending, registration, skip, write_everything};
+
+/// Files that are looked for, and not there, around the calls that count.
+const BEGIN: &str = "/jarvis-test-begin";
+const END: &str = "/jarvis-test-end";
+
+/// How a writer ends that reported an error; a panic is 101.
+const REPORTED: u8 = 3;
+
+/// Calls that have nothing to do with files.
+const OTHER_CALLS: [&str; 14] = [
+    "brk",
+    "mmap",
+    "munmap",
+    "mremap",
+    "madvise",
+    "mprotect",
+    "getrandom",
+    "futex",
+    "getuid",
+    "geteuid",
+    "getegid",
+    "uname",
+    "rt_sigprocmask",
+    "sched_yield",
+];
+
+/// What a writer has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Old,
+    New,
+}
+
+type Files = BTreeMap<String, Vec<u8>>;
+
+/// One writer, in what it finds, what it does, and how to tell what it has come to.
+struct Writer {
+    name: &'static str,
+    prepare: fn(&Node),
+    act: fn(&Path) -> Result<(), Error>,
+    /// Takes the files as the writer left them, and what the next start makes of them.
+    side: fn(&Node, &Files, &Boot) -> Side,
+}
+
+const WRITERS: [Writer; 13] = [
+    Writer { name: "first start", prepare: |_| {}, act: open, side: first_start },
+    Writer {
+        name: "attempts",
+        prepare: |node| node.open().save_attempts(1).unwrap(),
+        act: |root| counted(root, |store| store.save_attempts(2)),
+        side: |_, _, boot| side(&boot.attempts, &1, &2),
+    },
+    Writer {
+        name: "first K2",
+        prepare: |node| drop(node.open()),
+        act: |root| counted(root, |store| store.save_k2(&k2(2))),
+        side: |node, left, _| side(&k2_number(node, left), &None, &Some(2)),
+    },
+    Writer {
+        name: "second K2",
+        prepare: |node| node.open().save_k2(&k2(1)).unwrap(),
+        act: |root| counted(root, |store| store.save_k2(&k2(2))),
+        side: |node, left, _| side(&k2_number(node, left), &Some(1), &Some(2)),
+    },
+    Writer {
+        name: "intention",
+        prepare: |node| node.open().save_pending(&pending(0)).unwrap(),
+        act: |root| counted(root, |store| store.save_pending(&pending(1))),
+        side: |node, _, boot| {
+            assert_eq!(fs::read_to_string(node.config()).unwrap(), SHIPPED);
+            side(&boot.pending, &Some(pending(0)), &Some(pending(1)))
+        },
+    },
+    Writer {
+        name: "enrollment",
+        prepare: |node| {
+            let store = node.open();
+            let earlier = Credentials { room: "attic".into(), ..credentials() };
+            let registration = Registration { node_id: "earlier".into(), ..registration() };
+            store.save_enrollment(&earlier, &registration).unwrap();
+            store.save_pending(&pending(0)).unwrap();
+        },
+        act: |root| counted(root, |store| store.save_enrollment(&credentials(), &registration())),
+        side: enrollment,
+    },
+    Writer {
+        name: "marker",
+        prepare: |node| {
+            let store = node.open();
+            store.save_outcome(&outcome(Fault::WrongPassword)).unwrap();
+            store.save_pending(&pending(0)).unwrap();
+        },
+        act: |root| counted(root, Store::mark_provisioned),
+        side: marked,
+    },
+    Writer {
+        name: "outcome",
+        prepare: |node| node.open().save_pending(&pending(0)).unwrap(),
+        act: |root| counted(root, |store| store.save_outcome(&outcome(Fault::TokenRejected))),
+        side: |_, _, boot| {
+            let old = (Some(pending(0)), None);
+            side(&(boot.pending.clone(), boot.outcome.clone()), &old, &(None, Some(outcome(Fault::TokenRejected))))
+        },
+    },
+    Writer { name: "reset", prepare: everything, act: |root| counted(root, |store| store.reset().map(drop)), side: reset },
+    Writer {
+        name: "start with a torn state",
+        prepare: |node| {
+            node.open();
+            fs::write(node.file("state.json"), "torn").unwrap();
+        },
+        act: open,
+        side: |_, _, boot| {
+            assert_eq!(boot.attempts, FREE_ATTEMPTS);
+            Side::New
+        },
+    },
+    Writer {
+        name: "start with another K1",
+        prepare: |node| {
+            everything(node);
+            fs::write(node.file("secrets.key"), fernet::Fernet::generate_key()).unwrap();
+        },
+        act: open,
+        side: |_, _, boot| {
+            assert!(boot.provisioned);
+            assert_eq!((boot.attempts, &boot.pending), (3, &None));
+            Side::New
+        },
+    },
+    Writer {
+        name: "start after a K2 was decided",
+        prepare: |node| {
+            node.open().save_k2(&k2(1)).unwrap();
+            let decided = format!(
+                r#"{{"kind": "jarvis-provisioning/k2", "schema": 1, "key": "{}", "kid": "kid-2", "created_at": "2026-02-01T13:00:00+00:00"}}"#,
+                "02".repeat(32)
+            );
+            put(&node.file("k2_pending.enc"), node.key().encrypt(decided.as_bytes()).as_bytes());
+        },
+        act: open,
+        side: |node, left, _| side(&k2_number(node, left), &None, &Some(2)),
+    },
+    Writer {
+        name: "start after an end was decided",
+        prepare: |node| {
+            let store = node.open();
+            store.save_pending(&pending(0)).unwrap();
+            let kept = fs::read(node.file("pending.enc")).unwrap();
+            store.mark_provisioned().unwrap();
+            fs::remove_file(node.file(".provisioned")).unwrap();
+            put(&node.file("pending.enc"), &kept);
+        },
+        act: open,
+        side: marked,
+    },
+];
+
+fn counted(root: &Path, write: impl FnOnce(&Store) -> Result<(), Error>) -> Result<(), Error> {
+    let store = Store::open(paths(root)).unwrap();
+    let _ = fs::metadata(BEGIN);
+    let result = write(&store);
+    let _ = fs::metadata(END);
+    result
+}
+
+fn open(root: &Path) -> Result<(), Error> {
+    let paths = paths(root);
+    let _ = fs::metadata(BEGIN);
+    let result = Store::open(paths).and_then(|store| store.load());
+    let _ = fs::metadata(END);
+    result.map(drop)
+}
+
+fn everything(node: &Node) {
+    let store = node.open();
+    store.save_attempts(3).unwrap();
+    write_everything(&store);
+    fs::write(node.root().join("jarvis_node.db"), "data").unwrap();
+    put(&node.file("db.key"), b"key");
+}
+
+/// Makes a private file.
+fn put(path: &Path, content: &[u8]) {
+    let mut file = fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(path).unwrap();
+    file.write_all(content).unwrap();
+}
+
+fn side<T: PartialEq + std::fmt::Debug>(found: &T, old: &T, new: &T) -> Side {
+    assert!(found == old || found == new, "neither old nor new: {found:?}");
+    if found == new { Side::New } else { Side::Old }
+}
+
+fn first_start(node: &Node, left: &Files, boot: &Boot) -> Side {
+    assert_eq!((boot.attempts, boot.provisioned), (0, false));
+    for name in ["secrets.key", "pairing.json"] {
+        if let Some(content) = left.get(name) {
+            assert_eq!(*content, fs::read(node.file(name)).unwrap(), "{name} is made once");
+        }
+    }
+    if left.contains_key("pairing.json") { Side::New } else { Side::Old }
+}
+
+/// Which K2 there is after a start; and whatever a reader saw before, name and key belonged together.
+fn k2_number(node: &Node, left: &Files) -> Option<u8> {
+    let number = |key: &[u8], metadata: &[u8]| {
+        let metadata: serde_json::Value = serde_json::from_slice(metadata).unwrap();
+        let number = node.key().decrypt(std::str::from_utf8(key).unwrap()).unwrap()[0];
+        assert_eq!(metadata["kid"], format!("kid-{number}"));
+        number
+    };
+    if let (Some(key), Some(metadata)) = (left.get("k2.enc"), left.get("k2_metadata.json")) {
+        number(key, metadata);
+    }
+    let read = |name| fs::read(node.file(name)).ok();
+    let (key, metadata) = (read("k2.enc"), read("k2_metadata.json"));
+    assert_eq!(key.is_some(), metadata.is_some(), "a key without a name, or a name without a key");
+    Some(number(&key?, &metadata?))
+}
+
+fn enrollment(node: &Node, _: &Files, boot: &Boot) -> Side {
+    assert_eq!(boot.pending, Some(pending(0)), "the attempt goes on until its end is stored");
+    let config: serde_json::Value = serde_json::from_slice(&fs::read(node.config()).unwrap()).unwrap();
+    let found = (config["room"].as_str().unwrap(), config["node_id"].as_str().unwrap());
+    side(&found, &("attic", "earlier"), &("küche", registration().node_id.as_str()))
+}
+
+fn marked(_: &Node, left: &Files, boot: &Boot) -> Side {
+    assert!(left.contains_key(".provisioned") || left.contains_key("pending.enc"), "neither marker nor intention");
+    let outcome = if boot.provisioned { &None } else { &Some(outcome(Fault::WrongPassword)) };
+    assert_eq!(boot.outcome, *outcome);
+    side(&(boot.provisioned, boot.pending.clone()), &(false, Some(pending(0))), &(true, None))
+}
+
+fn reset(node: &Node, left: &Files, boot: &Boot) -> Side {
+    let gone = [".provisioned", "k2_pending.enc", "k2_metadata.json", "k2.enc", "wifi_credentials.enc", "pending.enc", "db.key"];
+    let is_gone = |node: &Node| {
+        let config = fs::read_to_string(node.config()).unwrap();
+        gone.iter().all(|name| !node.file(name).exists())
+            && !node.root().join("jarvis_node.db").exists()
+            && config.contains("your-node-id")
+            && config.contains("your_api_key_here")
+    };
+    assert_eq!(boot.attempts, 3);
+    if boot.resetting {
+        let cleared = node.open().reset().unwrap();
+        assert_eq!(cleared.names[..3], ["provisioning_marker", "k2_key", "wifi_credentials"]);
+        assert!(is_gone(node));
+        assert!(!node.open().load().unwrap().resetting);
+    } else if is_gone(node) {
+        return Side::New;
+    } else {
+        assert!(boot.provisioned && gone.iter().filter(|name| left.contains_key(**name)).count() == 6, "begun, and not finished");
+    }
+    Side::Old
+}
+
+/// One call of a writer: the how manieth of that name the process makes.
+#[derive(Clone, Debug)]
+struct Call {
+    name: String,
+    number: usize,
+}
+
+fn strace(node: &Node, writer: &Writer, arguments: &[&str]) -> ExitStatus {
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq"]).args(arguments).arg("--").arg(std::env::current_exe().unwrap());
+    command.env("JARVIS_TEST_ROOT", node.root()).env("JARVIS_TEST_WRITER", writer.name);
+    command.output().unwrap().status
+}
+
+/// The calls that the writer makes between the two marks.
+fn calls(writer: &Writer) -> Vec<Call> {
+    let node = Node::in_memory();
+    (writer.prepare)(&node);
+    let log = node.root().join("strace.log");
+    let status = strace(&node, writer, &["-e", "signal=none", "-o", log.to_str().unwrap()]);
+    assert!(status.success(), "{}: {status}", writer.name);
+    assert_eq!(inspect(&node, writer), Side::New, "{}", writer.name);
+
+    let log = fs::read_to_string(log).unwrap();
+    let process = log.split(' ').next().unwrap();
+    let mut numbers: HashMap<&str, usize> = HashMap::new();
+    let (mut inside, mut calls) = (false, Vec::new());
+    for line in log.lines() {
+        let (number, call) = line.split_once(' ').unwrap();
+        assert_eq!(number, process, "the calls of one thread can be counted");
+        let Some((name, _)) = call.trim_start().split_once('(') else { continue };
+        let number = numbers.entry(name).or_default();
+        *number += 1;
+        if line.contains(END) {
+            return calls;
+        }
+        if inside && !OTHER_CALLS.contains(&name) {
+            calls.push(Call { name: name.into(), number: *number });
+        }
+        inside |= line.contains(BEGIN);
+    }
+    panic!("{}: the end was not reached", writer.name);
+}
+
+/// Checks what the writer left, then starts the node and checks what it makes of that.
+fn inspect(node: &Node, writer: &Writer) -> Side {
+    let left = left_whole(node);
+    let boot = node.open().load().unwrap();
+    let after = left_whole(node);
+    assert!(!after.keys().any(|name| name.contains(".tmp")), "{:?}", after.keys());
+    let sets_aside = writer.name.contains("torn") || writer.name.contains("another");
+    assert!(sets_aside || !after.keys().any(|name| name.contains(".unreadable-")), "{:?}", after.keys());
+    (writer.side)(node, &left, &boot)
+}
+
+/// Whether nobody but the owner can do anything with the file.
+fn is_private(path: &Path) -> bool {
+    matches!(mode(path), 0o600 | 0o400 | 0o200 | 0)
+}
+
+/// Every file in the state folder, after making sure that each is private and whole.
+fn left_whole(node: &Node) -> Files {
+    let mut files = Files::new();
+    let config = fs::read(node.config()).unwrap();
+    serde_json::from_slice::<serde_json::Value>(&config).expect("the configuration is whole");
+    if !node.state().exists() {
+        return files;
+    }
+    assert_eq!(mode(&node.state()), 0o700);
+    for name in node.names() {
+        assert!(is_private(&node.file(&name)), "{name}");
+        let content = fs::read(node.file(&name)).unwrap();
+        let text = String::from_utf8_lossy(&content).into_owned();
+        let extension = Path::new(&name).extension().and_then(|extension| extension.to_str());
+        match extension {
+            _ if name == "secrets.key" => assert!(fernet::Fernet::new(&text).is_some()),
+            _ if name == ".provisioned" => assert_eq!(text, ""),
+            Some("json") if text != "torn" => drop(serde_json::from_str::<serde_json::Value>(&text).unwrap()),
+            Some("enc") => assert!(text.len() >= 140 && text.is_ascii() && text.len().is_multiple_of(4), "{name}: {text}"),
+            _ => {}
+        }
+        files.insert(name, content);
+    }
+    for entry in fs::read_dir(node.root()).unwrap() {
+        let path = entry.unwrap().path();
+        assert!(!path.to_str().unwrap().contains(".tmp") || is_private(&path), "{}", path.display());
+    }
+    files
+}
+
+/// Runs every writer once for each of its calls with that injection; `judge` takes how the process ended and what came
+/// of it. Prints the number of points, and fails if there is a bad state.
+fn campaign(what: &str, injection: impl Fn(&Call) -> Option<String> + Sync, judge: impl Fn(ExitStatus, Side) + Sync) {
+    if Command::new("strace").arg("--version").output().is_err() {
+        return skip("strace is not installed", true);
+    }
+    let mut points: Vec<(&Writer, Call, String)> = Vec::new();
+    for writer in &WRITERS {
+        for call in calls(writer) {
+            if let Some(injection) = injection(&call) {
+                points.push((writer, call, injection));
+            }
+        }
+    }
+    let total = points.len();
+    let points = Mutex::new(points.into_iter());
+    let bad = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
+            scope.spawn(|| {
+                loop {
+                    let Some((writer, call, injection)) = points.lock().unwrap().next() else { break };
+                    let node = Node::in_memory();
+                    (writer.prepare)(&node);
+                    let injection = format!("inject={}:{injection}:when={}", call.name, call.number);
+                    let status = strace(&node, writer, &["-o", "/dev/null", "-e", &injection]);
+                    let judged = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| judge(status, inspect(&node, writer))));
+                    if judged.is_err() {
+                        bad.lock().unwrap().push(format!("{}: {injection}: {status}", writer.name));
+                    }
+                }
+            });
+        }
+    });
+    let bad = bad.into_inner().unwrap();
+    println!("{what}: {} writers, {total} points, {} bad states", WRITERS.len(), bad.len());
+    assert!(total > 300, "every writer makes dozens of calls");
+    assert!(bad.is_empty(), "{bad:#?}");
+}
+
+fn kills() {
+    campaign(
+        "killed",
+        |_| Some("signal=SIGKILL".into()),
+        |status, _| assert!(status.signal() == Some(9) || status.code() == Some(128 + 9), "was not killed: {status}"),
+    );
+}
+
+fn errors() {
+    let error = |call: &Call| {
+        let error = match call.name.as_str() {
+            "write" | "openat" | "mkdir" => "ENOSPC",
+            "renameat" | "unlinkat" | "fchmod" => "EROFS",
+            // Its failure is nobody's concern, and the descriptor would stay open.
+            "close" => return None,
+            _ => "EIO",
+        };
+        Some(format!("error={error}"))
+    };
+    campaign("refused", error, |status, side| match status.code() {
+        Some(0) => assert_eq!(side, Side::New, "said to be done, and is not"),
+        code => assert_eq!(code, Some(REPORTED.into()), "neither done nor an error: {status}"),
+    });
+}
+
+fn main() -> ExitCode {
+    if let (Ok(root), Ok(name)) = (std::env::var("JARVIS_TEST_ROOT"), std::env::var("JARVIS_TEST_WRITER")) {
+        let writer = WRITERS.iter().find(|writer| writer.name == name).unwrap();
+        return if (writer.act)(root.as_ref()).is_ok() { ExitCode::SUCCESS } else { ExitCode::from(REPORTED) };
+    }
+    let trial = |name: &str, test: fn()| {
+        Trial::test(name, move || {
+            test();
+            Ok(())
+        })
+    };
+    let trials = vec![
+        trial("a_kill_at_any_call_of_any_writer_leaves_the_old_or_the_new", kills),
+        trial("an_error_of_any_call_of_any_writer_is_reported_or_made_good", errors),
+    ];
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}

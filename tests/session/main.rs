@@ -1,0 +1,9 @@
+//! The session: known answers of an independent implementation, and every known attack by its name.
+
+mod documentation;
+mod known_answers;
+mod offline_search;
+mod points;
+mod records;
+mod support;
+mod wire;

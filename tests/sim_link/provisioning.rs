@@ -1,0 +1,240 @@
+//! Whole runs: what a phone does from the first packet to the outcome.
+
+use std::time::SystemTime;
+
+use getrandom::SysRng;
+use jarvis_provisioning::domain::State;
+use jarvis_provisioning::fault::Fault;
+use jarvis_provisioning::machine::Command;
+use jarvis_provisioning::secret::{SecretBytes, SecretText};
+use jarvis_provisioning::session::PhoneSecret;
+use mobile_test_harness::key;
+use mobile_test_harness::phone::{Error, Phone, Progress};
+use rand_core::UnwrapErr;
+use tokio::time::Instant;
+
+use crate::support::{Cable, NETWORKS, Node, PASSWORD, PATIENCE, SSID, credentials, secret};
+
+fn new_key() -> jarvis_provisioning::domain::K2 {
+    key::new(SystemTime::UNIX_EPOCH, &mut UnwrapErr(SysRng))
+}
+
+async fn connected(node: &Node) -> Phone {
+    Phone::connect(&node.target).await.expect("the node advertises")
+}
+
+/// Everything that a phone does, with a wrong password on the way.
+async fn provision_with_a_wrong_password_first(mtu: u16) {
+    let node = Node::start(mtu).await;
+    let mut phone = connected(&node).await;
+    assert_eq!(phone.name(), Some("jarvis-5b91b661"));
+    let info = phone.info().await.expect("info is public");
+    assert_eq!(info, node.handle.view().info);
+    assert_eq!(phone.public_status().await.expect("the state is public").state, State::ApMode);
+
+    phone.open_session(&secret()).await.expect("the right code");
+    let networks = phone.scan(false).await.expect("a list");
+    assert_eq!(networks.len(), NETWORKS);
+    assert_eq!(networks[0].ssid.to_string(), SSID);
+    let k2 = new_key();
+    phone.send_k2(k2.clone()).await.expect("stored");
+    assert_eq!(node.started(|command| *command == Command::SaveK2(k2.clone())), 1);
+
+    let wrong = phone.bring_online(&credentials("not the password"), PATIENCE, |_| {}).await.expect("an outcome");
+    assert_eq!(wrong.failure.map(|failure| failure.fault), Some(Fault::WrongPassword));
+
+    let right = credentials(PASSWORD);
+    let mut seen = Vec::new();
+    let told = phone
+        .bring_online(&right, PATIENCE, |progress| {
+            if let Progress::Told(told) = progress {
+                seen.push(told.progress);
+            }
+        })
+        .await
+        .expect("an outcome");
+    assert_eq!((told.state, told.request_id), (State::Provisioned, right.request_id));
+    assert_eq!(seen, [10, 20, 35, 50, 70, 90, 100]);
+    assert_eq!(node.started(|command| matches!(command, Command::MarkProvisioned)), 1);
+}
+
+#[tokio::test]
+async fn a_phone_provisions_a_node_at_the_smallest_mtu() {
+    provision_with_a_wrong_password_first(23).await;
+}
+
+#[tokio::test]
+async fn a_phone_provisions_a_node_at_a_usual_mtu() {
+    provision_with_a_wrong_password_first(185).await;
+}
+
+#[tokio::test]
+async fn a_phone_provisions_a_node_at_the_largest_mtu() {
+    provision_with_a_wrong_password_first(517).await;
+}
+
+#[tokio::test]
+async fn all_of_provisioning_takes_five_round_trips() {
+    let node = Node::start(517).await;
+    let mut phone = connected(&node).await;
+    phone.open_session(&secret()).await.expect("the right code");
+    phone.scan(false).await.expect("a list");
+    phone.send_k2(new_key()).await.expect("stored");
+    phone.bring_online(&credentials(PASSWORD), PATIENCE, |_| {}).await.expect("an outcome");
+    assert_eq!(phone.traffic().round_trips, 5);
+}
+
+#[tokio::test]
+async fn the_secret_of_the_qr_code_opens_a_session_without_an_attempt() {
+    let node = Node::start(185).await;
+    let mut phone = connected(&node).await;
+    phone.open_session(&PhoneSecret::Qr(SecretBytes::new([0x51; 16]))).await.expect("the right secret");
+    assert_eq!(phone.status().await.expect("an answer").state, State::ApMode);
+    assert_eq!(node.started(|command| matches!(command, Command::SaveAttempts(_))), 0);
+}
+
+#[tokio::test]
+async fn a_wrong_code_is_counted_and_the_right_one_works_on_the_same_link() {
+    let node = Node::start(185).await;
+    let mut phone = connected(&node).await;
+    let wrong = PhoneSecret::Code(SecretText::new("000000".into()));
+    let error = phone.open_session(&wrong).await.expect_err("a wrong code");
+    assert_eq!(error.fault(), Some(Fault::WrongCode));
+    assert_eq!(node.started(|command| *command == Command::SaveAttempts(1)), 1);
+    phone.open_session(&secret()).await.expect("the right code");
+    assert_eq!(phone.status().await.expect("an answer").state, State::ApMode);
+    assert_eq!(node.started(|command| *command == Command::SaveAttempts(0)), 1);
+}
+
+#[tokio::test]
+async fn after_five_wrong_codes_the_right_one_is_told_when_to_come_back() {
+    let node = Node::start(185).await;
+    let mut phone = connected(&node).await;
+    for guess in 0..5 {
+        let wrong = PhoneSecret::Code(SecretText::new(format!("00000{guess}")));
+        assert_eq!(phone.open_session(&wrong).await.expect_err("a wrong code").fault(), Some(Fault::WrongCode));
+    }
+    match phone.open_session(&secret()).await {
+        Err(Error::Refused(refusal)) => {
+            assert_eq!(refusal.fault, Fault::Locked);
+            assert!((1..=60).contains(&refusal.retry_after), "{} s", refusal.retry_after);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_second_phone_is_told_that_the_node_is_busy_and_that_is_no_attempt() {
+    let node = Node::start(185).await;
+    let mut first = connected(&node).await;
+    first.open_session(&secret()).await.expect("the right code");
+    first.status().await.expect("an answer");
+    let counted = node.started(|command| matches!(command, Command::SaveAttempts(_)));
+
+    let mut second = connected(&node).await;
+    assert_eq!(second.open_session(&secret()).await.expect_err("busy").fault(), Some(Fault::Busy));
+    assert_eq!(node.started(|command| matches!(command, Command::SaveAttempts(_))), counted);
+    assert_eq!(first.status().await.expect("the first goes on").state, State::ApMode);
+}
+
+#[tokio::test]
+async fn the_next_phone_gets_the_session_when_the_first_has_gone() {
+    let node = Node::start(185).await;
+    let mut first = connected(&node).await;
+    first.open_session(&secret()).await.expect("the right code");
+    drop(first);
+    let mut second = connected(&node).await;
+    let until = Instant::now() + PATIENCE;
+    while let Err(error) = second.open_session(&secret()).await {
+        // The node may hear of the second phone before it hears that the first has gone.
+        assert!(error.fault() == Some(Fault::Busy) && Instant::now() < until, "{error}");
+    }
+    assert_eq!(second.status().await.expect("the session is free").state, State::ApMode);
+}
+
+/// The link is cut while the node does what `hold` picks; the phone comes back and learns the outcome.
+async fn cut_during(hold: fn(&Command) -> bool) {
+    let node = Node::start(185).await;
+    let cable = Cable::to(&node.path(), None);
+    node.hold(hold);
+    let mut phone = Phone::connect(&cable.target).await.expect("the node advertises");
+    phone.open_session(&secret()).await.expect("the right code");
+    let credentials = credentials(PASSWORD);
+    let (mut lost, mut back) = (0, 0);
+    let following = phone.bring_online(&credentials, PATIENCE, |progress| match progress {
+        Progress::Lost => lost += 1,
+        Progress::Back => {
+            back += 1;
+            node.release();
+        }
+        _ => {}
+    });
+    let cutting = async {
+        node.held().await;
+        cable.cut();
+    };
+    let (told, ()) = tokio::join!(following, cutting);
+    assert_eq!(told.expect("an outcome").state, State::Provisioned);
+    assert_eq!((lost, back), (1, 1));
+    assert_eq!(node.started(|command| matches!(command, Command::Join { .. })), 1);
+}
+
+#[tokio::test]
+async fn a_link_cut_while_the_attempt_is_stored_can_ask_afterwards() {
+    cut_during(|command| matches!(command, Command::SavePending(_))).await;
+}
+
+#[tokio::test]
+async fn a_link_cut_while_joining_can_ask_afterwards() {
+    cut_during(|command| matches!(command, Command::Join { .. })).await;
+}
+
+#[tokio::test]
+async fn a_link_cut_while_registering_can_ask_afterwards() {
+    cut_during(|command| matches!(command, Command::Register { .. })).await;
+}
+
+#[tokio::test]
+async fn a_link_cut_while_the_enrollment_is_stored_can_ask_afterwards() {
+    cut_during(|command| matches!(command, Command::SaveEnrollment { .. })).await;
+}
+
+#[tokio::test]
+async fn a_link_cut_while_the_marker_is_written_can_ask_afterwards() {
+    cut_during(|command| matches!(command, Command::MarkProvisioned)).await;
+}
+
+/// What an app does when the link fails before there is an attempt: begin again.
+async fn provision_with_patience(cable: &Cable, credentials: &jarvis_provisioning::domain::Credentials) -> Result<State, Error> {
+    let mut phone = Phone::connect(&cable.target).await?;
+    phone.open_session(&secret()).await?;
+    phone.scan(false).await?;
+    phone.send_k2(new_key()).await?;
+    Ok(phone.bring_online(credentials, PATIENCE, |_| {}).await?.state)
+}
+
+#[tokio::test]
+async fn a_link_cut_after_any_packet_delays_provisioning_and_nothing_else() {
+    let mut packets = 0;
+    loop {
+        let node = Node::start(517).await;
+        let cable = Cable::to(&node.path(), Some(packets));
+        let credentials = credentials(PASSWORD);
+        let mut state = provision_with_patience(&cable, &credentials).await;
+        let whole = !cable.has_broken();
+        let until = Instant::now() + PATIENCE;
+        while let Err(error) = &state {
+            // The node may hear of the second link before it hears of the end of the first.
+            let expected = matches!(error, Error::Link(_)) || error.fault() == Some(Fault::Busy);
+            assert!(expected && Instant::now() < until, "after {packets} packets: {error}");
+            state = provision_with_patience(&cable, &credentials).await;
+        }
+        assert_eq!(state.expect("the cable breaks once"), State::Provisioned, "after {packets} packets");
+        assert_eq!(node.started(|command| matches!(command, Command::Register { .. })), 1, "after {packets} packets");
+        if whole {
+            break;
+        }
+        packets += 1;
+    }
+    assert!(packets > 20, "the link was cut {packets} times");
+}

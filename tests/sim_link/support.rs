@@ -1,0 +1,369 @@
+//! A node in this process: the machine itself, with commands that are answered by a script, behind a simulated link;
+//! and a cable that can be cut.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use getrandom::SysRng;
+use jarvis_provisioning::daemon::{Ends, Event, Handle, View};
+use jarvis_provisioning::domain::{
+    CommandCenterUrl, Credentials, Identity, Network, Pairing, Passphrase, Registration, Security, Ssid, Status,
+};
+use jarvis_provisioning::fault::Fault;
+use jarvis_provisioning::link::sim::packets::Packets;
+use jarvis_provisioning::link::sim::{Config, Listener, serve};
+use jarvis_provisioning::machine::{self, AccessPointPolicy, Boot, Command, Done, Input, Joined, Machine, Op, Output};
+use jarvis_provisioning::secret::{SecretBytes, SecretText};
+use jarvis_provisioning::session::PhoneSecret;
+use jarvis_provisioning::wire::Info;
+use mobile_test_harness::link::Target;
+use mobile_test_harness::phone::new_request_id;
+use rand_core::UnwrapErr;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+pub(crate) const CODE: &str = "482913";
+pub(crate) const SSID: &str = "Lighthouse";
+pub(crate) const PASSWORD: &str = "correct horse battery";
+
+/// Far longer than anything here takes; reached only when a test fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) fn secret() -> PhoneSecret {
+    PhoneSecret::Code(SecretText::new(CODE.into()))
+}
+
+pub(crate) fn credentials(password: &str) -> Credentials {
+    Credentials {
+        request_id: new_request_id(),
+        ssid: Ssid::try_from(SSID).expect("a short name"),
+        passphrase: Passphrase::try_from(password.to_owned()).expect("a short password"),
+        hidden: false,
+        room: "kitchen".into(),
+        command_center: CommandCenterUrl::try_from("http://192.0.2.7:7703").expect("a plain URL"),
+        config_service: None,
+        household_id: "6f2f3a0e-93f1-4f0c-8a3c-1b7a9d2c4e5f".into(),
+        node_id: "0e8c1f5a-94d1-4d6f-9c39-2f5a7e0b1c2d".into(),
+        token: SecretText::new(format!("prov_{}", "t".repeat(43))),
+    }
+}
+
+pub(crate) fn view(name: &str) -> View {
+    let identity = Identity { node_id: name.into(), hardware: "linux-aarch64".into(), mac_address: "d8:3a:5b:91:b6:61".into() };
+    let status = Status::waiting();
+    let info = Info {
+        node_id: identity.node_id.clone(),
+        name: identity.name(),
+        firmware_version: "1.0.0".into(),
+        hardware: identity.hardware.clone(),
+        capabilities: vec!["voice".into(), "speaker".into()],
+        state: status.state(),
+        previously_provisioned: false,
+        versions: vec![1],
+    };
+    View { info, identity, status, networks: Vec::new() }
+}
+
+/// How many networks there are in range: enough for several messages.
+pub(crate) const NETWORKS: usize = 60;
+
+fn networks() -> Vec<Network> {
+    (0..NETWORKS)
+        .map(|index| {
+            let ssid = if index == 0 { SSID.to_owned() } else { format!("network {index}") };
+            let signal = -40 - i8::try_from(index).expect("few networks");
+            Network { ssid: Ssid::try_from(&*ssid).expect("a short name"), signal, security: Security::Wpa2, frequency: 2437 }
+        })
+        .collect()
+}
+
+/// What the world answers, and what it was asked.
+#[derive(Default)]
+struct Script {
+    commands: Vec<Command>,
+    /// Which commands wait for [`Node::release`].
+    hold: Option<fn(&Command) -> bool>,
+    held: Vec<(Op, Done)>,
+}
+
+/// A node; it ends with this value.
+pub(crate) struct Node {
+    pub(crate) handle: Handle,
+    pub(crate) target: Target,
+    directory: TempDir,
+    script: Arc<Mutex<Script>>,
+    results: mpsc::UnboundedSender<(Op, Done)>,
+    activity: watch::Receiver<()>,
+    stop: Option<oneshot::Sender<()>>,
+    link: Option<JoinHandle<()>>,
+    machine: JoinHandle<()>,
+}
+
+impl Node {
+    /// Starts a node whose links have that ATT MTU, and waits until it advertises.
+    pub(crate) async fn start(mtu: u16) -> Self {
+        let identity = view("jarvis-5b91b661").identity;
+        let config = machine::Config {
+            firmware_version: "1.0.0".into(),
+            capabilities: vec!["voice".into(), "speaker".into()],
+            access_point: AccessPointPolicy::Never,
+            answer_leaves: Duration::ZERO,
+            linger: None,
+        };
+        let pairing = Pairing { code: SecretText::new(CODE.into()), secret: SecretBytes::new([0x51; 16]) };
+        let boot = Boot {
+            identity,
+            pairing,
+            attempts: 0,
+            provisioned: false,
+            command_center: None,
+            pending: None,
+            outcome: None,
+            resetting: false,
+        };
+        let machine = Machine::new(config, boot, Duration::ZERO);
+        let (handle, ends) = Handle::channel(8, view("jarvis-5b91b661"));
+        let script = Arc::new(Mutex::new(Script::default()));
+        let (results, done) = mpsc::unbounded_channel();
+        let (active, activity) = watch::channel(());
+        let machine = tokio::spawn(run(machine, ends, Arc::clone(&script), results.clone(), done, active));
+        let directory = TempDir::new().expect("a temporary directory");
+        let path = directory.path().join("node.sock");
+        let listener = Listener::bind(&path).expect("nothing is there yet");
+        let (stop, stopped) = oneshot::channel();
+        let config = Config { mtu, ..Config::default() };
+        let link = tokio::spawn(serve(listener, config, handle.clone(), async move {
+            let _dropped = stopped.await;
+        }));
+        handle.advertising().wait_for(|advertising| *advertising).await.expect("the loop runs");
+        let target = Target::Simulated(path);
+        Self { handle, target, directory, script, results, activity, stop: Some(stop), link: Some(link), machine }
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.directory.path().join("node.sock")
+    }
+
+    fn script(&self) -> MutexGuard<'_, Script> {
+        self.script.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The commands that were started and that `wanted` picks.
+    pub(crate) fn started(&self, wanted: impl Fn(&Command) -> bool) -> usize {
+        self.script().commands.iter().filter(|command| wanted(command)).count()
+    }
+
+    /// From here on commands that `hold` picks wait.
+    pub(crate) fn hold(&self, hold: fn(&Command) -> bool) {
+        self.script().hold = Some(hold);
+    }
+
+    /// Waits until a command waits.
+    pub(crate) async fn held(&self) {
+        let mut activity = self.activity.clone();
+        while self.script().held.is_empty() {
+            let changed = tokio::time::timeout(PATIENCE, activity.changed()).await;
+            changed.expect("a command is started in time").expect("the loop runs");
+        }
+    }
+
+    /// Ends the waiting.
+    pub(crate) fn release(&self) {
+        let held = {
+            let mut script = self.script();
+            script.hold = None;
+            std::mem::take(&mut script.held)
+        };
+        for result in held {
+            self.results.send(result).expect("the loop runs");
+        }
+    }
+
+    /// Ends the simulated link as a shutdown does, and waits until it has ended.
+    pub(crate) async fn stop_link(&mut self) {
+        drop(self.stop.take());
+        if let Some(link) = self.link.take() {
+            tokio::time::timeout(PATIENCE, link).await.expect("the link ends in time").expect("the link does not panic");
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.machine.abort();
+    }
+}
+
+/// The law of the machine: one input, every output in order, then wait.
+async fn run(
+    mut machine: Machine,
+    mut ends: Ends,
+    script: Arc<Mutex<Script>>,
+    results: mpsc::UnboundedSender<(Op, Done)>,
+    mut done: mpsc::UnboundedReceiver<(Op, Done)>,
+    active: watch::Sender<()>,
+) {
+    let start = Instant::now();
+    let mut links = HashMap::new();
+    loop {
+        let mut told = (*ends.view.borrow()).as_ref().clone();
+        told.info = machine.info();
+        told.identity = machine.identity().clone();
+        told.status = machine.status().clone();
+        ends.view.send_replace(Arc::new(told));
+        while let Some(output) = machine.poll_output() {
+            match output {
+                Output::Send { link, message } => {
+                    let outbound: Option<&mpsc::Sender<Vec<u8>>> = links.get(&link);
+                    if let Some(outbound) = outbound
+                        && outbound.try_send(message).is_err()
+                    {
+                        links.remove(&link);
+                    }
+                }
+                Output::Close { link } => {
+                    links.remove(&link);
+                }
+                Output::Start { op, command } => {
+                    let result = answer(&command);
+                    let mut script = script.lock().unwrap_or_else(PoisonError::into_inner);
+                    if script.hold.is_some_and(|hold| hold(&command)) {
+                        script.held.push((op, result));
+                    } else {
+                        results.send((op, result)).expect("the receiver is in this function");
+                    }
+                    script.commands.push(command);
+                }
+                Output::Advertise(advertise) => {
+                    ends.advertising.send_replace(advertise);
+                }
+                Output::Answer { .. } | Output::Cancel { .. } | Output::Finished => {}
+            }
+        }
+        active.send_replace(());
+        let timeout = machine.poll_timeout();
+        let input = tokio::select! {
+            Some((op, result)) = done.recv() => Input::Done { op, result },
+            event = ends.events.recv() => match event {
+                Some(Event::Opened { link, outbound }) => {
+                    links.insert(link, outbound);
+                    continue;
+                }
+                Some(Event::Received { link, endpoint, message }) => Input::Received { link, endpoint, message },
+                Some(Event::Garbled { link, fault }) => Input::Garbled { link, fault },
+                Some(Event::Closed { link }) => {
+                    links.remove(&link);
+                    Input::Closed { link }
+                }
+                Some(Event::Asked { .. } | Event::Bluetooth { .. }) => continue,
+                None => return,
+            },
+            () = tokio::time::sleep_until(start + timeout.unwrap_or_default()), if timeout.is_some() => Input::Timeout,
+        };
+        machine.handle(input, start.elapsed(), &mut UnwrapErr(SysRng));
+    }
+}
+
+fn answer(command: &Command) -> Done {
+    match command {
+        Command::Scan => Done::Scanned(Ok(networks())),
+        Command::Join { passphrase, .. } if passphrase.expose() == PASSWORD => {
+            Done::Joined(Ok(Joined { limited_connectivity: false }))
+        }
+        Command::Join { .. } => Done::Joined(Err(Fault::WrongPassword)),
+        Command::Register { node_id, .. } => {
+            Done::Registered(Ok(Registration { node_id: node_id.clone(), node_key: SecretText::new("key".into()) }))
+        }
+        Command::CheckHealth(_) => Done::Health(true),
+        Command::Reset => Done::Reset(Err(Fault::StorageFailed)),
+        _ => Done::Saved(Ok(())),
+    }
+}
+
+/// A cable between phones and a node.
+pub(crate) struct Cable {
+    pub(crate) target: Target,
+    _directory: TempDir,
+    cut: watch::Sender<u64>,
+    left: Arc<Mutex<Option<usize>>>,
+    task: JoinHandle<()>,
+}
+
+impl Cable {
+    /// Lays a cable to the node at `to`. After `packets` of the node's packets it breaks, once.
+    pub(crate) fn to(to: &Path, packets: Option<usize>) -> Self {
+        let directory = TempDir::new().expect("a temporary directory");
+        let path = directory.path().join("cable.sock");
+        let listener = UnixListener::bind(&path).expect("nothing is there yet");
+        let (cut, cuts) = watch::channel(0);
+        let to = to.to_owned();
+        let left = Arc::new(Mutex::new(packets));
+        let shared = Arc::clone(&left);
+        let task = tokio::spawn(async move {
+            loop {
+                let Ok((phone, _)) = listener.accept().await else { return };
+                let Ok(node) = UnixStream::connect(&to).await else { continue };
+                tokio::spawn(carry(phone, node, cuts.clone(), Arc::clone(&shared)));
+            }
+        });
+        Self { target: Target::Simulated(path), _directory: directory, cut, left, task }
+    }
+
+    /// Cuts every connection there is; new ones can be made.
+    pub(crate) fn cut(&self) {
+        self.cut.send_modify(|cuts| *cuts += 1);
+    }
+
+    /// It has broken, as it was laid to do.
+    pub(crate) fn has_broken(&self) -> bool {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+}
+
+impl Drop for Cable {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn carry(phone: UnixStream, node: UnixStream, mut cuts: watch::Receiver<u64>, left: Arc<Mutex<Option<usize>>>) {
+    cuts.mark_unchanged();
+    let (mut from_phone, mut to_phone) = phone.into_split();
+    let (mut from_node, mut to_node) = node.into_split();
+    let up = tokio::io::copy(&mut from_phone, &mut to_node);
+    let down = async {
+        let mut packets = Packets::default();
+        let mut bytes = [0; 4096];
+        loop {
+            match from_node.read(&mut bytes).await {
+                Ok(count @ 1..) => packets.push(&bytes[..count]),
+                _ => return,
+            }
+            while let Ok(Some(packet)) = packets.take() {
+                match &mut *left.lock().unwrap_or_else(PoisonError::into_inner) {
+                    broken @ Some(0) => {
+                        *broken = None;
+                        return;
+                    }
+                    Some(left) => *left -= 1,
+                    None => {}
+                }
+                let length = u16::try_from(packet.len()).expect("a packet's length has two bytes");
+                if to_phone.write_all(&[&length.to_be_bytes()[..], &packet].concat()).await.is_err() {
+                    return;
+                }
+            }
+        }
+    };
+    tokio::select! {
+        _ = up => {}
+        () = down => {}
+        _ = cuts.changed() => {}
+    }
+}

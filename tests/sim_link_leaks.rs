@@ -1,0 +1,36 @@
+//! Phones that come and go leave nothing behind. Alone in its process, because it counts the process's descriptors.
+
+#[expect(dead_code, reason = "the other tests use more of it; goes when this one uses all")]
+#[path = "sim_link/support.rs"]
+mod support;
+
+use mobile_test_harness::phone::Phone;
+use support::{Node, PATIENCE, secret};
+use tokio::time::Instant;
+
+fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").expect("Linux has it").count()
+}
+
+#[tokio::test]
+async fn a_hundred_phones_that_come_and_go_leave_no_descriptor() {
+    let node = Node::start(185).await;
+    let mut phone = Phone::connect(&node.target).await.expect("a link");
+    phone.open_session(&secret()).await.expect("the right code");
+    drop(phone);
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let until = Instant::now() + PATIENCE;
+    let (before, mut others) = (descriptors() - 1, 0);
+    for visit in 0..100 {
+        let mut phone = Phone::connect_within(&node.target, PATIENCE).await.expect("a link");
+        if visit % 2 == 0 {
+            // Half of them leave in the middle of a handshake, or are told that the node is busy.
+            others += usize::from(phone.open_session(&secret()).await.is_ok());
+        }
+    }
+    assert!(others > 0, "no phone opened a session");
+    while descriptors() > before || tasks() > 2 {
+        assert!(Instant::now() < until, "{} descriptors, {before} before; {} tasks", descriptors(), tasks());
+        tokio::task::yield_now().await;
+    }
+}

@@ -1,0 +1,398 @@
+//! Folders and files that are not what they should be: a clear error or the safe state, and nothing lost.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+use fernet::Fernet;
+use jarvis_provisioning::fault::Fault;
+use jarvis_provisioning::machine::FREE_ATTEMPTS;
+use jarvis_provisioning::store::{Error, Store};
+
+use crate::node::{Node, SHIPPED, chain, credentials, k2, outcome, pending, registration, run, write_everything};
+
+/// The files whose content is read back.
+const READ: [&str; 7] =
+    ["secrets.key", "state.json", "pairing.json", "k2.enc", "k2_metadata.json", "wifi_credentials.enc", "pending.enc"];
+
+fn pipe(path: &Path) {
+    run(Command::new("mkfifo").arg(path));
+}
+
+fn assert_clear(error: &Error, fault: Fault, words: &[&str]) {
+    let text = chain(error);
+    assert!(words.iter().all(|word| text.contains(word)), "{text} should have {words:?}");
+    assert_eq!(error.fault(), fault);
+}
+
+#[test]
+fn a_state_folder_that_is_a_link_is_refused() {
+    let node = Node::new();
+    let elsewhere = node.root().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    symlink(&elsewhere, node.state()).unwrap();
+    let mut paths = node.paths();
+    for directory in [node.state(), node.root().join("state/")] {
+        paths.directory = directory;
+        let error = Store::open(paths.clone()).unwrap_err();
+        assert_clear(&error, Fault::StorageFailed, &["/state`", "symbolic link", "name what it points to"]);
+    }
+    assert_eq!(fs::read_dir(elsewhere).unwrap().count(), 0);
+}
+
+#[test]
+fn a_state_folder_that_is_a_dangling_link_is_refused() {
+    let node = Node::new();
+    symlink("nowhere", node.state()).unwrap();
+    let error = Store::open(node.paths()).unwrap_err();
+    assert_clear(&error, Fault::StorageFailed, &["/state`", "symbolic link"]);
+}
+
+#[test]
+fn a_state_folder_that_is_a_file_is_refused() {
+    let node = Node::new();
+    fs::write(node.state(), "mine").unwrap();
+    let error = Store::open(node.paths()).unwrap_err();
+    assert_clear(&error, Fault::StorageFailed, &["/state`", "not a folder", "remove it"]);
+    assert_eq!(fs::read_to_string(node.state()).unwrap(), "mine");
+}
+
+#[test]
+fn a_state_folder_below_a_file_is_refused() {
+    let node = Node::new();
+    let mut paths = node.paths();
+    paths.directory = node.config().join("state");
+    let error = Store::open(paths).unwrap_err();
+    assert_clear(&error, Fault::StorageFailed, &["config.json/state`", "name another"]);
+}
+
+#[test]
+fn a_file_torn_at_any_byte_is_set_aside_and_nothing_else_is_lost() {
+    let node = Node::in_memory();
+    let store = node.open();
+    write_everything(&store);
+    for name in READ {
+        let whole = fs::read(node.file(name)).unwrap();
+        let others: Vec<_> =
+            READ.iter().filter(|other| **other != name).map(|other| (other, fs::read(node.file(other)).unwrap())).collect();
+        // The sealed ones are long; every seventh cut is all they need.
+        for length in (0..whole.len() - 2).step_by(if whole.len() > 300 { 7 } else { 1 }) {
+            fs::write(node.file(name), &whole[..length]).unwrap();
+            let boot = node.open().load().unwrap();
+            assert!(boot.provisioned, "{name} cut to {length} bytes");
+            assert!(node.has_aside(name), "{name} cut to {length} bytes");
+            let aside: Vec<_> = node.names().into_iter().filter(|found| found.contains(".unreadable-")).collect();
+            for found in aside {
+                fs::remove_file(node.file(&found)).unwrap();
+            }
+            fs::write(node.file(name), &whole).unwrap();
+            for (other, content) in &others {
+                fs::write(node.file(other), content).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn garbage_is_set_aside() {
+    let node = Node::in_memory();
+    write_everything(&node.open());
+    let contents = READ.map(|name| fs::read(node.file(name)).unwrap());
+    for garbage in [&b""[..], b"\0\0\0\0", b"\xff\xfe", b"null", b"[]", b"{}", b"{\"schema\": 99}", &vec![b'A'; 100_000]] {
+        for name in READ {
+            fs::write(node.file(name), garbage).unwrap();
+            node.open().load().unwrap();
+            assert!(node.has_aside(name), "{name} with {:?}", &garbage[..garbage.len().min(20)]);
+            for name in node.names().iter().filter(|name| name.contains(".unreadable-")) {
+                fs::remove_file(node.file(name)).unwrap();
+            }
+            for (name, content) in READ.iter().zip(&contents) {
+                fs::write(node.file(name), content).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_lost_count_of_attempts_counts_as_locked_and_stays_so() {
+    let node = Node::new();
+    node.open();
+    fs::write(node.file("state.json"), "{\"schema\": 1, \"attem").unwrap();
+    assert_eq!(node.open().load().unwrap().attempts, FREE_ATTEMPTS);
+    assert_eq!(node.open().load().unwrap().attempts, FREE_ATTEMPTS);
+
+    fs::remove_file(node.file("state.json")).unwrap();
+    assert_eq!(node.open().load().unwrap().attempts, FREE_ATTEMPTS);
+}
+
+#[test]
+fn a_count_that_is_lost_while_the_node_runs_counts_as_locked() {
+    let node = Node::new();
+    let store = node.open();
+    fs::write(node.file("state.json"), "torn").unwrap();
+    store.save_outcome(&outcome(Fault::WrongPassword)).unwrap();
+    assert_eq!(store.load().unwrap().attempts, FREE_ATTEMPTS);
+}
+
+#[test]
+fn a_lost_label_is_replaced_and_the_attempts_stay() {
+    let node = Node::new();
+    let store = node.open();
+    store.save_attempts(3).unwrap();
+    fs::write(node.file("pairing.json"), "torn").unwrap();
+    let again = node.open();
+    assert_ne!(again.pairing().secret, store.pairing().secret);
+    assert_eq!(again.load().unwrap().attempts, 3);
+    assert!(node.has_aside("pairing.json"));
+}
+
+#[test]
+fn files_sealed_by_another_node_are_set_aside() {
+    let (node, other) = (Node::new(), Node::new());
+    write_everything(&node.open());
+    write_everything(&other.open());
+    for name in ["k2.enc", "wifi_credentials.enc", "pending.enc"] {
+        fs::copy(other.file(name), node.file(name)).unwrap();
+    }
+    let boot = node.open().load().unwrap();
+    assert!(boot.provisioned);
+    assert_eq!(boot.pending, None);
+    for name in ["k2.enc", "k2_metadata.json", "wifi_credentials.enc", "pending.enc"] {
+        assert!(node.has_aside(name), "{name}");
+        assert!(!node.file(name).exists(), "{name}");
+    }
+}
+
+#[test]
+fn with_another_k1_everything_that_was_sealed_is_set_aside() {
+    let node = Node::new();
+    write_everything(&node.open());
+    fs::write(node.file("secrets.key"), Fernet::generate_key()).unwrap();
+    let boot = node.open().load().unwrap();
+    assert!(boot.provisioned);
+    assert_eq!(boot.pending, None);
+    for name in ["k2.enc", "wifi_credentials.enc", "pending.enc"] {
+        assert!(node.has_aside(name), "{name}");
+    }
+}
+
+#[test]
+fn a_sealed_file_in_the_place_of_another_is_set_aside() {
+    let node = Node::new();
+    write_everything(&node.open());
+    fs::copy(node.file("k2.enc"), node.file("pending.enc")).unwrap();
+    fs::copy(node.file("wifi_credentials.enc"), node.file("k2.enc")).unwrap();
+    let boot = node.open().load().unwrap();
+    assert_eq!(boot.pending, None);
+    assert!(node.has_aside("pending.enc") && node.has_aside("k2.enc"));
+}
+
+#[test]
+fn metadata_without_a_key_is_set_aside() {
+    let node = Node::new();
+    node.open().save_k2(&k2(1)).unwrap();
+    fs::remove_file(node.file("k2.enc")).unwrap();
+    node.open().load().unwrap();
+    assert_eq!(node.names(), ["k2_metadata.json.unreadable-1", "pairing.json", "secrets.key", "state.json"]);
+}
+
+#[test]
+fn what_is_set_aside_again_and_again_does_not_fill_the_folder() {
+    let node = Node::in_memory();
+    for _ in 0..50 {
+        node.open().load().unwrap();
+        fs::write(node.file("pairing.json"), "torn").unwrap();
+    }
+    node.open();
+    assert_eq!(node.names().len(), 20 + 3);
+}
+
+#[test]
+fn links_pipes_sockets_and_folders_in_the_place_of_files_are_set_aside_untouched() {
+    type Make = fn(&Path);
+    let precious = |root: &Path| root.join("precious");
+    let kinds: [(&str, Make); 5] = [
+        ("link", |path| symlink("../precious", path).unwrap()),
+        ("dangling link", |path| symlink("nowhere", path).unwrap()),
+        ("pipe", pipe),
+        ("socket", |path| drop(UnixListener::bind(path).unwrap())),
+        ("folder", |path| fs::create_dir(path).unwrap()),
+    ];
+    for (kind, make) in kinds {
+        let node = Node::in_memory();
+        fs::write(precious(node.root()), "precious").unwrap();
+        write_everything(&node.open());
+        for name in READ.iter().chain(&[".provisioned"]) {
+            fs::remove_file(node.file(name)).unwrap();
+            make(&node.file(name));
+        }
+        let store = node.open();
+        let boot = store.load().unwrap();
+        assert!(!boot.provisioned, "{kind}");
+        assert_eq!(boot.attempts, FREE_ATTEMPTS, "{kind}");
+        write_everything(&store);
+        assert!(node.open().load().unwrap().provisioned, "{kind}");
+        assert_eq!(fs::read_to_string(precious(node.root())).unwrap(), "precious", "{kind}");
+    }
+}
+
+#[test]
+fn what_a_crash_left_is_removed() {
+    let node = Node::new();
+    node.open();
+    let left = [node.file(".k2.enc.0123456789abcdef.tmp"), node.root().join(".config.json.0123456789abcdef.tmp")];
+    for file in &left {
+        fs::write(file, "half").unwrap();
+    }
+    fs::write(node.file(".mine.0123456789abcdef.tmp"), "mine").unwrap();
+    node.open();
+    assert!(left.iter().all(|file| !file.exists()));
+    assert!(node.file(".mine.0123456789abcdef.tmp").exists());
+}
+
+#[test]
+fn without_config_path_a_run_does_not_begin() {
+    let node = Node::new();
+    let mut paths = node.paths();
+    paths.config = None;
+    let store = Store::open(paths).unwrap();
+    for error in
+        [store.save_pending(&pending(0)).unwrap_err(), store.save_enrollment(&credentials(), &registration()).unwrap_err()]
+    {
+        assert_clear(&error, Fault::ConfigurationFailed, &["CONFIG_PATH is not set"]);
+    }
+    assert_eq!(store.load().unwrap().pending, None);
+}
+
+#[test]
+fn a_configuration_that_cannot_be_replaced_ends_a_run_before_it_begins() {
+    type Make = fn(&Path);
+    let kinds: [(&str, Make); 6] = [
+        ("not complete JSON", |path| fs::write(path, "{\"api_key\": \"secret").unwrap()),
+        ("another form", |path| fs::write(path, "[1, 2]").unwrap()),
+        ("symbolic link", |path| symlink("elsewhere.json", path).unwrap()),
+        ("not a regular file", pipe),
+        ("not a regular file", |path| fs::create_dir(path).unwrap()),
+        ("larger than", |path| fs::write(path, vec![b' '; 2 * 1024 * 1024]).unwrap()),
+    ];
+    for (words, make) in kinds {
+        let node = Node::new();
+        fs::remove_file(node.config()).unwrap();
+        make(&node.config());
+        let store = node.open();
+        let error = store.save_pending(&pending(0)).unwrap_err();
+        assert_clear(&error, Fault::ConfigurationFailed, &["config.json`", words]);
+        assert!(!chain(&error).contains("secret"));
+        // The rest of the node works without it.
+        let boot = store.load().unwrap();
+        assert_eq!((boot.pending, boot.identity.node_id.as_str()), (None, "jarvis-eb5b9161"));
+        assert!(!store.reset().unwrap().names.contains(&"config_credentials"));
+    }
+}
+
+#[test]
+fn a_configuration_whose_folder_is_missing_is_not_made() {
+    let node = Node::new();
+    let mut paths = node.paths();
+    paths.config = Some(node.root().join("missing/config.json"));
+    let store = Store::open(paths).unwrap();
+    let error = store.save_pending(&pending(0)).unwrap_err();
+    assert_clear(&error, Fault::ConfigurationFailed, &["/missing`", "make it"]);
+    assert!(!node.root().join("missing").exists());
+}
+
+#[test]
+fn an_empty_configuration_is_filled() {
+    let node = Node::new();
+    fs::write(node.config(), "\n").unwrap();
+    node.open().save_enrollment(&credentials(), &registration()).unwrap();
+    assert_eq!(node.open().load().unwrap().identity.node_id, registration().node_id);
+}
+
+#[test]
+fn placeholders_are_not_an_identity() {
+    let node = Node::new();
+    for content in [SHIPPED, "{\"node_id\": \"\"}", "{\"node_id\": 7}", "{}"] {
+        fs::write(node.config(), content).unwrap();
+        assert_eq!(node.open().load().unwrap().identity.node_id, "jarvis-eb5b9161");
+    }
+}
+
+#[test]
+fn an_address_that_is_none_is_no_command_center() {
+    let node = Node::new();
+    fs::write(node.config(), "{\"jarvis_command_center_api_url\": \"not an address\"}").unwrap();
+    assert_eq!(node.open().load().unwrap().command_center, None);
+}
+
+#[test]
+fn an_owners_file_with_a_mistake_is_named() {
+    let node = Node::new();
+    let given = node.root().join("pairing.json");
+    fs::write(&given, "{\"code\": \"12345\"}").unwrap();
+    let mut paths = node.paths();
+    paths.pairing = Some(given);
+    let error = Store::open(paths).unwrap_err();
+    assert_clear(&error, Fault::StorageFailed, &["/pairing.json`", "six digits"]);
+    assert!(!chain(&error).contains("12345"));
+}
+
+#[test]
+fn nothing_secret_is_shown_by_debug() {
+    let node = Node::new();
+    let store = node.open();
+    let shown = format!("{store:?}");
+    let key = fs::read_to_string(node.file("secrets.key")).unwrap();
+    for secret in [key.as_str(), store.pairing().code.expose(), store.access_point_passphrase().expose()] {
+        assert!(!shown.contains(secret));
+    }
+}
+
+/// What the journal has of a start.
+fn journal(node: &Node) -> String {
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let writer = Arc::clone(&lines);
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || Lines(Arc::clone(&writer))).finish();
+    tracing::subscriber::with_default(subscriber, || node.open().load().unwrap());
+    String::from_utf8(lines.lock().unwrap().clone()).unwrap()
+}
+
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_world_readable_folder_is_named_in_the_journal() {
+    let node = Node::new();
+    node.open();
+    assert_eq!(journal(&node), "");
+    fs::set_permissions(node.state(), fs::Permissions::from_mode(0o755)).unwrap();
+    let said = journal(&node);
+    assert!(said.contains("WARN") && said.contains("/state") && said.contains("755") && said.contains("chmod 700"), "{said}");
+}
+
+#[test]
+fn what_is_set_aside_is_named_in_the_journal_without_its_content() {
+    let node = Node::new();
+    write_everything(&node.open());
+    fs::write(node.file("pairing.json"), r#"{"schema": 1, "code": "135790", "secret": "canary"}"#).unwrap();
+    fs::set_permissions(node.file("k2.enc"), fs::Permissions::from_mode(0o644)).unwrap();
+    let said = journal(&node);
+    assert!(said.contains("ERROR") && said.contains("/pairing.json`") && said.contains("/pairing.json.unreadable-1"), "{said}");
+    assert!(said.contains("WARN") && said.contains("/k2.enc") && said.contains("644"), "{said}");
+    for secret in ["135790", "canary", "hunter22", "token", &fs::read_to_string(node.file("secrets.key")).unwrap()] {
+        assert!(!said.contains(secret), "{said}");
+    }
+}

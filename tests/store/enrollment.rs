@@ -1,0 +1,213 @@
+//! What is stored comes back, and what belongs together stays together.
+
+use std::fs;
+
+use jarvis_provisioning::fault::Fault;
+
+use crate::node::{MAC_ADDRESS, Node, SHIPPED, credentials, k2, outcome, pending, registration};
+
+#[test]
+fn a_fresh_node_begins_with_nothing_but_its_secrets() {
+    let node = Node::new();
+    let boot = node.open().load().unwrap();
+    assert_eq!(node.names(), ["pairing.json", "secrets.key", "state.json"]);
+    assert_eq!((boot.attempts, boot.provisioned, boot.resetting), (0, false, false));
+    assert_eq!((boot.pending, boot.outcome, boot.command_center), (None, None, None));
+    assert_eq!(boot.identity.node_id, "jarvis-eb5b9161");
+    assert_eq!(boot.identity.mac_address, MAC_ADDRESS);
+    assert_eq!(boot.identity.hardware, "linux-aarch64");
+}
+
+#[test]
+fn the_secrets_stay_when_the_node_is_started_again() {
+    let node = Node::new();
+    let (first, key) = (node.open(), fs::read(node.file("secrets.key")).unwrap());
+    let again = node.open();
+    assert_eq!(again.pairing(), first.pairing());
+    assert_eq!(again.access_point_passphrase(), first.access_point_passphrase());
+    assert_eq!(fs::read(node.file("secrets.key")).unwrap(), key);
+}
+
+#[test]
+fn attempts_are_there_after_a_restart() {
+    let node = Node::new();
+    node.open().save_attempts(3).unwrap();
+    assert_eq!(node.open().load().unwrap().attempts, 3);
+}
+
+#[test]
+fn an_intention_comes_back_as_it_was() {
+    let node = Node::new();
+    node.open().save_pending(&pending(2)).unwrap();
+    assert_eq!(node.open().load().unwrap().pending, Some(pending(2)));
+}
+
+#[test]
+fn an_outcome_takes_the_place_of_the_intention() {
+    let node = Node::new();
+    let store = node.open();
+    store.save_pending(&pending(0)).unwrap();
+    store.save_outcome(&outcome(Fault::TokenRejected)).unwrap();
+    let boot = node.open().load().unwrap();
+    assert_eq!((boot.pending, boot.outcome), (None, Some(outcome(Fault::TokenRejected))));
+}
+
+#[test]
+fn the_marker_takes_the_place_of_intention_and_outcome() {
+    let node = Node::new();
+    let store = node.open();
+    store.save_outcome(&outcome(Fault::WrongPassword)).unwrap();
+    store.save_pending(&pending(0)).unwrap();
+    store.save_enrollment(&credentials(), &registration()).unwrap();
+    store.mark_provisioned().unwrap();
+    let boot = node.open().load().unwrap();
+    assert!(boot.provisioned);
+    assert_eq!((boot.pending, boot.outcome), (None, None));
+    assert_eq!(boot.identity.node_id, registration().node_id);
+    assert_eq!(boot.command_center, Some(credentials().command_center));
+}
+
+#[test]
+fn an_attempt_whose_end_is_decided_is_not_taken_up_again() {
+    let node = Node::new();
+    let store = node.open();
+    store.save_pending(&pending(0)).unwrap();
+    let kept = fs::read(node.file("pending.enc")).unwrap();
+    store.mark_provisioned().unwrap();
+    // As after a power cut between the decision and what follows from it.
+    fs::remove_file(node.file(".provisioned")).unwrap();
+    fs::write(node.file("pending.enc"), kept).unwrap();
+    let boot = node.open().load().unwrap();
+    assert!(boot.provisioned);
+    assert_eq!(boot.pending, None);
+}
+
+#[test]
+fn a_new_attempt_after_a_decided_one_is_taken_up() {
+    let node = Node::new();
+    let store = node.open();
+    store.save_pending(&pending(0)).unwrap();
+    store.save_outcome(&outcome(Fault::WrongPassword)).unwrap();
+    store.save_pending(&pending(1)).unwrap();
+    assert_eq!(node.open().load().unwrap().pending, Some(pending(1)));
+}
+
+#[test]
+fn the_marker_alone_says_that_a_node_is_provisioned() {
+    let node = Node::new();
+    fs::create_dir(node.state()).unwrap();
+    fs::write(node.file(".provisioned"), "").unwrap();
+    fs::remove_file(node.config()).unwrap();
+    assert!(node.open().load().unwrap().provisioned);
+}
+
+#[test]
+fn the_command_center_of_the_environment_comes_before_the_configurations() {
+    let node = Node::new();
+    node.open().save_enrollment(&credentials(), &registration()).unwrap();
+    let mut paths = node.paths();
+    paths.command_center_url = Some("https://center.example".into());
+    let boot = jarvis_provisioning::store::Store::open(paths).unwrap().load().unwrap();
+    assert_eq!(boot.command_center.unwrap().as_str(), "https://center.example");
+}
+
+#[test]
+fn an_intention_leaves_the_configuration_as_it_is() {
+    let node = Node::new();
+    node.open().save_pending(&pending(0)).unwrap();
+    assert_eq!(fs::read_to_string(node.config()).unwrap(), SHIPPED);
+    let beside: Vec<_> = fs::read_dir(node.root()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(!beside.iter().any(|name| name.to_string_lossy().ends_with(".tmp")), "{beside:?}");
+}
+
+#[test]
+fn a_configuration_that_is_not_there_is_made() {
+    let node = Node::new();
+    fs::remove_file(node.config()).unwrap();
+    let store = node.open();
+    store.save_pending(&pending(0)).unwrap();
+    assert!(!node.config().exists());
+    store.save_enrollment(&credentials(), &registration()).unwrap();
+    assert!(node.config().exists());
+}
+
+#[test]
+fn a_second_registration_replaces_the_first() {
+    let node = Node::new();
+    let store = node.open();
+    store.save_enrollment(&credentials(), &registration()).unwrap();
+    let second = jarvis_provisioning::domain::Registration { node_id: "another".into(), ..registration() };
+    store.save_enrollment(&credentials(), &second).unwrap();
+    assert_eq!(store.load().unwrap().identity.node_id, "another");
+}
+
+#[test]
+fn a_reset_deletes_what_the_owner_gave_and_keeps_what_the_node_is() {
+    let node = Node::new();
+    let store = node.open();
+    let (label, key) = (fs::read(node.file("pairing.json")).unwrap(), fs::read(node.file("secrets.key")).unwrap());
+    store.save_attempts(4).unwrap();
+    store.save_k2(&k2(1)).unwrap();
+    store.save_enrollment(&credentials(), &registration()).unwrap();
+    store.mark_provisioned().unwrap();
+    store.save_outcome(&outcome(Fault::WrongPassword)).unwrap();
+    store.save_pending(&pending(0)).unwrap();
+    for database in ["jarvis_node.db", "jarvis_node.db-wal", "state/db.key", "state/k2.enc.unreadable-1"] {
+        fs::write(node.root().join(database), "data").unwrap();
+    }
+
+    let cleared = store.reset().unwrap();
+
+    let names = ["provisioning_marker", "k2_key", "wifi_credentials", "node_database", "db_key", "config_credentials"];
+    assert_eq!(cleared.names, names);
+    assert_eq!(cleared.node_id, "jarvis-eb5b9161");
+    assert_eq!(node.names(), ["pairing.json", "secrets.key", "state.json"]);
+    assert!(!node.root().join("jarvis_node.db").exists() && !node.root().join("jarvis_node.db-wal").exists());
+    assert_eq!(fs::read(node.file("pairing.json")).unwrap(), label);
+    assert_eq!(fs::read(node.file("secrets.key")).unwrap(), key);
+    let boot = node.open().load().unwrap();
+    assert_eq!((boot.attempts, boot.provisioned, boot.resetting), (4, false, false));
+    assert_eq!((boot.pending, boot.outcome), (None, None));
+    assert_eq!(boot.identity.node_id, "jarvis-eb5b9161");
+    assert_eq!(boot.command_center, Some(credentials().command_center));
+}
+
+#[test]
+fn a_reset_of_a_fresh_node_says_what_the_apps_expect() {
+    let node = Node::new();
+    fs::remove_file(node.config()).unwrap();
+    let store = node.open();
+    assert_eq!(store.reset().unwrap().names, ["provisioning_marker", "k2_key", "wifi_credentials"]);
+    assert_eq!(store.reset().unwrap().names, ["provisioning_marker", "k2_key", "wifi_credentials"]);
+    assert!(!node.config().exists());
+}
+
+#[test]
+fn the_secrets_on_the_boot_partition_are_taken_once() {
+    let node = Node::new();
+    let given = node.root().join("pairing.json");
+    fs::write(&given, r#"{"code": "012345", "access_point_passphrase": "correct horse"}"#).unwrap();
+    let mut paths = node.paths();
+    paths.pairing = Some(given.clone());
+    let store = jarvis_provisioning::store::Store::open(paths.clone()).unwrap();
+    assert_eq!(store.pairing().code.expose(), "012345");
+    assert_eq!(store.access_point_passphrase().expose(), "correct horse");
+
+    fs::write(&given, r#"{"code": "999999"}"#).unwrap();
+    let again = jarvis_provisioning::store::Store::open(paths).unwrap();
+    assert_eq!(again.pairing(), store.pairing());
+}
+
+#[test]
+fn two_writers_of_one_folder_lose_nothing() {
+    let node = Node::in_memory();
+    node.open();
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            let store = node.open();
+            scope.spawn(move || (0..50).for_each(|_| store.save_attempts(1).unwrap()));
+        }
+    });
+    let state: serde_json::Value = serde_json::from_slice(&fs::read(node.file("state.json")).unwrap()).unwrap();
+    assert_eq!(state["generation"], 100);
+}

@@ -1,0 +1,198 @@
+//! A node's files in a temporary folder, and the values that the tests put into them.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use fernet::Fernet;
+use jarvis_provisioning::domain::{
+    CommandCenterUrl, CreatedAt, Credentials, Failure, K2, Outcome, Passphrase, Registration, Ssid, Step,
+};
+use jarvis_provisioning::fault::Fault;
+use jarvis_provisioning::machine::Pending;
+use jarvis_provisioning::secret::{SecretBytes, SecretText};
+use jarvis_provisioning::store::{Paths, Store};
+use tempfile::TempDir;
+
+/// The configuration as the existing software ships it, with a key of the owner's.
+pub(crate) const SHIPPED: &str =
+    "{\n  \"node_id\": \"your-node-id\",\n  \"volume\": 0.80,\n  \"api_key\": \"your_api_key_here\"\n}";
+
+pub(crate) const MAC_ADDRESS: &str = "b8:27:eb:5b:91:61";
+
+/// Folders of one node. Everything is below one root: `state`, `config.json`, `jarvis_node.db`, `sys`.
+pub(crate) struct Node {
+    root: TempDir,
+}
+
+impl Node {
+    /// With a configuration as it is shipped, and no state yet.
+    pub(crate) fn new() -> Self {
+        Self::within(&std::env::temp_dir())
+    }
+
+    /// The same in a folder of memory where there is one: a sync costs nothing there.
+    pub(crate) fn in_memory() -> Self {
+        let memory = Path::new("/dev/shm");
+        if memory.is_dir() { Self::within(memory) } else { Self::new() }
+    }
+
+    fn within(folder: &Path) -> Self {
+        let node = Self { root: TempDir::with_prefix_in("jarvis-store-", folder).unwrap() };
+        let interface = node.root.path().join("sys/class/net/wlan0");
+        fs::create_dir_all(&interface).unwrap();
+        fs::write(interface.join("address"), format!("{MAC_ADDRESS}\n")).unwrap();
+        fs::write(node.config(), SHIPPED).unwrap();
+        node
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        self.root.path()
+    }
+
+    pub(crate) fn paths(&self) -> Paths {
+        paths(self.root.path())
+    }
+
+    pub(crate) fn state(&self) -> PathBuf {
+        self.root.path().join("state")
+    }
+
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.state().join(name)
+    }
+
+    pub(crate) fn config(&self) -> PathBuf {
+        self.root.path().join("config.json")
+    }
+
+    pub(crate) fn open(&self) -> Store {
+        Store::open(self.paths()).unwrap()
+    }
+
+    pub(crate) fn key(&self) -> Fernet {
+        Fernet::new(&fs::read_to_string(self.file("secrets.key")).unwrap()).unwrap()
+    }
+
+    /// The plain content of a sealed file.
+    pub(crate) fn unsealed(&self, name: &str) -> Vec<u8> {
+        self.key().decrypt(&fs::read_to_string(self.file(name)).unwrap()).unwrap()
+    }
+
+    /// The names in the state folder, sorted.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let mut names: Vec<_> =
+            fs::read_dir(self.state()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    pub(crate) fn has_aside(&self, name: &str) -> bool {
+        self.names().iter().any(|found| found.starts_with(&format!("{name}.unreadable-")))
+    }
+}
+
+/// Where the files of the node below that folder are.
+pub(crate) fn paths(root: &Path) -> Paths {
+    let mut paths = Paths::new(root.join("state"));
+    paths.config = Some(root.join("config.json"));
+    paths.database = root.join("jarvis_node.db");
+    paths.sysfs = root.join("sys");
+    paths.machine = "aarch64".into();
+    paths
+}
+
+pub(crate) fn mode(path: &Path) -> u32 {
+    fs::symlink_metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+pub(crate) fn owner(path: &Path) -> u32 {
+    fs::symlink_metadata(path).unwrap().uid()
+}
+
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// A command that runs one ignored test of this program alone, on its main thread.
+pub(crate) fn this_program(test: &str) -> Vec<String> {
+    let program = std::env::current_exe().unwrap().to_str().unwrap().to_owned();
+    [&program, "--exact", test, "--ignored", "--nocapture", "--test-threads=1"].map(str::to_owned).to_vec()
+}
+
+/// Runs a command and returns what it printed; panics with that if it failed.
+pub(crate) fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?} failed: {printed}");
+    printed
+}
+
+/// Says that a test did not run. On CI that is a failure where the machine is expected to have the means.
+pub(crate) fn skip(why: &str, expected_on_ci: bool) {
+    assert!(!expected_on_ci || std::env::var("CI").is_err(), "not run on CI: {why}");
+    eprintln!("SKIPPED: {why}");
+}
+
+pub(crate) fn k2(number: u8) -> K2 {
+    K2 {
+        key: SecretBytes::new([number; 32]),
+        kid: format!("kid-{number}"),
+        created_at: CreatedAt::try_from("2026-02-01T13:00:00+00:00").unwrap(),
+    }
+}
+
+pub(crate) fn credentials() -> Credentials {
+    Credentials {
+        request_id: 7,
+        ssid: Ssid::try_from("Café 😀").unwrap(),
+        passphrase: Passphrase::try_from("hunter22 \"quoted\"".to_owned()).unwrap(),
+        hidden: true,
+        room: "küche".into(),
+        command_center: CommandCenterUrl::try_from("http://10.0.0.2:7703//").unwrap(),
+        config_service: Some("http://10.0.0.2:7700".into()),
+        household_id: "household".into(),
+        node_id: "0e8c1f5a-94d1-4d6f-9c39-2f5a7e0b1c2d".into(),
+        token: SecretText::new("token".into()),
+    }
+}
+
+pub(crate) fn pending(resumes: u32) -> Pending {
+    Pending { credentials: credentials(), resumes }
+}
+
+pub(crate) fn registration() -> Registration {
+    Registration { node_id: "0e8c1f5a-94d1-4d6f-9c39-2f5a7e0b1c2d".into(), node_key: SecretText::new("the-node-key".into()) }
+}
+
+pub(crate) fn outcome(fault: Fault) -> Outcome {
+    Outcome {
+        request_id: u64::MAX,
+        ssid: "Café 😀".into(),
+        ssid_bytes: Some(Ssid::try_from("Café 😀").unwrap()),
+        step: Step::Registering,
+        failure: Some(Failure { fault, registration_status: Some(401) }),
+    }
+}
+
+/// Writes every file there is.
+pub(crate) fn write_everything(store: &Store) {
+    store.save_k2(&k2(1)).unwrap();
+    store.save_pending(&pending(0)).unwrap();
+    store.save_enrollment(&credentials(), &registration()).unwrap();
+    store.mark_provisioned().unwrap();
+    store.save_outcome(&outcome(Fault::WrongPassword)).unwrap();
+    store.save_pending(&pending(0)).unwrap();
+}
+
+/// The causes of an error, outermost first, as the journal has them.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
