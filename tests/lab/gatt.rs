@@ -54,22 +54,6 @@ async fn wrong_password_then_right_in_one_session_over_the_air() {
 }
 
 #[tokio::test]
-async fn a_second_phone_is_told_busy_and_the_first_goes_on() {
-    let controllers = Controllers::ready().await;
-    let node = Node::start(&controllers).await;
-    let mut first = connect(&controllers.phone()).await;
-    first.open_session(&node.code()).await.expect("the code is right");
-    first.scan(false).await.expect("a list");
-    let mut second = connect(&controllers.other_phone()).await;
-    let error = second.open_session(&node.code()).await.expect_err("one session at a time");
-    assert_eq!(error.fault(), Some(Fault::Busy), "{error}");
-    first.scan(false).await.expect("the first phone's session is as it was");
-    first.leave().await;
-    provision(&mut second, &node).await;
-    second.leave().await;
-}
-
-#[tokio::test]
 async fn a_write_before_the_subscription_is_refused() {
     let controllers = Controllers::ready().await;
     let _node = Node::start(&controllers).await;
@@ -148,7 +132,7 @@ async fn the_service_is_back_when_the_adapter_was_unplugged() {
     let node = Node::start(&controllers).await;
     connect(&controllers.phone()).await.leave().await;
     must("systemctl", &["stop", "controllers"]);
-    must("systemd-run", &["--quiet", "--unit=controllers", "btvirt", "-L", "-l3"]);
+    must("systemd-run", &["--quiet", "--unit=controllers", "--collect", "btvirt", "-L", "-l2"]);
     let controllers = Controllers::ready().await;
     let mut phone = connect(&controllers.phone()).await;
     provision(&mut phone, &node).await;
@@ -163,5 +147,18 @@ async fn a_soft_block_is_lifted() {
     must("rfkill", &["block", "bluetooth"]);
     let mut phone = connect(&controllers.phone()).await;
     provision(&mut phone, &node).await;
+    phone.leave().await;
+}
+
+#[tokio::test]
+async fn every_message_arrives_in_order() {
+    let controllers = Controllers::ready().await;
+    let node = Node::start(&controllers).await;
+    let mut phone = connect(&controllers.phone()).await;
+    phone.open_session(&node.code()).await.expect("the code is right");
+    let expected = SimulatedNetwork.scan().await.expect("a simulated scan").len();
+    for round in 0..40 {
+        assert_eq!(phone.scan(false).await.expect("a list").len(), expected, "in round {round}");
+    }
     phone.leave().await;
 }

@@ -42,7 +42,8 @@ impl Node {
     /// Starts a new node, and waits until it advertises.
     pub(crate) async fn start(controllers: &Controllers) -> Self {
         let files = TempDir::new().expect("a temporary folder");
-        let store = Store::open(Paths::new(files.path())).expect("a new folder can be used");
+        let paths = Paths { config: Some(files.path().join("config.json")), ..Paths::new(files.path().join("secrets")) };
+        let store = Store::open(paths).expect("a new folder can be used");
         let boot = store.load().expect("a new folder holds nothing that cannot be read");
         let pairing = boot.pairing.clone();
         let config = Config {
