@@ -148,6 +148,11 @@ impl Place {
         self.start_under(&[PROGRAM]).await.expect("the node says where it listens")
     }
 
+    /// The same; none if the node says that it is provisioned.
+    pub(crate) async fn start_unless_provisioned(&self) -> Option<Node> {
+        self.start_under(&[PROGRAM]).await
+    }
+
     /// The same under `strace` with these options; none if the node ended before it was ready.
     pub(crate) async fn start_traced(&self, options: &[&str]) -> Option<Node> {
         let trace = self.path("strace.log");
@@ -164,8 +169,7 @@ impl Place {
         let mut process = command.stdout(Stdio::piped()).stderr(log).spawn().expect("the program starts");
         let mut output = BufReader::new(process.stdout.take().expect("a pipe")).lines();
         let line = timeout(PATIENCE, output.next_line()).await.expect("it is ready in time").expect("UTF-8");
-        let ready = serde_json::from_str(&line?).expect("the first line is one JSON object");
-        Some(Node { process, output, ready })
+        Some(Node { process, output, ready: serde_json::from_str(&line?).ok()? })
     }
 
     /// What every process of this node has logged.
