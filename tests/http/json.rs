@@ -10,10 +10,12 @@ use jarvis_provisioning::machine::{Command, Local};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use crate::support::journal::PASSWORD;
 use crate::support::{NODE_ID, Node, config, kind, network, refused, request};
 
-pub(crate) const K2: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
-const CANARY: &str = "canary-4f1b";
+/// The canary of K2 as the phone apps write a key.
+pub(crate) const K2: &str = "Y2FuYXJ5LXNldHRpbmdzLWtleS1vZi0zMi1ieXRlcyE";
+const CANARY: &str = PASSWORD;
 
 pub(crate) fn provision() -> Value {
     json!({
