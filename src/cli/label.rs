@@ -20,7 +20,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE")]
     png: Option<PathBuf>,
 
-    /// Print one JSON object: name, code, secret, access_point_passphrase, pairing_qr, wifi_qr.
+    /// Print everything, the texts of both QR codes included, as one JSON object.
     #[arg(long)]
     json: bool,
 
