@@ -154,6 +154,7 @@ impl Devices {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    arguments.labels.as_deref().map(form).transpose()?;
     let devices = arguments.devices.list(!arguments.mark_shipped)?;
     let url = arguments.api_url.as_ref().map(ToString::to_string).unwrap_or_default();
     let ledger_path = &arguments.devices.ledger;
@@ -204,6 +205,11 @@ impl Arguments {
 
     /// Tells what was done, and writes what was asked for about it.
     fn finish(&self, batch: &Batch, reports: &[Report]) -> Result<(), Failure> {
+        if let [report] = reports {
+            tell_one(report, &batch.layout);
+        } else {
+            tell_many(reports);
+        }
         let manifest_path = self.manifest.clone().or_else(|| self.devices.serials.is_some().then(|| MANIFEST.into()));
         if let Some(path) = &manifest_path {
             let content = manifest(batch.ledger.api(), now(), &batch.layout, reports);
@@ -211,11 +217,6 @@ impl Arguments {
         }
         if let Some(path) = &self.device_table {
             write(path, device_table(&batch.layout).as_bytes()).context("writing the device table")?;
-        }
-        if let [report] = reports {
-            tell_one(report, &batch.layout);
-        } else {
-            tell_many(reports);
         }
         if self.device_table.is_none() && reports.iter().any(|report| !report.is_owned) {
             let Owner { uid, gid, .. } = batch.layout.owner;
@@ -258,11 +259,7 @@ fn write_sheet(
     label: impl Fn(&&Device) -> Result<Option<jarvis_provisioning::label::Label>, jarvis_provisioning::factory::TreeError>,
     path: &Path,
 ) -> Result<(), Failure> {
-    let form = match path.extension().and_then(|extension| extension.to_str()) {
-        Some("pdf") => Form::Pdf,
-        Some("svg") => Form::Svg,
-        _ => return Err(Failure::Usage(format!("{}: the sheet's name ends in .pdf or .svg", path.display()))),
-    };
+    let form = form(path)?;
     let mut sheet = Sheet::default();
     let mut without = Vec::new();
     for device in devices {
@@ -271,12 +268,23 @@ fn write_sheet(
             None => without.push(device.serial.as_str()),
         }
     }
-    write(path, &sheet.content(form)).context("writing the labels")?;
-    eprintln!("{} in {}; print it at its own size, and keep it secret", labels(sheet.len()), path.display());
+    if !sheet.is_empty() {
+        write(path, &sheet.content(form)).context("writing the labels")?;
+        eprintln!("{} in {}; print it at its own size, and keep it secret", labels(sheet.len()), path.display());
+    }
     if without.is_empty() {
         Ok(())
     } else {
         Err(Failure::Other(anyhow::anyhow!("no pairing secrets of the ledger are in the trees of {}", without.join(", "))))
+    }
+}
+
+/// The form that a sheet's name asks for.
+fn form(path: &Path) -> Result<Form, Failure> {
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("pdf") => Ok(Form::Pdf),
+        Some("svg") => Ok(Form::Svg),
+        _ => Err(Failure::Usage(format!("{}: the sheet's name ends in .pdf or .svg", path.display()))),
     }
 }
 

@@ -40,6 +40,14 @@ fn the_sheet_can_be_drawn_later_as_pages() {
 }
 
 #[test]
+fn a_sheet_of_an_unknown_form_is_refused_before_anything_is_sent() {
+    let (desk, server) = (Desk::new(), Server::start());
+    desk.list(1);
+    assert_eq!(desk.batch(&server, &["--labels", "labels.png"]).failed_with(".pdf or .svg").status, Some(2));
+    assert_eq!(server.calls(), Vec::<String>::new());
+}
+
+#[test]
 fn another_run_keeps_the_label() {
     let (desk, server) = (Desk::new(), Server::start());
     let rootfs = desk.tree("rootfs");
