@@ -3,6 +3,8 @@
 //! A link moves bytes between a phone and an endpoint. It knows nothing of what the bytes mean.
 
 #[cfg(feature = "daemon")]
+pub mod ble;
+#[cfg(feature = "daemon")]
 pub mod http;
 pub mod sim;
 

@@ -82,7 +82,7 @@ mod tests {
     fn a_key_is_named_after_its_month() {
         let k2 = new(at(1_769_950_800, 123), &mut UnwrapErr(SysRng));
         assert!(k2.kid.starts_with("k2-202602-") && k2.kid.len() == 16, "{}", k2.kid);
-        assert_eq!(k2.created_at.as_str(), "2026-02-01T13:00:00.123Z");
+        assert_eq!(k2.created_at.as_str(), "2026-02-01T13:00:00.123000+00:00");
     }
 
     #[test]

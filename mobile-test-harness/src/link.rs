@@ -1,5 +1,6 @@
 //! The way to a node, over either carrier.
 
+pub mod ble;
 pub mod http;
 pub mod simulated;
 
@@ -16,6 +17,7 @@ use jarvis_provisioning::wire::Outbound;
 use thiserror::Error;
 use tokio::time::Instant;
 
+use ble::Bluetooth;
 use http::Http;
 use simulated::Simulated;
 
@@ -25,6 +27,9 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 /// Where a node is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
+    /// `ble` or `ble:ADAPTER`: the node that advertises, over the system's first adapter or over that one (a name such as
+    /// `hci0`, or an address).
+    Bluetooth(Option<String>),
     /// `ble-sim:PATH`: at the Unix socket that stands for Bluetooth.
     Simulated(PathBuf),
     /// `http://HOST:PORT`: at its HTTP server.
@@ -33,7 +38,7 @@ pub enum Target {
 
 /// A text that names no node.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("`{0}` is neither ble-sim:PATH nor http://HOST:PORT")]
+#[error("`{0}` is neither ble[:ADAPTER] nor ble-sim:PATH nor http://HOST:PORT")]
 pub struct BadTarget(String);
 
 impl FromStr for Target {
@@ -44,6 +49,12 @@ impl FromStr for Target {
         if let Some(path) = text.strip_prefix("ble-sim:") {
             return if path.is_empty() { Err(bad()) } else { Ok(Self::Simulated(path.into())) };
         }
+        if text == "ble" {
+            return Ok(Self::Bluetooth(None));
+        }
+        if let Some(adapter) = text.strip_prefix("ble:") {
+            return if adapter.is_empty() { Err(bad()) } else { Ok(Self::Bluetooth(Some(adapter.to_owned()))) };
+        }
         let url = reqwest::Url::parse(text).map_err(|_| bad())?;
         let plain = url.scheme() == "http" && url.path() == "/" && url.query().is_none() && url.username().is_empty();
         if plain { Ok(Self::Http(url)) } else { Err(bad()) }
@@ -53,6 +64,8 @@ impl FromStr for Target {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Bluetooth(None) => f.write_str("ble"),
+            Self::Bluetooth(Some(adapter)) => write!(f, "ble:{adapter}"),
             Self::Simulated(path) => write!(f, "ble-sim:{}", path.display()),
             Self::Http(url) => f.write_str(url.as_str().trim_end_matches('/')),
         }
@@ -68,6 +81,18 @@ pub enum Error {
     /// Nobody answers over HTTP.
     #[error("asking the device over HTTP")]
     Http(#[source] reqwest::Error),
+    /// `BlueZ` could not.
+    #[error("{attempt}")]
+    Bluetooth {
+        /// What was tried.
+        attempt: &'static str,
+        /// The cause.
+        #[source]
+        source: bluer::Error,
+    },
+    /// The phone has no such adapter.
+    #[error("there is no such Bluetooth adapter")]
+    NoAdapter,
     /// Somebody is there and does not advertise: the node does not wait for a phone, or has no link to spare.
     #[error("the device is not advertising")]
     NotAdvertising,
@@ -113,6 +138,8 @@ impl std::ops::AddAssign for Traffic {
 /// A connection to a node. It carries bytes between endpoints and knows nothing of what they mean.
 #[derive(Debug)]
 pub enum Link {
+    /// Over the air.
+    Bluetooth(Box<Bluetooth>),
     /// Over the simulated Bluetooth link.
     Simulated(Box<Simulated>),
     /// Over HTTP.
@@ -123,6 +150,7 @@ impl Link {
     /// Connects.
     pub async fn connect(target: &Target) -> Result<Self, Error> {
         Ok(match target {
+            Target::Bluetooth(adapter) => Self::Bluetooth(Box::new(Bluetooth::connect(adapter.as_deref()).await?)),
             Target::Simulated(path) => Self::Simulated(Box::new(Simulated::connect(path).await?)),
             Target::Http(url) => Self::Http(Box::new(Http::new(url.clone()))),
         })
@@ -146,6 +174,7 @@ impl Link {
     /// The name that the node advertises; none over HTTP.
     pub fn name(&self) -> Option<&str> {
         match self {
+            Self::Bluetooth(link) => Some(link.name()),
             Self::Simulated(link) => Some(link.name()),
             Self::Http(_) => None,
         }
@@ -154,6 +183,7 @@ impl Link {
     /// The public value of an endpoint.
     pub async fn read(&mut self, endpoint: Endpoint) -> Result<Vec<u8>, Error> {
         match self {
+            Self::Bluetooth(link) => link.read(endpoint).await,
             Self::Simulated(link) => link.read(endpoint).await,
             Self::Http(link) => link.read(endpoint).await,
         }
@@ -162,6 +192,7 @@ impl Link {
     /// Writes a whole message. What the node answers comes from [`receive`](Self::receive).
     pub async fn write(&mut self, endpoint: Endpoint, message: &[u8]) -> Result<(), Error> {
         match self {
+            Self::Bluetooth(link) => link.write(endpoint, message).await,
             Self::Simulated(link) => link.write(endpoint, message).await,
             Self::Http(link) => link.write(endpoint, message).await,
         }
@@ -170,6 +201,7 @@ impl Link {
     /// The next message of the node, in order; none if there is none until `until`.
     pub async fn receive(&mut self, until: Instant) -> Result<Option<Outbound>, Error> {
         match self {
+            Self::Bluetooth(link) => link.receive(until).await,
             Self::Simulated(link) => link.receive(until).await,
             Self::Http(link) => link.receive(until).await,
         }
@@ -178,6 +210,7 @@ impl Link {
     /// What went over it so far.
     pub fn traffic(&self) -> Traffic {
         match self {
+            Self::Bluetooth(link) => link.traffic(),
             Self::Simulated(link) => link.traffic(),
             Self::Http(link) => link.traffic(),
         }
@@ -186,6 +219,7 @@ impl Link {
     /// Tells the node that the phone goes, where a carrier does not tell by itself.
     pub async fn close(self) {
         match self {
+            Self::Bluetooth(link) => link.close().await,
             Self::Simulated(_) => {}
             Self::Http(mut link) => link.end_session().await,
         }
@@ -198,12 +232,16 @@ mod tests {
 
     #[test]
     fn a_target_is_a_socket_or_a_server() {
+        assert_eq!("ble".parse(), Ok(Target::Bluetooth(None)));
+        assert_eq!("ble:hci1".parse(), Ok(Target::Bluetooth(Some("hci1".into()))));
         assert_eq!("ble-sim:/run/jarvis.sock".parse(), Ok(Target::Simulated("/run/jarvis.sock".into())));
         assert_eq!(
             "http://127.0.0.1:8080".parse::<Target>().map(|target| target.to_string()),
             Ok("http://127.0.0.1:8080".into())
         );
-        for bad in ["", "ble-sim:", "127.0.0.1:8080", "https://node", "http://node/api", "http://me@node", "http://node/?x"] {
+        for bad in
+            ["", "ble:", "ble-sim:", "127.0.0.1:8080", "https://node", "http://node/api", "http://me@node", "http://node/?x"]
+        {
             assert_eq!(bad.parse::<Target>(), Err(BadTarget(bad.into())));
         }
     }

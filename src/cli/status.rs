@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use jarvis_provisioning::domain::Status;
+use jarvis_provisioning::domain::{CommandCenterUrl, Status};
 use jarvis_provisioning::machine::FREE_ATTEMPTS;
 use serde_json::json;
 
@@ -38,7 +38,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             "hardware": boot.identity.hardware,
             "mac_address": boot.identity.mac_address,
             "provisioned": boot.provisioned,
-            "command_center_url": boot.command_center.as_ref().map(|url| url.as_str()),
+            "command_center_url": boot.command_center.as_ref().map(CommandCenterUrl::as_str),
             "pairing_attempts": boot.attempts,
             "pairing_locked": boot.attempts >= FREE_ATTEMPTS,
             "last_failure": last.as_ref().zip(fault).map(|(status, fault)| json!({

@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn a_restart_begins_the_pause_anew() {
-        assert_eq!(Attempts::restored(6, Duration::ZERO).locked(Duration::ZERO), Some(Duration::from_secs(120)));
+        assert_eq!(Attempts::restored(6, Duration::ZERO).locked(Duration::ZERO), Some(Duration::from_mins(2)));
         assert_eq!(Attempts::restored(4, Duration::ZERO).locked(Duration::ZERO), None);
         assert!(Attempts::restored(u32::MAX, Duration::ZERO).locked(Duration::ZERO).is_some());
     }

@@ -3,7 +3,7 @@
 use jarvis_provisioning::daemon::{Event, Handle};
 use jarvis_provisioning::domain::{CommandCenterUrl, CreatedAt, Credentials, K2, Passphrase, Ssid, State};
 use jarvis_provisioning::fault::Fault;
-use jarvis_provisioning::link::http::{Config, Limits};
+use jarvis_provisioning::link::http::{Config, Limits, Secrets};
 use jarvis_provisioning::link::{Endpoint, PROTOBUF, SESSION_HEADER};
 use jarvis_provisioning::machine::Command;
 use jarvis_provisioning::secret::{SecretBytes, SecretText};
@@ -128,7 +128,7 @@ async fn info_and_status_are_read_in_either_representation() {
 
 #[tokio::test]
 async fn a_phone_provisions_a_node_over_one_session() {
-    let node = Node::with(Config { secrets: false, ..config() }, Box::new(|command| Some(kind(command))));
+    let node = Node::with(Config { secrets: Secrets::Nowhere, ..config() }, Box::new(|command| Some(kind(command))));
     let mut phone = Phone::connect(&node).await;
 
     phone.ask(&Request::Scan { fresh: false }).await;

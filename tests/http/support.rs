@@ -8,7 +8,7 @@ use std::time::Duration;
 use getrandom::SysRng;
 use jarvis_provisioning::daemon::{Ends, Event, Handle, View};
 use jarvis_provisioning::domain::{CommandCenterUrl, Identity, Network, Pairing, Registration, Security, Ssid};
-use jarvis_provisioning::link::http::{Config, Limits, Listeners, bind, serve};
+use jarvis_provisioning::link::http::{Config, Limits, Listeners, Secrets, bind, serve};
 use jarvis_provisioning::machine::{
     AccessPointPolicy, Answer, Boot, Cleared, Command, Config as MachineConfig, Done, Input, Joined, Link, Machine, Op, Output,
     Refused, Ticket,
@@ -54,7 +54,7 @@ impl Drop for Node {
 }
 
 pub(crate) fn config() -> Config {
-    Config { secrets: true, open_security: "", limits: Limits::default() }
+    Config { secrets: Secrets::Anywhere, open_security: "", limits: Limits::default() }
 }
 
 pub(crate) fn network(ssid: impl AsRef<[u8]>, signal: i8, security: Security) -> Network {

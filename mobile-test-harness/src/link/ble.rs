@@ -1,0 +1,244 @@
+//! The phone's end of Bluetooth LE, over `BlueZ`.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::Duration;
+
+use bluer::gatt::remote::{Characteristic, CharacteristicWriteRequest};
+use bluer::gatt::{CharacteristicReader, WriteOp};
+use bluer::{Adapter, AdapterEvent, Device, DiscoveryFilter, DiscoveryTransport, ErrorKind, Session, Uuid};
+use futures_util::StreamExt;
+use jarvis_provisioning::fault::Fault;
+use jarvis_provisioning::link::sim::packets::AttError;
+use jarvis_provisioning::link::{ENDPOINTS, Endpoint, OUTBOUND_LIMIT, SERVICE};
+use jarvis_provisioning::wire::Outbound;
+use jarvis_provisioning::wire::framing::{Reassembler, VALUE_LIMIT, frames};
+use tokio::time::{Instant, timeout, timeout_at};
+use tracing::{debug, trace};
+
+use super::{ANSWER_LIMIT, Error, Traffic};
+
+/// A node that is not heard for so long is not there. Under load, controllers take their time to begin listening.
+const DISCOVERY_LIMIT: Duration = Duration::from_secs(30);
+
+/// One try to connect. `BlueZ` itself would go on for twice as long.
+const CONNECT_LIMIT: Duration = Duration::from_secs(20);
+
+/// A first try often fails on the air, and the second one works.
+const CONNECT_TRIES: u32 = 3;
+
+/// A connection to a node over the air.
+#[derive(Debug)]
+pub struct Bluetooth {
+    device: Device,
+    name: String,
+    characteristics: HashMap<Uuid, Characteristic>,
+    /// What the node says; from the first write on.
+    notifications: Option<CharacteristicReader>,
+    notified: Reassembler,
+    /// Whole messages that arrived while something else was waited for.
+    messages: VecDeque<Outbound>,
+    traffic: Traffic,
+}
+
+fn bluez(attempt: &'static str) -> impl FnOnce(bluer::Error) -> Error {
+    move |source| Error::Bluetooth { attempt, source }
+}
+
+impl Bluetooth {
+    /// Looks for a node that advertises, and connects to it. `adapter` is a name or an address; the system's first adapter
+    /// if there is none.
+    pub async fn connect(adapter: Option<&str>) -> Result<Self, Error> {
+        let session = Session::new().await.map_err(bluez("connecting to BlueZ"))?;
+        let adapter = find_adapter(&session, adapter).await?;
+        adapter.set_powered(true).await.map_err(bluez("switching the adapter on"))?;
+        let filter = DiscoveryFilter {
+            uuids: HashSet::from([Uuid::from_u128(SERVICE)]),
+            transport: DiscoveryTransport::Le,
+            ..DiscoveryFilter::default()
+        };
+        adapter.set_discovery_filter(filter).await.map_err(bluez("choosing what to look for"))?;
+        let mut tries = CONNECT_TRIES;
+        loop {
+            tries -= 1;
+            let device = discover(&adapter).await?;
+            match Self::try_connect(device).await {
+                Err(error) if tries > 0 => debug!(%error, "connecting once more"),
+                result => return result,
+            }
+        }
+    }
+
+    async fn try_connect(device: Device) -> Result<Self, Error> {
+        let attempt = "connecting to the device";
+        if !device.is_connected().await.map_err(bluez(attempt))? {
+            timeout(CONNECT_LIMIT, device.connect()).await.map_err(|_| Error::Silent)?.map_err(bluez(attempt))?;
+        }
+        let name = device.name().await.map_err(bluez(attempt))?.unwrap_or_default();
+        let found = timeout(ANSWER_LIMIT, characteristics(&device)).await.map_err(|_| Error::Silent)?;
+        Ok(Self {
+            device,
+            name,
+            characteristics: found.map_err(bluez("looking for the service"))?,
+            notifications: None,
+            notified: Reassembler::new(OUTBOUND_LIMIT),
+            messages: VecDeque::new(),
+            traffic: Traffic::default(),
+        })
+    }
+
+    /// The advertised name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What went over the link so far.
+    pub const fn traffic(&self) -> Traffic {
+        self.traffic
+    }
+
+    /// Reads a value. `BlueZ` puts the parts of a long one together.
+    pub async fn read(&mut self, endpoint: Endpoint) -> Result<Vec<u8>, Error> {
+        self.traffic.reads += 1;
+        let value = match timeout(ANSWER_LIMIT, self.characteristic(endpoint)?.read()).await {
+            Err(_) => return Err(Error::Silent),
+            Ok(Err(error)) => return Err(self.refused("reading", AttError::ReadNotPermitted, error).await),
+            Ok(Ok(value)) => value,
+        };
+        self.traffic.received += value.len() as u64;
+        Ok(value)
+    }
+
+    /// Writes a message, one value after another. Subscribes first, because what is written is answered by notification.
+    pub async fn write(&mut self, endpoint: Endpoint, message: &[u8]) -> Result<(), Error> {
+        let size = self.subscribe().await?;
+        for value in frames(message, size) {
+            self.write_value(endpoint, &value).await?;
+        }
+        Ok(())
+    }
+
+    /// Subscribes, unless that is done; returns the largest value that the connection carries, bytes.
+    pub async fn subscribe(&mut self) -> Result<usize, Error> {
+        if self.notifications.is_none() {
+            self.traffic.round_trips += 1;
+            let reader = match timeout(ANSWER_LIMIT, self.characteristic(Endpoint::Status)?.notify_io()).await {
+                Err(_) => return Err(Error::Silent),
+                Ok(Err(error)) => return Err(self.refused("subscribing", AttError::NotSupported, error).await),
+                Ok(Ok(reader)) => reader,
+            };
+            debug!(mtu = reader.mtu(), "subscribed");
+            self.notifications = Some(reader);
+        }
+        let mtu = self.notifications.as_ref().map_or(0, CharacteristicReader::mtu);
+        Ok(mtu.saturating_sub(3).min(VALUE_LIMIT))
+    }
+
+    /// Unsubscribes.
+    pub fn unsubscribe(&mut self) {
+        self.notifications = None;
+    }
+
+    /// Writes one value as it is.
+    pub async fn write_value(&mut self, endpoint: Endpoint, value: &[u8]) -> Result<(), Error> {
+        self.traffic.round_trips += 1;
+        self.traffic.sent += value.len() as u64;
+        let request = CharacteristicWriteRequest { op_type: WriteOp::Request, ..CharacteristicWriteRequest::default() };
+        match timeout(ANSWER_LIMIT, self.characteristic(endpoint)?.write_ext(value, &request)).await {
+            Err(_) => Err(Error::Silent),
+            Ok(Err(error)) => Err(self.refused("writing", AttError::WriteNotPermitted, error).await),
+            Ok(Ok(())) => Ok(()),
+        }
+    }
+
+    /// The next message that was notified; none if there is none until `until`.
+    pub async fn receive(&mut self, until: Instant) -> Result<Option<Outbound>, Error> {
+        loop {
+            if let Some(message) = self.messages.pop_front() {
+                return Ok(Some(message));
+            }
+            let notifications = self.notifications.as_ref().ok_or(Error::Lost(None))?;
+            let value = match timeout_at(until, notifications.recv()).await {
+                Err(_) => return Ok(None),
+                Ok(Err(error)) => return Err(Error::Lost(Some(error))),
+                // The socket's end: a notification is never empty.
+                Ok(Ok(value)) if value.is_empty() => return Err(Error::Lost(None)),
+                Ok(Ok(value)) => value,
+            };
+            self.traffic.received += value.len() as u64;
+            trace!(bytes = value.len(), "notified");
+            if let Some(message) = self.notified.push(&value).map_err(|_| Error::Garbled(Fault::Malformed))? {
+                self.messages.push_back(Outbound::decode(&message).map_err(Error::Garbled)?);
+            }
+        }
+    }
+
+    /// Ends the connection.
+    pub async fn close(self) {
+        if let Err(error) = self.device.disconnect().await {
+            debug!(%error, "disconnecting");
+        }
+    }
+
+    fn characteristic(&self, endpoint: Endpoint) -> Result<&Characteristic, Error> {
+        self.characteristics.get(&Uuid::from_u128(endpoint.row().uuid)).ok_or(Error::Refused(AttError::InvalidHandle))
+    }
+
+    /// What an error of `BlueZ` means: it does not say whether the node refused or the connection is gone.
+    async fn refused(&self, attempt: &'static str, refusal: AttError, error: bluer::Error) -> Error {
+        match error.kind {
+            _ if !self.device.is_connected().await.unwrap_or(false) => Error::Lost(None),
+            ErrorKind::NotPermitted | ErrorKind::NotSupported => Error::Refused(refusal),
+            ErrorKind::InvalidLength => Error::Refused(AttError::InvalidLength),
+            _ => Error::Bluetooth { attempt, source: error },
+        }
+    }
+}
+
+async fn find_adapter(session: &Session, wanted: Option<&str>) -> Result<Adapter, Error> {
+    let attempt = "looking for the Bluetooth adapter";
+    let Some(wanted) = wanted else { return session.default_adapter().await.map_err(bluez(attempt)) };
+    for name in session.adapter_names().await.map_err(bluez(attempt))? {
+        let adapter = session.adapter(&name).map_err(bluez(attempt))?;
+        let address = adapter.address().await.map_err(bluez(attempt))?;
+        if wanted == name || wanted.eq_ignore_ascii_case(&address.to_string()) {
+            return Ok(adapter);
+        }
+    }
+    Err(Error::NoAdapter)
+}
+
+/// The first device that is connected already, or that is heard, and has the service.
+async fn discover(adapter: &Adapter) -> Result<Device, Error> {
+    let attempt = "looking for devices";
+    let until = Instant::now() + DISCOVERY_LIMIT;
+    let mut events = std::pin::pin!(adapter.discover_devices_with_changes().await.map_err(bluez(attempt))?);
+    loop {
+        let event = timeout_at(until, events.next()).await.map_err(|_| Error::NotAdvertising)?;
+        let AdapterEvent::DeviceAdded(address) = event.ok_or(Error::Lost(None))? else { continue };
+        let device = adapter.device(address).map_err(bluez(attempt))?;
+        // A device that vanishes in between is none that could be connected to.
+        let present = matches!(device.rssi().await, Ok(Some(_))) || device.is_connected().await.unwrap_or(false);
+        let serves = matches!(device.uuids().await, Ok(Some(uuids)) if uuids.contains(&Uuid::from_u128(SERVICE)));
+        if present && serves {
+            debug!(%address, "found");
+            return Ok(device);
+        }
+    }
+}
+
+/// The service's characteristics, by their UUID.
+async fn characteristics(device: &Device) -> bluer::Result<HashMap<Uuid, Characteristic>> {
+    let mut found = HashMap::new();
+    for service in device.services().await? {
+        if service.uuid().await? != Uuid::from_u128(SERVICE) {
+            continue;
+        }
+        for characteristic in service.characteristics().await? {
+            let uuid = characteristic.uuid().await?;
+            if ENDPOINTS.iter().any(|row| Uuid::from_u128(row.uuid) == uuid) {
+                found.insert(uuid, characteristic);
+            }
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,157 @@
+//! Opening the node's own access point.
+
+use std::fs;
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tracing::warn;
+
+use super::Settings;
+use super::cause::Cause;
+use super::device::Device;
+use super::profile::{AccessPoint, Plan, new_uuid};
+use super::radio::{Caller, Held, Radio};
+use crate::domain::Ssid;
+
+/// Measured 3 s, and 6 s with a scan under way, on a slow machine.
+const OPEN_LIMIT: Duration = Duration::from_secs(30);
+/// The ports that NetworkManager's server for access points needs: DNS and DHCP.
+const PORTS: [u16; 2] = [53, 67];
+
+impl Radio {
+    pub(super) async fn open_access_point(&mut self, name: &str, caller: &mut Caller) -> Result<(), Cause> {
+        let ssid = Ssid::try_from(name).map_err(|_| Cause::Name)?;
+        let device = self.ready(caller).await?;
+        self.catch_up();
+        if let Some(Held { plan: Plan::AccessPoint(open), lost: None, .. }) = &self.held
+            && open.ssid == ssid
+        {
+            return Ok(());
+        }
+        self.remember(&device).await;
+        let access_point = AccessPoint {
+            uuid: new_uuid()?,
+            ssid,
+            passphrase: self.settings.passphrase.clone(),
+            address: self.settings.address,
+            channel: self.settings.channel,
+            interface: device.interface.clone(),
+        };
+        self.raise(access_point, &device, caller).await
+    }
+
+    /// Raises it, with the DNS server's file in place: that is read only when the server starts.
+    pub(super) async fn raise(&mut self, access_point: AccessPoint, device: &Device, caller: &mut Caller) -> Result<(), Cause> {
+        if !device.can_be_access_point {
+            return Err(Cause::NoAccessPointMode(device.interface.clone()));
+        }
+        let address = access_point.address;
+        // The old file goes before the new one of the same name comes.
+        self.dns = None;
+        let dns = DnsFile::write(&self.settings)
+            .inspect_err(|error| {
+                let directory = self.settings.dns_directory.display();
+                warn!(%error, %directory, "names will not lead phones on the access point to the node");
+            })
+            .ok();
+        match self.activate(Plan::AccessPoint(access_point), device, None, caller, OPEN_LIMIT).await {
+            Ok(()) => {
+                self.dns = dns;
+                Ok(())
+            }
+            Err(Cause::Ended { ended, .. }) if ended.is_shared_failure() => match taken_port(address) {
+                Some(port) => Err(Cause::PortTaken { port, ended }),
+                None => Err(Cause::Ended { ended, mode: super::outcome::Mode::AccessPoint, sighting: None }),
+            },
+            Err(cause) => Err(cause),
+        }
+    }
+}
+
+/// The file that makes every name lead to the node; it goes when this is dropped, because the DNS servers of all of the
+/// machine's shared connections read it.
+pub(super) struct DnsFile(PathBuf);
+
+impl DnsFile {
+    fn write(settings: &Settings) -> io::Result<Self> {
+        let path = Self::path(settings);
+        // Answers without a lifetime are not remembered: at home the same names lead elsewhere.
+        fs::write(
+            &path,
+            format!("# Made by jarvis-provision while its access point is open.\naddress=/#/{}\nlocal-ttl=0\n", settings.address),
+        )?;
+        Ok(Self(path))
+    }
+
+    /// Removes what an earlier run left.
+    pub(super) fn remove_leftover(settings: &Settings) {
+        remove(&Self::path(settings));
+    }
+
+    fn path(settings: &Settings) -> PathBuf {
+        settings.dns_directory.join("jarvis-provisioning.conf")
+    }
+}
+
+impl Drop for DnsFile {
+    fn drop(&mut self) {
+        remove(&self.0);
+    }
+}
+
+fn remove(path: &Path) {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => warn!(%error, path = %path.display(), "a file stays behind"),
+        _ => {}
+    }
+}
+
+/// The port that another program has, of those that NetworkManager's server needs.
+fn taken_port(address: Ipv4Addr) -> Option<u16> {
+    let tables = ["udp", "udp6", "tcp", "tcp6"].map(|name| fs::read_to_string(format!("/proc/net/{name}")).unwrap_or_default());
+    PORTS.into_iter().find(|port| tables.iter().any(|table| has_socket(table, address, *port)))
+}
+
+/// Whether one of the kernel's tables of sockets has one that is bound to the port, at the address or at every address.
+/// proc(5): the second field is the local address in hexadecimal, an IPv4 address in the machine's byte order.
+fn has_socket(table: &str, address: Ipv4Addr, port: u16) -> bool {
+    let address = format!("{:08X}", u32::from_ne_bytes(address.octets()));
+    let local = |line: &str| {
+        let (bound, at) = line.split_whitespace().nth(1)?.split_once(':')?;
+        Some((bound == address || bound.bytes().all(|digit| digit == b'0')) && u16::from_str_radix(at, 16) == Ok(port))
+    };
+    table.lines().skip(1).any(|line| local(line).unwrap_or(false))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 168, 4, 1);
+
+    #[test]
+    fn a_socket_at_every_address_or_at_ours_takes_the_port_and_another_one_does_not() {
+        let table =
+            |local: &str| format!("  sl  local_address rem_address   st\n   7: {local} 00000000:0000 07 00000000:00000000\n");
+        assert!(has_socket(&table("00000000:0035"), ADDRESS, 53));
+        assert!(has_socket(&table("00000000000000000000000000000000:0035"), ADDRESS, 53));
+        assert!(!has_socket(&table("00000000:0035"), ADDRESS, 67));
+        let local = |address: Ipv4Addr| format!("{:08X}:0035", u32::from_ne_bytes(address.octets()));
+        assert!(has_socket(&table(&local(ADDRESS)), ADDRESS, 53));
+        assert!(!has_socket(&table(&local(Ipv4Addr::new(127, 0, 0, 53))), ADDRESS, 53));
+        assert!(!has_socket("", ADDRESS, 53));
+    }
+
+    #[test]
+    fn the_dns_file_is_there_as_long_as_the_access_point() {
+        let directory = tempfile::tempdir().expect("a temporary folder");
+        let settings = Settings { dns_directory: directory.path().into(), ..Settings::default() };
+        let file = DnsFile::write(&settings).expect("a writable folder");
+        let text = fs::read_to_string(directory.path().join("jarvis-provisioning.conf")).expect("the file");
+        assert!(text.contains("address=/#/192.168.4.1\n"));
+        drop(file);
+        assert_eq!(fs::read_dir(directory.path()).expect("the folder").count(), 0);
+    }
+}

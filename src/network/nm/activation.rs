@@ -1,0 +1,208 @@
+//! One activation, from the call to its outcome.
+
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{debug, info, warn};
+use zbus::{ObjectPath, OwnedObjectPath};
+
+use super::bus::{Event, ROOT};
+use super::cause::{Call, Cause};
+use super::device::Device;
+use super::outcome::{Mode, Sighting, Tracker, Verdict};
+use super::profile::Plan;
+use super::proxies::{ConnectionProxy, ServiceProxy, SettingsProxy};
+use super::radio::{Caller, Held, Radio};
+use super::values::{ACTIVE_ACTIVATED, ACTIVE_ACTIVATING};
+
+/// NetworkManager answers before it activates, unless it waits for polkit or is stuck.
+const START_LIMIT: Duration = Duration::from_secs(10);
+/// An access point is announced as up before its DHCP and DNS server has started; if that fails, it does within 0.3 s.
+const ACCESS_POINT_SETTLES: Duration = Duration::from_secs(1);
+
+/// No particular access point: with one, NetworkManager judges its security by rules that are too strict.
+const ANY: &str = "/";
+
+pub(super) const DELETE: Call = Call { name: "Delete", action: "org.freedesktop.NetworkManager.settings.modify.system" };
+
+impl Radio {
+    /// Brings up what is planned, in place of what the device does, and holds it. If that fails, nothing of it is left.
+    pub(super) async fn activate(
+        &mut self,
+        plan: Plan,
+        device: &Device,
+        sighting: Option<Sighting>,
+        caller: &mut Caller,
+        limit: Duration,
+    ) -> Result<(), Cause> {
+        self.catch_up();
+        let started = match self.start(&plan, device, caller).await {
+            Ok(started) => started,
+            Err(cause) => {
+                // An answer that is not understood may still have begun something.
+                self.discard(plan.uuid()).await;
+                return Err(cause);
+            }
+        };
+        // From here on the device has left what it did before.
+        self.held = None;
+        if plan.mode() == Mode::Station {
+            // The access point has gone, and its DNS server with it.
+            self.dns = None;
+        }
+        let up = self.watch(device, &started, plan.mode(), caller, limit).await;
+        match up {
+            Ok(()) => {
+                self.held = Some(Held { plan, device: device.path.clone(), lost: None });
+                Ok(())
+            }
+            // What is volatile goes with NetworkManager.
+            Err(cause @ (Cause::Left | Cause::BusLost)) => Err(cause),
+            Err(cause) => {
+                self.discard(plan.uuid()).await;
+                Err(match cause {
+                    Cause::Ended { ended, mode, .. } => Cause::Ended { ended, mode, sighting },
+                    cause => cause,
+                })
+            }
+        }
+    }
+
+    /// Activates a profile that NetworkManager has, without changing it.
+    pub(super) async fn activate_stored(
+        &mut self,
+        profile: &OwnedObjectPath,
+        device: &Device,
+        caller: &mut Caller,
+        limit: Duration,
+    ) -> Result<(), Cause> {
+        self.catch_up();
+        let bus = self.bus()?;
+        let service: ServiceProxy<'_> = bus.proxy(ROOT.try_into().expect("a valid path")).await?;
+        let call = Call { name: "ActivateConnection", action: "org.freedesktop.NetworkManager.network-control" };
+        let any = ObjectPath::try_from(ANY).expect("a valid path");
+        let active = bus.call(call, service.activate_connection(profile, &device.path, &any)).await?;
+        self.held = None;
+        self.watch(device, &active, Mode::Station, caller, limit).await
+    }
+
+    /// Asks for the activation. The call goes on when its caller has gone, so that a profile it makes does not stay.
+    async fn start(&self, plan: &Plan, device: &Device, caller: &mut Caller) -> Result<OwnedObjectPath, Cause> {
+        let bus = self.bus()?;
+        let service: ServiceProxy<'_> = bus.proxy(ROOT.try_into().expect("a valid path")).await?;
+        let call = plan.call();
+        let (answer, answered) = oneshot::channel();
+        let (plan, device) = (plan.clone(), device.path.clone());
+        tokio::spawn(async move {
+            let any = ObjectPath::try_from(ANY).expect("a valid path");
+            let started = service.add_and_activate_connection2(&plan.settings(), &device, &any, &plan.options()).await;
+            if let Err(Ok((profile, ..))) = answer.send(started) {
+                remove_unwanted(service.inner().connection(), profile).await;
+            }
+        });
+        let started = tokio::select! {
+            biased;
+            () = caller.gone() => return Err(Cause::Abandoned),
+            started = timeout(START_LIMIT, answered) => started,
+        };
+        match started {
+            Ok(Ok(Ok((_, active, _)))) => Ok(active),
+            Ok(Ok(Err(_))) if bus.is_closed() => Err(Cause::BusLost),
+            Ok(Ok(Err(source))) => Err(self.refused(Cause::of(call, source)).await),
+            // The runtime is going down.
+            Ok(Err(_)) => Err(Cause::Stopped),
+            Err(_) => Err(Cause::Late { call: call.name, after: START_LIMIT }),
+        }
+    }
+
+    /// Why a call to activate was refused: a device that has just become unusable is not available, by NetworkManager's
+    /// word.
+    async fn refused(&self, cause: Cause) -> Cause {
+        let unavailable = |name: &str| name.ends_with(".UnknownConnection") || name.ends_with(".ConnectionNotAvailable");
+        let (true, Ok(bus)) = (cause.error_name().is_some_and(unavailable), self.bus()) else { return cause };
+        let found = Device::find(bus, self.settings.interface.as_deref()).await;
+        match found {
+            Ok(device) => device.usable(bus).await.err().unwrap_or(cause),
+            Err(gone) => gone,
+        }
+    }
+
+    /// Waits for the outcome.
+    async fn watch(
+        &mut self,
+        device: &Device,
+        active: &OwnedObjectPath,
+        mode: Mode,
+        caller: &mut Caller,
+        limit: Duration,
+    ) -> Result<(), Cause> {
+        let mut tracker = Tracker::default();
+        let mut until = Instant::now() + limit;
+        let mut up = false;
+        loop {
+            let event = tokio::select! {
+                biased;
+                () = caller.gone() => return Err(Cause::Abandoned),
+                event = self.next_event() => event?,
+                () = sleep_until(until) => return if up { Ok(()) } else { Err(Cause::Slow(limit)) },
+            };
+            let change = match event {
+                Event::Removed { device: removed } if removed == device.path => return Err(Cause::NoDevice),
+                Event::State { device: changed, change } if changed == device.path => change,
+                _ => continue,
+            };
+            debug!(state = %change.new, reason = %change.reason, "the device");
+            match tracker.observe(change) {
+                Verdict::Pending => {}
+                Verdict::Activated if mode == Mode::AccessPoint => {
+                    up = true;
+                    until = Instant::now() + ACCESS_POINT_SETTLES;
+                }
+                Verdict::Activated => return Ok(()),
+                Verdict::Ended(ended) => return Err(Cause::Ended { ended, mode, sighting: None }),
+                // Ours took the device from an earlier one, or another one took it from ours.
+                Verdict::Superseded if self.is_alive(active).await => {}
+                Verdict::Superseded => return Err(Cause::Superseded),
+            }
+        }
+    }
+
+    /// Whether an active connection is still on its way, or up. One that is not there any more has ended.
+    async fn is_alive(&self, active: &OwnedObjectPath) -> bool {
+        let Ok(bus) = self.bus() else { return false };
+        let properties = bus.properties(active, "org.freedesktop.NetworkManager.Connection.Active").await;
+        let state = properties.ok().and_then(|mut properties| properties.take::<u32>("State"));
+        state.is_some_and(|state| [ACTIVE_ACTIVATING, ACTIVE_ACTIVATED].contains(&state))
+    }
+
+    /// Takes a profile away that was made here, with what it does, if it is still there.
+    pub(super) async fn discard(&self, uuid: &str) {
+        let Ok(bus) = self.bus() else { return };
+        let discarding = async {
+            let settings: SettingsProxy<'_> = bus.proxy(SETTINGS.try_into().expect("a valid path")).await?;
+            let path = bus.call(GET_BY_UUID, settings.get_connection_by_uuid(uuid)).await?;
+            let profile: ConnectionProxy<'_> = bus.proxy(path.as_ref()).await?;
+            bus.call(DELETE, profile.delete()).await
+        };
+        match discarding.await {
+            Ok(()) => debug!(uuid, "took away a profile"),
+            // A volatile profile that failed goes by itself.
+            Err(cause) if cause.is_missing_object() => {}
+            Err(cause) => warn!(uuid, "a profile could not be taken away: {}", crate::daemon::chain(&cause)),
+        }
+    }
+}
+
+/// NetworkManager's object for profiles.
+pub(super) const SETTINGS: &str = "/org/freedesktop/NetworkManager/Settings";
+pub(super) const GET_BY_UUID: Call =
+    Call { name: "GetConnectionByUuid", action: "org.freedesktop.NetworkManager.network-control" };
+
+async fn remove_unwanted(connection: &zbus::Connection, profile: OwnedObjectPath) {
+    info!("an activation was answered when nobody wanted it any more; taking it back");
+    let removing = async { ConnectionProxy::builder(connection).path(&profile).build().await?.delete().await };
+    if let Err(error) = removing.await {
+        debug!(%error, "the unwanted profile had gone by itself");
+    }
+}

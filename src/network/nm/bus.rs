@@ -1,0 +1,203 @@
+//! The connection to the system bus, and what is heard on it.
+
+use std::collections::HashMap;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures_core::Stream;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tracing::debug;
+use zbus::proxy::{CacheProperties, Defaults};
+use zbus::{Connection, MatchRule, Message, MessageStream, ObjectPath, OwnedObjectPath, OwnedVariant, Variant, message};
+
+use super::cause::{Call, Cause};
+use super::outcome::Change;
+
+/// NetworkManager's name on the bus.
+const SERVICE: &str = "org.freedesktop.NetworkManager";
+/// NetworkManager's own object.
+pub(super) const ROOT: &str = "/org/freedesktop/NetworkManager";
+/// NetworkManager answers within milliseconds, unless it waits for polkit or is stuck.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+
+/// What is heard on the bus.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    /// A device changed its state.
+    State { device: OwnedObjectPath, change: Change },
+    /// A device finished a scan.
+    Scanned { device: OwnedObjectPath },
+    /// A device was taken away.
+    Removed { device: OwnedObjectPath },
+    /// NetworkManager came to the bus, or left it.
+    Service { present: bool },
+}
+
+/// A connection to the bus.
+///
+/// Everything is subscribed to at the beginning, so that no event of an activation can be missed, and is read at once into
+/// a queue without a limit: a stream that is not read would hold up every answer of the connection.
+pub(super) struct Bus {
+    connection: Connection,
+    events: mpsc::UnboundedReceiver<Event>,
+    _readers: JoinSet<()>,
+}
+
+impl Bus {
+    /// Connects to the bus at an address, or to the system's, and subscribes.
+    pub(super) async fn connect(address: Option<&str>) -> Result<Self, Cause> {
+        let connecting = async {
+            let builder = match address {
+                Some(address) => zbus::connection::Builder::address(address),
+                None => zbus::connection::Builder::system(),
+            };
+            let connection = builder.build().await?;
+            let (event, events) = mpsc::unbounded_channel();
+            let mut readers = JoinSet::new();
+            for rule in rules()? {
+                let mut stream = MessageStream::for_match_rule(rule, &connection, None).await?;
+                let event = event.clone();
+                readers.spawn(async move {
+                    while let Some(message) = next(&mut stream).await {
+                        let Some(heard) = message.ok().as_ref().and_then(understand) else { continue };
+                        if event.send(heard).is_err() {
+                            break;
+                        }
+                    }
+                });
+            }
+            Ok(Self { connection, events, _readers: readers })
+        };
+        timeout(ANSWER_LIMIT, connecting)
+            .await
+            .map_err(|_| Cause::Late { call: "the system bus", after: ANSWER_LIMIT })?
+            .map_err(Cause::Bus)
+    }
+
+    /// Whether the bus has gone.
+    pub(super) fn is_closed(&self) -> bool {
+        self.connection.is_closed()
+    }
+
+    /// The next event; none when the bus has gone. May be dropped at any time without losing one.
+    pub(super) async fn event(&mut self) -> Option<Event> {
+        self.events.recv().await
+    }
+
+    /// An event that is already here.
+    pub(super) fn past_event(&mut self) -> Option<Event> {
+        self.events.try_recv().ok()
+    }
+
+    /// Whether NetworkManager is on the bus.
+    pub(super) async fn has_service(&self) -> Result<bool, Cause> {
+        let call = Call { name: "NameHasOwner", action: "" };
+        let asking = async {
+            let proxy = zbus::fdo::DBusProxy::new(&self.connection).await?;
+            Ok(proxy.name_has_owner(SERVICE.try_into()?).await?)
+        };
+        self.call(call, asking).await
+    }
+
+    /// A proxy of one of NetworkManager's objects.
+    pub(super) async fn proxy<'a, P>(&self, path: ObjectPath<'a>) -> Result<P, Cause>
+    where
+        P: From<zbus::Proxy<'a>> + Defaults,
+    {
+        // A cache would cost a task and a subscription for each object.
+        let builder = zbus::proxy::Builder::new(&self.connection).path(path).cache_properties(CacheProperties::No);
+        builder.build().await.map_err(|source| Cause::of(Call { name: "a proxy", action: "" }, source))
+    }
+
+    /// Waits for an answer, but not for ever.
+    pub(super) async fn call<T>(&self, call: Call, answer: impl Future<Output = zbus::Result<T>>) -> Result<T, Cause> {
+        match timeout(ANSWER_LIMIT, answer).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) if self.is_closed() => Err(Cause::BusLost),
+            Ok(Err(source)) => Err(Cause::of(call, source)),
+            Err(_) => Err(Cause::Late { call: call.name, after: ANSWER_LIMIT }),
+        }
+    }
+
+    /// All properties of an interface of an object.
+    pub(super) async fn properties(&self, path: &ObjectPath<'_>, interface: &'static str) -> Result<Properties, Cause> {
+        let call = Call { name: interface, action: "" };
+        let asking = async {
+            let proxy = zbus::fdo::PropertiesProxy::builder(&self.connection)
+                .destination(SERVICE)
+                .path(path)
+                .cache_properties(CacheProperties::No)
+                .build()
+                .await?;
+            Ok(proxy.get_all(interface.try_into()?).await?)
+        };
+        Ok(Properties { interface, values: self.call(call, asking).await? })
+    }
+}
+
+/// The properties of an object, read at one time.
+pub(super) struct Properties {
+    interface: &'static str,
+    values: HashMap<String, OwnedVariant>,
+}
+
+impl Properties {
+    /// A property; none if it is not there, as in an older NetworkManager, or of another type.
+    pub(super) fn take<T: TryFrom<OwnedVariant>>(&mut self, name: &str) -> Option<T> {
+        T::try_from(self.values.remove(name)?).ok()
+    }
+
+    /// A property that has always been there.
+    pub(super) fn need<T: TryFrom<OwnedVariant>>(&mut self, member: &'static str) -> Result<T, Cause> {
+        self.take(member).ok_or(Cause::Answer { call: self.interface, member })
+    }
+}
+
+/// What is listened to.
+fn rules() -> zbus::Result<[MatchRule<'static>; 4]> {
+    let signal = |interface: &'static str, member: &'static str| {
+        MatchRule::builder().msg_type(message::Type::Signal).interface(interface).member(member)
+    };
+    Ok([
+        signal("org.freedesktop.NetworkManager.Device", "StateChanged").sender(SERVICE).build()?,
+        signal("org.freedesktop.NetworkManager", "DeviceRemoved").sender(SERVICE).build()?,
+        signal("org.freedesktop.DBus.Properties", "PropertiesChanged")
+            .sender(SERVICE)
+            .arg(0, "org.freedesktop.NetworkManager.Device.Wireless")
+            .build()?,
+        signal("org.freedesktop.DBus", "NameOwnerChanged").sender("org.freedesktop.DBus").arg(0, SERVICE).build()?,
+    ])
+}
+
+async fn next(stream: &mut MessageStream) -> Option<zbus::Result<Message>> {
+    poll_fn(|context| Pin::new(&mut *stream).poll_next(context)).await
+}
+
+/// What a signal says; none if it is nothing of interest, or not what it should be.
+fn understand(message: &Message) -> Option<Event> {
+    let header = message.header();
+    let body = message.body();
+    let path = || header.path().map(|path| OwnedObjectPath::from(path.to_owned()));
+    let event = match header.member()?.as_str() {
+        "StateChanged" => body.deserialize::<(u32, u32, u32)>().map(|(new, old, reason)| {
+            let change = Change { new: new.into(), old: old.into(), reason: reason.into() };
+            path().map(|device| Event::State { device, change })
+        }),
+        "DeviceRemoved" => body.deserialize::<OwnedObjectPath>().map(|device| Some(Event::Removed { device })),
+        "NameOwnerChanged" => {
+            body.deserialize::<(&str, &str, &str)>().map(|(_, _, owner)| Some(Event::Service { present: !owner.is_empty() }))
+        }
+        "PropertiesChanged" => body.deserialize::<(&str, HashMap<&str, Variant<'_>>, Vec<&str>)>().map(|(_, changed, _)| {
+            let device = path().filter(|_| changed.contains_key("LastScan"));
+            device.map(|device| Event::Scanned { device })
+        }),
+        _ => Ok(None),
+    };
+    event.unwrap_or_else(|error| {
+        debug!(%error, member = ?header.member(), "NetworkManager sent a signal of an unknown form");
+        None
+    })
+}

@@ -1,0 +1,175 @@
+//! Why something could not be done, for the journal, and which of the phone's faults it is.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::outcome::{Ended, Mode, Sighting};
+use crate::domain::Security;
+use crate::fault::Fault;
+
+/// A method, and the polkit action that a caller other than root needs for it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Call {
+    pub name: &'static str,
+    pub action: &'static str,
+}
+
+/// Why something could not be done.
+#[derive(Debug, Error)]
+pub(super) enum Cause {
+    #[error("connecting to the system bus")]
+    Bus(#[source] zbus::Error),
+    #[error("the system bus is gone")]
+    BusLost,
+    #[error("NetworkManager is not running: start NetworkManager.service")]
+    Absent,
+    #[error("NetworkManager stopped while it was at it")]
+    Left,
+    #[error("{call} was not answered within {} s", after.as_secs())]
+    Late { call: &'static str, after: Duration },
+    #[error("{call} is not allowed: it takes the polkit action {action}")]
+    Denied { call: &'static str, action: &'static str, source: Box<zbus::Error> },
+    #[error("calling {call}")]
+    Call { call: &'static str, source: Box<zbus::Error> },
+    #[error("the answer of {call} has no usable {member}")]
+    Answer { call: &'static str, member: &'static str },
+    #[error("there is no Wi-Fi device")]
+    NoDevice,
+    #[error("there is no Wi-Fi device {0}")]
+    NoSuchDevice(String),
+    #[error("NetworkManager does not manage the Wi-Fi device {0}: see its unmanaged-devices setting")]
+    Unmanaged(String),
+    #[error("the Wi-Fi device {0} has no firmware: install its firmware package")]
+    NoFirmware(String),
+    #[error(
+        "the radio is switched off by software: set the Wi-Fi country if there is none (on Raspberry Pi OS: raspi-config), then run `rfkill unblock wifi`"
+    )]
+    SoftBlocked,
+    #[error("the radio is switched off by a switch on the device")]
+    HardBlocked,
+    #[error("the Wi-Fi device {0} is not available: is wpa_supplicant installed, and a country set?")]
+    Unavailable(String),
+    #[error("{ended}")]
+    Ended { ended: Ended, mode: Mode, sighting: Option<Sighting> },
+    #[error("NetworkManager's server for port {port} did not start, because another program has the port: {ended}")]
+    PortTaken { port: u16, ended: Ended },
+    #[error("another program took the radio for a connection of its own")]
+    Superseded,
+    #[error("it was not up within {} s", .0.as_secs())]
+    Slow(Duration),
+    #[error("a fresh list of networks does not have it")]
+    NotInList,
+    #[error("its security is {0:?}")]
+    Security(Security),
+    #[error("the passphrase has not 8 to 63 printable characters, nor 64 hexadecimal digits")]
+    Passphrase,
+    #[error("the network is protected and no passphrase was given")]
+    NoPassphrase,
+    #[error("the network is open, and a passphrase was given: an open network of that name may be an impostor")]
+    Open,
+    #[error("the Wi-Fi device {0} has no access point mode")]
+    NoAccessPointMode(String),
+    #[error("a name of an access point has 1 to 32 bytes")]
+    Name,
+    #[error("the scan was not done within {} s, and there is no earlier list", .0.as_secs())]
+    ScanSlow(Duration),
+    #[error("no network was joined that could be kept")]
+    NothingJoined,
+    #[error("making a unique name for a profile")]
+    Random(#[source] getrandom::Error),
+    #[error("it is no longer wanted")]
+    Abandoned,
+    #[error("the task that drives the radio has ended")]
+    Stopped,
+}
+
+impl Cause {
+    /// What a phone is told.
+    pub(super) fn fault(&self) -> Fault {
+        match self {
+            Self::NoDevice | Self::NoSuchDevice(_) | Self::Unmanaged(_) | Self::NoFirmware(_) => Fault::AdapterGone,
+            Self::SoftBlocked | Self::HardBlocked | Self::Unavailable(_) => Fault::RadioBlocked,
+            Self::Ended { ended, mode, sighting } => ended.fault(*mode, *sighting),
+            Self::Superseded => Fault::AssociationFailed,
+            Self::Slow(_) => Fault::NetworkTimeout,
+            Self::NotInList => Fault::NetworkNotFound,
+            Self::Security(_) => Fault::UnsupportedSecurity,
+            Self::Passphrase | Self::NoPassphrase => Fault::InvalidPassphrase,
+            Self::Open => Fault::WrongPassword,
+            Self::Name => Fault::InvalidSsid,
+            Self::ScanSlow(_) => Fault::ScanFailed,
+            // What is sent was checked: a property that is refused is one that this NetworkManager does not know.
+            Self::Call { .. } if self.error_name().is_some_and(|name| REFUSED_SETTINGS.contains(&name)) => {
+                Fault::UnsupportedSecurity
+            }
+            Self::Bus(_)
+            | Self::BusLost
+            | Self::Absent
+            | Self::Left
+            | Self::Late { .. }
+            | Self::Denied { .. }
+            | Self::Call { .. }
+            | Self::Answer { .. }
+            | Self::PortTaken { .. }
+            | Self::NoAccessPointMode(_)
+            | Self::NothingJoined
+            | Self::Random(_)
+            | Self::Abandoned
+            | Self::Stopped => Fault::NetworkUnavailable,
+        }
+    }
+
+    /// The D-Bus name of the error that was answered, if there was one that zbus has no type for.
+    pub(super) fn error_name(&self) -> Option<&str> {
+        match self {
+            Self::Call { source, .. } | Self::Denied { source, .. } => error_name(source),
+            _ => None,
+        }
+    }
+
+    /// Whether the object of the call is not there any more: it has already ended.
+    pub(super) fn is_missing_object(&self) -> bool {
+        let Self::Call { source, .. } = self else { return false };
+        let missing = |name: &str| {
+            name == "org.freedesktop.NetworkManager.Settings.InvalidConnection" || name.ends_with(".UnknownConnection")
+        };
+        match &**source {
+            zbus::Error::FDO(error) => matches!(**error, zbus::fdo::Error::UnknownObject(_) | zbus::fdo::Error::UnknownMethod(_)),
+            source => error_name(source).is_some_and(missing),
+        }
+    }
+
+    /// Whether a second try can end better.
+    pub(super) fn is_worth_a_retry(&self) -> bool {
+        matches!(self, Self::Ended { mode: Mode::Station, .. }) && self.fault() == Fault::AssociationFailed
+    }
+
+    /// A failed call, told apart from one that is not allowed.
+    pub(super) fn of(call: Call, source: zbus::Error) -> Self {
+        let denied = match &source {
+            zbus::Error::FDO(error) => matches!(**error, zbus::fdo::Error::AccessDenied(_)),
+            source => error_name(source).is_some_and(|name| name.ends_with(".PermissionDenied")),
+        };
+        let source = Box::new(source);
+        if denied {
+            Self::Denied { call: call.name, action: call.action, source }
+        } else {
+            Self::Call { call: call.name, source }
+        }
+    }
+}
+
+/// A setting that NetworkManager does not take.
+const REFUSED_SETTINGS: [&str; 3] = [
+    "org.freedesktop.NetworkManager.Settings.Connection.InvalidProperty",
+    "org.freedesktop.NetworkManager.Settings.Connection.InvalidSetting",
+    "org.freedesktop.NetworkManager.Settings.Connection.MissingProperty",
+];
+
+fn error_name(error: &zbus::Error) -> Option<&str> {
+    match error {
+        zbus::Error::MethodError(name, ..) => Some(name.as_str()),
+        _ => None,
+    }
+}

@@ -1,0 +1,112 @@
+//! The Wi-Fi device.
+
+use tracing::debug;
+use zbus::OwnedObjectPath;
+
+use super::bus::{Bus, Properties, ROOT};
+use super::cause::{Call, Cause};
+use super::proxies::ServiceProxy;
+use super::values::{CAPABLE_OF_ACCESS_POINT, DEVICE_TYPE_WIFI, DeviceState, MODE_ACCESS_POINT};
+
+const DEVICE: &str = "org.freedesktop.NetworkManager.Device";
+const WIRELESS: &str = "org.freedesktop.NetworkManager.Device.Wireless";
+
+/// The Wi-Fi device, as it was when it was asked.
+#[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a property of its own; goes when two of them exclude each other")]
+pub(super) struct Device {
+    pub path: OwnedObjectPath,
+    /// Such as `wlan0`.
+    pub interface: String,
+    pub address: String,
+    /// It is an access point.
+    pub is_access_point: bool,
+    /// Its driver can make it one.
+    pub can_be_access_point: bool,
+    /// When its last scan was done, milliseconds since the boot; negative for never.
+    pub last_scan: i64,
+    state: DeviceState,
+    managed: bool,
+    firmware_missing: bool,
+}
+
+impl Device {
+    /// The device of that name, or the first Wi-Fi device that NetworkManager manages.
+    pub(super) async fn find(bus: &Bus, interface: Option<&str>) -> Result<Self, Cause> {
+        let service: ServiceProxy<'_> = bus.proxy(ROOT.try_into().expect("a valid path")).await?;
+        let call = Call { name: "GetDevices", action: "org.freedesktop.NetworkManager.network-control" };
+        let mut first = None;
+        for path in bus.call(call, service.get_devices()).await? {
+            let mut properties = match bus.properties(&path, DEVICE).await {
+                Ok(properties) => properties,
+                // Devices come and go, and ours may be another one.
+                Err(cause @ Cause::Call { .. }) => {
+                    debug!(%path, "{}", crate::daemon::chain(&cause));
+                    continue;
+                }
+                Err(cause) => return Err(cause),
+            };
+            if properties.take("DeviceType") != Some(DEVICE_TYPE_WIFI) {
+                continue;
+            }
+            let device = Self::read(bus, path, properties).await?;
+            match interface {
+                Some(interface) if device.interface == interface => return Ok(device),
+                None if device.managed => return Ok(device),
+                Some(_) => {}
+                None => first = first.or(Some(device)),
+            }
+        }
+        first.ok_or_else(|| interface.map_or(Cause::NoDevice, |interface| Cause::NoSuchDevice(interface.into())))
+    }
+
+    async fn read(bus: &Bus, path: OwnedObjectPath, mut properties: Properties) -> Result<Self, Cause> {
+        let mut wireless = bus.properties(&path, WIRELESS).await?;
+        let state = DeviceState::from(properties.need::<u32>("State")?);
+        Ok(Self {
+            interface: properties.need("Interface")?,
+            address: wireless.take("HwAddress").or_else(|| properties.take("HwAddress")).unwrap_or_default(),
+            is_access_point: wireless.take("Mode") == Some(MODE_ACCESS_POINT),
+            // Let it be tried where the property is missing.
+            can_be_access_point: wireless
+                .take("WirelessCapabilities")
+                .is_none_or(|flags: u32| flags & CAPABLE_OF_ACCESS_POINT != 0),
+            last_scan: wireless.take("LastScan").unwrap_or(-1),
+            managed: properties.take("Managed").unwrap_or(state != DeviceState::Unmanaged),
+            firmware_missing: properties.take("FirmwareMissing").unwrap_or(false),
+            state,
+            path,
+        })
+    }
+
+    /// When its last scan was done, by its own word.
+    pub(super) async fn last_scan(&self, bus: &Bus) -> Result<i64, Cause> {
+        Ok(bus.properties(&self.path, WIRELESS).await?.take("LastScan").unwrap_or(-1))
+    }
+
+    /// The active connection that it has at this moment.
+    pub(super) async fn active_now(&self, bus: &Bus) -> Result<Option<OwnedObjectPath>, Cause> {
+        let path: Option<OwnedObjectPath> = bus.properties(&self.path, DEVICE).await?.take("ActiveConnection");
+        Ok(path.filter(|path| path.as_str() != "/"))
+    }
+
+    /// Says why it cannot be used, if it cannot.
+    pub(super) async fn usable(self, bus: &Bus) -> Result<Self, Cause> {
+        if self.firmware_missing {
+            return Err(Cause::NoFirmware(self.interface));
+        }
+        if !matches!(self.state, DeviceState::Unavailable | DeviceState::Unmanaged | DeviceState::Unknown) {
+            return Ok(self);
+        }
+        let mut service = bus.properties(&ROOT.try_into().expect("a valid path"), "org.freedesktop.NetworkManager").await?;
+        if service.take("WirelessHardwareEnabled") == Some(false) {
+            Err(Cause::HardBlocked)
+        } else if service.take("WirelessEnabled") == Some(false) {
+            Err(Cause::SoftBlocked)
+        } else if self.managed {
+            Err(Cause::Unavailable(self.interface))
+        } else {
+            Err(Cause::Unmanaged(self.interface))
+        }
+    }
+}

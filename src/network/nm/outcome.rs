@@ -1,0 +1,268 @@
+//! What the states of a device mean for an activation. Pure: numbers in, a verdict out.
+//!
+//! The device is watched because it alone says why: a failed active connection only ever says that its device went away.
+
+use std::fmt;
+
+use super::values::{DeviceReason, DeviceState};
+use crate::fault::Fault;
+
+/// What is activated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// The node joins a network.
+    Station,
+    /// The node opens its own.
+    AccessPoint,
+}
+
+/// What is known of a network that is being joined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sighting {
+    /// One of its stations offers WPA3.
+    pub sae: bool,
+}
+
+/// A change of a device's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Change {
+    pub new: DeviceState,
+    pub old: DeviceState,
+    pub reason: DeviceReason,
+}
+
+/// What a change means for the activation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It goes on.
+    Pending,
+    /// It is up.
+    Activated,
+    /// It has ended.
+    Ended(Ended),
+    /// Another activation took the device. It may be ours that took it from an earlier one.
+    Superseded,
+}
+
+/// Follows one activation.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tracker {
+    begun: bool,
+    refused: bool,
+}
+
+impl Tracker {
+    /// Takes the next change. Whatever comes before PREPARE belongs to an earlier activation.
+    pub(super) fn observe(&mut self, change: Change) -> Verdict {
+        let Change { new, old, reason } = change;
+        let ended = Verdict::Ended(Ended { new, old, reason, refused: self.refused });
+        match new {
+            DeviceState::Prepare => {
+                *self = Self { begun: true, refused: false };
+                Verdict::Pending
+            }
+            DeviceState::Unmanaged | DeviceState::Unavailable => ended,
+            _ if !self.begun => Verdict::Pending,
+            DeviceState::Activated => Verdict::Activated,
+            // Every secured activation passes here without a reason; with one, the key was refused.
+            DeviceState::NeedAuth => {
+                self.refused |= matches!(reason, DeviceReason::SupplicantDisconnect | DeviceReason::NoSecrets);
+                Verdict::Pending
+            }
+            DeviceState::Deactivating | DeviceState::Disconnected if reason == DeviceReason::NewActivation => {
+                self.begun = false;
+                Verdict::Superseded
+            }
+            DeviceState::Failed | DeviceState::Deactivating | DeviceState::Disconnected => ended,
+            _ => Verdict::Pending,
+        }
+    }
+}
+
+/// How an activation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ended {
+    new: DeviceState,
+    old: DeviceState,
+    reason: DeviceReason,
+    /// The network refused the key on the way.
+    refused: bool,
+}
+
+impl Ended {
+    /// What a phone is told. `sighting` is none if the network was not seen within the last minute.
+    pub(super) const fn fault(self, mode: Mode, sighting: Option<Sighting>) -> Fault {
+        use DeviceReason as Reason;
+        match (self.reason, mode) {
+            (reason, _) if reason.is_gone() => Fault::AdapterGone,
+            (Reason::Sleeping | Reason::NetworkingOff, _) => Fault::RadioBlocked,
+            _ if matches!(self.new, DeviceState::Unavailable) => Fault::RadioBlocked,
+            _ if matches!(self.new, DeviceState::Unmanaged) => Fault::AdapterGone,
+            (_, Mode::AccessPoint) => Fault::NetworkUnavailable,
+            (Reason::NoSecrets, _) => Fault::WrongPassword,
+            _ if self.refused => Fault::WrongPassword,
+            (Reason::SsidNotFound, _) => match sighting {
+                None => Fault::NetworkNotFound,
+                // A refusal by SAE looks the same as silence to the supplicants in use.
+                Some(Sighting { sae: true }) => Fault::ProbablyWrongPassword,
+                Some(Sighting { sae: false }) => Fault::AssociationFailed,
+            },
+            (Reason::SupplicantConfigFailed, _) => Fault::UnsupportedSecurity,
+            (
+                Reason::IpConfigExpired
+                | Reason::DhcpStartFailed
+                | Reason::DhcpError
+                | Reason::DhcpFailed
+                | Reason::IpAddressDuplicate,
+                _,
+            ) => Fault::NoAddress,
+            (Reason::IpConfigUnavailable, _) if matches!(self.old, DeviceState::IpConfig | DeviceState::IpCheck) => {
+                Fault::NoAddress
+            }
+            _ => Fault::AssociationFailed,
+        }
+    }
+
+    /// Whether NetworkManager's DHCP or DNS server for the access point could not start.
+    pub(super) const fn is_shared_failure(self) -> bool {
+        matches!(self.reason, DeviceReason::IpConfigUnavailable | DeviceReason::SharedStartFailed | DeviceReason::SharedFailed)
+    }
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the device went from {} to {}, reason {}", self.old, self.new, self.reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEEN: Option<Sighting> = Some(Sighting { sae: false });
+    const SEEN_SAE: Option<Sighting> = Some(Sighting { sae: true });
+
+    /// What a phone is told after a sequence of states and reasons; none if it has no end.
+    fn told(mode: Mode, sighting: Option<Sighting>, sequence: &[(u32, u32)]) -> Option<Fault> {
+        let mut tracker = Tracker::default();
+        let mut old = DeviceState::Disconnected;
+        for &(new, reason) in sequence {
+            let change = Change { new: new.into(), old, reason: reason.into() };
+            old = change.new;
+            // The first end counts: DISCONNECTED after FAILED says nothing new.
+            if let Verdict::Ended(ended) = tracker.observe(change) {
+                return Some(ended.fault(mode, sighting));
+            }
+        }
+        None
+    }
+
+    fn activated(sequence: &[(u32, u32)]) -> bool {
+        let mut tracker = Tracker::default();
+        let mut old = DeviceState::Disconnected;
+        sequence.iter().any(|&(new, reason)| {
+            let change = Change { new: new.into(), old, reason: reason.into() };
+            old = change.new;
+            tracker.observe(change) == Verdict::Activated
+        })
+    }
+
+    /// The usual beginning of a secured activation, then the rest.
+    fn secured(rest: &[(u32, u32)]) -> Vec<(u32, u32)> {
+        [&[(40, 0), (50, 0), (60, 0), (40, 0), (50, 0)], rest].concat()
+    }
+
+    #[test]
+    fn a_good_passphrase_ends_activated() {
+        assert!(activated(&secured(&[(70, 0), (80, 0), (90, 0), (100, 0)])));
+    }
+
+    #[test]
+    fn a_join_over_the_running_access_point_ends_activated() {
+        let replaced = [&[(110, 60), (30, 60)], &secured(&[(70, 0), (80, 0), (90, 0), (100, 0)])[..]].concat();
+        assert!(activated(&replaced));
+    }
+
+    #[test]
+    fn every_measured_failure_has_its_fault() {
+        use Mode::{AccessPoint, Station};
+        let wrong = [(60, 8), (120, 7), (30, 0)];
+        let missing = [(120, 53), (30, 0)];
+        let table: &[(&str, Mode, Option<Sighting>, Vec<(u32, u32)>, Fault)] = &[
+            ("wrong password, WPA2", Station, SEEN, secured(&wrong), Fault::WrongPassword),
+            ("wrong password, WPA2, of a mixed network", Station, SEEN_SAE, secured(&wrong), Fault::WrongPassword),
+            ("wrong password, WPA3 only", Station, SEEN_SAE, secured(&missing), Fault::ProbablyWrongPassword),
+            ("wrong password, WPA2/WPA3", Station, SEEN_SAE, secured(&missing), Fault::ProbablyWrongPassword),
+            ("name not there", Station, None, secured(&missing), Fault::NetworkNotFound),
+            ("timer eaten by scanning", Station, SEEN, secured(&missing), Fault::AssociationFailed),
+            (
+                "passphrase of 5 characters",
+                Station,
+                SEEN,
+                vec![(40, 0), (50, 0), (60, 0), (120, 7), (30, 0)],
+                Fault::WrongPassword,
+            ),
+            ("no DHCP", Station, SEEN, secured(&[(70, 0), (120, 5), (30, 0)]), Fault::NoAddress),
+            ("no DHCP, 1.22", Station, SEEN, secured(&[(70, 0), (120, 17), (30, 0)]), Fault::NoAddress),
+            ("address taken", Station, SEEN, secured(&[(70, 0), (120, 64)]), Fault::NoAddress),
+            ("supplicant gone", Station, SEEN, secured(&[(120, 10)]), Fault::AssociationFailed),
+            ("supplicant slow", Station, SEEN, secured(&[(120, 11)]), Fault::AssociationFailed),
+            ("supplicant disconnected", Station, SEEN, secured(&[(120, 8)]), Fault::AssociationFailed),
+            ("supplicant refuses", Station, SEEN, secured(&[(120, 9)]), Fault::UnsupportedSecurity),
+            ("unplugged", Station, SEEN, secured(&[(10, 36)]), Fault::AdapterGone),
+            ("unmanaged", Station, SEEN, secured(&[(110, 3), (10, 3)]), Fault::AdapterGone),
+            ("unmanaged, newer", Station, SEEN, secured(&[(110, 72)]), Fault::AdapterGone),
+            ("blocked on the way", Station, SEEN, secured(&[(20, 0)]), Fault::RadioBlocked),
+            ("blocked before the beginning", Station, SEEN, vec![(20, 0)], Fault::RadioBlocked),
+            ("asleep", Station, SEEN, secured(&[(110, 37)]), Fault::RadioBlocked),
+            ("networking off", Station, SEEN, secured(&[(110, 78)]), Fault::RadioBlocked),
+            ("an unknown reason", Station, SEEN, secured(&[(120, 4711)]), Fault::AssociationFailed),
+            (
+                "port 53 taken, 1.52",
+                AccessPoint,
+                None,
+                secured(&[(70, 0), (80, 0), (120, 5), (30, 0)]),
+                Fault::NetworkUnavailable,
+            ),
+            ("owner gone", AccessPoint, None, secured(&[(100, 0), (110, 38), (30, 38)]), Fault::NetworkUnavailable),
+        ];
+        for (case, mode, sighting, sequence, fault) in table {
+            assert_eq!(told(*mode, *sighting, sequence), Some(*fault), "{case}");
+        }
+    }
+
+    #[test]
+    fn an_access_point_without_its_dns_server_fails_after_it_was_activated() {
+        let mut tracker = Tracker::default();
+        let step = |tracker: &mut Tracker, new: u32, old: u32, reason: u32| {
+            tracker.observe(Change { new: new.into(), old: old.into(), reason: reason.into() })
+        };
+        step(&mut tracker, 40, 30, 0);
+        assert_eq!(step(&mut tracker, 100, 90, 0), Verdict::Activated);
+        let Verdict::Ended(ended) = step(&mut tracker, 120, 100, 5) else { panic!("FAILED is an end") };
+        assert!(ended.is_shared_failure());
+    }
+
+    #[test]
+    fn what_an_earlier_activation_leaves_behind_is_not_ours() {
+        assert_eq!(told(Mode::Station, SEEN, &[(120, 53), (30, 0), (40, 0), (50, 0)]), None);
+    }
+
+    #[test]
+    fn an_activation_that_another_replaces_is_superseded_and_can_begin_again() {
+        let mut tracker = Tracker::default();
+        let observe = |tracker: &mut Tracker, new: u32, reason: u32| {
+            tracker.observe(Change { new: new.into(), old: DeviceState::Config, reason: reason.into() })
+        };
+        observe(&mut tracker, 40, 0);
+        assert_eq!(observe(&mut tracker, 110, 60), Verdict::Superseded);
+        assert_eq!(observe(&mut tracker, 30, 60), Verdict::Pending);
+        observe(&mut tracker, 40, 0);
+        assert_eq!(observe(&mut tracker, 100, 0), Verdict::Activated);
+    }
+
+    #[test]
+    fn an_unknown_state_is_passed_over() {
+        assert_eq!(told(Mode::Station, SEEN, &secured(&[(75, 0), (130, 0)])), None);
+    }
+}

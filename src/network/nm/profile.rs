@@ -1,0 +1,455 @@
+//! The profiles that are made, and how they are told from everybody else's.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+
+use zbus::{OwnedVariant, Variant};
+
+use super::cause::{Call, Cause};
+use super::outcome::Mode;
+use super::proxies::{Options, Profile, StoredProfile};
+use crate::domain::{Passphrase, Security, Ssid};
+
+/// A profile is ours if its id begins like this and it has [`MARKER`].
+///
+/// Both are asked for: an owner may name a profile of his own like ours, and a profile that he cloned from ours and
+/// renamed is his. The setting `user` is there since NetworkManager 1.8, is never used by NetworkManager itself, and is
+/// stored with the profile.
+const ID_PREFIX: &str = "jarvis-";
+/// Key and value in `user.data`; NetworkManager wants a dot in the key.
+const MARKER: (&str, &str) = ("org.jarvis.provisioning", "1");
+
+/// NetworkManager's name for the kind of connection.
+const WIFI: &str = "802-11-wireless";
+const WIFI_SECURITY: &str = "802-11-wireless-security";
+
+/// A router that has not answered in this time will not; NetworkManager's own 45 s is long for somebody who waits.
+/// Seconds.
+const DHCP_TIMEOUT: i32 = 25;
+/// Protected management frames off: with them, access points fail on drivers that cannot install the group's integrity
+/// key, brcmfmac among them. `NM_SETTING_WIRELESS_SECURITY_PMF_DISABLE`.
+const PMF_DISABLE: i32 = 1;
+/// The addresses of the access point: 254 are enough, and every phone takes them.
+const PREFIX: u32 = 24;
+
+/// How a network is entered, as NetworkManager's `key-mgmt` has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum KeyManagement {
+    /// No security.
+    Open,
+    /// WPA or WPA2; from NetworkManager 1.36 on also WPA3 where it is offered beside WPA2.
+    WpaPsk,
+    /// WPA3 only.
+    Sae,
+    /// Encryption without a passphrase.
+    Owe,
+}
+
+impl KeyManagement {
+    /// For a network that was seen with these securities, one for each of its stations.
+    pub(super) fn choose(seen: &[Security], passphrase: &Passphrase) -> Result<Self, Cause> {
+        let has = |security: Security| seen.contains(&security);
+        if !passphrase.is_empty() && !passphrase.fits_wpa() {
+            return Err(Cause::Passphrase);
+        }
+        if seen.is_empty() {
+            // A name that was not seen: what nearly every protected network takes.
+            return Ok(if passphrase.is_empty() { Self::Open } else { Self::WpaPsk });
+        }
+        let open = has(Security::Open) || has(Security::Owe);
+        let protected = [Security::Wpa, Security::Wpa2, Security::Wpa2Wpa3, Security::Wpa3].map(has);
+        match (passphrase.is_empty(), open, protected) {
+            (true, true, _) => Ok(if has(Security::Owe) { Self::Owe } else { Self::Open }),
+            (true, false, protected) if protected.contains(&true) => Err(Cause::NoPassphrase),
+            (false, _, [false, false, false, true]) => Ok(Self::Sae),
+            (false, _, protected) if protected.contains(&true) => Ok(Self::WpaPsk),
+            (false, true, _) => Err(Cause::Open),
+            _ => Err(Cause::Security(seen[0])),
+        }
+    }
+
+    const fn name(self) -> Option<&'static str> {
+        match self {
+            Self::Open => None,
+            Self::WpaPsk => Some("wpa-psk"),
+            Self::Sae => Some("sae"),
+            Self::Owe => Some("owe"),
+        }
+    }
+}
+
+/// What the radio is asked to be.
+#[derive(Clone, Debug)]
+pub(super) enum Plan {
+    /// A member of a network.
+    Station(Station),
+    /// The node's own network.
+    AccessPoint(AccessPoint),
+}
+
+/// A network to join.
+#[derive(Clone, Debug)]
+pub(super) struct Station {
+    /// The profile's UUID.
+    pub uuid: String,
+    pub ssid: Ssid,
+    pub passphrase: Passphrase,
+    /// The network does not broadcast its name.
+    pub hidden: bool,
+    pub key_management: KeyManagement,
+}
+
+/// The node's own network.
+#[derive(Clone, Debug)]
+pub(super) struct AccessPoint {
+    /// The profile's UUID.
+    pub uuid: String,
+    pub ssid: Ssid,
+    /// None for an open network.
+    pub passphrase: Option<Passphrase>,
+    /// The node's address in it.
+    pub address: Ipv4Addr,
+    /// On 2.4 GHz.
+    pub channel: u32,
+    /// The device's name.
+    pub interface: String,
+}
+
+impl Plan {
+    pub(super) fn uuid(&self) -> &str {
+        match self {
+            Self::Station(station) => &station.uuid,
+            Self::AccessPoint(access_point) => &access_point.uuid,
+        }
+    }
+
+    pub(super) const fn mode(&self) -> Mode {
+        match self {
+            Self::Station(_) => Mode::Station,
+            Self::AccessPoint(_) => Mode::AccessPoint,
+        }
+    }
+
+    /// As it is sent. The passphrase is in it; what zbus copies into its message is out of our hands.
+    pub(super) fn settings(&self) -> Profile<'_> {
+        match self {
+            Self::Station(station) => station.settings(),
+            Self::AccessPoint(access_point) => access_point.settings(),
+        }
+    }
+
+    /// Volatile: nothing stays behind if it fails, if we crash, or if the power is cut. The access point ends with our
+    /// connection to the bus; a station does not, because a stopped daemon does not take a working network down.
+    pub(super) fn options(&self) -> Options<'static> {
+        let mut options = HashMap::from([("persist", Variant::from("volatile"))]);
+        if self.mode() == Mode::AccessPoint {
+            options.insert("bind-activation", Variant::from("dbus-client"));
+        }
+        options
+    }
+
+    /// The call that activates it, with what polkit wants of a caller other than root.
+    pub(super) const fn call(&self) -> Call {
+        let action = match self {
+            Self::Station(_) => "org.freedesktop.NetworkManager.network-control, and settings.modify.system",
+            Self::AccessPoint(AccessPoint { passphrase: Some(_), .. }) => {
+                "org.freedesktop.NetworkManager.wifi.share.protected, with network-control and settings.modify.system"
+            }
+            Self::AccessPoint(_) => {
+                "org.freedesktop.NetworkManager.wifi.share.open, with network-control and settings.modify.system"
+            }
+        };
+        Call { name: "AddAndActivateConnection2", action }
+    }
+}
+
+impl Station {
+    /// The whole profile.
+    pub(super) fn settings(&self) -> Profile<'_> {
+        let mut wifi = HashMap::from([("ssid", ssid(&self.ssid)), ("mode", "infrastructure".into())]);
+        if self.hidden {
+            wifi.insert("hidden", true.into());
+        }
+        let mut connection = identity(&self.ssid, &self.uuid);
+        connection.insert("autoconnect", true.into());
+        let mut profile = HashMap::from([
+            ("connection", connection),
+            (WIFI, wifi),
+            ("ipv4", HashMap::from([("method", "auto".into()), ("dhcp-timeout", DHCP_TIMEOUT.into())])),
+            ("ipv6", HashMap::from([("method", "auto".into())])),
+            ("user", marker()),
+        ]);
+        if let Some(name) = self.key_management.name() {
+            let mut security = HashMap::from([("key-mgmt", name.into())]);
+            if !self.passphrase.is_empty() {
+                security.insert("psk", self.passphrase.expose().into());
+            }
+            profile.insert(WIFI_SECURITY, security);
+        }
+        profile
+    }
+
+    /// Whether NetworkManager completed the profile with what was not asked for: a network that it had not seen becomes
+    /// a hidden one, and one with a factory's name is tied to that very router.
+    pub(super) fn was_changed(&self, stored: &StoredProfile) -> bool {
+        let Some(wifi) = stored.get(WIFI) else { return true };
+        let hidden = matches!(wifi.get("hidden").map(bool::try_from), Some(Ok(true)));
+        hidden != self.hidden || wifi.contains_key("bssid")
+    }
+}
+
+impl AccessPoint {
+    fn settings(&self) -> Profile<'_> {
+        let mut connection = identity(&self.ssid, &self.uuid);
+        connection.insert("autoconnect", false.into());
+        connection.insert("interface-name", self.interface.as_str().into());
+        let wifi = HashMap::from([
+            ("ssid", ssid(&self.ssid)),
+            ("mode", "ap".into()),
+            ("band", "bg".into()),
+            ("channel", self.channel.into()),
+            ("hidden", false.into()),
+        ]);
+        let address = HashMap::from([("address", Variant::from(self.address.to_string())), ("prefix", PREFIX.into())]);
+        let ipv4 = HashMap::from([
+            ("method", "shared".into()),
+            ("address-data", Variant::from(vec![address])),
+            ("never-default", true.into()),
+        ]);
+        let mut profile = HashMap::from([
+            ("connection", connection),
+            (WIFI, wifi),
+            ("ipv4", ipv4),
+            ("ipv6", HashMap::from([("method", "disabled".into())])),
+            ("user", marker()),
+        ]);
+        if let Some(passphrase) = &self.passphrase {
+            let only = |value: &'static str| Variant::from(vec![value]);
+            let security = HashMap::from([
+                ("key-mgmt", "wpa-psk".into()),
+                ("psk", passphrase.expose().into()),
+                ("proto", only("rsn")),
+                ("pairwise", only("ccmp")),
+                ("group", only("ccmp")),
+                ("pmf", PMF_DISABLE.into()),
+            ]);
+            profile.insert(WIFI_SECURITY, security);
+        }
+        profile
+    }
+}
+
+fn identity<'a>(ssid: &Ssid, uuid: &'a str) -> HashMap<&'a str, Variant<'a>> {
+    let id = if ssid.as_bytes().starts_with(ID_PREFIX.as_bytes()) { ssid.to_string() } else { format!("{ID_PREFIX}{ssid}") };
+    // An id is text for people, and text on the bus has no NUL.
+    let id = id.replace('\0', "\u{fffd}");
+    HashMap::from([("id", id.into()), ("uuid", uuid.into()), ("type", WIFI.into())])
+}
+
+fn ssid(ssid: &Ssid) -> Variant<'static> {
+    ssid.as_bytes().to_vec().into()
+}
+
+fn marker() -> HashMap<&'static str, Variant<'static>> {
+    HashMap::from([("data", HashMap::from([MARKER]).into())])
+}
+
+/// What matters of a profile that NetworkManager has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Stored {
+    pub uuid: String,
+    pub ssid: Vec<u8>,
+    pub access_point: bool,
+    /// It was made here.
+    pub ours: bool,
+}
+
+impl Stored {
+    /// None if it is not a Wi-Fi profile.
+    pub(super) fn read(settings: &StoredProfile) -> Option<Self> {
+        let text = |section: &str, name: &str| text(settings.get(section)?.get(name)?);
+        if text("connection", "type")? != WIFI {
+            return None;
+        }
+        let id = text("connection", "id").unwrap_or_default();
+        let ssid = settings.get(WIFI)?.get("ssid")?.try_clone().ok()?;
+        Some(Self {
+            uuid: text("connection", "uuid")?.to_owned(),
+            ssid: Vec::try_from(ssid).ok()?,
+            access_point: text(WIFI, "mode") == Some("ap"),
+            ours: id.starts_with(ID_PREFIX) && has_marker(settings),
+        })
+    }
+}
+
+fn text(value: &OwnedVariant) -> Option<&str> {
+    value.try_into().ok()
+}
+
+fn has_marker(settings: &StoredProfile) -> bool {
+    let data = settings.get("user").and_then(|user| user.get("data")?.try_clone().ok());
+    let data = data.and_then(|data| HashMap::<String, String>::try_from(data).ok()).unwrap_or_default();
+    data.get(MARKER.0).is_some_and(|value| value == MARKER.1)
+}
+
+/// A new UUID of random numbers (RFC 9562, 5.4).
+pub(super) fn new_uuid() -> Result<String, Cause> {
+    let mut bytes = [0_u8; 16];
+    getrandom::fill(&mut bytes).map_err(Cause::Random)?;
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let number = u128::from_be_bytes(bytes);
+    let groups = [(96, 8), (80, 4), (64, 4), (48, 4), (0, 12)];
+    let text = groups.map(|(shift, digits)| format!("{:0digits$x}", (number >> shift) & ((1 << (4 * digits)) - 1)));
+    Ok(text.join("-"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn passphrase(text: &str) -> Passphrase {
+        Passphrase::try_from(text.to_owned()).expect("a short passphrase")
+    }
+
+    fn station(name: &[u8]) -> Station {
+        Station {
+            uuid: new_uuid().expect("random numbers"),
+            ssid: Ssid::try_from(name).expect("a short name"),
+            passphrase: passphrase("correct horse"),
+            hidden: false,
+            key_management: KeyManagement::WpaPsk,
+        }
+    }
+
+    fn stored(profile: &Profile<'_>) -> StoredProfile {
+        let owned = |value: &Variant<'_>| value.try_to_owned().expect("no file descriptors");
+        profile
+            .iter()
+            .map(|(section, values)| {
+                ((*section).to_owned(), values.iter().map(|(name, value)| ((*name).to_owned(), owned(value))).collect())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_key_management_follows_what_was_seen() {
+        use Security::{Enterprise, Open, Owe, Wep, Wpa, Wpa2, Wpa2Wpa3, Wpa3};
+        let chosen =
+            |seen: &[Security], text: &str| KeyManagement::choose(seen, &passphrase(text)).map_err(|cause| cause.fault());
+        let table: &[(&[Security], &str, Result<KeyManagement, crate::fault::Fault>)] = &[
+            (&[Wpa2], "12345678", Ok(KeyManagement::WpaPsk)),
+            (&[Wpa], "12345678", Ok(KeyManagement::WpaPsk)),
+            (&[Wpa2Wpa3], "12345678", Ok(KeyManagement::WpaPsk)),
+            (&[Wpa3], "12345678", Ok(KeyManagement::Sae)),
+            (&[Wpa3, Wpa2], "12345678", Ok(KeyManagement::WpaPsk)),
+            (&[Open], "", Ok(KeyManagement::Open)),
+            (&[Owe], "", Ok(KeyManagement::Owe)),
+            (&[Open, Wpa2], "12345678", Ok(KeyManagement::WpaPsk)),
+            (&[], "12345678", Ok(KeyManagement::WpaPsk)),
+            (&[], "", Ok(KeyManagement::Open)),
+            (&[Open], "12345678", Err(crate::fault::Fault::WrongPassword)),
+            (&[Wpa2], "", Err(crate::fault::Fault::InvalidPassphrase)),
+            (&[Wpa2], "1234567", Err(crate::fault::Fault::InvalidPassphrase)),
+            (&[], "1234567", Err(crate::fault::Fault::InvalidPassphrase)),
+            (&[Wep], "12345678", Err(crate::fault::Fault::UnsupportedSecurity)),
+            (&[Enterprise], "12345678", Err(crate::fault::Fault::UnsupportedSecurity)),
+            (&[Enterprise], "", Err(crate::fault::Fault::UnsupportedSecurity)),
+        ];
+        for (seen, text, expected) in table {
+            assert_eq!(chosen(seen, text), *expected, "{seen:?} with {text:?}");
+        }
+    }
+
+    #[test]
+    fn a_profile_of_ours_is_known_by_its_id_and_its_marker() {
+        let station = station(b"HomeNetwork");
+        let mut profile = stored(&station.settings());
+        assert!(Stored::read(&profile).expect("a Wi-Fi profile").ours);
+        let marker = profile.remove("user").expect("the marker");
+        assert!(!Stored::read(&profile).expect("a Wi-Fi profile").ours);
+        profile.insert("user".into(), marker);
+        let renamed = Variant::from("Home").try_into_owned().expect("no file descriptors");
+        profile.get_mut("connection").expect("there").insert("id".into(), renamed);
+        assert!(!Stored::read(&profile).expect("a Wi-Fi profile").ours);
+    }
+
+    #[test]
+    fn a_name_of_any_bytes_makes_a_profile() {
+        let station = station(&[0xff, 0x00, 0x27, 0x40]);
+        let read = Stored::read(&stored(&station.settings())).expect("a Wi-Fi profile");
+        assert_eq!((read.ssid, read.ours), (vec![0xff, 0x00, 0x27, 0x40], true));
+    }
+
+    #[test]
+    fn what_networkmanager_added_is_noticed() {
+        let station = station(b"linksys");
+        let mut profile = stored(&station.settings());
+        assert!(!station.was_changed(&profile));
+        let value = |value: Variant<'static>| value.try_into_owned().expect("no file descriptors");
+        profile.get_mut(WIFI).expect("there").insert("hidden".into(), value(true.into()));
+        assert!(station.was_changed(&profile));
+        profile.get_mut(WIFI).expect("there").insert("hidden".into(), value(false.into()));
+        profile.get_mut(WIFI).expect("there").insert("bssid".into(), value(vec![0_u8; 6].into()));
+        assert!(station.was_changed(&profile));
+    }
+
+    #[test]
+    fn an_open_network_has_no_security_section() {
+        let mut station = station(b"CoffeeShop");
+        station.key_management = KeyManagement::Open;
+        assert!(!station.settings().contains_key(WIFI_SECURITY));
+    }
+
+    #[test]
+    fn the_access_point_has_exactly_what_works_everywhere() {
+        let access_point = AccessPoint {
+            uuid: new_uuid().expect("random numbers"),
+            ssid: Ssid::try_from("jarvis-5b91b661").expect("a short name"),
+            passphrase: Some(passphrase("a long passphrase")),
+            address: Ipv4Addr::new(192, 168, 4, 1),
+            channel: 6,
+            interface: "wlan0".into(),
+        };
+        let settings = access_point.settings();
+        let shown = |section: &str, name: &str| settings[section][name].to_string();
+        for (section, name, value) in [
+            ("connection", "id", "\"jarvis-5b91b661\""),
+            ("connection", "autoconnect", "false"),
+            ("connection", "interface-name", "\"wlan0\""),
+            (WIFI, "mode", "\"ap\""),
+            (WIFI, "band", "\"bg\""),
+            (WIFI, "channel", "uint32 6"),
+            (WIFI, "hidden", "false"),
+            (WIFI_SECURITY, "key-mgmt", "\"wpa-psk\""),
+            (WIFI_SECURITY, "proto", "[\"rsn\"]"),
+            (WIFI_SECURITY, "pairwise", "[\"ccmp\"]"),
+            (WIFI_SECURITY, "group", "[\"ccmp\"]"),
+            (WIFI_SECURITY, "pmf", "1"),
+            ("ipv4", "method", "\"shared\""),
+            ("ipv4", "never-default", "true"),
+            ("ipv6", "method", "\"disabled\""),
+        ] {
+            assert_eq!(shown(section, name), value, "{section}.{name}");
+        }
+        assert_eq!(settings["ipv4"]["address-data"].value_signature().to_string(), "aa{sv}");
+        let options = Plan::AccessPoint(access_point).options();
+        assert_eq!(options["persist"].to_string(), "\"volatile\"");
+        assert_eq!(options["bind-activation"].to_string(), "\"dbus-client\"");
+    }
+
+    #[test]
+    fn a_station_is_volatile_and_not_bound_to_the_daemon() {
+        let options = Plan::Station(station(b"HomeNetwork")).options();
+        assert_eq!(options.len(), 1);
+        assert_eq!(options["persist"].to_string(), "\"volatile\"");
+    }
+
+    #[test]
+    fn a_uuid_is_version_4() {
+        let uuid = new_uuid().expect("random numbers");
+        let lengths: Vec<_> = uuid.split('-').map(str::len).collect();
+        assert_eq!(lengths, [8, 4, 4, 4, 12]);
+        assert_eq!(&uuid[14..15], "4");
+    }
+}

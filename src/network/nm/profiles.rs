@@ -1,0 +1,185 @@
+//! The profiles that NetworkManager stores. Only those that were made here are changed or deleted.
+
+use std::collections::HashMap;
+
+use tracing::{debug, info, warn};
+use zbus::OwnedObjectPath;
+
+use super::activation::{DELETE, GET_BY_UUID, SETTINGS};
+use super::cause::{Call, Cause};
+use super::device::Device;
+use super::profile::{Plan, Station, Stored};
+use super::proxies::{ConnectionProxy, SettingsProxy, StoredProfile};
+use super::radio::{Caller, Radio};
+use super::values::{ACTIVE_ACTIVATED, ACTIVE_ACTIVATING, PROFILE_VOLATILE, TO_DISK};
+
+const ACTIVE: &str = "org.freedesktop.NetworkManager.Connection.Active";
+const PROFILE: &str = "org.freedesktop.NetworkManager.Settings.Connection";
+const MODIFY: &str = "org.freedesktop.NetworkManager.settings.modify.system";
+const CONTROL: &str = "org.freedesktop.NetworkManager.network-control";
+
+/// A profile and what it does.
+pub(super) struct ActiveProfile {
+    pub stored: Stored,
+    /// It is up, or on its way.
+    pub is_up: bool,
+    volatile: bool,
+}
+
+impl ActiveProfile {
+    /// Whether there is no going back to it: it goes with its connection.
+    pub(super) const fn is_temporary(&self) -> bool {
+        self.volatile || self.stored.access_point
+    }
+}
+
+impl Radio {
+    /// Stores the joined network.
+    pub(super) async fn keep(&mut self, caller: &mut Caller) -> Result<(), Cause> {
+        let Some(Plan::Station(station)) = self.held.as_ref().map(|held| held.plan.clone()) else {
+            return Err(Cause::NothingJoined);
+        };
+        self.ready(caller).await?;
+        match self.profile_path(&station.uuid).await? {
+            Some(path) => self.promote(&path, &station).await?,
+            // The link was lost, and the volatile profile with it. It connects by itself when it can.
+            None => self.add(&station).await?,
+        }
+        self.held = None;
+        self.previous = None;
+        self.delete_older(&station).await;
+        Ok(())
+    }
+
+    /// Makes a profile permanent, as it was asked for.
+    async fn promote(&self, path: &OwnedObjectPath, station: &Station) -> Result<(), Cause> {
+        let bus = self.bus()?;
+        let profile: ConnectionProxy<'_> = bus.proxy(path.as_ref()).await?;
+        let stored = bus.call(Call { name: "GetSettings", action: CONTROL }, profile.get_settings()).await?;
+        // An empty profile keeps what there is, with the passphrase, which is not in what was read.
+        let settings = if station.was_changed(&stored) { station.settings() } else { HashMap::new() };
+        let call = Call { name: "Update2", action: MODIFY };
+        bus.call(call, profile.update2(&settings, TO_DISK, &HashMap::new())).await?;
+        Ok(())
+    }
+
+    async fn add(&self, station: &Station) -> Result<(), Cause> {
+        info!("the joined network was lost meanwhile; storing its profile anew");
+        let bus = self.bus()?;
+        let settings: SettingsProxy<'_> = bus.proxy(SETTINGS.try_into().expect("a valid path")).await?;
+        let call = Call { name: "AddConnection2", action: MODIFY };
+        bus.call(call, settings.add_connection2(&station.settings(), TO_DISK, &HashMap::new())).await?;
+        Ok(())
+    }
+
+    /// Deletes what was made here for the same network before. The network is kept already, so that a failure is no
+    /// reason to say otherwise.
+    async fn delete_older(&self, station: &Station) {
+        let older =
+            |stored: &Stored| !stored.access_point && stored.uuid != station.uuid && stored.ssid == station.ssid.as_bytes();
+        if let Err(cause) = self.delete_ours(older).await {
+            warn!("older profiles of the network stay: {}", crate::daemon::chain(&cause));
+        }
+    }
+
+    /// Deletes every network that was made here; the access point, if one is open, stays.
+    pub(super) async fn forget(&mut self, caller: &mut Caller) -> Result<(), Cause> {
+        self.ready(caller).await?;
+        if self.held.as_ref().is_some_and(|held| matches!(held.plan, Plan::Station(_))) {
+            self.held = None;
+        }
+        self.delete_ours(|stored| !stored.access_point).await
+    }
+
+    /// Takes away what was joined and never kept, by an earlier run too.
+    pub(super) async fn sweep(&self) -> Result<(), Cause> {
+        for (path, stored) in self.ours().await? {
+            if !stored.access_point && self.is_volatile(&path).await? {
+                self.delete(&path).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn delete_ours(&self, which: impl Fn(&Stored) -> bool) -> Result<(), Cause> {
+        for (path, stored) in self.ours().await? {
+            if which(&stored) {
+                self.delete(&path).await?;
+                info!(uuid = stored.uuid, "deleted a profile that was made here");
+            }
+        }
+        Ok(())
+    }
+
+    async fn delete(&self, path: &OwnedObjectPath) -> Result<(), Cause> {
+        let bus = self.bus()?;
+        let profile: ConnectionProxy<'_> = bus.proxy(path.as_ref()).await?;
+        match bus.call(DELETE, profile.delete()).await {
+            Err(cause) if cause.is_missing_object() => Ok(()),
+            result => result,
+        }
+    }
+
+    /// The profiles that were made here.
+    async fn ours(&self) -> Result<Vec<(OwnedObjectPath, Stored)>, Cause> {
+        let bus = self.bus()?;
+        let settings: SettingsProxy<'_> = bus.proxy(SETTINGS.try_into().expect("a valid path")).await?;
+        let mut ours = Vec::new();
+        for path in bus.call(Call { name: "ListConnections", action: CONTROL }, settings.list_connections()).await? {
+            if let Some(stored) = self.settings_of(&path).await?.as_ref().and_then(Stored::read)
+                && stored.ours
+            {
+                ours.push((path, stored));
+            }
+        }
+        Ok(ours)
+    }
+
+    /// A profile's settings; none if it is not there any more, or is another user's.
+    async fn settings_of(&self, path: &OwnedObjectPath) -> Result<Option<StoredProfile>, Cause> {
+        let bus = self.bus()?;
+        let profile: ConnectionProxy<'_> = bus.proxy(path.as_ref()).await?;
+        match bus.call(Call { name: "GetSettings", action: CONTROL }, profile.get_settings()).await {
+            Ok(settings) => Ok(Some(settings)),
+            Err(cause @ Cause::Denied { .. }) => {
+                debug!("{}", crate::daemon::chain(&cause));
+                Ok(None)
+            }
+            Err(cause) if cause.is_missing_object() => Ok(None),
+            Err(cause) => Err(cause),
+        }
+    }
+
+    pub(super) async fn profile_path(&self, uuid: &str) -> Result<Option<OwnedObjectPath>, Cause> {
+        let bus = self.bus()?;
+        let settings: SettingsProxy<'_> = bus.proxy(SETTINGS.try_into().expect("a valid path")).await?;
+        match bus.call(GET_BY_UUID, settings.get_connection_by_uuid(uuid)).await {
+            Ok(path) => Ok(Some(path)),
+            Err(cause) if cause.is_missing_object() => Ok(None),
+            Err(cause) => Err(cause),
+        }
+    }
+
+    async fn is_volatile(&self, path: &OwnedObjectPath) -> Result<bool, Cause> {
+        match self.bus()?.properties(path, PROFILE).await {
+            Ok(mut properties) => Ok(properties.take::<u32>("Flags").is_some_and(|flags| flags & PROFILE_VOLATILE != 0)),
+            Err(cause) if cause.is_missing_object() => Ok(false),
+            Err(cause) => Err(cause),
+        }
+    }
+
+    /// The profile that the device has at this moment.
+    pub(super) async fn active_profile(&self, device: &Device) -> Result<Option<ActiveProfile>, Cause> {
+        let bus = self.bus()?;
+        let Some(active) = device.active_now(bus).await? else { return Ok(None) };
+        let mut properties = match bus.properties(&active, ACTIVE).await {
+            Err(cause) if cause.is_missing_object() => return Ok(None),
+            properties => properties?,
+        };
+        let state: u32 = properties.take("State").unwrap_or_default();
+        let path: OwnedObjectPath = properties.need("Connection")?;
+        let Some(stored) = self.settings_of(&path).await?.as_ref().and_then(Stored::read) else { return Ok(None) };
+        let is_up = [ACTIVE_ACTIVATING, ACTIVE_ACTIVATED].contains(&state);
+        Ok(Some(ActiveProfile { stored, is_up, volatile: self.is_volatile(&path).await? }))
+    }
+}

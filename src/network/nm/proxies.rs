@@ -1,0 +1,89 @@
+//! The interfaces of NetworkManager that are called, transcribed from its introspection. Judgement lives one file up.
+//!
+//! Properties are read as a set with `org.freedesktop.DBus.Properties.GetAll`, and signals through match rules, so
+//! neither is here.
+
+use std::collections::HashMap;
+
+use zbus::{ObjectPath, OwnedObjectPath, OwnedVariant, Variant};
+
+/// A profile that is sent, `a{sa{sv}}`.
+pub(super) type Profile<'a> = HashMap<&'a str, HashMap<&'a str, Variant<'a>>>;
+
+/// A profile that is received, `a{sa{sv}}`; never with secrets.
+pub(super) type StoredProfile = HashMap<String, HashMap<String, OwnedVariant>>;
+
+/// Options of a call, `a{sv}`.
+pub(super) type Options<'a> = HashMap<&'a str, Variant<'a>>;
+
+/// What a call has to add, `a{sv}`.
+pub(super) type Extra = HashMap<String, OwnedVariant>;
+
+#[zbus::proxy(
+    interface = "org.freedesktop.NetworkManager",
+    default_service = "org.freedesktop.NetworkManager",
+    default_path = "/org/freedesktop/NetworkManager"
+)]
+pub(super) trait Service {
+    fn get_devices(&self) -> zbus::Result<Vec<OwnedObjectPath>>;
+
+    fn activate_connection(
+        &self,
+        connection: &ObjectPath<'_>,
+        device: &ObjectPath<'_>,
+        specific_object: &ObjectPath<'_>,
+    ) -> zbus::Result<OwnedObjectPath>;
+
+    /// Since 1.16. Gives the profile, the active connection and nothing else so far.
+    #[zbus(name = "AddAndActivateConnection2")]
+    fn add_and_activate_connection2(
+        &self,
+        connection: &Profile<'_>,
+        device: &ObjectPath<'_>,
+        specific_object: &ObjectPath<'_>,
+        options: &Options<'_>,
+    ) -> zbus::Result<(OwnedObjectPath, OwnedObjectPath, Extra)>;
+
+    fn check_connectivity(&self) -> zbus::Result<u32>;
+}
+
+#[zbus::proxy(
+    interface = "org.freedesktop.NetworkManager.Device.Wireless",
+    default_service = "org.freedesktop.NetworkManager",
+    assume_defaults = false
+)]
+pub(super) trait Wireless {
+    fn get_all_access_points(&self) -> zbus::Result<Vec<OwnedObjectPath>>;
+
+    /// The option `ssids`, `aay`, asks for names that are not broadcast.
+    fn request_scan(&self, options: &Options<'_>) -> zbus::Result<()>;
+}
+
+#[zbus::proxy(
+    interface = "org.freedesktop.NetworkManager.Settings",
+    default_service = "org.freedesktop.NetworkManager",
+    default_path = "/org/freedesktop/NetworkManager/Settings"
+)]
+pub(super) trait Settings {
+    fn list_connections(&self) -> zbus::Result<Vec<OwnedObjectPath>>;
+
+    fn get_connection_by_uuid(&self, uuid: &str) -> zbus::Result<OwnedObjectPath>;
+
+    /// Since 1.20.
+    #[zbus(name = "AddConnection2")]
+    fn add_connection2(&self, settings: &Profile<'_>, flags: u32, args: &Options<'_>) -> zbus::Result<(OwnedObjectPath, Extra)>;
+}
+
+#[zbus::proxy(
+    interface = "org.freedesktop.NetworkManager.Settings.Connection",
+    default_service = "org.freedesktop.NetworkManager",
+    assume_defaults = false
+)]
+pub(super) trait Connection {
+    fn get_settings(&self) -> zbus::Result<StoredProfile>;
+
+    /// Since 1.12. An empty profile keeps the present settings, secrets included.
+    fn update2(&self, settings: &Profile<'_>, flags: u32, args: &Options<'_>) -> zbus::Result<Extra>;
+
+    fn delete(&self) -> zbus::Result<()>;
+}

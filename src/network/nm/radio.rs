@@ -1,0 +1,323 @@
+//! The task that owns the radio.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tracing::{debug, info, warn};
+use zbus::OwnedObjectPath;
+
+use super::Settings;
+use super::access_point::DnsFile;
+use super::bus::{Bus, Event, ROOT};
+use super::cause::Cause;
+use super::device::Device;
+use super::outcome::Change;
+use super::profile::Plan;
+use super::scan::List;
+use super::values::{DeviceReason, DeviceState};
+use crate::domain::{Network, Passphrase, Ssid};
+use crate::machine::Joined;
+
+/// NetworkManager restarts within a few seconds; the adapter becomes available as soon as the supplicant has started.
+const READY_LIMIT: Duration = Duration::from_secs(10);
+/// The first pause before what was lost is tried again; it doubles.
+const AGAIN_PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause.
+const AGAIN_LONGEST: Duration = Duration::from_secs(30);
+
+/// What is asked for, and where the answer goes.
+pub(super) enum Request {
+    Scan { reply: oneshot::Sender<Result<Vec<Network>, Cause>> },
+    Join { ssid: Ssid, passphrase: Passphrase, hidden: bool, reply: oneshot::Sender<Result<Joined, Cause>> },
+    Keep { reply: oneshot::Sender<Result<(), Cause>> },
+    Restore { reply: oneshot::Sender<Result<(), Cause>> },
+    OpenAccessPoint { name: String, reply: oneshot::Sender<Result<(), Cause>> },
+    Forget { reply: oneshot::Sender<Result<(), Cause>> },
+}
+
+/// A request and whoever waits for it.
+pub(super) struct Asked {
+    pub request: Request,
+    pub caller: Caller,
+}
+
+/// Whoever wants something done.
+pub(super) struct Caller(watch::Receiver<u64>);
+
+impl Caller {
+    /// Gone when the sender is dropped, or sends.
+    pub(super) const fn new(receiver: watch::Receiver<u64>) -> Self {
+        Self(receiver)
+    }
+
+    /// Ends when the caller does not want it any more.
+    pub(super) async fn gone(&mut self) {
+        // That it was dropped and that it sent mean the same.
+        let _either = self.0.changed().await;
+    }
+
+    fn is_gone(&self) -> bool {
+        self.0.has_changed().unwrap_or(true)
+    }
+}
+
+/// What the radio was asked to be, and shall be again if it is lost.
+pub(super) struct Held {
+    pub plan: Plan,
+    pub device: OwnedObjectPath,
+    /// It is not up, and is tried again at that time after that pause.
+    pub lost: Option<(Instant, Duration)>,
+}
+
+/// The radio's state.
+pub(super) struct Radio {
+    pub(super) settings: Settings,
+    requests: mpsc::UnboundedReceiver<Asked>,
+    wanted: watch::Receiver<u64>,
+    pub(super) bus: Option<Bus>,
+    /// NetworkManager's version, once it was asked.
+    pub(super) version: Option<(u32, u32)>,
+    pub(super) held: Option<Held>,
+    /// The UUID of the stored profile that was active before the first thing that was asked for.
+    pub(super) previous: Option<String>,
+    /// The last list that was made while the radio could look around.
+    pub(super) list: List,
+    /// What of it was in range at that time.
+    pub(super) networks: Vec<Network>,
+    /// Networks that were not seen until they were asked for by name. NetworkManager lists them like any other after that.
+    pub(super) asked_by_name: BTreeSet<Ssid>,
+    /// Scans in a row that gave nothing while the access point was open.
+    pub(super) deaf: u8,
+    pub(super) dns: Option<DnsFile>,
+}
+
+impl Radio {
+    pub(super) fn new(settings: Settings, requests: mpsc::UnboundedReceiver<Asked>, wanted: watch::Receiver<u64>) -> Self {
+        // An earlier run may have been killed before it could.
+        DnsFile::remove_leftover(&settings);
+        Self {
+            settings,
+            requests,
+            wanted,
+            bus: None,
+            version: None,
+            held: None,
+            previous: None,
+            list: List::default(),
+            networks: Vec::new(),
+            asked_by_name: BTreeSet::new(),
+            deaf: 0,
+            dns: None,
+        }
+    }
+
+    /// Until nobody can ask any more.
+    pub(super) async fn run(mut self) {
+        loop {
+            let again = self.held.as_ref().and_then(|held| held.lost);
+            tokio::select! {
+                biased;
+                asked = self.requests.recv() => match asked {
+                    Some(asked) => self.serve(asked).await,
+                    None => return,
+                },
+                event = event(&mut self.bus) => self.heard(event.as_ref()),
+                () = sleep_until(again.map_or_else(Instant::now, |(at, _)| at)), if again.is_some() => self.hold_again().await,
+            }
+        }
+    }
+
+    async fn serve(&mut self, asked: Asked) {
+        let Asked { request, mut caller } = asked;
+        if caller.is_gone() {
+            return;
+        }
+        let caller = &mut caller;
+        match request {
+            Request::Scan { reply } => answer(reply, self.scan(caller).await),
+            Request::Join { ssid, passphrase, hidden, reply } => {
+                answer(reply, self.join(&ssid, &passphrase, hidden, caller).await);
+            }
+            Request::Keep { reply } => answer(reply, self.keep(caller).await),
+            Request::Restore { reply } => answer(reply, self.restore(caller).await),
+            Request::OpenAccessPoint { name, reply } => answer(reply, self.open_access_point(&name, caller).await),
+            Request::Forget { reply } => answer(reply, self.forget(caller).await),
+        }
+    }
+
+    /// Takes note of what an event means for what is held. None: the bus has gone.
+    pub(super) fn heard(&mut self, event: Option<&Event>) {
+        match event {
+            None => {
+                warn!("the system bus is gone");
+                self.bus = None;
+                self.version = None;
+                self.lose();
+            }
+            Some(Event::Service { present: false }) => {
+                warn!("NetworkManager has left the bus");
+                self.version = None;
+                self.lose();
+            }
+            Some(Event::Service { present: true }) => {
+                info!("NetworkManager is on the bus");
+                if let Some(Held { lost: Some((at, _)), .. }) = &mut self.held {
+                    *at = Instant::now();
+                }
+            }
+            Some(Event::Removed { device }) if self.held.as_ref().is_some_and(|held| held.device == *device) => {
+                warn!("the Wi-Fi device was taken away");
+                self.lose();
+            }
+            Some(Event::State { device, change }) if self.held.as_ref().is_some_and(|held| held.device == *device) => {
+                self.held_changed(*change);
+            }
+            Some(Event::Removed { .. } | Event::State { .. } | Event::Scanned { .. }) => {}
+        }
+    }
+
+    fn held_changed(&mut self, change: Change) {
+        let Change { new, reason, .. } = change;
+        let up = !matches!(
+            new,
+            DeviceState::Failed
+                | DeviceState::Deactivating
+                | DeviceState::Disconnected
+                | DeviceState::Unavailable
+                | DeviceState::Unmanaged
+        );
+        if up || self.held.as_ref().is_some_and(|held| held.lost.is_some()) {
+            return;
+        }
+        if matches!(reason, DeviceReason::NewActivation | DeviceReason::UserRequested | DeviceReason::ConnectionRemoved) {
+            // The owner, or another program of his, wants something else.
+            info!(%reason, "somebody else has taken the radio");
+            self.held = None;
+            self.dns = None;
+        } else {
+            warn!(%reason, "the radio lost what it held");
+            self.lose();
+        }
+    }
+
+    fn lose(&mut self) {
+        if let Some(held) = &mut self.held
+            && held.lost.is_none()
+        {
+            held.lost = Some((Instant::now() + AGAIN_PAUSE, AGAIN_PAUSE));
+        }
+    }
+
+    /// Brings back what was lost; gives way to any request.
+    async fn hold_again(&mut self) {
+        let Some(Held { plan, lost: Some((_, pause)), device }) = self.held.take() else { return };
+        // What was asked for before is answered already.
+        self.wanted.mark_unchanged();
+        let mut caller = Caller::new(self.wanted.clone());
+        if let Err(cause) = self.activate_again(plan.clone(), &mut caller).await {
+            let pause = (pause * 2).min(AGAIN_LONGEST);
+            debug!(again_in = ?pause, "{}", crate::daemon::chain(&cause));
+            self.held = Some(Held { plan, device, lost: Some((Instant::now() + pause, pause)) });
+        }
+    }
+
+    /// Waits until there is a device that can be used.
+    pub(super) async fn ready(&mut self, caller: &mut Caller) -> Result<Device, Cause> {
+        let until = Instant::now() + READY_LIMIT;
+        tokio::select! {
+            biased;
+            () = caller.gone() => Err(Cause::Abandoned),
+            ready = self.ready_until(until) => ready,
+        }
+    }
+
+    /// Only reads, so it may be dropped anywhere.
+    async fn ready_until(&mut self, until: Instant) -> Result<Device, Cause> {
+        self.connect().await?;
+        loop {
+            let device = if self.bus()?.has_service().await? {
+                self.ask_version().await?;
+                let device = Device::find(self.bus()?, self.settings.interface.as_deref()).await;
+                match device {
+                    Ok(device) => device.usable(self.bus()?).await,
+                    Err(cause) => Err(cause),
+                }
+            } else {
+                Err(Cause::Absent)
+            };
+            // These pass while NetworkManager or the supplicant starts, and after an adapter was put back.
+            if !matches!(device, Err(Cause::Absent | Cause::NoDevice | Cause::NoSuchDevice(_) | Cause::Unavailable(_))) {
+                return device;
+            }
+            match timeout_at(until, event(&mut self.bus)).await {
+                Err(_) => return device,
+                Ok(event) => {
+                    self.heard(event.as_ref());
+                    self.bus()?;
+                }
+            }
+        }
+    }
+
+    async fn connect(&mut self) -> Result<(), Cause> {
+        if self.bus.as_ref().is_some_and(Bus::is_closed) {
+            self.heard(None);
+        }
+        if self.bus.is_none() {
+            self.bus = Some(Bus::connect(self.settings.bus.as_deref()).await?);
+        }
+        Ok(())
+    }
+
+    pub(super) fn bus(&self) -> Result<&Bus, Cause> {
+        self.bus.as_ref().ok_or(Cause::BusLost)
+    }
+
+    /// Takes the events that are already here, before something new begins.
+    pub(super) fn catch_up(&mut self) {
+        while let Some(event) = self.bus.as_mut().and_then(Bus::past_event) {
+            self.heard(Some(&event));
+        }
+    }
+
+    /// The next event, after its meaning for what is held was noted. Ends the work of whoever waits if nothing can come
+    /// any more.
+    pub(super) async fn next_event(&mut self) -> Result<Event, Cause> {
+        let event = event(&mut self.bus).await;
+        self.heard(event.as_ref());
+        match event {
+            None => Err(Cause::BusLost),
+            Some(Event::Service { present: false }) => Err(Cause::Left),
+            Some(event) => Ok(event),
+        }
+    }
+
+    async fn ask_version(&mut self) -> Result<(), Cause> {
+        if self.version.is_some() {
+            return Ok(());
+        }
+        let mut properties =
+            self.bus()?.properties(&ROOT.try_into().expect("a valid path"), "org.freedesktop.NetworkManager").await?;
+        let version: String = properties.take("Version").unwrap_or_default();
+        info!(version, "NetworkManager answers");
+        let mut numbers = version.split('.').map_while(|number| number.parse().ok());
+        self.version = Some((numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default()));
+        Ok(())
+    }
+}
+
+fn answer<T>(reply: oneshot::Sender<Result<T, Cause>>, result: Result<T, Cause>) {
+    if reply.send(result).is_err() {
+        debug!("nobody waited for the radio's answer any more");
+    }
+}
+
+/// May be dropped at any time without losing an event.
+async fn event(bus: &mut Option<Bus>) -> Option<Event> {
+    match bus {
+        Some(bus) => bus.event().await,
+        None => std::future::pending().await,
+    }
+}

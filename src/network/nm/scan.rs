@@ -1,0 +1,237 @@
+//! What NetworkManager sees of the networks around. Pure: the properties of its access points in, a list out.
+
+use super::bus::Properties;
+use super::outcome::Sighting;
+use super::values::{AP_802_1X, AP_OWE, AP_PRIVACY, AP_PSK, AP_SAE, AP_SUITE_B, MODE_ACCESS_POINT};
+use crate::domain::{Network, Security, Ssid};
+
+/// A station that was not heard for this time may be gone: NetworkManager keeps it listed for several scans. Seconds.
+pub(super) const FRESH: i64 = 60;
+
+/// A station of a network, as NetworkManager lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// None if the name is not broadcast.
+    pub ssid: Option<Ssid>,
+    pub bssid: String,
+    pub security: Security,
+    /// It offers WPA3.
+    pub sae: bool,
+    /// MHz.
+    pub frequency: u32,
+    /// Percent.
+    pub strength: u8,
+    /// Seconds since the boot; −1 for never.
+    pub last_seen: i64,
+    /// It is an access point that this machine opened itself.
+    pub own: bool,
+    /// It does not broadcast its name.
+    pub hidden: bool,
+}
+
+impl Entry {
+    /// Reads an access point's properties. `device` is the hardware address of the device that lists it.
+    pub(super) fn read(mut properties: Properties, device: &str) -> Option<Self> {
+        let ssid: Vec<u8> = properties.take("Ssid").unwrap_or_default();
+        let (wpa, rsn) = (properties.take("WpaFlags").unwrap_or_default(), properties.take("RsnFlags").unwrap_or_default());
+        let bssid: String = properties.take("HwAddress")?;
+        Some(Self {
+            // Some routers hide their name behind as many NULs.
+            ssid: Ssid::try_from(ssid.as_slice()).ok().filter(|ssid| ssid.as_bytes().iter().any(|byte| *byte != 0)),
+            security: security(properties.take("Flags").unwrap_or_default(), wpa, rsn),
+            sae: rsn & AP_SAE != 0,
+            frequency: properties.take("Frequency").unwrap_or_default(),
+            strength: properties.take("Strength").unwrap_or_default(),
+            last_seen: properties.take::<i32>("LastSeen").unwrap_or(-1).into(),
+            own: bssid.eq_ignore_ascii_case(device) || properties.take("Mode") == Some(MODE_ACCESS_POINT),
+            hidden: false,
+            bssid,
+        })
+    }
+
+    const fn is_fresh(&self, now: i64) -> bool {
+        self.last_seen >= 0 && now - self.last_seen <= FRESH
+    }
+}
+
+/// The list that scans are answered from.
+#[derive(Clone, Debug, Default)]
+pub(super) struct List {
+    entries: Vec<Entry>,
+}
+
+impl List {
+    /// Puts together what belongs together and leaves out the node's own access point. After a directed scan the same
+    /// station is there without and with its name: it has the name, and was seen when either was.
+    pub(super) fn new(entries: Vec<Entry>) -> Self {
+        let (mut named, nameless): (Vec<_>, Vec<_>) =
+            entries.into_iter().filter(|entry| !entry.own).partition(|entry| entry.ssid.is_some());
+        for nameless in nameless {
+            if let Some(entry) = named.iter_mut().find(|entry| entry.bssid == nameless.bssid) {
+                entry.hidden = true;
+                if entry.last_seen < nameless.last_seen {
+                    entry.last_seen = nameless.last_seen;
+                    entry.strength = nameless.strength;
+                }
+            }
+        }
+        Self { entries: named }
+    }
+
+    /// Whether nothing is in range at `now`, seconds since the boot.
+    pub(super) fn is_empty(&self, now: i64) -> bool {
+        !self.entries.iter().any(|entry| entry.is_fresh(now))
+    }
+
+    /// What is in range at `now`, for a phone: each station by itself.
+    pub(super) fn networks(&self, now: i64) -> Vec<Network> {
+        let fresh = self.entries.iter().filter(|entry| entry.is_fresh(now));
+        fresh
+            .filter_map(|entry| {
+                Some(Network {
+                    ssid: entry.ssid.clone()?,
+                    signal: dbm(entry.strength),
+                    security: entry.security,
+                    frequency: entry.frequency,
+                })
+            })
+            .collect()
+    }
+
+    /// How the stations of a network are protected, whenever they were seen.
+    pub(super) fn securities(&self, ssid: &Ssid) -> Vec<Security> {
+        self.of(ssid).map(|entry| entry.security).collect()
+    }
+
+    /// The network, if it was seen within the minute before `now`.
+    pub(super) fn sighting(&self, ssid: &Ssid, now: i64) -> Option<Sighting> {
+        let mut fresh = self.of(ssid).filter(|entry| entry.is_fresh(now)).peekable();
+        fresh.peek()?;
+        Some(Sighting { sae: fresh.any(|entry| entry.sae) })
+    }
+
+    /// Whether one of the network's stations broadcasts its name.
+    pub(super) fn is_broadcast(&self, ssid: &Ssid) -> bool {
+        self.of(ssid).any(|entry| !entry.hidden)
+    }
+
+    fn of<'a>(&'a self, ssid: &'a Ssid) -> impl Iterator<Item = &'a Entry> {
+        self.entries.iter().filter(move |entry| entry.ssid.as_ref() == Some(ssid))
+    }
+}
+
+/// How a station is protected, from its three sets of flags.
+pub(super) const fn security(flags: u32, wpa: u32, rsn: u32) -> Security {
+    let either = wpa | rsn;
+    if rsn & AP_PSK != 0 && rsn & AP_SAE != 0 {
+        Security::Wpa2Wpa3
+    } else if rsn & AP_PSK != 0 {
+        Security::Wpa2
+    } else if wpa & AP_PSK != 0 {
+        Security::Wpa
+    } else if rsn & AP_SAE != 0 {
+        Security::Wpa3
+    } else if rsn & AP_OWE != 0 {
+        Security::Owe
+    } else if either & (AP_802_1X | AP_SUITE_B) != 0 {
+        Security::Enterprise
+    } else if flags & AP_PRIVACY != 0 && either == 0 {
+        Security::Wep
+    } else if flags & AP_PRIVACY != 0 {
+        // Protected by something newer than this list: not to be taken for an open network.
+        Security::Enterprise
+    } else {
+        Security::Open
+    }
+}
+
+/// NetworkManager's percentage as dBm. The existing app shows bars by this formula.
+pub(super) fn dbm(percent: u8) -> i8 {
+    // At most 60, so that it fits.
+    -90 + i8::try_from(u32::from(percent.min(100)) * 6 / 10).expect("60 at most")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(ssid: &str, bssid: &str, last_seen: i64) -> Entry {
+        Entry {
+            ssid: Ssid::try_from(ssid).ok(),
+            bssid: bssid.into(),
+            security: Security::Wpa2,
+            sae: false,
+            frequency: 2437,
+            strength: 70,
+            last_seen,
+            own: false,
+            hidden: false,
+        }
+    }
+
+    #[test]
+    fn security_follows_the_flags_that_were_measured() {
+        for (case, flags, wpa, rsn, expected) in [
+            ("open", 0, 0, 0, Security::Open),
+            ("open with WPS", 2, 0, 0, Security::Open),
+            ("open half of an OWE pair", 0, 0, 0x1000, Security::Open),
+            ("WPA2", 1, 0, 0x188, Security::Wpa2),
+            ("WPA and WPA2", 1, 0x144, 0x188, Security::Wpa2),
+            ("WPA", 1, 0x144, 0, Security::Wpa),
+            ("WPA3 only", 1, 0, 0x488, Security::Wpa3),
+            ("WPA2/WPA3", 1, 0, 0x588, Security::Wpa2Wpa3),
+            ("OWE", 1, 0, 0x888, Security::Owe),
+            ("enterprise", 1, 0, 0x288, Security::Enterprise),
+            ("enterprise, 192 bits", 1, 0, 0x2000, Security::Enterprise),
+            ("WEP", 1, 0, 0, Security::Wep),
+            ("something newer", 1, 0, 0x8000_0000, Security::Enterprise),
+        ] {
+            assert_eq!(security(flags, wpa, rsn), expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn percent_becomes_dbm() {
+        assert_eq!([0, 1, 50, 75, 99, 100, 255].map(dbm), [-90, -90, -60, -45, -31, -30, -30]);
+    }
+
+    #[test]
+    fn a_vanished_network_is_not_listed_however_long_networkmanager_keeps_it() {
+        let list = List::new(vec![entry("gone", "a", 39), entry("here", "b", 40), entry("never", "c", -1)]);
+        let names: Vec<_> = list.networks(100).iter().map(|network| network.ssid.to_string()).collect();
+        assert_eq!(names, ["here"]);
+        assert_eq!(list.sighting(&Ssid::try_from("gone").expect("short"), 100), None);
+    }
+
+    #[test]
+    fn a_hidden_name_that_was_uncovered_is_seen_when_its_station_is() {
+        let mut nameless = entry("", "a", 99);
+        nameless.strength = 90;
+        let list = List::new(vec![entry("hidden", "a", 20), nameless, entry("", "b", 99)]);
+        let networks = list.networks(100);
+        assert_eq!(networks.len(), 1);
+        assert_eq!((networks[0].ssid.to_string().as_str(), networks[0].signal), ("hidden", -36));
+        assert!(!list.is_broadcast(&networks[0].ssid));
+    }
+
+    #[test]
+    fn the_nodes_own_access_point_is_left_out() {
+        let mut own = entry("jarvis-5b91b661", "a", 100);
+        own.own = true;
+        assert!(List::new(vec![own]).is_empty(100));
+    }
+
+    #[test]
+    fn a_network_offers_wpa3_if_one_of_its_stations_does() {
+        let mut other = entry("home", "b", 100);
+        other.sae = true;
+        let list = List::new(vec![entry("home", "a", 100), other]);
+        assert_eq!(list.sighting(&Ssid::try_from("home").expect("short"), 100), Some(Sighting { sae: true }));
+    }
+
+    #[test]
+    fn a_network_has_one_entry_for_each_of_its_stations() {
+        let list = List::new(vec![entry("home", "a", 100), entry("home", "b", 100)]);
+        assert_eq!(list.networks(100).len(), 2);
+    }
+}

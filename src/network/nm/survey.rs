@@ -1,0 +1,182 @@
+//! Looking for networks.
+
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, info};
+use zbus::Variant;
+
+use super::bus::Event;
+use super::cause::{Call, Cause};
+use super::device::Device;
+use super::outcome::Sighting;
+use super::proxies::{Options, WirelessProxy};
+use super::radio::{Caller, Radio};
+use super::scan::{Entry, List};
+use crate::domain::{Network, Security, Ssid};
+
+/// All channels take 4 s, or 14 s where every band is allowed; NetworkManager may put a scan off by 8 s. Twice this is
+/// less than a phone waits.
+const SCAN_LIMIT: Duration = Duration::from_secs(14);
+/// A scan that is younger makes a join as quick as one just before it, since the supplicant uses its results again.
+/// Milliseconds.
+const RECENT: i64 = 5000;
+/// NetworkManager before 1.34 refuses a scan for this time after the last one. Milliseconds.
+const JUST_DONE: i64 = 10_000;
+/// Scans without a result after which a driver is believed not to scan while it is an access point.
+const DEAF: u8 = 2;
+/// NetworkManager scans in access point mode from this version on; before, the request waits until that mode ends.
+const SCANS_AS_ACCESS_POINT: (u32, u32) = (1, 42);
+
+/// What is known of a network before it is joined.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub sighting: Option<Sighting>,
+    pub securities: Vec<Security>,
+    /// It does not broadcast its name, as far as is known.
+    pub hidden: bool,
+    /// Others were seen, and it was not.
+    pub absent: bool,
+}
+
+impl Radio {
+    pub(super) async fn scan(&mut self, caller: &mut Caller) -> Result<Vec<Network>, Cause> {
+        let device = self.ready(caller).await?;
+        let mut finished = self.survey(&device, None, caller).await?;
+        let mut list = self.read_list(&device).await?;
+        if finished && list.is_empty(boot_seconds()) {
+            // The first scan of a radio that was just switched on may see nothing.
+            debug!("the scan saw nothing; trying once more");
+            finished = self.survey(&device, None, caller).await?;
+            list = self.read_list(&device).await?;
+        }
+        let networks = list.networks(boot_seconds());
+        if !networks.is_empty() || (finished && !device.is_access_point) {
+            self.list = list;
+            self.networks.clone_from(&networks);
+            return Ok(networks);
+        }
+        if self.networks.is_empty() && !finished {
+            return Err(Cause::ScanSlow(SCAN_LIMIT));
+        }
+        debug!("the access point keeps the radio from looking around: answering with the list from before");
+        Ok(self.networks.clone())
+    }
+
+    /// What is known of a network, from a scan that is recent enough.
+    pub(super) async fn look_for(
+        &mut self,
+        device: &Device,
+        ssid: &Ssid,
+        hidden: bool,
+        caller: &mut Caller,
+    ) -> Result<Found, Cause> {
+        let recent = device.last_scan >= 0 && boot_milliseconds() - device.last_scan <= RECENT;
+        if !recent {
+            self.survey(device, hidden.then_some(ssid), caller).await?;
+        }
+        let mut list = self.read_list(device).await?;
+        let mut finished = 0;
+        // By name, since a network that hides answers to it. Twice, because the scan that is reported first may have begun
+        // before it was asked for.
+        while finished < 2 && list.sighting(ssid, boot_seconds()).is_none() {
+            self.asked_by_name.insert(ssid.clone());
+            if !self.survey(device, Some(ssid), caller).await? {
+                break;
+            }
+            finished += 1;
+            list = self.read_list(device).await?;
+        }
+        let now = boot_seconds();
+        let sighting = list.sighting(ssid, now);
+        let absent = sighting.is_none() && !hidden && finished == 2 && !list.is_empty(now);
+        // In access point mode an old list is better than an empty one.
+        let known = if sighting.is_some() { &list } else { &self.list };
+        // A network that is taken for hidden is found all the same; a hidden one that is not would not be found again.
+        let hides = hidden || self.asked_by_name.contains(ssid) || !known.is_broadcast(ssid);
+        let securities = known.securities(ssid);
+        if !list.is_empty(now) {
+            self.list = list;
+        }
+        Ok(Found { sighting, securities, hidden: hides, absent })
+    }
+
+    /// The network, if NetworkManager has seen it lately; without a scan.
+    pub(super) async fn sighting(&self, device: &Device, ssid: &Ssid) -> Option<Sighting> {
+        self.read_list(device).await.ok()?.sighting(ssid, boot_seconds())
+    }
+
+    /// Scans, and waits until that is done; false if it is not done in time, or cannot be done.
+    async fn survey(&mut self, device: &Device, name: Option<&Ssid>, caller: &mut Caller) -> Result<bool, Cause> {
+        let old = self.version.is_some_and(|version| version < SCANS_AS_ACCESS_POINT);
+        if device.is_access_point && (old || self.deaf >= DEAF) {
+            return Ok(false);
+        }
+        self.catch_up();
+        let bus = self.bus()?;
+        let before = device.last_scan(bus).await?;
+        let wireless: WirelessProxy<'_> = bus.proxy(device.path.as_ref()).await?;
+        let names = name.map(|ssid| vec![ssid.as_bytes().to_vec()]);
+        let options: Options<'_> = names.into_iter().map(|names| ("ssids", Variant::from(names))).collect();
+        let call = Call { name: "RequestScan", action: "org.freedesktop.NetworkManager.wifi.scan" };
+        match bus.call(call, wireless.request_scan(&options)).await {
+            Ok(()) => {}
+            // NetworkManager before 1.34 refuses while a scan is under way, which will end, or was just done.
+            Err(cause) if cause.error_name().is_some_and(|name| name.ends_with(".NotAllowed")) => {
+                debug!("{}", crate::daemon::chain(&cause));
+                if before >= 0 && boot_milliseconds() - before <= JUST_DONE {
+                    return Ok(true);
+                }
+            }
+            Err(cause) => return Err(cause),
+        }
+        let until = Instant::now() + SCAN_LIMIT;
+        let finished = loop {
+            tokio::select! {
+                biased;
+                () = caller.gone() => return Err(Cause::Abandoned),
+                event = self.next_event() => {
+                    if matches!(event?, Event::Scanned { device: scanned } if scanned == device.path) {
+                        break true;
+                    }
+                }
+                () = sleep_until(until) => break device.last_scan(self.bus()?).await? != before,
+            }
+        };
+        if device.is_access_point {
+            self.deaf = if finished { 0 } else { self.deaf + 1 };
+            if self.deaf == DEAF {
+                info!("this radio does not look around while it is an access point");
+            }
+        }
+        Ok(finished)
+    }
+
+    async fn read_list(&self, device: &Device) -> Result<List, Cause> {
+        let bus = self.bus()?;
+        let wireless: WirelessProxy<'_> = bus.proxy(device.path.as_ref()).await?;
+        let call = Call { name: "GetAllAccessPoints", action: "org.freedesktop.NetworkManager.network-control" };
+        let mut entries = Vec::new();
+        for path in bus.call(call, wireless.get_all_access_points()).await? {
+            match bus.properties(&path, "org.freedesktop.NetworkManager.AccessPoint").await {
+                Ok(properties) => entries.extend(Entry::read(properties, &device.address)),
+                // It vanished since.
+                Err(cause @ Cause::Call { .. }) => debug!(%path, "{}", crate::daemon::chain(&cause)),
+                Err(cause) => return Err(cause),
+            }
+        }
+        Ok(List::new(entries))
+    }
+}
+
+/// The clock of `LastSeen`.
+pub(super) fn boot_seconds() -> i64 {
+    clock_gettime(ClockId::Boottime).tv_sec
+}
+
+/// The clock of `LastScan`.
+fn boot_milliseconds() -> i64 {
+    let now = clock_gettime(ClockId::Boottime);
+    now.tv_sec * 1000 + now.tv_nsec / 1_000_000
+}

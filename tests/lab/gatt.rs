@@ -1,0 +1,164 @@
+//! Bluetooth alone: a node on a simulated network, and phones.
+
+use jarvis_provisioning::domain::State;
+use jarvis_provisioning::fault::Fault;
+use jarvis_provisioning::link::Endpoint;
+use jarvis_provisioning::network::Network;
+use jarvis_provisioning::simulation::SimulatedNetwork;
+use jarvis_provisioning::wire::Outbound;
+use mobile_test_harness::link::ble::Bluetooth;
+use mobile_test_harness::link::{self, Target};
+use mobile_test_harness::phone::{Error, Phone};
+use tokio::time::Instant;
+
+use crate::air::{Controllers, PATIENCE, must};
+use crate::node::{Node, right, wrong};
+
+/// Connects a phone; under emulation the first discoveries may find nothing.
+async fn connect(target: &Target) -> Phone {
+    Phone::connect_within(target, PATIENCE).await.expect("the phone finds the node")
+}
+
+/// The bare link of a phone.
+async fn bare(target: &Target) -> Bluetooth {
+    let Target::Bluetooth(adapter) = target else { unreachable!("every target here is a radio") };
+    let mut result = Bluetooth::connect(adapter.as_deref()).await;
+    if result.is_err() {
+        result = Bluetooth::connect(adapter.as_deref()).await;
+    }
+    result.expect("the phone finds the node")
+}
+
+async fn provision(phone: &mut Phone, node: &Node) {
+    phone.open_session(&node.code()).await.expect("the code is right");
+    let told = phone.bring_online(&right(), PATIENCE, |_| {}).await.expect("an outcome");
+    assert_eq!(told.state, State::Provisioned);
+}
+
+#[tokio::test]
+async fn wrong_password_then_right_in_one_session_over_the_air() {
+    let controllers = Controllers::ready().await;
+    let node = Node::start(&controllers).await;
+    let mut phone = connect(&controllers.phone()).await;
+    assert_eq!(phone.name(), Some(node.handle.view().info.name.as_str()));
+    assert_eq!(phone.info().await.expect("info can be read"), node.handle.view().info);
+    phone.open_session(&node.code()).await.expect("the code is right");
+    let networks = phone.scan(false).await.expect("a list");
+    assert_eq!(networks.len(), SimulatedNetwork.scan().await.expect("a simulated scan").len(), "{networks:?}");
+    let told = phone.bring_online(&wrong(), PATIENCE, |_| {}).await.expect("an outcome");
+    assert_eq!((told.state, told.failure.map(|failure| failure.fault)), (State::Error, Some(Fault::WrongPassword)));
+    let told = phone.bring_online(&right(), PATIENCE, |_| {}).await.expect("an outcome");
+    assert_eq!(told.state, State::Provisioned);
+    assert_eq!(node.handle.view().status.state(), State::Provisioned);
+    phone.leave().await;
+}
+
+#[tokio::test]
+async fn a_write_before_the_subscription_is_refused() {
+    let controllers = Controllers::ready().await;
+    let _node = Node::start(&controllers).await;
+    let mut link = bare(&controllers.phone()).await;
+    let error = link.write_value(Endpoint::Session, &[0x80, 0, 1, 1]).await.expect_err("nobody would hear the answer");
+    assert!(matches!(error, link::Error::Refused(_)), "{error}");
+    link.close().await;
+}
+
+#[tokio::test]
+async fn what_is_no_message_is_named_and_the_phone_goes_on() {
+    let controllers = Controllers::ready().await;
+    let node = Node::start(&controllers).await;
+    let mut link = bare(&controllers.phone()).await;
+    link.subscribe().await.expect("a subscription");
+    let values: [&[u8]; 5] = [&[0x80, 0, 4, 1, 2, 3, 4], &[0x01, 9], &[0xff; 495], &[0x80, 0xff, 0xff, 1], &[0x80, 0, 1]];
+    for endpoint in [Endpoint::Session, Endpoint::Scan, Endpoint::K2, Endpoint::Credentials, Endpoint::Status] {
+        for value in values {
+            link.write_value(endpoint, value).await.expect("a value that can be written");
+            let answer = link.receive(Instant::now() + PATIENCE).await.expect("the link holds");
+            let Some(Outbound::Refusal(refusal)) = answer else { panic!("{endpoint:?} {value:?}: {answer:?}") };
+            assert!([Fault::Malformed, Fault::TooLarge, Fault::NotAuthenticated].contains(&refusal.fault), "{refusal:?}");
+        }
+    }
+    for endpoint in [Endpoint::Session, Endpoint::Credentials] {
+        assert!(link.read(endpoint).await.is_err(), "{endpoint:?} cannot be read");
+    }
+    assert!(link.write_value(Endpoint::Info, &[1]).await.is_err(), "info cannot be written");
+    link.close().await;
+    let mut phone = connect(&controllers.phone()).await;
+    provision(&mut phone, &node).await;
+    phone.leave().await;
+}
+
+#[tokio::test]
+async fn subscribing_and_connecting_many_times_leaves_nothing_behind() {
+    let controllers = Controllers::ready().await;
+    let node = Node::start(&controllers).await;
+    let descriptors = || std::fs::read_dir("/proc/self/fd").expect("the process's descriptors").count();
+    let mut before = None;
+    for _ in 0..3 {
+        let mut link = bare(&controllers.phone()).await;
+        for _ in 0..10 {
+            link.subscribe().await.expect("a subscription");
+            link.unsubscribe();
+        }
+        link.close().await;
+        // The first round opens what stays open.
+        before.get_or_insert_with(descriptors);
+    }
+    let before = before.expect("there were rounds");
+    crate::air::until("descriptors are closed", async || descriptors() <= before).await;
+    let mut phone = connect(&controllers.phone()).await;
+    provision(&mut phone, &node).await;
+    phone.leave().await;
+}
+
+#[tokio::test]
+async fn the_service_is_back_when_bluetoothd_was_killed() {
+    let controllers = Controllers::ready().await;
+    let node = Node::start(&controllers).await;
+    let mut phone = connect(&controllers.phone()).await;
+    phone.open_session(&node.code()).await.expect("the code is right");
+    phone.scan(false).await.expect("a list");
+    must("systemctl", &["kill", "--signal=KILL", "bluetooth"]);
+    let error = phone.scan(false).await.expect_err("the link is gone");
+    assert!(matches!(error, Error::Link(_)), "{error}");
+    let mut phone = connect(&controllers.phone()).await;
+    provision(&mut phone, &node).await;
+    phone.leave().await;
+}
+
+#[tokio::test]
+async fn the_service_is_back_when_the_adapter_was_unplugged() {
+    let controllers = Controllers::ready().await;
+    let node = Node::start(&controllers).await;
+    connect(&controllers.phone()).await.leave().await;
+    must("systemctl", &["stop", "controllers"]);
+    must("systemd-run", &["--quiet", "--unit=controllers", "--collect", "btvirt", "-L", "-l2"]);
+    let controllers = Controllers::ready().await;
+    let mut phone = connect(&controllers.phone()).await;
+    provision(&mut phone, &node).await;
+    phone.leave().await;
+}
+
+#[tokio::test]
+async fn a_soft_block_is_lifted() {
+    let controllers = Controllers::ready().await;
+    let node = Node::start(&controllers).await;
+    connect(&controllers.phone()).await.leave().await;
+    must("rfkill", &["block", "bluetooth"]);
+    let mut phone = connect(&controllers.phone()).await;
+    provision(&mut phone, &node).await;
+    phone.leave().await;
+}
+
+#[tokio::test]
+async fn every_message_arrives_in_order() {
+    let controllers = Controllers::ready().await;
+    let node = Node::start(&controllers).await;
+    let mut phone = connect(&controllers.phone()).await;
+    phone.open_session(&node.code()).await.expect("the code is right");
+    let expected = SimulatedNetwork.scan().await.expect("a simulated scan").len();
+    for round in 0..40 {
+        assert_eq!(phone.scan(false).await.expect("a list").len(), expected, "in round {round}");
+    }
+    phone.leave().await;
+}

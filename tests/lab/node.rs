@@ -1,0 +1,95 @@
+//! A node in the scenario's own process, on a simulated network: enough for what concerns Bluetooth alone.
+
+use std::time::Duration;
+
+use jarvis_provisioning::daemon::{Daemon, Handle};
+use jarvis_provisioning::domain::{CommandCenterUrl, Credentials, Pairing, Passphrase, Registration, Ssid};
+use jarvis_provisioning::link::ble;
+use jarvis_provisioning::machine::{AccessPointPolicy, Config, Refused};
+use jarvis_provisioning::registrar::Registrar;
+use jarvis_provisioning::secret::SecretText;
+use jarvis_provisioning::session::PhoneSecret;
+use jarvis_provisioning::simulation::{GUARDED, PASSWORD, SimulatedNetwork};
+use jarvis_provisioning::store::{Paths, Store};
+use mobile_test_harness::phone::new_request_id;
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+use crate::air::Controllers;
+
+/// A command center that takes everybody.
+struct Agreeable;
+
+impl Registrar for Agreeable {
+    async fn register(&self, _: &CommandCenterUrl, node_id: &str, _: &SecretText, _: &str) -> Result<Registration, Refused> {
+        Ok(Registration { node_id: node_id.to_owned(), node_key: SecretText::new("key".into()) })
+    }
+
+    async fn healthy(&self, _: &CommandCenterUrl) -> bool {
+        true
+    }
+}
+
+/// A node; it ends with this value.
+pub(crate) struct Node {
+    pub(crate) handle: Handle,
+    pairing: Pairing,
+    _files: TempDir,
+    _tasks: JoinSet<()>,
+}
+
+impl Node {
+    /// Starts a new node, and waits until it advertises.
+    pub(crate) async fn start(controllers: &Controllers) -> Self {
+        let files = TempDir::new().expect("a temporary folder");
+        let paths = Paths { config: Some(files.path().join("config.json")), ..Paths::new(files.path().join("secrets")) };
+        let store = Store::open(paths).expect("a new folder can be used");
+        let boot = store.load().expect("a new folder holds nothing that cannot be read");
+        let pairing = boot.pairing.clone();
+        let config = Config {
+            firmware_version: "1.0.0".into(),
+            capabilities: vec!["voice".into()],
+            access_point: AccessPointPolicy::Never,
+            answer_leaves: Duration::ZERO,
+            linger: None,
+        };
+        let (daemon, handle) = Daemon::new(config, boot, SimulatedNetwork, Agreeable, store);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async {
+            daemon.run(std::future::pending()).await;
+        });
+        let config = ble::Config { adapter: Some(controllers.node.clone()) };
+        tasks.spawn(ble::serve(config, handle.clone(), std::future::pending()));
+        Self { handle, pairing, _files: files, _tasks: tasks }
+    }
+
+    /// What its label says.
+    pub(crate) fn code(&self) -> PhoneSecret {
+        PhoneSecret::Code(self.pairing.code.clone())
+    }
+}
+
+/// What brings a node into the simulated network that checks its password.
+pub(crate) fn right() -> Credentials {
+    credentials(PASSWORD)
+}
+
+/// The same with another password.
+pub(crate) fn wrong() -> Credentials {
+    credentials("not the password")
+}
+
+fn credentials(passphrase: &str) -> Credentials {
+    Credentials {
+        request_id: new_request_id(),
+        ssid: Ssid::try_from(GUARDED).expect("a short name"),
+        passphrase: Passphrase::try_from(passphrase.to_owned()).expect("a short passphrase"),
+        hidden: false,
+        room: "kitchen".into(),
+        command_center: CommandCenterUrl::try_from("http://192.0.2.7:7703").expect("a plain URL"),
+        config_service: None,
+        household_id: "6f2f3a0e-93f1-4f0c-8a3c-1b7a9d2c4e5f".into(),
+        node_id: "0e8c1f5a-94d1-4d6f-9c39-2f5a7e0b1c2d".into(),
+        token: SecretText::new(format!("prov_{}", "t".repeat(43))),
+    }
+}
