@@ -110,7 +110,7 @@ pub struct CommandCenter {
 }
 
 /// Where the pairing secrets come from.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Pairing {
     /// A file of the owner's, on the boot partition; read once, when the node has no secrets of its own.
@@ -138,6 +138,13 @@ impl Default for Config {
 impl Default for AccessPoint {
     fn default() -> Self {
         Self { open: Open::WhenQuiet, quiet_seconds: 60, secrets_in_clear: false }
+    }
+}
+
+impl Default for Pairing {
+    /// Where the factory writes it.
+    fn default() -> Self {
+        Self { file: Some(Path::new("/").join(crate::factory::PAIRING)) }
     }
 }
 

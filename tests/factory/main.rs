@@ -7,6 +7,7 @@ mod kill;
 mod labels;
 mod lists;
 mod login;
+mod runbook;
 mod server;
 mod single;
 mod support;
