@@ -43,8 +43,10 @@ use crate::machine::{Boot, Cleared, Pending};
 use crate::secret::SecretText;
 use configuration::Configuration;
 pub use error::{Error, Trouble};
-use folder::{Folder, Lock};
+pub(crate) use folder::{Folder, Lock};
+pub(crate) use identity::mac_address;
 pub use paths::Paths;
+pub(crate) use record::hexadecimal;
 use record::{Concluded, Label, State, StoredPending};
 use seal::Key;
 
