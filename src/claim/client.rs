@@ -60,7 +60,7 @@ impl Default for Patience {
 
 /// What a claim asks.
 #[derive(Serialize)]
-struct Claim<'a> {
+struct Question<'a> {
     provision_code: &'a str,
     mac_address: &'a str,
     hostname: &'a str,
@@ -70,7 +70,7 @@ struct Claim<'a> {
 
 /// How far an appliance is.
 #[derive(Serialize)]
-struct Status<'a> {
+struct Standing<'a> {
     appliance_id: &'a str,
     status: &'a str,
     progress_percent: u32,
@@ -91,7 +91,7 @@ impl Claimant {
 
     /// Claims a code, as often as it takes within the limits.
     pub(super) async fn claim(&self, request: &Request, claim_id: &ClaimId) -> Result<Grant, Error> {
-        let claim = Claim {
+        let question = Question {
             provision_code: request.code.expose(),
             mac_address: request.device.mac_address.as_str(),
             hostname: &request.device.hostname,
@@ -100,7 +100,7 @@ impl Claimant {
         let since = Instant::now();
         let mut tries = 1;
         loop {
-            let refused = match self.post(&request.endpoint, CLAIM, None, &claim, self.patience.answer).await {
+            let refused = match self.post(&request.endpoint, CLAIM, None, &question, self.patience.answer).await {
                 Ok(answer) => match answer::read(&answer, &request.endpoint) {
                     Ok(grant) => return Ok(grant),
                     Err(refused) => refused,
@@ -126,9 +126,9 @@ impl Claimant {
     /// of it learns the same when the key is first used.
     pub(super) async fn acknowledge(&self, endpoint: &CommandCenterUrl, appliance_id: &str, api_key: &SecretText) {
         let message = "The configuration is stored.";
-        let status = Status { appliance_id, status: "configuring", progress_percent: 100, message };
+        let progress = Standing { appliance_id, status: "configuring", progress_percent: 100, message };
         for tries in 1..=self.patience.tries {
-            match self.post(endpoint, STATUS, Some(api_key), &status, self.patience.answer.min(STATUS_LIMIT)).await {
+            match self.post(endpoint, STATUS, Some(api_key), &progress, self.patience.answer.min(STATUS_LIMIT)).await {
                 Ok(answer) if answer.status.is_success() => return,
                 Ok(answer) if answer.status == StatusCode::NOT_FOUND => {
                     return tracing::debug!("the server does not want to know how far its appliances are");

@@ -157,7 +157,7 @@ mod tests {
     fn written(grant: &Grant, hostname: &str) -> String {
         let mac_address = MacAddress::try_from("843A5B91B661").unwrap();
         let device = Device { mac_address, hostname: hostname.into() };
-        let now = UNIX_EPOCH + Duration::from_secs(1_767_540_600);
+        let now = UNIX_EPOCH + Duration::from_secs(1_767_540_601);
         content(grant, &SecretText::new("k".repeat(43)), &device, Path::new("/var/lib/msp"), now).to_string()
     }
 
@@ -180,7 +180,7 @@ partner:
   slug: "nepa-it"
   brand_name: "NEPA IT Solutions"
   primary_color: "#2563EB"
-provisioned_at: "2026-01-04T15:30:00+00:00"
+provisioned_at: "2026-01-04T15:30:01+00:00"
 mac_address: "84:3A:5B:91:B6:61"
 hostname: "osiriscare-appliance"
 "##,
