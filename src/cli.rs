@@ -1,5 +1,6 @@
 //! The command line: what can be asked, how it is answered, and with which exit status.
 
+mod claim;
 mod factory;
 mod label;
 mod login;
@@ -25,7 +26,7 @@ use tracing_subscriber::EnvFilter;
 const AFTER_HELP: &str = "\
 Exit status:
   0  done; also when the node is provisioned already
-  1  failed for another reason than those below
+  1  failed for another reason than those below; `claim --check`: not provisioned
   2  the command line is not understood
   3  the settings cannot be used
   4  the node's files cannot be read or written
@@ -40,6 +41,7 @@ Environment:
   JARVIS_SIMULATE_PROVISIONING  true, 1 or yes: as --simulate
   JARVIS_SKIP_PROVISIONING_CHECK  true, 1 or yes: begin even if the node is provisioned
   JARVIS_WIFI_BACKEND           networkmanager
+  JARVIS_PROVISION_CODE         the code for `claim`
   RUST_LOG                      what is logged to standard error (default info)
   NO_COLOR                      no colours
 
@@ -47,7 +49,8 @@ Examples:
   jarvis-provision run --simulate     try it on a desk: no radio, no root
   sudo jarvis-provision run           on a device
   jarvis-provision label --png label.png
-  jarvis-provision status --json";
+  jarvis-provision status --json
+  sudo jarvis-provision claim --qr code.png";
 
 /// Brings this device from first boot to online and enrolled, from its owner's phone.
 #[derive(Parser)]
@@ -65,6 +68,8 @@ struct Arguments {
 enum Command {
     /// Wait for a phone and do what it asks, until the node is provisioned.
     Run(run::Arguments),
+    /// Claim a provision code, as an appliance: become one of the code's site, and write config.yaml.
+    Claim(claim::Arguments),
     /// Show or draw the label: pairing code, access point and password, and two QR codes.
     Label(label::Arguments),
     /// Show how it stands, without any secret.
@@ -126,6 +131,9 @@ enum Failure {
     /// Status 1.
     #[error(transparent)]
     Other(#[from] anyhow::Error),
+    /// This status; there is nothing left to say.
+    #[error("failed")]
+    Told(u8),
 }
 
 impl Failure {
@@ -138,6 +146,7 @@ impl Failure {
             Self::Resource { .. } => 5,
             Self::Credentials(_) => 6,
             Self::Server(_) => 7,
+            Self::Told(status) => *status,
         })
     }
 }
@@ -158,6 +167,7 @@ pub(crate) fn main() -> ExitCode {
     }
     let result = match command {
         Command::Run(arguments) => run::run(&arguments),
+        Command::Claim(arguments) => claim::run(&arguments),
         Command::Label(arguments) => label::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
         Command::Reset(arguments) => reset::run(&arguments),
@@ -170,6 +180,7 @@ pub(crate) fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        Err(failure @ Failure::Told(_)) => failure.status(),
         Err(failure) => {
             eprintln!("jarvis-provision: {}", chain(&failure));
             failure.status()

@@ -17,6 +17,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | `claim` | a provision code becomes an appliance's `config.yaml` |
 //! | `config` | the settings: file and environment |
 //! | `daemon` | the loop around the machine, and the way to it |
 //! | `factory` | accounts and images of many devices |
@@ -28,6 +29,8 @@
 //! | `simulation` | a network without a radio |
 //! | `store` | the files |
 
+#[cfg(feature = "daemon")]
+pub mod claim;
 #[cfg(feature = "daemon")]
 pub mod config;
 #[cfg(feature = "daemon")]

@@ -369,6 +369,7 @@ pub struct Machine {
     advertising: bool,
     /// When a phone was last heard.
     heard: Instant,
+    /// Set by a success: when nobody asks for the outcome any more.
     finish_at: Option<Instant>,
     next_op: u64,
     outputs: VecDeque<Output>,

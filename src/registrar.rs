@@ -26,7 +26,9 @@ use crate::machine::Refused;
 use crate::secret::SecretText;
 
 pub use address::{AddressPolicy, PlainHttp, Refusal, is_own};
+pub(crate) use client::Answer;
 pub use client::{Client, Limits};
+pub(crate) use error::Error;
 pub use names::{Lookup, Names, SystemNames};
 pub use trust::Trust;
 

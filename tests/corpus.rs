@@ -10,6 +10,8 @@ use proptest::prelude::*;
 mod frames;
 #[path = "../fuzz/targets/handshake.rs"]
 mod handshake;
+#[path = "../fuzz/targets/json.rs"]
+mod json;
 #[path = "../fuzz/targets/machine.rs"]
 mod machine;
 #[path = "../fuzz/targets/random.rs"]
@@ -54,6 +56,11 @@ fn handshake_corpus() {
 }
 
 #[test]
+fn json_corpus() {
+    replay("json", json::run);
+}
+
+#[test]
 fn machine_corpus() {
     replay("machine", machine::run);
 }
@@ -87,6 +94,11 @@ proptest! {
     #[test]
     fn handshake_at_random(data in prop::collection::vec(any::<u8>(), 0..300)) {
         handshake::run(&data);
+    }
+
+    #[test]
+    fn json_at_random(kind in any::<u8>(), data in prop_oneof![prop::collection::vec(any::<u8>(), 0..300), "[\\[\\]{}:,\"\\\\a-z0-9.eE+\\-]{0,80}".prop_map(String::into_bytes)]) {
+        json::run(&[&[kind], &data[..]].concat());
     }
 
     #[test]

@@ -18,8 +18,7 @@ fn found(log: impl FnOnce()) -> usize {
     let seen = lines.clone();
     let watch = Watch::new(move |line: &str| seen.lock().expect("nobody panics here").push(line.to_owned()));
     tracing::subscriber::with_default(tracing_subscriber::registry().with(watch), log);
-    let found = lines.lock().expect("nobody panics here").len();
-    found
+    lines.lock().expect("nobody panics here").len()
 }
 
 #[test]

@@ -69,10 +69,9 @@ impl Error {
     fn passes(&self) -> bool {
         match self {
             Self::Link(link::Error::Garbled(_) | link::Error::Refused(_)) => false,
-            Self::Link(_) | Self::TimedOut => true,
+            // The last: the node was registered between the phone's question who it is and its answer.
+            Self::Link(_) | Self::TimedOut | Self::NotAccepted(AcceptError::Mismatch) => true,
             Self::Refused(refusal) => matches!(refusal.fault, Fault::Busy | Fault::NotAuthenticated | Fault::StorageFailed),
-            // The node was registered between the phone's question who it is and its answer.
-            Self::NotAccepted(AcceptError::Mismatch) => true,
             _ => false,
         }
     }

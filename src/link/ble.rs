@@ -162,7 +162,7 @@ async fn on_the_air(config: &Config, handle: &Handle, serving: &watch::Sender<bo
 
     let mut advertising = handle.advertising();
     let mut advertisement = None;
-    let mut phones = Phones { handle, adapter: &adapter, phones: HashMap::new(), tasks: JoinSet::new() };
+    let mut phones = Phones { handle, adapter: &adapter, subscribed: HashMap::new(), tasks: JoinSet::new() };
     let result = async {
         let wanted = *advertising.borrow_and_update();
         follow(&adapter, handle, wanted, &mut advertisement).await?;
@@ -191,10 +191,11 @@ async fn on_the_air(config: &Config, handle: &Handle, serving: &watch::Sender<bo
                     SessionEvent::AdapterRemoved(name) if name == adapter.name() => return Err(Error::AdapterGone),
                     event => debug!(?event, "another adapter"),
                 },
-                event = properties.next() => match event.ok_or(Error::AdapterGone)? {
-                    AdapterEvent::PropertyChanged(AdapterProperty::Powered(false)) => return Err(Error::PoweredOff),
-                    _ => {}
-                },
+                event = properties.next() => {
+                    if let AdapterEvent::PropertyChanged(AdapterProperty::Powered(false)) = event.ok_or(Error::AdapterGone)? {
+                        return Err(Error::PoweredOff);
+                    }
+                }
             }
         }
     }
@@ -288,7 +289,8 @@ struct EndedLink {
 struct Phones<'a> {
     handle: &'a Handle,
     adapter: &'a Adapter,
-    phones: HashMap<Address, Phone>,
+    /// By their address.
+    subscribed: HashMap<Address, Phone>,
     tasks: JoinSet<EndedLink>,
 }
 
@@ -301,14 +303,14 @@ impl Phones<'_> {
         info!(link = link.0, %address, value_size = writer.mtu(), "a phone has subscribed");
         let task = self.tasks.spawn(carry(writer, outbound, link));
         let endpoints = ENDPOINTS.map(|row| Reassembler::new(row.limit));
-        self.phones.insert(address, Phone { link, endpoints, task });
+        self.subscribed.insert(address, Phone { link, endpoints, task });
         Ok(())
     }
 
     /// Answers the write at once: nothing that takes time may delay what comes after it on the same connection.
     async fn written(&mut self, written: Written) -> Result<(), Error> {
         let Written { address, endpoint, value, answer } = written;
-        let Some(phone) = self.phones.get_mut(&address) else {
+        let Some(phone) = self.subscribed.get_mut(&address) else {
             debug!(%address, ?endpoint, "a phone writes that has not subscribed");
             if answer.send(Err(ReqError::NotPermitted)).is_err() {
                 debug!("it does not wait for the answer either");
@@ -332,7 +334,7 @@ impl Phones<'_> {
 
     async fn ended(&mut self, ended: EndedLink) -> Result<(), Error> {
         let EndedLink { address, link, by_node } = ended;
-        if self.phones.get(&address).is_some_and(|phone| phone.link == link) {
+        if self.subscribed.get(&address).is_some_and(|phone| phone.link == link) {
             info!(link = link.0, %address, by_node, "a link has ended");
             self.close(address).await?;
         }
@@ -348,7 +350,7 @@ impl Phones<'_> {
     }
 
     async fn close(&mut self, address: Address) -> Result<(), Error> {
-        if let Some(phone) = self.phones.remove(&address) {
+        if let Some(phone) = self.subscribed.remove(&address) {
             phone.task.abort();
             self.handle.closed(phone.link).await?;
         }
@@ -356,7 +358,7 @@ impl Phones<'_> {
     }
 
     async fn close_all(&mut self) -> Result<(), Error> {
-        while let Some(&address) = self.phones.keys().next() {
+        while let Some(&address) = self.subscribed.keys().next() {
             self.close(address).await?;
         }
         Ok(())

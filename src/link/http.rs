@@ -38,7 +38,9 @@ use hyper::Response;
 use hyper::body::Bytes;
 use tokio::net::{TcpListener, TcpSocket};
 
+use super::Endpoint;
 use crate::daemon::Handle;
+use crate::machine::Local;
 use routes::Api;
 
 /// An answer, whole: the largest is the schema.
@@ -117,6 +119,13 @@ pub struct Listeners {
 /// Connections that may wait to be accepted. Linux drops what comes above that, and a phone whose first packet is dropped
 /// tries again only after a second.
 const BACKLOG: u32 = 1024;
+
+/// What the machine is asked when this body is posted to an endpoint of the JSON API, or the body of the answer that says
+/// why it is asked nothing: the first step of every such request, alone. Only [`Endpoint::Credentials`] and
+/// [`Endpoint::K2`] take JSON. `content_type` is the value of that header, if there is one.
+pub fn read_json(endpoint: Endpoint, content_type: Option<&str>, body: &[u8]) -> Result<Local, Bytes> {
+    routes::read_json(endpoint, content_type, body)
+}
 
 /// Listens at an address. With port 0, at a free port.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {

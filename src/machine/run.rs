@@ -131,7 +131,6 @@ impl Machine {
 
     /// Begins an attempt. Nothing else is under way.
     pub(super) fn begin(&mut self, credentials: Credentials, resumes: u32, now: Instant) {
-        self.finish_at = None;
         self.heard = now;
         self.status = Status {
             step: Step::Saving,
@@ -148,7 +147,6 @@ impl Machine {
 
     /// An attempt that can only fail fails like any other, with its reason in the status.
     pub(super) fn begin_unusable(&mut self, ssid: String, fault: Fault) {
-        self.finish_at = None;
         self.status = Status { step: Step::Saving, ssid: Some(ssid), ..Status::waiting() };
         self.announce();
         self.fail(Failure { fault, registration_status: None }, Left::Nothing);
@@ -233,14 +231,14 @@ impl Machine {
                 self.identity.node_id = registration.node_id;
                 self.provisioned = true;
                 self.healthy = true;
-                self.finish_at = self.config.linger.map(|linger| now + linger);
+                self.linger(now);
                 self.step(Step::Done);
             }
             (Phase::Storing { run, .. } | Phase::Keeping { run, .. } | Phase::Marking { run, .. }, Done::Saved(Err(fault))) => {
                 self.fail(plain(fault), run.left());
             }
             // Stored or not, the phone is told: it can do more about the reason than about the disk.
-            (Phase::Recording { failure, left, .. }, Done::Saved(_)) => self.recorded(failure, left),
+            (Phase::Recording { failure, left, .. }, Done::Saved(_)) => self.recorded(failure, left, now),
             (Phase::Resetting { waiting, interrupted, .. }, Done::Reset(result)) => {
                 self.reset_done(waiting, interrupted, result, now);
             }
@@ -296,7 +294,11 @@ impl Machine {
         self.phase = Phase::Recording { failure, left, op };
     }
 
-    fn recorded(&mut self, failure: Failure, left: Left) {
+    fn recorded(&mut self, failure: Failure, left: Left, now: Instant) {
+        // What was provisioned before is so still, and ends when nobody asks any more.
+        if self.finish_at.is_some() {
+            self.linger(now);
+        }
         self.status.failure = Some(failure);
         self.status.limited_connectivity = false;
         match left {
@@ -305,6 +307,11 @@ impl Machine {
             Left::Network => self.restoring = Some(self.start(Command::RestoreNetwork)),
         }
         self.announce();
+    }
+
+    /// From here on the outcome can be asked for as long as the configuration says.
+    fn linger(&mut self, now: Instant) {
+        self.finish_at = self.config.linger.map(|linger| now + linger);
     }
 
     /// What the attempt under way was asked for.

@@ -26,7 +26,7 @@ pub(super) async fn read(response: Response) -> Result<Registration, Error> {
 }
 
 /// The body, up to the limit. The buffer never grows, so no part of a key is left in memory that is not erased.
-async fn body(mut response: Response) -> Result<Zeroizing<Vec<u8>>, Error> {
+pub(super) async fn body(mut response: Response) -> Result<Zeroizing<Vec<u8>>, Error> {
     let status = response.status();
     let mut body = Zeroizing::new(Vec::with_capacity(LIMIT));
     while let Some(chunk) = response.chunk().await.map_err(Error::exchange)? {
@@ -70,7 +70,7 @@ fn parse(status: StatusCode, body: &[u8]) -> Result<Registration, Error> {
 /// When a command center that is overloaded or failed wants to be asked again: seconds or a date (RFC 9110 §10.2.3).
 ///
 /// A date counts from the answer's own `Date`, because the clock of a new device may stand anywhere.
-fn retry_after(status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
+pub(super) fn retry_after(status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
     if status != StatusCode::TOO_MANY_REQUESTS && !status.is_server_error() {
         return None;
     }

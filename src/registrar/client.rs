@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Bytes;
-use reqwest::header::CONTENT_TYPE;
+use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{StatusCode, redirect, retry};
 use serde::Serialize;
 use url::Host;
@@ -51,6 +51,15 @@ impl Default for Limits {
     fn default() -> Self {
         Self { connect: Duration::from_secs(10), register: Duration::from_secs(30), health: Duration::from_secs(5) }
     }
+}
+
+/// An answer to [`Client::post`], whatever its status.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    /// When the server wants to be asked again.
+    pub(crate) retry_after: Option<Duration>,
+    /// At most 64 KiB.
+    pub(crate) body: Zeroizing<Vec<u8>>,
 }
 
 impl Client {
@@ -105,6 +114,31 @@ impl Client {
             }
         };
         within(self.limits.health, exchange).await
+    }
+
+    /// One JSON request to a command center, and its answer.
+    pub(crate) async fn post(
+        &self,
+        command_center: &CommandCenterUrl,
+        path: &str,
+        headers: HeaderMap,
+        body: Zeroizing<Vec<u8>>,
+        limit: Duration,
+    ) -> Result<Answer, Error> {
+        let exchange = async {
+            let request = self
+                .connection(command_center)
+                .await?
+                .post(command_center.join(path))
+                .header(CONTENT_TYPE, "application/json")
+                .headers(headers)
+                .body(Bytes::from_owner(body));
+            let response = request.send().await.map_err(Error::exchange)?;
+            let status = response.status();
+            let retry_after = answer::retry_after(status, response.headers());
+            Ok(Answer { status, retry_after, body: answer::body(response).await? })
+        };
+        within(limit, exchange).await
     }
 
     /// The means for one exchange with one command center.

@@ -18,7 +18,7 @@ use crate::machine::Refused;
 
 /// A try that failed. None holds anything of what was sent, or of an answer's body.
 #[derive(Debug, Error)]
-pub(super) enum Error {
+pub(crate) enum Error {
     #[error("the command center's address is refused")]
     Address(#[source] AddressRefused),
     #[error("no certificate authority is known: install ca-certificates, or configure one")]
@@ -77,8 +77,18 @@ impl Error {
         }
     }
 
+    /// Nothing came in time: from the other side, or in the eyes of the system.
+    pub(crate) fn is_timeout(&self) -> bool {
+        matches!(self, Self::TimedOut(_)) || matches!(self, Self::Unreachable(source) if source.is_timeout())
+    }
+
+    /// The deepest cause, for whoever knows what was tried.
+    pub(crate) fn root(&self) -> String {
+        causes(self).last().map(ToString::to_string).expect("an error is the first of its causes")
+    }
+
     /// The error and everything below it, on one line.
-    pub(super) fn chain(&self) -> String {
+    pub(crate) fn chain(&self) -> String {
         let mut line = String::new();
         let mut last = String::new();
         for cause in causes(self) {
@@ -97,7 +107,7 @@ impl Error {
 /// An address that the policy does not let through.
 #[derive(Clone, Copy, Debug, Error)]
 #[error("not connecting to {address}: {why}")]
-pub(super) struct AddressRefused {
+pub(crate) struct AddressRefused {
     pub(super) address: IpAddr,
     pub(super) why: Refusal,
 }

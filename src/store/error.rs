@@ -119,7 +119,7 @@ impl Trouble {
     }
 
     /// For `map_err`: what was tried when the system refused.
-    pub(super) fn system<E: Into<io::Error>>(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(E) -> Self {
+    pub(crate) fn system<E: Into<io::Error>>(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(E) -> Self {
         let path = path.into();
         move |source| Self::System { action, path, source: source.into() }
     }

@@ -35,7 +35,7 @@ const ASIDE_LIMIT: u32 = 20;
 
 /// An open folder.
 #[derive(Debug)]
-pub(super) struct Folder {
+pub(crate) struct Folder {
     path: PathBuf,
     handle: OwnedFd,
     /// Whose files new files become: this user's, or, for the superuser, those of the folder's owner.
@@ -44,21 +44,21 @@ pub(super) struct Folder {
 
 /// Who owns a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Owner {
+pub(crate) struct Owner {
     user: Uid,
     group: Gid,
 }
 
 /// While it lives, no other process and no other thread writes to the folder.
 #[derive(Debug)]
-pub(super) struct Lock {
+pub(crate) struct Lock {
     _handle: OwnedFd,
 }
 
 /// A file that is written and synced, and waits to take its name. Dropped, it is gone.
 #[derive(Debug)]
 #[must_use]
-pub(super) struct Staged<'a> {
+pub(crate) struct Staged<'a> {
     folder: &'a Folder,
     temporary: String,
     name: String,
@@ -67,7 +67,7 @@ pub(super) struct Staged<'a> {
 
 impl Folder {
     /// Opens the folder of the state, and makes it if it is not there.
-    pub(super) fn make(path: &Path) -> Result<Self, Trouble> {
+    pub(crate) fn make(path: &Path) -> Result<Self, Trouble> {
         // Without a slash at the end, which would make the system follow a link.
         let path: PathBuf = path.components().collect();
         let is_missing = path.symlink_metadata().is_err_and(|failure| failure.kind() == io::ErrorKind::NotFound);
@@ -133,7 +133,7 @@ impl Folder {
     }
 
     /// Waits until nobody else writes to the folder.
-    pub(super) fn lock(&self) -> Result<Lock, Trouble> {
+    pub(crate) fn lock(&self) -> Result<Lock, Trouble> {
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
         // A lock belongs to an opening of the folder; one opening for each lock keeps threads apart too.
         let handle =
@@ -160,12 +160,12 @@ impl Folder {
     }
 
     /// The path of a file, for messages.
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
     /// Whether there is anything of that name.
-    pub(super) fn has(&self, name: &str) -> Result<bool, Trouble> {
+    pub(crate) fn has(&self, name: &str) -> Result<bool, Trouble> {
         self.look(name).map(|found| found.is_some())
     }
 
@@ -226,7 +226,7 @@ impl Folder {
     }
 
     /// Reads a file of ours; one that is unfit is set aside, and counts as not there.
-    pub(super) fn read_or_set_aside<T>(
+    pub(crate) fn read_or_set_aside<T>(
         &self,
         name: &str,
         limit: usize,
@@ -261,12 +261,12 @@ impl Folder {
     }
 
     /// Replaces a file, or makes it.
-    pub(super) fn write(&self, name: &str, content: &[u8]) -> Result<(), Trouble> {
+    pub(crate) fn write(&self, name: &str, content: &[u8]) -> Result<(), Trouble> {
         self.stage(name, content, self.owner)?.commit()
     }
 
     /// Writes and syncs the content, but leaves the file as it is until [`Staged::commit`].
-    pub(super) fn stage(&self, name: &str, content: &[u8], owner: Owner) -> Result<Staged<'_>, Trouble> {
+    pub(crate) fn stage(&self, name: &str, content: &[u8], owner: Owner) -> Result<Staged<'_>, Trouble> {
         let path = self.path(name);
         let temporary = format!(".{name}.{}.tmp", random_digits().map_err(Trouble::system("naming a file beside", &path))?);
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -288,7 +288,7 @@ impl Folder {
     }
 
     /// Removes a file; says whether there was one.
-    pub(super) fn remove(&self, name: &str) -> Result<bool, Trouble> {
+    pub(crate) fn remove(&self, name: &str) -> Result<bool, Trouble> {
         match unlinkat(&self.handle, name, AtFlags::empty()) {
             Ok(()) => self.sync().map(|()| true),
             Err(Errno::NOENT) => Ok(false),
@@ -297,7 +297,7 @@ impl Folder {
     }
 
     /// Removes what an interrupted write left of these files.
-    pub(super) fn tidy(&self, names: &[&str]) -> Result<(), Trouble> {
+    pub(crate) fn tidy(&self, names: &[&str]) -> Result<(), Trouble> {
         self.remove_all(|file| names.iter().any(|name| is_temporary(file, name)))
     }
 
@@ -323,7 +323,7 @@ impl Folder {
     }
 
     /// The owner of the file, or who would own it, after making sure that another can take its place.
-    pub(super) fn replaceable(&self, name: &str) -> Result<Owner, Trouble> {
+    pub(crate) fn replaceable(&self, name: &str) -> Result<Owner, Trouble> {
         let pinned = |reason| Err(Trouble::Pinned { path: self.path(name), reason });
         let Some(found) = self.look(name)? else { return Ok(self.owner) };
         match FileType::from_raw_mode(found.st_mode) {
@@ -359,7 +359,7 @@ impl Owner {
 
 impl Staged<'_> {
     /// Gives the file its name. After this it survives a power cut.
-    pub(super) fn commit(mut self) -> Result<(), Trouble> {
+    pub(crate) fn commit(mut self) -> Result<(), Trouble> {
         let handle = &self.folder.handle;
         renameat(handle, &self.temporary, handle, &self.name)
             .map_err(Trouble::system("replacing", self.folder.path(&self.name)))?;

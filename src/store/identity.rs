@@ -12,7 +12,7 @@ const FAMILIAR: [&str; 3] = ["wlan0", "eth0", "en0"];
 ///
 /// That of the first familiar interface; else that of another physical one, wireless before wired; else one made from
 /// the machine's id, marked as locally administered, which stays the same over restarts.
-pub(super) fn mac_address(sysfs: &Path, machine_id: &Path) -> String {
+pub(crate) fn mac_address(sysfs: &Path, machine_id: &Path) -> String {
     let interfaces = sysfs.join("class/net");
     let familiar = FAMILIAR.iter().find_map(|name| address(&interfaces.join(name)));
     familiar.or_else(|| physical(&interfaces)).unwrap_or_else(|| made_up(machine_id))

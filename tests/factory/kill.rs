@@ -1,7 +1,9 @@
 //! A batch that is killed again and again, and run once more.
 
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::server::Server;
 use crate::support::{Desk, assert_agreement, credentials, files, mode};

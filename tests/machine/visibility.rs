@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use jarvis_provisioning::domain::Step;
+use jarvis_provisioning::domain::{Credentials, State, Step};
 use jarvis_provisioning::fault::Fault;
 use jarvis_provisioning::machine::{AccessPointPolicy, Command, Done, Input, Local};
 use jarvis_provisioning::wire::Request;
 
-use crate::world::{Radio, World, credentials, request};
+use crate::world::{Radio, World, credentials, request, ssid};
 
 const QUIET: Duration = Duration::from_mins(1);
 
@@ -111,6 +111,25 @@ fn a_node_can_be_found_until_nobody_can_ask_for_the_outcome_any_more() {
     assert!(world.advertised && !world.finished);
     world.advance(Duration::from_mins(1)).unwrap();
     assert!(world.finished);
+}
+
+#[test]
+fn a_provisioned_node_ends_also_after_a_second_attempt_that_failed() {
+    let mut world = World::new();
+    let phone = world.paired();
+    world.ask(phone, &request(&credentials())).unwrap();
+    world.until(World::settled).unwrap();
+    world.close(phone).unwrap();
+    world.advance(Duration::from_mins(4)).unwrap();
+    let phone = world.paired();
+    world.ask(phone, &request(&Credentials { request_id: 8, ssid: ssid("nowhere"), ..credentials() })).unwrap();
+    world.until(World::settled).unwrap();
+    assert_eq!(world.machine.status().state(), State::Error);
+    world.close(phone).unwrap();
+    world.advance(Duration::from_mins(4)).unwrap();
+    assert!(world.advertised && !world.finished, "the reason can be asked for as long as a success");
+    world.advance(Duration::from_mins(1)).unwrap();
+    assert!(world.finished && world.disk.provisioned);
 }
 
 #[test]

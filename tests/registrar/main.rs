@@ -5,7 +5,6 @@
 mod addresses;
 mod answers;
 mod health;
-#[expect(dead_code, reason = "the other tests use more of it; goes when these use all")]
 #[path = "../support/journal.rs"]
 mod journal;
 mod server;

@@ -212,8 +212,10 @@ macro_rules! on_both_databases {
         mod postgres {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                #[ignore = "needs the programs of PostgreSQL (Debian: postgresql); run with --include-ignored"]
                 async fn $name() {
+                    if !super::support::postgres::is_installed() {
+                        return;
+                    }
                     super::$name(super::support::Center::on_postgres().await).await;
                 }
             )*

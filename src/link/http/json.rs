@@ -8,7 +8,7 @@ use std::fmt;
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
-use hyper::{HeaderMap, Response, StatusCode};
+use hyper::{Response, StatusCode};
 use serde::Serialize;
 use serde::de::{DeserializeSeed, Deserializer as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use zeroize::Zeroizing;
@@ -74,13 +74,14 @@ pub(super) struct Fields<const N: usize> {
 
 impl<const N: usize> Fields<N> {
     /// Reads a body that should be an object with these fields; others are ignored, and of doubles the last one counts.
-    pub(super) fn read(headers: &HeaderMap, body: &[u8], names: [&'static str; N]) -> Result<Self, Invalid> {
+    /// `kind` is its content type; a body that is not announced as anything is taken for JSON.
+    pub(super) fn read(kind: Option<&[u8]>, body: &[u8], names: [&'static str; N]) -> Result<Self, Invalid> {
         if body.is_empty() {
             return Err(Invalid::body("missing", "Field required"));
         }
         let not_an_object =
             || Invalid::body("model_attributes_type", "Input should be a valid dictionary or object to extract fields from");
-        if !is_json(headers) {
+        if !kind.is_none_or(is_json) {
             return Err(not_an_object());
         }
         let text = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body);
@@ -157,10 +158,10 @@ impl<const N: usize> Fields<N> {
     }
 }
 
-/// Whether a body is announced as JSON. One that is not announced as anything is taken for it.
-fn is_json(headers: &HeaderMap) -> bool {
-    let Some(kind) = headers.get(CONTENT_TYPE) else { return true };
-    let kind = kind.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+/// Whether a body is announced as JSON.
+fn is_json(kind: &[u8]) -> bool {
+    let kind = std::str::from_utf8(kind).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     kind.strip_prefix("application/").is_some_and(|kind| kind == "json" || kind.ends_with("+json"))
 }
 
@@ -193,13 +194,21 @@ impl Invalid {
     }
 }
 
+/// The body of the answer 422.
+#[derive(Serialize)]
+struct Detail {
+    detail: Vec<Fault>,
+}
+
+impl From<Invalid> for Bytes {
+    fn from(Invalid(detail): Invalid) -> Self {
+        encode(&Detail { detail })
+    }
+}
+
 impl From<Invalid> for Reply {
     fn from(Invalid(detail): Invalid) -> Self {
-        #[derive(Serialize)]
-        struct Body {
-            detail: Vec<Fault>,
-        }
-        json(StatusCode::UNPROCESSABLE_ENTITY, &Body { detail })
+        json(StatusCode::UNPROCESSABLE_ENTITY, &Detail { detail })
     }
 }
 
@@ -212,10 +221,14 @@ pub(super) fn problem(status: StatusCode, detail: &str) -> Reply {
     json(status, &Body { detail })
 }
 
+/// A JSON body.
+pub(super) fn encode(body: &impl Serialize) -> Bytes {
+    serde_json::to_vec(body).expect("the answers are structs of texts and numbers, which JSON can hold").into()
+}
+
 /// A JSON answer.
 pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Reply {
-    let body = serde_json::to_vec(body).expect("the answers are structs of texts and numbers, which JSON can hold");
-    let mut reply = Response::new(Full::new(Bytes::from(body)));
+    let mut reply = Response::new(Full::new(encode(body)));
     *reply.status_mut() = status;
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     reply

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::captive::Probe;
-use super::json::{json, problem};
+use super::json::{encode, json, problem};
 use super::schema::{
     FactoryResetResponse, K2ProvisionRequest, K2ProvisionResponse, LiveStatus, NodeInfo, ProvisionRequest, ProvisionResponse,
     ScanNetworksResponse,
@@ -192,14 +192,15 @@ impl Api {
             Err(unread) => return unread.into(),
         };
         busy();
+        let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
         match (route, endpoint) {
             (_, Some(Endpoint::Session)) => self.phones.open(headers, &body).await,
             (_, Some(endpoint)) => self.phones.ask(headers, Some((endpoint, &body))).await,
-            (Route::Provision, None) => match ProvisionRequest::read(headers, &body) {
+            (Route::Provision, None) => match ProvisionRequest::read(kind, &body) {
                 Ok(request) => self.provision(request).await,
                 Err(invalid) => invalid.into(),
             },
-            (Route::K2, None) => match K2ProvisionRequest::read(headers, &body) {
+            (Route::K2, None) => match K2ProvisionRequest::read(kind, &body) {
                 Ok(request) => self.k2(request).await,
                 Err(invalid) => invalid.into(),
             },
@@ -219,23 +220,21 @@ impl Api {
     }
 
     async fn k2(&self, request: K2ProvisionRequest) -> Reply {
-        let K2ProvisionRequest { node_id, kid, k2, created_at } = request;
-        let refused =
-            |error: String| json(StatusCode::OK, &K2ProvisionResponse { error: Some(error), ..K2ProvisionResponse::default() });
-        let key = match k2::read(&k2) {
-            Ok(key) => key,
-            Err(error) => return refused(error),
+        let (node_id, kid) = (request.node_id.clone(), request.kid.clone());
+        let response = match key(request) {
+            Err(error) => K2ProvisionResponse::refused(error),
+            Ok(request) => match self.ask(request).await {
+                Some(Answer::K2Stored) => {
+                    K2ProvisionResponse { success: true, node_id: Some(node_id), kid: Some(kid), error: None }
+                }
+                Some(Answer::AlreadyProvisioned) => {
+                    K2ProvisionResponse::refused("Node is already provisioned. Re-enter pairing mode to update K2.")
+                }
+                Some(Answer::Refused(fault)) => K2ProvisionResponse::refused(fault.text()),
+                _ => K2ProvisionResponse::refused(LATE),
+            },
         };
-        match self.ask(Local::K2(K2 { key, kid: kid.clone(), created_at })).await {
-            Some(Answer::K2Stored) => {
-                json(StatusCode::OK, &K2ProvisionResponse { success: true, node_id: Some(node_id), kid: Some(kid), error: None })
-            }
-            Some(Answer::AlreadyProvisioned) => {
-                refused("Node is already provisioned. Re-enter pairing mode to update K2.".into())
-            }
-            Some(Answer::Refused(fault)) => refused(fault.text().into()),
-            _ => refused(LATE.into()),
-        }
+        json(StatusCode::OK, &response)
     }
 
     async fn reset(&self) -> Reply {
@@ -266,6 +265,21 @@ impl Api {
             });
         }
     }
+}
+
+/// See [`super::read_json`].
+pub(super) fn read_json(endpoint: Endpoint, content_type: Option<&str>, body: &[u8]) -> Result<Local, Bytes> {
+    let kind = content_type.map(str::as_bytes);
+    match endpoint {
+        Endpoint::Credentials => Ok(attempt(ProvisionRequest::read(kind, body)?, &[])),
+        Endpoint::K2 => key(K2ProvisionRequest::read(kind, body)?).map_err(|error| encode(&K2ProvisionResponse::refused(error))),
+        Endpoint::Info | Endpoint::Session | Endpoint::Scan | Endpoint::Status => Err(Bytes::new()),
+    }
+}
+
+/// What is asked of the machine, or the text that says why not.
+fn key(K2ProvisionRequest { kid, k2, created_at, .. }: K2ProvisionRequest) -> Result<Local, String> {
+    Ok(Local::K2(K2 { key: k2::read(&k2)?, kid, created_at }))
 }
 
 /// What is asked of the machine. A value that cannot work is an attempt that fails, because the apps look for it there.

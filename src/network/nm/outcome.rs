@@ -188,7 +188,7 @@ mod tests {
         use Mode::{AccessPoint, Station};
         let wrong = [(60, 8), (120, 7), (30, 0)];
         let missing = [(120, 53), (30, 0)];
-        let table: &[(&str, Mode, Option<Sighting>, Vec<(u32, u32)>, Fault)] = &[
+        let table = [
             ("wrong password, WPA2", Station, SEEN, secured(&wrong), Fault::WrongPassword),
             ("wrong password, WPA2, of a mixed network", Station, SEEN_SAE, secured(&wrong), Fault::WrongPassword),
             ("wrong password, WPA3 only", Station, SEEN_SAE, secured(&missing), Fault::ProbablyWrongPassword),
@@ -227,7 +227,7 @@ mod tests {
             ("owner gone", AccessPoint, None, secured(&[(100, 0), (110, 38), (30, 38)]), Fault::NetworkUnavailable),
         ];
         for (case, mode, sighting, sequence, fault) in table {
-            assert_eq!(told(*mode, *sighting, sequence), Some(*fault), "{case}");
+            assert_eq!(told(mode, sighting, &sequence), Some(fault), "{case}");
         }
     }
 

@@ -24,6 +24,9 @@ const SCAN_LIMIT: Duration = Duration::from_secs(14);
 const RECENT: i64 = 5000;
 /// NetworkManager before 1.34 refuses a scan for this time after the last one. Milliseconds.
 const JUST_DONE: i64 = 10_000;
+/// Scans by name before a network is believed to be absent. The first that is reported may have begun before it was asked
+/// for, and one that meets a scan of the supplicant's own is given up and reported all the same.
+const SCANS_BY_NAME: u8 = 3;
 /// Scans without a result after which a driver is believed not to scan while it is an access point.
 const DEAF: u8 = 2;
 /// NetworkManager scans in access point mode from this version on; before, the request waits until that mode ends.
@@ -78,9 +81,8 @@ impl Radio {
         }
         let mut list = self.read_list(device).await?;
         let mut finished = 0;
-        // By name, since a network that hides answers to it. Twice, because the scan that is reported first may have begun
-        // before it was asked for.
-        while finished < 2 && list.sighting(ssid, boot_seconds()).is_none() {
+        // By name, since a network that hides answers to it.
+        while finished < SCANS_BY_NAME && list.sighting(ssid, boot_seconds()).is_none() {
             self.asked_by_name.insert(ssid.clone());
             if !self.survey(device, Some(ssid), caller).await? {
                 break;
@@ -90,7 +92,7 @@ impl Radio {
         }
         let now = boot_seconds();
         let sighting = list.sighting(ssid, now);
-        let absent = sighting.is_none() && !hidden && finished == 2 && !list.is_empty(now);
+        let absent = sighting.is_none() && !hidden && finished == SCANS_BY_NAME && !list.is_empty(now);
         // In access point mode an old list is better than an empty one.
         let known = if sighting.is_some() { &list } else { &self.list };
         // A network that is taken for hidden is found all the same; a hidden one that is not would not be found again.

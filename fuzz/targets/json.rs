@@ -1,0 +1,43 @@
+//! Any bytes as the JSON bodies of the existing phone app. The first byte chooses the endpoint and the content type.
+//! Whatever is taken is within its bounds; whatever is refused is refused in the shape that clients read, and the answer
+//! repeats no value that was sent.
+
+use jarvis_provisioning::domain::TEXT_LIMIT;
+use jarvis_provisioning::link::Endpoint;
+use jarvis_provisioning::link::http::read_json;
+use jarvis_provisioning::machine::Local;
+use serde_json::Value;
+
+/// Runs one input.
+pub(crate) fn run(data: &[u8]) {
+    let Some((&kind, body)) = data.split_first() else { return };
+    let endpoint = if kind & 1 == 0 { Endpoint::Credentials } else { Endpoint::K2 };
+    let content_type = [Some("application/json"), None, Some("application/problem+json; charset=utf-8"), Some("text/plain")];
+    match read_json(endpoint, content_type[usize::from(kind >> 1 & 3)], body) {
+        Ok(Local::Credentials(credentials)) => {
+            let texts = [&credentials.room, &credentials.household_id, &credentials.node_id];
+            assert!(texts.iter().all(|text| text.len() <= TEXT_LIMIT));
+            assert!(!credentials.node_id.is_empty() && !credentials.token.expose().is_empty());
+        }
+        Ok(Local::Unusable { ssid, .. }) => assert!(ssid.len() <= TEXT_LIMIT),
+        Ok(Local::K2(_)) => assert_eq!(endpoint, Endpoint::K2),
+        Ok(other) => panic!("{other:?} was not asked"),
+        Err(answer) => refused(endpoint, &answer),
+    }
+}
+
+fn refused(endpoint: Endpoint, answer: &[u8]) {
+    let answer: Value = serde_json::from_slice(answer).expect("every answer is JSON");
+    let Some(detail) = answer["detail"].as_array() else {
+        assert!(endpoint == Endpoint::K2 && answer["success"] == false && answer["error"].is_string());
+        return;
+    };
+    assert!(!detail.is_empty());
+    for fault in detail {
+        assert!(fault["type"].is_string() && fault["msg"].is_string());
+        assert_eq!(fault["loc"][0], "body");
+        assert!(fault["input"].is_null() || fault["input"].as_object().is_some_and(serde_json::Map::is_empty));
+        // The longest of the parser's own texts; a value that was sent could be longer.
+        assert!(fault["ctx"]["error"].as_str().is_none_or(|error| error.len() < 64 && error.is_ascii()));
+    }
+}

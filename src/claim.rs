@@ -1,0 +1,199 @@
+//! The claim: an appliance shows the provision code that its installer was given, is told which site it belongs to, and
+//! writes `config.yaml`, which its agent starts from.
+//!
+//! What holds, in the order in which it happens:
+//!
+//! 1. Nothing is asked before it is known that the file could be written: a code is good for one claim, and a claim whose
+//!    outcome has no place is lost.
+//! 2. A number that nobody else knows is stored before the first request and goes with each. A server that knows such
+//!    numbers answers the same device the same again, so an answer that was lost, to a bad line or to a power cut, can be
+//!    asked for again. Other servers ignore it.
+//! 3. The file is on the disk before the server is told so. From then on the server answers the claim to nobody.
+//!
+//! Whoever reads the file reads a key: it is its owner's alone, from its first moment.
+
+mod answer;
+mod client;
+mod code;
+mod config;
+mod device;
+mod qr;
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use thiserror::Error;
+use tokio::task::spawn_blocking;
+
+use crate::domain::CommandCenterUrl;
+use crate::secret::SecretText;
+use crate::store::{Folder, Lock, Trouble, hexadecimal};
+use answer::Grant;
+
+pub use client::{Claimant, Patience};
+pub use code::{Code, FormatError};
+pub use device::{Device, InvalidMacAddress, MacAddress};
+pub use qr::{Error as QrError, read as read_qr};
+
+/// Where appliances claim their codes.
+pub const DEFAULT_ENDPOINT: &str = "https://api.osiriscare.net";
+
+/// The folder of an appliance's state.
+pub const DEFAULT_FOLDER: &str = "/var/lib/msp";
+
+/// The file that an appliance's agent starts from, in the folder of its state.
+pub const CONFIG: &str = "config.yaml";
+
+/// The number that stands for this device's claim, until the claim is done.
+const CLAIM_ID: &str = "claim-id";
+
+/// Random bytes of a claim's number: nobody guesses it.
+const CLAIM_ID_BYTES: usize = 16;
+
+/// About as much as the file has, bytes.
+const CONFIG_SIZE: usize = 2048;
+
+/// Why a code was not claimed. The texts are those that installers know, and are shown to them as they are.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// There is a configuration already; nothing was asked.
+    #[error("Already provisioned")]
+    AlreadyProvisioned,
+    /// The server's own words, such as `Provision code expired`.
+    #[error("{0}")]
+    Refused(String),
+    /// Nothing came in time.
+    #[error("Connection timed out")]
+    TimedOut,
+    /// There was no connection, or none that can be trusted, or it broke.
+    #[error("Failed to connect to server: {0}")]
+    Unreachable(String),
+    /// What answered is not what was asked for.
+    #[error("Unexpected error: {0}")]
+    Unexpected(String),
+    /// The files cannot be written. If that came up after the server had agreed, the same claim can be made again.
+    #[error(transparent)]
+    Files(#[from] Trouble),
+}
+
+/// Whether an appliance with that folder has to claim a code: there is no configuration in it.
+///
+/// A folder that cannot be looked into is an error, and neither yes nor no.
+pub fn needs_provisioning(folder: &Path) -> Result<bool, Trouble> {
+    let config = folder.join(CONFIG);
+    config.try_exists().map(|there| !there).map_err(Trouble::system("looking for", &config))
+}
+
+/// A claim to be made.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// What the installer was given.
+    pub code: Code,
+    /// Who claims it.
+    pub device: Device,
+    /// Where.
+    pub endpoint: CommandCenterUrl,
+    /// Where the configuration is written.
+    pub folder: PathBuf,
+    /// Even if there is a configuration already, which is then replaced.
+    pub again: bool,
+    /// What the time is. It may be wrong: a new device was never told it.
+    pub clock: fn() -> SystemTime,
+}
+
+/// What a device has become.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Appliance {
+    /// Its identity.
+    pub appliance_id: String,
+    /// Where it belongs.
+    pub site_id: String,
+    /// Who looks after it, for people.
+    pub brand_name: String,
+    /// Its configuration.
+    pub config: PathBuf,
+}
+
+impl Claimant {
+    /// Claims a code and writes the configuration. Whatever fails, and whenever, it can be called again with the same code.
+    pub async fn provision(&self, request: &Request) -> Result<Appliance, Error> {
+        let (folder, again) = (request.folder.clone(), request.again);
+        let place = blocking(move || Place::prepare(&folder, again)).await?;
+        let grant = self.claim(request, &place.claim_id).await?;
+        let api_key = match &grant.api_key {
+            Some(api_key) => api_key.clone(),
+            None => config::random_key().map_err(Trouble::system("making a key for", request.folder.join(CONFIG)))?,
+        };
+        let content = config::content(&grant, &api_key, &request.device, &request.folder, (request.clock)());
+        let config = blocking(move || place.store(content.as_bytes())).await?;
+        let Grant { appliance_id, site_id, api_key: given, partner, .. } = grant;
+        tracing::info!(appliance_id, config = %config.display(), "this device is provisioned");
+        if given.is_some() {
+            self.acknowledge(&request.endpoint, &appliance_id, &api_key).await;
+        }
+        Ok(Appliance { appliance_id, site_id, brand_name: partner.brand_name, config })
+    }
+}
+
+/// Where the outcome of a claim goes. While it lives, no other claim is made for the folder.
+#[derive(Debug)]
+struct Place {
+    folder: Folder,
+    lock: Lock,
+    claim_id: ClaimId,
+}
+
+/// The number of a claim.
+#[derive(Debug)]
+struct ClaimId {
+    digits: SecretText,
+    /// An earlier run of this program has used it.
+    is_old: bool,
+}
+
+impl Place {
+    fn prepare(folder: &Path, again: bool) -> Result<Self, Error> {
+        let folder = Folder::make(folder)?;
+        let lock = folder.lock()?;
+        folder.tidy(&[CONFIG, CLAIM_ID])?;
+        if !again && folder.has(CONFIG)? {
+            return Err(Error::AlreadyProvisioned);
+        }
+        let owner = folder.replaceable(CONFIG)?;
+        drop(folder.stage(CONFIG, &[b'#'; CONFIG_SIZE], owner)?);
+        let claim_id = ClaimId::open(&folder)?;
+        Ok(Self { folder, lock, claim_id })
+    }
+
+    fn store(self, content: &[u8]) -> Result<PathBuf, Error> {
+        let Self { folder, lock, claim_id: _ } = self;
+        let owner = folder.replaceable(CONFIG)?;
+        folder.stage(CONFIG, content, owner)?.commit()?;
+        folder.remove(CLAIM_ID)?;
+        drop(lock);
+        Ok(folder.path(CONFIG))
+    }
+}
+
+impl ClaimId {
+    fn open(folder: &Folder) -> Result<Self, Trouble> {
+        let parse = |content: &[u8]| match std::str::from_utf8(content) {
+            Ok(text) if text.len() == 2 * CLAIM_ID_BYTES && text.bytes().all(|digit| digit.is_ascii_hexdigit()) => {
+                Ok(SecretText::new(text.into()))
+            }
+            _ => Err("does not hold the number of a claim".into()),
+        };
+        if let Some(digits) = folder.read_or_set_aside(CLAIM_ID, 2 * CLAIM_ID_BYTES, parse)? {
+            return Ok(Self { digits, is_old: true });
+        }
+        let mut bytes = [0; CLAIM_ID_BYTES];
+        getrandom::fill(&mut bytes).map_err(Trouble::system("making", folder.path(CLAIM_ID)))?;
+        let digits = SecretText::new(hexadecimal(&bytes));
+        folder.write(CLAIM_ID, digits.expose().as_bytes())?;
+        Ok(Self { digits, is_old: false })
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+    spawn_blocking(work).await.unwrap_or_else(|stopped| Err(Error::Unexpected(stopped.to_string())))
+}

@@ -1,0 +1,258 @@
+//! What a server answers to a claim.
+
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use super::Error;
+use crate::domain::{CommandCenterUrl, TEXT_LIMIT};
+use crate::registrar::Answer;
+use crate::secret::SecretText;
+
+/// How much of an answer that is not understood is shown, characters.
+const EXCERPT: usize = 100;
+
+/// How much of a server's own words is shown, characters.
+const WORDS: usize = 300;
+
+/// What stands for a partner who has not said how they look.
+const BRAND_NAME: &str = "OsirisCare";
+const PRIMARY_COLOR: &str = "#2563EB";
+
+/// A code was claimed: what the device is from here on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Grant {
+    pub(super) site_id: String,
+    /// With plain colons, however it was written in the answer.
+    pub(super) appliance_id: String,
+    /// The key that the server made; older servers make none.
+    pub(super) api_key: Option<SecretText>,
+    pub(super) api_endpoint: String,
+    pub(super) partner: Partner,
+}
+
+/// Whose brand an appliance shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Partner {
+    pub(super) slug: String,
+    pub(super) brand_name: String,
+    pub(super) primary_color: String,
+    pub(super) logo_url: Option<String>,
+}
+
+/// A claim that was not granted.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) error: Error,
+    /// The server may answer otherwise soon.
+    pub(super) is_passing: bool,
+    /// When it wants to be asked again.
+    pub(super) retry_after: Option<Duration>,
+}
+
+/// Reads the answer of a server that was asked at that address.
+pub(super) fn read(answer: &Answer, asked: &CommandCenterUrl) -> Result<Grant, Refused> {
+    if answer.status.is_success() {
+        return grant(&answer.body, asked).map_err(|error| Refused { error, is_passing: false, retry_after: None });
+    }
+    // What stands between a device and its server says so when the server is away for a moment.
+    let is_passing =
+        matches!(answer.status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT);
+    let error = Error::Refused(reason(answer.status, &answer.body));
+    Err(Refused { error, is_passing, retry_after: answer.retry_after })
+}
+
+/// The fields of an answer. Others are for other readers.
+#[derive(Deserialize)]
+struct Fields {
+    status: Option<String>,
+    message: Option<String>,
+    site_id: Option<String>,
+    appliance_id: Option<String>,
+    #[serde(default, deserialize_with = "secret")]
+    api_key: Option<SecretText>,
+    api_endpoint: Option<String>,
+    partner: Option<PartnerFields>,
+}
+
+#[derive(Default, Deserialize)]
+struct PartnerFields {
+    slug: Option<String>,
+    brand_name: Option<String>,
+    primary_color: Option<String>,
+    logo_url: Option<String>,
+}
+
+fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SecretText>, D::Error> {
+    Ok(Option::<String>::deserialize(deserializer)?.map(SecretText::new))
+}
+
+fn grant(body: &[u8], asked: &CommandCenterUrl) -> Result<Grant, Error> {
+    // The parser's own message quotes the body, which may hold a key.
+    let fields: Fields = serde_json::from_slice(body).map_err(|error| {
+        let what = if error.is_data() { "holds a field of another type" } else { "is not JSON" };
+        Error::Unexpected(format!("the server's answer {what}"))
+    })?;
+    if fields.status.as_deref() != Some("claimed") {
+        let message = fields.message.map(|message| shown(&message, WORDS)).filter(|message| !message.is_empty());
+        return Err(Error::Refused(message.unwrap_or_else(|| "Unknown error".into())));
+    }
+    let partner = fields.partner.unwrap_or_default();
+    Ok(Grant {
+        site_id: identifier("site_id", fields.site_id)?,
+        appliance_id: identifier("appliance_id", fields.appliance_id)?.replace("%3A", ":").replace("%3a", ":"),
+        api_key: fields.api_key.map(key).transpose()?,
+        api_endpoint: endpoint(fields.api_endpoint, asked),
+        partner: Partner {
+            slug: partner.slug.unwrap_or_default(),
+            brand_name: partner.brand_name.unwrap_or_else(|| BRAND_NAME.into()),
+            primary_color: partner.primary_color.unwrap_or_else(|| PRIMARY_COLOR.into()),
+            logo_url: partner.logo_url,
+        },
+    })
+}
+
+fn identifier(name: &str, text: Option<String>) -> Result<String, Error> {
+    let text = text.ok_or_else(|| Error::Unexpected(format!("the server's answer has no {name}")))?;
+    if text.is_empty() || text.len() > TEXT_LIMIT || text.chars().any(char::is_control) {
+        return Err(Error::Unexpected(format!("the server's answer has a {name} that cannot be one")));
+    }
+    Ok(text)
+}
+
+/// A key goes into a header.
+fn key(key: SecretText) -> Result<SecretText, Error> {
+    let text = key.expose();
+    if text.is_empty() || text.len() > TEXT_LIMIT || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(Error::Unexpected("the server's answer has an api_key that cannot be one".into()));
+    }
+    Ok(key)
+}
+
+/// Where the agent finds its server. A server behind a proxy may not know that it is reached with TLS; an appliance that
+/// has used TLS never goes without it.
+fn endpoint(told: Option<String>, asked: &CommandCenterUrl) -> String {
+    let Some(told) = told else { return asked.as_str().into() };
+    match CommandCenterUrl::try_from(told.as_str()) {
+        Ok(url) if url.url().scheme() == "https" || asked.url().scheme() == "http" => told,
+        _ => {
+            let (told, kept) = (shown(&told, EXCERPT), asked.as_str());
+            tracing::warn!(
+                told,
+                kept,
+                "the server names an address that is no URL or without TLS: keeping the one that was used"
+            );
+            kept.into()
+        }
+    }
+}
+
+/// Why a server did not grant a claim, in its own words if it has any for people.
+fn reason(status: StatusCode, body: &[u8]) -> String {
+    let status = status.as_u16();
+    let text = String::from_utf8_lossy(body);
+    match serde_json::from_slice::<Value>(body) {
+        Ok(Value::Object(answer)) => match answer.get("detail") {
+            Some(Value::String(detail)) if !detail.trim().is_empty() => shown(detail, WORDS),
+            Some(detail @ (Value::Array(_) | Value::Object(_))) => {
+                format!("HTTP {status}: {}", shown(&detail.to_string(), EXCERPT))
+            }
+            _ => format!("HTTP {status}"),
+        },
+        _ if text.trim().is_empty() => format!("HTTP {status}"),
+        _ => format!("HTTP {status}: {}", shown(text.trim(), EXCERPT)),
+    }
+}
+
+/// Text of a stranger's for a terminal: so many characters of it, and none that moves the cursor.
+fn shown(text: &str, limit: usize) -> String {
+    text.chars().take(limit).map(|character| if character.is_control() { ' ' } else { character }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLAIMED: &str = r##"{"status":"claimed","site_id":"s-1","appliance_id":"s-1-84%3A3A%3a5B:91%3AB6%3A61",
+        "partner":{"slug":"nepa-it","brand_name":"NEPA IT","primary_color":"#123456","logo_url":null},
+        "api_endpoint":"https://api.example","message":"Appliance provisioned successfully"}"##;
+
+    fn url(text: &str) -> CommandCenterUrl {
+        CommandCenterUrl::try_from(text).expect("a plain URL")
+    }
+
+    fn granted(body: &str) -> Result<Grant, String> {
+        grant(body.as_bytes(), &url("https://asked.example")).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_escaped_appliance_id_is_written_with_colons() {
+        let grant = granted(CLAIMED).unwrap();
+        assert_eq!(grant.appliance_id, "s-1-84:3A:5B:91:B6:61");
+        assert_eq!((grant.api_key, grant.partner.logo_url), (None, None));
+        assert_eq!(grant.api_endpoint, "https://api.example");
+    }
+
+    #[test]
+    fn an_answer_without_partner_and_endpoint_is_enough() {
+        let grant = granted(r#"{"status":"claimed","site_id":"s","appliance_id":"a","api_key":"k"}"#).unwrap();
+        assert_eq!(grant.partner.brand_name, "OsirisCare");
+        assert_eq!(grant.api_endpoint, "https://asked.example");
+        assert_eq!(grant.api_key, Some(SecretText::new("k".into())));
+    }
+
+    #[test]
+    fn only_the_status_claimed_is_a_success() {
+        assert_eq!(granted(r#"{"status":"pending","message":"Wait\u001b[2J"}"#), Err("Wait [2J".into()));
+        assert_eq!(granted(r#"{"site_id":"s","appliance_id":"a"}"#), Err("Unknown error".into()));
+        assert_eq!(granted("{}"), Err("Unknown error".into()));
+    }
+
+    #[test]
+    fn an_answer_that_cannot_be_used_is_told_without_its_content() {
+        for body in [
+            "",
+            "canary",
+            "[]",
+            r#"{"status":7,"api_key":"canary"}"#,
+            r#"{"status":"claimed","api_key":"canary"}"#,
+            r#"{"status":"claimed","site_id":"s","appliance_id":"","api_key":"canary"}"#,
+            r#"{"status":"claimed","site_id":"s","appliance_id":"canary\r\n"}"#,
+            r#"{"status":"claimed","site_id":"s","appliance_id":"a","api_key":"canary\r\nx"}"#,
+            r#"{"status":"claimed","site_id":"s","appliance_id":"a","api_key":""}"#,
+            r#"{"status":"claimed","site_id":"s","appliance_id":"a","partner":"canary"}"#,
+        ] {
+            let told = granted(body).expect_err(body);
+            assert!(told.starts_with("Unexpected error: the server's answer ") && !told.contains("canary"), "{told}");
+        }
+    }
+
+    #[test]
+    fn an_appliance_that_has_used_tls_never_goes_without_it() {
+        let asked = url("https://asked.example");
+        for told in ["http://asked.example", "https://", "not a url", "https://a:b@x", ""] {
+            assert_eq!(endpoint(Some(told.into()), &asked), "https://asked.example", "{told}");
+        }
+        assert_eq!(endpoint(Some("http://10.0.0.3".into()), &url("http://10.0.0.2")), "http://10.0.0.3");
+        assert_eq!(endpoint(Some("https://other.example".into()), &url("http://10.0.0.2")), "https://other.example");
+    }
+
+    #[test]
+    fn a_refusal_is_told_in_the_servers_words_or_by_its_status() {
+        let long = "x".repeat(1000);
+        for (body, told) in [
+            (r#"{"detail":"Provision code expired"}"#, "Provision code expired".to_owned()),
+            (r#"{"detail":"two\nlines"}"#, "two lines".into()),
+            (r#"{"detail":[{"loc":["body"]}]}"#, r#"HTTP 400: [{"loc":["body"]}]"#.into()),
+            (r#"{"detail":null}"#, "HTTP 400".into()),
+            (r#"{"error":"x"}"#, "HTTP 400".into()),
+            ("", "HTTP 400".into()),
+            ("<html>no\u{1b}</html>", "HTTP 400: <html>no </html>".into()),
+            (&long, format!("HTTP 400: {}", "x".repeat(100))),
+        ] {
+            assert_eq!(reason(StatusCode::BAD_REQUEST, body.as_bytes()), told);
+        }
+    }
+}

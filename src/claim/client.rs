@@ -1,0 +1,191 @@
+//! The exchange with the server.
+
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, USER_AGENT};
+use serde::Serialize;
+use tokio::time::Instant;
+use zeroize::Zeroizing;
+
+use super::answer::{self, Grant, Refused};
+use super::{ClaimId, Error, Request};
+use crate::domain::CommandCenterUrl;
+use crate::registrar::{self, Client};
+use crate::secret::SecretText;
+
+/// What the servers' logs know appliances by.
+const AGENT: HeaderValue = HeaderValue::from_static("OsirisCare-Appliance/1.0");
+
+/// Where codes are claimed.
+const CLAIM: &str = "/api/partners/claim";
+
+/// Where an appliance tells how far it is.
+const STATUS: &str = "/api/provision/status";
+
+/// How the texts of servers end that tell of a code that is gone.
+const CLAIMED: &str = "already claimed";
+
+/// How long a server may take to take note of a status. Nobody needs its answer.
+const STATUS_LIMIT: Duration = Duration::from_secs(10);
+
+/// A device that claims codes.
+#[derive(Clone, Debug)]
+pub struct Claimant {
+    client: Client,
+    patience: Patience,
+}
+
+/// How long things may take, and what is tried again: nothing that a server has decided, but what got lost on the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// For one request and its answer.
+    pub answer: Duration,
+    /// Requests for one claim.
+    pub tries: u32,
+    /// The longest pause after the first try; it doubles with each. The pauses are random, so that appliances that lost
+    /// the same server do not come back together.
+    pub pause: Duration,
+    /// No pause is longer, and none begins when the claim has taken longer than that.
+    pub longest: Duration,
+}
+
+impl Default for Patience {
+    /// A server that is asked first has 45 seconds, as appliances always gave it. Somebody waits before the screen: a
+    /// connection that is refused is told after some seconds, a server that is silent after a minute and a half.
+    fn default() -> Self {
+        Self { answer: Duration::from_secs(45), tries: 4, pause: Duration::from_secs(2), longest: Duration::from_mins(1) }
+    }
+}
+
+/// What a claim asks.
+#[derive(Serialize)]
+struct Question<'a> {
+    provision_code: &'a str,
+    mac_address: &'a str,
+    hostname: &'a str,
+    /// Servers that do not know it ignore it.
+    claim_id: &'a str,
+}
+
+/// How far an appliance is.
+#[derive(Serialize)]
+struct Standing<'a> {
+    appliance_id: &'a str,
+    status: &'a str,
+    progress_percent: u32,
+    message: &'a str,
+}
+
+impl Claimant {
+    /// A device that speaks to those that the client speaks to.
+    pub fn new(client: Client) -> Self {
+        Self { client, patience: Patience::default() }
+    }
+
+    /// With another patience.
+    #[must_use]
+    pub fn with_patience(self, patience: Patience) -> Self {
+        Self { patience, ..self }
+    }
+
+    /// Claims a code, as often as it takes within the limits.
+    pub(super) async fn claim(&self, request: &Request, claim_id: &ClaimId) -> Result<Grant, Error> {
+        let question = Question {
+            provision_code: request.code.expose(),
+            mac_address: request.device.mac_address.as_str(),
+            hostname: &request.device.hostname,
+            claim_id: claim_id.digits.expose(),
+        };
+        let since = Instant::now();
+        let mut tries = 1;
+        loop {
+            let refused = match self.post(&request.endpoint, CLAIM, None, &question, self.patience.answer).await {
+                Ok(answer) => match answer::read(&answer, &request.endpoint) {
+                    Ok(grant) => return Ok(grant),
+                    Err(refused) => refused,
+                },
+                Err(error) => not_answered(&error),
+            };
+            let Refused { error, is_passing, retry_after } = refused;
+            if !is_passing || tries >= self.patience.tries || since.elapsed() > self.patience.longest {
+                // Servers that do not answer the same device the same leave a code claimed by nobody who knows it.
+                if (tries > 1 || claim_id.is_old) && matches!(&error, Error::Refused(words) if words.ends_with(CLAIMED)) {
+                    tracing::warn!("this device may have claimed the code itself, and missed the answer: ask for another code");
+                }
+                return Err(error);
+            }
+            let pause = self.pause(tries).max(retry_after.unwrap_or_default()).min(self.patience.longest);
+            tracing::warn!(%error, pause = ?pause, "asking again");
+            tokio::time::sleep(pause).await;
+            tries += 1;
+        }
+    }
+
+    /// Tells the server that its key is stored; it then answers the claim to nobody any more. A server that does not hear
+    /// of it learns the same when the key is first used.
+    pub(super) async fn acknowledge(&self, endpoint: &CommandCenterUrl, appliance_id: &str, api_key: &SecretText) {
+        let message = "The configuration is stored.";
+        let progress = Standing { appliance_id, status: "configuring", progress_percent: 100, message };
+        for tries in 1..=self.patience.tries {
+            match self.post(endpoint, STATUS, Some(api_key), &progress, self.patience.answer.min(STATUS_LIMIT)).await {
+                Ok(answer) if answer.status.is_success() => return,
+                Ok(answer) if answer.status == StatusCode::NOT_FOUND => {
+                    return tracing::debug!("the server does not want to know how far its appliances are");
+                }
+                Ok(answer) => {
+                    return tracing::warn!(status = answer.status.as_u16(), "the server does not take note of its appliance");
+                }
+                Err(error) => tracing::debug!(error = error.chain(), "telling the server that the configuration is stored"),
+            }
+            if tries < self.patience.tries {
+                tokio::time::sleep(self.pause(tries)).await;
+            }
+        }
+        tracing::warn!("the server could not be told that the configuration is stored; it learns so when the agent starts");
+    }
+
+    async fn post(
+        &self,
+        endpoint: &CommandCenterUrl,
+        path: &str,
+        key: Option<&SecretText>,
+        body: &impl Serialize,
+        limit: Duration,
+    ) -> Result<registrar::Answer, registrar::Error> {
+        let mut headers = HeaderMap::from_iter([(USER_AGENT, AGENT)]);
+        if let Some(key) = key {
+            let bearer = Zeroizing::new(format!("Bearer {}", key.expose()));
+            let mut value = HeaderValue::from_str(&bearer).expect("a key is printable ASCII");
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        // More than the longest body has, so that the buffer does not grow and leave a copy behind.
+        let mut content = Zeroizing::new(Vec::with_capacity(8 * 1024));
+        serde_json::to_writer(&mut *content, body).expect("text is JSON, and memory takes it");
+        self.client.post(endpoint, path, headers, content, limit).await
+    }
+
+    /// The pause after so many tries: between nothing and twice the one before.
+    fn pause(&self, tries: u32) -> Duration {
+        let most = self.patience.pause.saturating_mul(1 << (tries - 1).min(16)).min(self.patience.longest);
+        // Without randomness the pause is the longest: it is only there so that not all come at once.
+        let random = getrandom::u32().unwrap_or(u32::MAX);
+        most.mul_f64(f64::from(random) / f64::from(u32::MAX))
+    }
+}
+
+/// What a failure means to who waits for the claim.
+fn not_answered(error: &registrar::Error) -> Refused {
+    use registrar::Error as Cause;
+    tracing::debug!(error = error.chain(), "claiming a code");
+    let (told, is_passing) = match error {
+        _ if error.is_timeout() => (Error::TimedOut, true),
+        Cause::Unreachable(_) => (Error::Unreachable(error.root()), true),
+        Cause::NotHttp(_) | Cause::TooLarge { .. } | Cause::Stopped(_) => (Error::Unexpected(error.to_string()), false),
+        // The device's own clock or files, which the deepest cause does not name.
+        Cause::NotYetValid(_) | Cause::NoAuthorities | Cause::Authorities { .. } => (Error::Unreachable(error.chain()), false),
+        _ => (Error::Unreachable(error.root()), false),
+    };
+    Refused { error: told, is_passing, retry_after: None }
+}

@@ -1,0 +1,113 @@
+//! Who claims.
+
+use core::fmt;
+
+use thiserror::Error;
+
+use crate::store::{self, Paths};
+
+/// What a device without a name is called.
+const NAMELESS: &str = "osiriscare-appliance";
+
+/// What the kernel calls a machine that nobody has named.
+const UNSET: &str = "(none)";
+
+/// What was given is not a hardware address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("a hardware address has twelve hexadecimal digits, such as 84:3A:5B:91:B6:61")]
+pub struct InvalidMacAddress;
+
+/// A hardware address, in upper case with colons.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MacAddress(String);
+
+impl MacAddress {
+    /// The 17 characters.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<&str> for MacAddress {
+    type Error = InvalidMacAddress;
+
+    /// Twelve hexadecimal digits, with or without colons, dashes or dots.
+    fn try_from(text: &str) -> Result<Self, InvalidMacAddress> {
+        let mut address = String::with_capacity(17);
+        for digit in text.trim().chars().filter(|character| !":-.".contains(*character)) {
+            if address.len() == 17 || !digit.is_ascii_hexdigit() {
+                return Err(InvalidMacAddress);
+            }
+            if address.len() % 3 == 2 {
+                address.push(':');
+            }
+            address.push(digit.to_ascii_uppercase());
+        }
+        if address.len() == 17 { Ok(Self(address)) } else { Err(InvalidMacAddress) }
+    }
+}
+
+impl fmt::Display for MacAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a device tells of itself when it claims, and keeps in its configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// What tells it from others, over restarts.
+    pub mac_address: MacAddress,
+    /// What it is called.
+    pub hostname: String,
+}
+
+impl Device {
+    /// This machine. Without a network interface its address is made from the machine's id, and marked as such.
+    pub fn this(paths: &Paths) -> Self {
+        let address = store::mac_address(&paths.sysfs, &paths.machine_id);
+        // An interface may have an address of another kind, such as InfiniBand's.
+        let mac_address = MacAddress::try_from(address.as_str()).unwrap_or_else(|_| {
+            let made = store::mac_address("/nonexistent".as_ref(), &paths.machine_id);
+            MacAddress::try_from(made.as_str()).expect("an address that is made has six bytes")
+        });
+        let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let hostname = if name.is_empty() || name == UNSET { NAMELESS.into() } else { name };
+        Self { mac_address, hostname }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hardware_address_is_written_one_way() {
+        for text in ["84:3A:5B:91:B6:61", "84-3a-5b-91-b6-61", "843a5b91b661", "843a.5b91.b661\n"] {
+            assert_eq!(MacAddress::try_from(text).unwrap().as_str(), "84:3A:5B:91:B6:61");
+        }
+        for text in ["", "84:3A:5B:91:B6", "84:3A:5B:91:B6:61:00", "84:3A:5B:91:B6:6G", "../../etc/passwd", "é"] {
+            assert_eq!(MacAddress::try_from(text), Err(InvalidMacAddress), "{text}");
+        }
+    }
+
+    #[test]
+    fn this_machine_has_an_address_and_a_name() {
+        let mut paths = Paths::new("/nonexistent");
+        paths.sysfs = "/nonexistent".into();
+        let device = Device::this(&paths);
+        assert_eq!(device.mac_address, Device::this(&paths).mac_address);
+        assert!(!device.hostname.is_empty());
+    }
+
+    #[test]
+    fn an_interface_of_another_kind_is_no_hardware_address() {
+        let folder = tempfile::tempdir().unwrap();
+        let interface = folder.path().join("class/net/eth0");
+        std::fs::create_dir_all(&interface).unwrap();
+        std::fs::write(interface.join("address"), "80:00:02:08:fe:80:00:00:00:00:00:00:00:02:c9:03:00:00:10:39\n").unwrap();
+        let mut paths = Paths::new("/nonexistent");
+        paths.sysfs = folder.path().into();
+        assert_eq!(Device::this(&paths).mac_address.as_str().len(), 17);
+    }
+}

@@ -1,0 +1,284 @@
+//! `jarvis-provision claim`: the screen, and the same without anybody before it.
+
+use std::fs::File;
+use std::io::{self, BufRead, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use jarvis_provisioning::claim::{
+    self, Appliance, CONFIG, Claimant, Code, DEFAULT_ENDPOINT, DEFAULT_FOLDER, Device, Error, MacAddress, Request,
+};
+use jarvis_provisioning::domain::CommandCenterUrl;
+use jarvis_provisioning::registrar::{AddressPolicy, Client, Trust};
+use jarvis_provisioning::store;
+use tokio::runtime::Runtime;
+use zeroize::Zeroizing;
+
+use super::{Failure, Settings, paths, variable};
+
+/// How often an installer may try.
+const TRIES: u32 = 3;
+
+/// The longest line or file that is looked at for a code, bytes.
+const PAGE: usize = 4096;
+
+/// Where the code may come from without asking.
+const VARIABLE: &str = "JARVIS_PROVISION_CODE";
+
+/// As wide as the screen's headings.
+const RULE: &str = "============================================================";
+
+#[derive(clap::Args)]
+#[command(after_long_help = "\
+Without --code-file, --qr and --code, the code is that of JARVIS_PROVISION_CODE; without that it is asked for.
+A claim that failed, or was interrupted, can be made again with the same code.")]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    settings: Settings,
+
+    /// Read the code from this file; `-` is standard input.
+    #[arg(long, value_name = "FILE", group = "source")]
+    code_file: Option<PathBuf>,
+
+    /// Read the code from a QR code in a PNG picture.
+    #[arg(long, value_name = "FILE.png", group = "source")]
+    qr: Option<PathBuf>,
+
+    /// The code itself. Every user of this machine can see it while the program runs: --code-file is better.
+    #[arg(long, value_name = "CODE", group = "source")]
+    code: Option<String>,
+
+    /// Only say whether a code has to be claimed: exit status 0 if not, 1 if so.
+    #[arg(long, group = "source")]
+    check: bool,
+
+    /// The server that knows the code.
+    #[arg(long, value_name = "URL", default_value = DEFAULT_ENDPOINT)]
+    api_endpoint: String,
+
+    /// The folder that config.yaml is written to.
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_FOLDER)]
+    state_dir: PathBuf,
+
+    /// The hardware address that the server knows this device by. Default: that of a network interface.
+    #[arg(long, value_name = "ADDRESS")]
+    mac: Option<String>,
+
+    /// Claim a code even if there is a config.yaml, and replace it.
+    #[arg(long)]
+    again: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let needed = claim::needs_provisioning(&arguments.state_dir).map_err(store::Error::from)?;
+    if arguments.check {
+        say(format_args!("{}", if needed { "Provisioning required" } else { "Already provisioned" }))?;
+        return if needed { Err(Failure::Told(1)) } else { Ok(()) };
+    }
+    if !needed && !arguments.again {
+        say(format_args!("Already provisioned"))?;
+        eprintln!("{} is there. To claim another code, say --again.", arguments.state_dir.join(CONFIG).display());
+        return Ok(());
+    }
+    let session = Session::open(arguments)?;
+    match given(arguments)? {
+        Some(code) => session.unattended(&code),
+        None => session.screen(),
+    }
+}
+
+/// The code that was given: not at all, or as text that may be one.
+fn given(arguments: &Arguments) -> Result<Option<Result<Code, String>>, Failure> {
+    let parse = |text: &str| Code::try_from(text).map_err(|error| error.to_string());
+    if let Some(path) = &arguments.code_file {
+        return Ok(Some(parse(&read_code(path)?)));
+    }
+    if let Some(path) = &arguments.qr {
+        let reading = || format!("reading {}", path.display());
+        let picture = File::open(path).map_err(|source| Failure::Resource { attempt: reading(), source })?;
+        return Ok(Some(Ok(claim::read_qr(picture).with_context(reading)?)));
+    }
+    if let Some(code) = &arguments.code {
+        tracing::warn!("every user of this machine can see what --code says: use --code-file, --qr or {VARIABLE}");
+        return Ok(Some(parse(code)));
+    }
+    Ok(variable(VARIABLE).filter(|code| !code.is_empty()).map(|code| parse(&Zeroizing::new(code))))
+}
+
+fn read_code(path: &Path) -> Result<Zeroizing<String>, Failure> {
+    // One allocation, so that no copy stays behind.
+    let mut text = Zeroizing::new(String::with_capacity(2 * PAGE));
+    let read = if path == Path::new("-") {
+        io::stdin().lock().take(PAGE as u64).read_to_string(&mut text)
+    } else {
+        File::open(path).and_then(|file| {
+            let found = file.metadata()?;
+            if found.is_file() && found.permissions().mode() & 0o077 != 0 {
+                tracing::warn!(file = %path.display(), "others can read the file with the code: run `chmod 600` on it");
+            }
+            file.take(PAGE as u64).read_to_string(&mut text)
+        })
+    };
+    match read {
+        Ok(_) => Ok(text),
+        // What is not text is not a code either.
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(Zeroizing::default()),
+        Err(source) => Err(Failure::Resource { attempt: format!("reading {}", path.display()), source }),
+    }
+}
+
+/// Everything that a claim needs but its code.
+struct Session {
+    claimant: Claimant,
+    runtime: Runtime,
+    device: Device,
+    endpoint: CommandCenterUrl,
+    folder: PathBuf,
+    again: bool,
+}
+
+impl Session {
+    fn open(arguments: &Arguments) -> Result<Self, Failure> {
+        let config = arguments.settings.read()?;
+        let endpoint = CommandCenterUrl::try_from(arguments.api_endpoint.as_str()).map_err(|_| {
+            Failure::Usage("--api-endpoint must be an http or https URL of a host, without user, query and fragment".into())
+        })?;
+        let mut device = Device::this(&paths(&config));
+        if let Some(address) = &arguments.mac {
+            device.mac_address =
+                MacAddress::try_from(address.as_str()).map_err(|error| Failure::Usage(format!("--mac: {error}")))?;
+        }
+        // Whoever names the address here has this machine; no stranger leads it to its own services.
+        let policy = if config.command_center.strict {
+            AddressPolicy::STRICT
+        } else {
+            AddressPolicy { loopback: true, ..AddressPolicy::DEVICE }
+        };
+        let trust = config.command_center.certificates.map_or(Trust::System, Trust::SystemAnd);
+        // The agent may run in another folder than this program.
+        let folder = std::path::absolute(&arguments.state_dir).context("finding the folder of --state-dir")?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
+        Ok(Self {
+            claimant: Claimant::new(Client::new(policy, trust)),
+            runtime,
+            device,
+            endpoint,
+            folder,
+            again: arguments.again,
+        })
+    }
+
+    fn claim(&self, code: Code) -> Result<Appliance, Error> {
+        let request = Request {
+            code,
+            device: self.device.clone(),
+            endpoint: self.endpoint.clone(),
+            folder: self.folder.clone(),
+            again: self.again,
+            clock,
+        };
+        self.runtime.block_on(self.claimant.provision(&request))
+    }
+
+    fn unattended(&self, code: &Result<Code, String>) -> Result<(), Failure> {
+        let failed = |reason: &dyn std::fmt::Display, status| {
+            say(format_args!("Provisioning failed: {reason}"))?;
+            Err(Failure::Told(status))
+        };
+        let code = match code {
+            Ok(code) => code,
+            Err(reason) => return failed(reason, 1),
+        };
+        say(format_args!("Auto-provisioning with code: {}", code.masked()))?;
+        match self.claim(code.clone()) {
+            Ok(appliance) => say(format_args!("Provisioning complete. Config: {}", appliance.config.display())),
+            Err(Error::AlreadyProvisioned) => say(format_args!("{}", Error::AlreadyProvisioned)),
+            Err(error) => failed(&in_full(&error), status(&error)),
+        }
+    }
+
+    fn screen(&self) -> Result<(), Failure> {
+        say(format_args!("{RULE}\n  OsirisCare Appliance Provisioning\n{RULE}\n"))?;
+        say(format_args!("MAC Address: {}\nHostname:    {}\n", self.device.mac_address, plain(&self.device.hostname)))?;
+        say(format_args!("Enter your provision code (from partner dashboard):\nFormat: XXXXXXXXXXXXXXXX (16 characters)\n"))?;
+        for left in (0..TRIES).rev() {
+            let Some(line) = ask("Provision Code: ")? else {
+                say(format_args!("\nProvisioning failed: no code was entered"))?;
+                return Err(Failure::Told(1));
+            };
+            let error = match Code::try_from(line.as_str()) {
+                Err(_) if line.trim().is_empty() => "No code was entered.".into(),
+                Err(error) => error.to_string(),
+                Ok(code) => {
+                    say(format_args!("\nProvisioning..."))?;
+                    match self.claim(code) {
+                        Ok(appliance) => return complete(&appliance),
+                        Err(error) if status(&error) == 1 => error.to_string(),
+                        Err(error) => {
+                            say(format_args!("\nProvisioning failed: {}", in_full(&error)))?;
+                            return Err(Failure::Told(status(&error)));
+                        }
+                    }
+                }
+            };
+            let tries = match left {
+                0 => "That was the last try.".into(),
+                1 => "One more try.".into(),
+                left => format!("{left} more tries."),
+            };
+            say(format_args!("\nProvisioning failed: {error}\n{tries}\n"))?;
+        }
+        Err(Failure::Told(1))
+    }
+}
+
+fn complete(appliance: &Appliance) -> Result<(), Failure> {
+    let Appliance { site_id, brand_name, config, .. } = appliance;
+    say(format_args!("\n{RULE}\n  Provisioning Complete!\n{RULE}\n"))?;
+    say(format_args!(
+        "Site ID:     {}\nPartner:     {}\nConfig:      {}\n",
+        plain(site_id),
+        plain(brand_name),
+        config.display()
+    ))?;
+    say(format_args!("The agent will now restart in normal operation mode."))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the command line is the shell's edge, where the time comes in")]
+fn clock() -> std::time::SystemTime {
+    std::time::SystemTime::now()
+}
+
+/// Files that cannot be written have their own exit status, and no other code helps.
+const fn status(error: &Error) -> u8 {
+    match error {
+        Error::Files(_) => 4,
+        _ => 1,
+    }
+}
+
+fn in_full(error: &Error) -> String {
+    match error {
+        Error::Files(trouble) => jarvis_provisioning::daemon::chain(trouble),
+        error => error.to_string(),
+    }
+}
+
+/// A line of what somebody types; none when there is nobody any more.
+fn ask(question: &str) -> Result<Option<Zeroizing<String>>, Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(question.as_bytes()).and_then(|()| out.flush()).context("writing to the terminal")?;
+    let mut line = Zeroizing::new(Vec::with_capacity(PAGE));
+    let read = io::stdin().lock().take(PAGE as u64).read_until(b'\n', &mut line).context("reading from the terminal")?;
+    Ok((read > 0).then(|| Zeroizing::new(String::from_utf8_lossy(&line).into_owned())))
+}
+
+fn say(line: std::fmt::Arguments<'_>) -> Result<(), Failure> {
+    Ok(writeln!(io::stdout(), "{line}").context("writing to the terminal")?)
+}
+
+/// Text of a stranger's, without what moves the cursor.
+fn plain(text: &str) -> String {
+    text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
+}

@@ -1,0 +1,233 @@
+//! What installers are told when it does not work, and what is tried again.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use jarvis_provisioning::claim::{Error, Patience, needs_provisioning};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+use crate::server::{Act, Server, answer, claimed};
+use crate::{AMPLE, CODE, MAC, SHORT, claimant, config, failure, request, value};
+
+fn body(request: &str) -> Value {
+    serde_json::from_str(request.split_once("\r\n\r\n").unwrap().1).unwrap()
+}
+
+#[tokio::test]
+async fn the_request_is_that_of_an_appliance() {
+    let (folder, server) = (TempDir::new().unwrap(), Server::acting([claimed()]).await);
+    claimant().provision(&request(&server.url(), "abcd-1234-efgh-5678", folder.path())).await.unwrap();
+    let requests = server.requests();
+    assert_eq!(requests.len(), 1, "a server that made no key is told nothing more");
+    assert!(requests[0].starts_with("POST /api/partners/claim HTTP/1.1\r\n"), "{}", requests[0]);
+    assert!(requests[0].to_lowercase().contains("\r\nuser-agent: osiriscare-appliance/1.0\r\n"), "{}", requests[0]);
+    let body = body(&requests[0]);
+    assert_eq!(body["provision_code"], CODE);
+    assert_eq!(body["mac_address"], MAC);
+    assert_eq!(body["hostname"], "osiriscare-appliance");
+    assert_eq!(body["claim_id"].as_str().map(str::len), Some(32));
+}
+
+#[tokio::test]
+async fn a_server_without_keys_leaves_the_device_to_make_its_own() {
+    let (folder, server) = (TempDir::new().unwrap(), Server::acting([claimed()]).await);
+    let appliance = claimant().provision(&request(&server.url(), CODE, folder.path())).await.unwrap();
+    assert_eq!(appliance.appliance_id, "partner-clinic-abc123-84:3A:5B:91:B6:61");
+    assert_eq!(appliance.brand_name, "NEPA IT Solutions");
+    assert_eq!(value(folder.path(), "appliance_id"), appliance.appliance_id);
+    assert_eq!(value(folder.path(), "api_key").len(), 43);
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_in_the_servers_words_and_not_repeated() {
+    for (status, words) in [
+        ("404 Not Found", "Invalid provision code"),
+        ("400 Bad Request", "Provision code expired"),
+        ("400 Bad Request", "Provision code already claimed"),
+        ("400 Bad Request", "Provision code already revoked"),
+        ("500 Internal Server Error", "Partner not found"),
+        ("429 Too Many Requests", "Too many wrong attempts. Try again later."),
+    ] {
+        let server = Server::acting([answer(status, &format!(r#"{{"detail":"{words}"}}"#))]).await;
+        let folder = TempDir::new().unwrap();
+        assert_eq!(failure(&claimant(), &request(&server.url(), CODE, folder.path())).await, words);
+        assert_eq!(server.requests().len(), 1, "{words}");
+        assert!(needs_provisioning(folder.path()).unwrap());
+    }
+}
+
+#[tokio::test]
+async fn what_answers_without_words_is_told_by_its_status() {
+    for (act, told) in [
+        (answer("418 I'm a teapot", ""), "HTTP 418"),
+        (answer("302 Found\r\nlocation: http://127.0.0.1:1/", ""), "HTTP 302"),
+        (answer("500 Internal Server Error", "<html>oops"), "HTTP 500: <html>oops"),
+        (answer("422 Unprocessable Entity", r#"{"detail":[{"loc":["body"]}]}"#), r#"HTTP 422: [{"loc":["body"]}]"#),
+        (answer("200 OK", r#"{"status":"pending"}"#), "Unknown error"),
+        (answer("200 OK", "claimed"), "Unexpected error: the server's answer is not JSON"),
+        (answer("200 OK", r#"{"status":"claimed"}"#), "Unexpected error: the server's answer has no site_id"),
+        (Act::Send(b"SSH-2.0-OpenSSH_9.2\r\n".to_vec()), "Unexpected error: what answers is not an HTTP server"),
+    ] {
+        let (folder, server) = (TempDir::new().unwrap(), Server::acting([act]).await);
+        assert_eq!(failure(&claimant(), &request(&server.url(), CODE, folder.path())).await, told);
+        assert_eq!(server.requests().len(), 1, "{told}");
+    }
+}
+
+#[tokio::test]
+async fn an_endless_answer_is_cut_off() {
+    let folder = TempDir::new().unwrap();
+    let server = Server::acting([answer("200 OK", &"x".repeat(100_000))]).await;
+    let told = failure(&claimant(), &request(&server.url(), CODE, folder.path())).await;
+    assert!(told.starts_with("Unexpected error: ") && told.contains("65536 bytes"), "{told}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_silent_is_told_as_a_timeout_after_every_try() {
+    let (folder, server) = (TempDir::new().unwrap(), Server::acting([Act::Hold]).await);
+    let claimant = claimant().with_patience(Patience { answer: SHORT, tries: 2, ..AMPLE });
+    assert_eq!(failure(&claimant, &request(&server.url(), CODE, folder.path())).await, "Connection timed out");
+    assert_eq!(server.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn nothing_is_tried_again_when_the_claim_has_taken_too_long() {
+    let (folder, server) = (TempDir::new().unwrap(), Server::acting([Act::Hold]).await);
+    let claimant = claimant().with_patience(Patience { answer: SHORT, longest: SHORT / 2, ..AMPLE });
+    assert_eq!(failure(&claimant, &request(&server.url(), CODE, folder.path())).await, "Connection timed out");
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_refused_connection_is_told_with_its_reason() {
+    let folder = TempDir::new().unwrap();
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let told = failure(&claimant(), &request(&format!("http://{nobody}"), CODE, folder.path())).await;
+    assert!(told.starts_with("Failed to connect to server: Connection refused"), "{told}");
+}
+
+#[tokio::test]
+async fn a_name_without_an_address_is_told_with_its_reason() {
+    let folder = TempDir::new().unwrap();
+    let told = failure(&claimant(), &request("http://center.invalid", CODE, folder.path())).await;
+    assert!(told.starts_with("Failed to connect to server: "), "{told}");
+}
+
+#[tokio::test]
+async fn a_public_server_without_tls_is_not_spoken_to() {
+    let folder = TempDir::new().unwrap();
+    let told = failure(&claimant(), &request("http://1.1.1.1", CODE, folder.path())).await;
+    assert!(told.starts_with("Failed to connect to server: not connecting to 1.1.1.1") && told.contains("use https"), "{told}");
+}
+
+#[tokio::test]
+async fn answers_lost_on_the_way_are_asked_for_again_with_the_same_number() {
+    let Act::Send(whole) = claimed() else { panic!("an answer") };
+    let away = answer("503 Service Unavailable\r\nretry-after: 0", r#"{"detail":"Database unavailable"}"#);
+    let acts = [Act::Drop, Act::Send(whole[..whole.len() / 2].to_vec()), away, claimed()];
+    let (folder, server) = (TempDir::new().unwrap(), Server::acting(acts).await);
+    claimant().provision(&request(&server.url(), CODE, folder.path())).await.unwrap();
+    let bodies: Vec<Value> = server.requests().iter().map(|request| body(request)).collect();
+    assert_eq!(bodies.len(), 4);
+    assert!(bodies.iter().all(|body| *body == bodies[0]));
+}
+
+#[tokio::test]
+async fn the_number_of_a_claim_survives_until_the_claim_is_done() {
+    let (folder, server) = (TempDir::new().unwrap(), Server::acting([Act::Drop]).await);
+    let once = claimant().with_patience(Patience { tries: 1, ..AMPLE });
+    for _ in 0..2 {
+        failure(&once, &request(&server.url(), CODE, folder.path())).await;
+    }
+    let bodies: Vec<Value> = server.requests().iter().map(|request| body(request)).collect();
+    assert_eq!(bodies[0]["claim_id"], bodies[1]["claim_id"]);
+    let number = fs::read_to_string(folder.path().join("claim-id")).unwrap();
+    assert_eq!(bodies[0]["claim_id"], number.as_str());
+    assert_eq!(fs::metadata(folder.path().join("claim-id")).unwrap().permissions().mode() & 0o777, 0o600);
+
+    let server = Server::acting([claimed()]).await;
+    claimant().provision(&request(&server.url(), CODE, folder.path())).await.unwrap();
+    assert_eq!(body(&server.requests()[0])["claim_id"], number.as_str());
+    assert!(!folder.path().join("claim-id").exists());
+}
+
+#[tokio::test]
+async fn a_torn_number_is_set_aside() {
+    let (folder, server) = (TempDir::new().unwrap(), Server::acting([claimed()]).await);
+    fs::write(folder.path().join("claim-id"), "0123").unwrap();
+    claimant().provision(&request(&server.url(), CODE, folder.path())).await.unwrap();
+    assert!(folder.path().join("claim-id.unreadable-1").exists());
+    assert_ne!(body(&server.requests()[0])["claim_id"], "0123");
+}
+
+#[tokio::test]
+async fn without_a_place_for_its_outcome_nothing_is_claimed() {
+    let (folder, server) = (TempDir::new().unwrap(), Server::acting([claimed()]).await);
+    fs::create_dir(config(folder.path())).unwrap();
+    let mut request = request(&server.url(), CODE, folder.path());
+    request.again = true;
+    let refused = claimant().provision(&request).await;
+    assert!(matches!(refused, Err(Error::Files(_))), "{refused:?}");
+    assert!(server.requests().is_empty());
+}
+
+#[tokio::test]
+async fn what_could_not_be_stored_is_not_acknowledged_and_can_be_claimed_again() {
+    let folder = TempDir::new().unwrap();
+    let keyed = r#"{"status":"claimed","site_id":"s","appliance_id":"a","api_key":"the-key-of-the-server"}"#;
+    let Act::Send(bytes) = answer("200 OK", keyed) else { panic!("an answer") };
+    // Another folder of the name stands for every fault of the disk while the server thinks.
+    let server = Server::acting([Act::Block(config(folder.path()), bytes), answer("200 OK", keyed)]).await;
+    let request = request(&server.url(), CODE, folder.path());
+    let failed = claimant().provision(&request).await;
+    assert!(matches!(failed, Err(Error::Files(_))), "{failed:?}");
+    assert_eq!(server.requests().len(), 1, "nothing was acknowledged");
+
+    fs::remove_dir(config(folder.path())).unwrap();
+    claimant().provision(&request).await.unwrap();
+    assert_eq!(value(folder.path(), "api_key"), "the-key-of-the-server");
+    let requests = server.requests();
+    assert_eq!(body(&requests[0]), body(&requests[1]));
+    assert!(requests[2].starts_with("POST /api/provision/status HTTP/1.1\r\n"), "{}", requests[2]);
+    assert!(requests[2].contains("authorization: Bearer the-key-of-the-server\r\n"), "{}", requests[2]);
+    assert_eq!(body(&requests[2])["appliance_id"], "a");
+}
+
+#[tokio::test]
+async fn an_acknowledgement_that_is_lost_or_refused_fails_nothing() {
+    let keyed = answer("200 OK", r#"{"status":"claimed","site_id":"s","appliance_id":"a","api_key":"k"}"#);
+    for (act, requests) in [(Act::Drop, 1 + 4), (answer("404 Not Found", ""), 1 + 1), (answer("401 Unauthorized", ""), 1 + 1)] {
+        let (folder, server) = (TempDir::new().unwrap(), Server::acting([keyed.clone(), act]).await);
+        claimant().provision(&request(&server.url(), CODE, folder.path())).await.unwrap();
+        assert_eq!(server.requests().len(), requests);
+    }
+}
+
+#[tokio::test]
+async fn a_device_that_is_provisioned_claims_nothing() {
+    let (folder, server) = (TempDir::new().unwrap(), Server::acting([claimed()]).await);
+    fs::write(config(folder.path()), "site_id: mine\n").unwrap();
+    let mut request = request(&server.url(), CODE, folder.path());
+    assert!(matches!(claimant().provision(&request).await, Err(Error::AlreadyProvisioned)));
+    assert!(server.requests().is_empty());
+    assert_eq!(value(folder.path(), "site_id"), "mine");
+
+    request.again = true;
+    claimant().provision(&request).await.unwrap();
+    assert_eq!(value(folder.path(), "site_id"), "partner-clinic-abc123");
+}
+
+#[tokio::test]
+async fn the_folder_and_the_file_are_the_owners_alone() {
+    let (folder, server) = (TempDir::new().unwrap(), Server::acting([claimed()]).await);
+    let place = folder.path().join("var/lib/msp");
+    assert!(needs_provisioning(&place).unwrap());
+    claimant().provision(&request(&server.url(), CODE, &place)).await.unwrap();
+    let mode = |path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(place.clone()), mode(config(&place))), (0o700, 0o600));
+    assert!(!needs_provisioning(&place).unwrap());
+    let names: Vec<_> = fs::read_dir(&place).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["config.yaml"], "nothing else is left behind");
+}

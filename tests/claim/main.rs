@@ -1,0 +1,68 @@
+//! The claim against real servers on this machine.
+
+#![cfg(feature = "daemon")]
+
+mod center;
+mod errors;
+mod file;
+mod program;
+mod server;
+mod tls;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use jarvis_provisioning::claim::{Claimant, Code, Device, Error, MacAddress, Patience, Request};
+use jarvis_provisioning::domain::CommandCenterUrl;
+use jarvis_provisioning::registrar::{AddressPolicy, Client, Trust};
+
+const CODE: &str = "ABCD1234EFGH5678";
+const MAC: &str = "84:3A:5B:91:B6:61";
+
+/// Long enough that no machine is too slow for what does happen, and no pauses.
+const AMPLE: Patience =
+    Patience { answer: Duration::from_mins(1), tries: 4, pause: Duration::ZERO, longest: Duration::from_mins(5) };
+
+/// For what never happens.
+const SHORT: Duration = Duration::from_millis(100);
+
+fn claimant() -> Claimant {
+    Claimant::new(Client::new(AddressPolicy::SIMULATION, Trust::System)).with_patience(AMPLE)
+}
+
+fn request(endpoint: &str, code: &str, folder: &Path) -> Request {
+    Request {
+        code: Code::try_from(code).unwrap(),
+        device: Device { mac_address: MacAddress::try_from(MAC).unwrap(), hostname: "osiriscare-appliance".into() },
+        endpoint: CommandCenterUrl::try_from(endpoint).unwrap(),
+        folder: folder.into(),
+        again: false,
+        clock: noon,
+    }
+}
+
+/// 2026-01-04 15:30:01 UTC.
+fn noon() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(1_767_540_601)
+}
+
+fn config(folder: &Path) -> PathBuf {
+    folder.join("config.yaml")
+}
+
+/// The text of a claim that must fail, after which there is no configuration.
+async fn failure(claimant: &Claimant, request: &Request) -> String {
+    let error = claimant.provision(request).await.expect_err("a claim that cannot succeed");
+    assert!(!config(&request.folder).exists());
+    if let Error::Files(trouble) = &error {
+        panic!("{trouble}");
+    }
+    error.to_string()
+}
+
+/// The value of a top-level key of a configuration, without its quotes.
+fn value(folder: &Path, key: &str) -> String {
+    let file = std::fs::read_to_string(config(folder)).unwrap();
+    let line = file.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(": "));
+    line.unwrap_or_else(|| panic!("no {key} in {file}")).trim_matches('"').to_owned()
+}
