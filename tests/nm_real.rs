@@ -15,6 +15,7 @@ use jarvis_provisioning::domain::{Passphrase, Security, Ssid};
 use jarvis_provisioning::fault::Fault;
 use jarvis_provisioning::network::nm::{NetworkManager, Settings};
 use jarvis_provisioning::network::{Error, Network};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep, timeout};
 
 const PASSPHRASE: &str = "correct horse battery";
@@ -40,8 +41,8 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ended = self.0.kill();
+        // Asked, not killed: hostapd puts its radio in order when it ends. It may have ended by itself.
+        let _ended = kill_process(Pid::from_child(&self.0), Signal::TERM);
         let _ended = self.0.wait();
     }
 }
