@@ -15,6 +15,7 @@ use jarvis_provisioning::domain::{Passphrase, Security, Ssid};
 use jarvis_provisioning::fault::Fault;
 use jarvis_provisioning::network::nm::{NetworkManager, Settings};
 use jarvis_provisioning::network::{Error, Network};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep, timeout};
 
 const PASSPHRASE: &str = "correct horse battery";
@@ -40,8 +41,8 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ended = self.0.kill();
+        // Asked, not killed: hostapd puts its radio in order when it ends. It may have ended by itself.
+        let _ended = kill_process(Pid::from_child(&self.0), Signal::TERM);
         let _ended = self.0.wait();
     }
 }
@@ -87,6 +88,8 @@ impl Air {
         let configuration = directory.path().join("hostapd.conf");
         fs::write(&configuration, home.hostapd(name)).expect("a writable folder");
         run("ip", &["-n", "home", "address", "flush", "dev", "wlan1"]);
+        // Otherwise the kernel keeps the keys of the home before.
+        run("ip", &["-n", "home", "link", "set", "wlan1", "down"]);
         let mut parts =
             vec![Running::start("ip", &["netns", "exec", "home", "hostapd", configuration.to_str().expect("plain text")])];
         until("the home's access point is up", || {
@@ -264,8 +267,13 @@ async fn the_network_before_comes_back_unchanged() {
         run("nmcli", &["--terse", "--fields", "SSID", "device", "wifi", "list", "--rescan", "no"]).contains("Two")
     })
     .await;
-    let told = run("nmcli", &["device", "wifi", "connect", "Two", "password", PASSPHRASE, "ifname", "wlan0", "name", "owners"]);
-    assert!(told.contains("successfully"), "{told}");
+    // A guest that is short of time may lose a handshake, and nmcli takes that for a wrong password.
+    until("the owner's own network is joined", || {
+        run("nmcli", &["connection", "delete", "id", "owners"]);
+        let connecting = ["device", "wifi", "connect", "Two", "password", PASSPHRASE, "ifname", "wlan0", "name", "owners"];
+        run("nmcli", &connecting).contains("successfully")
+    })
+    .await;
     let before = fs::read(format!("{STORED}/owners.nmconnection")).expect("nmcli stores it");
     assert_eq!(fault(air.join("Two", "incorrect horse").await), Some(Fault::WrongPassword));
     timeout(PATIENCE, air.network.restore()).await.expect("nothing hangs").expect("it is still there");
