@@ -7,6 +7,7 @@ mod attempts;
 mod pairing;
 mod requests;
 mod run;
+mod visibility;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -23,6 +24,7 @@ use crate::wire::{Info, Message, Told};
 use attempts::Attempts;
 use pairing::Slot;
 use run::Phase;
+use visibility::AccessPoint;
 
 pub use attempts::FREE as FREE_ATTEMPTS;
 
@@ -33,8 +35,6 @@ pub const RESUMES: u32 = 3;
 const SCAN_LIMIT: Duration = Duration::from_secs(30);
 /// A list younger than this is not asked for again.
 const SCAN_RECENT: Duration = Duration::from_secs(10);
-/// An access point that could not be opened is tried again after this time.
-const ACCESS_POINT_RETRY: Duration = Duration::from_secs(30);
 
 /// A point in time: the time since an arbitrary, fixed moment. Monotonic.
 pub type Instant = Duration;
@@ -388,15 +388,6 @@ struct Scan {
     waiting: Vec<Asker>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum AccessPoint {
-    Closed,
-    Opening(Op),
-    Open,
-    /// Could not be opened; tried again at that time.
-    Failed(Instant),
-}
-
 impl Machine {
     /// Starts from what was on disk. There are outputs to carry out before the first input.
     pub fn new(config: Config, boot: Boot, now: Instant) -> Self {
@@ -542,86 +533,6 @@ impl Machine {
         if self.finish_due().is_some_and(|at| at <= now) {
             self.finish_at = None;
             self.outputs.push_back(Output::Finished);
-        }
-    }
-
-    /// Brings visibility in line with everything else.
-    fn settle(&mut self, now: Instant) {
-        let advertise = self.bluetooth && (self.wants_phone() || self.lingers());
-        if advertise != self.advertising {
-            self.advertising = advertise;
-            self.outputs.push_back(Output::Advertise(advertise));
-        }
-        if self.access_point_due().is_some_and(|at| at <= now) {
-            self.open_access_point();
-        }
-        self.settle_failure();
-    }
-
-    /// When the access point is to be opened; none while something else must come first.
-    fn access_point_due(&self) -> Option<Instant> {
-        // The list is made before the access point takes the radio, which cannot look around well after that.
-        let scanned = self.networks.is_some() || self.scan.is_none();
-        if !scanned || self.restoring.is_some() || !matches!(self.phase, Phase::Idle) || !self.wants_phone() {
-            return None;
-        }
-        let wanted = match self.config.access_point {
-            AccessPointPolicy::Never => return None,
-            AccessPointPolicy::Always => Instant::ZERO,
-            AccessPointPolicy::WhenQuiet(_) if !self.bluetooth => Instant::ZERO,
-            // It is not quiet while a phone is here, however long its owner looks for a password.
-            AccessPointPolicy::WhenQuiet(_) if self.slot.is_some() => return None,
-            AccessPointPolicy::WhenQuiet(quiet) => self.heard + quiet,
-        };
-        match self.access_point {
-            AccessPoint::Closed => Some(wanted),
-            AccessPoint::Failed(retry) => Some(wanted.max(retry)),
-            AccessPoint::Opening(_) | AccessPoint::Open => None,
-        }
-    }
-
-    /// When the program may end; none while a phone has the session or something is under way.
-    fn finish_due(&self) -> Option<Instant> {
-        self.finish_at.filter(|_| self.slot.is_none() && matches!(self.phase, Phase::Idle))
-    }
-
-    /// Whether the node waits for somebody to give it credentials.
-    fn wants_phone(&self) -> bool {
-        self.status.step != crate::domain::Step::Done || self.status.failure.is_some()
-    }
-
-    /// Whether a phone may still ask how it ended: one that lost its link at the last moment has to find the node again.
-    const fn lingers(&self) -> bool {
-        self.finish_at.is_some() || self.config.linger.is_none()
-    }
-
-    const fn opening_access_point(&self) -> bool {
-        matches!(self.access_point, AccessPoint::Opening(_))
-    }
-
-    fn open_access_point(&mut self) {
-        let op = self.start(Command::OpenAccessPoint { name: self.identity.name() });
-        self.access_point = AccessPoint::Opening(op);
-    }
-
-    fn access_point_opened(&mut self, result: &Done, now: Instant) {
-        self.access_point = match result {
-            Done::Saved(Ok(())) => AccessPoint::Open,
-            _ => AccessPoint::Failed(now + ACCESS_POINT_RETRY),
-        };
-    }
-
-    /// After a failure: says when the setup network is back and a phone may send again.
-    fn settle_failure(&mut self) {
-        let underway = self.restoring.is_some() || self.opening_access_point();
-        if self.status.failure.is_none() || !matches!(self.phase, Phase::Idle) || underway {
-            return;
-        }
-        let restored = self.access_point == AccessPoint::Open;
-        if !self.status.retryable || self.status.hotspot_restored != restored {
-            self.status.retryable = true;
-            self.status.hotspot_restored = restored;
-            self.announce();
         }
     }
 

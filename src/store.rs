@@ -38,6 +38,7 @@ use std::path::Path;
 
 use tracing::{info, warn};
 
+use crate::daemon::chain;
 use crate::domain::{CommandCenterUrl, Credentials, Identity, K2, Outcome, Pairing, Registration};
 use crate::machine::{Boot, Cleared, Pending};
 use crate::secret::SecretText;
@@ -85,13 +86,19 @@ impl Store {
         let folder = Folder::make(&paths.directory)?;
         let lock = folder.lock()?;
         folder.tidy(&NAMES)?;
-        let key = open_key(&folder, &paths.key)?;
+        let (key, is_key_new) = open_key(&folder, &paths.key)?;
         let state = read_state(&folder)?;
+        let is_state_new = !folder.has(STATE)?;
         // Before the label, whose being there says that a missing state is a lost one.
-        if !folder.has(STATE)? {
-            folder.write(STATE, &state.content())?;
+        if is_state_new {
+            folder.place(STATE, &state.content())?;
         }
-        let label = open_label(&folder, paths.pairing.as_deref())?;
+        let (label, is_label_new) = open_label(&folder, paths.pairing.as_deref())?;
+        // Nothing is sealed, counted or shown before this, so one sync is enough for all that a first start makes; it is
+        // most of the time that such a start takes.
+        if is_key_new || is_state_new || is_label_new {
+            folder.sync()?;
+        }
         if let Some(config) = &paths.config {
             configuration::tidy(config).map_err(Error::Configuration)?;
         }
@@ -358,29 +365,31 @@ fn read_state(folder: &Folder) -> Result<State, Trouble> {
     }
 }
 
-fn open_key(folder: &Folder, path: &Path) -> Result<Key, Trouble> {
+/// K1, and whether it was made here, and is yet to be synced.
+fn open_key(folder: &Folder, path: &Path) -> Result<(Key, bool), Trouble> {
     let elsewhere;
-    let (folder, name) = match (path.parent(), path.file_name().and_then(|name| name.to_str())) {
-        (Some(parent), Some(name)) if folder.is(parent) => (folder, name.to_owned()),
+    let (folder, name, is_elsewhere) = match (path.parent(), path.file_name().and_then(|name| name.to_str())) {
+        (Some(parent), Some(name)) if folder.is(parent) => (folder, name.to_owned(), false),
         _ => {
             let (folder, name) = Folder::of(path)?;
             elsewhere = folder;
-            (&elsewhere, name)
+            (&elsewhere, name, true)
         }
     };
     folder.tidy(&[&name])?;
     if let Some(key) = folder.read_or_set_aside(&name, LIMIT, Key::parse)? {
-        return Ok(key);
+        return Ok((key, false));
     }
     let key = Key::random().map_err(Trouble::system("making a key for", path))?;
-    folder.write(&name, key.content())?;
+    if is_elsewhere { folder.write(&name, key.content()) } else { folder.place(&name, key.content()) }?;
     info!(file = %path.display(), "made the key that seals the node's files");
-    Ok(key)
+    Ok((key, true))
 }
 
-fn open_label(folder: &Folder, given: Option<&Path>) -> Result<Label, Trouble> {
+/// The label, and whether it was made here, and is yet to be synced.
+fn open_label(folder: &Folder, given: Option<&Path>) -> Result<(Label, bool), Trouble> {
     if let Some(label) = folder.read_or_set_aside(LABEL, LIMIT, Label::parse)? {
-        return Ok(label);
+        return Ok((label, false));
     }
     let random = Label::random().map_err(Trouble::system("making secrets for", folder.path(LABEL)))?;
     let label = match given.filter(|path| path.exists()) {
@@ -396,18 +405,6 @@ fn open_label(folder: &Folder, given: Option<&Path>) -> Result<Label, Trouble> {
             label
         }
     };
-    folder.write(LABEL, &label.content())?;
-    Ok(label)
-}
-
-/// The reasons, outermost first.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
+    folder.place(LABEL, &label.content())?;
+    Ok((label, true))
 }

@@ -82,15 +82,27 @@ impl Phase {
     /// What the radio is left with if the attempt ends here; none if there is no attempt.
     pub(super) const fn left(&self) -> Option<Left> {
         match self {
-            Self::Idle | Self::Resetting { .. } => None,
             Self::Saving { .. } | Self::Leaving { .. } => Some(Left::Nothing),
-            Self::Joining { run, .. }
+            Self::Recording { left, .. } => Some(*left),
+            _ => match self.run() {
+                Some(run) => Some(run.left()),
+                None => None,
+            },
+        }
+    }
+
+    /// The attempt that is under way.
+    const fn run(&self) -> Option<&Run> {
+        match self {
+            Self::Saving { run, .. }
+            | Self::Leaving { run, .. }
+            | Self::Joining { run, .. }
             | Self::Registering { run, .. }
             | Self::Pausing { run, .. }
             | Self::Storing { run, .. }
             | Self::Keeping { run, .. }
-            | Self::Marking { run, .. } => Some(run.left()),
-            Self::Recording { left, .. } => Some(*left),
+            | Self::Marking { run, .. } => Some(run),
+            Self::Idle | Self::Recording { .. } | Self::Resetting { .. } => None,
         }
     }
 
@@ -316,16 +328,6 @@ impl Machine {
 
     /// What the attempt under way was asked for.
     fn running(&self) -> Option<&Credentials> {
-        match &self.phase {
-            Phase::Saving { run, .. }
-            | Phase::Leaving { run, .. }
-            | Phase::Joining { run, .. }
-            | Phase::Registering { run, .. }
-            | Phase::Pausing { run, .. }
-            | Phase::Storing { run, .. }
-            | Phase::Keeping { run, .. }
-            | Phase::Marking { run, .. } => Some(&run.credentials),
-            Phase::Idle | Phase::Recording { .. } | Phase::Resetting { .. } => None,
-        }
+        self.phase.run().map(|run| &run.credentials)
     }
 }

@@ -265,6 +265,11 @@ impl Folder {
         self.stage(name, content, self.owner)?.commit()
     }
 
+    /// The same, but it survives a power cut only after [`sync`](Self::sync).
+    pub(super) fn place(&self, name: &str, content: &[u8]) -> Result<(), Trouble> {
+        self.stage(name, content, self.owner)?.rename()
+    }
+
     /// Writes and syncs the content, but leaves the file as it is until [`Staged::commit`].
     pub(crate) fn stage(&self, name: &str, content: &[u8], owner: Owner) -> Result<Staged<'_>, Trouble> {
         let path = self.path(name);
@@ -342,7 +347,8 @@ impl Folder {
         }
     }
 
-    fn sync(&self) -> Result<(), Trouble> {
+    /// Makes the names of the files survive a power cut.
+    pub(super) fn sync(&self) -> Result<(), Trouble> {
         fsync(&self.handle).map_err(Trouble::system("syncing the folder", &self.path))
     }
 }
@@ -359,12 +365,18 @@ impl Owner {
 
 impl Staged<'_> {
     /// Gives the file its name. After this it survives a power cut.
-    pub(crate) fn commit(mut self) -> Result<(), Trouble> {
+    pub(crate) fn commit(self) -> Result<(), Trouble> {
+        let folder = self.folder;
+        self.rename()?;
+        folder.sync()
+    }
+
+    fn rename(mut self) -> Result<(), Trouble> {
         let handle = &self.folder.handle;
         renameat(handle, &self.temporary, handle, &self.name)
             .map_err(Trouble::system("replacing", self.folder.path(&self.name)))?;
         self.committed = true;
-        self.folder.sync()
+        Ok(())
     }
 }
 

@@ -2,7 +2,6 @@
 //! after each output, and between a command's effect and its report.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::convert::Infallible;
 use std::time::Duration;
 
 use jarvis_provisioning::domain::{
@@ -18,7 +17,11 @@ use jarvis_provisioning::machine::{
 use jarvis_provisioning::secret::{SecretBytes, SecretText};
 use jarvis_provisioning::session::PhoneSecret;
 use jarvis_provisioning::wire::{Message, Reply, Request};
-use rand_core::{TryCryptoRng, TryRng};
+
+#[path = "../../fuzz/targets/random.rs"]
+mod split_mix;
+
+pub(crate) use split_mix::Random;
 
 use crate::phone::{Heard, Phone, right};
 
@@ -28,33 +31,6 @@ pub(crate) const UNREGISTERED: &str = "jarvis-5b91b661";
 pub(crate) const NODE_ID: &str = "0e8c1f5a-94d1-4d6f-9c39-2f5a7e0b1c2d";
 pub(crate) const PASSPHRASE: &str = "correct horse battery";
 pub(crate) const TOKEN: &str = "token-of-this-node";
-
-/// `SplitMix64`: different bytes at every call, the same in every run.
-pub(crate) struct Random(pub(crate) u64);
-
-impl TryRng for Random {
-    type Error = Infallible;
-
-    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
-        Ok(u32::try_from(self.try_next_u64()? >> 32).expect("the upper half"))
-    }
-
-    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        Ok(mixed ^ (mixed >> 31))
-    }
-
-    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
-        for chunk in bytes.chunks_mut(8) {
-            chunk.copy_from_slice(&self.try_next_u64()?.to_le_bytes()[..chunk.len()]);
-        }
-        Ok(())
-    }
-}
-
-impl TryCryptoRng for Random {}
 
 /// What survives a power cut.
 #[derive(Default)]

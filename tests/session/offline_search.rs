@@ -21,7 +21,7 @@ use rand_core::Rng;
 use sha2::{Digest, Sha512};
 use x25519_dalek::{PublicKey, StaticSecret};
 
-use crate::support::{CODE, Counting, NODE_ID, code, pairing};
+use crate::support::{CODE, NODE_ID, Random, code, pairing};
 
 /// The codes that the attacker tries; [`CODE`] is among them.
 fn guesses() -> impl Iterator<Item = String> {
@@ -104,14 +104,14 @@ fn generator(code: &str, session_id: &[u8; 16]) -> RistrettoPoint {
     RistrettoPoint::from_uniform_bytes(&hash.into())
 }
 
-fn random(rng: &mut Counting) -> Scalar {
+fn random(rng: &mut Random) -> Scalar {
     let mut wide = [0; 64];
     rng.fill_bytes(&mut wide);
     Scalar::from_bytes_mod_order_wide(&wide)
 }
 
 /// A phone of the attacker's own, with a guess fixed when it speaks first.
-fn fake_phone(guess: &str, rng: &mut Counting) -> (Scalar, Open) {
+fn fake_phone(guess: &str, rng: &mut Random) -> (Scalar, Open) {
     let session_id = [7; 16];
     let scalar = random(rng);
     let key = PublicKey::from(&StaticSecret::from([5; 32])).to_bytes();
@@ -122,7 +122,7 @@ fn fake_phone(guess: &str, rng: &mut Counting) -> (Scalar, Open) {
 
 #[test]
 fn a_passive_sniffer_finds_nothing_to_test_codes_with() {
-    let mut rng = Counting(1);
+    let mut rng = Random(1);
     let (opening, open) = Opening::new(NODE_ID, &code(CODE), &mut rng);
     let (unconfirmed, accept) = session::accept(&open, &pairing(), NODE_ID, &[], &mut rng).unwrap();
     let first = opening.read(&accept).unwrap().seal(Endpoint::Status, b"");
@@ -132,7 +132,7 @@ fn a_passive_sniffer_finds_nothing_to_test_codes_with() {
 
 #[test]
 fn a_fake_phone_finds_nothing_to_test_codes_with_but_its_one_guess() {
-    let mut rng = Counting(1);
+    let mut rng = Random(1);
     let (scalar, open) = fake_phone("000000", &mut rng);
     let (_, accept) = session::accept(&open, &pairing(), NODE_ID, &[], &mut rng).unwrap();
     assert_eq!(Run { open: &open, accept: &accept }.search(Some(scalar)), None);
@@ -141,7 +141,7 @@ fn a_fake_phone_finds_nothing_to_test_codes_with_but_its_one_guess() {
 #[test]
 fn control_a_fake_phone_learns_whether_its_one_guess_was_right() {
     // This is why an attempt is charged before the answer leaves.
-    let mut rng = Counting(1);
+    let mut rng = Random(1);
     let (scalar, open) = fake_phone(CODE, &mut rng);
     let (_, accept) = session::accept(&open, &pairing(), NODE_ID, &[], &mut rng).unwrap();
     let run = Run { open: &open, accept: &accept };
@@ -150,7 +150,7 @@ fn control_a_fake_phone_learns_whether_its_one_guess_was_right() {
 
 #[test]
 fn a_fake_node_is_told_nothing_by_the_phone_and_finds_nothing_to_test_codes_with() {
-    let mut rng = Counting(1);
+    let mut rng = Random(1);
     let (opening, open) = Opening::new(NODE_ID, &code(CODE), &mut rng);
     let scalar = random(&mut rng);
     let share = (generator("000000", &open.session_id) * scalar).compress().to_bytes();
@@ -179,7 +179,7 @@ fn a_fake_node_is_told_nothing_by_the_phone_and_finds_nothing_to_test_codes_with
 #[test]
 fn control_a_fake_node_with_the_right_code_is_accepted() {
     // The attacker's tools make a valid answer once they have the code: the refusals above are not theirs to blame.
-    let mut rng = Counting(1);
+    let mut rng = Random(1);
     let (opening, open) = Opening::new(NODE_ID, &code(CODE), &mut rng);
     let scalar = random(&mut rng);
     let share = (generator(CODE, &open.session_id) * scalar).compress().to_bytes();

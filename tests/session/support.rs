@@ -8,6 +8,11 @@ use jarvis_provisioning::session::{self, Opening, PhoneSecret, Session};
 use jarvis_provisioning::wire::Open;
 use rand_core::{TryCryptoRng, TryRng};
 
+#[path = "../../fuzz/targets/random.rs"]
+mod split_mix;
+
+pub(crate) use split_mix::Random;
+
 pub(crate) const NODE_ID: &str = "jarvis-5b91b661";
 pub(crate) const CODE: &str = "071934";
 pub(crate) const QR: [u8; 16] = *b"0123456789:;<=>?";
@@ -39,34 +44,6 @@ impl TryRng for Scripted {
 
 impl TryCryptoRng for Scripted {}
 
-/// Different bytes at every call, the same in every run: enough for a test, and for nothing else.
-pub(crate) struct Counting(pub(crate) u64);
-
-impl TryRng for Counting {
-    type Error = Infallible;
-
-    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
-        Ok(u32::try_from(self.try_next_u64()? >> 32).expect("the upper half"))
-    }
-
-    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
-        // SplitMix64.
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        Ok(mixed ^ (mixed >> 31))
-    }
-
-    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
-        for chunk in bytes.chunks_mut(8) {
-            chunk.copy_from_slice(&self.try_next_u64()?.to_le_bytes()[..chunk.len()]);
-        }
-        Ok(())
-    }
-}
-
-impl TryCryptoRng for Counting {}
-
 pub(crate) fn pairing() -> Pairing {
     Pairing { code: SecretText::new(CODE.into()), secret: SecretBytes::new(QR) }
 }
@@ -81,7 +58,7 @@ pub(crate) fn qr() -> PhoneSecret {
 
 /// A handshake that succeeds: the phone's session, the node's, and what the phone sent.
 pub(crate) fn established(seed: u64) -> (Session, Session, Open) {
-    let mut rng = Counting(seed);
+    let mut rng = Random(seed);
     let (opening, open) = Opening::new(NODE_ID, &code(CODE), &mut rng);
     let (unconfirmed, accept) = session::accept(&open, &pairing(), NODE_ID, &[], &mut rng).expect("an honest phone");
     let phone = opening.read(&accept).expect("an honest node");

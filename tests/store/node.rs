@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use fernet::Fernet;
+pub(crate) use jarvis_provisioning::daemon::chain;
 use jarvis_provisioning::domain::{
     CommandCenterUrl, CreatedAt, Credentials, Failure, K2, Outcome, Passphrase, Registration, Ssid, Step,
 };
@@ -191,15 +192,4 @@ pub(crate) fn write_everything(store: &Store) {
     store.mark_provisioned().unwrap();
     store.save_outcome(&outcome(Fault::WrongPassword)).unwrap();
     store.save_pending(&pending(0)).unwrap();
-}
-
-/// The causes of an error, outermost first, as the journal has them.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

@@ -208,7 +208,7 @@ const fn security(security: Security, open: &'static str) -> &'static str {
 
 impl ProvisionRequest {
     /// Reads a body. Any text is taken for any field: what cannot work is told by the attempt.
-    pub(super) fn read(kind: Option<&[u8]>, body: &[u8]) -> Result<Self, Invalid> {
+    pub(super) fn read(content_type: Option<&[u8]>, body: &[u8]) -> Result<Self, Invalid> {
         let names = [
             "wifi_ssid",
             "wifi_password",
@@ -219,7 +219,7 @@ impl ProvisionRequest {
             "node_id",
             "provisioning_token",
         ];
-        let mut fields = Fields::read(kind, body, names)?;
+        let mut fields = Fields::read(content_type, body, names)?;
         let request = Self {
             wifi_ssid: plain(fields.text()),
             wifi_password: fields.text(),
@@ -236,8 +236,8 @@ impl ProvisionRequest {
 
 impl K2ProvisionRequest {
     /// Reads a body.
-    pub(super) fn read(kind: Option<&[u8]>, body: &[u8]) -> Result<Self, Invalid> {
-        let mut fields = Fields::read(kind, body, ["node_id", "kid", "k2", "created_at"])?;
+    pub(super) fn read(content_type: Option<&[u8]>, body: &[u8]) -> Result<Self, Invalid> {
+        let mut fields = Fields::read(content_type, body, ["node_id", "kid", "k2", "created_at"])?;
         let (node_id, kid, k2) = (plain(fields.text()), plain(fields.text()), fields.text());
         let created_at = fields.date();
         fields.end()?;
