@@ -6,15 +6,18 @@ pub(crate) mod body;
 mod claims;
 pub(crate) mod health;
 pub(crate) mod nodes;
+mod page;
 pub(crate) mod provisioning;
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use tokio::time::Instant;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
@@ -24,6 +27,8 @@ use crate::accounts::Passwords;
 use crate::batch::Batches;
 use crate::config::Config;
 use crate::heartbeats::{ApplianceBeat, NodeBeat};
+use crate::metrics::Metrics;
+use crate::operator::Operator;
 use crate::refusal::Refusal;
 use crate::secret::ServerSecret;
 use crate::store::{self, Store};
@@ -38,13 +43,14 @@ pub(crate) struct Center {
     pub(crate) appliance_beats: Batches<ApplianceBeat>,
     pub(crate) health: health::Health,
     pub(crate) passwords: Passwords,
+    pub(crate) metrics: Metrics,
+    pub(crate) operator: Operator,
 }
 
 impl Center {
     /// How clients reach this server if it is not said otherwise.
-    #[expect(clippy::unused_self, reason = "depends on the configuration of TLS")]
     const fn scheme(&self) -> &'static str {
-        "http"
+        if self.config.tls.is_some() { "https" } else { "http" }
     }
 }
 
@@ -72,6 +78,7 @@ fn described() -> OpenApiRouter<Arc<Center>> {
         .routes(routes!(accounts::current))
         .routes(routes!(accounts::login))
         .routes(routes!(description))
+        .routes(routes!(metrics))
 }
 
 /// The interface as an OpenAPI document, generated from the types of the handlers.
@@ -128,21 +135,43 @@ async fn description(_: auth::Administrator) -> Response {
 /// What answers requests.
 pub(crate) fn router(center: Arc<Center>) -> Router {
     Router::from(described())
+        .route("/", get(page::show))
+        .route("/codes", post(page::create))
+        .route("/codes/revoke", post(page::revoke))
         .fallback(|| async { Refusal::NotFound })
         .method_not_allowed_fallback(|| async { Refusal::MethodNotAllowed })
-        .layer(axum::middleware::from_fn(observe))
-        // Bodies are read by `body::Body`, which has its own limit and deadline.
-        .layer(DefaultBodyLimit::disable())
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&center), observe))
+        // For the forms of the page; all other bodies are read by `body::Body`, which has its own limit.
+        .layer(DefaultBodyLimit::max(body::LARGEST))
         .with_state(center)
 }
 
-/// One line per request at debug level: the route, never the path, whose segments may be secrets.
-async fn observe(request: Request, next: Next) -> Response {
+/// Numbers for Prometheus.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "health",
+    security(("administrator" = [])),
+    responses(
+        (status = 200, description = "Prometheus's text format", body = String, content_type = "text/plain"),
+        (status = 401, description = "No credential, or a wrong one", body = crate::refusal::Detail),
+    )
+)]
+async fn metrics(State(center): State<Arc<Center>>, _: auth::Administrator) -> Response {
+    let is_healthy = center.health.is_good(&center.store).await;
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4")], center.metrics.text(is_healthy)).into_response()
+}
+
+/// Counts each answer, and tells it at debug level: the route, never the path, whose segments may be secrets.
+async fn observe(State(center): State<Arc<Center>>, request: Request, next: Next) -> Response {
+    let start = Instant::now();
     let method = request.method().clone();
-    let route = request.extensions().get::<axum::extract::MatchedPath>().cloned();
+    let route = request.extensions().get::<MatchedPath>().cloned();
     let response = next.run(request).await;
-    let route = route.as_ref().map_or("-", |route| route.as_str());
-    tracing::debug!(%method, route, status = response.status().as_u16(), "answered");
+    let route = route.as_ref().map_or("-", MatchedPath::as_str);
+    let (status, took) = (response.status().as_u16(), start.elapsed());
+    center.metrics.answer(route, &method, status, took);
+    tracing::debug!(%method, route, status, ?took, "answered");
     response
 }
 

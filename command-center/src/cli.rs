@@ -80,6 +80,11 @@ enum Command {
     /// Nodes: devices that have registered.
     #[command(subcommand)]
     Node(Node),
+    /// Copy a SQLite database to a new file, while servers run on it. The secret file is not copied: keep it elsewhere.
+    Backup {
+        /// The new file.
+        file: PathBuf,
+    },
     /// Print the interface as an OpenAPI document.
     Openapi,
     /// Keys that the bearer tokens of accounts are signed with.
@@ -175,6 +180,11 @@ enum Node {
         #[command(flatten)]
         format: Format,
     },
+    /// Take back a node's key, for ever.
+    Revoke {
+        /// Its id from the list.
+        node_id: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -214,7 +224,7 @@ impl Failure {
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         let code = match error {
-            StartError::Config(_) | StartError::Secret(_) | StartError::ForeignSecret => 2,
+            StartError::Config(_) | StartError::Secret(_) | StartError::ForeignSecret | StartError::Tls(_) => 2,
             StartError::Database(_) => 3,
             StartError::Listen { .. } => 4,
         };
@@ -290,8 +300,16 @@ async fn operate(operator: &Operator, command: Command) -> Result<(), Failure> {
             operator.revoke_appliance(&appliance_id).await?;
             Ok(())
         }
+        Command::Backup { file } => {
+            operator.backup(&file).await?;
+            Ok(())
+        }
         Command::Key(Key::Rotate { at_once }) => {
             println!("{}", operator.rotate_keys(at_once).await?);
+            Ok(())
+        }
+        Command::Node(Node::Revoke { node_id }) => {
+            operator.revoke_node(&node_id).await?;
             Ok(())
         }
         Command::Node(Node::List { household, format }) => list_nodes(operator, household, format).await,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::secret::SecretText;
 use crate::store::Database;
+use crate::tls::TlsFiles;
 
 /// The configuration of a server. [`Config::new`] gives every field that has a default.
 #[derive(Clone, Debug)]
@@ -25,6 +26,8 @@ pub struct Config {
     pub jwt_secret: Option<SecretText>,
     /// What nodes are told when they ask for their MQTT account.
     pub mqtt: Option<MqttAccount>,
+    /// The server's certificate and key. Without them it speaks plain HTTP, for a proxy or for this machine alone.
+    pub tls: Option<TlsFiles>,
     /// Where this server is reached from outside, such as `https://center.example`; claimed appliances are told. Without it
     /// they are told the name that they used themselves.
     pub public_url: Option<String>,
@@ -73,6 +76,7 @@ impl Config {
             admin_key: None,
             jwt_secret: None,
             mqtt: None,
+            tls: None,
             public_url: None,
             trusted_proxies: Vec::new(),
             clock: Clock::system(),

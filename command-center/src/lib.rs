@@ -28,13 +28,16 @@ mod code;
 mod config;
 mod guesses;
 mod heartbeats;
+mod html;
 mod jwt;
+mod metrics;
 pub mod operator;
 mod qr;
 mod refusal;
 mod secret;
 mod server;
 mod store;
+mod tls;
 
 pub use api::openapi;
 pub use clock::{Clock, Moment};
@@ -45,6 +48,7 @@ pub use qr::qr_png;
 pub use secret::{Error as SecretError, SecretText, read_secret};
 pub use server::{Server, StartError};
 pub use store::{Database, DatabaseError};
+pub use tls::{TlsError, TlsFiles};
 
 /// An error and its causes, in one line.
 pub fn chain(error: &dyn std::error::Error) -> String {

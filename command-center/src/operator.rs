@@ -1,11 +1,18 @@
 //! What the operator does: codes, partners, and a look at the fleet.
 
+mod operations;
+
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use utoipa::ToSchema;
 
+use self::operations::{
+    AddPartner, CreateCodes, ListAppliances, ListCodes, ListPartners, Look, RevokeAppliance, RevokeCode, RevokeNode, Revoked,
+};
 use crate::accounts::{RotateKeys, TOKEN_LIFE};
 use crate::api::nodes::{ListNodes, NodeResponse};
 use crate::claims::{Claim, site_id};
@@ -14,7 +21,7 @@ use crate::code::ProvisionCode;
 use crate::config::Config;
 use crate::secret::{self, Purpose, ServerSecret};
 use crate::server::{StartError, open};
-use crate::store::{self, Connection, Operation, Row, Store, values};
+use crate::store::{self, Store};
 
 /// How many codes are made in one transaction.
 pub const CODES_AT_ONCE: usize = 500;
@@ -40,6 +47,9 @@ pub enum OperatorError {
     /// There is no such appliance.
     #[error("there is no such appliance")]
     UnknownAppliance,
+    /// There is no such node.
+    #[error("there is no such node")]
+    UnknownNode,
     /// What was given is not what was asked for.
     #[error("{0}")]
     Invalid(&'static str),
@@ -60,7 +70,7 @@ impl From<store::Error> for OperatorError {
 /// The operator's access to a database, beside any servers that run on it.
 #[derive(Debug)]
 pub struct Operator {
-    store: std::sync::Arc<Store>,
+    store: Arc<Store>,
     secret: ServerSecret,
     clock: Clock,
 }
@@ -135,6 +145,63 @@ pub struct CodeEntry {
     pub appliance_id: Option<String>,
 }
 
+impl CodeState {
+    /// The word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Claimed => "claimed",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
+/// A site in a list.
+#[derive(Clone, Debug, Serialize)]
+pub struct SiteEntry {
+    /// Its id.
+    pub site_id: String,
+    /// Its name.
+    pub name: String,
+    /// The slug of its partner.
+    pub partner: String,
+    /// How many appliances it has.
+    pub appliances: i64,
+    /// When one of them was last heard of.
+    pub last_seen: Option<String>,
+}
+
+/// How many there are of everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Sites.
+    pub sites: i64,
+    /// Codes, whatever has become of them.
+    pub codes: i64,
+    /// Appliances.
+    pub appliances: i64,
+    /// Nodes.
+    pub nodes: i64,
+}
+
+/// The newest of everything, at one moment.
+#[derive(Clone, Debug)]
+pub struct Overview {
+    /// How many there are.
+    pub counts: Counts,
+    /// All partners.
+    pub partners: Vec<Partner>,
+    /// The newest sites.
+    pub sites: Vec<SiteEntry>,
+    /// The newest codes.
+    pub codes: Vec<CodeEntry>,
+    /// The newest appliances.
+    pub appliances: Vec<ApplianceEntry>,
+    /// The newest nodes.
+    pub nodes: Vec<NodeEntry>,
+}
+
 /// An appliance in a list.
 #[derive(Clone, Debug, Serialize)]
 pub struct ApplianceEntry {
@@ -188,6 +255,24 @@ impl Operator {
     pub async fn open(config: &Config) -> Result<Self, StartError> {
         let (store, secret) = open(config).await?;
         Ok(Self { store, secret, clock: config.clock.clone() })
+    }
+
+    /// Beside a running server, with what it has open.
+    pub(crate) const fn beside(store: Arc<Store>, secret: ServerSecret, clock: Clock) -> Self {
+        Self { store, secret, clock }
+    }
+
+    /// The newest of everything, some hundred of each.
+    pub async fn overview(&self) -> Result<Overview, OperatorError> {
+        Ok(self.store.read(Look { now: self.clock.now() }).await?)
+    }
+
+    /// Writes a copy of a SQLite database to a new file, while servers run on it.
+    pub async fn backup(&self, path: &Path) -> Result<(), OperatorError> {
+        match self.store.copy_to(path).await {
+            Some(done) => Ok(done?),
+            None => Err(OperatorError::Invalid("PostgreSQL is copied with its own tools, such as pg_dump")),
+        }
     }
 
     /// Closes the database.
@@ -290,6 +375,12 @@ impl Operator {
         if self.store.write(revoke).await? { Ok(()) } else { Err(OperatorError::UnknownAppliance) }
     }
 
+    /// Takes back a node's key.
+    pub async fn revoke_node(&self, node_id: &str) -> Result<(), OperatorError> {
+        let revoke = RevokeNode { node_id: node_id.to_owned(), now: self.clock.now() };
+        if self.store.write(revoke).await? { Ok(()) } else { Err(OperatorError::UnknownNode) }
+    }
+
     /// Makes a new key for the tokens of accounts. Tokens of the old keys are accepted until they end or, if `at_once`, not
     /// any more. The name of the new key.
     pub async fn rotate_keys(&self, at_once: bool) -> Result<String, OperatorError> {
@@ -320,190 +411,4 @@ fn check_text(text: &str) -> Result<(), OperatorError> {
         return Err(OperatorError::Invalid("a name has 1 to 200 characters, none of them a control character"));
     }
     Ok(())
-}
-
-struct AddPartner {
-    partner: Partner,
-    now: Moment,
-}
-
-impl Operation for AddPartner {
-    /// Whether there is such a partner.
-    type Answer = bool;
-
-    async fn run(&self, connection: &mut Connection<'_>) -> Result<bool, store::Error> {
-        let Partner { slug, brand_name, primary_color, logo_url } = &self.partner;
-        let add = "INSERT INTO partners (slug, brand_name, primary_color, logo_url, created_at) VALUES ($1, $2, $3, $4, $5)
-                   ON CONFLICT (slug) DO NOTHING";
-        let added = connection.execute(add, values![slug, brand_name, primary_color, logo_url, self.now]).await?;
-        Ok(added > 0 || ListPartners.run(connection).await?.contains(&self.partner))
-    }
-}
-
-struct ListPartners;
-
-impl Operation for ListPartners {
-    type Answer = Vec<Partner>;
-
-    async fn run(&self, connection: &mut Connection<'_>) -> Result<Vec<Partner>, store::Error> {
-        let list = "SELECT slug, brand_name, primary_color, logo_url FROM partners ORDER BY slug";
-        let partner = |row: &Row| {
-            Ok(Partner {
-                slug: row.column(0)?,
-                brand_name: row.column(1)?,
-                primary_color: row.column(2)?,
-                logo_url: row.column(3)?,
-            })
-        };
-        connection.rows(list, &[]).await?.iter().map(partner).collect()
-    }
-}
-
-struct CreateCodes {
-    /// Hash and handle of each.
-    hashes: Vec<(String, String)>,
-    /// Id and name.
-    site: Option<(String, String)>,
-    partner: String,
-    now: Moment,
-    expires_at: Moment,
-}
-
-impl Operation for CreateCodes {
-    /// Whether the partner exists.
-    type Answer = bool;
-
-    async fn run(&self, connection: &mut Connection<'_>) -> Result<bool, store::Error> {
-        let partner = connection.row("SELECT 1 FROM partners WHERE slug = $1", values![&self.partner]).await?;
-        if partner.is_none() {
-            return Ok(false);
-        }
-        if let Some((id, name)) = &self.site {
-            let make = "INSERT INTO sites (site_id, name, partner, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
-            connection.execute(make, values![id, name, &self.partner, self.now]).await?;
-        }
-        let site = self.site.as_ref().map(|(id, _)| id.clone());
-        let create = "INSERT INTO provision_codes (code_hash, code_id, partner, site_id, created_at, expires_at)
-                      VALUES ($1, $2, $3, $4, $5, $6)";
-        for (hash, id) in &self.hashes {
-            connection.execute(create, values![hash, id, &self.partner, &site, self.now, self.expires_at]).await?;
-        }
-        Ok(true)
-    }
-}
-
-struct ListCodes {
-    after: String,
-    now: Moment,
-}
-
-impl Operation for ListCodes {
-    type Answer = Vec<CodeEntry>;
-
-    async fn run(&self, connection: &mut Connection<'_>) -> Result<Vec<CodeEntry>, store::Error> {
-        let columns = "
-            SELECT c.code_id, c.claimed_at, c.revoked_at, c.expires_at, c.created_at, c.partner, s.name, a.appliance_id
-              FROM provision_codes c
-              LEFT JOIN sites s ON s.site_id = c.site_id
-              LEFT JOIN appliances a ON a.code_hash = c.code_hash
-             WHERE $1 = '' OR (c.created_at, c.code_id) > (SELECT p.created_at, p.code_id FROM provision_codes p
-                                                            WHERE p.code_id = $1)
-             ORDER BY c.created_at, c.code_id LIMIT $2";
-        let entry = |row: &Row| {
-            let state = if row.column::<Option<i64>>(1)?.is_some() {
-                CodeState::Claimed
-            } else if row.column::<Option<i64>>(2)?.is_some() {
-                CodeState::Revoked
-            } else if row.column::<i64>(3)? <= self.now.0 {
-                CodeState::Expired
-            } else {
-                CodeState::Pending
-            };
-            Ok(CodeEntry {
-                id: row.column(0)?,
-                state,
-                site: row.column(6)?,
-                partner: row.column(5)?,
-                created_at: Moment(row.column(4)?).zoned(),
-                expires_at: Moment(row.column(3)?).zoned(),
-                appliance_id: row.column(7)?,
-            })
-        };
-        connection.rows(columns, values![&self.after, PAGE]).await?.iter().map(entry).collect()
-    }
-}
-
-enum Revoked {
-    Done,
-    Claimed(String),
-    Unknown,
-}
-
-struct RevokeCode {
-    id: String,
-    now: Moment,
-}
-
-impl Operation for RevokeCode {
-    type Answer = Revoked;
-
-    async fn run(&self, connection: &mut Connection<'_>) -> Result<Revoked, store::Error> {
-        let revoke = "UPDATE provision_codes SET revoked_at = COALESCE(revoked_at, $2)
-                       WHERE code_id = $1 AND claimed_at IS NULL";
-        if connection.execute(revoke, values![&self.id, self.now]).await? > 0 {
-            return Ok(Revoked::Done);
-        }
-        let look = "SELECT a.appliance_id FROM provision_codes c LEFT JOIN appliances a ON a.code_hash = c.code_hash
-                     WHERE c.code_id = $1";
-        Ok(match connection.row(look, values![&self.id]).await? {
-            Some(row) => Revoked::Claimed(row.column::<Option<String>>(0)?.unwrap_or_else(|| "an appliance".to_owned())),
-            None => Revoked::Unknown,
-        })
-    }
-}
-
-struct RevokeAppliance {
-    appliance_id: String,
-    now: Moment,
-}
-
-impl Operation for RevokeAppliance {
-    /// Whether there is such an appliance.
-    type Answer = bool;
-
-    async fn run(&self, connection: &mut Connection<'_>) -> Result<bool, store::Error> {
-        let revoke = "UPDATE appliances SET revoked_at = COALESCE(revoked_at, $2) WHERE appliance_id = $1";
-        Ok(connection.execute(revoke, values![&self.appliance_id, self.now]).await? > 0)
-    }
-}
-
-struct ListAppliances {
-    after: String,
-}
-
-impl Operation for ListAppliances {
-    type Answer = Vec<ApplianceEntry>;
-
-    async fn run(&self, connection: &mut Connection<'_>) -> Result<Vec<ApplianceEntry>, store::Error> {
-        let columns = "
-            SELECT a.appliance_id, s.name, s.partner, a.mac_address, a.hostname, a.status, a.progress_percent, a.message,
-                   a.last_seen, a.revoked_at
-              FROM appliances a JOIN sites s ON s.site_id = a.site_id
-             WHERE a.appliance_id > $1 ORDER BY a.appliance_id LIMIT $2";
-        let entry = |row: &Row| {
-            Ok(ApplianceEntry {
-                appliance_id: row.column(0)?,
-                site: row.column(1)?,
-                partner: row.column(2)?,
-                mac_address: row.column(3)?,
-                hostname: row.column(4)?,
-                status: row.column(5)?,
-                progress_percent: row.column(6)?,
-                message: row.column(7)?,
-                last_seen: row.column::<Option<i64>>(8)?.map(|seen| Moment(seen).zoned()),
-                revoked: row.column::<Option<i64>>(9)?.is_some(),
-            })
-        };
-        connection.rows(columns, values![&self.after, PAGE]).await?.iter().map(entry).collect()
-    }
 }

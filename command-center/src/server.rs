@@ -8,9 +8,10 @@ use std::time::Duration;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use thiserror::Error;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 use tower_service::Service as _;
@@ -23,8 +24,11 @@ use crate::batch::Batches;
 use crate::clock::Moment;
 use crate::config::{Config, Patience};
 use crate::guesses::ForgetGuesses;
+use crate::metrics::Metrics;
+use crate::operator::Operator;
 use crate::secret::{self, Purpose, ServerSecret};
 use crate::store::{self, Connection, Operation, Store, values};
+use crate::tls::{Identity, TlsError};
 
 /// How many connections are served at once; more wait in the kernel's queue.
 const CONNECTIONS: usize = 8192;
@@ -53,6 +57,9 @@ pub enum StartError {
     /// The database cannot be used.
     #[error("opening the database: {0}")]
     Database(String),
+    /// The certificate or its key cannot be used.
+    #[error("preparing TLS")]
+    Tls(#[from] TlsError),
     /// The address cannot be listened on.
     #[error("listening on {address}")]
     Listen {
@@ -69,23 +76,30 @@ pub struct Server {
     address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<()>,
+    identity: Option<Arc<Identity>>,
 }
 
 impl Server {
     /// Opens the database, listens, and serves until it is stopped.
     pub async fn start(config: Config) -> Result<Self, StartError> {
+        let identity = config.tls.clone().map(Identity::load).transpose()?.map(Arc::new);
         let (store, secret) = open(&config).await?;
         let failed = |source| StartError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let (stop, stopped) = oneshot::channel();
-        let running = tokio::spawn(serve(listener, config, secret, store, stopped));
-        Ok(Self { address, stop: Some(stop), running })
+        let running = tokio::spawn(serve(listener, config, identity.clone(), secret, store, stopped));
+        Ok(Self { address, stop: Some(stop), running, identity })
     }
 
     /// Where it listens.
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Reads certificate and key again, for the connections to come. If they are not usable, those in use stay.
+    pub fn reload_certificate(&self) -> Result<(), TlsError> {
+        self.identity.as_ref().map_or(Ok(()), |identity| identity.reload())
     }
 
     /// Takes no more connections, lets the running requests end, and closes the database.
@@ -138,6 +152,7 @@ impl Operation for Recognize {
 async fn serve(
     listener: TcpListener,
     config: Config,
+    identity: Option<Arc<Identity>>,
     secret: ServerSecret,
     store: Arc<Store>,
     mut stopped: oneshot::Receiver<()>,
@@ -147,8 +162,19 @@ async fn serve(
     let (appliance_beats, appliances_beating) = Batches::start(Arc::clone(&store), clock.clone());
     let health = api::health::Health::default();
     let passwords = Passwords::new(&secret);
-    let center = Center { config, store: Arc::clone(&store), secret, node_beats, appliance_beats, health, passwords };
-    let router = api::router(Arc::new(center));
+    let operator = Operator::beside(Arc::clone(&store), secret.clone(), clock.clone());
+    let center = Arc::new(Center {
+        config,
+        store: Arc::clone(&store),
+        secret,
+        node_beats,
+        appliance_beats,
+        health,
+        passwords,
+        metrics: Metrics::default(),
+        operator,
+    });
+    let router = api::router(Arc::clone(&center));
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     // Dropped with this task, and the connections with it.
@@ -170,11 +196,23 @@ async fn serve(
         };
         match stream {
             Ok((stream, peer)) => {
-                let connection = graceful.watcher();
-                let router = router.clone();
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::trace!(%error, "a connection went away");
+                    continue;
+                }
+                let (watcher, router, identity) = (graceful.watcher(), router.clone(), identity.clone());
+                let (peer, center) = (Peer(peer.ip()), Arc::clone(&center));
                 connections.spawn(async move {
-                    connect(stream, Peer(peer.ip()), router, patience, connection).await;
-                    drop(place);
+                    let counted = center.metrics.connection();
+                    match identity {
+                        None => connect(stream, peer, router, patience, watcher).await,
+                        Some(identity) => match tokio::time::timeout(patience.head, identity.accept(stream)).await {
+                            Ok(Ok(stream)) => connect(stream, peer, router, patience, watcher).await,
+                            Ok(Err(error)) => tracing::trace!(%error, "a handshake failed"),
+                            Err(_) => tracing::trace!("a handshake took too long"),
+                        },
+                    }
+                    drop((counted, place));
                 });
             }
             Err(error) => {
@@ -183,7 +221,7 @@ async fn serve(
             }
         }
     }
-    drop((listener, router));
+    drop((listener, router, center));
     if tokio::time::timeout(patience.stop, graceful.shutdown()).await.is_err() {
         tracing::warn!("some requests did not end in time and are cut off");
     }
@@ -198,16 +236,12 @@ async fn serve(
 }
 
 async fn connect(
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: Peer,
     router: axum::Router,
     patience: Patience,
-    watcher: hyper_util::server::graceful::Watcher,
+    watcher: Watcher,
 ) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::trace!(%error, "a connection went away");
-        return;
-    }
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(peer);
         // A router is always ready.

@@ -15,7 +15,7 @@ mod sqlite;
 
 use core::fmt;
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use sqlx::postgres::{PgArguments, PgRow};
@@ -84,14 +84,17 @@ pub(crate) enum Error {
         /// The newest that this program knows.
         known: i64,
     },
-    /// The file of the database cannot be made.
-    #[error("creating the database file {}", path.display())]
+    /// The file of the database, or of its copy, cannot be made.
+    #[error("creating the file {}", path.display())]
     Create {
         /// The file.
         path: PathBuf,
         /// Why.
         source: std::io::Error,
     },
+    /// The file of a copy has a name that the database cannot take.
+    #[error("the name of a copy is UTF-8")]
+    CopyName,
     /// The server is stopping.
     #[error("the server is stopping")]
     Stopping,
@@ -146,6 +149,15 @@ impl Store {
         match self {
             Self::Sqlite(store) => store.read(&operation).await,
             Self::Postgres(store) => store.read(&operation).await,
+        }
+    }
+
+    /// Writes a copy of the database, as it is at one moment, to a new file. `None` if this is not a database that can: one
+    /// on a server has tools of its own.
+    pub(crate) async fn copy_to(&self, path: &Path) -> Option<Result<(), Error>> {
+        match self {
+            Self::Sqlite(store) => Some(store.copy_to(path).await),
+            Self::Postgres(_) => None,
         }
     }
 

@@ -31,6 +31,7 @@ on_both_databases!(
     validate_tells_without_claiming,
     a_restart_between_claim_and_repeat_changes_nothing,
     of_a_hundred_racing_clients_one_wins_each_code,
+    two_servers_on_one_database_give_each_code_once,
     a_thousand_claims_with_lost_answers_all_end_claimed_once,
     the_clock_of_the_appliance_is_not_asked,
     progress_shows_in_the_list,
@@ -249,6 +250,21 @@ async fn of_a_hundred_racing_clients_one_wins_each_code(center: Center) {
         // The others guessed, as far as the server can tell, and after a while are told to wait.
         let others = [StatusCode::BAD_REQUEST, StatusCode::TOO_MANY_REQUESTS];
         assert!(answers.iter().all(|(status, _)| *status == StatusCode::OK || others.contains(status)));
+    }
+}
+
+async fn two_servers_on_one_database_give_each_code_once(center: Center) {
+    let twin = center.twin().await;
+    for code in center.codes(Some("Clinic"), 10).await {
+        let mut racing = JoinSet::new();
+        for device in 0..40 {
+            let server = if device % 2 == 0 { &center } else { &twin };
+            let body = json!({ "provision_code": code, "mac_address": format!("02:00:00:00:00:{device:02}") });
+            racing.spawn(answer(server.request(Method::POST, "/api/provision/claim").json(&body)));
+        }
+        let answers = racing.join_all().await;
+        assert_eq!(answers.iter().filter(|(status, _)| *status == StatusCode::OK).count(), 1);
+        assert!(answers.iter().all(|(status, _)| status.is_success() || status.is_client_error()));
     }
 }
 

@@ -22,7 +22,10 @@ on_both_databases!(
     a_wrong_wish_is_told_and_has_its_exit_code,
     appliances_are_listed_and_their_keys_taken_back,
     nodes_are_listed_with_when_they_were_seen,
+    a_nodes_key_is_taken_back,
     a_list_longer_than_a_page_is_complete,
+    a_backup_restores_keys_and_codes,
+    a_backup_never_overwrites,
     neither_codes_nor_keys_are_in_the_database,
 );
 
@@ -161,6 +164,18 @@ async fn nodes_are_listed_with_when_they_were_seen(center: Center) {
     assert!(done(&center, &["node", "list"]).starts_with("NODE "));
 }
 
+async fn a_nodes_key_is_taken_back(center: Center) {
+    let credentials = center.node().await;
+    let node_id = credentials.split(':').next().unwrap();
+    done(&center, &["node", "revoke", node_id]);
+    assert_eq!(center.heartbeat(&credentials).await.0, StatusCode::UNAUTHORIZED);
+    let path = "/api/v0/node/mqtt-credentials";
+    assert_eq!(center.get(path, &[("x-api-key", &credentials)]).await.0, StatusCode::UNAUTHORIZED);
+    let list = listed(&center, &["node", "list", "--json"]);
+    assert_eq!(list[0]["is_active"], false);
+    assert_eq!(run(&center, &["node", "revoke", "nobody"]).status.code(), Some(1));
+}
+
 async fn a_list_longer_than_a_page_is_complete(center: Center) {
     let made = listed(&center, &["code", "create", "--count", "2500", "--json"]);
     let mut made = made.iter().map(|made| text(made, "id")).collect::<Vec<_>>();
@@ -169,6 +184,49 @@ async fn a_list_longer_than_a_page_is_complete(center: Center) {
     made.sort();
     list.sort();
     assert_eq!(list, made);
+}
+
+/// Copies the database while its server runs, and starts another server on the copy.
+async fn restored(center: &Center) -> Center {
+    let mut config = center.config.clone();
+    config.database = match &config.database {
+        Database::Sqlite(_) => {
+            done(center, &["backup", "copy.db"]);
+            let copy = center.place().join("copy.db");
+            assert_eq!(std::fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
+            Database::Sqlite(copy)
+        }
+        Database::Postgres(url) => {
+            let empty = support::postgres::fresh_database().await;
+            support::postgres::copy(url, &empty);
+            empty
+        }
+    };
+    center.twin_on(config).await
+}
+
+async fn a_backup_restores_keys_and_codes(center: Center) {
+    let node = center.node().await;
+    let (appliance_id, bearer) = center.appliance(FIRST).await;
+    let code = center.code().await;
+    let restored = restored(&center).await;
+    assert_eq!(restored.heartbeat(&node).await.0, StatusCode::OK);
+    let path = format!("/api/provision/config/{appliance_id}");
+    assert_eq!(restored.get(&path, &[("authorization", &bearer)]).await.0, StatusCode::OK);
+    assert_eq!(restored.claim(&code, "02:00:00:00:00:01").await.0, StatusCode::OK);
+}
+
+async fn a_backup_never_overwrites(center: Center) {
+    if let Database::Sqlite(_) = center.config.database {
+        done(&center, &["backup", "copy.db"]);
+        let again = run(&center, &["backup", "copy.db"]);
+        assert_eq!(again.status.code(), Some(3));
+        assert!(String::from_utf8_lossy(&again.stderr).contains("copy.db"));
+    } else {
+        let refused = run(&center, &["backup", "copy.db"]);
+        assert_eq!(refused.status.code(), Some(2));
+        assert!(String::from_utf8_lossy(&refused.stderr).contains("pg_dump"));
+    }
 }
 
 async fn neither_codes_nor_keys_are_in_the_database(center: Center) {

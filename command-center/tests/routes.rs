@@ -43,6 +43,10 @@ fn routes(node_id: &str, appliance_id: &str) -> Vec<(Method, String, Value, Stat
         post("/api/provision/heartbeat", &known, NONE),
         get(&format!("/api/provision/config/{appliance_id}"), NONE),
         get("/openapi.json", NONE),
+        get("/metrics", NONE),
+        get("/", NONE),
+        post("/codes", &json!({}), NONE),
+        post("/codes/revoke", &json!({}), NONE),
         post("/users", &account, NONE),
         (Method::PATCH, "/users/password".into(), account.clone(), NONE),
         get("/users/current", NONE),
@@ -98,11 +102,12 @@ async fn nobody_acts_with_the_credential_of_another(center: Center) {
         "/api/v0/admin/nodes/heartbeat" | "/api/v0/node/mqtt-credentials" => vec![0],
         // A stranger's list is empty.
         "/api/v0/admin/nodes" => vec![5, 6],
-        "/api/v0/provisioning/token" | "/users" | "/users/password" | "/openapi.json" => vec![6],
+        "/api/v0/provisioning/token" | "/users" | "/users/password" | "/openapi.json" | "/metrics" | "/" => vec![6],
         path if path.starts_with("/api/v0/admin/nodes/") => vec![6],
         "/api/provision/status" | "/api/provision/heartbeat" => vec![2],
         path if path.starts_with("/api/provision/config/") => vec![2],
         "/users/current" => vec![4],
+        // The administrator too is refused where no page of ours asks.
         _ => vec![],
     };
     for (method, path, body, without) in routes(node_id, &appliance_id) {

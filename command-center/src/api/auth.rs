@@ -8,6 +8,10 @@ use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use zeroize::Zeroizing;
+
 use super::Center;
 use crate::guesses::Source;
 use crate::jwt::{self, User};
@@ -78,8 +82,27 @@ impl FromRequestParts<Arc<Center>> for Administrator {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, center: &Arc<Center>) -> Result<Self, Refusal> {
-        if api_key(&parts.headers, center)? { Ok(Self) } else { Err(Refusal::AuthenticationRequired) }
+        if administrator(&parts.headers, center) { Ok(Self) } else { Err(Refusal::AuthenticationRequired) }
     }
+}
+
+/// Whether the administrator's key is shown, in any of the ways that tools know: in the header of its own, as a bearer
+/// token, or as the password of a browser's log-in.
+pub(super) fn administrator(headers: &HeaderMap, center: &Center) -> bool {
+    let Some(known) = &center.config.admin_key else { return false };
+    if let Some(key) = headers.get(API_KEY) {
+        return key.to_str().is_ok_and(|key| known.matches(key));
+    }
+    if let Some(token) = bearer(headers) {
+        return known.matches(token);
+    }
+    let login = headers.get(AUTHORIZATION).and_then(|header| header.to_str().ok()?.split_once(' '));
+    let password = login.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("basic")).and_then(|(_, login)| {
+        let login = Zeroizing::new(BASE64_STANDARD.decode(login.trim()).ok()?);
+        let password = std::str::from_utf8(&login).ok()?.split_once(':')?.1;
+        Some(known.matches(password))
+    });
+    password.unwrap_or(false)
 }
 
 /// Whether the administrator's key is shown; a wrong one is refused, whatever else there is.

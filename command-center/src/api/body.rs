@@ -13,7 +13,7 @@ use crate::refusal::Refusal;
 use crate::secret::SecretText;
 
 /// Twenty times the largest honest body.
-const LARGEST: usize = 64 * 1024;
+pub(super) const LARGEST: usize = 64 * 1024;
 
 /// The longest text in a field, in characters; a room or a host name is far shorter.
 const LONGEST: usize = 1024;

@@ -38,7 +38,7 @@ pub(crate) struct Health(Mutex<Option<(Instant, bool)>>);
 const FRESH: Duration = Duration::from_secs(1);
 
 impl Health {
-    async fn is_good(&self, store: &Store) -> bool {
+    pub(super) async fn is_good(&self, store: &Store) -> bool {
         // Held while probing: those who ask meanwhile share the answer.
         let mut last = self.0.lock().await;
         if let Some((at, good)) = *last

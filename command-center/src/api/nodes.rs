@@ -342,6 +342,23 @@ impl Operation for ListNodes {
     }
 }
 
+/// The nodes that registered last.
+pub(crate) struct NewestNodes {
+    /// How many.
+    pub(crate) count: i64,
+    pub(crate) now: Moment,
+}
+
+impl Operation for NewestNodes {
+    type Answer = Vec<NodeResponse>;
+
+    async fn run(&self, connection: &mut Connection<'_>) -> Result<Vec<NodeResponse>, Error> {
+        let newest = concat!("SELECT ", node_columns!(), " FROM nodes ORDER BY registered_at DESC, node_id LIMIT $1");
+        let rows = connection.rows(newest, values![self.count]).await?;
+        rows.iter().map(|row| NodeResponse::from_row(row, self.now)).collect()
+    }
+}
+
 /// One node.
 #[utoipa::path(
     get,

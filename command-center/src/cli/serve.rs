@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use command_center::{Config, MqttAccount, SecretText, Server, read_secret};
+use command_center::{Config, MqttAccount, SecretText, Server, TlsFiles, read_secret};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -31,6 +31,12 @@ pub(super) struct Serve {
     /// A file with the secret that users' bearer tokens are signed with.
     #[arg(long, value_name = "FILE")]
     jwt_secret_file: Option<PathBuf>,
+    /// The server's certificate and those above it, in PEM; read again on SIGHUP.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    /// The certificate's private key, in PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
     /// Where this server is reached from outside, such as `https://center.example`; claimed appliances are told
     /// [default: the name that they used themselves].
     #[arg(long, value_name = "URL", env = "JARVIS_COMMAND_CENTER_PUBLIC_URL")]
@@ -64,15 +70,25 @@ impl Serve {
         // Taken over before the address is announced, so that whoever reads it may send a signal at once.
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hang_up = signal(SignalKind::hangup())?;
         self.configure(&mut config)?;
         let server = Server::start(config).await?;
         let mut output = std::io::stdout().lock();
         writeln!(output, "{}", json!({ "listening": server.address().to_string() })).and_then(|()| output.flush())?;
         drop(output);
         tracing::info!(address = %server.address(), "listening");
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hang_up.recv() => match server.reload_certificate() {
+                    Ok(()) => tracing::info!("read the certificate again"),
+                    Err(error) => {
+                        let error = command_center::chain(&error);
+                        tracing::error!(error, "the new certificate is not usable; the one in use stays");
+                    }
+                },
+            }
         }
         tracing::info!("stopping");
         server.stop().await;
@@ -83,6 +99,7 @@ impl Serve {
         config.listen = self.listen;
         config.admin_key = secret(self.admin_key_file, "ADMIN_API_KEY")?;
         config.jwt_secret = secret(self.jwt_secret_file, "JARVIS_JWT_SECRET")?;
+        config.tls = self.tls_certificate.zip(self.tls_key).map(|(certificate, key)| TlsFiles { certificate, key });
         config.public_url = self.public_url;
         config.trusted_proxies = self.trusted_proxy;
         let password = secret(None, "JARVIS_MQTT_PASSWORD")?;

@@ -112,6 +112,12 @@ const STEPS: &[&[&str]] = &[
         // newest signs; the others are accepted until they end.
         "CREATE TABLE signing_keys (key_id TEXT PRIMARY KEY, created_at BIGINT NOT NULL, ends_at BIGINT)",
     ],
+    &[
+        // For the page that shows the newest of everything.
+        "CREATE INDEX nodes_order ON nodes (registered_at)",
+        "CREATE INDEX appliances_order ON appliances (claimed_at)",
+        "CREATE INDEX sites_order ON sites (created_at)",
+    ],
 ];
 
 /// Brings the schema up to date. The caller has made sure that nobody else does the same.

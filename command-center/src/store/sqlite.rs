@@ -75,6 +75,20 @@ impl Store {
         answer
     }
 
+    pub(super) async fn copy_to(&self, path: &Path) -> Result<(), Error> {
+        let name = path.to_str().ok_or(Error::CopyName)?;
+        let failed = |source| Error::Create { path: path.to_owned(), source };
+        // An empty file is taken as it is, so the copy is never readable by others.
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
+        let mut connection = self.readers.acquire().await?;
+        sqlx::query("VACUUM INTO $1").bind(name.to_owned()).execute(&mut *connection).await?;
+        let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+        for written in [path, folder] {
+            std::fs::File::open(written).and_then(|file| file.sync_all()).map_err(failed)?;
+        }
+        Ok(())
+    }
+
     pub(super) async fn close(&self) {
         // The writer is the last to close its connection, and so brings the journal into the file.
         self.readers.close().await;

@@ -43,7 +43,8 @@ impl Center {
         Self::start(tempfile::tempdir().unwrap(), postgres::fresh_database().await).await
     }
 
-    async fn start(place: tempfile::TempDir, database: Database) -> Self {
+    /// On a database.
+    pub async fn start(place: tempfile::TempDir, database: Database) -> Self {
         let clock = Clock::manual(START);
         let mut config = Config::new("127.0.0.1:0".parse().unwrap(), database);
         config.secret_file = Some(place.path().join("secret"));
@@ -65,18 +66,22 @@ impl Center {
         self.server = Some(server);
     }
 
+    /// Stops the server and waits until it has ended.
+    pub async fn stop(mut self) {
+        self.server.take().unwrap().stop().await;
+    }
+
     /// A second server process on the same data.
     pub async fn twin(&self) -> Self {
-        let server = Server::start(self.config.clone()).await.unwrap();
+        self.twin_on(self.config.clone()).await
+    }
+
+    /// A second server process.
+    pub async fn twin_on(&self, config: Config) -> Self {
+        let server = Server::start(config.clone()).await.unwrap();
         let address = server.address();
-        Self {
-            config: self.config.clone(),
-            clock: self.clock.clone(),
-            client: client(),
-            server: Some(server),
-            address,
-            place: tempfile::tempdir().unwrap(),
-        }
+        let place = tempfile::tempdir().unwrap();
+        Self { config, clock: self.clock.clone(), client: client(), server: Some(server), address, place }
     }
 
     /// A folder that is gone with the test.

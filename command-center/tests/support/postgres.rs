@@ -1,79 +1,110 @@
 //! A PostgreSQL of our own: a cluster in a temporary folder, gone with the test program.
 
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::io::{Read as _, Write as _};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Mutex;
 
 use command_center::Database;
-use sqlx::{Connection as _, PgConnection};
 
-/// Makes the cluster, runs it until standard input ends, which it does with the program at the other end however that
-/// dies, and removes it. `fsync=off`: nothing here cuts the power.
+/// Makes a cluster and runs it until standard input ends, which it does with the program at the other end however that
+/// dies; then removes it. A line of input, `stop` or `start`, does that, and is answered when it is done. `fsync=off`:
+/// nothing here cuts the power.
 const SCRIPT: &str = r#"
 set -e
 folder=$1 programs=$2
 "$programs/initdb" --pgdata "$folder/data" --username postgres --auth trust --no-sync >"$folder/initdb.log" 2>&1
-"$programs/postgres" -D "$folder/data" -k "$folder" -c listen_addresses= -c fsync=off -c max_connections=300 \
-    >"$folder/postgres.log" 2>&1 &
-until "$programs/pg_isready" --quiet --host "$folder"; do kill -0 $! && sleep 0.05; done
-echo ready
-cat >/dev/null || true
-kill -INT $!
-wait $! || true
+start() {
+    "$programs/postgres" -D "$folder/data" -k "$folder" -c listen_addresses= -c fsync=off -c max_connections=300 \
+        </dev/null >>"$folder/postgres.log" 2>&1 &
+    server=$!
+    until "$programs/pg_isready" --quiet --host "$folder"; do kill -0 $server && sleep 0.05; done
+}
+stop() {
+    kill -INT $server
+    wait $server || true
+}
+start
+echo done!
+while read -r wish; do
+    $wish
+    echo done!
+done
+stop
 rm -rf "$folder"
 "#;
 
-struct Cluster {
+/// A running cluster.
+pub struct Cluster {
     folder: PathBuf,
-    /// Its standard input is open as long as the cluster is wanted. It ends after this program, so nobody waits for it.
-    _wanted: Child,
+    wishes: ChildStdin,
+    answers: ChildStdout,
+    databases: u32,
+    /// It ends after this program, so nobody waits for it.
+    _script: Child,
 }
 
-static CLUSTER: OnceLock<Cluster> = OnceLock::new();
-static DATABASES: AtomicU32 = AtomicU32::new(0);
+impl Cluster {
+    /// Makes and starts one.
+    pub fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap().keep();
+        let is_root = std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
+        let mut command = if is_root {
+            // The server refuses to run as root.
+            std::os::unix::fs::chown(&folder, Some(user_id("postgres")), None).unwrap();
+            let mut command = Command::new("setpriv");
+            command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups", "sh"]);
+            command
+        } else {
+            Command::new("sh")
+        };
+        command.args(["-c", SCRIPT, "sh"]).arg(&folder).arg(programs()).current_dir("/");
+        let mut script = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (wishes, answers) = (script.stdin.take().unwrap(), script.stdout.take().unwrap());
+        let mut cluster = Self { folder, wishes, answers, databases: 0, _script: script };
+        cluster.await_answer();
+        cluster
+    }
 
-/// An empty database.
+    fn await_answer(&mut self) {
+        let mut said = [0; 6];
+        let heard = self.answers.read_exact(&mut said);
+        assert!(heard.is_ok() && &said == b"done!\n", "see the logs in {}", self.folder.display());
+    }
+
+    /// Stops the server, as for maintenance.
+    pub fn pause(&mut self) {
+        self.wishes.write_all(b"stop\n").unwrap();
+        self.await_answer();
+    }
+
+    /// Starts it again.
+    pub fn resume(&mut self) {
+        self.wishes.write_all(b"start\n").unwrap();
+        self.await_answer();
+    }
+
+    /// Makes an empty database.
+    pub fn fresh_database(&mut self) -> Database {
+        let name = format!("test_{}", self.databases);
+        self.databases += 1;
+        let folder = self.folder.display();
+        let made = Command::new(programs().join("createdb"))
+            .arg(format!("--host={folder}"))
+            .args(["--username=postgres", &name])
+            .status()
+            .unwrap();
+        assert!(made.success());
+        format!("postgres://postgres@localhost/{name}?host={folder}").parse().unwrap()
+    }
+}
+
+static SHARED: Mutex<Option<Cluster>> = Mutex::new(None);
+
+/// An empty database in the cluster that the tests of this program share.
 pub async fn fresh_database() -> Database {
-    let cluster = tokio::task::spawn_blocking(|| CLUSTER.get_or_init(start)).await.unwrap();
-    let name = format!("test_{}", DATABASES.fetch_add(1, Ordering::Relaxed));
-    let mut connection = PgConnection::connect(&url(&cluster.folder, "postgres")).await.unwrap();
-    let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
-    sqlx::query(create).execute(&mut connection).await.unwrap();
-    connection.close().await.unwrap();
-    url(&cluster.folder, &name).parse().unwrap()
-}
-
-fn url(folder: &Path, database: &str) -> String {
-    format!("postgres://postgres@localhost/{database}?host={}", folder.display())
-}
-
-fn start() -> Cluster {
-    let folder = tempfile::tempdir().unwrap().keep();
-    let is_root = std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
-    let mut command = if is_root {
-        // The server refuses to run as root.
-        std::os::unix::fs::chown(&folder, Some(user_id("postgres")), None).unwrap();
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups", "sh"]);
-        command
-    } else {
-        Command::new("sh")
-    };
-    let mut child = command
-        .args(["-c", SCRIPT, "sh"])
-        .arg(&folder)
-        .arg(programs())
-        .current_dir("/")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut said = [0; 5];
-    let heard = child.stdout.take().unwrap().read_exact(&mut said);
-    assert!(heard.is_ok() && &said == b"ready", "PostgreSQL did not start; see {}", folder.display());
-    Cluster { folder, _wanted: child }
+    let make = || SHARED.lock().unwrap().get_or_insert_with(Cluster::start).fresh_database();
+    tokio::task::spawn_blocking(make).await.unwrap()
 }
 
 fn user_id(name: &str) -> u32 {
@@ -108,4 +139,16 @@ pub fn dump(url: &str) -> String {
     let output = Command::new(programs().join("pg_dump")).arg(url).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// Copies a database into an empty one, with the tools that an operator uses.
+pub fn copy(from: &str, to: &Database) {
+    let Database::Postgres(to) = to else { panic!("{to:?}") };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("dump");
+    let programs = programs();
+    let dumped = Command::new(programs.join("pg_dump")).arg("--format=custom").arg("--file").arg(&file).arg(from).status();
+    assert!(dumped.unwrap().success());
+    let restored = Command::new(programs.join("pg_restore")).arg("--dbname").arg(to.as_str()).arg(&file).status();
+    assert!(restored.unwrap().success());
 }

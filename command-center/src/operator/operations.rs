@@ -1,0 +1,273 @@
+//! What the operator's wishes do to the database.
+
+use super::{ApplianceEntry, CodeEntry, CodeState, Counts, NodeEntry, Overview, PAGE, Partner, SiteEntry};
+use crate::api::nodes::NewestNodes;
+use crate::clock::Moment;
+use crate::store::{self, Connection, Operation, Row, values};
+
+pub(super) struct AddPartner {
+    pub(super) partner: Partner,
+    pub(super) now: Moment,
+}
+
+impl Operation for AddPartner {
+    /// Whether there is such a partner.
+    type Answer = bool;
+
+    async fn run(&self, connection: &mut Connection<'_>) -> Result<bool, store::Error> {
+        let Partner { slug, brand_name, primary_color, logo_url } = &self.partner;
+        let add = "INSERT INTO partners (slug, brand_name, primary_color, logo_url, created_at) VALUES ($1, $2, $3, $4, $5)
+                   ON CONFLICT (slug) DO NOTHING";
+        let added = connection.execute(add, values![slug, brand_name, primary_color, logo_url, self.now]).await?;
+        Ok(added > 0 || ListPartners.run(connection).await?.contains(&self.partner))
+    }
+}
+
+pub(super) struct ListPartners;
+
+impl Operation for ListPartners {
+    type Answer = Vec<Partner>;
+
+    async fn run(&self, connection: &mut Connection<'_>) -> Result<Vec<Partner>, store::Error> {
+        let list = "SELECT slug, brand_name, primary_color, logo_url FROM partners ORDER BY slug";
+        let partner = |row: &Row| {
+            Ok(Partner {
+                slug: row.column(0)?,
+                brand_name: row.column(1)?,
+                primary_color: row.column(2)?,
+                logo_url: row.column(3)?,
+            })
+        };
+        connection.rows(list, &[]).await?.iter().map(partner).collect()
+    }
+}
+
+pub(super) struct CreateCodes {
+    /// Hash and handle of each.
+    pub(super) hashes: Vec<(String, String)>,
+    /// Id and name.
+    pub(super) site: Option<(String, String)>,
+    pub(super) partner: String,
+    pub(super) now: Moment,
+    pub(super) expires_at: Moment,
+}
+
+impl Operation for CreateCodes {
+    /// Whether the partner exists.
+    type Answer = bool;
+
+    async fn run(&self, connection: &mut Connection<'_>) -> Result<bool, store::Error> {
+        let partner = connection.row("SELECT 1 FROM partners WHERE slug = $1", values![&self.partner]).await?;
+        if partner.is_none() {
+            return Ok(false);
+        }
+        if let Some((id, name)) = &self.site {
+            let make = "INSERT INTO sites (site_id, name, partner, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
+            connection.execute(make, values![id, name, &self.partner, self.now]).await?;
+        }
+        let site = self.site.as_ref().map(|(id, _)| id.clone());
+        let create = "INSERT INTO provision_codes (code_hash, code_id, partner, site_id, created_at, expires_at)
+                      VALUES ($1, $2, $3, $4, $5, $6)";
+        for (hash, id) in &self.hashes {
+            connection.execute(create, values![hash, id, &self.partner, &site, self.now, self.expires_at]).await?;
+        }
+        Ok(true)
+    }
+}
+
+pub(super) struct ListCodes {
+    pub(super) after: String,
+    pub(super) now: Moment,
+}
+
+/// The columns of [`CodeEntry::from_row`], in its order.
+macro_rules! code_columns {
+    () => {
+        "SELECT c.code_id, c.claimed_at, c.revoked_at, c.expires_at, c.created_at, c.partner, s.name, a.appliance_id
+           FROM provision_codes c
+           LEFT JOIN sites s ON s.site_id = c.site_id
+           LEFT JOIN appliances a ON a.code_hash = c.code_hash"
+    };
+}
+
+impl CodeEntry {
+    fn from_row(row: &Row, now: Moment) -> Result<Self, store::Error> {
+        let state = if row.column::<Option<i64>>(1)?.is_some() {
+            CodeState::Claimed
+        } else if row.column::<Option<i64>>(2)?.is_some() {
+            CodeState::Revoked
+        } else if row.column::<i64>(3)? <= now.0 {
+            CodeState::Expired
+        } else {
+            CodeState::Pending
+        };
+        Ok(Self {
+            id: row.column(0)?,
+            state,
+            site: row.column(6)?,
+            partner: row.column(5)?,
+            created_at: Moment(row.column(4)?).zoned(),
+            expires_at: Moment(row.column(3)?).zoned(),
+            appliance_id: row.column(7)?,
+        })
+    }
+}
+
+impl Operation for ListCodes {
+    type Answer = Vec<CodeEntry>;
+
+    async fn run(&self, connection: &mut Connection<'_>) -> Result<Vec<CodeEntry>, store::Error> {
+        let columns = concat!(
+            code_columns!(),
+            "
+             WHERE $1 = '' OR (c.created_at, c.code_id) > (SELECT p.created_at, p.code_id FROM provision_codes p
+                                                            WHERE p.code_id = $1)
+             ORDER BY c.created_at, c.code_id LIMIT $2"
+        );
+        let rows = connection.rows(columns, values![&self.after, PAGE]).await?;
+        rows.iter().map(|row| CodeEntry::from_row(row, self.now)).collect()
+    }
+}
+
+pub(super) enum Revoked {
+    Done,
+    Claimed(String),
+    Unknown,
+}
+
+pub(super) struct RevokeCode {
+    pub(super) id: String,
+    pub(super) now: Moment,
+}
+
+impl Operation for RevokeCode {
+    type Answer = Revoked;
+
+    async fn run(&self, connection: &mut Connection<'_>) -> Result<Revoked, store::Error> {
+        let revoke = "UPDATE provision_codes SET revoked_at = COALESCE(revoked_at, $2)
+                       WHERE code_id = $1 AND claimed_at IS NULL";
+        if connection.execute(revoke, values![&self.id, self.now]).await? > 0 {
+            return Ok(Revoked::Done);
+        }
+        let look = "SELECT a.appliance_id FROM provision_codes c LEFT JOIN appliances a ON a.code_hash = c.code_hash
+                     WHERE c.code_id = $1";
+        Ok(match connection.row(look, values![&self.id]).await? {
+            Some(row) => Revoked::Claimed(row.column::<Option<String>>(0)?.unwrap_or_else(|| "an appliance".to_owned())),
+            None => Revoked::Unknown,
+        })
+    }
+}
+
+pub(super) struct RevokeAppliance {
+    pub(super) appliance_id: String,
+    pub(super) now: Moment,
+}
+
+impl Operation for RevokeAppliance {
+    /// Whether there is such an appliance.
+    type Answer = bool;
+
+    async fn run(&self, connection: &mut Connection<'_>) -> Result<bool, store::Error> {
+        let revoke = "UPDATE appliances SET revoked_at = COALESCE(revoked_at, $2) WHERE appliance_id = $1";
+        Ok(connection.execute(revoke, values![&self.appliance_id, self.now]).await? > 0)
+    }
+}
+
+/// The columns of [`ApplianceEntry::from_row`], in its order.
+macro_rules! appliance_columns {
+    () => {
+        "SELECT a.appliance_id, s.name, s.partner, a.mac_address, a.hostname, a.status, a.progress_percent, a.message,
+                a.last_seen, a.revoked_at
+           FROM appliances a JOIN sites s ON s.site_id = a.site_id"
+    };
+}
+
+impl ApplianceEntry {
+    fn from_row(row: &Row) -> Result<Self, store::Error> {
+        Ok(Self {
+            appliance_id: row.column(0)?,
+            site: row.column(1)?,
+            partner: row.column(2)?,
+            mac_address: row.column(3)?,
+            hostname: row.column(4)?,
+            status: row.column(5)?,
+            progress_percent: row.column(6)?,
+            message: row.column(7)?,
+            last_seen: row.column::<Option<i64>>(8)?.map(|seen| Moment(seen).zoned()),
+            revoked: row.column::<Option<i64>>(9)?.is_some(),
+        })
+    }
+}
+
+/// Takes back a node's key.
+pub(super) struct RevokeNode {
+    pub(super) node_id: String,
+    pub(super) now: Moment,
+}
+
+impl Operation for RevokeNode {
+    /// Whether there is such a node.
+    type Answer = bool;
+
+    async fn run(&self, connection: &mut Connection<'_>) -> Result<bool, store::Error> {
+        let revoke = "UPDATE nodes SET deactivated_at = COALESCE(deactivated_at, $2) WHERE node_id = $1";
+        Ok(connection.execute(revoke, values![&self.node_id, self.now]).await? > 0)
+    }
+}
+
+pub(super) struct ListAppliances {
+    pub(super) after: String,
+}
+
+impl Operation for ListAppliances {
+    type Answer = Vec<ApplianceEntry>;
+
+    async fn run(&self, connection: &mut Connection<'_>) -> Result<Vec<ApplianceEntry>, store::Error> {
+        let list = concat!(appliance_columns!(), " WHERE a.appliance_id > $1 ORDER BY a.appliance_id LIMIT $2");
+        connection.rows(list, values![&self.after, PAGE]).await?.iter().map(ApplianceEntry::from_row).collect()
+    }
+}
+
+/// How many of each the overview shows.
+const SHOWN: i64 = 200;
+
+pub(super) struct Look {
+    pub(super) now: Moment,
+}
+
+impl Operation for Look {
+    type Answer = Overview;
+
+    async fn run(&self, connection: &mut Connection<'_>) -> Result<Overview, store::Error> {
+        let count = "SELECT (SELECT COUNT(*) FROM sites), (SELECT COUNT(*) FROM provision_codes),
+                            (SELECT COUNT(*) FROM appliances), (SELECT COUNT(*) FROM nodes)";
+        let row = connection.row(count, &[]).await?.ok_or(sqlx::Error::RowNotFound)?;
+        let counts = Counts { sites: row.column(0)?, codes: row.column(1)?, appliances: row.column(2)?, nodes: row.column(3)? };
+        let sites = "
+            SELECT s.site_id, s.name, s.partner,
+                   (SELECT COUNT(*) FROM appliances a WHERE a.site_id = s.site_id),
+                   (SELECT MAX(a.last_seen) FROM appliances a WHERE a.site_id = s.site_id)
+              FROM (SELECT site_id, name, partner, created_at FROM sites ORDER BY created_at DESC, site_id LIMIT $1) s
+             ORDER BY s.created_at DESC, s.site_id";
+        let site = |row: &Row| {
+            Ok(SiteEntry {
+                site_id: row.column(0)?,
+                name: row.column(1)?,
+                partner: row.column(2)?,
+                appliances: row.column(3)?,
+                last_seen: row.column::<Option<i64>>(4)?.map(|seen| Moment(seen).zoned()),
+            })
+        };
+        let sites = connection.rows(sites, values![SHOWN]).await?.iter().map(site).collect::<Result<_, store::Error>>()?;
+        let codes = concat!(code_columns!(), " ORDER BY c.created_at DESC, c.code_id DESC LIMIT $1");
+        let codes = connection.rows(codes, values![SHOWN]).await?;
+        let codes = codes.iter().map(|row| CodeEntry::from_row(row, self.now)).collect::<Result<_, _>>()?;
+        let appliances = concat!(appliance_columns!(), " ORDER BY a.claimed_at DESC, a.appliance_id LIMIT $1");
+        let appliances = connection.rows(appliances, values![SHOWN]).await?;
+        let appliances = appliances.iter().map(ApplianceEntry::from_row).collect::<Result<_, _>>()?;
+        let nodes = NewestNodes { count: SHOWN, now: self.now }.run(connection).await?;
+        let nodes = nodes.into_iter().map(NodeEntry).collect();
+        let partners = ListPartners.run(connection).await?;
+        Ok(Overview { counts, partners, sites, codes, appliances, nodes })
+    }
+}
