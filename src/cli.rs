@@ -1,6 +1,8 @@
 //! The command line: what can be asked, how it is answered, and with which exit status.
 
+mod factory;
 mod label;
+mod login;
 mod reset;
 mod run;
 mod status;
@@ -28,6 +30,8 @@ Exit status:
   3  the settings cannot be used
   4  the node's files cannot be read or written
   5  an address, a socket or a radio cannot be used
+  6  the device's credentials are missing or refused: another try will not help
+  7  the server cannot be reached, or fails: another try may help
 
 Environment:
   JARVIS_SECRET_DIRECTORY       the node's files (default ~/.jarvis)
@@ -67,6 +71,10 @@ enum Command {
     Status(status::Arguments),
     /// Forget everything that the owner gave: a factory reset. What was interrupted is finished.
     Reset(reset::Arguments),
+    /// Make accounts and images for devices that are about to be flashed.
+    Factory(Box<factory::Arguments>),
+    /// Log this device in with the credentials that the factory gave it.
+    Login(login::Arguments),
     /// Write a completion script for a shell to standard output.
     Completions {
         /// The shell.
@@ -109,6 +117,12 @@ enum Failure {
         #[source]
         source: std::io::Error,
     },
+    /// Status 6.
+    #[error(transparent)]
+    Credentials(anyhow::Error),
+    /// Status 7.
+    #[error(transparent)]
+    Server(anyhow::Error),
     /// Status 1.
     #[error(transparent)]
     Other(#[from] anyhow::Error),
@@ -122,6 +136,8 @@ impl Failure {
             Self::Settings(_) => 3,
             Self::Files(_) => 4,
             Self::Resource { .. } => 5,
+            Self::Credentials(_) => 6,
+            Self::Server(_) => 7,
         })
     }
 }
@@ -145,6 +161,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Label(arguments) => label::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
         Command::Reset(arguments) => reset::run(&arguments),
+        Command::Factory(arguments) => factory::run(&arguments),
+        Command::Login(arguments) => login::run(&arguments),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "jarvis-provision", &mut std::io::stdout());
             Ok(())

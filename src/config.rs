@@ -56,6 +56,10 @@ pub struct Config {
     pub linger_seconds: u64,
     /// The ATT MTU of the simulated Bluetooth link, 23 to 517. 517 is what BlueZ agrees to.
     pub simulated_mtu: u16,
+    /// The Wi-Fi device, such as `wlan0`; the first that there is if none is named.
+    pub interface: Option<String>,
+    /// The Bluetooth adapter, by its name (`hci0`) or its address; the first that there is if none is named.
+    pub adapter: Option<String>,
     /// The access point.
     pub access_point: AccessPoint,
     /// The command center.
@@ -120,6 +124,8 @@ impl Default for Config {
             port: 8080,
             linger_seconds: 300,
             simulated_mtu: 517,
+            interface: None,
+            adapter: None,
             access_point: AccessPoint::default(),
             command_center: CommandCenter::default(),
             pairing: Pairing::default(),

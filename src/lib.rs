@@ -19,8 +19,10 @@
 //! |---|---|
 //! | `config` | the settings: file and environment |
 //! | `daemon` | the loop around the machine, and the way to it |
+//! | `factory` | accounts and images of many devices |
 //! | `label` | what an owner types or scans |
 //! | `link::http`, `link::sim` | the links: bytes between a phone and an endpoint |
+//! | `login` | the first login of a device |
 //! | `network` | what is needed of the machine's network |
 //! | `registrar` | the client of the command center |
 //! | `simulation` | a network without a radio |
@@ -31,10 +33,14 @@ pub mod config;
 #[cfg(feature = "daemon")]
 pub mod daemon;
 pub mod domain;
+#[cfg(feature = "daemon")]
+pub mod factory;
 pub mod fault;
 #[cfg(feature = "daemon")]
 pub mod label;
 pub mod link;
+#[cfg(feature = "daemon")]
+pub mod login;
 pub mod machine;
 #[cfg(feature = "daemon")]
 pub mod network;

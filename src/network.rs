@@ -28,7 +28,8 @@ pub trait Network: Send + Sync + 'static {
     /// Leaves what was joined without being kept, and goes back to the network before it, if there was one.
     fn restore(&self) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// Opens the node's access point under that name, in place of whatever the radio does.
+    /// Opens the node's access point under that name, in place of whatever the radio does, and holds it open until
+    /// something else is asked of the radio. One that is open already stays as it is.
     fn open_access_point(&self, name: &str) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// Deletes the profiles that were made through this trait.

@@ -45,7 +45,8 @@ use configuration::Configuration;
 pub use error::{Error, Trouble};
 use folder::{Folder, Lock};
 pub use paths::Paths;
-use record::{Concluded, Label, State, StoredPending};
+use record::{Concluded, State, StoredPending};
+pub(crate) use record::{Label, hexadecimal};
 use seal::Key;
 
 const K2_KEY: &str = "k2.enc";
@@ -215,17 +216,22 @@ impl Store {
         }
         self.change_state(&lock, |state| state.resetting = false)?;
         info!(cleared = ?names, "everything that the owner gave is deleted");
-        Ok(Cleared { names, node_id: identity::unregistered(&self.mac_address()) })
+        Ok(Cleared { names, node_id: self.unregistered(&self.mac_address()) })
     }
 
     fn identity(&self, configuration: Option<&Configuration>) -> Identity {
         let mac_address = self.mac_address();
         let registered = configuration.and_then(Configuration::node_id);
         Identity {
-            node_id: registered.unwrap_or_else(|| identity::unregistered(&mac_address)),
+            node_id: registered.unwrap_or_else(|| self.unregistered(&mac_address)),
             hardware: identity::hardware(&self.paths.sysfs, &self.paths.machine),
             mac_address,
         }
+    }
+
+    /// The identity without registration.
+    fn unregistered(&self, mac_address: &str) -> String {
+        self.label.node_id.clone().unwrap_or_else(|| identity::unregistered(mac_address))
     }
 
     fn mac_address(&self) -> String {

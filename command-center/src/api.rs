@@ -1,5 +1,6 @@
 //! The HTTP interface: which route is answered by what.
 
+pub(crate) mod accounts;
 pub(crate) mod auth;
 pub(crate) mod body;
 mod claims;
@@ -11,10 +12,15 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::header::CONTENT_TYPE;
 use axum::middleware::Next;
-use axum::response::Response;
-use axum::routing::{get, post};
+use axum::response::{IntoResponse as _, Response};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
+use crate::accounts::Passwords;
 use crate::batch::Batches;
 use crate::config::Config;
 use crate::heartbeats::{ApplianceBeat, NodeBeat};
@@ -31,6 +37,7 @@ pub(crate) struct Center {
     pub(crate) node_beats: Batches<NodeBeat>,
     pub(crate) appliance_beats: Batches<ApplianceBeat>,
     pub(crate) health: health::Health,
+    pub(crate) passwords: Passwords,
 }
 
 impl Center {
@@ -41,25 +48,86 @@ impl Center {
     }
 }
 
-/// The routes.
+/// The routes, and their description.
+fn described() -> OpenApiRouter<Arc<Center>> {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(health::health))
+        .routes(routes!(health::health_of_nodes))
+        .routes(routes!(health::ping))
+        .routes(routes!(provisioning::mint))
+        .routes(routes!(provisioning::register))
+        .routes(routes!(nodes::heartbeat))
+        .routes(routes!(nodes::mqtt_credentials))
+        .routes(routes!(nodes::list))
+        .routes(routes!(nodes::one))
+        .routes(routes!(claims::claim))
+        .routes(routes!(claims::claim_as_partner))
+        .routes(routes!(claims::validate))
+        .routes(routes!(claims::validate_path))
+        .routes(routes!(claims::status))
+        .routes(routes!(claims::heartbeat))
+        .routes(routes!(claims::configuration))
+        .routes(routes!(accounts::create))
+        .routes(routes!(accounts::set_password))
+        .routes(routes!(accounts::current))
+        .routes(routes!(accounts::login))
+        .routes(routes!(description))
+}
+
+/// The interface as an OpenAPI document, generated from the types of the handlers.
+pub fn openapi() -> String {
+    let mut text = described().into_openapi().to_pretty_json().expect("the description is JSON");
+    text.push('\n');
+    text
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Jarvis command center",
+        description = "What nodes register with, appliances claim at, and both report to."
+    ),
+    modifiers(&Credentials)
+)]
+struct Description;
+
+/// The credentials that the routes name.
+struct Credentials;
+
+impl Modify for Credentials {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let components = document.components.get_or_insert_default();
+        let header = |text: &str| SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description("X-API-Key", text)));
+        let bearer = |text: &str| {
+            let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(text)).build();
+            SecurityScheme::Http(scheme)
+        };
+        components.add_security_scheme("administrator", header("The administrator's key."));
+        components.add_security_scheme("node", header("A node's id, a colon, and its key."));
+        components.add_security_scheme("user", bearer("A token of the auth service."));
+        components.add_security_scheme("appliance", bearer("An appliance's key."));
+        components.add_security_scheme("account", bearer("A token from `/login`."));
+    }
+}
+
+/// This document.
+#[utoipa::path(
+    get,
+    path = "/openapi.json",
+    tag = "health",
+    security(("administrator" = [])),
+    responses(
+        (status = 200, description = "The document", body = serde_json::Value),
+        (status = 401, description = "No credential, or a wrong one", body = crate::refusal::Detail),
+    )
+)]
+async fn description(_: auth::Administrator) -> Response {
+    ([(CONTENT_TYPE, "application/json")], openapi()).into_response()
+}
+
+/// What answers requests.
 pub(crate) fn router(center: Arc<Center>) -> Router {
-    Router::new()
-        .route("/health", get(health::health))
-        .route("/api/v0/health", get(health::health))
-        .route("/api/v0/ping", get(health::ping))
-        .route("/api/v0/provisioning/token", post(provisioning::mint))
-        .route("/api/v0/nodes/register", post(provisioning::register))
-        .route("/api/v0/admin/nodes/heartbeat", post(nodes::heartbeat))
-        .route("/api/v0/node/mqtt-credentials", get(nodes::mqtt_credentials))
-        .route("/api/v0/admin/nodes", get(nodes::list))
-        .route("/api/v0/admin/nodes/{node_id}", get(nodes::one))
-        .route("/api/provision/claim", post(claims::claim))
-        .route("/api/partners/claim", post(claims::claim_as_partner))
-        .route("/api/provision/validate", post(claims::validate))
-        .route("/api/provision/validate/{code}", get(claims::validate_path))
-        .route("/api/provision/status", post(claims::status))
-        .route("/api/provision/heartbeat", post(claims::heartbeat))
-        .route("/api/provision/config/{appliance_id}", get(claims::configuration))
+    Router::from(described())
         .fallback(|| async { Refusal::NotFound })
         .method_not_allowed_fallback(|| async { Refusal::MethodNotAllowed })
         .layer(axum::middleware::from_fn(observe))

@@ -80,6 +80,11 @@ enum Command {
     /// Nodes: devices that have registered.
     #[command(subcommand)]
     Node(Node),
+    /// Print the interface as an OpenAPI document.
+    Openapi,
+    /// Keys that the bearer tokens of accounts are signed with.
+    #[command(subcommand)]
+    Key(Key),
 }
 
 #[derive(Debug, Subcommand)]
@@ -172,6 +177,16 @@ enum Node {
     },
 }
 
+#[derive(Debug, Subcommand)]
+enum Key {
+    /// Make a new key. Tokens that are out stay good until they end, at most eight hours.
+    Rotate {
+        /// End the tokens that are out: after a key or the server's memory was seen by others.
+        #[arg(long)]
+        at_once: bool,
+    },
+}
+
 #[derive(Clone, Copy, Debug, Args)]
 struct Format {
     /// Print a JSON array for programs instead of a table for people.
@@ -231,6 +246,10 @@ impl Arguments {
         config.secret_file = self.secret_file;
         let command = match self.command {
             Command::Serve(serve) => return serve.run(config).await,
+            Command::Openapi => {
+                print!("{}", command_center::openapi());
+                return Ok(());
+            }
             command => command,
         };
         let operator = Operator::open(&config).await?;
@@ -251,8 +270,8 @@ impl Arguments {
 
 async fn operate(operator: &Operator, command: Command) -> Result<(), Failure> {
     match command {
-        // Served before a database is opened for the operator.
-        Command::Serve(_) => Ok(()),
+        // Done before a database is opened for the operator.
+        Command::Serve(_) | Command::Openapi => Ok(()),
         Command::Code(Code::Create(create)) => create_codes(operator, create).await,
         Command::Code(Code::List { state, format }) => list_codes(operator, state, format).await,
         Command::Code(Code::Revoke { code }) => {
@@ -269,6 +288,10 @@ async fn operate(operator: &Operator, command: Command) -> Result<(), Failure> {
         Command::Appliance(Appliance::List { format }) => list_appliances(operator, format).await,
         Command::Appliance(Appliance::Revoke { appliance_id }) => {
             operator.revoke_appliance(&appliance_id).await?;
+            Ok(())
+        }
+        Command::Key(Key::Rotate { at_once }) => {
+            println!("{}", operator.rotate_keys(at_once).await?);
             Ok(())
         }
         Command::Node(Node::List { household, format }) => list_nodes(operator, household, format).await,

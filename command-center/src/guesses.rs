@@ -45,6 +45,11 @@ impl Source {
         Self::named(secret, &network)
     }
 
+    /// This source, as far as one account is concerned.
+    pub(crate) fn for_account(&self, secret: &ServerSecret, account: &str) -> Self {
+        Self::named(secret, &format!("{} {account}", self.hash))
+    }
+
     /// Anything with a name, such as an account whose password is guessed.
     pub(crate) fn named(secret: &ServerSecret, name: &str) -> Self {
         let hash = secret.hash(Purpose::GuessSource, &[name]);
@@ -61,14 +66,6 @@ pub(crate) async fn count(
     wrong: i64,
     now: Moment,
 ) -> Result<Result<(), Refusal>, Error> {
-    // A window that begins in the future was written by a clock that was wrong, and counts as past.
-    let of_source = "
-        INSERT INTO guesses (source, window_start, wrong) VALUES ($1, $2, $3)
-        ON CONFLICT (source) DO UPDATE SET
-            wrong = CASE WHEN guesses.window_start <= $4 OR guesses.window_start > $2 THEN $3 ELSE guesses.wrong + $3 END,
-            window_start = CASE WHEN guesses.window_start <= $4 OR guesses.window_start > $2 THEN $2
-                                ELSE guesses.window_start END
-        RETURNING wrong, window_start";
     let of_all = "
         INSERT INTO guess_totals (shard, window_start, wrong) VALUES ($1, $2, $3)
         ON CONFLICT (shard) DO UPDATE SET
@@ -77,19 +74,76 @@ pub(crate) async fn count(
             window_start = CASE WHEN guess_totals.window_start <= $4 OR guess_totals.window_start > $2 THEN $2
                                 ELSE guess_totals.window_start END";
     let before = now.before(WINDOW);
-    let row = connection.row(of_source, values![&source.hash, now, wrong, before]).await?;
-    let row = row.ok_or(sqlx::Error::RowNotFound)?;
-    let (own, since) = (row.column::<i64>(0)?, Moment(row.column(1)?));
+    let (own, since) = add(connection, source, wrong, now).await?;
     connection.execute(of_all, values![source.shard, now, wrong, before]).await?;
     let sum = "SELECT CAST(COALESCE(SUM(wrong), 0) AS BIGINT) FROM guess_totals WHERE window_start > $1 AND window_start <= $2";
     let all = connection.row(sum, values![before, now]).await?.ok_or(sqlx::Error::RowNotFound)?.column::<i64>(0)?;
     if wrong > 0 && (own > PER_SOURCE || all > IN_TOTAL) {
-        let wait = since.after(WINDOW).0.saturating_sub(now.0).max(0);
-        // Rounded up, so that who waits as long as told is not too early.
-        let seconds = u32::try_from(wait.saturating_add(999) / 1000).unwrap_or(u32::MAX).max(1);
-        return Ok(Err(Refusal::TooManyGuesses { retry_after_seconds: seconds }));
+        return Ok(Err(wait(since, now)));
     }
     Ok(Ok(()))
+}
+
+/// Adds `wrong` to the count of a source; the count, and when its window began.
+async fn add(connection: &mut Connection<'_>, source: &Source, wrong: i64, now: Moment) -> Result<(i64, Moment), Error> {
+    // A window that begins in the future was written by a clock that was wrong, and counts as past.
+    let statement = "
+        INSERT INTO guesses (source, window_start, wrong) VALUES ($1, $2, $3)
+        ON CONFLICT (source) DO UPDATE SET
+            wrong = CASE WHEN guesses.window_start <= $4 OR guesses.window_start > $2 THEN $3 ELSE guesses.wrong + $3 END,
+            window_start = CASE WHEN guesses.window_start <= $4 OR guesses.window_start > $2 THEN $2
+                                ELSE guesses.window_start END
+        RETURNING wrong, window_start";
+    let row = connection.row(statement, values![&source.hash, now, wrong, now.before(WINDOW)]).await?;
+    let row = row.ok_or(sqlx::Error::RowNotFound)?;
+    Ok((row.column(0)?, Moment(row.column(1)?)))
+}
+
+fn wait(since: Moment, now: Moment) -> Refusal {
+    let wait = since.after(WINDOW).0.saturating_sub(now.0).max(0);
+    // Rounded up, so that who waits as long as told is not too early.
+    let seconds = u32::try_from(wait.saturating_add(999) / 1000).unwrap_or(u32::MAX).max(1);
+    Refusal::TooManyGuesses { retry_after_seconds: seconds }
+}
+
+/// Counts an attempt before it is judged, so that one that is cut off counts too.
+pub(crate) struct Attempt {
+    /// Whom it counts for, and how many there may be in a window.
+    pub(crate) limits: [(Source, i64); 2],
+    pub(crate) now: Moment,
+}
+
+impl Operation for Attempt {
+    /// Whether it may be judged.
+    type Answer = Result<(), Refusal>;
+
+    async fn run(&self, connection: &mut Connection<'_>) -> Result<Self::Answer, Error> {
+        let mut answer = Ok(());
+        for (source, limit) in &self.limits {
+            let (count, since) = add(connection, source, 1, self.now).await?;
+            if count > *limit {
+                answer = Err(wait(since, self.now));
+            }
+        }
+        Ok(answer)
+    }
+}
+
+/// Takes back an attempt that succeeded.
+pub(crate) struct Forgive {
+    pub(crate) sources: [Source; 2],
+    pub(crate) now: Moment,
+}
+
+impl Operation for Forgive {
+    type Answer = ();
+
+    async fn run(&self, connection: &mut Connection<'_>) -> Result<(), Error> {
+        for source in &self.sources {
+            add(connection, source, -1, self.now).await?;
+        }
+        Ok(())
+    }
 }
 
 /// Forgets sources whose guesses do not count any more.

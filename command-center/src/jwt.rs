@@ -5,6 +5,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use sha2::Sha256;
 
 use crate::clock::Moment;
@@ -38,14 +39,20 @@ pub(crate) enum Fault {
 #[derive(Deserialize)]
 struct Header {
     alg: String,
+    #[serde(default)]
+    kid: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct Claims {
-    sub: String,
+struct Times {
     exp: f64,
     #[serde(default)]
     nbf: Option<f64>,
+}
+
+#[derive(Deserialize)]
+struct UserClaims {
+    sub: String,
     #[serde(default)]
     households: Vec<String>,
     #[serde(default)]
@@ -55,14 +62,23 @@ struct Claims {
 /// A token that is longer carries more than the claims this server knows.
 const LONGEST: usize = 8 * 1024;
 
-/// Checks signature, algorithm and times of a token, in this order.
-pub(crate) fn verify(token: &str, secret: &SecretText, now: Moment) -> Result<User, Fault> {
+/// Which key a token says that it was signed with. Nothing is verified yet.
+pub(crate) fn key_id(token: &str) -> Option<String> {
+    if token.len() > LONGEST {
+        return None;
+    }
+    let header = decode(token.split_once('.')?.0).ok()?;
+    serde_json::from_slice::<Header>(&header).ok()?.kid
+}
+
+/// Checks signature, algorithm and times of a token, in this order, and reads its claims.
+pub(crate) fn verify<C: DeserializeOwned>(token: &str, key: &[u8], now: Moment) -> Result<C, Fault> {
     if token.len() > LONGEST {
         return Err(Fault::Invalid);
     }
     let (signed, signature) = token.rsplit_once('.').ok_or(Fault::Invalid)?;
     let (header, claims) = signed.split_once('.').ok_or(Fault::Invalid)?;
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose().as_bytes()).expect("HMAC takes keys of any length");
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
     mac.update(signed.as_bytes());
     mac.verify_slice(&decode(signature)?).map_err(|_| Fault::Invalid)?;
     let header: Header = serde_json::from_slice(&decode(header)?).map_err(|_| Fault::Invalid)?;
@@ -70,15 +86,22 @@ pub(crate) fn verify(token: &str, secret: &SecretText, now: Moment) -> Result<Us
     if header.alg != "HS256" {
         return Err(Fault::Invalid);
     }
-    let claims: Claims = serde_json::from_slice(&decode(claims)?).map_err(|_| Fault::Invalid)?;
+    let claims = decode(claims)?;
+    let times: Times = serde_json::from_slice(&claims).map_err(|_| Fault::Invalid)?;
     #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 are exact in 53 bits")]
     let now = now.seconds() as f64;
-    if claims.nbf.is_some_and(|from| now < from) {
+    if times.nbf.is_some_and(|from| now < from) {
         return Err(Fault::Invalid);
     }
-    if now >= claims.exp {
+    if now >= times.exp {
         return Err(Fault::Expired);
     }
+    serde_json::from_slice(&claims).map_err(|_| Fault::Invalid)
+}
+
+/// Checks a user's token, which the auth service signed.
+pub(crate) fn verify_user(token: &str, secret: &SecretText, now: Moment) -> Result<User, Fault> {
+    let claims: UserClaims = verify(token, secret.expose().as_bytes(), now)?;
     let households = claims.households.into_iter().chain(claims.household_id).collect();
     Ok(User { id: claims.sub, households })
 }
@@ -87,12 +110,21 @@ fn decode(text: &str) -> Result<Vec<u8>, Fault> {
     BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| Fault::Invalid)
 }
 
-/// Signs claims, for the holder of the secret.
+/// Signs claims as the auth service does, for the holder of its secret.
 pub fn sign(claims: &serde_json::Value, secret: &SecretText) -> String {
-    let header = BASE64_URL_SAFE_NO_PAD.encode(br#"{"alg":"HS256","typ":"JWT"}"#);
+    sign_with(claims, secret.expose().as_bytes(), None)
+}
+
+/// Signs claims, with the name of the key in the header.
+pub(crate) fn sign_with(claims: &serde_json::Value, key: &[u8], key_id: Option<&str>) -> String {
+    let mut header = serde_json::json!({ "alg": "HS256", "typ": "JWT" });
+    if let Some(key_id) = key_id {
+        header["kid"] = key_id.into();
+    }
+    let header = BASE64_URL_SAFE_NO_PAD.encode(header.to_string());
     let claims = BASE64_URL_SAFE_NO_PAD.encode(claims.to_string());
     let signed = format!("{header}.{claims}");
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose().as_bytes()).expect("HMAC takes keys of any length");
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
     mac.update(signed.as_bytes());
     let signature = BASE64_URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes());
     format!("{signed}.{signature}")
@@ -113,21 +145,21 @@ mod tests {
     #[test]
     fn a_signed_token_names_its_user_and_households() {
         let token = sign(&json!({"sub": "7", "exp": 1001, "households": ["a"], "household_id": "b"}), &secret());
-        let user = verify(&token, &secret(), NOW).unwrap();
+        let user = verify_user(&token, &secret(), NOW).unwrap();
         assert_eq!(user, User { id: "7".into(), households: vec!["a".into(), "b".into()] });
     }
 
     #[test]
     fn a_token_ends_with_its_last_second() {
         let token = sign(&json!({"sub": "7", "exp": 1000}), &secret());
-        assert_eq!(verify(&token, &secret(), Moment(999_999)).unwrap().id, "7");
-        assert_eq!(verify(&token, &secret(), NOW), Err(Fault::Expired));
+        assert_eq!(verify_user(&token, &secret(), Moment(999_999)).unwrap().id, "7");
+        assert_eq!(verify_user(&token, &secret(), NOW), Err(Fault::Expired));
     }
 
     #[test]
     fn a_token_of_another_secret_is_refused_even_when_expired() {
         let token = sign(&json!({"sub": "7", "exp": 1}), &SecretText::new("another".into()));
-        assert_eq!(verify(&token, &secret(), NOW), Err(Fault::Invalid));
+        assert_eq!(verify_user(&token, &secret(), NOW), Err(Fault::Invalid));
     }
 
     #[test]
@@ -136,16 +168,16 @@ mod tests {
         for index in 0..token.len() {
             let mut changed = token.clone().into_bytes();
             changed[index] = if changed[index] == b'A' { b'B' } else { b'A' };
-            assert!(verify(&String::from_utf8(changed).unwrap(), &secret(), NOW).is_err(), "byte {index}");
+            assert!(verify_user(&String::from_utf8(changed).unwrap(), &secret(), NOW).is_err(), "byte {index}");
         }
     }
 
     #[test]
     fn a_token_without_expiry_or_with_another_algorithm_is_refused() {
         let endless = sign(&json!({"sub": "7"}), &secret());
-        assert_eq!(verify(&endless, &secret(), NOW), Err(Fault::Invalid));
+        assert_eq!(verify_user(&endless, &secret(), NOW), Err(Fault::Invalid));
         let claims = BASE64_URL_SAFE_NO_PAD.encode(json!({"sub": "7", "exp": 2000}).to_string());
         let header = BASE64_URL_SAFE_NO_PAD.encode(br#"{"alg":"none"}"#);
-        assert_eq!(verify(&format!("{header}.{claims}."), &secret(), NOW), Err(Fault::Invalid));
+        assert_eq!(verify_user(&format!("{header}.{claims}."), &secret(), NOW), Err(Fault::Invalid));
     }
 }

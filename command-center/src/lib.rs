@@ -19,6 +19,7 @@
 //! - A request whose answer was lost can be sent again, and is answered the same.
 //! - Whoever copies the database learns no token and no key: it holds keyed hashes, and the key to them is elsewhere.
 
+mod accounts;
 mod api;
 mod batch;
 mod claims;
@@ -35,6 +36,7 @@ mod secret;
 mod server;
 mod store;
 
+pub use api::openapi;
 pub use clock::{Clock, Moment};
 pub use code::ProvisionCode;
 pub use config::{Config, MqttAccount, Patience};

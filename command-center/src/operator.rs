@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use utoipa::ToSchema;
 
+use crate::accounts::{RotateKeys, TOKEN_LIFE};
 use crate::api::nodes::{ListNodes, NodeResponse};
 use crate::claims::{Claim, site_id};
 use crate::clock::{Clock, Moment};
@@ -64,7 +66,7 @@ pub struct Operator {
 }
 
 /// Whose brand an appliance shows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Partner {
     /// Its name in commands and answers: lower-case letters, digits and dashes.
     pub slug: String,
@@ -286,6 +288,13 @@ impl Operator {
     pub async fn revoke_appliance(&self, appliance_id: &str) -> Result<(), OperatorError> {
         let revoke = RevokeAppliance { appliance_id: appliance_id.to_owned(), now: self.clock.now() };
         if self.store.write(revoke).await? { Ok(()) } else { Err(OperatorError::UnknownAppliance) }
+    }
+
+    /// Makes a new key for the tokens of accounts. Tokens of the old keys are accepted until they end or, if `at_once`, not
+    /// any more. The name of the new key.
+    pub async fn rotate_keys(&self, at_once: bool) -> Result<String, OperatorError> {
+        let grace = if at_once { Duration::ZERO } else { TOKEN_LIFE };
+        Ok(self.store.write(RotateKeys { grace, now: self.clock.now() }).await?)
     }
 
     /// One page of the appliances, behind the entry of the page before.

@@ -124,6 +124,10 @@ pub(crate) enum Purpose {
     ApplianceKeyHash,
     /// Where guesses come from.
     GuessSource,
+    /// What passwords are mixed with before they are hashed.
+    PasswordPepper,
+    /// A key that bearer tokens are signed with.
+    SigningKey,
 }
 
 impl Purpose {
@@ -140,6 +144,8 @@ impl Purpose {
             Self::ApplianceKey => b"appliance key",
             Self::ApplianceKeyHash => b"appliance key hash",
             Self::GuessSource => b"guess source",
+            Self::PasswordPepper => b"password pepper",
+            Self::SigningKey => b"signing key",
         }
     }
 }

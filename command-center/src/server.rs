@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 use tower_service::Service as _;
 
+use crate::accounts::Passwords;
 use crate::api::auth::Peer;
 use crate::api::provisioning::ForgetTokens;
 use crate::api::{self, Center};
@@ -145,7 +146,8 @@ async fn serve(
     let (node_beats, nodes_beating) = Batches::start(Arc::clone(&store), clock.clone());
     let (appliance_beats, appliances_beating) = Batches::start(Arc::clone(&store), clock.clone());
     let health = api::health::Health::default();
-    let center = Center { config, store: Arc::clone(&store), secret, node_beats, appliance_beats, health };
+    let passwords = Passwords::new(&secret);
+    let center = Center { config, store: Arc::clone(&store), secret, node_beats, appliance_beats, health, passwords };
     let router = api::router(Arc::new(center));
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(CONNECTIONS));

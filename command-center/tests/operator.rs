@@ -177,7 +177,7 @@ async fn neither_codes_nor_keys_are_in_the_database(center: Center) {
     let (_, claimed) = center.claim(&code, FIRST).await;
     let (node_id, token) = center.token().await;
     let (_, registered) = center.register(&node_id, &token).await;
-    let dump = support::dump(&center.config.database).await;
+    let dump = support::dump(&center.config.database);
     assert!(dump.contains(&node_id), "the dump has what is not secret");
     for secret in [code, text(&made[1], "code"), text(&claimed, "api_key"), token, text(&registered, "node_key")] {
         assert!(!dump.contains(&secret));

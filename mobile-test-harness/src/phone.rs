@@ -71,6 +71,8 @@ impl Error {
             Self::Link(link::Error::Garbled(_) | link::Error::Refused(_)) => false,
             Self::Link(_) | Self::TimedOut => true,
             Self::Refused(refusal) => matches!(refusal.fault, Fault::Busy | Fault::NotAuthenticated | Fault::StorageFailed),
+            // The node was registered between the phone's question who it is and its answer.
+            Self::NotAccepted(AcceptError::Mismatch) => true,
             _ => false,
         }
     }

@@ -10,11 +10,10 @@ use std::process::{Output, Stdio};
 use jarvis_provisioning::machine::Command as NodeCommand;
 use mobile_test_harness::phone::Phone;
 use serde_json::Value;
+use support::journal::TOKEN;
 use support::{CODE, NETWORKS, Node, PASSWORD, PATIENCE, SSID, secret};
 use tokio::process::Command;
 use tokio::time::Instant;
-
-const TOKEN: &str = "prov_canary-canary-canary-canary-canary-canary-0";
 
 fn phone(node: &Node, command: &str, arguments: &[&str]) -> Command {
     let mut phone = Command::new(env!("CARGO_BIN_EXE_jarvis-phone"));

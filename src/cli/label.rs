@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use jarvis_provisioning::label::Label;
 use serde_json::json;
 
+use super::factory;
 use super::{Failure, Settings, open_store};
 
 #[derive(clap::Args)]
@@ -22,10 +23,24 @@ pub(super) struct Arguments {
     /// Print everything, the texts of both QR codes included, as one JSON object.
     #[arg(long)]
     json: bool,
+
+    /// Draw the labels of devices whose images were made by `jarvis-provision factory`; pages if the name ends in .pdf, a
+    /// picture if it ends in .svg. Needs --serial or --serials, and --rootfs-dir.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["png", "json"])]
+    sheet: Option<PathBuf>,
+
+    #[command(flatten)]
+    devices: factory::Devices,
 }
 
 /// The label is made of secrets, and showing them is what it is for.
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    if let Some(path) = &arguments.sheet {
+        return factory::sheet(&arguments.devices, path);
+    }
+    if arguments.devices.are_named() {
+        return Err(Failure::Usage("say with --sheet where the labels of these devices go".into()));
+    }
     let store = open_store(&arguments.settings.read()?)?;
     let boot = store.load()?;
     let label = Label { name: boot.identity.name(), pairing: boot.pairing, passphrase: store.access_point_passphrase() };

@@ -3,22 +3,29 @@
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::time::Duration;
 
 use anyhow::Context;
 use jarvis_provisioning::config::Config;
-use jarvis_provisioning::daemon::{Daemon, Ended};
-use jarvis_provisioning::link::{http, sim};
+use jarvis_provisioning::daemon::{Daemon, Ended, Handle, chain};
+use jarvis_provisioning::domain::Passphrase;
+use jarvis_provisioning::link::{ble, http, sim};
 use jarvis_provisioning::machine;
+use jarvis_provisioning::network::Network;
+use jarvis_provisioning::network::nm::{self, NetworkManager};
 use jarvis_provisioning::registrar::{AddressPolicy, Client, Trust};
 use jarvis_provisioning::simulation::SimulatedNetwork;
 use jarvis_provisioning::store::Store;
 use serde_json::json;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::{Failure, Settings, lock, open_store, paths, variable};
+
+type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// How long the servers may take to end their answers when the program ends.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
@@ -52,15 +59,37 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     // One thread is enough for a program that waits for radios, and is a smaller program.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
-    if !config.simulate {
-        return Err(Failure::Other(anyhow::anyhow!("this build has no radio: run with --simulate")));
-    }
-    runtime.block_on(serve(config, store, boot))
+    runtime.block_on(async {
+        if config.simulate {
+            let socket =
+                variable("JARVIS_BLE_SIM_SOCKET").map_or_else(|| paths(&config).directory.join("ble.sock"), PathBuf::from);
+            let phones = sim::Listener::bind(&socket).context("opening the simulated Bluetooth link")?;
+            let link = |handle, stopped| {
+                sim::serve(phones, sim::Config { mtu: config.simulated_mtu, ..sim::Config::default() }, handle, stopped)
+            };
+            serve(&config, store, boot, SimulatedNetwork, link, json!({ "ble_sim": socket })).await
+        } else {
+            let passphrase = store.access_point_passphrase();
+            let passphrase = Passphrase::try_from(passphrase.expose().to_owned()).context("the access point's passphrase")?;
+            let settings =
+                nm::Settings { interface: config.interface.clone(), passphrase: Some(passphrase), ..nm::Settings::default() };
+            let link = |handle, stopped| ble::serve(ble::Config { adapter: config.adapter.clone() }, handle, stopped);
+            serve(&config, store, boot, NetworkManager::start(settings), link, json!({})).await
+        }
+    })
 }
 
-async fn serve(config: Config, store: Store, boot: machine::Boot) -> Result<(), Failure> {
+/// Runs the machine between a network and the links. `link` serves phones over Bluetooth, or over what stands for it;
+/// `ready` is printed, with where the HTTP API listens, when phones can come.
+async fn serve<N: Network, L: Future<Output = ()> + Send + 'static>(
+    config: &Config,
+    store: Store,
+    boot: machine::Boot,
+    network: N,
+    link: impl FnOnce(Handle, BoxFuture) -> L,
+    mut ready: serde_json::Value,
+) -> Result<(), Failure> {
     let name = boot.identity.name();
-    let directory = paths(&config).directory;
     let policy = match (config.simulate, config.command_center.strict) {
         (true, _) => AddressPolicy::SIMULATION,
         (false, true) => AddressPolicy::STRICT,
@@ -69,36 +98,28 @@ async fn serve(config: Config, store: Store, boot: machine::Boot) -> Result<(), 
     let trust = config.command_center.certificates.clone().map_or(Trust::System, Trust::SystemAnd);
 
     let address = config.listen.unwrap_or(IpAddr::V4(if config.simulate { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED }));
-    let address = SocketAddr::new(address, config.port);
-    let listener = http::bind(address);
-    let listener = listener.map_err(|source| Failure::Resource { attempt: format!("listening on {address}"), source })?;
-    let address = listener.local_addr().context("asking for the address that was bound")?;
-    let socket = variable("JARVIS_BLE_SIM_SOCKET").map_or_else(|| directory.join("ble.sock"), PathBuf::from);
-    let phones = sim::Listener::bind(&socket).context("opening the simulated Bluetooth link")?;
+    let listener = bind(SocketAddr::new(address, config.port))?;
+    let bound = listener.local_addr().context("asking for the address that was bound")?;
+    let captive = if config.simulate { Vec::new() } else { captive_portal(address) };
 
-    let (daemon, handle) = Daemon::new(machine_config(&config), boot, SimulatedNetwork, Client::new(policy, trust), store);
+    let (daemon, handle) = Daemon::new(machine_config(config), boot, network, Client::new(policy, trust), store);
     let (stop, stopped) = watch::channel(());
-    let until_stopped = || {
+    let until_stopped = || -> BoxFuture {
         let mut stopped = stopped.clone();
-        async move {
+        Box::pin(async move {
             // An error means that the sender is gone, which is a reason to stop as well.
             let _either_way = stopped.changed().await;
-        }
+        })
     };
-    let listeners = http::Listeners { api: vec![listener], captive: Vec::new() };
-    let api = http::Config { secrets: true, open_security: "OPEN", ..http::Config::default() };
+    let listeners = http::Listeners { api: vec![listener], captive };
     let servers = [
-        tokio::spawn(http::serve(listeners, api, handle.clone(), until_stopped())),
-        tokio::spawn(sim::serve(
-            phones,
-            sim::Config { mtu: config.simulated_mtu, ..sim::Config::default() },
-            handle,
-            until_stopped(),
-        )),
+        tokio::spawn(http::serve(listeners, http_config(config), handle.clone(), until_stopped())),
+        tokio::spawn(link(handle, until_stopped())),
     ];
 
-    info!(%address, socket = %socket.display(), "{name} waits for a phone; `jarvis-provision label` shows its code");
-    let ready = json!({ "listening": address, "ble_sim": socket, "name": name });
+    info!(address = %bound, "{name} waits for a phone; `jarvis-provision label` shows its code");
+    ready["listening"] = json!(bound);
+    ready["name"] = json!(name);
     // Whoever started the program may not care to read this.
     let _unread = writeln!(std::io::stdout(), "{ready}");
 
@@ -114,6 +135,29 @@ async fn serve(config: Config, store: Store, boot: machine::Boot) -> Result<(), 
         Ended::Stopped => info!("stopped"),
     }
     Ok(())
+}
+
+fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
+    http::bind(address).map_err(|source| Failure::Resource { attempt: format!("listening on {address}"), source })
+}
+
+/// Phones look for a captive portal on port 80. Without it they may leave the access point, so the operator is told.
+fn captive_portal(address: IpAddr) -> Vec<TcpListener> {
+    match bind(SocketAddr::new(address, 80)) {
+        Ok(listener) => vec![listener],
+        Err(failure) => {
+            warn!("phones may leave the access point by themselves: {}", chain(&failure));
+            Vec::new()
+        }
+    }
+}
+
+fn http_config(config: &Config) -> http::Config {
+    let secrets = match (config.simulate, config.access_point.secrets_in_clear) {
+        (true, _) | (false, true) => http::Secrets::Anywhere,
+        (false, false) => http::Secrets::SentTo(IpAddr::V4(nm::Settings::default().address)),
+    };
+    http::Config { secrets, open_security: if config.simulate { "OPEN" } else { "" }, ..http::Config::default() }
 }
 
 fn machine_config(config: &Config) -> machine::Config {

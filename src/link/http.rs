@@ -29,7 +29,7 @@ mod sealed;
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,14 +47,37 @@ type Reply = Response<Full<Bytes>>;
 /// What an operator decides about the API.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
-    /// Whether the JSON API takes secrets, which travel in clear: right where the link itself is encrypted. Without it
-    /// those endpoints answer 403; the sealed representation is always there.
-    pub secrets: bool,
+    /// Where the JSON API takes secrets, which travel in clear. Elsewhere those endpoints answer 403; the sealed
+    /// representation is always there.
+    pub secrets: Secrets,
     /// What the JSON API calls a network without protection. The existing software has an empty text for a real radio,
     /// and `OPEN` in simulation.
     pub open_security: &'static str,
     /// The bounds on what a peer may use.
     pub limits: Limits,
+}
+
+/// Where the JSON API takes secrets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Secrets {
+    /// Whichever address they are sent to: right in a simulation, and where the owner accepts it.
+    Anywhere,
+    /// Only if they are sent to this address of the node: the one that it has in its encrypted access point, and not
+    /// the one that it has in somebody's network.
+    SentTo(IpAddr),
+    /// Not at all.
+    #[default]
+    Nowhere,
+}
+
+impl Secrets {
+    fn taken_at(self, address: Option<IpAddr>) -> bool {
+        match self {
+            Self::Anywhere => true,
+            Self::SentTo(expected) => address == Some(expected),
+            Self::Nowhere => false,
+        }
+    }
 }
 
 /// The bounds on what a peer may use.

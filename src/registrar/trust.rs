@@ -29,6 +29,15 @@ pub enum Trust {
 impl Trust {
     /// Reads the authorities. Blocks on the disk.
     pub(super) fn load(&self) -> Result<ClientConfig, Error> {
+        self.read().map(with_roots)
+    }
+
+    /// Reads the authorities, for a client that may show a certificate of its own. Blocks on the disk.
+    pub(crate) fn authorities(&self) -> Result<RootCertStore, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(self.read()?)
+    }
+
+    fn read(&self) -> Result<RootCertStore, Error> {
         let mut roots = RootCertStore::empty();
         match self {
             Self::System => add_system(&mut roots),
@@ -41,7 +50,7 @@ impl Trust {
         if roots.is_empty() {
             return Err(Error::NoAuthorities);
         }
-        Ok(with_roots(roots))
+        Ok(roots)
     }
 
     /// For connections without TLS: nobody is believed.

@@ -14,7 +14,8 @@ pub struct Paths {
     /// `JARVIS_NODE_DB`: removed by a factory reset. `jarvis_node.db` in the working folder by default.
     pub database: PathBuf,
     /// A file of the owner's with pairing secrets, read when the node has none of its own: JSON with any of `code` (text
-    /// of six digits), `secret` (32 hexadecimal digits) and `access_point_passphrase`.
+    /// of six digits), `secret` (32 hexadecimal digits), `access_point_passphrase`, and `node_id`, the node's identity
+    /// until it is registered.
     pub pairing: Option<PathBuf>,
     /// `COMMAND_CENTER_URL`: comes before the configuration's.
     pub command_center_url: Option<String>,

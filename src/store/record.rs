@@ -105,10 +105,13 @@ impl State {
 
 /// `pairing.json`: what is on the label.
 #[derive(Clone, Debug)]
-pub(super) struct Label {
-    pub(super) pairing: Pairing,
+pub(crate) struct Label {
+    pub(crate) pairing: Pairing,
     /// Of the node's access point.
-    pub(super) passphrase: SecretText,
+    pub(crate) passphrase: SecretText,
+    /// The identity without registration, if whoever made the image chose one: then the label could be printed before
+    /// anybody knew the hardware address.
+    pub(crate) node_id: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -117,6 +120,8 @@ struct LabelOut<'a> {
     code: &'a str,
     secret: &'a str,
     access_point_passphrase: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node_id: Option<&'a str>,
 }
 
 #[derive(Deserialize)]
@@ -125,6 +130,7 @@ struct LabelIn {
     code: String,
     secret: String,
     access_point_passphrase: String,
+    node_id: Option<String>,
 }
 
 /// The owner's file: what it does not name is made by chance.
@@ -136,6 +142,7 @@ struct LabelGiven {
     code: Option<String>,
     secret: Option<String>,
     access_point_passphrase: Option<String>,
+    node_id: Option<String>,
 }
 
 const fn schema() -> u32 {
@@ -144,7 +151,7 @@ const fn schema() -> u32 {
 
 impl Label {
     /// A label that nothing on the air, and no other label, gives a hint of.
-    pub(super) fn random() -> Result<Self, getrandom::Error> {
+    pub(crate) fn random() -> Result<Self, getrandom::Error> {
         let mut secret = Zeroizing::new([0; 16]);
         getrandom::fill(&mut *secret)?;
         let mut passphrase = Zeroizing::new(String::with_capacity(16));
@@ -158,15 +165,16 @@ impl Label {
         }
         let code = SecretText::new(format!("{:06}", below(1_000_000)?));
         let pairing = Pairing { code, secret: SecretBytes::new(*secret) };
-        Ok(Self { pairing, passphrase: SecretText::new(std::mem::take(&mut *passphrase)) })
+        Ok(Self { pairing, passphrase: SecretText::new(std::mem::take(&mut *passphrase)), node_id: None })
     }
 
-    pub(super) fn parse(content: &[u8]) -> Result<Self, String> {
-        let LabelIn { schema, code, secret, access_point_passphrase } = json(content)?;
+    pub(crate) fn parse(content: &[u8]) -> Result<Self, String> {
+        let LabelIn { schema, code, secret, access_point_passphrase, node_id } = json(content)?;
         check_schema(schema)?;
         Ok(Self {
             pairing: Pairing { code: code_from(code)?, secret: secret_from(secret)? },
             passphrase: passphrase_from(access_point_passphrase)?,
+            node_id: node_id.map(node_id_from).transpose()?,
         })
     }
 
@@ -180,16 +188,18 @@ impl Label {
                 secret: given.secret.map_or(Ok(random.pairing.secret), secret_from)?,
             },
             passphrase: given.access_point_passphrase.map_or(Ok(random.passphrase), passphrase_from)?,
+            node_id: given.node_id.map(node_id_from).transpose()?,
         })
     }
 
-    pub(super) fn content(&self) -> Zeroizing<Vec<u8>> {
+    pub(crate) fn content(&self) -> Zeroizing<Vec<u8>> {
         let secret = Zeroizing::new(hexadecimal(self.pairing.secret.expose()));
         write_json(&LabelOut {
             schema: SCHEMA,
             code: self.pairing.code.expose(),
             secret: &secret,
             access_point_passphrase: self.passphrase.expose(),
+            node_id: self.node_id.as_deref(),
         })
     }
 }
@@ -211,6 +221,12 @@ fn passphrase_from(text: String) -> Result<SecretText, String> {
     let secret = SecretText::new(text);
     let fits = Passphrase::try_from(secret.expose().to_owned()).is_ok_and(|passphrase| passphrase.fits_wpa());
     if fits { Ok(secret) } else { Err("holds an `access_point_passphrase` that is not 8 to 63 plain characters".into()) }
+}
+
+/// The end of it becomes the name on the air and of the access point.
+fn node_id_from(text: String) -> Result<String, String> {
+    let fits = (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    if fits { Ok(text) } else { Err("holds a `node_id` that is not 1 to 64 letters, digits and hyphens".into()) }
 }
 
 /// What is sealed in `pending.enc`: an attempt, under its random name.
@@ -342,7 +358,7 @@ pub(super) fn k2_parse(content: &[u8]) -> Result<K2, String> {
 }
 
 /// Lower-case hexadecimal digits.
-pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = String::with_capacity(bytes.len() * 2);
     for byte in bytes {
@@ -436,9 +452,11 @@ mod tests {
 
     #[test]
     fn a_label_reads_back() {
-        let label = Label::random().unwrap();
-        let read = Label::parse(&label.content()).unwrap();
-        assert_eq!((read.pairing, read.passphrase), (label.pairing, label.passphrase));
+        for node_id in [None, Some("jarvis-5b91b661".to_owned())] {
+            let label = Label { node_id, ..Label::random().unwrap() };
+            let read = Label::parse(&label.content()).unwrap();
+            assert_eq!((read.pairing, read.passphrase, read.node_id), (label.pairing, label.passphrase, label.node_id));
+        }
     }
 
     #[test]
@@ -459,6 +477,7 @@ mod tests {
             r#"{"secret": "zz345678123456781234567812345678"}"#,
             r#"{"access_point_passphrase": "short12"}"#,
             r#"{"pin": "123456"}"#,
+            r#"{"node_id": "jarvis/12345"}"#,
             r#"{"schema": 2}"#,
             r#"{"code": "123456""#,
             "",

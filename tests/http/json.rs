@@ -5,15 +5,17 @@ use std::time::Duration;
 use jarvis_provisioning::daemon::{Event, Handle};
 use jarvis_provisioning::domain::{Security, Step};
 use jarvis_provisioning::fault::Fault;
-use jarvis_provisioning::link::http::{Config, Limits};
+use jarvis_provisioning::link::http::{Config, Limits, Secrets};
 use jarvis_provisioning::machine::{Command, Local};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use crate::support::journal::PASSWORD;
 use crate::support::{NODE_ID, Node, config, kind, network, refused, request};
 
-pub(crate) const K2: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
-const CANARY: &str = "canary-4f1b";
+/// The canary of K2 as the phone apps write a key.
+pub(crate) const K2: &str = "Y2FuYXJ5LXNldHRpbmdzLWtleS1vZi0zMi1ieXRlcyE";
+const CANARY: &str = PASSWORD;
 
 pub(crate) fn provision() -> Value {
     json!({
@@ -430,7 +432,7 @@ async fn the_schema_is_served_and_live_answers_fit_it() {
 
 #[tokio::test]
 async fn an_open_access_point_takes_no_secrets_and_says_what_to_set() {
-    let node = Node::with(Config { secrets: false, ..config() }, Box::new(|command| Some(kind(command))));
+    let node = Node::with(Config { secrets: Secrets::Nowhere, ..config() }, Box::new(|command| Some(kind(command))));
     for path in ["/api/v1/provision", "/api/v1/provision/k2", "/api/v1/factory-reset"] {
         let reply = node.post(path, &provision()).await;
         assert_eq!(reply.status, 403);
@@ -440,6 +442,15 @@ async fn an_open_access_point_takes_no_secrets_and_says_what_to_set() {
         assert_eq!(node.get(path).await.status, 200);
     }
     assert!(node.commands().iter().all(|command| !matches!(command, Command::Reset | Command::SaveK2(_))));
+}
+
+#[tokio::test]
+async fn secrets_are_taken_only_at_the_address_that_they_may_be_sent_to() {
+    for (address, status) in [([127, 0, 0, 1], 200), ([192, 168, 4, 1], 403)] {
+        let secrets = Secrets::SentTo(address.into());
+        let node = Node::with(Config { secrets, ..config() }, Box::new(|command| Some(kind(command))));
+        assert_eq!(node.post("/api/v1/provision", &provision()).await.status, status);
+    }
 }
 
 #[tokio::test]

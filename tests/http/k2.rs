@@ -5,6 +5,7 @@ use jarvis_provisioning::machine::{Command, Done};
 use serde_json::json;
 
 use crate::json::{K2, faults, k2, with};
+use crate::support::journal::K2_KEY;
 use crate::support::{Node, config, kind};
 
 #[tokio::test]
@@ -21,7 +22,7 @@ async fn k2_is_stored_and_echoed_with_all_four_keys() {
     });
     let stored = stored.expect("K2 is stored");
     assert_eq!(stored.created_at.as_str(), "2026-02-01T13:00:00.123000+00:00");
-    assert_eq!(stored.key.expose()[31], 31);
+    assert_eq!(*stored.key.expose(), K2_KEY);
 }
 
 #[tokio::test]

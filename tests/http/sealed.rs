@@ -3,7 +3,7 @@
 use jarvis_provisioning::daemon::{Event, Handle};
 use jarvis_provisioning::domain::{CommandCenterUrl, CreatedAt, Credentials, K2, Passphrase, Ssid, State};
 use jarvis_provisioning::fault::Fault;
-use jarvis_provisioning::link::http::{Config, Limits};
+use jarvis_provisioning::link::http::{Config, Limits, Secrets};
 use jarvis_provisioning::link::{Endpoint, PROTOBUF, SESSION_HEADER};
 use jarvis_provisioning::machine::Command;
 use jarvis_provisioning::secret::{SecretBytes, SecretText};
@@ -16,6 +16,7 @@ use getrandom::SysRng;
 use rand_core::UnwrapErr;
 use tokio::time::timeout;
 
+use crate::support::journal::{K2_KEY, PASSWORD, TOKEN};
 use crate::support::{CODE, NODE_ID, Node, PATIENCE, Reply, config, kind, request};
 
 const SEALED: (&str, &str) = ("content-type", PROTOBUF);
@@ -95,14 +96,14 @@ fn credentials() -> Credentials {
     Credentials {
         request_id: 77,
         ssid: Ssid::try_from("HomeNetwork").expect("a valid name"),
-        passphrase: Passphrase::try_from("correct horse".to_owned()).expect("a valid passphrase"),
+        passphrase: Passphrase::try_from(PASSWORD.to_owned()).expect("a valid passphrase"),
         hidden: false,
         room: "kitchen".into(),
         command_center: CommandCenterUrl::try_from("http://192.168.1.50:7703").expect("a plain URL"),
         config_service: None,
         household_id: "h1".into(),
         node_id: "0e8c1f5a".into(),
-        token: SecretText::new("token".into()),
+        token: SecretText::new(TOKEN.into()),
     }
 }
 
@@ -127,7 +128,7 @@ async fn info_and_status_are_read_in_either_representation() {
 
 #[tokio::test]
 async fn a_phone_provisions_a_node_over_one_session() {
-    let node = Node::with(Config { secrets: false, ..config() }, Box::new(|command| Some(kind(command))));
+    let node = Node::with(Config { secrets: Secrets::Nowhere, ..config() }, Box::new(|command| Some(kind(command))));
     let mut phone = Phone::connect(&node).await;
 
     phone.ask(&Request::Scan { fresh: false }).await;
@@ -140,7 +141,7 @@ async fn a_phone_provisions_a_node_over_one_session() {
     assert_eq!(networks, 3);
 
     let k2 = K2 {
-        key: SecretBytes::new([9; 32]),
+        key: SecretBytes::new(K2_KEY),
         kid: "k2-202602-abc123".into(),
         created_at: CreatedAt::try_from("2026-02-01").expect("a date"),
     };

@@ -1,4 +1,4 @@
-//! A node with a scripted world, and a client that says exactly what it is told to.
+//! A node with a scripted world.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use getrandom::SysRng;
 use jarvis_provisioning::daemon::{Ends, Event, Handle, View};
 use jarvis_provisioning::domain::{CommandCenterUrl, Identity, Network, Pairing, Registration, Security, Ssid};
-use jarvis_provisioning::link::http::{Config, Limits, Listeners, bind, serve};
+use jarvis_provisioning::link::http::{Config, Limits, Listeners, Secrets, bind, serve};
 use jarvis_provisioning::machine::{
     AccessPointPolicy, Answer, Boot, Cleared, Command, Config as MachineConfig, Done, Input, Joined, Link, Machine, Op, Output,
     Refused, Ticket,
@@ -16,15 +16,20 @@ use jarvis_provisioning::machine::{
 use jarvis_provisioning::secret::{SecretBytes, SecretText};
 use rand_core::UnwrapErr;
 use serde_json::Value;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
-/// Longer than anything that is waited for takes on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-pub(crate) const CODE: &str = "493817";
+#[path = "../support/http.rs"]
+mod client;
+#[expect(dead_code, reason = "the other tests use more of it; goes when these use all")]
+#[path = "../support/journal.rs"]
+pub(crate) mod journal;
+
+pub(crate) use client::{PATIENCE, Reply, exchange, request};
+pub(crate) use journal::CODE;
+use journal::{NODE_KEY, QR_SECRET};
+
 pub(crate) const NODE_ID: &str = "jarvis-5b91b661";
 
 /// What commands come to; none if they never end.
@@ -49,7 +54,7 @@ impl Drop for Node {
 }
 
 pub(crate) fn config() -> Config {
-    Config { secrets: true, open_security: "", limits: Limits::default() }
+    Config { secrets: Secrets::Anywhere, open_security: "", limits: Limits::default() }
 }
 
 pub(crate) fn network(ssid: impl AsRef<[u8]>, signal: i8, security: Security) -> Network {
@@ -66,7 +71,7 @@ pub(crate) fn kind(command: &Command) -> Done {
         ])),
         Command::Join { .. } => Done::Joined(Ok(Joined { limited_connectivity: false })),
         Command::Register { node_id, .. } => {
-            Done::Registered(Ok(Registration { node_id: node_id.clone(), node_key: SecretText::new("node-key".into()) }))
+            Done::Registered(Ok(Registration { node_id: node_id.clone(), node_key: SecretText::new(NODE_KEY.into()) }))
         }
         Command::CheckHealth(_) => Done::Health(true),
         Command::Reset => {
@@ -97,7 +102,7 @@ impl Node {
                 hardware: "linux-aarch64".into(),
                 mac_address: "d8:3a:dd:5b:91:b6".into(),
             },
-            pairing: Pairing { code: SecretText::new(CODE.into()), secret: SecretBytes::new([7; 16]) },
+            pairing: Pairing { code: SecretText::new(CODE.into()), secret: SecretBytes::new(QR_SECRET) },
             attempts: 0,
             provisioned: command_center.is_some(),
             command_center: command_center.map(|url| CommandCenterUrl::try_from(url).expect("a plain URL")),
@@ -124,7 +129,7 @@ impl Node {
 
     /// Only the server: whoever has the loop's ends answers.
     pub(crate) fn serving(config: Config, handle: Handle) -> Self {
-        watch_the_journal();
+        journal::watch();
         let free = (std::net::Ipv4Addr::LOCALHOST, 0).into();
         let api = bind(free).expect("a free port");
         let captive = bind(free).expect("a free port");
@@ -260,89 +265,4 @@ async fn run(mut machine: Machine, mut ends: Ends, mut world: World, commands: A
         };
         machine.handle(input, start.elapsed(), &mut rng);
     }
-}
-
-/// Parts of the secrets that these tests send.
-const SECRETS: [&str; 5] = ["canary-4f1b", "AAECAwQFBgcICQoL", "correct horse", CODE, "node-key"];
-
-/// Fails whoever logs a secret, at any level.
-fn watch_the_journal() {
-    struct Journal;
-    impl std::io::Write for Journal {
-        fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
-            let text = String::from_utf8_lossy(line);
-            assert!(SECRETS.iter().all(|secret| !text.contains(secret)), "a secret is logged: {text}");
-            Ok(line.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    static WATCHED: std::sync::Once = std::sync::Once::new();
-    WATCHED.call_once(|| {
-        let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(|| Journal).finish();
-        tracing::subscriber::set_global_default(subscriber).expect("nothing else in these tests sets one");
-    });
-}
-
-/// An answer, taken apart.
-#[derive(Debug)]
-pub(crate) struct Reply {
-    pub(crate) status: u16,
-    pub(crate) headers: Vec<(String, String)>,
-    pub(crate) body: Vec<u8>,
-}
-
-impl Reply {
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
-    }
-
-    pub(crate) fn text(&self) -> &str {
-        std::str::from_utf8(&self.body).expect("the body is text")
-    }
-
-    pub(crate) fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).expect("the body is JSON")
-    }
-
-    pub(crate) fn read(bytes: &[u8]) -> Self {
-        let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").expect("a head");
-        let head = std::str::from_utf8(&bytes[..end]).expect("the head is text");
-        let mut lines = head.split("\r\n");
-        let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|status| status.parse().ok());
-        let headers =
-            lines.filter_map(|line| line.split_once(": ")).map(|(name, value)| (name.to_ascii_lowercase(), value.into()));
-        Self { status: status.expect("a status"), headers: headers.collect(), body: bytes[end + 4..].to_vec() }
-    }
-}
-
-/// A request on its own connection.
-pub(crate) async fn request(to: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
-    let host = headers.iter().all(|(name, _)| !name.eq_ignore_ascii_case("host")).then(|| format!("host: {to}\r\n"));
-    let mut head = format!("{method} {path} HTTP/1.1\r\n{}connection: close\r\n", host.unwrap_or_default());
-    for (name, value) in headers {
-        head.extend([name, ": ", value, "\r\n"]);
-    }
-    if !body.is_empty() || method == "POST" {
-        head.extend(["content-length: ", &body.len().to_string(), "\r\n"]);
-    }
-    head += "\r\n";
-    Reply::read(&exchange(to, &[head.as_bytes(), body].concat()).await)
-}
-
-/// Sends bytes on a connection, and reads until it is closed.
-pub(crate) async fn exchange(to: SocketAddr, bytes: &[u8]) -> Vec<u8> {
-    let mut stream = TcpStream::connect(to).await.expect("the node listens");
-    let (mut reader, mut writer) = stream.split();
-    let mut answer = Vec::new();
-    let both = async {
-        // A server that answers early may stop reading.
-        let (_cut_off, read) = tokio::join!(writer.write_all(bytes), reader.read_to_end(&mut answer));
-        read
-    };
-    let read = timeout(PATIENCE, both).await.expect("an answer in time");
-    read.expect("the connection is closed in order");
-    answer
 }

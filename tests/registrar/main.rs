@@ -5,6 +5,8 @@
 mod addresses;
 mod answers;
 mod health;
+#[expect(dead_code, reason = "the other tests use more of it; goes when these use all")]
+#[path = "../support/journal.rs"]
 mod journal;
 mod server;
 mod tls;
@@ -17,12 +19,7 @@ use jarvis_provisioning::machine::Refused;
 use jarvis_provisioning::registrar::{AddressPolicy, Client, Limits, Registrar, Trust};
 use jarvis_provisioning::secret::SecretText;
 
-use journal::Journal;
-
-/// What no journal may hold.
-const TOKEN: &str = "prov_canary-token-8VqvTm0T1rj5sWkq";
-/// What no journal may hold either.
-const NODE_KEY: &str = "canary-key-1hLkY0aXb7";
+use journal::{Journal, NODE_KEY, TOKEN};
 
 /// Long enough that no machine is too slow for what does happen.
 const AMPLE: Limits =
@@ -39,14 +36,11 @@ fn url(text: &str) -> CommandCenterUrl {
     CommandCenterUrl::try_from(text).expect("a plain URL")
 }
 
-/// One try, and what it left in the journal: nothing secret, and a warning if and only if it failed.
+/// One try, and what it left in the journal: a warning if and only if it failed.
 async fn register(client: &Client, command_center: &str) -> (Result<Registration, Refused>, Journal) {
     let journal = Journal::start();
     let outcome = client.register(&url(command_center), "node-1", &SecretText::new(TOKEN.into()), "kitchen").await;
     let journal = journal.stop();
-    for canary in [TOKEN, NODE_KEY] {
-        assert!(!journal.text().contains(canary), "a secret is in the journal: {}", journal.text());
-    }
     assert_eq!(journal.warnings().count(), usize::from(outcome.is_err()), "{}", journal.text());
     (outcome, journal)
 }

@@ -96,7 +96,7 @@ fn silent(config: Config) -> (TempDir, Target, Ends) {
 fn path(target: &Target) -> &Path {
     match target {
         Target::Simulated(path) => path,
-        Target::Http(url) => panic!("{url} is no socket"),
+        other => panic!("{other:?} is no socket"),
     }
 }
 

@@ -13,6 +13,7 @@ use mobile_test_harness::phone::{Error, Phone, Progress};
 use rand_core::UnwrapErr;
 use tokio::time::Instant;
 
+use crate::support::journal::{QR_SECRET, WRONG_PASSWORD};
 use crate::support::{Cable, NETWORKS, Node, PASSWORD, PATIENCE, SSID, credentials, secret};
 
 fn new_key() -> jarvis_provisioning::domain::K2 {
@@ -40,7 +41,7 @@ async fn provision_with_a_wrong_password_first(mtu: u16) {
     phone.send_k2(k2.clone()).await.expect("stored");
     assert_eq!(node.started(|command| *command == Command::SaveK2(k2.clone())), 1);
 
-    let wrong = phone.bring_online(&credentials("not the password"), PATIENCE, |_| {}).await.expect("an outcome");
+    let wrong = phone.bring_online(&credentials(WRONG_PASSWORD), PATIENCE, |_| {}).await.expect("an outcome");
     assert_eq!(wrong.failure.map(|failure| failure.fault), Some(Fault::WrongPassword));
 
     let right = credentials(PASSWORD);
@@ -88,7 +89,7 @@ async fn all_of_provisioning_takes_five_round_trips() {
 async fn the_secret_of_the_qr_code_opens_a_session_without_an_attempt() {
     let node = Node::start(185).await;
     let mut phone = connected(&node).await;
-    phone.open_session(&PhoneSecret::Qr(SecretBytes::new([0x51; 16]))).await.expect("the right secret");
+    phone.open_session(&PhoneSecret::Qr(SecretBytes::new(QR_SECRET))).await.expect("the right secret");
     assert_eq!(phone.status().await.expect("an answer").state, State::ApMode);
     assert_eq!(node.started(|command| matches!(command, Command::SaveAttempts(_))), 0);
 }

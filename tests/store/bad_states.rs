@@ -1,18 +1,17 @@
 //! Folders and files that are not what they should be: a clear error or the safe state, and nothing lost.
 
 use std::fs;
-use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
-use std::sync::{Arc, Mutex};
 
 use fernet::Fernet;
 use jarvis_provisioning::fault::Fault;
 use jarvis_provisioning::machine::FREE_ATTEMPTS;
 use jarvis_provisioning::store::{Error, Store};
 
+use crate::node::journal::{Journal, TOKEN};
 use crate::node::{Node, SHIPPED, chain, credentials, k2, outcome, pending, registration, run, write_everything};
 
 /// The files whose content is read back.
@@ -354,23 +353,9 @@ fn nothing_secret_is_shown_by_debug() {
 
 /// What the journal has of a start.
 fn journal(node: &Node) -> String {
-    let lines = Arc::new(Mutex::new(Vec::new()));
-    let writer = Arc::clone(&lines);
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || Lines(Arc::clone(&writer))).finish();
-    tracing::subscriber::with_default(subscriber, || node.open().load().unwrap());
-    String::from_utf8(lines.lock().unwrap().clone()).unwrap()
-}
-
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+    let journal = Journal::start();
+    node.open().load().unwrap();
+    journal.stop().text()
 }
 
 #[test]
@@ -392,7 +377,7 @@ fn what_is_set_aside_is_named_in_the_journal_without_its_content() {
     let said = journal(&node);
     assert!(said.contains("ERROR") && said.contains("/pairing.json`") && said.contains("/pairing.json.unreadable-1"), "{said}");
     assert!(said.contains("WARN") && said.contains("/k2.enc") && said.contains("644"), "{said}");
-    for secret in ["135790", "canary", "hunter22", "token", &fs::read_to_string(node.file("secrets.key")).unwrap()] {
+    for secret in ["135790", "canary", "hunter22", TOKEN, &fs::read_to_string(node.file("secrets.key")).unwrap()] {
         assert!(!said.contains(secret), "{said}");
     }
 }

@@ -5,6 +5,7 @@ use std::fs;
 use fernet::Fernet;
 use jarvis_provisioning::domain::Ssid;
 
+use crate::node::journal::TOKEN;
 use crate::node::{Node, credentials, k2, registration};
 
 const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
@@ -114,7 +115,7 @@ fn what_is_under_way_is_not_readable_on_the_disk() {
     let node = Node::new();
     node.open().save_pending(&crate::node::pending(0)).unwrap();
     let content = fs::read_to_string(node.file("pending.enc")).unwrap();
-    for secret in ["hunter22", "token", "Caf"] {
+    for secret in ["hunter22", TOKEN, "Caf"] {
         assert!(!content.contains(secret));
     }
 }

@@ -15,6 +15,12 @@ use jarvis_provisioning::secret::{SecretBytes, SecretText};
 use jarvis_provisioning::store::{Paths, Store};
 use tempfile::TempDir;
 
+#[expect(dead_code, reason = "the other tests use more of it; goes when these use all")]
+#[path = "../support/journal.rs"]
+pub(crate) mod journal;
+
+use journal::{QUOTED_PASSWORD, TOKEN, VECTOR_NODE_KEY};
+
 /// The configuration as the existing software ships it, with a key of the owner's.
 pub(crate) const SHIPPED: &str =
     "{\n  \"node_id\": \"your-node-id\",\n  \"volume\": 0.80,\n  \"api_key\": \"your_api_key_here\"\n}";
@@ -39,6 +45,7 @@ impl Node {
     }
 
     fn within(folder: &Path) -> Self {
+        journal::watch();
         let node = Self { root: TempDir::with_prefix_in("jarvis-store-", folder).unwrap() };
         let interface = node.root.path().join("sys/class/net/wlan0");
         fs::create_dir_all(&interface).unwrap();
@@ -147,14 +154,14 @@ pub(crate) fn credentials() -> Credentials {
     Credentials {
         request_id: 7,
         ssid: Ssid::try_from("Café 😀").unwrap(),
-        passphrase: Passphrase::try_from("hunter22 \"quoted\"".to_owned()).unwrap(),
+        passphrase: Passphrase::try_from(QUOTED_PASSWORD.to_owned()).unwrap(),
         hidden: true,
         room: "küche".into(),
         command_center: CommandCenterUrl::try_from("http://10.0.0.2:7703//").unwrap(),
         config_service: Some("http://10.0.0.2:7700".into()),
         household_id: "household".into(),
         node_id: "0e8c1f5a-94d1-4d6f-9c39-2f5a7e0b1c2d".into(),
-        token: SecretText::new("token".into()),
+        token: SecretText::new(TOKEN.into()),
     }
 }
 
@@ -163,7 +170,7 @@ pub(crate) fn pending(resumes: u32) -> Pending {
 }
 
 pub(crate) fn registration() -> Registration {
-    Registration { node_id: "0e8c1f5a-94d1-4d6f-9c39-2f5a7e0b1c2d".into(), node_key: SecretText::new("the-node-key".into()) }
+    Registration { node_id: "0e8c1f5a-94d1-4d6f-9c39-2f5a7e0b1c2d".into(), node_key: SecretText::new(VECTOR_NODE_KEY.into()) }
 }
 
 pub(crate) fn outcome(fault: Fault) -> Outcome {

@@ -59,17 +59,35 @@ impl FromRequestParts<Arc<Center>> for Caller {
 
 /// An API key decides alone where there is one; a bearer token beside it is not looked at.
 fn caller(headers: &HeaderMap, center: &Center) -> Result<Caller, Refusal> {
-    if let Some(key) = headers.get(API_KEY) {
-        let known = center.config.admin_key.as_ref();
-        let right = known.is_some_and(|known| key.to_str().is_ok_and(|key| known.matches(key)));
-        return if right { Ok(Caller::Administrator) } else { Err(Refusal::WrongAdminKey) };
+    if api_key(headers, center)? {
+        return Ok(Caller::Administrator);
     }
     let token = bearer(headers).ok_or(Refusal::BearerMissing)?;
     let secret = center.config.jwt_secret.as_ref().ok_or(Refusal::BearerInvalid)?;
-    jwt::verify(token, secret, center.config.clock.now()).map(Caller::User).map_err(|fault| match fault {
+    jwt::verify_user(token, secret, center.config.clock.now()).map(Caller::User).map_err(|fault| match fault {
         jwt::Fault::Expired => Refusal::BearerExpired,
         jwt::Fault::Invalid => Refusal::BearerInvalid,
     })
+}
+
+/// The administrator and nobody else.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Administrator;
+
+impl FromRequestParts<Arc<Center>> for Administrator {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, center: &Arc<Center>) -> Result<Self, Refusal> {
+        if api_key(&parts.headers, center)? { Ok(Self) } else { Err(Refusal::AuthenticationRequired) }
+    }
+}
+
+/// Whether the administrator's key is shown; a wrong one is refused, whatever else there is.
+pub(super) fn api_key(headers: &HeaderMap, center: &Center) -> Result<bool, Refusal> {
+    let Some(key) = headers.get(API_KEY) else { return Ok(false) };
+    let known = center.config.admin_key.as_ref();
+    let is_right = known.is_some_and(|known| key.to_str().is_ok_and(|key| known.matches(key)));
+    if is_right { Ok(true) } else { Err(Refusal::WrongAdminKey) }
 }
 
 pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {

@@ -3,12 +3,14 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::http::request::Parts;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use super::Center;
 use crate::refusal::Refusal;
+use crate::secret::SecretText;
 
 /// Twenty times the largest honest body.
 const LARGEST: usize = 64 * 1024;
@@ -42,6 +44,21 @@ impl<T: FromFields> FromRequest<Arc<Center>> for Body<T> {
             return Err(Refusal::Malformed(vec!["body: Field required".into()]));
         }
         parse(&body).map(Self)
+    }
+}
+
+/// The one variable segment of a path: text that a database can hold.
+#[derive(Debug)]
+pub(crate) struct Segment(pub(crate) String);
+
+impl FromRequestParts<Arc<Center>> for Segment {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, center: &Arc<Center>) -> Result<Self, Refusal> {
+        match Path::<String>::from_request_parts(parts, center).await {
+            Ok(Path(text)) if !text.contains('\0') => Ok(Self(text)),
+            _ => Err(Refusal::Malformed(vec!["path: Input should be a valid string".into()])),
+        }
     }
 }
 
@@ -128,7 +145,7 @@ impl Fields {
     pub(crate) fn optional_integer(&mut self, name: &str, range: RangeInclusive<i64>) -> Option<i64> {
         match self.object.remove(name) {
             None | Some(Value::Null) => None,
-            Some(Value::Number(number)) if number.as_i64().is_some_and(|number| range.contains(&number)) => number.as_i64(),
+            Some(Value::Number(number)) if whole(&number).is_some_and(|whole| range.contains(&whole)) => whole(&number),
             Some(_) => {
                 let (least, most) = (range.start(), range.end());
                 self.fault(name, &format!("Input should be an integer from {least} to {most}"));
@@ -151,6 +168,20 @@ impl Fields {
         parsed
     }
 
+    /// A text that must be there and is not to be shown: of `range` characters, any of them.
+    pub(crate) fn secret(&mut self, name: &str, range: RangeInclusive<usize>) -> SecretText {
+        match self.object.remove(name) {
+            None => self.fault(name, "Field required"),
+            Some(Value::String(text)) if range.contains(&text.chars().count()) => return SecretText::new(text),
+            Some(Value::String(_)) => {
+                let (least, most) = (range.start(), range.end());
+                self.fault(name, &format!("String should have from {least} to {most} characters"));
+            }
+            Some(_) => self.fault(name, "Input should be a valid string"),
+        }
+        SecretText::new(String::new())
+    }
+
     /// Anything, unchecked.
     pub(crate) fn any(&mut self, name: &str) -> Option<Value> {
         self.object.remove(name)
@@ -169,6 +200,16 @@ impl Fields {
     fn fault(&mut self, name: &str, text: &str) {
         self.faults.push(format!("body -> {name}: {text}"));
     }
+}
+
+/// A number without a fraction, however it is written: JSON does not tell 16 from 16.0.
+fn whole(number: &Number) -> Option<i64> {
+    number.as_i64().or_else(|| {
+        let number = number.as_f64()?;
+        // Whole numbers of this size are exact.
+        #[expect(clippy::cast_possible_truncation, reason = "checked on the same line")]
+        (number.fract() == 0.0 && number.abs() < 1e15).then_some(number as i64)
+    })
 }
 
 #[cfg(test)]
@@ -210,6 +251,14 @@ mod tests {
         assert_eq!(faults("{\"first\": \"a\\u0000\"}"), ["body -> first: String should not contain control characters"]);
         let long = format!(r#"{{"first": "{}"}}"#, "é".repeat(129));
         assert_eq!(faults(&long), ["body -> first: String should have at most 128 characters"]);
+    }
+
+    #[test]
+    fn a_whole_number_may_be_written_with_a_fraction_of_nothing() {
+        assert_eq!(whole(&serde_json::from_str("16.0").unwrap()), Some(16));
+        assert_eq!(whole(&serde_json::from_str("-16").unwrap()), Some(-16));
+        assert_eq!(whole(&serde_json::from_str("16.5").unwrap()), None);
+        assert_eq!(whole(&serde_json::from_str("1e300").unwrap()), None);
     }
 
     #[test]

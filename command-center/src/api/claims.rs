@@ -3,20 +3,20 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{FromRequest, FromRequestParts, Path, Request, State};
+use axum::extract::{FromRequest, FromRequestParts, Request, State};
 use axum::http::header::HOST;
 use axum::http::request::Parts;
 use serde::Serialize;
-use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use super::Center;
 use super::auth::{Asker, bearer};
-use super::body::{Body, Fields, FromFields};
+use super::body::{Body, Fields, FromFields, Segment};
 use crate::claims::{Claim, Claimed, Configuration, Configured, Device, SetStatus, Valid, Validate};
 use crate::code::{self, ProvisionCode};
 use crate::heartbeats::{ApplianceBeat, Standing};
 use crate::operator::Partner;
-use crate::refusal::Refusal;
+use crate::refusal::{Detail, PlainBodyRefusals, Refusal, ValidationError};
 use crate::secret::Purpose;
 
 /// A body whose faults are told in one line, because the clients of these routes show `detail` to people as it is.
@@ -68,41 +68,82 @@ impl FromRequestParts<Arc<Center>> for ApplianceKey {
 }
 
 /// A device with a code.
-#[derive(Debug)]
+#[derive(Debug, ToSchema)]
 pub(super) struct ClaimRequest {
-    code: String,
-    device: Device,
+    /// The code, as it was typed or scanned: case, dashes and blanks do not matter.
+    #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$", example = "ABCD-1234-EFGH-5678")]
+    provision_code: String,
+    /// The device's hardware address.
+    #[schema(pattern = "^[0-9A-Fa-f]{2}([-:]?[0-9A-Fa-f]{2}){5}$", example = "84:3A:5B:91:B6:61")]
+    mac_address: String,
+    /// What it calls itself; names the site of a code that has none.
+    #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
+    hostname: Option<String>,
+    /// What its maker calls it.
+    #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
+    hardware_id: Option<String>,
+    /// Its public key.
+    #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
+    public_key: Option<String>,
+    /// 128 random bits that the device stored before it asked, so that it is known when it asks again.
+    #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
+    claim_id: Option<String>,
 }
 
 impl FromFields for ClaimRequest {
     fn from_fields(fields: &mut Fields) -> Self {
-        let code = fields.text("provision_code");
-        let mac_address = fields.mac_address("mac_address");
-        let device = Device {
-            mac_address,
+        Self {
+            provision_code: fields.text("provision_code"),
+            mac_address: fields.mac_address("mac_address"),
             hostname: fields.optional_text("hostname").filter(|name| !name.is_empty()),
             hardware_id: fields.optional_text("hardware_id"),
             public_key: fields.optional_text("public_key"),
             claim_id: fields.optional_text("claim_id"),
-        };
-        Self { code, device }
+        }
     }
 }
 
 /// What an appliance is from here on, and the key it shows from here on.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ClaimAnswer {
+    /// Always `claimed`.
     status: &'static str,
+    /// Where it stands.
     site_id: String,
+    /// Which appliance it is.
     appliance_id: String,
+    /// Whose brand it shows.
     partner: Partner,
+    /// Where to report to.
     api_endpoint: String,
+    /// Its key: 43 url-safe characters.
     api_key: String,
-    config: Value,
+    /// Settings that differ from the appliance's own; none so far.
+    config: NoSettings,
+    /// What happened, for people.
     message: &'static str,
 }
 
-/// `POST /api/provision/claim`
+/// An object without fields.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct NoSettings {}
+
+/// Claims a code.
+///
+/// The same device asking again gets the same answer, until it has used its key.
+#[utoipa::path(
+    post,
+    path = "/api/provision/claim",
+    tag = "appliances",
+    request_body = ClaimRequest,
+    responses(
+        (status = 200, body = ClaimAnswer),
+        (status = 400, description = "The code is claimed, revoked or expired", body = Detail),
+        (status = 404, description = "There is no such code", body = Detail),
+        (status = 429, description = "Too many wrong codes; `Retry-After` says when to try again", body = Detail),
+        PlainBodyRefusals,
+    )
+)]
 pub(super) async fn claim(
     State(center): State<Arc<Center>>,
     asker: Asker,
@@ -114,8 +155,20 @@ pub(super) async fn claim(
     Ok(Json(answer(claimed, endpoint, message)))
 }
 
-/// `POST /api/partners/claim`: the same, for appliances that know the claim by this name. Its appliance id has its colons
-/// escaped.
+/// Claims a code, for appliances that know the claim by this name. The colons of the appliance id are escaped.
+#[utoipa::path(
+    post,
+    path = "/api/partners/claim",
+    tag = "appliances",
+    request_body = ClaimRequest,
+    responses(
+        (status = 200, body = ClaimAnswer),
+        (status = 400, description = "The code is claimed, revoked or expired", body = Detail),
+        (status = 404, description = "There is no such code", body = Detail),
+        (status = 429, description = "Too many wrong codes; `Retry-After` says when to try again", body = Detail),
+        PlainBodyRefusals,
+    )
+)]
 pub(super) async fn claim_as_partner(
     State(center): State<Arc<Center>>,
     asker: Asker,
@@ -131,11 +184,13 @@ pub(super) async fn claim_as_partner(
 async fn claim_code(
     center: &Center,
     Asker(source): Asker,
-    ClaimRequest { code, device }: ClaimRequest,
+    request: ClaimRequest,
     by_partner_route: bool,
 ) -> Result<Claimed, Refusal> {
+    let ClaimRequest { provision_code, mac_address, hostname, hardware_id, public_key, claim_id } = request;
     // What cannot be a code is no guess.
-    let code = ProvisionCode::parse(&code).ok_or(Refusal::UnknownCode)?;
+    let code = ProvisionCode::parse(&provision_code).ok_or(Refusal::UnknownCode)?;
+    let device = Device { mac_address, hostname, hardware_id, public_key, claim_id };
     let code_hash = Claim::hash(&center.secret, &code);
     let (secret, now) = (center.secret.clone(), center.config.clock.now());
     let claim = Claim { code_hash, device, source, secret, by_partner_route, now };
@@ -147,59 +202,102 @@ async fn claim_code(
 fn answer(claimed: Claimed, api_endpoint: String, message: &'static str) -> ClaimAnswer {
     let Claimed { site_id, appliance_id, partner, api_key } = claimed;
     let api_key = api_key.expose().to_owned();
-    ClaimAnswer { status: "claimed", site_id, appliance_id, partner, api_endpoint, api_key, config: json!({}), message }
+    let (status, config) = ("claimed", NoSettings {});
+    ClaimAnswer { status, site_id, appliance_id, partner, api_endpoint, api_key, config, message }
 }
 
 /// Whether a code can be claimed.
-#[derive(Debug, Serialize)]
-pub(super) struct ValidateAnswer {
-    valid: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<&'static str>,
-    #[serde(flatten)]
-    found: Option<ValidCode>,
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub(super) enum ValidateAnswer {
+    /// It can.
+    Valid(ValidCode),
+    /// It cannot.
+    Invalid(InvalidCode),
 }
 
 /// What can be told of a code before it is claimed.
-#[derive(Debug, Serialize)]
-struct ValidCode {
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ValidCode {
+    /// Always true.
+    valid: bool,
+    /// The name of its site, if it has one.
     client_name: Option<String>,
+    /// Whose brand the appliance will show.
     partner: PartnerBrand,
 }
 
+/// Why a code cannot be claimed.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct InvalidCode {
+    /// Always false.
+    valid: bool,
+    /// The reason, for people.
+    error: &'static str,
+}
+
 /// The part of a partner that an installer sees before the claim.
-#[derive(Debug, Serialize)]
-struct PartnerBrand {
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct PartnerBrand {
+    /// Its name for people.
     brand_name: String,
+    /// `#RRGGBB`.
     primary_color: String,
 }
 
-/// `GET /api/provision/validate/{code}`
+/// Whether a code can be claimed. The other route of this name keeps the code out of the logs of proxies.
+#[utoipa::path(
+    get,
+    path = "/api/provision/validate/{code}",
+    tag = "appliances",
+    params(("code" = String, Path, description = "The code")),
+    responses(
+        (status = 200, body = ValidateAnswer),
+        (status = 400, description = "The path is not text", body = ValidationError),
+        (status = 429, description = "Too many wrong codes; `Retry-After` says when to try again", body = Detail),
+        (status = 503, description = "The database cannot be reached", body = Detail),
+    )
+)]
 pub(super) async fn validate_path(
     State(center): State<Arc<Center>>,
     asker: Asker,
-    Path(code): Path<String>,
+    Segment(code): Segment,
 ) -> Result<Json<ValidateAnswer>, Refusal> {
     validate_code(&center, asker, &code).await
 }
 
 /// A code to be looked at.
-#[derive(Debug)]
-pub(super) struct ValidateRequest(String);
+#[derive(Debug, ToSchema)]
+pub(super) struct ValidateRequest {
+    /// The code, as it was typed or scanned.
+    #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
+    provision_code: String,
+}
 
 impl FromFields for ValidateRequest {
     fn from_fields(fields: &mut Fields) -> Self {
-        Self(fields.text("provision_code"))
+        Self { provision_code: fields.text("provision_code") }
     }
 }
 
-/// `POST /api/provision/validate`: the same without a secret in the address, which proxies write into their logs.
+/// Whether a code can be claimed.
+#[utoipa::path(
+    post,
+    path = "/api/provision/validate",
+    tag = "appliances",
+    request_body = ValidateRequest,
+    responses(
+        (status = 200, body = ValidateAnswer),
+        (status = 429, description = "Too many wrong codes; `Retry-After` says when to try again", body = Detail),
+        PlainBodyRefusals,
+    )
+)]
 pub(super) async fn validate(
     State(center): State<Arc<Center>>,
     asker: Asker,
-    Plain(ValidateRequest(code)): Plain<ValidateRequest>,
+    Plain(request): Plain<ValidateRequest>,
 ) -> Result<Json<ValidateAnswer>, Refusal> {
-    validate_code(&center, asker, &code).await
+    validate_code(&center, asker, &request.provision_code).await
 }
 
 async fn validate_code(center: &Center, Asker(source): Asker, code: &str) -> Result<Json<ValidateAnswer>, Refusal> {
@@ -213,20 +311,28 @@ async fn validate_code(center: &Center, Asker(source): Asker, code: &str) -> Res
     };
     match found {
         Ok(Valid { site, brand_name, primary_color }) => {
-            let found = ValidCode { client_name: site, partner: PartnerBrand { brand_name, primary_color } };
-            Ok(Json(ValidateAnswer { valid: true, error: None, found: Some(found) }))
+            let partner = PartnerBrand { brand_name, primary_color };
+            Ok(Json(ValidateAnswer::Valid(ValidCode { valid: true, client_name: site, partner })))
         }
         Err(refusal @ Refusal::TooManyGuesses { .. }) => Err(refusal),
-        Err(refusal) => Ok(Json(ValidateAnswer { valid: false, error: Some(refusal.parts().1), found: None })),
+        Err(refusal) => Ok(Json(ValidateAnswer::Invalid(InvalidCode { valid: false, error: refusal.parts().1 }))),
     }
 }
 
 /// How far an appliance is.
-#[derive(Debug)]
+#[derive(Debug, ToSchema)]
 pub(super) struct StatusRequest {
+    /// Which appliance it is, as it was told.
+    #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     appliance_id: String,
+    /// Where it is, in its own words, such as `configuring`, `testing`, `active` or `failed`.
+    #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     status: String,
+    /// How far it is; 0 without it.
+    #[schema(value_type = Option<i64>, minimum = 0, maximum = 100)]
     progress_percent: i64,
+    /// What it says about that.
+    #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     message: Option<String>,
 }
 
@@ -241,15 +347,39 @@ impl FromFields for StatusRequest {
     }
 }
 
-/// `POST /api/provision/status`
+/// What was noted.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct StatusAnswer {
+    /// Always `updated`.
+    status: &'static str,
+    /// Which appliance it is.
+    appliance_id: String,
+    /// Where it is.
+    new_status: String,
+}
+
+/// Notes how far an appliance is.
+#[utoipa::path(
+    post,
+    path = "/api/provision/status",
+    tag = "appliances",
+    request_body = StatusRequest,
+    security(("appliance" = [])),
+    responses(
+        (status = 200, body = StatusAnswer),
+        (status = 401, description = "No key, or nobody's", body = Detail),
+        (status = 404, description = "Not this appliance's key", body = Detail),
+        PlainBodyRefusals,
+    )
+)]
 pub(super) async fn status(
     State(center): State<Arc<Center>>,
     ApplianceKey(key_hash): ApplianceKey,
     Plain(request): Plain<StatusRequest>,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Json<StatusAnswer>, Refusal> {
     let StatusRequest { appliance_id, status, progress_percent, message } = request;
     let appliance_id = plain_id(&appliance_id);
-    let answer = json!({ "status": "updated", "appliance_id": appliance_id, "new_status": status });
+    let answer = StatusAnswer { status: "updated", appliance_id: appliance_id.clone(), new_status: status.clone() };
     let now = center.config.clock.now();
     let set = SetStatus { appliance_id, key_hash, status, progress_percent, message, now };
     center.store.write(set).await.map_err(super::refuse)?;
@@ -262,10 +392,16 @@ fn plain_id(appliance_id: &str) -> String {
 }
 
 /// A device that tells that it is there.
-#[derive(Debug)]
+#[derive(Debug, ToSchema)]
 pub(super) struct HeartbeatRequest {
+    /// The device's hardware address.
+    #[schema(pattern = "^[0-9A-Fa-f]{2}([-:]?[0-9A-Fa-f]{2}){5}$", example = "84:3A:5B:91:B6:61")]
     mac_address: String,
+    /// What it calls itself.
+    #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     hostname: Option<String>,
+    /// Where it is reached.
+    #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     ip_address: Option<String>,
 }
 
@@ -279,22 +415,48 @@ impl FromFields for HeartbeatRequest {
     }
 }
 
-/// `POST /api/provision/heartbeat`: without a key for a device that has not claimed yet, with its key afterwards.
+/// What a device is to this server.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(tag = "status", rename_all = "lowercase")]
+pub(super) enum HeartbeatAnswer {
+    /// It has claimed a code.
+    Known {
+        /// Which appliance it is.
+        appliance_id: String,
+        /// Where it stands.
+        site_id: String,
+    },
+    /// It has not.
+    Unknown {
+        /// What to do, for people.
+        message: &'static str,
+    },
+}
+
+/// Tells that a device is there: without a key before it has claimed, with its key afterwards.
+#[utoipa::path(
+    post,
+    path = "/api/provision/heartbeat",
+    tag = "appliances",
+    request_body = HeartbeatRequest,
+    security((), ("appliance" = [])),
+    responses(
+        (status = 200, body = HeartbeatAnswer),
+        (status = 401, description = "The device has claimed, and this is not its key", body = Detail),
+        PlainBodyRefusals,
+    )
+)]
 pub(super) async fn heartbeat(
     State(center): State<Arc<Center>>,
     key: Option<ApplianceKey>,
     Plain(request): Plain<HeartbeatRequest>,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Json<HeartbeatAnswer>, Refusal> {
     let HeartbeatRequest { mac_address, hostname, ip_address } = request;
     let key_hash = key.map(|ApplianceKey(hash)| hash);
     let beat = ApplianceBeat { mac_address, key_hash, hostname, ip_address };
     Ok(Json(match center.appliance_beats.take(beat).await? {
-        Standing::Known { appliance_id, site_id } => {
-            json!({ "status": "known", "appliance_id": appliance_id, "site_id": site_id })
-        }
-        Standing::Unknown => {
-            json!({ "status": "unknown", "message": "Appliance not provisioned. Use provision code to claim." })
-        }
+        Standing::Known { appliance_id, site_id } => HeartbeatAnswer::Known { appliance_id, site_id },
+        Standing::Unknown => HeartbeatAnswer::Unknown { message: "Appliance not provisioned. Use provision code to claim." },
     }))
 }
 
@@ -309,22 +471,56 @@ impl axum::extract::OptionalFromRequestParts<Arc<Center>> for ApplianceKey {
     }
 }
 
-/// `GET /api/provision/config/{appliance_id}`
+/// What an appliance is.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ConfigurationAnswer {
+    /// Which appliance it is.
+    appliance_id: String,
+    /// Where it stands.
+    site_id: String,
+    /// The name of that place.
+    clinic_name: String,
+    /// What belongs into its configuration.
+    config: ConfigurationFields,
+}
+
+/// What belongs into the configuration of an appliance.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ConfigurationFields {
+    /// Where to report to.
+    api_endpoint: String,
+    /// Where it stands.
+    site_id: String,
+    /// Which appliance it is.
+    appliance_id: String,
+}
+
+/// Tells an appliance what it is.
+#[utoipa::path(
+    get,
+    path = "/api/provision/config/{appliance_id}",
+    tag = "appliances",
+    params(("appliance_id" = String, Path, description = "Which appliance it is")),
+    security(("appliance" = [])),
+    responses(
+        (status = 200, body = ConfigurationAnswer),
+        (status = 400, description = "The path is not text", body = ValidationError),
+        (status = 401, description = "No key, or nobody's", body = Detail),
+        (status = 404, description = "Not this appliance's key", body = Detail),
+        (status = 503, description = "The database cannot be reached", body = Detail),
+    )
+)]
 pub(super) async fn configuration(
     State(center): State<Arc<Center>>,
     Endpoint(endpoint): Endpoint,
     ApplianceKey(key_hash): ApplianceKey,
-    Path(appliance_id): Path<String>,
-) -> Result<Json<Value>, Refusal> {
+    Segment(appliance_id): Segment,
+) -> Result<Json<ConfigurationAnswer>, Refusal> {
     let appliance_id = plain_id(&appliance_id);
     let ask = Configuration { appliance_id: appliance_id.clone(), key_hash, now: center.config.clock.now() };
     let Configured { site_id, site } = center.store.write(ask).await.map_err(super::refuse)?;
-    Ok(Json(json!({
-        "appliance_id": appliance_id,
-        "site_id": site_id,
-        "clinic_name": site,
-        "config": { "api_endpoint": endpoint, "site_id": site_id, "appliance_id": appliance_id },
-    })))
+    let config = ConfigurationFields { api_endpoint: endpoint, site_id: site_id.clone(), appliance_id: appliance_id.clone() };
+    Ok(Json(ConfigurationAnswer { appliance_id, site_id, clinic_name: site, config }))
 }
 
 impl Fields {

@@ -7,9 +7,10 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use serde_json::{Value, json};
+use serde::Serialize;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
+use utoipa::ToSchema;
 
 use super::Center;
 use crate::store::{Connection, Error, Operation, Store};
@@ -51,7 +52,24 @@ impl Health {
     }
 }
 
-/// `GET /health`: 200 if a node could register, 503 if not.
+/// How the server is.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct HealthAnswer {
+    /// `healthy`, or `unhealthy` if nobody could register.
+    status: &'static str,
+    /// Always `jarvis-command-center`.
+    service: &'static str,
+    /// The server's time: UTC, with the zone.
+    timestamp: String,
+}
+
+/// Whether a node could register: the database is asked to write.
+#[utoipa::path(
+    get,
+    path = "/health",
+    tag = "health",
+    responses((status = 200, body = HealthAnswer), (status = 503, description = "Nobody could register", body = HealthAnswer))
+)]
 pub(super) async fn health(State(center): State<Arc<Center>>) -> Response {
     let timestamp = center.config.clock.now().zoned();
     let (status, word) = if center.health.is_good(&center.store).await {
@@ -59,10 +77,30 @@ pub(super) async fn health(State(center): State<Arc<Center>>) -> Response {
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "unhealthy")
     };
-    (status, Json(json!({ "status": word, "service": "jarvis-command-center", "timestamp": timestamp }))).into_response()
+    let answer = HealthAnswer { status: word, service: "jarvis-command-center", timestamp };
+    (status, Json(answer)).into_response()
 }
 
-/// `GET /api/v0/ping`: 200 if the server runs at all.
-pub(super) async fn ping() -> Json<Value> {
-    Json(json!({ "message": "pong" }))
+/// The same as `/health`, where the other routes of nodes are.
+#[utoipa::path(
+    get,
+    path = "/api/v0/health",
+    tag = "health",
+    responses((status = 200, body = HealthAnswer), (status = 503, description = "Nobody could register", body = HealthAnswer))
+)]
+pub(super) async fn health_of_nodes(center: State<Arc<Center>>) -> Response {
+    health(center).await
+}
+
+/// An echo.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct PingAnswer {
+    /// Always `pong`.
+    message: &'static str,
+}
+
+/// Whether the server runs at all.
+#[utoipa::path(get, path = "/api/v0/ping", tag = "health", responses((status = 200, body = PingAnswer)))]
+pub(super) async fn ping() -> Json<PingAnswer> {
+    Json(PingAnswer { message: "pong" })
 }

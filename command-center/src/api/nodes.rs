@@ -1,20 +1,21 @@
 //! What registered nodes do, and what users see of them.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
-use serde::Serialize;
-use serde_json::{Value, json};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
 
 use super::Center;
 use super::auth::{Caller, NodeKey};
-use super::body::{Body, Fields, FromFields};
+use super::body::{Body, Fields, FromFields, Segment};
 use crate::clock::Moment;
 use crate::heartbeats::{NodeBeat, Report};
-use crate::refusal::Refusal;
+use crate::refusal::{BodyRefusals, Detail, Refusal, ValidationError};
 use crate::store::{Connection, Error, Operation, Row, values};
 
 /// A node counts as online for this long after it was last heard of: three heartbeats of a node.
@@ -23,49 +24,105 @@ const ONLINE: Duration = Duration::from_mins(15);
 /// At most this many nodes in one answer; `after` asks for more.
 const PAGE: i64 = 10_000;
 
-impl FromFields for Report {
+/// What a node tells of itself.
+#[derive(Debug, Default, ToSchema)]
+pub(super) struct NodeHeartbeat {
+    /// What runs on it; a lone text is the version.
+    #[schema(value_type = Option<VersionInfo>)]
+    version_info: VersionInfo,
+    /// Whether it must not be updated.
+    is_busy: Option<bool>,
+}
+
+/// What runs on a node.
+#[derive(Debug, Default, ToSchema)]
+pub(super) struct VersionInfo {
+    /// Its version.
+    version: Option<String>,
+    /// The commit that it was built from.
+    git_sha: Option<String>,
+    /// How it was installed.
+    install_mode: Option<String>,
+}
+
+impl FromFields for NodeHeartbeat {
     /// What is not understood is passed over: a node must not seem dead because it tells more than this server knows.
     fn from_fields(fields: &mut Fields) -> Self {
-        let mut report = match fields.any("version_info") {
-            Some(Value::String(version)) => Self { version: Some(version), ..Self::default() },
-            Some(Value::Object(mut info)) => {
-                let mut text = |name: &str| match info.remove(name) {
-                    Some(Value::String(text)) => Some(text),
-                    _ => None,
-                };
-                Self { version: text("version"), git_sha: text("git_sha"), install_mode: text("install_mode"), is_busy: None }
-            }
-            _ => Self::default(),
+        let understood = |value: Option<Value>| match value {
+            Some(Value::String(text)) if text.len() <= 128 && !text.chars().any(char::is_control) => Some(text),
+            _ => None,
         };
-        for text in [&mut report.version, &mut report.git_sha, &mut report.install_mode] {
-            if text.as_ref().is_some_and(|text| text.len() > 128 || text.chars().any(char::is_control)) {
-                *text = None;
-            }
-        }
-        report.is_busy = fields.optional_flag("is_busy");
-        report
+        let version_info = match fields.any("version_info") {
+            Some(Value::Object(mut info)) => VersionInfo {
+                version: understood(info.remove("version")),
+                git_sha: understood(info.remove("git_sha")),
+                install_mode: understood(info.remove("install_mode")),
+            },
+            other => VersionInfo { version: understood(other), ..VersionInfo::default() },
+        };
+        Self { version_info, is_busy: fields.optional_flag("is_busy") }
     }
 }
 
-/// `POST /api/v0/admin/nodes/heartbeat`
+impl From<NodeHeartbeat> for Report {
+    fn from(NodeHeartbeat { version_info, is_busy }: NodeHeartbeat) -> Self {
+        let VersionInfo { version, git_sha, install_mode } = version_info;
+        Self { version, git_sha, install_mode, is_busy }
+    }
+}
+
+/// An acknowledgement.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct NodeHeartbeatAnswer {
+    /// Always `ok`.
+    status: &'static str,
+}
+
+/// Tells that a node is there. An answer means that it is on the disk.
+#[utoipa::path(
+    post,
+    path = "/api/v0/admin/nodes/heartbeat",
+    tag = "nodes",
+    request_body = NodeHeartbeat,
+    security(("node" = [])),
+    responses(
+        (status = 200, body = NodeHeartbeatAnswer),
+        (status = 401, description = "Not the node's key", body = Detail),
+        BodyRefusals,
+    )
+)]
 pub(super) async fn heartbeat(
     State(center): State<Arc<Center>>,
     key: NodeKey,
-    Body(report): Body<Report>,
-) -> Result<Json<Value>, Refusal> {
+    Body(beat): Body<NodeHeartbeat>,
+) -> Result<Json<NodeHeartbeatAnswer>, Refusal> {
     let NodeKey { node_id, key_hash } = key;
-    center.node_beats.take(NodeBeat { node_id, key_hash, report }).await?;
-    Ok(Json(json!({ "status": "ok" })))
+    center.node_beats.take(NodeBeat { node_id, key_hash, report: beat.into() }).await?;
+    Ok(Json(NodeHeartbeatAnswer { status: "ok" }))
 }
 
 /// The account of a node at the message broker; null where there is none.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct MqttCredentials {
+    /// Its name.
     username: Option<String>,
+    /// Its password.
     password: Option<String>,
 }
 
-/// `GET /api/v0/node/mqtt-credentials`
+/// The account of a node at the message broker.
+#[utoipa::path(
+    get,
+    path = "/api/v0/node/mqtt-credentials",
+    tag = "nodes",
+    security(("node" = [])),
+    responses(
+        (status = 200, body = MqttCredentials),
+        (status = 400, description = "No key", body = ValidationError),
+        (status = 401, description = "Not the node's key", body = Detail),
+        (status = 503, description = "The database cannot be reached", body = Detail),
+    )
+)]
 pub(super) async fn mqtt_credentials(State(center): State<Arc<Center>>, key: NodeKey) -> Result<Json<MqttCredentials>, Refusal> {
     authenticate(&center, key).await?;
     let account = center.config.mqtt.as_ref();
@@ -129,23 +186,38 @@ impl Operation for UseKey {
 }
 
 /// A node, as users see it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 #[expect(clippy::struct_excessive_bools, reason = "the shape that clients know")]
 pub(crate) struct NodeResponse {
+    /// Which node it is.
     pub(crate) node_id: String,
+    /// Where it stands.
     pub(crate) room: String,
+    /// What people call it.
     pub(crate) name: Option<String>,
+    /// Whose voice it answers to.
     pub(crate) user: String,
+    /// How much it says.
     pub(crate) voice_mode: String,
+    /// Which adaptation of the voice model it uses.
     pub(crate) adapter_hash: Option<String>,
+    /// Whose node it is.
     pub(crate) household_id: String,
+    /// Whether its key is good.
     pub(crate) is_active: bool,
+    /// Whether it was heard of in the last fifteen minutes.
     pub(crate) online: bool,
+    /// When it was last heard of: UTC, with the zone.
     pub(crate) last_seen: Option<String>,
+    /// Its version, when it last told.
     pub(crate) last_seen_version: Option<String>,
+    /// How it was installed.
     pub(crate) install_mode: Option<String>,
+    /// The commit that it was built from.
     pub(crate) git_sha: Option<String>,
+    /// Whether it must not be updated.
     pub(crate) is_busy: bool,
+    /// Whether it still waits for its settings key.
     pub(crate) needs_k2: bool,
 }
 
@@ -181,20 +253,50 @@ impl NodeResponse {
     }
 }
 
-/// `GET /api/v0/admin/nodes`: the nodes of one household, or of all that the caller may see.
+/// Which nodes are wanted.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct NodeFilter {
+    /// The nodes of one household; without it, of all that the caller may see.
+    household_id: Option<String>,
+    /// Also nodes whose keys are not good any more.
+    include_inactive: Option<bool>,
+    /// Begins behind this id; an answer has at most 10,000 nodes of a household.
+    after: Option<String>,
+}
+
+/// The nodes of one household, or of all that the caller may see.
+#[utoipa::path(
+    get,
+    path = "/api/v0/admin/nodes",
+    tag = "nodes",
+    params(NodeFilter),
+    security(("administrator" = []), ("user" = [])),
+    responses(
+        (status = 200, body = Vec<NodeResponse>),
+        (status = 400, description = "The query is not understood", body = ValidationError),
+        (status = 401, description = "No credential, or a wrong one", body = Detail),
+        (status = 403, description = "The user does not belong to the household", body = Detail),
+        (status = 503, description = "The database cannot be reached", body = Detail),
+    )
+)]
 pub(super) async fn list(
     State(center): State<Arc<Center>>,
     caller: Caller,
-    Query(query): Query<HashMap<String, String>>,
+    filter: Result<Query<NodeFilter>, QueryRejection>,
 ) -> Result<Json<Vec<NodeResponse>>, Refusal> {
-    let households = match (query.get("household_id"), caller) {
-        (Some(household), caller) if !caller.may_act_for(household) => return Err(Refusal::NotAMember),
-        (Some(household), _) => Some(vec![household.clone()]),
+    let unclear = |_| Refusal::Malformed(vec!["query: Could not be understood".into()]);
+    let Query(NodeFilter { household_id, include_inactive, after }) = filter.map_err(unclear)?;
+    let households = match (household_id, caller) {
+        (Some(household), caller) if !caller.may_act_for(&household) => return Err(Refusal::NotAMember),
+        (Some(household), _) => Some(vec![household]),
         (None, Caller::Administrator) => None,
         (None, Caller::User(user)) => Some(user.households),
     };
-    let include_inactive = query.get("include_inactive").is_some_and(|word| ["true", "1", "yes", "on"].contains(&word.as_str()));
-    let after = query.get("after").cloned().unwrap_or_default();
+    let (include_inactive, after) = (include_inactive.unwrap_or(false), after.unwrap_or_default());
+    if [&after].into_iter().chain(households.iter().flatten()).any(|text| text.contains('\0')) {
+        return Err(Refusal::Malformed(vec!["query: String should not contain control characters".into()]));
+    }
     let nodes = ListNodes { households, include_inactive, after, now: center.config.clock.now() };
     center.store.read(nodes).await.map(Json).map_err(super::refuse)
 }
@@ -240,11 +342,26 @@ impl Operation for ListNodes {
     }
 }
 
-/// `GET /api/v0/admin/nodes/{node_id}`
+/// One node.
+#[utoipa::path(
+    get,
+    path = "/api/v0/admin/nodes/{node_id}",
+    tag = "nodes",
+    params(("node_id" = String, Path, description = "Which node")),
+    security(("administrator" = []), ("user" = [])),
+    responses(
+        (status = 200, body = NodeResponse),
+        (status = 400, description = "The path is not text", body = ValidationError),
+        (status = 401, description = "No credential, or a wrong one", body = Detail),
+        (status = 403, description = "The node is in a household that the user does not belong to", body = Detail),
+        (status = 404, description = "There is no such node", body = Detail),
+        (status = 503, description = "The database cannot be reached", body = Detail),
+    )
+)]
 pub(super) async fn one(
     State(center): State<Arc<Center>>,
     caller: Caller,
-    Path(node_id): Path<String>,
+    Segment(node_id): Segment,
 ) -> Result<Json<NodeResponse>, Refusal> {
     let node = OneNode { node_id, now: center.config.clock.now() };
     let node = center.store.read(node).await.map_err(super::refuse)?;

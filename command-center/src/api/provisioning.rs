@@ -7,13 +7,14 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::Center;
 use super::auth::{Caller, Minter};
 use super::body::{Body, Fields, FromFields};
 use crate::clock::Moment;
-use crate::refusal::Refusal;
+use crate::refusal::{BodyRefusals, Detail, Refusal};
 use crate::secret::{self, Purpose};
 use crate::store::{Connection, Error, Operation, values};
 
@@ -24,12 +25,19 @@ pub(crate) const TOKEN_LIFE: Duration = Duration::from_mins(10);
 pub(crate) const TOKEN_KEPT: Duration = Duration::from_hours(24);
 
 /// A request for permission to register a node.
-#[derive(Debug)]
+#[derive(Debug, ToSchema)]
 pub(super) struct MintRequest {
+    /// The household that the node will belong to.
+    #[schema(min_length = 1, max_length = 128, pattern = r"^[^:\x00-\x1f\x7f-\x9f]*$")]
     household_id: String,
+    /// Where the node will stand, if it does not say so itself.
+    #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     room: Option<String>,
+    /// What people call it.
+    #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     name: Option<String>,
     /// Given, it replaces the unused tokens of this node.
+    #[schema(min_length = 1, max_length = 128, pattern = r"^[^:\x00-\x1f\x7f-\x9f]*$")]
     node_id: Option<String>,
 }
 
@@ -45,15 +53,32 @@ impl FromFields for MintRequest {
 }
 
 /// A permission to register one node.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct MintAnswer {
+    /// `prov_` and 43 url-safe characters; shown once.
     token: String,
+    /// The node that may register with it.
     node_id: String,
+    /// When it ends: UTC, without a zone.
     expires_at: String,
+    /// How long it is good, in seconds.
     expires_in: u64,
 }
 
-/// `POST /api/v0/provisioning/token`
+/// Makes a permission to register one node.
+#[utoipa::path(
+    post,
+    path = "/api/v0/provisioning/token",
+    tag = "nodes",
+    request_body = MintRequest,
+    security(("administrator" = []), ("user" = [])),
+    responses(
+        (status = 201, body = MintAnswer),
+        (status = 401, description = "No credential, or a wrong one", body = Detail),
+        (status = 403, description = "The user does not belong to the household", body = Detail),
+        BodyRefusals,
+    )
+)]
 pub(super) async fn mint(
     State(center): State<Arc<Center>>,
     Minter(caller): Minter,
@@ -138,10 +163,16 @@ impl Operation for Mint {
 }
 
 /// A node that has a token.
-#[derive(Debug)]
+#[derive(Debug, ToSchema)]
 pub(super) struct RegisterRequest {
+    /// Which node it is.
+    #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     node_id: String,
+    /// Its permission.
+    #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     provisioning_token: String,
+    /// Where it stands.
+    #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     room: Option<String>,
 }
 
@@ -156,19 +187,35 @@ impl FromFields for RegisterRequest {
 }
 
 /// What a node is from here on, and the key it shows from here on.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct RegisterAnswer {
+    /// Which node it is.
     node_id: String,
+    /// Where it stands: as it said, as the token said, or `default`.
     room: String,
+    /// Whose voice it answers to.
     user: String,
+    /// How much it says.
     voice_mode: String,
+    /// Its key: 43 url-safe characters.
     node_key: String,
 }
 
-/// `POST /api/v0/nodes/register`
+/// Registers a node.
 ///
 /// The token is the permission, and the name of the request: asked again with it, the answer is the same, until the node
 /// has shown its key for the first time. From then on the token is worth nothing.
+#[utoipa::path(
+    post,
+    path = "/api/v0/nodes/register",
+    tag = "nodes",
+    request_body = RegisterRequest,
+    responses(
+        (status = 201, body = RegisterAnswer),
+        (status = 401, description = "The token is unknown, expired, used, or another node's", body = Detail),
+        BodyRefusals,
+    )
+)]
 pub(super) async fn register(
     State(center): State<Arc<Center>>,
     Body(request): Body<RegisterRequest>,

@@ -99,6 +99,19 @@ const STEPS: &[&[&str]] = &[
         "CREATE TABLE guesses (source TEXT PRIMARY KEY, window_start BIGINT NOT NULL, wrong BIGINT NOT NULL)",
         "CREATE TABLE guess_totals (shard BIGINT PRIMARY KEY, window_start BIGINT NOT NULL, wrong BIGINT NOT NULL)",
     ],
+    &[
+        // Accounts of the factory: people who administer, and devices that log in.
+        "CREATE TABLE accounts (
+        email TEXT PRIMARY KEY,
+        role TEXT NOT NULL,
+        password_hash TEXT NOT NULL,
+        created_at BIGINT NOT NULL,
+        changed_at BIGINT NOT NULL
+    )",
+        // Names of the keys that bearer tokens are signed with; the keys themselves are derived from the server's secret. The
+        // newest signs; the others are accepted until they end.
+        "CREATE TABLE signing_keys (key_id TEXT PRIMARY KEY, created_at BIGINT NOT NULL, ends_at BIGINT)",
+    ],
 ];
 
 /// Brings the schema up to date. The caller has made sure that nobody else does the same.

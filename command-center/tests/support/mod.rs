@@ -223,13 +223,13 @@ macro_rules! on_both_databases {
 pub(crate) use on_both_databases;
 
 /// Everything that a thief of the database has, as text.
-pub async fn dump(database: &Database) -> String {
+pub fn dump(database: &Database) -> String {
     match database {
         Database::Sqlite(path) => {
             let mut bytes = std::fs::read(path).unwrap();
             bytes.extend(std::fs::read(format!("{}-wal", path.display())).unwrap_or_default());
             String::from_utf8_lossy(&bytes).into_owned()
         }
-        Database::Postgres(url) => postgres::dump(url).await,
+        Database::Postgres(url) => postgres::dump(url),
     }
 }

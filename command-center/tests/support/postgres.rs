@@ -91,7 +91,7 @@ fn programs() -> PathBuf {
 }
 
 /// The whole database as SQL.
-pub async fn dump(url: &str) -> String {
+pub fn dump(url: &str) -> String {
     let output = Command::new(programs().join("pg_dump")).arg(url).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()

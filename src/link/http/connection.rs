@@ -161,7 +161,11 @@ async fn connection(
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "asking for packets to leave at once");
     }
-    let service = service_fn(|request: Request<Incoming>| {
+    let sent_to = stream.local_addr().ok().map(|address| routes::SentTo(address.ip().to_canonical()));
+    let service = service_fn(|mut request: Request<Incoming>| {
+        if let Some(sent_to) = sent_to {
+            request.extensions_mut().insert(sent_to);
+        }
         let (api, activity) = (Arc::clone(&api), Arc::clone(&activity));
         Box::pin(async move {
             activity.unread.store(!request.body().is_end_stream(), Ordering::Relaxed);

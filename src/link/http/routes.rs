@@ -1,5 +1,6 @@
 //! From a request to its answer.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -45,6 +46,10 @@ pub(super) struct Api {
     /// A scan is being asked for.
     nudging: AtomicBool,
 }
+
+/// The address of the node that a request was sent to.
+#[derive(Clone, Copy)]
+pub(super) struct SentTo(pub(super) IpAddr);
 
 /// What is at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +129,7 @@ where
             if is_foreign(&head.headers) {
                 return problem(StatusCode::FORBIDDEN, "Requests from another site are not accepted.");
             }
-            api.post(route, &head.headers, body, busy).await
+            api.post(route, &head, body, busy).await
         }
         Method::DELETE if route == Route::Session => {
             if is_foreign(&head.headers) {
@@ -167,16 +172,18 @@ impl Api {
         }
     }
 
-    async fn post<B>(&self, route: Route, headers: &HeaderMap, body: B, busy: impl Fn()) -> Reply
+    async fn post<B>(&self, route: Route, head: &Parts, body: B, busy: impl Fn()) -> Reply
     where
         B: Body<Data = Bytes> + Unpin,
     {
+        let headers = &head.headers;
         let endpoint = route.endpoint().filter(|_| is_sealed(headers));
         if endpoint.is_none() {
             if route == Route::Session {
                 return problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unsupported Media Type");
             }
-            if !self.config.secrets {
+            let address = head.extensions.get::<SentTo>().map(|SentTo(address)| *address);
+            if !self.config.secrets.taken_at(address) {
                 return problem(StatusCode::FORBIDDEN, SECRETS_REFUSED);
             }
         }

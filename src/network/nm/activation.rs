@@ -37,15 +37,28 @@ impl Radio {
         limit: Duration,
     ) -> Result<(), Cause> {
         self.catch_up();
-        let started = self.start(&plan, device, caller).await?;
+        let started = match self.start(&plan, device, caller).await {
+            Ok(started) => started,
+            Err(cause) => {
+                // An answer that is not understood may still have begun something.
+                self.discard(plan.uuid()).await;
+                return Err(cause);
+            }
+        };
         // From here on the device has left what it did before.
         self.held = None;
+        if plan.mode() == Mode::Station {
+            // The access point has gone, and its DNS server with it.
+            self.dns = None;
+        }
         let up = self.watch(device, &started, plan.mode(), caller, limit).await;
         match up {
             Ok(()) => {
                 self.held = Some(Held { plan, device: device.path.clone(), lost: None });
                 Ok(())
             }
+            // What is volatile goes with NetworkManager.
+            Err(cause @ (Cause::Left | Cause::BusLost)) => Err(cause),
             Err(cause) => {
                 self.discard(plan.uuid()).await;
                 Err(match cause {

@@ -13,6 +13,7 @@ const WIRELESS: &str = "org.freedesktop.NetworkManager.Device.Wireless";
 
 /// The Wi-Fi device, as it was when it was asked.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a property of its own; goes when two of them exclude each other")]
 pub(super) struct Device {
     pub path: OwnedObjectPath,
     /// Such as `wlan0`.

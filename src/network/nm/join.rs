@@ -47,8 +47,6 @@ impl Radio {
                 Err(cause) => return Err(cause),
             }
         }
-        // The access point has gone.
-        self.dns = None;
         Ok(Joined { limited_connectivity: self.is_limited().await })
     }
 
@@ -71,7 +69,7 @@ impl Radio {
             uuid: new_uuid()?,
             ssid: ssid.clone(),
             passphrase: passphrase.clone(),
-            hidden: hidden || found.hidden,
+            hidden: found.hidden,
             key_management,
         };
         let limit = until.saturating_duration_since(Instant::now()).min(ATTEMPT_LIMIT);

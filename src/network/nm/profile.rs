@@ -193,7 +193,7 @@ impl Station {
     /// a hidden one, and one with a factory's name is tied to that very router.
     pub(super) fn was_changed(&self, stored: &StoredProfile) -> bool {
         let Some(wifi) = stored.get(WIFI) else { return true };
-        let hidden = matches!(wifi.get("hidden").map(|value| bool::try_from(value)), Some(Ok(true)));
+        let hidden = matches!(wifi.get("hidden").map(bool::try_from), Some(Ok(true)));
         hidden != self.hidden || wifi.contains_key("bssid")
     }
 }

@@ -1,5 +1,6 @@
 //! The task that owns the radio.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -85,6 +86,8 @@ pub(super) struct Radio {
     pub(super) list: List,
     /// What of it was in range at that time.
     pub(super) networks: Vec<Network>,
+    /// Networks that were not seen until they were asked for by name. NetworkManager lists them like any other after that.
+    pub(super) asked_by_name: BTreeSet<Ssid>,
     /// Scans in a row that gave nothing while the access point was open.
     pub(super) deaf: u8,
     pub(super) dns: Option<DnsFile>,
@@ -104,6 +107,7 @@ impl Radio {
             previous: None,
             list: List::default(),
             networks: Vec::new(),
+            asked_by_name: BTreeSet::new(),
             deaf: 0,
             dns: None,
         }
@@ -209,6 +213,8 @@ impl Radio {
     /// Brings back what was lost; gives way to any request.
     async fn hold_again(&mut self) {
         let Some(Held { plan, lost: Some((_, pause)), device }) = self.held.take() else { return };
+        // What was asked for before is answered already.
+        self.wanted.mark_unchanged();
         let mut caller = Caller::new(self.wanted.clone());
         if let Err(cause) = self.activate_again(plan.clone(), &mut caller).await {
             let pause = (pause * 2).min(AGAIN_LONGEST);

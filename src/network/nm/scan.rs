@@ -25,6 +25,8 @@ pub(super) struct Entry {
     pub last_seen: i64,
     /// It is an access point that this machine opened itself.
     pub own: bool,
+    /// It does not broadcast its name.
+    pub hidden: bool,
 }
 
 impl Entry {
@@ -42,6 +44,7 @@ impl Entry {
             strength: properties.take("Strength").unwrap_or_default(),
             last_seen: properties.take::<i32>("LastSeen").unwrap_or(-1).into(),
             own: bssid.eq_ignore_ascii_case(device) || properties.take("Mode") == Some(MODE_ACCESS_POINT),
+            hidden: false,
             bssid,
         })
     }
@@ -63,11 +66,13 @@ impl List {
     pub(super) fn new(entries: Vec<Entry>) -> Self {
         let (mut named, nameless): (Vec<_>, Vec<_>) =
             entries.into_iter().filter(|entry| !entry.own).partition(|entry| entry.ssid.is_some());
-        for hidden in nameless {
-            if let Some(entry) = named.iter_mut().find(|entry| entry.bssid == hidden.bssid && entry.last_seen < hidden.last_seen)
-            {
-                entry.last_seen = hidden.last_seen;
-                entry.strength = hidden.strength;
+        for nameless in nameless {
+            if let Some(entry) = named.iter_mut().find(|entry| entry.bssid == nameless.bssid) {
+                entry.hidden = true;
+                if entry.last_seen < nameless.last_seen {
+                    entry.last_seen = nameless.last_seen;
+                    entry.strength = nameless.strength;
+                }
             }
         }
         Self { entries: named }
@@ -103,6 +108,11 @@ impl List {
         let mut fresh = self.of(ssid).filter(|entry| entry.is_fresh(now)).peekable();
         fresh.peek()?;
         Some(Sighting { sae: fresh.any(|entry| entry.sae) })
+    }
+
+    /// Whether one of the network's stations broadcasts its name.
+    pub(super) fn is_broadcast(&self, ssid: &Ssid) -> bool {
+        self.of(ssid).any(|entry| !entry.hidden)
     }
 
     fn of<'a>(&'a self, ssid: &'a Ssid) -> impl Iterator<Item = &'a Entry> {
@@ -155,6 +165,7 @@ mod tests {
             strength: 70,
             last_seen,
             own: false,
+            hidden: false,
         }
     }
 
@@ -200,6 +211,7 @@ mod tests {
         let networks = list.networks(100);
         assert_eq!(networks.len(), 1);
         assert_eq!((networks[0].ssid.to_string().as_str(), networks[0].signal), ("hidden", -36));
+        assert!(!list.is_broadcast(&networks[0].ssid));
     }
 
     #[test]

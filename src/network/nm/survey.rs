@@ -34,7 +34,7 @@ const SCANS_AS_ACCESS_POINT: (u32, u32) = (1, 42);
 pub(super) struct Found {
     pub sighting: Option<Sighting>,
     pub securities: Vec<Security>,
-    /// It did not show without being asked by name.
+    /// It does not broadcast its name, as far as is known.
     pub hidden: bool,
     /// Others were seen, and it was not.
     pub absent: bool,
@@ -73,31 +73,33 @@ impl Radio {
         caller: &mut Caller,
     ) -> Result<Found, Cause> {
         let recent = device.last_scan >= 0 && boot_milliseconds() - device.last_scan <= RECENT;
-        let asked = hidden.then_some(ssid);
-        let mut finished = recent && !device.is_access_point;
         if !recent {
-            finished = self.survey(device, asked, caller).await?;
+            self.survey(device, hidden.then_some(ssid), caller).await?;
         }
         let mut list = self.read_list(device).await?;
-        let shown = !hidden && list.sighting(ssid, boot_seconds()).is_some();
-        if list.sighting(ssid, boot_seconds()).is_none() && (recent || asked.is_none()) {
-            // By name: a network that hides its own answers to it.
-            finished |= self.survey(device, Some(ssid), caller).await?;
+        let mut finished = 0;
+        // By name, since a network that hides answers to it. Twice, because the scan that is reported first may have begun
+        // before it was asked for.
+        while finished < 2 && list.sighting(ssid, boot_seconds()).is_none() {
+            self.asked_by_name.insert(ssid.clone());
+            if !self.survey(device, Some(ssid), caller).await? {
+                break;
+            }
+            finished += 1;
             list = self.read_list(device).await?;
         }
         let now = boot_seconds();
         let sighting = list.sighting(ssid, now);
-        let mut securities = list.securities(ssid);
-        if securities.is_empty() {
-            securities = self.list.securities(ssid);
-        }
-        let absent = sighting.is_none() && !hidden && finished && !list.is_empty(now);
+        let absent = sighting.is_none() && !hidden && finished == 2 && !list.is_empty(now);
         // In access point mode an old list is better than an empty one.
-        let shown = shown || (!hidden && sighting.is_none() && !securities.is_empty());
+        let known = if sighting.is_some() { &list } else { &self.list };
+        // A network that is taken for hidden is found all the same; a hidden one that is not would not be found again.
+        let hides = hidden || self.asked_by_name.contains(ssid) || !known.is_broadcast(ssid);
+        let securities = known.securities(ssid);
         if !list.is_empty(now) {
             self.list = list;
         }
-        Ok(Found { sighting, securities, hidden: !shown, absent })
+        Ok(Found { sighting, securities, hidden: hides, absent })
     }
 
     /// The network, if NetworkManager has seen it lately; without a scan.

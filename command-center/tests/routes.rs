@@ -1,0 +1,118 @@
+//! Every route, asked with no credential, with wrong ones, and with those of others.
+
+mod support;
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use support::{ADMIN_KEY, Center, answer, on_both_databases, text, with};
+
+on_both_databases!(only_the_named_routes_answer_without_a_credential, nobody_acts_with_the_credential_of_another,);
+
+const OPEN: StatusCode = StatusCode::OK;
+const NONE: StatusCode = StatusCode::UNAUTHORIZED;
+const SHAPE: StatusCode = StatusCode::BAD_REQUEST;
+
+/// All routes: what they answer without a credential.
+fn routes(node_id: &str, appliance_id: &str) -> Vec<(Method, String, Value, StatusCode)> {
+    let account = json!({ "email": "a@b", "password": "12345678", "role": "r" });
+    let registration = json!({ "node_id": node_id, "provisioning_token": "wrong" });
+    let claim = json!({ "provision_code": "0000111122223333", "mac_address": "020000000001" });
+    let status = json!({ "appliance_id": appliance_id, "status": "active" });
+    let known = json!({ "mac_address": "84:3A:5B:91:B6:61" });
+    let get = |path: &str, status| (Method::GET, path.to_owned(), Value::Null, status);
+    let post = |path: &str, body: &Value, status| (Method::POST, path.to_owned(), body.clone(), status);
+    vec![
+        get("/health", OPEN),
+        get("/api/v0/health", OPEN),
+        get("/api/v0/ping", OPEN),
+        post("/api/v0/provisioning/token", &json!({ "household_id": "home" }), NONE),
+        // The token in the body is the credential.
+        post("/api/v0/nodes/register", &registration, NONE),
+        // A node without a key is malformed by the contract with nodes.
+        post("/api/v0/admin/nodes/heartbeat", &json!({}), SHAPE),
+        get("/api/v0/node/mqtt-credentials", SHAPE),
+        get("/api/v0/admin/nodes", NONE),
+        get(&format!("/api/v0/admin/nodes/{node_id}"), NONE),
+        // The code in the body is the credential.
+        post("/api/provision/claim", &claim, StatusCode::NOT_FOUND),
+        post("/api/partners/claim", &claim, StatusCode::NOT_FOUND),
+        post("/api/provision/validate", &claim, OPEN),
+        get("/api/provision/validate/0000111122223333", OPEN),
+        post("/api/provision/status", &status, NONE),
+        post("/api/provision/heartbeat", &json!({ "mac_address": "020000000001" }), OPEN),
+        post("/api/provision/heartbeat", &known, NONE),
+        get(&format!("/api/provision/config/{appliance_id}"), NONE),
+        get("/openapi.json", NONE),
+        post("/users", &account, NONE),
+        (Method::PATCH, "/users/password".into(), account.clone(), NONE),
+        get("/users/current", NONE),
+        // The password in the body is the credential.
+        post("/login", &json!({ "email": "nobody@b", "password": "12345678" }), NONE),
+    ]
+}
+
+async fn ask(center: &Center, method: &Method, path: &str, body: &Value, headers: &[(&str, &str)]) -> StatusCode {
+    let request = with(center.request(method.clone(), path), headers);
+    answer(if body.is_null() { request } else { request.json(body) }).await.0
+}
+
+async fn only_the_named_routes_answer_without_a_credential(center: Center) {
+    let node = center.node().await;
+    let (appliance_id, _) = center.appliance("84:3A:5B:91:B6:61").await;
+    let routes = routes(node.split(':').next().unwrap(), &appliance_id);
+    for (method, path, body, expected) in &routes {
+        assert_eq!(ask(&center, method, path, body, &[]).await, *expected, "{method} {path}");
+    }
+    // What opens without a credential opens with a wrong one; nothing else does.
+    for wrong in [("x-api-key", "wrong"), ("x-api-key", "wrong:wrong"), ("authorization", "Bearer a.b.c")] {
+        for (method, path, body, expected) in &routes {
+            let status = ask(&center, method, path, body, &[wrong]).await;
+            assert!(status == *expected || status.is_client_error(), "{method} {path}: {status}");
+            assert!(*expected == OPEN || !status.is_success(), "{method} {path}: {status}");
+        }
+    }
+}
+
+async fn nobody_acts_with_the_credential_of_another(center: Center) {
+    let node = center.node().await;
+    let other_node = center.node().await;
+    let (appliance_id, appliance) = center.appliance("84:3A:5B:91:B6:61").await;
+    let (_, other_appliance) = center.appliance("84:3A:5B:91:B6:62").await;
+    let account = json!({ "email": "device@factory", "password": "12345678", "role": "CompanionPC" });
+    center.post("/users", &[("x-api-key", ADMIN_KEY)], &account).await;
+    let (_, login) = center.post("/login", &[], &account).await;
+    let (device, stranger) = (format!("Bearer {}", text(&login, "token")), center.bearer(&["next door"]));
+    let node_id = node.split(':').next().unwrap();
+    let swapped = format!("{node_id}:{}", other_node.split(':').nth(1).unwrap());
+    let credentials = [
+        ("x-api-key", node.as_str()),
+        ("x-api-key", swapped.as_str()),
+        ("authorization", appliance.as_str()),
+        ("authorization", other_appliance.as_str()),
+        ("authorization", device.as_str()),
+        ("authorization", stranger.as_str()),
+        ("x-api-key", ADMIN_KEY),
+    ];
+    // Which of the credentials above may do it.
+    let may = |path: &str| match path {
+        "/api/v0/admin/nodes/heartbeat" | "/api/v0/node/mqtt-credentials" => vec![0],
+        // A stranger's list is empty.
+        "/api/v0/admin/nodes" => vec![5, 6],
+        "/api/v0/provisioning/token" | "/users" | "/users/password" | "/openapi.json" => vec![6],
+        path if path.starts_with("/api/v0/admin/nodes/") => vec![6],
+        "/api/provision/status" | "/api/provision/heartbeat" => vec![2],
+        path if path.starts_with("/api/provision/config/") => vec![2],
+        "/users/current" => vec![4],
+        _ => vec![],
+    };
+    for (method, path, body, without) in routes(node_id, &appliance_id) {
+        if without == OPEN {
+            continue;
+        }
+        for (index, credential) in credentials.iter().enumerate() {
+            let status = ask(&center, &method, &path, &body, &[*credential]).await;
+            let is_allowed = may(&path).contains(&index);
+            assert_eq!(status.is_success(), is_allowed, "{method} {path} with {index}: {status}");
+        }
+    }
+}

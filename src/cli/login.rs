@@ -1,0 +1,52 @@
+//! `jarvis-provision login`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jarvis_provisioning::factory::{Api, ApiUrl, Credentials, Limits};
+use jarvis_provisioning::login::{Error, LoggedIn, login};
+
+use super::Failure;
+use super::factory::now;
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// The loader on this device.
+    #[arg(long, value_name = "URL", env = "AZAION_LOADER_URL")]
+    loader_url: ApiUrl,
+
+    /// The credentials that the factory wrote.
+    #[arg(long, value_name = "FILE", default_value = "/etc/azaion/device.conf")]
+    device_conf: PathBuf,
+
+    /// Where the token goes. Its folder must be there.
+    #[arg(long, value_name = "FILE", default_value = "/var/lib/azaion/token")]
+    token_file: PathBuf,
+
+    /// A PEM file with the certificate authorities that are believed, and no others. Without it, the system's.
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+
+    /// How often it is tried.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
+    tries: u16,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let credentials = Credentials { authorities: arguments.ca_file.clone(), ..Credentials::default() };
+    let limits = Limits { jobs: 1, tries: arguments.tries.into(), answer: Duration::from_secs(30) };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(anyhow::Error::from)?;
+    let _entered = runtime.enter();
+    let loader = Api::new(arguments.loader_url.clone(), &credentials, limits, now).map_err(anyhow::Error::from)?;
+    let token = &arguments.token_file;
+    match runtime.block_on(login(&arguments.device_conf, &loader, token)) {
+        Ok(LoggedIn::Stored) => println!("logged in; the token is in {}", token.display()),
+        Ok(LoggedIn::Kept) => println!("logged in; the loader keeps the token to itself"),
+        Err(error @ (Error::Read(_) | Error::Missing(_) | Error::Credentials { .. } | Error::Refused(_))) => {
+            return Err(Failure::Credentials(error.into()));
+        }
+        Err(error @ (Error::Loader(_) | Error::NotALoader)) => return Err(Failure::Server(error.into())),
+        Err(error @ Error::Store(_)) => return Err(Failure::Other(error.into())),
+    }
+    Ok(())
+}

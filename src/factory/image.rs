@@ -1,0 +1,286 @@
+//! What is written into the tree of an image.
+
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use super::ledger::Record;
+use super::serial::Device;
+use super::tree::{Error, Folder, Lookup, Owner, Tree};
+use crate::label::Label;
+use crate::secret::SecretText;
+use crate::store::{self, hexadecimal};
+
+/// Where a device's credentials are, in the image.
+pub const DEVICE_CONF: &str = "etc/azaion/device.conf";
+
+/// Where the pairing secrets are, in the image: where `jarvis-provision run` looks on a device.
+pub const PAIRING: &str = "boot/firmware/jarvis-pairing.json";
+
+/// The credentials' name until the server knows them.
+const STAGED: &str = ".device.conf.staged";
+
+/// More than either file has, bytes.
+const LIMIT: usize = 16 * 1024;
+
+/// 128 bits: as many as the account rules of existing servers expect, in hexadecimal 32 characters.
+const PASSWORD_BYTES: usize = 16;
+
+/// A device's credentials: two lines, `AZAION_DEVICE_EMAIL=` and `AZAION_DEVICE_PASSWORD=`, without quotes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceConf {
+    /// The account.
+    pub email: String,
+    /// Its password.
+    pub password: SecretText,
+}
+
+/// A file that is no `device.conf`; nothing of it is shown.
+#[derive(Debug, PartialEq, Eq, Error)]
+pub enum DeviceConfError {
+    /// Not text.
+    #[error("it is not text")]
+    Text,
+    /// A value is missing, or is there twice.
+    #[error("it needs {0} once")]
+    Value(&'static str),
+}
+
+impl DeviceConf {
+    /// An account with a new password.
+    pub fn random(email: &str) -> Result<Self, getrandom::Error> {
+        let mut bytes = Zeroizing::new([0; PASSWORD_BYTES]);
+        getrandom::fill(&mut *bytes)?;
+        Ok(Self { email: email.to_owned(), password: SecretText::new(hexadecimal(&*bytes)) })
+    }
+
+    /// Reads the two values; other lines are for other readers.
+    pub fn parse(content: &[u8]) -> Result<Self, DeviceConfError> {
+        let text = std::str::from_utf8(content).map_err(|_| DeviceConfError::Text)?;
+        let value = |name: &'static str| {
+            let mut values = text.lines().filter_map(|line| line.trim().strip_prefix(name)?.strip_prefix('='));
+            match (values.next(), values.next()) {
+                (Some(value), None) if !value.is_empty() => Ok(value.to_owned()),
+                _ => Err(DeviceConfError::Value(name)),
+            }
+        };
+        let password = SecretText::new(value("AZAION_DEVICE_PASSWORD")?);
+        Ok(Self { email: value("AZAION_DEVICE_EMAIL")?, password })
+    }
+
+    /// The file.
+    pub fn content(&self) -> Zeroizing<Vec<u8>> {
+        let parts = ["AZAION_DEVICE_EMAIL=", &self.email, "\nAZAION_DEVICE_PASSWORD=", self.password.expose(), "\n"];
+        let mut content = Zeroizing::new(Vec::with_capacity(parts.iter().map(|part| part.len()).sum()));
+        for part in parts {
+            content.extend_from_slice(part.as_bytes());
+        }
+        content
+    }
+}
+
+/// What goes where, and whose it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// The pairing file in the image; none is written without.
+    pub pairing: Option<PathBuf>,
+    /// Who owns the files in the image.
+    pub owner: Owner,
+    /// How folders are looked up; as the kernel can if none is said.
+    pub lookup: Option<Lookup>,
+}
+
+/// How a tree stands.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// The credentials to go on with, if there are any that the server may know.
+    known: Option<DeviceConf>,
+    /// They have their name already, which they get when the server knows them.
+    pub(super) is_done: bool,
+    /// The hash of the pairing file, if it is this device's.
+    pairing: Option<String>,
+}
+
+impl Found {
+    /// The server may know the password, because an earlier run may have sent it.
+    pub(super) const fn is_resumed(&self) -> bool {
+        self.known.is_some()
+    }
+
+    /// Everything is there.
+    pub(super) const fn is_complete(&self, layout: &Layout) -> bool {
+        self.is_done && (self.pairing.is_some() || layout.pairing.is_none())
+    }
+}
+
+/// A tree with everything in it.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) conf: DeviceConf,
+    /// The credentials wait for their name.
+    is_staged: bool,
+    pub(super) device_conf: String,
+    pub(super) pairing: Option<String>,
+    /// The pairing secrets are new: a label that was printed before is void.
+    pub(super) has_new_label: bool,
+    /// Everything has the owner it should have.
+    pub(super) is_owned: bool,
+}
+
+/// The open tree of one device.
+#[derive(Debug)]
+pub(super) struct Image<'a> {
+    tree: Tree,
+    device: &'a Device,
+    layout: &'a Layout,
+}
+
+/// Why a tree could not be prepared.
+#[derive(Debug, Error)]
+pub(super) enum PrepareError {
+    #[error(transparent)]
+    Tree(#[from] Error),
+    #[error("making a secret")]
+    Random(#[from] getrandom::Error),
+}
+
+impl<'a> Image<'a> {
+    pub(super) fn open(device: &'a Device, layout: &'a Layout) -> Result<Self, Error> {
+        let tree = match layout.lookup {
+            None => Tree::open(&device.rootfs)?,
+            Some(lookup) => Tree::open_with(&device.rootfs, lookup)?,
+        };
+        Ok(Self { tree, device, layout })
+    }
+
+    /// Looks, and changes nothing.
+    pub(super) fn look(&self, record: &Record, api: &str) -> Result<Found, Error> {
+        let mut found = Found { known: None, is_done: false, pairing: None };
+        if let Some((folder, name)) = self.tree.folder_of(Path::new(DEVICE_CONF), None)? {
+            for (name, is_done) in [(STAGED, false), (name.as_str(), true)] {
+                let content = folder.read(name, LIMIT)?.filter(|content| record.is_written(api, &hash(content)));
+                let conf = content.and_then(|content| DeviceConf::parse(&content).ok());
+                if let Some(conf) = conf.filter(|conf| conf.email == self.device.account) {
+                    found.known = Some(conf);
+                    found.is_done = is_done;
+                }
+            }
+        }
+        if let Some(content) = self.pairing_file()? {
+            found.pairing = Some(hash(&content)).filter(|hash| record.has_pairing(hash));
+        }
+        Ok(found)
+    }
+
+    /// Writes what is missing. With `anew`, the password is made anew.
+    pub(super) fn prepare(&self, found: Found, anew: bool) -> Result<Prepared, PrepareError> {
+        let owner = self.layout.owner;
+        let mut is_owned = true;
+        let (pairing, has_new_label) = match (&self.layout.pairing, found.pairing) {
+            (None, _) => (None, false),
+            (Some(_), Some(hash)) => (Some(hash), false),
+            (Some(path), None) => {
+                let label = store::Label { node_id: Some(self.device.serial.node_id()), ..store::Label::random()? };
+                let content = label.content();
+                let (folder, name) = self.make(path)?;
+                is_owned &= folder.replace(&name, &content, Some(owner))?;
+                (Some(hash(&content)), true)
+            }
+        };
+        let (conf, is_staged) = match found.known {
+            Some(conf) if !anew => (conf, !found.is_done),
+            _ => {
+                let conf = DeviceConf::random(&self.device.account)?;
+                let (folder, _) = self.make(Path::new(DEVICE_CONF))?;
+                is_owned &= folder.write_new(STAGED, &conf.content(), Some(owner))?;
+                (conf, true)
+            }
+        };
+        let device_conf = hash(&conf.content());
+        Ok(Prepared { conf, is_staged, device_conf, pairing, has_new_label, is_owned })
+    }
+
+    /// The server knows the password: the credentials take their name.
+    pub(super) fn commit(&self, prepared: &Prepared) -> Result<(), Error> {
+        if prepared.is_staged {
+            let (folder, name) = self.make(Path::new(DEVICE_CONF))?;
+            folder.rename(STAGED, &name)?;
+        }
+        Ok(())
+    }
+
+    /// The server will not know the password: it is removed.
+    pub(super) fn abandon(&self) -> Result<(), Error> {
+        match self.tree.folder_of(Path::new(DEVICE_CONF), None)? {
+            Some((folder, _)) => folder.remove(STAGED),
+            None => Ok(()),
+        }
+    }
+
+    /// The label, if the ledger knows the pairing file as this device's.
+    pub(super) fn label(&self, record: &Record) -> Result<Option<Label>, Error> {
+        let content = self.pairing_file()?.filter(|content| record.has_pairing(&hash(content)));
+        let stored = content.and_then(|content| store::Label::parse(&content).ok());
+        Ok(stored.map(|store::Label { pairing, passphrase, .. }| Label {
+            name: self.device.serial.node_id(),
+            pairing,
+            passphrase,
+        }))
+    }
+
+    fn pairing_file(&self) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
+        let Some(path) = &self.layout.pairing else { return Ok(None) };
+        match self.tree.folder_of(path, None)? {
+            Some((folder, name)) => folder.read(&name, LIMIT),
+            None => Ok(None),
+        }
+    }
+
+    fn make(&self, file: &Path) -> Result<(Folder, String), Error> {
+        let made = self.tree.folder_of(file, Some(self.layout.owner))?;
+        Ok(made.expect("a folder that has an owner to be is made"))
+    }
+}
+
+/// SHA-256, hexadecimal.
+fn hash(content: &[u8]) -> String {
+    hexadecimal(&Sha256::digest(content))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_credentials_are_two_lines_and_read_back() {
+        let conf = DeviceConf::random("azaion-jetson-0042@azaion.com").unwrap();
+        let content = String::from_utf8(conf.content().to_vec()).unwrap();
+        let password = conf.password.expose();
+        let expected = format!("AZAION_DEVICE_EMAIL=azaion-jetson-0042@azaion.com\nAZAION_DEVICE_PASSWORD={password}\n");
+        assert_eq!(content, expected);
+        assert!(password.len() == 32 && password.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        assert_eq!(DeviceConf::parse(content.as_bytes()), Ok(conf));
+    }
+
+    #[test]
+    fn lines_for_others_and_line_ends_of_others_are_read_over() {
+        let content = b"# made in the factory\r\nAZAION_DEVICE_EMAIL=a@b\r\n\r\nOTHER=1\r\nAZAION_DEVICE_PASSWORD=p=q\r\n";
+        let conf = DeviceConf::parse(content).unwrap();
+        assert_eq!((conf.email.as_str(), conf.password.expose()), ("a@b", "p=q"));
+    }
+
+    #[test]
+    fn a_file_with_a_value_missing_or_twice_is_refused() {
+        for wrong in [
+            &b""[..],
+            b"AZAION_DEVICE_EMAIL=a@b\n",
+            b"AZAION_DEVICE_EMAIL=a@b\nAZAION_DEVICE_PASSWORD=\n",
+            b"AZAION_DEVICE_EMAIL=a@b\nAZAION_DEVICE_PASSWORD=x\nAZAION_DEVICE_PASSWORD=y\n",
+            b"\xff\xfe",
+        ] {
+            assert!(DeviceConf::parse(wrong).is_err());
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! To whom the operator's credentials and the passwords go.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
+
+use crate::support::{CONF, Desk, Run};
+
+/// An authority with an admin API behind TLS that asks for a certificate of the same authority.
+struct Factory {
+    issuer: Issuer<'static, KeyPair>,
+    authority: CertificateDer<'static>,
+    desk: Desk,
+}
+
+impl Factory {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        let desk = Desk::new();
+        desk.tree("rootfs");
+        fs::write(desk.path("ca.pem"), certificate.pem()).unwrap();
+        Self { issuer: Issuer::new(params, key), authority: certificate.der().clone(), desk }
+    }
+
+    /// A certificate and its key, as PEM files.
+    fn issue(&self, name: &str) {
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(vec![name.into()]).unwrap().signed_by(&key, &self.issuer).unwrap();
+        fs::write(self.desk.path(format!("{name}.pem")), certificate.pem()).unwrap();
+        fs::write(self.desk.path(format!("{name}.key")), key.serialize_pem()).unwrap();
+    }
+
+    /// Starts a server under that name; gives its port.
+    fn serve(&self, name: &str) -> u16 {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut roots = RootCertStore::empty();
+        roots.add(self.authority.clone()).unwrap();
+        let clients = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone()).build().unwrap();
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(vec![name.into()]).unwrap().signed_by(&key, &self.issuer).unwrap();
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_client_cert_verifier(clients)
+            .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
+            .unwrap();
+        let config = Arc::new(config);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            for connection in listener.incoming() {
+                let connection = ServerConnection::new(config.clone()).map(|tls| StreamOwned::new(tls, connection.unwrap()));
+                let mut stream = connection.unwrap();
+                if stream.read(&mut [0; 4096]).is_ok_and(|read| read > 0) {
+                    let _ = stream.write_all(b"HTTP/1.1 201 Created\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+                    let _ = stream.flush();
+                }
+            }
+        });
+        port
+    }
+
+    fn run(&self, port: u16, more: &[&str]) -> Run {
+        let url = format!("https://localhost:{port}");
+        let fixed = ["factory", "--serial", "AZJN-0042", "--rootfs-dir", "rootfs", "--api-url", &url, "--tries", "1"];
+        self.desk.run(&[&fixed, more].concat())
+    }
+}
+
+const OPERATOR: [&str; 6] = ["--ca-file", "ca.pem", "--client-cert", "operator.pem", "--client-key", "operator.key"];
+
+#[test]
+fn a_private_authority_and_the_operators_certificate_open_the_admin_api() {
+    let factory = Factory::new();
+    factory.issue("operator");
+    factory.run(factory.serve("localhost"), &OPERATOR).succeeded();
+    assert!(factory.desk.path("rootfs").join(CONF).exists());
+}
+
+#[test]
+fn a_server_of_an_unknown_authority_or_another_name_learns_nothing() {
+    let factory = Factory::new();
+    factory.issue("operator");
+    let port = factory.serve("localhost");
+    factory.run(port, &["--client-cert", "operator.pem", "--client-key", "operator.key"]).failed_with("certificate");
+    factory.run(factory.serve("another.example"), &OPERATOR).failed_with("certificate");
+    assert!(!factory.desk.path("rootfs").join(CONF).exists());
+}
+
+#[test]
+fn without_the_operators_certificate_the_admin_api_stays_closed() {
+    let factory = Factory::new();
+    factory.run(factory.serve("localhost"), &["--ca-file", "ca.pem"]).failed_with("no answer from the server");
+}
+
+#[test]
+fn credentials_that_cannot_be_used_are_told_with_their_file() {
+    let factory = Factory::new();
+    factory.issue("operator");
+    factory.issue("stranger");
+    let port = factory.serve("localhost");
+    let mixed = ["--ca-file", "ca.pem", "--client-cert", "operator.pem", "--client-key", "stranger.key"];
+    factory.run(port, &mixed).failed_with("operator.pem");
+    factory.run(port, &["--ca-file", "operator.key"]).failed_with("operator.key");
+    factory.run(port, &["--admin-token-file", "missing"]).failed_with("missing");
+    assert_eq!(factory.run(port, &["--client-cert", "operator.pem"]).status, Some(2));
+}
+
+#[test]
+fn a_password_in_the_address_is_refused() {
+    let factory = Factory::new();
+    let arguments =
+        ["factory", "--serial", "AZJN-0042", "--rootfs-dir", "rootfs", "--api-url", "https://admin:hunter2@localhost"];
+    let run = factory.desk.run(&arguments).failed_with("--admin-token-file");
+    assert_eq!(run.status, Some(2));
+}

@@ -1,0 +1,158 @@
+//! The node's own access point.
+
+use super::fake::{AccessPoint, Play};
+use super::{Lab, fault, journal, within};
+use jarvis_provisioning::fault::Fault;
+use jarvis_provisioning::network::Network;
+
+#[tokio::test]
+async fn the_access_point_is_bound_to_the_daemon_and_ends_with_it() {
+    let Some(lab) = Lab::start().await else { return };
+    lab.open().await.expect("a radio that can");
+    let client = {
+        let world = lab.fake.world();
+        let profile = world.profiles.values().next().expect("the access point");
+        assert_eq!((profile.flags, profile.bound_to.as_ref()), (5, world.client.as_ref()));
+        assert_eq!(profile.text("802-11-wireless", "mode").as_deref(), Some("ap"));
+        assert_eq!(profile.text("802-11-wireless-security", "psk").as_deref(), Some("the label's passphrase"));
+        world.client.clone().expect("it called")
+    };
+    assert_eq!(lab.dns_files(), 1);
+    let bus = zbus::fdo::DBusProxy::new(&lab.fake.connection).await.expect("the bus is there");
+    drop(lab.network);
+    let gone = async {
+        while bus.name_has_owner(client.as_str().try_into().expect("a name")).await.expect("the bus is there") {
+            tokio::task::yield_now().await;
+        }
+    };
+    within(gone).await;
+    assert_eq!(std::fs::read_dir(lab.dns.path()).expect("the folder").count(), 0);
+}
+
+#[tokio::test]
+async fn an_access_point_that_is_open_is_not_opened_again() {
+    let Some(lab) = Lab::start().await else { return };
+    lab.open().await.expect("a radio that can");
+    lab.open().await.expect("it is open");
+    assert_eq!(lab.fake.world().calls_of("AddAndActivateConnection2"), 1);
+}
+
+#[tokio::test]
+async fn an_access_point_that_fails_just_after_it_was_up_has_failed() {
+    let Some(lab) = Lab::start().await else { return };
+    lab.fake.world().plays.push_back(Play::secured(&[(70, 0), (80, 0), (90, 0), (100, 0), (120, 5), (30, 0)]));
+    assert_eq!(fault(lab.open().await), Some(Fault::NetworkUnavailable));
+    assert!(lab.fake.world().profiles.is_empty());
+    assert_eq!(lab.dns_files(), 0);
+}
+
+#[tokio::test]
+async fn a_radio_without_access_point_mode_is_not_asked() {
+    let Some(lab) = Lab::start().await else { return };
+    lab.fake.world().capabilities = 0x30;
+    let told = journal(lab.open().await);
+    assert!(told.contains("no access point mode"), "{told}");
+    assert_eq!(lab.fake.world().calls_of("AddAndActivateConnection2"), 0);
+}
+
+#[tokio::test]
+async fn a_join_replaces_the_access_point_without_taking_it_down_first() {
+    let Some(lab) = Lab::start().await else { return };
+    lab.open().await.expect("a radio that can");
+    lab.join("HomeNetwork").await.expect("a good passphrase");
+    let world = lab.fake.world();
+    assert_eq!((world.calls_of("DeactivateConnection"), world.calls_of("Delete"), world.profiles.len()), (0, 0, 1));
+    drop(world);
+    assert_eq!(lab.dns_files(), 0);
+}
+
+#[tokio::test]
+async fn after_a_wrong_password_the_same_access_point_can_be_opened_at_once() {
+    let Some(lab) = Lab::start().await else { return };
+    lab.open().await.expect("a radio that can");
+    lab.fake.world().plays.push_back(Play::secured(&[(60, 8), (120, 7), (30, 0)]));
+    assert_eq!(fault(lab.join("HomeNetwork").await), Some(Fault::WrongPassword));
+    lab.open().await.expect("a radio that can");
+    let world = lab.fake.world();
+    assert_eq!(world.profiles.len(), 1);
+    assert_eq!(world.profiles.values().next().and_then(|profile| profile.text("802-11-wireless", "mode")).as_deref(), Some("ap"));
+    drop(world);
+    assert_eq!(lab.dns_files(), 1);
+}
+
+#[tokio::test]
+async fn the_access_point_comes_back_after_networkmanager_was_restarted() {
+    let Some(lab) = Lab::start().await else { return };
+    lab.open().await.expect("a radio that can");
+    lab.fake.leave().await;
+    lab.fake.until("the profile is gone", |world| world.profiles.is_empty()).await;
+    lab.fake.come_back().await;
+    lab.fake.until("the access point is open again", |world| world.profiles.len() == 1 && world.state == 100).await;
+}
+
+#[tokio::test]
+async fn the_access_point_comes_back_after_the_bus_was_restarted() {
+    let Some(mut lab) = Lab::start().await else { return };
+    lab.open().await.expect("a radio that can");
+    lab.bus.stop();
+    lab.bus.restart();
+    lab.fake = super::Fake::start(&lab.bus.address()).await;
+    lab.fake.until("the access point is open again", |world| world.profiles.len() == 1 && world.state == 100).await;
+}
+
+#[tokio::test]
+async fn the_access_point_comes_back_with_its_adapter() {
+    let Some(lab) = Lab::start().await else { return };
+    lab.open().await.expect("a radio that can");
+    lab.fake.remove_device().await;
+    assert_eq!(lab.fake.world().profiles.len(), 0);
+    lab.fake.world().present = true;
+    lab.fake.until("the access point is open again", |world| world.profiles.len() == 1 && world.state == 100).await;
+}
+
+#[tokio::test]
+async fn the_access_point_gives_way_to_what_the_owner_activates_himself() {
+    let Some(lab) = Lab::start().await else { return };
+    lab.open().await.expect("a radio that can");
+    let theirs = lab.fake.world().add_profile(super::keeping::foreign("Office", &[]));
+    lab.fake.world().activate(theirs);
+    lab.fake.play(&[(110, 60), (30, 60), (40, 0), (100, 0)]).await;
+    // A scan comes after everything that was heard before.
+    lab.scan().await;
+    assert_eq!(lab.fake.world().calls_of("AddAndActivateConnection2"), 1);
+    assert_eq!(lab.dns_files(), 0);
+}
+
+#[tokio::test]
+async fn a_scan_while_the_access_point_is_open_leaves_it_out() {
+    let Some(lab) = Lab::start().await else { return };
+    lab.open().await.expect("a radio that can");
+    let own = AccessPoint { bssid: "02:00:00:00:00:00".into(), ..AccessPoint::wpa2("jarvis-5b91b661") };
+    lab.fake.world().in_the_air.push(own);
+    assert_eq!(lab.scan().await, ["HomeNetwork"]);
+}
+
+#[tokio::test]
+async fn an_older_networkmanager_is_not_asked_to_scan_for_an_access_point() {
+    let Some(lab) = Lab::start().await else { return };
+    lab.fake.world().version = "1.36.6";
+    assert_eq!(lab.scan().await, ["HomeNetwork"]);
+    lab.open().await.expect("a radio that can");
+    lab.fake.world().in_the_air.clear();
+    lab.fake.world().empty_scans = 1;
+    assert_eq!(lab.scan().await, ["HomeNetwork"]);
+    assert_eq!(lab.fake.world().calls_of("RequestScan"), 1);
+}
+
+#[tokio::test]
+async fn without_a_folder_for_dns_the_access_point_opens_all_the_same() {
+    let Some(lab) = Lab::start().await else { return };
+    std::fs::remove_dir(lab.dns.path()).expect("an empty folder");
+    lab.open().await.expect("a radio that can");
+}
+
+#[tokio::test]
+async fn a_name_that_no_network_can_have_is_refused() {
+    let Some(lab) = Lab::start().await else { return };
+    assert_eq!(fault(within(lab.network.open_access_point(&"a".repeat(33))).await), Some(Fault::InvalidSsid));
+}

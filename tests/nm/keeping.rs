@@ -1,0 +1,181 @@
+//! Keeping, going back, forgetting: whose profiles are touched.
+
+use std::collections::HashMap;
+
+use zbus::{OwnedVariant, Variant};
+
+use super::fake::{Play, Settings};
+use super::{Lab, PASSPHRASE, fault, within};
+use jarvis_provisioning::fault::Fault;
+use jarvis_provisioning::network::Network;
+
+fn owned(value: Variant<'_>) -> OwnedVariant {
+    value.try_into_owned().expect("no file descriptors")
+}
+
+/// A stored profile of a network; `sections` come on top.
+pub(crate) fn foreign(name: &str, sections: &[(&str, &str, Variant<'static>)]) -> Settings {
+    let mut settings: Settings = HashMap::new();
+    let uuid = format!(
+        "00000000-0000-4000-8000-{:012x}",
+        name.bytes().fold(0_u64, |sum, byte| sum * 31 + u64::from(byte)) & 0xffff_ffff
+    );
+    let usual = [
+        ("connection", "id", Variant::from(name.to_owned())),
+        ("connection", "uuid", Variant::from(uuid)),
+        ("connection", "type", Variant::from("802-11-wireless")),
+        ("802-11-wireless", "ssid", Variant::from(name.as_bytes().to_vec())),
+    ];
+    for (section, key, value) in usual.iter().chain(sections) {
+        let value = owned(value.try_clone().expect("no file descriptors"));
+        settings.entry((*section).to_owned()).or_default().insert((*key).to_owned(), value);
+    }
+    settings
+}
+
+fn ours(name: &str, uuid: &'static str) -> Settings {
+    let marker = HashMap::from([("org.jarvis.provisioning", "1")]);
+    foreign(
+        name,
+        &[
+            ("connection", "id", Variant::from(format!("jarvis-{name}"))),
+            ("connection", "uuid", Variant::from(uuid)),
+            ("user", "data", Variant::from(marker)),
+        ],
+    )
+}
+
+#[tokio::test]
+async fn a_kept_network_is_stored_with_its_passphrase() {
+    let Some(lab) = Lab::start().await else { return };
+    lab.join("HomeNetwork").await.expect("a good passphrase");
+    within(lab.network.keep()).await.expect("it is joined");
+    let world = lab.fake.world();
+    let profile = world.profiles.values().next().expect("the kept network");
+    assert_eq!(profile.flags, 0);
+    assert_eq!(profile.text("802-11-wireless-security", "psk").as_deref(), Some(PASSPHRASE));
+}
+
+#[tokio::test]
+async fn what_networkmanager_took_for_hidden_is_not_kept_as_hidden() {
+    let Some(lab) = Lab::start().await else { return };
+    lab.fake.world().completes_with = vec![("hidden", owned(true.into()))];
+    lab.join("HomeNetwork").await.expect("a good passphrase");
+    within(lab.network.keep()).await.expect("it is joined");
+    let world = lab.fake.world();
+    let profile = world.profiles.values().next().expect("the kept network");
+    assert!(!profile.has("802-11-wireless", "hidden"));
+    assert_eq!(profile.text("802-11-wireless-security", "psk").as_deref(), Some(PASSPHRASE));
+}
+
+#[tokio::test]
+async fn keeping_deletes_our_older_profiles_of_the_same_network_and_nothing_else() {
+    let Some(lab) = Lab::start().await else { return };
+    let (theirs, other, older) = {
+        let mut world = lab.fake.world();
+        let theirs = world.add_profile(foreign("HomeNetwork", &[("connection", "id", Variant::from("jarvis-HomeNetwork"))]));
+        let other = world.add_profile(ours("Office", "6f0d9d4e-0000-4000-8000-000000000001"));
+        let older = world.add_profile(ours("HomeNetwork", "6f0d9d4e-0000-4000-8000-000000000002"));
+        (theirs, other, older)
+    };
+    lab.join("HomeNetwork").await.expect("a good passphrase");
+    assert!(lab.fake.world().profiles.contains_key(&older), "nothing goes before the new one is kept");
+    within(lab.network.keep()).await.expect("it is joined");
+    let world = lab.fake.world();
+    assert!(world.profiles.contains_key(&theirs) && world.profiles.contains_key(&other));
+    assert!(!world.profiles.contains_key(&older));
+    assert_eq!(world.profiles.len(), 3);
+}
+
+#[tokio::test]
+async fn a_network_whose_profile_was_lost_meanwhile_is_stored_anew() {
+    let Some(lab) = Lab::start().await else { return };
+    lab.join("HomeNetwork").await.expect("a good passphrase");
+    // Gone for good: every try to bring it back fails.
+    lab.fake.world().plays.extend(vec![Play::secured(&[(120, 11), (30, 0)]); 20]);
+    lab.fake.play(&[(120, 8), (30, 0)]).await;
+    assert!(lab.fake.world().profiles.is_empty());
+    within(lab.network.keep()).await.expect("its credentials are known");
+    let world = lab.fake.world();
+    let profile = world.profiles.values().next().expect("the kept network");
+    assert_eq!((profile.flags, world.calls_of("AddConnection2")), (0, 1));
+    assert_eq!(profile.text("802-11-wireless-security", "psk").as_deref(), Some(PASSPHRASE));
+}
+
+#[tokio::test]
+async fn a_joined_network_that_is_lost_before_it_is_kept_comes_back_by_itself() {
+    let Some(lab) = Lab::start().await else { return };
+    lab.join("HomeNetwork").await.expect("a good passphrase");
+    lab.fake.play(&[(120, 8), (30, 0)]).await;
+    lab.fake.until("it is joined again", |world| world.state == 100 && world.active.is_some()).await;
+    within(lab.network.keep()).await.expect("it is joined");
+    assert_eq!(lab.fake.world().profiles.len(), 1);
+}
+
+#[tokio::test]
+async fn nothing_joined_means_nothing_to_keep() {
+    let Some(lab) = Lab::start().await else { return };
+    assert_eq!(fault(within(lab.network.keep()).await), Some(Fault::NetworkUnavailable));
+}
+
+#[tokio::test]
+async fn going_back_activates_the_network_before_and_changes_nothing_of_it() {
+    let Some(lab) = Lab::start().await else { return };
+    let before = {
+        let mut world = lab.fake.world();
+        let before = world.add_profile(foreign("Office", &[]));
+        world.activate(before);
+        world.profiles[&before].clone()
+    };
+    lab.join("HomeNetwork").await.expect("a good passphrase");
+    within(lab.network.restore()).await.expect("it is still there");
+    let world = lab.fake.world();
+    assert_eq!(world.profiles.values().collect::<Vec<_>>(), [&before]);
+    let active = world.active.and_then(|(_, profile)| world.profiles.get(&profile));
+    assert_eq!(active, Some(&before));
+}
+
+#[tokio::test]
+async fn going_back_after_a_failed_join_leads_to_the_network_before() {
+    let Some(lab) = Lab::start().await else { return };
+    let before = lab.fake.world().add_profile(foreign("Office", &[]));
+    lab.fake.world().activate(before);
+    lab.fake.world().plays.push_back(Play::secured(&[(60, 8), (120, 7), (30, 0)]));
+    assert_eq!(fault(lab.join("HomeNetwork").await), Some(Fault::WrongPassword));
+    within(lab.network.restore()).await.expect("it is still there");
+    assert_eq!(lab.fake.world().active.map(|(_, profile)| profile), Some(before));
+}
+
+#[tokio::test]
+async fn going_back_to_nothing_leaves_what_was_joined() {
+    let Some(lab) = Lab::start().await else { return };
+    lab.join("HomeNetwork").await.expect("a good passphrase");
+    within(lab.network.restore()).await.expect("nothing was there before");
+    let world = lab.fake.world();
+    assert!(world.profiles.is_empty() && world.active.is_none());
+}
+
+#[tokio::test]
+async fn going_back_takes_away_what_an_earlier_run_joined_and_never_kept() {
+    let Some(lab) = Lab::start().await else { return };
+    {
+        let mut world = lab.fake.world();
+        let left = world.add_profile(ours("HomeNetwork", "6f0d9d4e-0000-4000-8000-000000000003"));
+        world.profiles.get_mut(&left).expect("just added").flags = 5;
+        world.activate(left);
+    }
+    within(lab.network.restore()).await.expect("nothing was there before");
+    assert!(lab.fake.world().profiles.is_empty());
+}
+
+#[tokio::test]
+async fn forgetting_deletes_every_network_of_ours_and_leaves_the_access_point() {
+    let Some(lab) = Lab::start().await else { return };
+    let theirs = lab.fake.world().add_profile(foreign("Office", &[]));
+    lab.fake.world().add_profile(ours("HomeNetwork", "6f0d9d4e-0000-4000-8000-000000000004"));
+    lab.open().await.expect("a radio that can");
+    within(lab.network.forget()).await.expect("they can be deleted");
+    let world = lab.fake.world();
+    assert!(world.profiles.contains_key(&theirs) && world.active.is_some());
+    assert_eq!(world.profiles.len(), 2);
+}

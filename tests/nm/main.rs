@@ -1,0 +1,87 @@
+//! The network over D-Bus, against a NetworkManager that plays what the real one was seen to do.
+#![cfg(feature = "daemon")]
+
+mod access_point;
+mod bus;
+mod fake;
+mod joining;
+mod keeping;
+mod trouble;
+
+use std::time::Duration;
+
+use bus::PrivateBus;
+use fake::Fake;
+use jarvis_provisioning::domain::{Passphrase, Ssid};
+use jarvis_provisioning::fault::Fault;
+use jarvis_provisioning::machine::Joined;
+use jarvis_provisioning::network::nm::{NetworkManager, Settings};
+use jarvis_provisioning::network::{Error, Network};
+use tokio::time::timeout;
+
+/// The passphrase of every protected network in these tests.
+const PASSPHRASE: &str = "correct horse battery";
+/// Longer than any limit of the adapter's own.
+const DEADLINE: Duration = Duration::from_secs(150);
+
+/// A bus, a NetworkManager on it, and the network under test. The parts end in this order.
+struct Lab {
+    network: NetworkManager,
+    fake: Fake,
+    dns: tempfile::TempDir,
+    bus: PrivateBus,
+}
+
+impl Lab {
+    /// None where there is no `dbus-daemon`.
+    async fn start() -> Option<Self> {
+        let bus = PrivateBus::start()?;
+        let fake = Fake::start(&bus.address()).await;
+        let dns = tempfile::tempdir().expect("a temporary folder");
+        let settings = Settings {
+            bus: Some(bus.address()),
+            passphrase: Some(passphrase("the label's passphrase")),
+            dns_directory: dns.path().into(),
+            ..Settings::default()
+        };
+        Some(Self { network: NetworkManager::start(settings), fake, dns, bus })
+    }
+
+    async fn join(&self, name: &str) -> Result<Joined, Error> {
+        within(self.network.join(&ssid(name), &passphrase(PASSPHRASE), false)).await
+    }
+
+    async fn scan(&self) -> Vec<String> {
+        let networks = within(self.network.scan()).await.expect("a scan");
+        networks.iter().map(|network| network.ssid.to_string()).collect()
+    }
+
+    async fn open(&self) -> Result<(), Error> {
+        within(self.network.open_access_point("jarvis-5b91b661")).await
+    }
+
+    fn dns_files(&self) -> usize {
+        std::fs::read_dir(self.dns.path()).expect("the folder").count()
+    }
+}
+
+fn ssid(name: &str) -> Ssid {
+    Ssid::try_from(name).expect("a short name")
+}
+
+fn passphrase(text: &str) -> Passphrase {
+    Passphrase::try_from(text.to_owned()).expect("a short passphrase")
+}
+
+fn fault<T>(result: Result<T, Error>) -> Option<Fault> {
+    result.err().map(|error| error.fault)
+}
+
+/// The error with its causes, as the journal shows it.
+fn journal<T: std::fmt::Debug>(result: Result<T, Error>) -> String {
+    jarvis_provisioning::daemon::chain(&result.expect_err("a failure"))
+}
+
+async fn within<T>(future: impl Future<Output = T>) -> T {
+    timeout(DEADLINE, future).await.expect("nothing hangs")
+}

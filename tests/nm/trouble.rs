@@ -1,0 +1,163 @@
+//! Answers that are missing, late or wrong, things that go away, and callers that do.
+
+use std::time::Duration;
+
+use super::fake::{Fault as Answered, Play};
+use super::{Lab, PASSPHRASE, fault, journal, passphrase, ssid, within};
+use jarvis_provisioning::fault::Fault;
+use jarvis_provisioning::network::Network;
+use tokio::time::timeout;
+
+/// Drops a join as soon as the world is as described.
+async fn dropped(lab: &Lab, what: &str, condition: impl FnMut(&super::fake::World) -> bool) {
+    let (ssid, passphrase) = (ssid("HomeNetwork"), passphrase(PASSPHRASE));
+    tokio::select! {
+        result = lab.network.join(&ssid, &passphrase, false) => panic!("it was not to end: {result:?}"),
+        () = lab.fake.until(what, condition) => {}
+    }
+}
+
+#[tokio::test]
+async fn a_join_that_nobody_waits_for_any_more_leaves_no_profile() {
+    let Some(lab) = Lab::start().await else { return };
+    lab.fake.world().plays.push_back(Play::secured(&[]));
+    dropped(&lab, "the join is under way", |world| world.state == 50 && !world.profiles.is_empty()).await;
+    lab.fake.until("the profile is gone", |world| world.profiles.is_empty()).await;
+    lab.join("HomeNetwork").await.expect("the next one finds everything in order");
+}
+
+#[tokio::test]
+async fn a_join_that_is_dropped_before_it_was_answered_leaves_no_profile() {
+    let Some(lab) = Lab::start().await else { return };
+    lab.fake.world().faults.push_back(("AddAndActivateConnection2", Answered::Late));
+    dropped(&lab, "the call has been made", |world| world.calls_of("AddAndActivateConnection2") == 1).await;
+    lab.fake.release();
+    lab.fake.until("it was answered, and taken back", |world| world.calls_of("Delete") > 0 && world.profiles.is_empty()).await;
+}
+
+#[tokio::test]
+async fn an_activation_that_is_answered_too_late_is_taken_back() {
+    let Some(lab) = Lab::start().await else { return };
+    lab.fake.world().faults.push_back(("AddAndActivateConnection2", Answered::Late));
+    let told = journal(lab.join("HomeNetwork").await);
+    assert!(told.contains("AddAndActivateConnection2 was not answered"), "{told}");
+    lab.fake.release();
+    lab.fake.until("it was answered, and taken back", |world| world.calls_of("Delete") > 0 && world.profiles.is_empty()).await;
+}
+
+#[tokio::test]
+async fn answers_of_the_wrong_type_are_named_and_hang_nothing() {
+    let Some(lab) = Lab::start().await else { return };
+    for member in ["GetAll", "GetDevices", "GetAllAccessPoints", "AddAndActivateConnection2"] {
+        lab.fake.world().faults.push_back((member, Answered::WrongType));
+        let result = lab.join("HomeNetwork").await;
+        assert_eq!(fault(result), Some(Fault::NetworkUnavailable), "{member}");
+        lab.fake.until("nothing is left", |world| world.faults.is_empty()).await;
+    }
+    within(lab.network.restore()).await.expect("what the misunderstood answer began is taken away");
+    assert!(lab.fake.world().profiles.is_empty());
+    lab.join("HomeNetwork").await.expect("a good passphrase");
+}
+
+#[tokio::test]
+async fn a_call_without_permission_names_the_permission() {
+    let Some(lab) = Lab::start().await else { return };
+    let denied = Answered::Error("org.freedesktop.NetworkManager.PermissionDenied", "Not authorized to control networking.");
+    lab.fake.world().faults.push_back(("AddAndActivateConnection2", denied));
+    let told = journal(lab.join("HomeNetwork").await);
+    assert!(told.contains("org.freedesktop.NetworkManager.network-control"), "{told}");
+    assert!(!told.contains(PASSPHRASE), "{told}");
+}
+
+#[tokio::test]
+async fn a_radio_that_is_switched_off_is_told_apart_from_none() {
+    let Some(lab) = Lab::start().await else { return };
+    {
+        let mut world = lab.fake.world();
+        world.state = 20;
+        world.wireless = false;
+    }
+    let told = lab.join("HomeNetwork").await;
+    assert_eq!(fault(told), Some(Fault::RadioBlocked));
+    assert!(journal(lab.open().await).contains("rfkill unblock wifi"));
+    {
+        let mut world = lab.fake.world();
+        world.hardware = false;
+    }
+    assert!(journal(within(lab.network.scan()).await).contains("a switch on the device"));
+    {
+        let mut world = lab.fake.world();
+        (world.state, world.managed, world.hardware, world.wireless) = (10, false, true, true);
+    }
+    assert_eq!(fault(lab.join("HomeNetwork").await), Some(Fault::AdapterGone));
+    assert_eq!(lab.fake.world().calls_of("AddAndActivateConnection2"), 0);
+}
+
+#[tokio::test]
+async fn without_a_wifi_device_the_adapter_is_gone() {
+    let Some(lab) = Lab::start().await else { return };
+    lab.fake.world().present = false;
+    assert_eq!(fault(lab.join("HomeNetwork").await), Some(Fault::AdapterGone));
+}
+
+#[tokio::test]
+async fn an_adapter_that_is_unplugged_while_joining_is_told() {
+    let Some(lab) = Lab::start().await else { return };
+    lab.fake.world().plays.push_back(Play::secured(&[]));
+    let unplugging = async {
+        lab.fake.until("the join is under way", |world| world.state == 50 && !world.profiles.is_empty()).await;
+        lab.fake.remove_device().await;
+    };
+    let (joined, ()) = tokio::join!(lab.join("HomeNetwork"), unplugging);
+    assert_eq!(fault(joined), Some(Fault::AdapterGone));
+}
+
+#[tokio::test]
+async fn networkmanager_that_stops_while_joining_is_told_at_once_and_used_again_when_it_is_back() {
+    let Some(lab) = Lab::start().await else { return };
+    lab.fake.world().plays.push_back(Play::secured(&[]));
+    let stopping = async {
+        lab.fake.until("the join is under way", |world| world.state == 50 && !world.profiles.is_empty()).await;
+        lab.fake.leave().await;
+    };
+    let (joined, ()) = tokio::join!(lab.join("HomeNetwork"), stopping);
+    assert_eq!(fault(joined), Some(Fault::NetworkUnavailable));
+    // It waits for the service that is about to start.
+    let (joined, ()) = tokio::join!(lab.join("HomeNetwork"), lab.fake.come_back());
+    assert!(joined.is_ok(), "{joined:?}");
+}
+
+#[tokio::test]
+async fn a_bus_that_is_gone_is_told_and_a_new_one_is_used() {
+    let Some(mut lab) = Lab::start().await else { return };
+    lab.scan().await;
+    lab.bus.stop();
+    assert_eq!(fault(lab.join("HomeNetwork").await), Some(Fault::NetworkUnavailable));
+    lab.bus.restart();
+    lab.fake = super::Fake::start(&lab.bus.address()).await;
+    lab.join("HomeNetwork").await.expect("a good passphrase");
+}
+
+#[tokio::test]
+async fn a_scan_that_never_ends_is_given_up_and_one_that_is_dropped_holds_up_nobody() {
+    let Some(lab) = Lab::start().await else { return };
+    lab.fake.world().faults.push_back(("RequestScan", Answered::Never));
+    tokio::select! {
+        result = lab.network.scan() => panic!("it was not to end: {result:?}"),
+        () = lab.fake.until("it scans", |world| world.calls_of("RequestScan") == 1) => {}
+    }
+    assert_eq!(lab.scan().await, ["HomeNetwork"]);
+}
+
+#[tokio::test]
+async fn a_scan_that_an_older_networkmanager_refuses_is_answered_from_its_list() {
+    let Some(lab) = Lab::start().await else { return };
+    lab.scan().await;
+    let refused = Answered::Error(
+        "org.freedesktop.NetworkManager.Device.NotAllowed",
+        "Scanning not allowed immediately following previous scan",
+    );
+    lab.fake.world().faults.push_back(("RequestScan", refused));
+    let networks = timeout(Duration::from_secs(5), lab.network.scan()).await.expect("it need not wait for another scan");
+    assert_eq!(networks.expect("the list is there").len(), 1);
+}

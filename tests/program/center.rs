@@ -1,0 +1,91 @@
+//! A command center in this process, with its data in a folder of its own.
+
+use command_center::{Config, Database, Server};
+use jarvis_provisioning::domain::{CommandCenterUrl, Credentials, Passphrase, Ssid};
+use jarvis_provisioning::secret::SecretText;
+use mobile_test_harness::command_center::{CommandCenter, Order, Owner};
+use mobile_test_harness::phone::new_request_id;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::place::Place;
+
+const ADMINISTRATOR_KEY: &str = "the key of the administrator";
+
+pub(crate) struct Center {
+    server: Server,
+    client: CommandCenter,
+    _place: TempDir,
+}
+
+impl Center {
+    pub(crate) async fn start() -> Self {
+        crate::journal::watch();
+        let place = tempfile::tempdir().expect("a temporary folder");
+        let mut config =
+            Config::new("127.0.0.1:0".parse().expect("an address"), Database::Sqlite(place.path().join("center.db")));
+        config.admin_key = Some(command_center::SecretText::new(ADMINISTRATOR_KEY.into()));
+        let server = Server::start(config).await.expect("the command center starts");
+        let url = CommandCenterUrl::try_from(format!("http://{}", server.address()).as_str()).expect("a plain URL");
+        Self { server, client: CommandCenter::new(url).expect("a client"), _place: place }
+    }
+
+    pub(crate) fn address(&self) -> std::net::SocketAddr {
+        self.server.address()
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address())
+    }
+
+    /// An order for a node, whose token is kept secret at the place.
+    pub(crate) async fn order(&self, place: &Place) -> Order {
+        let owner = Owner::Administrator(SecretText::new(ADMINISTRATOR_KEY.into()));
+        let order = self.client.order(&owner, "home", Some("kitchen")).await.expect("an order");
+        place.keep_secret(order.token.expose().as_bytes());
+        order
+    }
+
+    /// Fails unless the node is provisioned as ordered, and the command center knows it by the key in its files.
+    pub(crate) async fn assert_enrolled(&self, place: &Place, order: &Order) {
+        let status = place.status().await;
+        assert_eq!((&status["state"], &status["provisioned"]), (&Value::from("PROVISIONED"), &Value::from(true)), "{status}");
+        assert!(place.file(".provisioned").exists());
+        assert!(!place.file("pending.enc").exists());
+        let config = place.config();
+        assert_eq!(config["node_id"], order.node_id);
+        let key = config["api_key"].as_str().expect("a key").to_owned();
+        place.keep_secret(key.as_bytes());
+        let known = self.client.knows(&order.node_id, &SecretText::new(key)).await.expect("an answer");
+        assert!(known, "the command center does not know the node by its key");
+    }
+}
+
+/// What a phone sends for a node that was ordered at `url`.
+pub(crate) fn credentials(ssid: &str, password: &str, url: &str, order: &Order) -> Credentials {
+    Credentials {
+        request_id: new_request_id(),
+        ssid: Ssid::try_from(ssid).expect("a short name"),
+        passphrase: Passphrase::try_from(password.to_owned()).expect("a short password"),
+        hidden: false,
+        room: "kitchen".into(),
+        command_center: CommandCenterUrl::try_from(url).expect("a plain URL"),
+        config_service: None,
+        household_id: "home".into(),
+        node_id: order.node_id.clone(),
+        token: order.token.clone(),
+    }
+}
+
+/// The same as the existing phone app sends it.
+pub(crate) fn json(credentials: &Credentials) -> Value {
+    serde_json::json!({
+        "wifi_ssid": credentials.ssid.to_string(),
+        "wifi_password": credentials.passphrase.expose(),
+        "room": credentials.room,
+        "command_center_url": credentials.command_center.as_str(),
+        "household_id": credentials.household_id,
+        "node_id": credentials.node_id,
+        "provisioning_token": credentials.token.expose(),
+    })
+}

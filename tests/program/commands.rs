@@ -1,0 +1,327 @@
+//! The commands as a person or a script runs them: what they print, and how they end.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+
+use jarvis_provisioning::domain::State;
+use serde_json::{Value, json};
+
+use crate::center::{Center, credentials};
+use crate::journal::{PASSWORD, WRONG_PASSWORD};
+use crate::place::{Label, Place, bring_online, files, phone};
+
+/// A provisioned node, which has ended, and its label.
+async fn provisioned() -> (Place, Label) {
+    let (place, center) = (Place::new(), Center::start().await);
+    let node = place.start().await;
+    let label = place.label().await;
+    let order = center.order(&place).await;
+    let mut phone = phone(&node.over_bluetooth(), &label.by_code()).await;
+    let k2 = mobile_test_harness::key::new(std::time::SystemTime::UNIX_EPOCH, &mut rand_core::UnwrapErr(getrandom::SysRng));
+    phone.send_k2(k2).await.expect("stored");
+    let told = bring_online(&mut phone, &credentials("HomeNetwork", PASSWORD, &center.url(), &order)).await;
+    assert_eq!(told.state, State::Provisioned);
+    center.assert_enrolled(&place, &order).await;
+    assert_eq!(node.stop().await.0, Some(0));
+    (place, label)
+}
+
+#[tokio::test]
+async fn every_command_explains_itself() {
+    let place = Place::new();
+    for (arguments, expected) in [
+        (&["--help"][..], "Exit status:"),
+        (&["run", "--help"], "--simulate"),
+        (&["label", "--help"], "--png"),
+        (&["status", "--help"], "--json"),
+        (&["reset", "--help"], "--yes"),
+        (&["--version"], env!("CARGO_PKG_VERSION")),
+    ] {
+        let ended = place.run(arguments).await;
+        assert_eq!(ended.status, Some(0), "{arguments:?}");
+        assert!(ended.output.contains(expected) && ended.errors.is_empty(), "{arguments:?}: {}", ended.output);
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        let ended = place.run(&["completions", shell]).await;
+        assert_eq!(ended.status, Some(0));
+        assert!(ended.output.contains("reset") && ended.output.contains("simulate"), "{shell}");
+    }
+    assert!(!place.path("secrets").exists(), "who asks for help gets no files");
+}
+
+#[tokio::test]
+async fn a_command_line_that_is_none_ends_with_2() {
+    let place = Place::new();
+    for arguments in [&[][..], &["provision"], &["run", "--code", "123456"], &["status", "extra"]] {
+        let ended = place.run(arguments).await;
+        assert_eq!(ended.status, Some(2), "{arguments:?}");
+        assert!(ended.errors.contains("Usage:"), "{arguments:?}: {}", ended.errors);
+    }
+}
+
+#[tokio::test]
+async fn settings_that_cannot_be_used_end_with_3_and_are_named() {
+    let mut place = Place::new();
+    for (name, value, expected) in [
+        ("JARVIS_WIFI_BACKEND", "hostapd", "there is no hostapd backend; unset it, or set it to networkmanager"),
+        ("JARVIS_WIFI_BACKEND", "iwd", "JARVIS_WIFI_BACKEND"),
+        ("JARVIS_PROVISIONING_PORT", "http", "JARVIS_PROVISIONING_PORT"),
+        ("JARVIS_PROVISION_CONFIG", "/nonexistent.toml", "/nonexistent.toml"),
+    ] {
+        place.set(name, value);
+        let ended = place.run(&["run"]).await;
+        assert_eq!(ended.status, Some(3), "{name}={value}");
+        assert!(ended.errors.contains(expected), "{name}={value}: {}", ended.errors);
+        place.set(name, "");
+    }
+    let file = place.path("provision.toml");
+    fs::write(&file, "prot = 8080\n").expect("a file");
+    let ended = place.run(&["run", "--config", file.to_str().expect("UTF-8")]).await;
+    assert_eq!(ended.status, Some(3));
+    assert!(ended.errors.contains("prot") && ended.errors.contains("provision.toml"), "{}", ended.errors);
+}
+
+#[tokio::test]
+async fn an_address_that_is_taken_ends_with_5_and_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = taken.local_addr().expect("it is bound").port().to_string();
+    let place = Place::new().with("JARVIS_PROVISIONING_PORT", &port);
+    let ended = place.run(&["run", "--simulate"]).await;
+    assert_eq!(ended.status, Some(5));
+    assert!(ended.errors.contains(&format!("127.0.0.1:{port}")), "{}", ended.errors);
+}
+
+#[tokio::test]
+async fn files_that_cannot_be_used_end_with_4_and_are_named() {
+    let place = Place::new();
+    fs::write(place.path("secrets"), "not a folder").expect("a file");
+    for arguments in [&["run", "--simulate"][..], &["status"], &["label"], &["reset", "--yes"]] {
+        let ended = place.run(arguments).await;
+        assert_eq!(ended.status, Some(4), "{arguments:?}");
+        assert!(ended.errors.contains("/secrets"), "{arguments:?}: {}", ended.errors);
+    }
+    assert_eq!(fs::read_to_string(place.path("secrets")).expect("it is left alone"), "not a folder");
+}
+
+#[tokio::test]
+async fn a_provisioned_node_says_so_and_ends_with_0_unless_the_check_is_skipped() {
+    let (mut place, _) = provisioned().await;
+    let ended = place.run(&["run", "--simulate"]).await;
+    assert_eq!(ended.status, Some(0));
+    assert!(ended.output.contains("is provisioned already"), "{}", ended.output);
+    assert!(ended.errors.contains("JARVIS_SKIP_PROVISIONING_CHECK"), "{}", ended.errors);
+
+    place.set("JARVIS_SKIP_PROVISIONING_CHECK", "yes");
+    let node = place.start().await;
+    let info = node.get("/api/v1/info").await.json();
+    assert_eq!((&info["state"], &info["previously_provisioned"]), (&json!("AP_MODE"), &json!(true)));
+}
+
+#[tokio::test]
+async fn the_simulation_can_be_switched_on_by_its_variable() {
+    let place = Place::new().with("JARVIS_SIMULATE_PROVISIONING", "1").with("JARVIS_WIFI_BACKEND", "hostapd");
+    let mut process = place.command(&["run"]).stdout(std::process::Stdio::piped()).spawn().expect("it starts");
+    let mut lines = tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(process.stdout.take().expect("a pipe")));
+    let ready = lines.next_line().await.expect("UTF-8").expect("it is ready");
+    let ready: Value = serde_json::from_str(&ready).expect("one JSON object");
+    assert!(ready["listening"].as_str().is_some_and(|address| address.starts_with("127.0.0.1:")), "{ready}");
+}
+
+#[tokio::test]
+async fn a_node_runs_once_at_a_time() {
+    let place = Place::new();
+    let node = place.start().await;
+    let ended = place.run(&["run", "--simulate"]).await;
+    assert_eq!(ended.status, Some(2));
+    assert!(ended.errors.contains("jarvis-provision is running for this node"), "{}", ended.errors);
+    node.get("/api/v1/status").await;
+    let (status, printed) = node.stop().await;
+    assert_eq!((status, printed), (Some(0), vec![]), "asked to end, it ends well");
+}
+
+#[tokio::test]
+async fn the_label_is_shown_drawn_and_told_to_scripts() {
+    let place = Place::new();
+    let label = place.label().await;
+    assert!(label.code.len() == 6 && label.code.bytes().all(|digit| digit.is_ascii_digit()));
+    assert_eq!(label.wifi_qr, format!("WIFI:T:WPA;S:{};P:{};;", label.name, label.access_point_passphrase));
+    assert!(label.pairing_qr.to_lowercase().contains(&label.secret), "{}", label.pairing_qr);
+
+    let shown = place.run(&["label"]).await;
+    assert_eq!(shown.status, Some(0));
+    let digits: String = shown.output.chars().filter(char::is_ascii_digit).collect();
+    assert!(digits.contains(&label.code), "{}", shown.output);
+    assert!(shown.output.contains(&label.name) && shown.output.contains(&label.access_point_passphrase), "{}", shown.output);
+    assert!(shown.output.matches('█').count() > 100, "two QR codes");
+    assert!(!shown.output.contains('\u{1b}'), "colours without a terminal");
+
+    let png = place.path("label.png");
+    let drawn = place.run(&["label", "--png", png.to_str().expect("UTF-8")]).await;
+    assert_eq!((drawn.status, drawn.output.as_str()), (Some(0), ""));
+    assert!(fs::read(&png).expect("a picture").starts_with(b"\x89PNG\r\n"));
+    assert_eq!(fs::metadata(&png).expect("a picture").permissions().mode() & 0o777, 0o600);
+    place.assert_clean("the journal of `label`", &drawn.errors);
+    assert_eq!(place.label().await.code, label.code, "it stays the same");
+}
+
+#[tokio::test]
+async fn the_status_has_its_state_and_no_secret() {
+    let place = Place::new();
+    let label = place.label().await;
+    let fresh = place.status().await;
+    assert_eq!(
+        (&fresh["state"], &fresh["provisioned"], &fresh["last_failure"]),
+        (&json!("AP_MODE"), &json!(false), &Value::Null)
+    );
+    assert_eq!(fresh["name"], label.name);
+
+    let node = place.start().await;
+    let mut phone = phone(&node.over_bluetooth(), &label.by_code()).await;
+    let order = mobile_test_harness::command_center::Order {
+        node_id: "0e8c1f5a".into(),
+        token: jarvis_provisioning::secret::SecretText::new(crate::journal::TOKEN.into()),
+        good_for: std::time::Duration::ZERO,
+    };
+    bring_online(&mut phone, &credentials("Lighthouse", WRONG_PASSWORD, "http://127.0.0.1:9", &order)).await;
+    let failed = place.status().await;
+    assert_eq!(failed["state"], "ERROR");
+    assert_eq!(
+        (&failed["last_failure"]["fault"], &failed["last_failure"]["ssid"]),
+        (&json!("WrongPassword"), &json!("Lighthouse"))
+    );
+    let shown = place.run(&["status"]).await;
+    assert_eq!(shown.status, Some(0));
+    assert!(shown.output.contains("WrongPassword: The Wi-Fi password is wrong."), "{}", shown.output);
+    place.assert_clean("the status", &format!("{failed}\n{}{}", shown.output, shown.errors));
+}
+
+#[tokio::test]
+async fn a_reset_asks_first_and_is_refused_while_the_node_runs() {
+    let (mut place, _) = provisioned().await;
+    let ended = place.run(&["reset"]).await;
+    assert_eq!(ended.status, Some(2));
+    assert!(ended.errors.contains("--yes"), "{}", ended.errors);
+    place.set("JARVIS_SKIP_PROVISIONING_CHECK", "true");
+    let node = place.start().await;
+    let ended = place.run(&["reset", "--yes"]).await;
+    assert_eq!(ended.status, Some(2));
+    assert!(ended.errors.contains("stop it first"), "{}", ended.errors);
+    node.stop().await;
+    assert_eq!(place.status().await["state"], "PROVISIONED");
+}
+
+/// What a reset leaves: the node's own files, nothing of the owner's, and the label.
+async fn assert_reset(place: &Place, label: &Label) {
+    let mut names: Vec<_> = fs::read_dir(place.path("secrets"))
+        .expect("the folder stays")
+        .map(|entry| entry.expect("an entry").file_name())
+        .collect();
+    names.retain(|name| name != "run.lock" && name != "ble.sock");
+    names.sort();
+    assert_eq!(names, ["pairing.json", "secrets.key", "state.json"]);
+    let config = place.config();
+    assert_eq!((&config["node_id"], &config["api_key"]), (&json!("your-node-id"), &json!("your_api_key_here")));
+    let status = place.status().await;
+    assert_eq!((&status["state"], &status["provisioned"]), (&json!("AP_MODE"), &json!(false)));
+    assert_eq!(place.label().await.code, label.code, "the label stays true");
+}
+
+#[tokio::test]
+async fn a_reset_forgets_everything_and_can_be_repeated() {
+    let (place, label) = provisioned().await;
+    for _ in 0..2 {
+        let ended = place.run(&["reset", "--yes"]).await;
+        assert_eq!(ended.status, Some(0), "{}", ended.errors);
+        assert!(
+            ended.output.starts_with("cleared provisioning_marker\ncleared k2_key\ncleared wifi_credentials\n"),
+            "{}",
+            ended.output
+        );
+        assert_reset(&place, &label).await;
+    }
+    let ended = place.run(&["run", "--simulate", "--help"]).await;
+    assert_eq!(ended.status, Some(0));
+}
+
+#[tokio::test]
+async fn a_reset_over_the_json_api_says_what_it_has_cleared() {
+    let (mut place, label) = provisioned().await;
+    place.set("JARVIS_SKIP_PROVISIONING_CHECK", "true");
+    let node = place.start().await;
+    let reply = node.post("/api/v1/factory-reset", &json!({"ignored": true})).await;
+    assert_eq!(
+        reply.text(),
+        r#"{"success":true,"cleared":["provisioning_marker","k2_key","wifi_credentials","config_credentials"],"error":null}"#
+    );
+    assert_eq!(node.get("/api/v1/info").await.json()["previously_provisioned"], false);
+    assert_reset(&place, &label).await;
+}
+
+/// Kills a reset as it enters one of these system calls for the given time, and finishes it by another command. Whether it
+/// came to that.
+async fn reset_killed_at(calls: &str, time: usize, finish: &str) -> bool {
+    let (place, label) = provisioned().await;
+    let kill = format!("inject={calls}:signal=KILL:when={time}");
+    let trace = place.path("strace.log");
+    let mut killed = tokio::process::Command::new("strace");
+    killed.args(["--quiet=all", "-f", "-e", &format!("trace={calls}"), "-e", &kill, "--output"]).arg(trace);
+    let reset = place.command(&["reset", "--yes"]);
+    killed.arg(reset.as_std().get_program()).args(reset.as_std().get_args()).env_clear().current_dir(place.path(""));
+    killed.envs(reset.as_std().get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let died = !killed.output().await.expect("strace is installed").status.success();
+    if died {
+        let state = place.status().await["state"].as_str().expect("a state").to_owned();
+        assert!(["PROVISIONED", "RESETTING"].contains(&state.as_str()), "killed at {calls} {time}: {state}");
+        if state == "RESETTING" && finish == "run" {
+            // The next start finishes what was begun before it waits for a phone.
+            let node = place.start().await;
+            node.status(|status| status["state"] == "AP_MODE").await;
+            while place.status().await["state"] == "RESETTING" {
+                tokio::task::yield_now().await;
+            }
+            node.stop().await;
+        } else {
+            assert_eq!(place.run(&["reset", "--yes"]).await.status, Some(0));
+        }
+    }
+    assert_reset(&place, &label).await;
+    died
+}
+
+#[tokio::test]
+async fn a_reset_that_is_killed_anywhere_is_finished_by_the_next() {
+    for (calls, least) in [("rename,renameat,renameat2", 3), ("unlink,unlinkat", 4)] {
+        let mut kills = 0;
+        while reset_killed_at(calls, kills + 1, "reset").await {
+            kills += 1;
+        }
+        assert!(kills >= least, "the reset was killed {kills} times");
+    }
+}
+
+#[tokio::test]
+async fn a_reset_that_is_killed_is_finished_by_the_next_start() {
+    assert!(reset_killed_at("unlink,unlinkat", 2, "run").await);
+}
+
+#[tokio::test]
+async fn every_file_of_a_node_is_its_owners_alone() {
+    let (place, _) = provisioned().await;
+    for file in files(&place.path("secrets")) {
+        let mode = fs::symlink_metadata(&file).expect("it is there").permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{}", file.display());
+    }
+    assert_eq!(fs::metadata(place.path("secrets")).expect("it is there").permissions().mode() & 0o777, 0o700);
+}
+
+#[tokio::test]
+async fn the_journal_is_json_for_machines_and_without_colours_for_files() {
+    let place = Place::new();
+    for format in ["human", "json"] {
+        let ended = place.run(&["--log-format", format, "label", "--json"]).await;
+        assert!(!ended.errors.contains('\u{1b}'), "{}", ended.errors);
+        let lines: Vec<_> = ended.errors.lines().map(serde_json::from_str::<Value>).collect();
+        assert!(lines.iter().all(|line| line.is_ok() == (format == "json")), "{}", ended.errors);
+    }
+}

@@ -1,0 +1,142 @@
+//! Every failure that can be simulated, by its name, over both links.
+
+use jarvis_provisioning::domain::State;
+use jarvis_provisioning::fault::Fault;
+use mobile_test_harness::command_center::Order;
+use serde_json::{Value, json};
+
+use crate::center::{self, Center, credentials};
+use crate::journal::{PASSWORD, TOKEN};
+use crate::place::{Node, Place, bring_online, phone};
+use crate::relay::{Plan, Relay};
+
+/// A command center that is never asked.
+const NOWHERE: &str = "http://127.0.0.1:9";
+
+fn unused_order() -> Order {
+    Order {
+        node_id: "0e8c1f5a-94d1-4d6f-9c39-2f5a7e0b1c2d".into(),
+        token: jarvis_provisioning::secret::SecretText::new(TOKEN.into()),
+        good_for: std::time::Duration::from_mins(10),
+    }
+}
+
+/// What becomes of an attempt over the JSON API.
+async fn attempt(node: &Node, body: &Value) -> Value {
+    let taken = node.post("/api/v1/provision", body).await;
+    assert_eq!(taken.json()["success"], true, "{}", taken.text());
+    node.status(|status| status["state"] == "ERROR" && status["retryable"] == true).await
+}
+
+#[tokio::test]
+async fn every_network_that_fails_by_name_is_told_by_that_name_over_bluetooth_and_by_its_code_over_json() {
+    let place = Place::new();
+    let node = place.start().await;
+    let mut phone = phone(&node.over_bluetooth(), &place.label().await.by_code()).await;
+    let networks = phone.scan(false).await.expect("a list");
+    let failing = networks.iter().map(|network| network.ssid.to_string()).filter(|name| name != "Sim-NoInternet");
+    let failing: Vec<String> = failing.filter(|name| name.starts_with("Sim-")).collect();
+    assert_eq!(failing.len(), 10, "{failing:?}");
+    for ssid in failing {
+        let given = credentials(&ssid, PASSWORD, NOWHERE, &unused_order());
+        let told = bring_online(&mut phone, &given).await;
+        assert_eq!(told.state, State::Error);
+        let fault = told.failure.expect("a failure").fault;
+        assert_eq!(format!("Sim-{}", fault.name()), ssid);
+
+        let status = attempt(&node, &center::json(&given)).await;
+        assert_eq!(status["error_code"], "wifi_connect_failed", "{ssid}");
+        assert_eq!(status["error"], format!("Failed to connect to {ssid}"));
+        assert_eq!((&status["registration_status"], &status["hotspot_restored"]), (&Value::Null, &json!(true)), "{ssid}");
+        let kept = place.status().await;
+        assert_eq!((&kept["state"], &kept["last_failure"]["fault"]), (&json!("ERROR"), &json!(fault.name())));
+    }
+}
+
+#[tokio::test]
+async fn a_network_without_internet_is_told_and_does_not_fail() {
+    let (place, center) = (Place::new(), Center::start().await);
+    let node = place.start().await;
+    let order = center.order(&place).await;
+    let mut phone = phone(&node.over_http(), &place.label().await.by_code()).await;
+    let told = bring_online(&mut phone, &credentials("Sim-NoInternet", "", &center.url(), &order)).await;
+    assert!(told.state == State::Provisioned && told.limited_connectivity, "{told:?}");
+}
+
+#[tokio::test]
+async fn a_rejected_token_is_told_by_name_and_a_fresh_one_works_on_the_same_session() {
+    let (place, center) = (Place::new(), Center::start().await);
+    let node = place.start().await;
+    let mut phone = phone(&node.over_bluetooth(), &place.label().await.by_code()).await;
+    let told = bring_online(&mut phone, &credentials("HomeNetwork", PASSWORD, &center.url(), &unused_order())).await;
+    let failure = told.failure.expect("a failure");
+    assert_eq!((failure.fault, failure.registration_status), (Fault::TokenRejected, Some(401)));
+    let status = node.status(|status| status["retryable"] == true).await;
+    assert_eq!(
+        (&status["error"], &status["error_code"], &status["registration_status"]),
+        (&json!("Failed to register with command center"), &json!("registration_failed"), &json!(401))
+    );
+    let order = center.order(&place).await;
+    let told = bring_online(&mut phone, &credentials("HomeNetwork", PASSWORD, &center.url(), &order)).await;
+    assert_eq!(told.state, State::Provisioned);
+    center.assert_enrolled(&place, &order).await;
+}
+
+#[tokio::test]
+async fn what_a_command_center_answers_is_told_by_name() {
+    let place = Place::new();
+    let node = place.start().await;
+    let mut phone = phone(&node.over_bluetooth(), &place.label().await.by_code()).await;
+    let nowhere = NOWHERE.trim_start_matches("http://").parse().expect("an address");
+    for (answer, tries, fault) in [
+        ("400 Bad Request", 1, Fault::CommandCenterRefused),
+        ("302 Found", 1, Fault::CommandCenterRefused),
+        ("201 Created", 1, Fault::CommandCenterAnswer),
+        ("503 Service Unavailable", 3, Fault::CommandCenterFailed),
+    ] {
+        let mut relay = Relay::start(nowhere, &[Plan::Answer(answer); 8]).await;
+        let told = bring_online(&mut phone, &credentials("HomeNetwork", PASSWORD, &relay.url(), &unused_order())).await;
+        assert_eq!(told.failure.expect("a failure").fault, fault, "{answer}");
+        assert_eq!(relay.seen(|_| true).await.connections, tries, "{answer}");
+        let status = node.status(|status| status["retryable"] == true).await;
+        assert_eq!(status["error_code"], "registration_failed", "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_configuration_every_attempt_fails_and_says_so() {
+    let place = Place::new().with("CONFIG_PATH", "");
+    let node = place.start().await;
+    assert!(place.log().contains("CONFIG_PATH is not set"), "the operator is warned at the start");
+    let mut phone = phone(&node.over_bluetooth(), &place.label().await.by_code()).await;
+    let given = credentials("HomeNetwork", PASSWORD, NOWHERE, &unused_order());
+    let told = bring_online(&mut phone, &given).await;
+    assert_eq!(told.failure.expect("a failure").fault, Fault::ConfigurationFailed);
+    let status = attempt(&node, &center::json(&given)).await;
+    assert_eq!(
+        (&status["error"], &status["error_code"]),
+        (&json!("Failed to update configuration"), &json!("config_write_failed"))
+    );
+}
+
+#[tokio::test]
+async fn values_that_cannot_work_are_attempts_that_fail_over_json() {
+    let place = Place::new();
+    let node = place.start().await;
+    let good = center::json(&credentials("HomeNetwork", PASSWORD, NOWHERE, &unused_order()));
+    let long = "p".repeat(65);
+    for (field, value, code) in [
+        ("wifi_ssid", "", "wifi_connect_failed"),
+        ("wifi_ssid", "an SSID of thirty-three bytes ....", "wifi_connect_failed"),
+        ("wifi_password", long.as_str(), "wifi_connect_failed"),
+        ("command_center_url", "ftp://center", "registration_failed"),
+        ("command_center_url", "http://192.0.2.7@169.254.169.254", "registration_failed"),
+        ("node_id", "", "internal_error"),
+        ("provisioning_token", "", "internal_error"),
+    ] {
+        let mut body = good.clone();
+        body[field] = json!(value);
+        let status = attempt(&node, &body).await;
+        assert_eq!(status["error_code"], code, "{field}: {value}");
+    }
+}

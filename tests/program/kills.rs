@@ -1,0 +1,147 @@
+//! A node that is killed anywhere, and started again as a service manager does: it ends provisioned, with the key that
+//! its command center knows.
+
+use std::time::SystemTime;
+
+use getrandom::SysRng;
+use jarvis_provisioning::domain::{Credentials, State};
+use jarvis_provisioning::wire::Told;
+use mobile_test_harness::key;
+use mobile_test_harness::link::Target;
+use mobile_test_harness::phone::Phone;
+use rand_core::UnwrapErr;
+
+use crate::center::{self, Center, credentials};
+use crate::journal::PASSWORD;
+use crate::place::{Label, PATIENCE, Place, bring_online, phone};
+use crate::relay::{Plan, Relay};
+
+/// Kills the node when its first connection to the command center has come as far as `plan` lets it, and starts it again.
+async fn killed_while_registering(plan: Plan, answered: usize) {
+    let (place, center) = (Place::new(), Center::start().await);
+    let mut relay = Relay::start(center.address(), &[plan]).await;
+    let node = place.start().await;
+    let order = center.order(&place).await;
+    let mut phone = phone(&node.over_bluetooth(), &place.label().await.by_code()).await;
+    let given = credentials("HomeNetwork", PASSWORD, &relay.url(), &order);
+    let restarted = async {
+        relay.seen(|seen| seen.connections == 1 && seen.answered == answered).await;
+        node.kill().await;
+        assert_eq!(place.status().await["state"], "INTERRUPTED");
+        place.start().await
+    };
+    let (told, _node) = tokio::join!(bring_online(&mut phone, &given), restarted);
+    assert_eq!((told.state, told.request_id), (State::Provisioned, given.request_id));
+    center.assert_enrolled(&place, &order).await;
+}
+
+#[tokio::test]
+async fn killed_before_the_command_center_has_answered_it_registers_again() {
+    killed_while_registering(Plan::Silence, 0).await;
+}
+
+#[tokio::test]
+async fn killed_after_the_command_center_has_answered_it_gets_the_same_answer_again() {
+    killed_while_registering(Plan::HoldAnswer, 1).await;
+}
+
+#[tokio::test]
+async fn killed_between_two_tries_it_tries_again() {
+    killed_while_registering(Plan::HangUp, 0).await;
+}
+
+#[tokio::test]
+async fn killed_after_success_was_told_it_is_provisioned() {
+    let (place, center) = (Place::new(), Center::start().await);
+    let node = place.start().await;
+    let order = center.order(&place).await;
+    let mut phone = phone(&node.over_bluetooth(), &place.label().await.by_code()).await;
+    let told = bring_online(&mut phone, &credentials("HomeNetwork", PASSWORD, &center.url(), &order)).await;
+    node.kill().await;
+    assert_eq!(told.state, State::Provisioned);
+    center.assert_enrolled(&place, &order).await;
+}
+
+#[tokio::test]
+async fn killed_too_often_it_gives_up_and_says_why() {
+    let (place, center) = (Place::new(), Center::start().await);
+    let mut relay = Relay::start(center.address(), &[Plan::Silence; 8]).await;
+    let mut node = place.start().await;
+    let order = center.order(&place).await;
+    let given = credentials("HomeNetwork", PASSWORD, &relay.url(), &order);
+    node.post("/api/v1/provision", &center::json(&given)).await;
+    for tries in 1..=4 {
+        relay.seen(|seen| seen.connections == tries).await;
+        node.kill().await;
+        node = place.start().await;
+    }
+    let status = node.status(|status| status["state"] == "ERROR").await;
+    assert_eq!(status["error"], "The device restarted before it was done. Try again.");
+    assert_eq!(place.status().await["last_failure"]["fault"], "Interrupted");
+}
+
+/// All that a phone wants of a node, across restarts of it.
+async fn set_up(target: &Target, label: &Label, given: &Credentials) -> Told {
+    let k2 = key::new(SystemTime::UNIX_EPOCH, &mut UnwrapErr(SysRng));
+    let mut phone = loop {
+        let mut phone = Phone::connect_within(target, PATIENCE).await.expect("the node comes back");
+        if phone.open_session(&label.by_code()).await.is_ok() && phone.send_k2(k2.clone()).await.is_ok() {
+            break phone;
+        }
+    };
+    bring_online(&mut phone, given).await
+}
+
+/// Provisions a node that is killed as it enters one of these system calls for the given time, and is started again.
+/// Whether it came to that.
+async fn killed_at(calls: &str, time: usize, center: &Center) -> bool {
+    let place = Place::new();
+    let order = center.order(&place).await;
+    let label = place.label().await;
+    let given = credentials("HomeNetwork", PASSWORD, &center.url(), &order);
+    let target = Target::Simulated(place.file("ble.sock"));
+    let kill = format!("inject={calls}:signal=KILL:when={time}");
+    let mut node = place.start_traced(&["-e", &format!("trace={calls}"), "-e", &kill]).await;
+    let mut done = std::pin::pin!(set_up(&target, &label, &given));
+    let outlived = match &mut node {
+        None => None,
+        Some(node) => tokio::select! {
+            told = &mut done => Some(told),
+            _ = node.ended() => None,
+        },
+    };
+    let died = outlived.is_none();
+    let told = match outlived {
+        Some(told) => Some(told),
+        None => {
+            node = place.start_unless_provisioned().await;
+            // The attempt may have ended before it was told: then there is nobody left to tell it, and nothing left to do.
+            if node.is_some() { Some(done.await) } else { None }
+        }
+    };
+    assert!(told.is_none_or(|told| told.state == State::Provisioned), "killed at {calls} {time}");
+    drop(node);
+    center.assert_enrolled(&place, &order).await;
+    died
+}
+
+/// A file comes to count when it is renamed, and ceases to when it is removed: these are all states that a power cut can
+/// leave.
+async fn killed_at_each(calls: &str, least: usize) {
+    let center = Center::start().await;
+    let mut kills = 0;
+    while killed_at(calls, kills + 1, &center).await {
+        kills += 1;
+    }
+    assert!(kills >= least, "the node was killed {kills} times");
+}
+
+#[tokio::test]
+async fn killed_before_any_file_is_replaced_it_ends_provisioned_all_the_same() {
+    killed_at_each("rename,renameat,renameat2", 10).await;
+}
+
+#[tokio::test]
+async fn killed_before_any_file_is_removed_it_ends_provisioned_all_the_same() {
+    killed_at_each("unlink,unlinkat", 4).await;
+}

@@ -1,0 +1,339 @@
+//! A node's folder, and the processes that work in it.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use jarvis_provisioning::domain::Credentials;
+use jarvis_provisioning::secret::{SecretBytes, SecretText};
+use jarvis_provisioning::session::PhoneSecret;
+use mobile_test_harness::link::Target;
+use mobile_test_harness::phone::Phone;
+use serde::Deserialize;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::time::timeout;
+
+use crate::journal;
+
+/// Longer than anything that is waited for takes on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_jarvis-provision");
+
+/// One node's files. When it is dropped, everything that its processes wrote is searched for secrets.
+pub(crate) struct Place {
+    root: TempDir,
+    variables: Vec<(&'static str, String)>,
+    /// What must be nowhere but in the files that are meant to hold it.
+    secrets: Mutex<Vec<String>>,
+}
+
+/// What is on the label.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Label {
+    pub(crate) name: String,
+    pub(crate) code: String,
+    pub(crate) secret: String,
+    pub(crate) access_point_passphrase: String,
+    pub(crate) pairing_qr: String,
+    pub(crate) wifi_qr: String,
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) status: Option<i32>,
+    pub(crate) output: String,
+    pub(crate) errors: String,
+}
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        journal::watch();
+        let root = TempDir::with_prefix("jarvis-program-").expect("a temporary folder");
+        let path = |name: &str| root.path().join(name).to_str().expect("UTF-8").to_owned();
+        let variables = vec![
+            ("HOME", path("home")),
+            ("RUST_LOG", "trace".into()),
+            ("JARVIS_SECRET_DIRECTORY", path("secrets")),
+            ("CONFIG_PATH", path("config.json")),
+            ("JARVIS_NODE_DB", path("node.db")),
+            ("JARVIS_PROVISIONING_PORT", "0".into()),
+        ];
+        let place = Self { root, variables, secrets: Mutex::default() };
+        for canary in journal::CANARIES {
+            place.keep_secret(canary);
+        }
+        place
+    }
+
+    /// With a variable set; empty counts as not set.
+    pub(crate) fn with(mut self, name: &'static str, value: &str) -> Self {
+        self.set(name, value);
+        self
+    }
+
+    pub(crate) fn set(&mut self, name: &'static str, value: &str) {
+        self.variables.retain(|(known, _)| *known != name);
+        self.variables.push((name, value.to_owned()));
+    }
+
+    /// From here on, nothing that a process writes may hold this.
+    pub(crate) fn keep_secret(&self, secret: &[u8]) {
+        self.secrets.lock().expect("no test panics while it holds this").extend(journal::spellings(secret));
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    /// A file in the node's state folder.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.path("secrets").join(name)
+    }
+
+    pub(crate) fn config(&self) -> Value {
+        serde_json::from_slice(&fs::read(self.path("config.json")).expect("a configuration")).expect("JSON")
+    }
+
+    /// The program with these arguments, seeing nothing of the environment of the tests.
+    pub(crate) fn command<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Command {
+        self.wrapped(&[PROGRAM], arguments)
+    }
+
+    /// The same, started by another program.
+    fn wrapped<W: AsRef<OsStr>, A: AsRef<OsStr>>(&self, program: &[W], arguments: &[A]) -> Command {
+        let mut command = Command::new(&program[0]);
+        command.args(&program[1..]).args(arguments).env_clear().envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command.current_dir(self.root.path()).stdin(Stdio::null()).kill_on_drop(true);
+        command
+    }
+
+    /// Runs a command of the program to its end.
+    pub(crate) async fn run<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Ended {
+        let output = timeout(PATIENCE, self.command(arguments).output()).await.expect("it ends").expect("it starts");
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        Ended { status: output.status.code(), output: text(output.stdout), errors: text(output.stderr) }
+    }
+
+    /// The label; everything on it is a secret from here on.
+    pub(crate) async fn label(&self) -> Label {
+        let ended = self.run(&["label", "--json"]).await;
+        assert_eq!(ended.status, Some(0), "{}", ended.errors);
+        let label: Label = serde_json::from_str(&ended.output).expect("one JSON object");
+        for secret in [&label.code, &label.secret, &label.access_point_passphrase] {
+            self.keep_secret(secret.as_bytes());
+        }
+        self.keep_secret(&qr_secret(&label));
+        label
+    }
+
+    /// How the node stands, as a script asks.
+    pub(crate) async fn status(&self) -> Value {
+        let ended = self.run(&["status", "--json"]).await;
+        assert_eq!(ended.status, Some(0), "{}", ended.errors);
+        serde_json::from_str(&ended.output).expect("one JSON object")
+    }
+
+    /// Starts the node, and waits until it is ready.
+    pub(crate) async fn start(&self) -> Node {
+        self.start_under(&[PROGRAM]).await.expect("the node says where it listens")
+    }
+
+    /// The same; none if the node says that it is provisioned.
+    pub(crate) async fn start_unless_provisioned(&self) -> Option<Node> {
+        self.start_under(&[PROGRAM]).await
+    }
+
+    /// The same under `strace` with these options; none if the node ended before it was ready.
+    pub(crate) async fn start_traced(&self, options: &[&str]) -> Option<Node> {
+        let trace = self.path("strace.log");
+        // As a grandchild, so that the node's process is our own child.
+        let mut program = vec!["strace", "-D", "--quiet=all", "--follow-forks", "--output", trace.to_str().expect("UTF-8")];
+        program.extend(options);
+        program.push(PROGRAM);
+        self.start_under(&program).await
+    }
+
+    async fn start_under(&self, program: &[&str]) -> Option<Node> {
+        let log = File::options().create(true).append(true).open(self.path("node.log")).expect("a log");
+        let mut command = self.wrapped(program, &["run", "--simulate"]);
+        let mut process = command.stdout(Stdio::piped()).stderr(log).spawn().expect("the program starts");
+        let mut output = BufReader::new(process.stdout.take().expect("a pipe")).lines();
+        let line = timeout(PATIENCE, output.next_line()).await.expect("it is ready in time").expect("UTF-8");
+        Some(Node { process, output, ready: serde_json::from_str(&line?).ok()? })
+    }
+
+    /// What every process of this node has logged.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.path("node.log")).unwrap_or_default()
+    }
+
+    /// Fails if a text holds one of the secrets.
+    pub(crate) fn assert_clean(&self, what: &str, text: &str) {
+        let secrets = self.secrets.lock().expect("no test panics while it holds this");
+        for line in text.lines() {
+            // The fraction of a second in a line's time is a number of six digits.
+            let line = line
+                .split_once("Z ")
+                .filter(|(time, _)| time.ends_with(|c: char| c.is_ascii_digit()))
+                .map_or(line, |(_, line)| line);
+            if let Some(secret) = secrets.iter().find(|secret| journal::holds(line, secret)) {
+                panic!("{what} holds the secret {secret}: {line}");
+            }
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.log().lines().filter(|line| !line.contains(" TRACE ")).collect::<Vec<_>>().join("\n"));
+        } else {
+            self.assert_clean("the log", &self.log());
+        }
+    }
+}
+
+pub(crate) fn qr_secret(label: &Label) -> [u8; 16] {
+    let mut secret = [0; 16];
+    for (byte, at) in secret.iter_mut().zip((0..32).step_by(2)) {
+        *byte = u8::from_str_radix(&label.secret[at..at + 2], 16).expect("32 hexadecimal digits");
+    }
+    secret
+}
+
+impl Label {
+    /// What a person types.
+    pub(crate) fn by_code(&self) -> PhoneSecret {
+        PhoneSecret::Code(SecretText::new(self.code.clone()))
+    }
+
+    /// What a camera reads.
+    pub(crate) fn by_qr(&self) -> PhoneSecret {
+        PhoneSecret::Qr(SecretBytes::new(qr_secret(self)))
+    }
+
+    /// Six digits that are not the code.
+    pub(crate) fn wrong_code(&self) -> PhoneSecret {
+        let wrong = (self.code.parse::<u32>().expect("six digits") + 1) % 1_000_000;
+        PhoneSecret::Code(SecretText::new(format!("{wrong:06}")))
+    }
+}
+
+/// What the node says when it is ready.
+#[derive(Debug, Deserialize)]
+struct Ready {
+    listening: SocketAddr,
+    ble_sim: PathBuf,
+    name: String,
+}
+
+/// A running node; it is killed when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Node {
+    process: Child,
+    output: Lines<BufReader<ChildStdout>>,
+    ready: Ready,
+}
+
+impl Node {
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.ready.listening
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.ready.name
+    }
+
+    pub(crate) fn over_bluetooth(&self) -> Target {
+        Target::Simulated(self.ready.ble_sim.clone())
+    }
+
+    pub(crate) fn over_http(&self) -> Target {
+        format!("http://{}", self.ready.listening).parse().expect("a target")
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id().expect("it runs")
+    }
+
+    /// What the kernel shows of the process to others.
+    pub(crate) fn shown(&self, what: &str) -> String {
+        let mut shown = Vec::new();
+        let mut file = File::open(format!("/proc/{}/{what}", self.id())).expect("the process is there");
+        file.read_to_end(&mut shown).expect("it can be read");
+        String::from_utf8_lossy(&shown).replace('\0', "\n")
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> crate::http::Reply {
+        crate::http::request(self.address(), "GET", path, &[], b"").await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> crate::http::Reply {
+        let headers = [("content-type", "application/json")];
+        crate::http::request(self.address(), "POST", path, &headers, body.to_string().as_bytes()).await
+    }
+
+    /// Waits until `/status` fits.
+    pub(crate) async fn status(&self, fits: impl Fn(&Value) -> bool) -> Value {
+        let wait = async {
+            loop {
+                let status = self.get("/api/v1/status").await.json();
+                if fits(&status) {
+                    return status;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, wait).await.expect("the status comes to fit")
+    }
+
+    /// Kills it, as a power cut does.
+    pub(crate) async fn kill(mut self) {
+        self.process.kill().await.expect("it runs");
+    }
+
+    /// Waits for its end; the exit status.
+    pub(crate) async fn ended(&mut self) -> Option<i32> {
+        timeout(PATIENCE, self.process.wait()).await.expect("it ends").expect("it was started").code()
+    }
+
+    /// Asks it to end, as a service manager does; the exit status, and what it printed after it was ready.
+    pub(crate) async fn stop(mut self) -> (Option<i32>, Vec<String>) {
+        let pid = rustix::process::Pid::from_raw(i32::try_from(self.id()).expect("small")).expect("not zero");
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
+        let status = self.ended().await;
+        let mut printed = Vec::new();
+        while let Some(line) = self.output.next_line().await.expect("UTF-8") {
+            printed.push(line);
+        }
+        (status, printed)
+    }
+}
+
+/// A phone in a session.
+pub(crate) async fn phone(target: &Target, secret: &PhoneSecret) -> Phone {
+    let mut phone = Phone::connect_within(target, PATIENCE).await.expect("the node is there");
+    phone.open_session(secret).await.expect("the right secret");
+    phone
+}
+
+/// Follows an attempt to its end.
+pub(crate) async fn bring_online(phone: &mut Phone, credentials: &Credentials) -> jarvis_provisioning::wire::Told {
+    phone.bring_online(credentials, PATIENCE, |_| {}).await.expect("an outcome")
+}
+
+/// The files in a folder and below it.
+pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}

@@ -1,0 +1,73 @@
+//! A client that says exactly what it is told to.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// Longer than anything that is waited for takes on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// An answer, taken apart.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Reply {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("the body is text")
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).expect("the body is JSON")
+    }
+
+    pub(crate) fn read(bytes: &[u8]) -> Self {
+        let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").expect("a head");
+        let head = std::str::from_utf8(&bytes[..end]).expect("the head is text");
+        let mut lines = head.split("\r\n");
+        let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|status| status.parse().ok());
+        let headers =
+            lines.filter_map(|line| line.split_once(": ")).map(|(name, value)| (name.to_ascii_lowercase(), value.into()));
+        Self { status: status.expect("a status"), headers: headers.collect(), body: bytes[end + 4..].to_vec() }
+    }
+}
+
+/// A request on its own connection.
+pub(crate) async fn request(to: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+    let host = headers.iter().all(|(name, _)| !name.eq_ignore_ascii_case("host")).then(|| format!("host: {to}\r\n"));
+    let mut head = format!("{method} {path} HTTP/1.1\r\n{}connection: close\r\n", host.unwrap_or_default());
+    for (name, value) in headers {
+        head.extend([name, ": ", value, "\r\n"]);
+    }
+    if !body.is_empty() || method == "POST" {
+        head.extend(["content-length: ", &body.len().to_string(), "\r\n"]);
+    }
+    head += "\r\n";
+    Reply::read(&exchange(to, &[head.as_bytes(), body].concat()).await)
+}
+
+/// Sends bytes on a connection, and reads until it is closed.
+pub(crate) async fn exchange(to: SocketAddr, bytes: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(to).await.expect("the node listens");
+    let (mut reader, mut writer) = stream.split();
+    let mut answer = Vec::new();
+    let both = async {
+        // A server that answers early may stop reading.
+        let (_cut_off, read) = tokio::join!(writer.write_all(bytes), reader.read_to_end(&mut answer));
+        read
+    };
+    let read = timeout(PATIENCE, both).await.expect("an answer in time");
+    read.expect("the connection is closed in order");
+    answer
+}

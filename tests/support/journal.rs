@@ -1,0 +1,204 @@
+//! The journal of a test program: everything that is logged, by anything, at every level, and who must not be in it.
+//!
+//! [`watch`] ends the program as soon as a [canary](CANARIES) is logged. The tests send nothing but canaries where a
+//! secret is due, and call it before they do anything else.
+
+use std::fmt::{self, Write as _};
+use std::io::Write as _;
+use std::sync::{Arc, Mutex, Once};
+
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::{Context, SubscriberExt as _};
+
+/// Stands for a pairing code.
+pub(crate) const CODE: &str = "482913";
+/// Stands for a pairing secret of a QR code.
+pub(crate) const QR_SECRET: [u8; 16] = *b"canary-QR-secret";
+/// Stands for a Wi-Fi password. It is the one that the simulated network checks.
+pub(crate) const PASSWORD: &str = "correct horse battery";
+/// Stands for a wrong Wi-Fi password, which may be the right one of another network.
+pub(crate) const WRONG_PASSWORD: &str = "canary wrong password";
+/// Stands for a provisioning token.
+pub(crate) const TOKEN: &str = "prov_canary-token-8VqvTm0T1rj5sWkq-and-so-on-0x";
+/// Stands for a node's key at the command center.
+pub(crate) const NODE_KEY: &str = "canary-node-key-1hLkY0aXb7";
+/// Stands for K2.
+pub(crate) const K2_KEY: [u8; 32] = *b"canary-settings-key-of-32-bytes!";
+
+/// Stands for a Wi-Fi password that has to be quoted, in the vectors of the files.
+pub(crate) const QUOTED_PASSWORD: &str = "hunter22 \"quoted\"";
+/// Stands for a node's key, in the vectors of the files.
+pub(crate) const VECTOR_NODE_KEY: &str = "the-node-key";
+
+/// Every value that no journal may hold.
+pub(crate) const CANARIES: [&[u8]; 9] = [
+    CODE.as_bytes(),
+    &QR_SECRET,
+    PASSWORD.as_bytes(),
+    WRONG_PASSWORD.as_bytes(),
+    TOKEN.as_bytes(),
+    NODE_KEY.as_bytes(),
+    QUOTED_PASSWORD.as_bytes(),
+    VECTOR_NODE_KEY.as_bytes(),
+    &K2_KEY,
+];
+
+/// The ways in which a value can be written out: as it is, in digits, in base64, as a list of numbers.
+pub(crate) fn spellings(secret: &[u8]) -> Vec<String> {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+    let digits = secret.iter().fold(String::new(), |mut digits, byte| {
+        write!(digits, "{byte:02x}").expect("writing to a text does not fail");
+        digits
+    });
+    let list = format!("{secret:?}");
+    let mut spellings = vec![
+        digits.to_uppercase(),
+        digits,
+        STANDARD_NO_PAD.encode(secret),
+        URL_SAFE_NO_PAD.encode(secret),
+        list.trim_matches(['[', ']']).to_owned(),
+    ];
+    spellings.extend(std::str::from_utf8(secret).map(str::to_owned));
+    spellings
+}
+
+/// Whether a text holds the word, and not as a part of a longer number or word.
+pub(crate) fn holds(text: &str, word: &str) -> bool {
+    let joins = |character: Option<char>| character.is_some_and(|character| character.is_ascii_alphanumeric());
+    text.match_indices(word).any(|(at, _)| {
+        !joins(text[..at].chars().next_back()) && !joins(text[at + word.len()..].chars().next()) || word.len() > 12
+    })
+}
+
+/// Ends the program when a canary is logged.
+///
+/// It ends at once, without unwinding: a panic in a task would be taken for the end of that task alone.
+pub(crate) fn watch() {
+    static WATCHED: Once = Once::new();
+    WATCHED.call_once(|| {
+        let watch = Watch::new(|line| {
+            // Not by a macro, whose text the test harness would keep to itself.
+            let _unwritten = writeln!(std::io::stderr(), "a secret is logged: {line}");
+            std::process::abort();
+        });
+        let subscriber = tracing_subscriber::registry().with(watch);
+        tracing::subscriber::set_global_default(subscriber).expect("nothing else in a test program sets one");
+    });
+}
+
+/// Looks at every line for a canary.
+pub(crate) struct Watch<F> {
+    words: Vec<String>,
+    found: F,
+}
+
+impl<F: Fn(&str)> Watch<F> {
+    /// Calls `found` with each line that holds a canary.
+    pub(crate) fn new(found: F) -> Self {
+        Self { words: CANARIES.iter().flat_map(|canary| spellings(canary)).collect(), found }
+    }
+
+    fn look(&self, line: &str) {
+        if self.words.iter().any(|word| holds(line, word)) {
+            (self.found)(line);
+        }
+    }
+}
+
+impl<S: Subscriber, F: Fn(&str) + 'static> Layer<S> for Watch<F> {
+    fn on_new_span(&self, attributes: &Attributes<'_>, _: &Id, _: Context<'_, S>) {
+        let mut line = Line::begin(attributes.metadata());
+        attributes.record(&mut line);
+        self.look(&line.0);
+    }
+
+    fn on_record(&self, _: &Id, record: &Record<'_>, _: Context<'_, S>) {
+        let mut line = Line(String::new());
+        record.record(&mut line);
+        self.look(&line.0);
+    }
+
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        self.look(&Line::of(event));
+    }
+}
+
+/// A journal that is being written.
+pub(crate) struct Writing {
+    lines: Lines,
+    guard: tracing::subscriber::DefaultGuard,
+}
+
+/// What one thread has logged.
+pub(crate) struct Journal(Vec<(Level, String)>);
+
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<(Level, String)>>>);
+
+impl Journal {
+    /// Keeps what this thread logs from here on. Canaries in it still end the program.
+    pub(crate) fn start() -> Writing {
+        watch();
+        let lines = Lines::default();
+        let watch = Watch::new(|line| panic!("a secret is logged: {line}"));
+        let subscriber = tracing_subscriber::registry().with(watch).with(lines.clone());
+        Writing { lines, guard: tracing::subscriber::set_default(subscriber) }
+    }
+
+    /// Every line.
+    pub(crate) fn text(&self) -> String {
+        self.0.iter().map(|(level, line)| format!("{level} {line}\n")).collect()
+    }
+
+    /// The lines that an operator should look at.
+    pub(crate) fn warnings(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(|(level, _)| *level <= Level::WARN).map(|(_, line)| line.as_str())
+    }
+}
+
+impl Writing {
+    pub(crate) fn stop(self) -> Journal {
+        drop(self.guard);
+        Journal(self.lines.0.lock().expect("no test panics while it holds this").clone())
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Lines {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let line = (*event.metadata().level(), Line::of(event));
+        self.0.lock().expect("no test panics while it holds this").push(line);
+    }
+}
+
+/// An event in one line, without its time, which could look like a code.
+struct Line(String);
+
+impl Line {
+    fn begin(metadata: &tracing::Metadata<'_>) -> Self {
+        Self(format!("{}:", metadata.target()))
+    }
+
+    fn of(event: &Event<'_>) -> String {
+        let mut line = Self::begin(event.metadata());
+        event.record(&mut line);
+        line.0
+    }
+}
+
+impl Visit for Line {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        write!(self.0, " {field}={value}").expect("writing to a text does not fail");
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        match field.name() {
+            "message" => write!(self.0, " {value:?}"),
+            name => write!(self.0, " {name}={value:?}"),
+        }
+        .expect("writing to a text does not fail");
+    }
+}
