@@ -6,8 +6,8 @@ use jarvis_provisioning::link::Endpoint;
 use jarvis_provisioning::network::Network;
 use jarvis_provisioning::simulation::SimulatedNetwork;
 use jarvis_provisioning::wire::Outbound;
+use mobile_test_harness::link::Target;
 use mobile_test_harness::link::ble::Bluetooth;
-use mobile_test_harness::link::{self, Target};
 use mobile_test_harness::phone::{Error, Phone};
 use tokio::time::Instant;
 

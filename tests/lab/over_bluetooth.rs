@@ -251,6 +251,21 @@ async fn network_manager_killed_while_registering() {
 }
 
 #[tokio::test]
+async fn the_home_vanishes_while_the_node_joins() {
+    let mut scene = Scene::set().await;
+    let credentials = with_password(PASSWORD, &scene.credentials);
+    scene.phone.send_credentials(&credentials).await.expect("they are taken");
+    scene.home.close_access_point();
+    let told = scene.phone.follow(credentials.request_id, ATTEMPT, |_| {}).await.expect("an outcome");
+    assert_eq!(told.state, State::Error);
+    assert!(reason(&told).is_some_and(Fault::retryable), "{:?}", reason(&told));
+    scene.device.assert_not_provisioned().await;
+    scene.home.open_access_point().await;
+    scene.send_the_right_ones().await;
+    scene.assert_provisioned().await;
+}
+
+#[tokio::test]
 async fn sixty_networks_arrive_whole() {
     let mut scene = Scene::with(Settings { neighbours: 59, ..Settings::default() }).await;
     let mut found = scene.phone.scan(true).await.expect("a list");
