@@ -9,8 +9,8 @@ use thiserror::Error;
 /// The largest value that is written or notified, bytes: `BlueZ` before 5.69 loses writes of 511 and 512.
 pub const VALUE_LIMIT: usize = 495;
 
-/// The smallest value that any link must carry: the ATT MTU of 23 less the three bytes of an ATT header, and less two more
-/// that libraries hold back, because some versions of `BlueZ` lose the end of a full value.
+/// The smallest value that any link must carry: the ATT MTU of 23 less the five bytes that a notification of several values
+/// takes for its header.
 pub const VALUE_MINIMUM: usize = 18;
 
 const FIRST: u8 = 0x80;

@@ -6,8 +6,8 @@ use jarvis_provisioning::link::Endpoint;
 use jarvis_provisioning::network::Network;
 use jarvis_provisioning::simulation::SimulatedNetwork;
 use jarvis_provisioning::wire::Outbound;
+use mobile_test_harness::link::Target;
 use mobile_test_harness::link::ble::Bluetooth;
-use mobile_test_harness::link::{self, Target};
 use mobile_test_harness::phone::{Error, Phone};
 use tokio::time::Instant;
 
@@ -54,13 +54,34 @@ async fn wrong_password_then_right_in_one_session_over_the_air() {
 }
 
 #[tokio::test]
-async fn a_write_before_the_subscription_is_refused() {
+async fn a_write_before_the_subscription_reaches_nobody() {
     let controllers = Controllers::ready().await;
-    let _node = Node::start(&controllers).await;
+    let node = Node::start(&controllers).await;
     let mut link = bare(&controllers.phone()).await;
-    let error = link.write_value(Endpoint::Session, &[0x80, 0, 1, 1]).await.expect_err("nobody would hear the answer");
-    assert!(matches!(error, link::Error::Refused(_)), "{error}");
+    link.write_value(Endpoint::Session, &[0x80, 0, 9, 1]).await.expect("BlueZ acknowledges every write");
     link.close().await;
+    let mut phone = connect(&controllers.phone()).await;
+    provision(&mut phone, &node).await;
+    phone.leave().await;
+}
+
+#[tokio::test]
+async fn a_phone_with_the_smallest_mtu_is_provisioned() {
+    let settings = "/etc/bluetooth/main.conf";
+    let text = std::fs::read_to_string(settings).expect("the settings");
+    std::fs::write(settings, text.replace("[GATT]", "[GATT]\nExchangeMTU = 23")).expect("they can be changed");
+    must("systemctl", &["restart", "bluetooth"]);
+    let controllers = Controllers::ready().await;
+    let node = Node::start(&controllers).await;
+    let mut phone = connect(&controllers.phone()).await;
+    phone.open_session(&node.code()).await.expect("the code is right");
+    let expected = SimulatedNetwork.scan().await.expect("a simulated scan").len();
+    assert_eq!(phone.scan(false).await.expect("a list").len(), expected);
+    assert!(phone.traffic().round_trips > 10, "a small MTU takes many writes: {:?}", phone.traffic());
+    let told = phone.bring_online(&right(), PATIENCE, |_| {}).await.expect("an outcome");
+    assert_eq!(told.state, State::Provisioned);
+    phone.leave().await;
+    std::fs::write(settings, text).expect("they can be changed back");
 }
 
 #[tokio::test]

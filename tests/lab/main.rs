@@ -2,7 +2,18 @@
 //!
 //! They are built only with the feature `lab`, and run in the guests that `tests/lab/run` boots, one process each. What
 //! a scenario starts ends with it.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `gatt` | Bluetooth alone: a node on a simulated network |
+//! | `over_bluetooth`, `over_access_point` | the whole: the node's program, a home, a command center |
+//! | `air`, `place` | radios, a home, and where the phone is |
+//! | `node`, `device` | the node, in this process and as a program |
 
 mod air;
+mod device;
 mod gatt;
 mod node;
+mod over_access_point;
+mod over_bluetooth;
+mod place;

@@ -1,151 +1,271 @@
-//! The service as `BlueZ` is shown it: what each characteristic allows, and what becomes of a read or a write.
+//! The objects that `BlueZ` is shown: the service, its characteristics, and the advertisement.
+//!
+//! `BlueZ` lays characteristics out in the order in which they are listed, so they are listed in order, and from a fixed
+//! handle on: phones remember where they found what.
 
-use std::sync::{Mutex, PoisonError};
+use std::collections::{BTreeMap, HashMap};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
 
-use bluer::gatt::local::{
-    Application, Characteristic, CharacteristicControl, CharacteristicNotify, CharacteristicNotifyMethod, CharacteristicRead,
-    CharacteristicWrite, CharacteristicWriteMethod, ReqError, ReqResult, Service, characteristic_control,
-};
-use bluer::{Address, Uuid};
-use tokio::sync::{mpsc, oneshot};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use tracing::debug;
+use zbus::{DynamicType, Fd, Message, ObjectPath, OwnedObjectPath, Variant};
 
 use crate::daemon::Handle;
 use crate::link::{ENDPOINTS, Endpoint, SERVICE};
 use crate::wire::PublicStatus;
 use crate::wire::framing::VALUE_LIMIT;
 
-/// Writes that may wait; more make the phones wait.
-const WRITE_QUEUE: usize = 64;
+/// The object whose children are the service and its characteristics.
+pub(super) const ROOT: &str = "/jarvis/provisioning";
+/// The service.
+const SERVICE_PATH: &str = "/jarvis/provisioning/service";
+/// The advertisement.
+pub(super) const ADVERTISEMENT: &str = "/jarvis/advertisement";
 
-/// A value that a phone wrote. It waits for the answer.
-#[derive(Debug)]
-pub(super) struct Written {
-    pub(super) address: Address,
-    pub(super) endpoint: Endpoint,
-    pub(super) value: Vec<u8>,
-    pub(super) answer: oneshot::Sender<ReqResult<()>>,
+const SERVICE_INTERFACE: &str = "org.bluez.GattService1";
+const CHARACTERISTIC_INTERFACE: &str = "org.bluez.GattCharacteristic1";
+
+/// Where the service lies: above what `BlueZ` itself has, whatever is switched on in it.
+const FIRST_HANDLE: u16 = 0x0100;
+
+/// What a notification takes of the ATT MTU when it holds several values, as `BlueZ` sends it to phones that know it; two
+/// bytes more than a notification of one.
+const NOTIFICATION_HEADER: u16 = 5;
+
+/// How often the node advertises while it waits for a phone, milliseconds. Phones that look for devices listen a tenth of
+/// the time, so this finds the node within about two seconds; `BlueZ` by itself would take ten times as long.
+const INTERVAL: (u32, u32) = (100, 150);
+
+/// The longest name that fits a scan response: 31 bytes, less its length and its kind.
+const NAME_LIMIT: usize = 29;
+
+/// The properties of one interface.
+type Properties = BTreeMap<&'static str, Variant<'static>>;
+
+/// What a call means for a link.
+pub(super) enum Meaning {
+    /// A phone wrote a value.
+    Written { phone: OwnedObjectPath, endpoint: Endpoint, value: Vec<u8> },
+    /// A phone has subscribed: what is written to the socket, it is notified of.
+    Subscribed { phone: OwnedObjectPath, socket: UnixDatagram, value_size: usize },
+    /// `BlueZ` advertises no more, for its own reasons.
+    Released,
 }
 
-/// The service, and what happens to it once it is registered.
-pub(super) struct Published {
-    pub(super) application: Application,
-    pub(super) subscriptions: CharacteristicControl,
-    pub(super) writes: mpsc::Receiver<Written>,
+/// Why a call is refused: the end of an error's name, which decides the ATT error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refusal {
+    Failed,
+    InvalidOffset,
+    InvalidValueLength,
+    NotSupported,
 }
 
-/// Makes the service: the same one every time, because phones remember what they found.
-pub(super) fn publish(handle: &Handle) -> Published {
-    let (sender, writes) = mpsc::channel(WRITE_QUEUE);
-    let (subscriptions, control) = characteristic_control();
-    let mut control = Some(control);
-    let characteristics = ENDPOINTS
-        .iter()
-        .map(|row| {
-            let mut characteristic = Characteristic { uuid: Uuid::from_u128(row.uuid), ..Characteristic::default() };
-            if matches!(row.endpoint, Endpoint::Info | Endpoint::Status) {
-                characteristic.read = Some(read(row.endpoint, handle.clone()));
-            }
-            if row.limit > 0 {
-                characteristic.write = Some(write(row.endpoint, sender.clone()));
-            }
-            if row.endpoint == Endpoint::Status {
-                let method = CharacteristicNotifyMethod::Io;
-                characteristic.notify = Some(CharacteristicNotify { notify: true, method, ..CharacteristicNotify::default() });
-                characteristic.control_handle = control.take().expect("one row is that of the status");
-            }
-            characteristic
-        })
-        .collect();
-    let service = Service { uuid: Uuid::from_u128(SERVICE), primary: true, characteristics, ..Service::default() };
-    Published { application: Application { services: vec![service], ..Application::default() }, subscriptions, writes }
+/// The objects.
+pub(super) struct Application {
+    handle: Handle,
+    /// By endpoint: the value that a phone is reading in parts, so that they are parts of one value. The last reader's is
+    /// kept; who is interrupted by another reader goes on in the value as it is then.
+    reading: HashMap<Endpoint, (OwnedObjectPath, Vec<u8>)>,
 }
 
-fn read(endpoint: Endpoint, handle: Handle) -> CharacteristicRead {
-    let snapshot = Snapshot::default();
-    let value = move || {
-        let view = handle.view();
-        if endpoint == Endpoint::Info { view.info.encode() } else { PublicStatus::from(&view.status).encode() }
-    };
-    CharacteristicRead {
-        read: true,
-        fun: Box::new(move |request| {
-            let part = snapshot.part(request.device_address, request.offset.into(), &value);
-            Box::pin(std::future::ready(part))
-        }),
-        ..CharacteristicRead::default()
+impl Application {
+    pub(super) fn new(handle: Handle) -> Self {
+        Self { handle, reading: HashMap::new() }
     }
-}
 
-fn write(endpoint: Endpoint, writes: mpsc::Sender<Written>) -> CharacteristicWrite {
-    CharacteristicWrite {
-        write: true,
-        write_without_response: true,
-        // Not `Io`: its socket belongs to the characteristic and outlives a connection, so that the writes of two phones
-        // could not be told apart. A call names the phone.
-        method: CharacteristicWriteMethod::Fun(Box::new(move |value, request| {
-            let writes = writes.clone();
-            Box::pin(async move {
-                if request.prepare_authorize {
-                    return Ok(());
+    /// Carries out a call; gives its answer, and what it means beyond that.
+    pub(super) fn call(&mut self, call: &Message) -> zbus::Result<(Message, Option<Meaning>)> {
+        let header = call.header();
+        let path = header.path().map(ObjectPath::as_str).unwrap_or_default();
+        let member = header.member().map(|member| member.as_str()).unwrap_or_default();
+        let endpoint = endpoint_at(path);
+        let refuse = |refusal: Refusal| {
+            debug!(path, member, ?refusal, "refusing a call");
+            Message::error(&header, format!("org.bluez.Error.{refusal:?}")).build(&"refused").map(|answer| (answer, None))
+        };
+        match (member, endpoint) {
+            ("GetManagedObjects", _) if path == ROOT => Ok((answer(call, &objects())?, None)),
+            ("GetAll", _) if path == ADVERTISEMENT => Ok((answer(call, &advertisement(&self.handle.view().info.name))?, None)),
+            ("Release", _) if path == ADVERTISEMENT => Ok((answer(call, &())?, Some(Meaning::Released))),
+            ("ReadValue", Some(endpoint)) => {
+                let options: Options = call.body().deserialize()?;
+                match self.read(endpoint, &options) {
+                    Ok(value) => Ok((answer(call, &value)?, None)),
+                    Err(refusal) => refuse(refusal),
                 }
-                if request.offset != 0 {
-                    return Err(ReqError::InvalidOffset);
+            }
+            ("WriteValue", Some(endpoint)) => {
+                let body = call.body();
+                let (value, options): (Vec<u8>, Options) = body.deserialize()?;
+                match write(endpoint, value, &options) {
+                    Ok(meaning) => Ok((answer(call, &())?, meaning)),
+                    Err(refusal) => refuse(refusal),
                 }
-                if value.len() > VALUE_LIMIT {
-                    return Err(ReqError::InvalidValueLength);
+            }
+            ("AcquireNotify", Some(Endpoint::Status)) => {
+                let options: Options = call.body().deserialize()?;
+                match subscribe(&options) {
+                    Ok((theirs, mtu, meaning)) => Ok((answer(call, &(Fd::from(theirs), mtu))?, Some(meaning))),
+                    Err(refusal) => refuse(refusal),
                 }
-                let (answer, answered) = oneshot::channel();
-                let written = Written { address: request.device_address, endpoint, value, answer };
-                writes.send(written).await.map_err(|_| ReqError::Failed)?;
-                answered.await.map_err(|_| ReqError::Failed)?
-            })
-        })),
-        ..CharacteristicWrite::default()
-    }
-}
-
-/// The value that a phone is reading in parts, so that they are parts of one value. The last reader's is kept; who is
-/// interrupted by another reader goes on in the value as it is then.
-#[derive(Debug, Default)]
-struct Snapshot(Mutex<Option<(Address, Vec<u8>)>>);
-
-impl Snapshot {
-    fn part(&self, reader: Address, offset: usize, value: impl Fn() -> Vec<u8>) -> ReqResult<Vec<u8>> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let begins = offset == 0 || kept.as_ref().is_none_or(|(address, _)| *address != reader);
-        if begins {
-            *kept = Some((reader, value()));
+            }
+            _ => refuse(Refusal::NotSupported),
         }
-        let whole = kept.as_ref().map_or(&[][..], |(_, value)| value);
-        whole.get(offset..).map(<[u8]>::to_vec).ok_or(ReqError::InvalidOffset)
     }
+
+    fn read(&mut self, endpoint: Endpoint, options: &Options) -> Result<Vec<u8>, Refusal> {
+        let phone = options.device.clone().ok_or(Refusal::Failed)?;
+        let offset = usize::from(options.offset.unwrap_or_default());
+        let goes_on = offset > 0 && self.reading.get(&endpoint).is_some_and(|(reader, _)| *reader == phone);
+        if !goes_on {
+            let view = self.handle.view();
+            let value = match endpoint {
+                Endpoint::Info => view.info.encode(),
+                Endpoint::Status => PublicStatus::from(&view.status).encode(),
+                _ => return Err(Refusal::NotSupported),
+            };
+            self.reading.insert(endpoint, (phone, value));
+        }
+        let value = self.reading.get(&endpoint).map_or(&[][..], |(_, value)| value);
+        value.get(offset..).map(<[u8]>::to_vec).ok_or(Refusal::InvalidOffset)
+    }
+}
+
+/// What `BlueZ` says with every call.
+#[derive(Debug, Default, zbus::DeserializeDict, zbus::Type)]
+#[zbus(signature = "dict")]
+struct Options {
+    device: Option<OwnedObjectPath>,
+    offset: Option<u16>,
+    mtu: Option<u16>,
+    #[zbus(rename = "prepare-authorize")]
+    prepare_authorize: Option<bool>,
+}
+
+fn write(endpoint: Endpoint, value: Vec<u8>, options: &Options) -> Result<Option<Meaning>, Refusal> {
+    if options.prepare_authorize == Some(true) {
+        return Ok(None);
+    }
+    if options.offset.unwrap_or_default() != 0 {
+        return Err(Refusal::InvalidOffset);
+    }
+    if endpoint.row().limit == 0 {
+        return Err(Refusal::NotSupported);
+    }
+    if value.len() > VALUE_LIMIT {
+        return Err(Refusal::InvalidValueLength);
+    }
+    let phone = options.device.clone().ok_or(Refusal::Failed)?;
+    Ok(Some(Meaning::Written { phone, endpoint, value }))
+}
+
+fn subscribe(options: &Options) -> Result<(OwnedFd, u16, Meaning), Refusal> {
+    let phone = options.device.clone().ok_or(Refusal::Failed)?;
+    let mtu = options.mtu.ok_or(Refusal::Failed)?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).map_err(|error| {
+        debug!(%error, "making a socket for a subscription");
+        Refusal::Failed
+    })?;
+    let value_size = usize::from(mtu.saturating_sub(NOTIFICATION_HEADER));
+    Ok((theirs, mtu, Meaning::Subscribed { phone, socket: ours.into(), value_size }))
+}
+
+fn answer<B: serde::Serialize + DynamicType>(call: &Message, body: &B) -> zbus::Result<Message> {
+    Message::method_return(&call.header()).build(body)
+}
+
+fn path_of(endpoint: Endpoint) -> String {
+    format!("{SERVICE_PATH}/{}", endpoint.row().number)
+}
+
+fn endpoint_at(path: &str) -> Option<Endpoint> {
+    ENDPOINTS.iter().map(|row| row.endpoint).find(|endpoint| path_of(*endpoint) == path)
+}
+
+/// A UUID as text.
+fn uuid(value: u128) -> String {
+    let digits = format!("{value:032x}");
+    [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]].join("-")
+}
+
+/// The service and its characteristics, in order.
+fn objects() -> BTreeMap<ObjectPath<'static>, BTreeMap<&'static str, Properties>> {
+    let path = |path: String| ObjectPath::try_from(path).expect("the paths above are paths");
+    let service = Properties::from([("UUID", uuid(SERVICE).into()), ("Primary", true.into()), ("Handle", FIRST_HANDLE.into())]);
+    let mut objects = BTreeMap::from([(path(SERVICE_PATH.into()), BTreeMap::from([(SERVICE_INTERFACE, service)]))]);
+    for row in &ENDPOINTS {
+        let mut flags = Vec::new();
+        if matches!(row.endpoint, Endpoint::Info | Endpoint::Status) {
+            flags.push("read");
+        }
+        if row.limit > 0 {
+            flags.extend(["write", "write-without-response"]);
+        }
+        let mut properties = Properties::from([("UUID", uuid(row.uuid).into()), ("Service", path(SERVICE_PATH.into()).into())]);
+        if row.endpoint == Endpoint::Status {
+            flags.push("notify");
+            // That it is there makes `BlueZ` ask for a socket for each subscriber.
+            properties.insert("NotifyAcquired", false.into());
+        }
+        properties.insert("Flags", flags.into());
+        objects.insert(path(path_of(row.endpoint)), BTreeMap::from([(CHARACTERISTIC_INTERFACE, properties)]));
+    }
+    objects
+}
+
+/// Flags and the service in the advertisement, 21 bytes; the name, which `BlueZ` puts there, in the scan response. More
+/// than 31 bytes in either would make an extended advertisement, which phones do not find by default.
+fn advertisement(name: &str) -> Properties {
+    Properties::from([
+        ("Type", "peripheral".into()),
+        ("ServiceUUIDs", vec![uuid(SERVICE)].into()),
+        ("LocalName", name[..name.floor_char_boundary(NAME_LIMIT)].to_owned().into()),
+        ("Discoverable", true.into()),
+        ("MinInterval", INTERVAL.0.into()),
+        ("MaxInterval", INTERVAL.1.into()),
+    ])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const PHONE: Address = Address::new([1; 6]);
-    const OTHER: Address = Address::new([2; 6]);
-
     #[test]
-    fn a_value_that_is_read_in_parts_does_not_change_in_between() {
-        let snapshot = Snapshot::default();
-        assert_eq!(snapshot.part(PHONE, 0, || vec![1, 2, 3]), Ok(vec![1, 2, 3]));
-        assert_eq!(snapshot.part(PHONE, 2, || vec![9, 9, 9]), Ok(vec![3]));
-        assert_eq!(snapshot.part(PHONE, 3, || vec![9, 9, 9]), Ok(vec![]));
-        assert_eq!(snapshot.part(PHONE, 0, || vec![9, 9, 9]), Ok(vec![9, 9, 9]));
+    fn every_packet_of_the_advertisement_fits() {
+        for name in ["jarvis-5b91b661".to_owned(), "jarvis-".to_owned() + &"😀".repeat(8)] {
+            let advertisement = advertisement(&name);
+            // Flags take three bytes, a UUID 16, and their list two; what is not here takes none.
+            let known = ["Type", "ServiceUUIDs", "LocalName", "Discoverable", "MinInterval", "MaxInterval"];
+            assert!(advertisement.keys().all(|key| known.contains(key)));
+            let Variant::Str(local_name) = &advertisement["LocalName"] else { panic!("a name is a text") };
+            assert!(local_name.len() + 2 <= 31 && name.starts_with(local_name.as_str()));
+        }
     }
 
     #[test]
-    fn an_offset_beyond_the_value_is_refused() {
-        assert_eq!(Snapshot::default().part(PHONE, 4, || vec![1, 2, 3]), Err(ReqError::InvalidOffset));
+    fn characteristics_are_listed_in_the_order_of_the_endpoints() {
+        let listed: Vec<_> = objects().keys().skip(1).map(|path| endpoint_at(path.as_str())).collect();
+        assert_eq!(listed, ENDPOINTS.map(|row| Some(row.endpoint)));
     }
 
     #[test]
-    fn another_reader_gets_its_own_value() {
-        let snapshot = Snapshot::default();
-        assert_eq!(snapshot.part(PHONE, 0, || vec![1, 2]), Ok(vec![1, 2]));
-        assert_eq!(snapshot.part(OTHER, 1, || vec![3, 4]), Ok(vec![4]));
+    fn a_uuid_is_written_in_five_groups() {
+        assert_eq!(uuid(SERVICE), "6a617276-0000-4b32-9d5e-70c04e7f1a00");
+    }
+
+    #[test]
+    fn a_value_at_an_offset_is_refused_and_so_is_one_that_is_too_long() {
+        let options = |offset| Options {
+            device: Some(OwnedObjectPath::try_from("/org/bluez/hci0/dev_1").expect("a path")),
+            offset: Some(offset),
+            ..Options::default()
+        };
+        assert_eq!(write(Endpoint::Scan, vec![1], &options(1)).err(), Some(Refusal::InvalidOffset));
+        assert_eq!(write(Endpoint::Scan, vec![1; 496], &options(0)).err(), Some(Refusal::InvalidValueLength));
+        assert_eq!(write(Endpoint::Info, vec![1], &options(0)).err(), Some(Refusal::NotSupported));
+        assert!(matches!(write(Endpoint::Scan, vec![1; 495], &options(0)), Ok(Some(Meaning::Written { .. }))));
     }
 }

@@ -1,0 +1,204 @@
+//! The system bus: what is heard of `BlueZ` there, and what it is asked.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tracing::debug;
+use zbus::message::Type as Kind;
+use zbus::names::OwnedUniqueName;
+use zbus::{Connection, MatchRule, Message, MessageStream, OwnedObjectPath, OwnedVariant, Variant};
+
+use super::Error;
+
+/// `BlueZ`'s name on the bus.
+const BLUEZ: &str = "org.bluez";
+const ADAPTER: &str = "org.bluez.Adapter1";
+const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
+
+/// `BlueZ` answers within milliseconds, and within seconds while it starts or while the adapter is busy.
+const ANSWER_LIMIT: Duration = Duration::from_secs(20);
+
+/// What was heard, in the order in which it was sent.
+#[derive(Debug)]
+pub(super) enum Heard {
+    /// `BlueZ` calls one of our objects.
+    Call(Message),
+    /// `BlueZ` has ended, or another one has begun.
+    Owner,
+    /// An object has come, perhaps an adapter.
+    Added,
+    /// An adapter has gone.
+    Removed(OwnedObjectPath),
+    /// An adapter was switched off.
+    PoweredOff(OwnedObjectPath),
+}
+
+/// An adapter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Adapter {
+    pub(super) path: OwnedObjectPath,
+    pub(super) address: String,
+}
+
+impl Adapter {
+    /// Such as `hci0`.
+    pub(super) fn name(&self) -> &str {
+        self.path.as_str().rsplit('/').next().unwrap_or_default()
+    }
+
+    /// Whether an operator means this one.
+    pub(super) fn is(&self, wanted: &str) -> bool {
+        self.name() == wanted || self.address.eq_ignore_ascii_case(wanted)
+    }
+}
+
+/// A connection to the bus. Its messages are read at once into a queue without a limit: a stream that is not read would hold
+/// up every answer of the connection.
+pub(super) struct Bus {
+    connection: Connection,
+    heard: mpsc::UnboundedReceiver<Message>,
+    /// Whose calls are answered; none before `BlueZ` was there.
+    owner: Option<OwnedUniqueName>,
+    _reader: JoinSet<()>,
+}
+
+impl Bus {
+    /// Connects, and subscribes to all that is of interest.
+    pub(super) async fn connect() -> Result<Self, Error> {
+        let connection = Connection::system().await?;
+        let mut stream = MessageStream::from(&connection);
+        let (sender, heard) = mpsc::unbounded_channel();
+        let mut reader = JoinSet::new();
+        reader.spawn(async move {
+            while let Some(Ok(message)) = stream.next().await {
+                if sender.send(message).is_err() {
+                    break;
+                }
+            }
+        });
+        let bus = zbus::fdo::DBusProxy::new(&connection).await?;
+        for rule in rules()? {
+            bus.add_match_rule(rule).await.map_err(zbus::Error::from)?;
+        }
+        Ok(Self { connection, heard, owner: None, _reader: reader })
+    }
+
+    /// The adapters, in the order of their names. Starts `BlueZ` if it does not run.
+    pub(super) async fn adapters(&mut self) -> Result<Vec<Adapter>, Error> {
+        type Objects = HashMap<OwnedObjectPath, HashMap<String, HashMap<String, OwnedVariant>>>;
+        let caller = self.caller();
+        let answer = caller.call("/", "org.freedesktop.DBus.ObjectManager", "GetManagedObjects", &()).await?;
+        let bus = zbus::fdo::DBusProxy::new(&self.connection).await?;
+        self.owner = Some(bus.get_name_owner(BLUEZ.try_into()?).await.map_err(zbus::Error::from)?);
+        let mut adapters = Vec::new();
+        for (path, interfaces) in answer.body().deserialize::<Objects>()? {
+            let address = interfaces.get(ADAPTER).and_then(|properties| properties.get("Address"));
+            if let Some(Variant::Str(address)) = address.map(|address| &**address) {
+                adapters.push(Adapter { path, address: address.as_str().to_owned() });
+            }
+        }
+        adapters.sort_by(|one, other| one.path.as_str().cmp(other.path.as_str()));
+        Ok(adapters)
+    }
+
+    /// Whether an adapter is switched on.
+    pub(super) async fn powered(&self, adapter: &Adapter) -> Result<bool, Error> {
+        let answer = self.caller().call(adapter.path.as_str(), PROPERTIES, "Get", &(ADAPTER, "Powered")).await?;
+        Ok(answer.body().deserialize::<Variant<'_>>()? == Variant::from(true))
+    }
+
+    /// Switches an adapter on.
+    pub(super) async fn switch_on(&self, adapter: &Adapter) -> Result<(), Error> {
+        let body = (ADAPTER, "Powered", Variant::from(true));
+        self.caller().call(adapter.path.as_str(), PROPERTIES, "Set", &body).await.map(drop)
+    }
+
+    /// A way to call, which can be given away.
+    pub(super) fn caller(&self) -> Caller {
+        Caller(self.connection.clone())
+    }
+
+    /// Sends an answer.
+    pub(super) async fn send(&self, answer: &Message) -> Result<(), Error> {
+        Ok(self.connection.send(answer).await?)
+    }
+
+    /// What is heard next. May be dropped at any time without losing anything.
+    pub(super) async fn heard(&mut self) -> Result<Heard, Error> {
+        loop {
+            let message = self.heard.recv().await.ok_or(Error::BusLost)?;
+            if let Some(heard) = self.understand(message) {
+                return Ok(heard);
+            }
+        }
+    }
+
+    fn understand(&self, message: Message) -> Option<Heard> {
+        let header = message.header();
+        let path = || header.path().map(|path| OwnedObjectPath::from(path.to_owned()));
+        match header.message_type() {
+            Kind::MethodCall => {
+                let authorized = header
+                    .sender()
+                    .is_some_and(|sender| self.owner.as_ref().is_some_and(|owner| owner.as_str() == sender.as_str()));
+                if !authorized {
+                    debug!(sender = ?header.sender(), "a call of somebody else");
+                    return None;
+                }
+                drop(header);
+                Some(Heard::Call(message))
+            }
+            Kind::Signal => match header.member()?.as_str() {
+                "NameOwnerChanged" => Some(Heard::Owner),
+                "InterfacesAdded" => Some(Heard::Added),
+                "InterfacesRemoved" => {
+                    let body = message.body();
+                    let (object, interfaces) = body.deserialize::<(OwnedObjectPath, Vec<String>)>().ok()?;
+                    interfaces.iter().any(|interface| interface == ADAPTER).then_some(Heard::Removed(object))
+                }
+                "PropertiesChanged" => {
+                    let body = message.body();
+                    let (_, changed, _) = body.deserialize::<(&str, HashMap<&str, Variant<'_>>, Vec<&str>)>().ok()?;
+                    (changed.get("Powered") == Some(&Variant::from(false))).then(path)?.map(Heard::PoweredOff)
+                }
+                _ => None,
+            },
+            Kind::MethodReturn | Kind::Error => None,
+        }
+    }
+}
+
+fn rules() -> zbus::Result<[MatchRule<'static>; 4]> {
+    let signal = |sender: &'static str, interface: &'static str, member: &'static str| {
+        MatchRule::builder().msg_type(Kind::Signal).sender(sender).interface(interface).member(member)
+    };
+    let objects = "org.freedesktop.DBus.ObjectManager";
+    Ok([
+        signal("org.freedesktop.DBus", "org.freedesktop.DBus", "NameOwnerChanged").arg(0, BLUEZ).build()?,
+        signal(BLUEZ, objects, "InterfacesAdded").build()?,
+        signal(BLUEZ, objects, "InterfacesRemoved").build()?,
+        signal(BLUEZ, PROPERTIES, "PropertiesChanged").arg(0, ADAPTER).build()?,
+    ])
+}
+
+/// A way to call `BlueZ`; clones share it.
+#[derive(Clone, Debug)]
+pub(super) struct Caller(Connection);
+
+impl Caller {
+    /// Calls a method, and waits for its answer, but not for ever.
+    pub(super) async fn call<B>(&self, path: &str, interface: &str, member: &'static str, body: &B) -> Result<Message, Error>
+    where
+        B: serde::Serialize + zbus::DynamicType + Sync,
+    {
+        match timeout(ANSWER_LIMIT, self.0.call_method(Some(BLUEZ), path, Some(interface), member, body)).await {
+            Err(_) => Err(Error::Late { member }),
+            Ok(Err(source)) => Err(Error::Refused { member, source }),
+            Ok(Ok(answer)) => Ok(answer),
+        }
+    }
+}

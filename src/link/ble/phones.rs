@@ -1,0 +1,195 @@
+//! The phones that have subscribed, and their links.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::unix::net::UnixDatagram as StdSocket;
+
+use tokio::net::UnixDatagram;
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinSet};
+use tracing::{debug, info};
+use zbus::OwnedObjectPath;
+
+use crate::daemon::{Handle, Stopping};
+use crate::fault::Fault;
+use crate::link::{ENDPOINTS, Endpoint};
+use crate::machine::Link;
+use crate::wire::framing::{FramingError, Reassembler, frames};
+
+/// One phone that has subscribed.
+struct Phone {
+    link: Link,
+    /// By endpoint: what was written of the next message.
+    endpoints: [Reassembler; ENDPOINTS.len()],
+    task: AbortHandle,
+}
+
+/// A link whose task has ended.
+struct Ended {
+    phone: OwnedObjectPath,
+    link: Link,
+    /// The node wants it to end; otherwise the phone has gone.
+    by_node: bool,
+}
+
+/// The phones that have subscribed, by their object.
+pub(super) struct Phones {
+    handle: Handle,
+    phones: HashMap<OwnedObjectPath, Phone>,
+    tasks: JoinSet<Ended>,
+}
+
+impl Phones {
+    pub(super) fn new(handle: Handle) -> Self {
+        Self { handle, phones: HashMap::new(), tasks: JoinSet::new() }
+    }
+
+    /// Opens a link. A phone that subscribes again begins anew.
+    pub(super) async fn subscribed(
+        &mut self,
+        phone: OwnedObjectPath,
+        socket: StdSocket,
+        value_size: usize,
+    ) -> Result<(), Stopping> {
+        self.close(&phone).await?;
+        let socket = match UnixDatagram::from_std(socket) {
+            Ok(socket) => socket,
+            Err(error) => {
+                debug!(%error, "a subscription's socket");
+                return Ok(());
+            }
+        };
+        let (link, outbound) = self.handle.open().await?;
+        info!(link = link.0, %phone, value_size, "a phone has subscribed");
+        let task = self.tasks.spawn(carry(phone.clone(), link, socket, value_size, outbound));
+        let endpoints = ENDPOINTS.map(|row| Reassembler::new(row.limit));
+        self.phones.insert(phone, Phone { link, endpoints, task });
+        Ok(())
+    }
+
+    /// Takes a value. Without a subscription the answer would reach nobody, so there is none.
+    pub(super) async fn written(&mut self, phone: &OwnedObjectPath, endpoint: Endpoint, value: &[u8]) -> Result<(), Stopping> {
+        let Some(known) = self.phones.get_mut(phone) else {
+            debug!(%phone, ?endpoint, "a phone writes that has not subscribed");
+            return Ok(());
+        };
+        match known.endpoints[usize::from(endpoint.row().number)].push(value) {
+            Ok(None) => Ok(()),
+            Ok(Some(message)) => self.handle.received(known.link, endpoint, message).await,
+            Err(error) => {
+                debug!(link = known.link.0, ?endpoint, %error, "a value that continues no message");
+                let fault = if error == FramingError::TooLarge { Fault::TooLarge } else { Fault::Malformed };
+                self.handle.garbled(known.link, fault).await
+            }
+        }
+    }
+
+    /// Waits until a link has ended; returns the phone that the node wants to be disconnected, if it is that.
+    pub(super) async fn ended(&mut self) -> Result<Option<OwnedObjectPath>, Stopping> {
+        let Some(ended) = self.tasks.join_next().await else { return std::future::pending().await };
+        // A task that was aborted belonged to a link that is closed already.
+        let Ok(Ended { phone, link, by_node }) = ended else { return Ok(None) };
+        if self.phones.get(&phone).is_some_and(|known| known.link == link) {
+            info!(link = link.0, %phone, by_node, "a link has ended");
+            self.close(&phone).await?;
+        }
+        Ok(by_node.then_some(phone))
+    }
+
+    /// Ends every link.
+    pub(super) async fn close_all(&mut self) -> Result<(), Stopping> {
+        for phone in self.phones.keys().cloned().collect::<Vec<_>>() {
+            self.close(&phone).await?;
+        }
+        Ok(())
+    }
+
+    async fn close(&mut self, phone: &OwnedObjectPath) -> Result<(), Stopping> {
+        if let Some(known) = self.phones.remove(phone) {
+            known.task.abort();
+            self.handle.closed(known.link).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Notifies a phone of everything that the node says to it, until one of them ends the link.
+async fn carry(
+    phone: OwnedObjectPath,
+    link: Link,
+    socket: UnixDatagram,
+    value_size: usize,
+    mut outbound: mpsc::Receiver<Vec<u8>>,
+) -> Ended {
+    let by_node = loop {
+        let message = tokio::select! {
+            message = outbound.recv() => message,
+            () = gone(&socket) => break false,
+        };
+        let Some(message) = message else { break true };
+        if let Err(error) = notify(&socket, &message, value_size).await {
+            debug!(link = link.0, %error, "notifying");
+            break false;
+        }
+    };
+    Ended { phone, link, by_node }
+}
+
+/// Sends a message in values that the connection carries.
+async fn notify(socket: &UnixDatagram, message: &[u8], value_size: usize) -> io::Result<()> {
+    for value in frames(message, value_size) {
+        socket.send(&value).await?;
+    }
+    Ok(())
+}
+
+/// Waits until the other end of the socket is closed. Nothing is ever received through it.
+async fn gone(socket: &UnixDatagram) {
+    let mut nothing = [0];
+    while matches!(socket.recv(&mut nothing).await, Ok(1..)) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+    fn pair() -> (UnixDatagram, UnixDatagram) {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (one, other) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).expect("a pair of sockets");
+        [one, other].map(|end| UnixDatagram::from_std(end.into()).expect("within a runtime")).into()
+    }
+
+    fn phone() -> OwnedObjectPath {
+        OwnedObjectPath::try_from("/org/bluez/hci0/dev_1").expect("a path")
+    }
+
+    #[tokio::test]
+    async fn a_message_arrives_in_values_that_the_connection_carries() {
+        let (ours, theirs) = pair();
+        let (sender, outbound) = mpsc::channel(1);
+        let task = tokio::spawn(carry(phone(), Link(1), ours, 18, outbound));
+        sender.send(vec![7; 100]).await.expect("it is carried");
+        let mut reassembler = Reassembler::new(100);
+        let message = loop {
+            let mut value = [0; 512];
+            let length = theirs.recv(&mut value).await.expect("a value");
+            assert!(length <= 18);
+            if let Some(message) = reassembler.push(&value[..length]).expect("in order") {
+                break message;
+            }
+        };
+        assert_eq!(message, [7; 100]);
+        drop(sender);
+        assert!(task.await.expect("it ends").by_node);
+    }
+
+    #[tokio::test]
+    async fn a_link_ends_when_its_phone_unsubscribes() {
+        let (ours, theirs) = pair();
+        let (_sender, outbound) = mpsc::channel(1);
+        let task = tokio::spawn(carry(phone(), Link(1), ours, 18, outbound));
+        drop(theirs);
+        assert!(!task.await.expect("it ends").by_node);
+    }
+}

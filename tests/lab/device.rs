@@ -1,0 +1,144 @@
+//! A node as a device has it: the program, on the radios, with its files.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use jarvis_provisioning::domain::{Credentials, Passphrase, Ssid};
+use jarvis_provisioning::secret::SecretText;
+use jarvis_provisioning::session::PhoneSecret;
+use mobile_test_harness::command_center::Order;
+use mobile_test_harness::phone::new_request_id;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use crate::air::{Controllers, run, until};
+use crate::place::{HOUSEHOLD, Home, PASSWORD, Running, SSID, json, start};
+
+/// What its label says.
+pub(crate) const CODE: &str = "482913";
+pub(crate) const PASSPHRASE: &str = "on the label 4711";
+
+/// A device. Its files stay when its program ends.
+pub(crate) struct Device {
+    files: TempDir,
+    settings: String,
+    program: Option<Running>,
+    /// What it advertises, and what its access point is called.
+    pub(crate) name: String,
+}
+
+impl Device {
+    /// A new device that has Bluetooth, and opens no access point.
+    pub(crate) async fn start(controllers: &Controllers) -> Self {
+        Self::with(&format!("adapter = \"{}\"\n[access_point]\nopen = \"never\"\n", controllers.node)).await
+    }
+
+    /// A new device with those settings, beside its Wi-Fi and its label.
+    pub(crate) async fn with(settings: &str) -> Self {
+        forget_networks();
+        let files = TempDir::new().expect("a temporary folder");
+        let label = format!(r#"{{"code":"{CODE}","access_point_passphrase":"{PASSPHRASE}"}}"#);
+        fs::write(files.path().join("label.json"), label).expect("its label can be written");
+        // In TOML what belongs to no table comes first.
+        let settings = format!("interface = \"wlan0\"\n{settings}\n[pairing]\nfile = {:?}\n", files.path().join("label.json"));
+        let mut device = Self { files, settings, program: None, name: String::new() };
+        device.boot().await;
+        device
+    }
+
+    /// Starts its program.
+    pub(crate) async fn boot(&mut self) {
+        let folder = self.files.path();
+        fs::write(folder.join("settings.toml"), &self.settings).expect("its settings can be written");
+        let mut command = Command::new("jarvis-provision");
+        command.args(["run", "--config"]).arg(folder.join("settings.toml"));
+        command.env("HOME", folder).env("JARVIS_SECRET_DIRECTORY", folder.join("secrets")).current_dir(folder);
+        command.env("CONFIG_PATH", folder.join("config.json")).env("RUST_LOG", "debug,zbus=info,hyper=info,reqwest=info");
+        command.stdin(Stdio::null()).kill_on_drop(true);
+        let (program, ready) = start(command, "node", "listening").await;
+        let ready: Value = serde_json::from_str(&ready).expect("it says where it listens");
+        self.name = ready["name"].as_str().expect("it says its name").to_owned();
+        self.program = Some(program);
+    }
+
+    /// Kills its program.
+    pub(crate) fn kill(&mut self) {
+        self.program = None;
+    }
+
+    /// What its label says, as a phone takes it.
+    pub(crate) fn code(&self) -> PhoneSecret {
+        PhoneSecret::Code(SecretText::new(CODE.into()))
+    }
+
+    /// The configuration of its normal operation.
+    fn configuration(&self) -> PathBuf {
+        self.files.path().join("config.json")
+    }
+
+    /// Whether it says that it is provisioned.
+    pub(crate) fn is_provisioned(&self) -> bool {
+        self.files.path().join("secrets/.provisioned").exists()
+    }
+
+    /// It is provisioned: it says so, and the command center knows it by the key in its configuration.
+    pub(crate) async fn assert_provisioned(&self, home: &Home, order: &Order) {
+        assert!(self.is_provisioned(), "the marker is there");
+        let configuration = json(&self.configuration());
+        assert_eq!(configuration["node_id"], order.node_id.as_str());
+        let key = configuration["api_key"].as_str().expect("a key");
+        assert!(home.knows(&order.node_id, key).await, "the command center knows the node");
+        assert_eq!(active_network(), SSID, "the node is in the network");
+    }
+
+    /// It is not: nothing says so, and no profile is left behind.
+    pub(crate) async fn assert_not_provisioned(&self) {
+        assert!(!self.is_provisioned(), "no marker is there");
+        until("the profile is gone", async || profiles().is_empty()).await;
+    }
+}
+
+/// The profiles that NetworkManager has, volatile ones included.
+pub(crate) fn profiles() -> Vec<String> {
+    let listed = run("nmcli", &["--terse", "--fields", "UUID,TYPE", "connection", "show"]);
+    let text = String::from_utf8_lossy(&listed.stdout).into_owned();
+    text.lines().filter_map(|line| line.strip_suffix(":802-11-wireless")).map(str::to_owned).collect()
+}
+
+fn forget_networks() {
+    for uuid in profiles() {
+        // A volatile one may have gone in between.
+        run("nmcli", &["connection", "delete", "uuid", &uuid]);
+    }
+}
+
+/// The network that the node's radio is in.
+fn active_network() -> String {
+    let link = run("iw", &["dev", "wlan0", "link"]);
+    let text = String::from_utf8_lossy(&link.stdout).into_owned();
+    text.lines().find_map(|line| line.trim().strip_prefix("SSID: ")).unwrap_or_default().to_owned()
+}
+
+/// What brings a node into a home.
+pub(crate) fn credentials(home: &Home, order: &Order) -> Credentials {
+    Credentials {
+        request_id: new_request_id(),
+        ssid: Ssid::try_from(SSID).expect("a short name"),
+        passphrase: Passphrase::try_from(PASSWORD.to_owned()).expect("a short passphrase"),
+        hidden: false,
+        room: "kitchen".into(),
+        command_center: home.command_center(),
+        config_service: None,
+        household_id: HOUSEHOLD.into(),
+        node_id: order.node_id.clone(),
+        token: order.token.clone(),
+    }
+}
+
+/// The same with another password.
+pub(crate) fn with_password(password: &str, credentials: &Credentials) -> Credentials {
+    let passphrase = Passphrase::try_from(password.to_owned()).expect("a short passphrase");
+    Credentials { request_id: new_request_id(), passphrase, ..credentials.clone() }
+}

@@ -1,0 +1,258 @@
+//! The places beside the node's: a home, and where a phone is. Each has a network namespace and a radio of its own.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use jarvis_provisioning::domain::CommandCenterUrl;
+use jarvis_provisioning::secret::SecretText;
+use mobile_test_harness::command_center::{CommandCenter, Order, Owner};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::air::{PATIENCE, must, run, until};
+
+/// The home's network, and the password of every protected one here.
+pub(crate) const SSID: &str = "Lighthouse";
+pub(crate) const PASSWORD: &str = "correct horse battery";
+
+pub(crate) const HOUSEHOLD: &str = "6f2f3a0e-93f1-4f0c-8a3c-1b7a9d2c4e5f";
+
+/// The home's address on the air, and through the cable that leads there from the scenario.
+const AIR: &str = "10.20.0.1";
+const CABLE: &str = "10.30.0.2";
+
+/// The command center's port.
+const CENTER_PORT: u16 = 7703;
+const ADMINISTRATOR: &str = "a key that only the laboratory has";
+
+/// How a network is protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protection {
+    Open,
+    Wpa2,
+    Wpa3,
+    Mixed,
+}
+
+/// What a home's access point does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    pub(crate) protection: Protection,
+    pub(crate) hidden: bool,
+    pub(crate) dhcp: bool,
+    /// Names on the air beside the home's.
+    pub(crate) neighbours: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { protection: Protection::Wpa2, hidden: false, dhcp: true, neighbours: 0 }
+    }
+}
+
+/// A program that runs as long as this value.
+pub(crate) struct Running {
+    _child: Child,
+}
+
+/// A program that runs in a place.
+fn there(place: &str, program: &str) -> Command {
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", place, program]).stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+/// Where a scenario's logs go.
+pub(crate) fn log(name: &str) -> PathBuf {
+    let folder = std::env::var_os("LAB_LOGS").map_or_else(std::env::temp_dir, PathBuf::from);
+    folder.join(name)
+}
+
+/// Starts a program and waits for a line of its output that has `word` in it; gives that line.
+pub(crate) async fn start(mut command: Command, name: &str, word: &str) -> (Running, String) {
+    let errors = fs::File::options().create(true).append(true).open(log(name)).expect("the log can be written");
+    command.stdout(Stdio::piped()).stderr(errors.try_clone().expect("a file"));
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("starting {name}: {error}"));
+    let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let wait = async {
+        while let Some(line) = lines.next_line().await.expect("its output can be read") {
+            if line.contains(word) {
+                return line;
+            }
+        }
+        panic!("{name} ended before it said {word:?}; see its log");
+    };
+    let line = tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{name} does not say {word:?}"));
+    tokio::spawn(async move {
+        let mut errors = errors;
+        while let Ok(Some(line)) = lines.next_line().await {
+            std::io::Write::write_all(&mut errors, (line + "\n").as_bytes()).expect("the log can be written");
+        }
+    });
+    (Running { _child: child }, line)
+}
+
+/// A home: an access point, and behind it a command center.
+pub(crate) struct Home {
+    settings: Settings,
+    files: TempDir,
+    access_point: Option<Running>,
+    _dhcp: Option<Running>,
+    center: Option<Running>,
+}
+
+impl Home {
+    /// Opens a home as most are.
+    pub(crate) async fn open() -> Self {
+        Self::with(Settings::default()).await
+    }
+
+    /// Opens a home.
+    pub(crate) async fn with(settings: Settings) -> Self {
+        let files = TempDir::new().expect("a temporary folder");
+        run("ip", &["-n", "home", "addr", "flush", "dev", "wlan1"]);
+        let mut home = Self { settings, files, access_point: None, _dhcp: None, center: None };
+        home.open_access_point().await;
+        must("ip", &["-n", "home", "addr", "add", &format!("{AIR}/24"), "dev", "wlan1"]);
+        if settings.dhcp {
+            let mut command = there("home", "dnsmasq");
+            command.args(["--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--interface=wlan1", "--bind-interfaces"]);
+            command.args(["--dhcp-range=10.20.0.10,10.20.0.250,1h", "--dhcp-leasefile=/dev/null", "--no-ping"]);
+            command.args(["--dhcp-authoritative", "--log-dhcp", "--log-facility=-"]);
+            // It logs to standard error, which is where its log is.
+            command.stdout(Stdio::null()).stderr(fs::File::create(log("dnsmasq")).expect("the log can be written"));
+            home._dhcp = Some(Running { _child: command.spawn().expect("dnsmasq can be started") });
+        }
+        home.open_command_center().await;
+        home
+    }
+
+    /// The access point comes up.
+    pub(crate) async fn open_access_point(&mut self) {
+        let file = self.files.path().join("hostapd.conf");
+        fs::write(&file, hostapd(&self.settings)).expect("its settings can be written");
+        let mut command = there("home", "hostapd");
+        command.arg(&file);
+        self.access_point = Some(start(command, "hostapd", "AP-ENABLED").await.0);
+    }
+
+    /// The access point vanishes.
+    pub(crate) fn close_access_point(&mut self) {
+        self.access_point = None;
+    }
+
+    /// The command center comes up, with what it knew.
+    pub(crate) async fn open_command_center(&mut self) {
+        let mut command = there("home", "jarvis-command-center");
+        command.args(["serve", "--listen", &format!("0.0.0.0:{CENTER_PORT}"), "--database"]);
+        command.arg(format!("sqlite:{}", self.files.path().join("center.db").display()));
+        command.env("ADMIN_API_KEY", ADMINISTRATOR);
+        self.center = Some(start(command, "command-center", "listening").await.0);
+    }
+
+    /// The command center vanishes.
+    pub(crate) fn close_command_center(&mut self) {
+        self.center = None;
+    }
+
+    /// The command center as the node finds it.
+    pub(crate) fn command_center(&self) -> CommandCenterUrl {
+        CommandCenterUrl::try_from(&*format!("http://{AIR}:{CENTER_PORT}")).expect("a plain URL")
+    }
+
+    /// The command center as its owner finds it.
+    fn administration(&self) -> CommandCenter {
+        let url = CommandCenterUrl::try_from(&*format!("http://{CABLE}:{CENTER_PORT}")).expect("a plain URL");
+        CommandCenter::new(url).expect("a client can be made")
+    }
+
+    /// Orders a registration.
+    pub(crate) async fn order(&self) -> Order {
+        let owner = Owner::Administrator(SecretText::new(ADMINISTRATOR.into()));
+        self.administration().order(&owner, HOUSEHOLD, Some("kitchen")).await.expect("the command center takes orders")
+    }
+
+    /// Whether the command center knows a node by its key.
+    pub(crate) async fn knows(&self, node_id: &str, node_key: &str) -> bool {
+        let node_key = SecretText::new(node_key.into());
+        self.administration().knows(node_id, &node_key).await.expect("the command center answers")
+    }
+}
+
+fn hostapd(settings: &Settings) -> String {
+    let mut text = format!("interface=wlan1\ndriver=nl80211\nssid={SSID}\nhw_mode=g\nchannel=1\nieee80211n=1\nwmm_enabled=1\n");
+    if settings.hidden {
+        text += "ignore_broadcast_ssid=1\n";
+    }
+    let pairwise = "wpa=2\nrsn_pairwise=CCMP\n";
+    match settings.protection {
+        Protection::Open => {}
+        Protection::Wpa2 => _ = write!(text, "{pairwise}wpa_key_mgmt=WPA-PSK\nwpa_passphrase={PASSWORD}\n"),
+        Protection::Wpa3 => _ = write!(text, "{pairwise}wpa_key_mgmt=SAE\nieee80211w=2\nsae_password={PASSWORD}\n"),
+        Protection::Mixed => {
+            _ = write!(text, "{pairwise}wpa_key_mgmt=WPA-PSK SAE\nieee80211w=1\nwpa_passphrase={PASSWORD}\n");
+            _ = writeln!(text, "sae_password={PASSWORD}");
+        }
+    }
+    for neighbour in 0..settings.neighbours {
+        _ = write!(text, "bss=near{neighbour}\nssid=Neighbour {neighbour}\n");
+    }
+    text
+}
+
+/// Does something where a phone is, on a thread of its own, because a thread is in one place.
+pub(crate) async fn at_the_phone<T, F>(work: impl FnOnce() -> F + Send + 'static) -> T
+where
+    T: Send + 'static,
+    F: Future<Output = T>,
+{
+    let (answer, result) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let place = fs::File::open("/run/netns/phone").expect("the phone's place");
+        let kind = Some(rustix::thread::LinkNameSpaceType::Network);
+        rustix::thread::move_into_link_name_space(std::os::fd::AsFd::as_fd(&place), kind).expect("root may go there");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        // Nobody waits any more only when the scenario has failed.
+        let _failed = answer.send(runtime.block_on(work()));
+    });
+    result.await.expect("what is done there does not panic")
+}
+
+/// The phone's Wi-Fi.
+pub(crate) struct Wifi {
+    _supplicant: Running,
+}
+
+impl Wifi {
+    /// Joins a WPA2 network, as soon as it is there, and takes an address from it. It comes back to it by itself.
+    pub(crate) async fn join(ssid: &str, passphrase: &str) -> Self {
+        let file: PathBuf = std::env::temp_dir().join("phone.conf");
+        let network = format!("network={{\n ssid=\"{ssid}\"\n psk=\"{passphrase}\"\n scan_ssid=1\n}}\n");
+        fs::write(&file, network).expect("its settings can be written");
+        run("ip", &["-n", "phone", "addr", "flush", "dev", "wlan2"]);
+        let mut command = there("phone", "wpa_supplicant");
+        command.args(["-i", "wlan2", "-c"]).arg(&file);
+        let supplicant = start(command, "phone-supplicant", "CTRL-EVENT-CONNECTED").await.0;
+        let wifi = Self { _supplicant: supplicant };
+        until("the phone has an address", async || wifi.take_address().await).await;
+        wifi
+    }
+
+    async fn take_address(&self) -> bool {
+        let mut command = there("phone", "/usr/lib/klibc/bin/ipconfig");
+        command.args(["-c", "dhcp", "-t", "10", "wlan2"]).stdout(Stdio::null()).stderr(Stdio::null());
+        let ended = tokio::time::timeout(Duration::from_secs(15), command.status()).await;
+        matches!(ended, Ok(Ok(status)) if status.success())
+    }
+}
+
+/// What is in a file that another program writes.
+pub(crate) fn json(path: &Path) -> serde_json::Value {
+    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("reading {}: {error}", path.display()));
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("understanding {}: {error}", path.display()))
+}
