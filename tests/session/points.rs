@@ -3,12 +3,12 @@
 use jarvis_provisioning::session::{self, AcceptError, Opening};
 use jarvis_provisioning::wire::{Accept, Open, Record};
 
-use crate::support::{CODE, Counting, NODE_ID, code, established, pairing};
+use crate::support::{CODE, NODE_ID, Random, code, established, pairing};
 
 #[test]
 fn a_hundred_thousand_random_shares_do_no_harm() {
     // About one encoding in sixteen is a point, so both branches are taken.
-    let mut rng = Counting(9);
+    let mut rng = Random(9);
     let (_, honest) = Opening::new(NODE_ID, &code(CODE), &mut rng);
     let mut accepted = 0;
     for _ in 0..100_000 {
@@ -25,7 +25,7 @@ fn a_hundred_thousand_random_shares_do_no_harm() {
 
 #[test]
 fn a_reflected_share_is_refused() {
-    let mut rng = Counting(1);
+    let mut rng = Random(1);
     let (opening, open) = Opening::new(NODE_ID, &code(CODE), &mut rng);
     let (_, accept) = session::accept(&open, &pairing(), NODE_ID, &[], &mut rng).unwrap();
     let reflected = Accept { share: open.share, ..accept };
@@ -35,7 +35,7 @@ fn a_reflected_share_is_refused() {
 #[test]
 fn a_node_that_knows_nothing_cannot_confirm_with_what_it_was_sent() {
     // Everything that the impostor has: its own handshake with a code of its choice, and the phone's message.
-    let mut rng = Counting(1);
+    let mut rng = Random(1);
     let (opening, open) = Opening::new(NODE_ID, &code(CODE), &mut rng);
     let mut guessed = pairing();
     guessed.code = jarvis_provisioning::secret::SecretText::new("000000".into());
@@ -45,7 +45,7 @@ fn a_node_that_knows_nothing_cannot_confirm_with_what_it_was_sent() {
 
 #[test]
 fn a_reflected_confirmation_does_not_confirm() {
-    let mut rng = Counting(1);
+    let mut rng = Random(1);
     let (opening, open) = Opening::new(NODE_ID, &code(CODE), &mut rng);
     let (unconfirmed, accept) = session::accept(&open, &pairing(), NODE_ID, &[], &mut rng).unwrap();
     let reflected = Record { counter: 0, sealed: Vec::new(), confirmation: accept.confirmation.to_vec() };
@@ -55,7 +55,7 @@ fn a_reflected_confirmation_does_not_confirm() {
 
 #[test]
 fn an_empty_or_cut_confirmation_does_not_confirm() {
-    let mut rng = Counting(1);
+    let mut rng = Random(1);
     let (opening, open) = Opening::new(NODE_ID, &code(CODE), &mut rng);
     let (unconfirmed, accept) = session::accept(&open, &pairing(), NODE_ID, &[], &mut rng).unwrap();
     let mut phone = opening.read(&accept).unwrap();
@@ -74,20 +74,20 @@ fn a_confirmation_of_another_run_does_not_confirm() {
     let (mut phone, _, recorded) = established(1);
     let first = phone.seal(jarvis_provisioning::link::Endpoint::Status, b"");
     // The whole recorded conversation again, to the same node: its share and its key are new.
-    let (unconfirmed, _) = session::accept(&recorded, &pairing(), NODE_ID, &[], &mut Counting(2)).unwrap();
+    let (unconfirmed, _) = session::accept(&recorded, &pairing(), NODE_ID, &[], &mut Random(2)).unwrap();
     assert!(!unconfirmed.confirms(&first));
 }
 
 #[test]
 fn every_flipped_bit_of_the_handshake_is_noticed() {
     let handshake = |open_in_flight: &dyn Fn(Vec<u8>) -> Vec<u8>, accept_in_flight: &dyn Fn(Accept) -> Accept| {
-        let mut rng = Counting(1);
+        let mut rng = Random(1);
         let (opening, open) = Opening::new(NODE_ID, &code(CODE), &mut rng);
         let seen = Open::decode(&open_in_flight(open.encode())).ok()?;
         let (_, accept) = session::accept(&seen, &pairing(), NODE_ID, &["voice".into()], &mut rng).ok()?;
         opening.read(&accept_in_flight(accept)).ok()
     };
-    let (_, open) = Opening::new(NODE_ID, &code(CODE), &mut Counting(1));
+    let (_, open) = Opening::new(NODE_ID, &code(CODE), &mut Random(1));
     assert!(handshake(&|open| open, &|accept| accept).is_some());
     for bit in 0..open.encode().len() * 8 {
         let flip = |mut open: Vec<u8>| {
@@ -122,7 +122,7 @@ fn every_flipped_bit_of_the_handshake_is_noticed() {
 
 #[test]
 fn a_session_with_another_node_id_does_not_come_about() {
-    let mut rng = Counting(1);
+    let mut rng = Random(1);
     let (opening, open) = Opening::new("jarvis-00000000", &code(CODE), &mut rng);
     let (unconfirmed, mut accept) = session::accept(&open, &pairing(), NODE_ID, &[], &mut rng).unwrap();
     // Even a relay that renames the node in its answer fails: the name is in the generator.

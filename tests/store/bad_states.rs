@@ -7,12 +7,13 @@ use std::path::Path;
 use std::process::Command;
 
 use fernet::Fernet;
+use jarvis_provisioning::daemon::chain;
 use jarvis_provisioning::fault::Fault;
 use jarvis_provisioning::machine::FREE_ATTEMPTS;
 use jarvis_provisioning::store::{Error, Store};
 
 use crate::node::journal::{Journal, TOKEN};
-use crate::node::{Node, SHIPPED, chain, credentials, k2, outcome, pending, registration, run, write_everything};
+use crate::node::{Node, SHIPPED, credentials, k2, outcome, pending, registration, run, write_everything};
 
 /// The files whose content is read back.
 const READ: [&str; 7] =

@@ -4,11 +4,12 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::process::Command;
 
+use jarvis_provisioning::daemon::chain;
 use jarvis_provisioning::fault::Fault;
 use jarvis_provisioning::store::Store;
 
 use crate::node::{
-    Node, chain, credentials, is_root, mode, owner, paths, pending, registration, run, skip, this_program, write_everything,
+    Node, credentials, is_root, mode, owner, paths, pending, registration, run, skip, this_program, write_everything,
 };
 
 fn assert_private(node: &Node) {

@@ -6,10 +6,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use jarvis_provisioning::daemon::chain;
 use jarvis_provisioning::fault::Fault;
 use jarvis_provisioning::store::Store;
 
-use crate::node::{Node, SHIPPED, chain, credentials, k2, outcome, paths, pending, registration, run, skip, this_program};
+use crate::node::{Node, SHIPPED, credentials, k2, outcome, paths, pending, registration, run, skip, this_program};
 
 /// Runs an ignored test of this module in a mount namespace, where `script` has made the mounts.
 fn in_namespace(test: &str, script: &str) {

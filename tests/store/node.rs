@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use fernet::Fernet;
-pub(crate) use jarvis_provisioning::daemon::chain;
 use jarvis_provisioning::domain::{
     CommandCenterUrl, CreatedAt, Credentials, Failure, K2, Outcome, Passphrase, Registration, Ssid, Step,
 };

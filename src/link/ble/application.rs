@@ -79,7 +79,7 @@ impl Application {
     pub(super) fn call(&mut self, call: &Message) -> zbus::Result<(Message, Option<Meaning>)> {
         let header = call.header();
         let path = header.path().map(ObjectPath::as_str).unwrap_or_default();
-        let member = header.member().map(|member| member.as_str()).unwrap_or_default();
+        let member = header.member().map(zbus::names::MemberName::as_str).unwrap_or_default();
         let endpoint = endpoint_at(path);
         let refuse = |refusal: Refusal| {
             debug!(path, member, ?refusal, "refusing a call");

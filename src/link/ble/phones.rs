@@ -35,13 +35,13 @@ struct Ended {
 /// The phones that have subscribed, by their object.
 pub(super) struct Phones {
     handle: Handle,
-    phones: HashMap<OwnedObjectPath, Phone>,
+    by_object: HashMap<OwnedObjectPath, Phone>,
     tasks: JoinSet<Ended>,
 }
 
 impl Phones {
     pub(super) fn new(handle: Handle) -> Self {
-        Self { handle, phones: HashMap::new(), tasks: JoinSet::new() }
+        Self { handle, by_object: HashMap::new(), tasks: JoinSet::new() }
     }
 
     /// Opens a link. A phone that subscribes again begins anew.
@@ -63,13 +63,13 @@ impl Phones {
         info!(link = link.0, %phone, value_size, "a phone has subscribed");
         let task = self.tasks.spawn(carry(phone.clone(), link, socket, value_size, outbound));
         let endpoints = ENDPOINTS.map(|row| Reassembler::new(row.limit));
-        self.phones.insert(phone, Phone { link, endpoints, task });
+        self.by_object.insert(phone, Phone { link, endpoints, task });
         Ok(())
     }
 
     /// Takes a value. Without a subscription the answer would reach nobody, so there is none.
     pub(super) async fn written(&mut self, phone: &OwnedObjectPath, endpoint: Endpoint, value: &[u8]) -> Result<(), Stopping> {
-        let Some(known) = self.phones.get_mut(phone) else {
+        let Some(known) = self.by_object.get_mut(phone) else {
             debug!(%phone, ?endpoint, "a phone writes that has not subscribed");
             return Ok(());
         };
@@ -89,7 +89,7 @@ impl Phones {
         let Some(ended) = self.tasks.join_next().await else { return std::future::pending().await };
         // A task that was aborted belonged to a link that is closed already.
         let Ok(Ended { phone, link, by_node }) = ended else { return Ok(None) };
-        if self.phones.get(&phone).is_some_and(|known| known.link == link) {
+        if self.by_object.get(&phone).is_some_and(|known| known.link == link) {
             info!(link = link.0, %phone, by_node, "a link has ended");
             self.close(&phone).await?;
         }
@@ -98,14 +98,14 @@ impl Phones {
 
     /// Ends every link.
     pub(super) async fn close_all(&mut self) -> Result<(), Stopping> {
-        for phone in self.phones.keys().cloned().collect::<Vec<_>>() {
+        for phone in self.by_object.keys().cloned().collect::<Vec<_>>() {
             self.close(&phone).await?;
         }
         Ok(())
     }
 
     async fn close(&mut self, phone: &OwnedObjectPath) -> Result<(), Stopping> {
-        if let Some(known) = self.phones.remove(phone) {
+        if let Some(known) = self.by_object.remove(phone) {
             known.task.abort();
             self.handle.closed(known.link).await?;
         }
