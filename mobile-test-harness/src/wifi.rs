@@ -21,7 +21,7 @@ const WIRELESS: &str = "org.freedesktop.NetworkManager.Device.Wireless";
 const ACCESS_POINT: &str = "org.freedesktop.NetworkManager.AccessPoint";
 const ACTIVE: &str = "org.freedesktop.NetworkManager.Connection.Active";
 
-/// What NetworkManager calls no object, and any object.
+/// What NetworkManager calls no object.
 const NONE: &str = "/";
 
 /// NetworkManager answers within milliseconds, unless it asks its user.
@@ -30,6 +30,8 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 const SCAN_LIMIT: Duration = Duration::from_secs(20);
 /// Association and address; NetworkManager's own limit for the former is 25 s.
 const JOIN_LIMIT: Duration = Duration::from_secs(45);
+/// A frame that is lost in the handshake looks like a wrong passphrase, so one more try is made before it is said.
+const TRIES: u32 = 2;
 /// Between two looks at what NetworkManager tells by no signal of its own.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
@@ -166,14 +168,22 @@ impl Wifi {
 
     /// Joins an access point, in place of whatever the device does.
     pub async fn join(&mut self, ssid: &str, passphrase: &SecretText) -> Result<(), Error> {
+        for _ in 1..TRIES {
+            match self.try_to_join(ssid, passphrase).await {
+                Err(error @ (Error::WrongPassphrase | Error::Join(_))) => debug!(%error, "joining once more"),
+                result => return result,
+            }
+        }
+        self.try_to_join(ssid, passphrase).await
+    }
+
+    async fn try_to_join(&mut self, ssid: &str, passphrase: &SecretText) -> Result<(), Error> {
+        let options = HashMap::from([("persist", Variant::from("volatile")), ("bind-activation", Variant::from("dbus-client"))]);
         let device = proxy(&self.connection, self.device.as_str(), DEVICE).await?;
         // Before the call: an activation may end faster than its answer arrives.
         let mut states = within("tell its states", device.receive_signal("StateChanged")).await?;
         let root = proxy(&self.connection, ROOT, SERVICE).await?;
-        let profile = profile(ssid, passphrase);
-        let options = HashMap::from([("persist", Variant::from("volatile")), ("bind-activation", Variant::from("dbus-client"))]);
-        let any = zbus::ObjectPath::try_from(NONE).expect("a valid path");
-        let body = (profile, &self.device, any, options);
+        let body = (profile(ssid, passphrase), &self.device, any(), options);
         let asking = root.call("AddAndActivateConnection2", &body);
         let (_, active, _): (OwnedObjectPath, OwnedObjectPath, HashMap<String, OwnedVariant>) =
             within("join the access point", asking).await?;
@@ -202,11 +212,20 @@ impl Wifi {
         if self.active().await?.is_some_and(|(profile, _)| profile == *before) {
             return Ok(());
         }
+        for _ in 1..TRIES {
+            match self.try_to_go_back(before).await {
+                Err(error) if error.passes() || matches!(error, Error::WrongPassphrase) => debug!(%error, "going back once more"),
+                result => return result,
+            }
+        }
+        self.try_to_go_back(before).await
+    }
+
+    async fn try_to_go_back(&self, before: &OwnedObjectPath) -> Result<(), Error> {
         let device = proxy(&self.connection, self.device.as_str(), DEVICE).await?;
         let mut states = within("tell its states", device.receive_signal("StateChanged")).await?;
         let root = proxy(&self.connection, ROOT, SERVICE).await?;
-        let any = zbus::ObjectPath::try_from(NONE).expect("a valid path");
-        let body = (before, &self.device, any);
+        let body = (before, &self.device, any());
         let _active: OwnedObjectPath = within("go back to the network before", root.call("ActivateConnection", &body)).await?;
         settled(&mut states).await?;
         info!("back in the network before");
@@ -243,6 +262,11 @@ impl Drop for Wifi {
             warn!("the access point is left to NetworkManager, which takes it down with this program");
         }
     }
+}
+
+/// What NetworkManager takes for any object.
+fn any() -> zbus::ObjectPath<'static> {
+    NONE.try_into().expect("a valid path")
 }
 
 async fn proxy<'a>(connection: &Connection, path: &'a str, interface: &'a str) -> Result<Proxy<'a>, Error> {

@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bluer::Session;
 use jarvis_provisioning::domain::State;
@@ -115,7 +115,7 @@ async fn over_bluetooth(table: &mut Table) {
         phone.open_session(&device.code()).await.expect("the code is right");
         let found = phone.scan(true).await.expect("a list");
         assert!(found.len() >= 12 || round == 0, "{} networks", found.len());
-        let k2 = key::new(std::time::SystemTime::now(), &mut rand_core::UnwrapErr(getrandom::SysRng));
+        let k2 = key::new(SystemTime::UNIX_EPOCH, &mut rand_core::UnwrapErr(getrandom::SysRng));
         phone.send_k2(k2).await.expect("it is stored");
         let sent = Instant::now();
         let told = phone.bring_online(&credentials, ATTEMPT, |_| {}).await.expect("an outcome");

@@ -70,6 +70,8 @@ impl Desk {
         let profile = ["connection", "add", "type", "wifi", "con-name", "home", "ssid", SSID, "wifi-sec.key-mgmt", "wpa-psk"];
         let added = desk.nmcli(&[&profile[..], &["wifi-sec.psk", PASSWORD]].concat()).await;
         assert!(added.status.success(), "{added:?}");
+        // Under load a first handshake may take longer than the home's access point waits for.
+        until("it joins", async || desk.nmcli(&["connection", "up", "home"]).await.status.success()).await;
         desk.is_back_home().await;
         desk
     }
