@@ -73,7 +73,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             let passphrase = Passphrase::try_from(passphrase.expose().to_owned()).context("the access point's passphrase")?;
             let settings =
                 nm::Settings { interface: config.interface.clone(), passphrase: Some(passphrase), ..nm::Settings::default() };
-            let link = |handle, stopped| ble::serve(ble::Config { adapter: config.adapter.clone() }, handle, stopped);
+            let link = |handle, stopped| ble::serve(ble::Config { bus: None, adapter: config.adapter.clone() }, handle, stopped);
             serve(&config, store, boot, NetworkManager::start(settings), link, json!({})).await
         }
     })

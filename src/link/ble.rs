@@ -44,6 +44,8 @@ const GRACE: Duration = Duration::from_secs(6);
 /// Which radio to use.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
+    /// The D-Bus address of another bus than the system's.
+    pub bus: Option<String>,
     /// The adapter, by its name (`hci0`) or its address; the system's first one if none is named.
     pub adapter: Option<String>,
 }
@@ -127,7 +129,7 @@ async fn again_and_again(config: &Config, handle: &Handle, serving: &watch::Send
 
 /// Registers service and advertisement, and serves until something is in the way.
 async fn on_the_air(config: &Config, handle: &Handle, serving: &watch::Sender<bool>) -> Result<Infallible, Error> {
-    let mut bus = Bus::connect().await?;
+    let mut bus = Bus::connect(config.bus.as_deref()).await?;
     let adapter = adapter(&mut bus, config).await?;
     rfkill::lift()?;
     if !bus.powered(&adapter).await? {

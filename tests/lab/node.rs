@@ -58,7 +58,7 @@ impl Node {
         tasks.spawn(async {
             daemon.run(std::future::pending()).await;
         });
-        let config = ble::Config { adapter: Some(controllers.node.clone()) };
+        let config = ble::Config { adapter: Some(controllers.node.clone()), ..ble::Config::default() };
         tasks.spawn(ble::serve(config, handle.clone(), std::future::pending()));
         Self { handle, pairing, _files: files, _tasks: tasks }
     }

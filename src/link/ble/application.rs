@@ -57,6 +57,7 @@ pub(super) enum Meaning {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refusal {
     Failed,
+    InvalidArguments,
     InvalidOffset,
     InvalidValueLength,
     NotSupported,
@@ -89,28 +90,20 @@ impl Application {
             ("GetManagedObjects", _) if path == ROOT => Ok((answer(call, &objects())?, None)),
             ("GetAll", _) if path == ADVERTISEMENT => Ok((answer(call, &advertisement(&self.handle.view().info.name))?, None)),
             ("Release", _) if path == ADVERTISEMENT => Ok((answer(call, &())?, Some(Meaning::Released))),
-            ("ReadValue", Some(endpoint)) => {
-                let options: Options = call.body().deserialize()?;
-                match self.read(endpoint, &options) {
-                    Ok(value) => Ok((answer(call, &value)?, None)),
-                    Err(refusal) => refuse(refusal),
-                }
-            }
+            ("ReadValue", Some(endpoint)) => match arguments(call).and_then(|options| self.read(endpoint, &options)) {
+                Ok(value) => Ok((answer(call, &value)?, None)),
+                Err(refusal) => refuse(refusal),
+            },
             ("WriteValue", Some(endpoint)) => {
-                let body = call.body();
-                let (value, options): (Vec<u8>, Options) = body.deserialize()?;
-                match write(endpoint, value, &options) {
+                match arguments(call).and_then(|(value, options): (Vec<u8>, Options)| write(endpoint, value, &options)) {
                     Ok(meaning) => Ok((answer(call, &())?, meaning)),
                     Err(refusal) => refuse(refusal),
                 }
             }
-            ("AcquireNotify", Some(Endpoint::Status)) => {
-                let options: Options = call.body().deserialize()?;
-                match subscribe(&options) {
-                    Ok((theirs, mtu, meaning)) => Ok((answer(call, &(Fd::from(theirs), mtu))?, Some(meaning))),
-                    Err(refusal) => refuse(refusal),
-                }
-            }
+            ("AcquireNotify", Some(Endpoint::Status)) => match arguments(call).and_then(|options| subscribe(&options)) {
+                Ok((theirs, mtu, meaning)) => Ok((answer(call, &(Fd::from(theirs), mtu))?, Some(meaning))),
+                Err(refusal) => refuse(refusal),
+            },
             _ => refuse(Refusal::NotSupported),
         }
     }
@@ -142,6 +135,14 @@ struct Options {
     mtu: Option<u16>,
     #[zbus(rename = "prepare-authorize")]
     prepare_authorize: Option<bool>,
+}
+
+/// The arguments of a call. One of another form is a fault of its caller, and ends nothing else.
+fn arguments<T: serde::de::DeserializeOwned + zbus::Type>(call: &Message) -> Result<T, Refusal> {
+    call.body().deserialize().map_err(|error| {
+        debug!(%error, "a call of an unknown form");
+        Refusal::InvalidArguments
+    })
 }
 
 fn write(endpoint: Endpoint, value: Vec<u8>, options: &Options) -> Result<Option<Meaning>, Refusal> {

@@ -67,9 +67,13 @@ pub(super) struct Bus {
 }
 
 impl Bus {
-    /// Connects, and subscribes to all that is of interest.
-    pub(super) async fn connect() -> Result<Self, Error> {
-        let connection = Connection::system().await?;
+    /// Connects to the bus at an address, or to the system's, and subscribes to all that is of interest.
+    pub(super) async fn connect(address: Option<&str>) -> Result<Self, Error> {
+        let builder = match address {
+            Some(address) => zbus::connection::Builder::address(address),
+            None => zbus::connection::Builder::system(),
+        };
+        let connection = builder.build().await?;
         let mut stream = MessageStream::from(&connection);
         let (sender, heard) = mpsc::unbounded_channel();
         let mut reader = JoinSet::new();

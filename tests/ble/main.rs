@@ -1,0 +1,221 @@
+//! The Bluetooth link over D-Bus, against a `BlueZ` that answers as none should.
+#![cfg(feature = "daemon")]
+
+#[expect(dead_code, reason = "the tests of the network use more of it; goes when these use all")]
+#[path = "../nm/bus.rs"]
+mod bus;
+mod fake;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bus::PrivateBus;
+use fake::{ADAPTER, ADDRESS, Fake, Fault};
+use jarvis_provisioning::daemon::{Ends, Event, Handle, View};
+use jarvis_provisioning::domain::{Identity, State, Status};
+use jarvis_provisioning::link::ble::{self, Config};
+use jarvis_provisioning::link::{ENDPOINTS, Endpoint};
+use jarvis_provisioning::wire::Info;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use zbus::{OwnedObjectPath, Variant};
+
+/// Longer than any limit of the adapter's own.
+const DEADLINE: Duration = Duration::from_mins(1);
+
+/// Where the application's objects are.
+const STATUS: &str = "/jarvis/provisioning/service/5";
+const SCAN: &str = "/jarvis/provisioning/service/2";
+
+/// A bus, a `BlueZ` on it, and the link under test. The parts end in this order.
+struct Lab {
+    serving: JoinHandle<()>,
+    ends: Ends,
+    fake: Fake,
+    bus: PrivateBus,
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+impl Lab {
+    /// With a loop that wants to be found, and faults that are there from the first call on. None where there is no
+    /// `dbus-daemon`.
+    async fn start(faults: &[(&'static str, Fault)]) -> Option<Self> {
+        let bus = PrivateBus::start()?;
+        let fake = Fake::start(&bus.address()).await;
+        fake.world().faults.extend(faults.iter().cloned());
+        let (handle, ends) = Handle::channel(64, view());
+        ends.advertising.send_replace(true);
+        let config = Config { bus: Some(bus.address()), adapter: Some(ADDRESS.to_lowercase()) };
+        let serving = tokio::spawn(ble::serve(config, handle, std::future::pending()));
+        Some(Self { serving, ends, fake, bus })
+    }
+
+    async fn event(&mut self) -> Event {
+        timeout(DEADLINE, self.ends.events.recv()).await.expect("an event in time").expect("the link is there")
+    }
+}
+
+fn view() -> View {
+    let node_id = "jarvis-5b91b661".to_owned();
+    View {
+        info: Info {
+            node_id: node_id.clone(),
+            name: node_id.clone(),
+            firmware_version: "1.0.0".into(),
+            hardware: "linux-aarch64".into(),
+            capabilities: Vec::new(),
+            state: State::ApMode,
+            previously_provisioned: false,
+            versions: vec![1],
+        },
+        identity: Identity { node_id, hardware: "linux-aarch64".into(), mac_address: String::new() },
+        status: Status::waiting(),
+        networks: Vec::new(),
+    }
+}
+
+/// What `BlueZ` says with every call.
+fn options(phone: &str) -> HashMap<&'static str, Variant<'static>> {
+    let phone = OwnedObjectPath::try_from(format!("{ADAPTER}/{phone}")).expect("a path");
+    HashMap::from([("device", Variant::from(phone)), ("mtu", 517_u16.into())])
+}
+
+#[tokio::test]
+async fn an_answer_of_the_wrong_type_is_no_end() {
+    for member in ["GetManagedObjects", "Get"] {
+        let Some(lab) = Lab::start(&[(member, Fault::WrongType)]).await else { return };
+        lab.fake.until_advertised().await;
+        assert!(lab.fake.world().calls_of(member) >= 2, "{member} was called once more");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_no_end() {
+    for member in ["GetManagedObjects", "Get", "Set", "RegisterApplication", "RegisterAdvertisement"] {
+        let Some(lab) = Lab::start(&[(member, Fault::Error)]).await else { return };
+        lab.fake.until_advertised().await;
+        assert!(lab.fake.world().calls_of(member) >= 2, "{member} was called once more");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_never_comes_is_no_end() {
+    let Some(lab) = Lab::start(&[("RegisterApplication", Fault::Never)]).await else { return };
+    lab.fake.until_advertised().await;
+    assert_eq!(lab.fake.world().calls_of("RegisterApplication"), 2);
+}
+
+#[tokio::test]
+async fn a_late_answer_is_waited_for() {
+    let Some(lab) = Lab::start(&[("RegisterApplication", Fault::Late)]).await else { return };
+    lab.fake.until("it has asked", |world| world.calls_of("RegisterApplication") == 1).await;
+    assert_eq!(lab.fake.world().calls_of("RegisterAdvertisement"), 0, "nobody is led to a service that is not there yet");
+    lab.fake.release();
+    lab.fake.until_advertised().await;
+    assert_eq!(lab.fake.world().calls_of("RegisterApplication"), 1);
+}
+
+#[tokio::test]
+async fn an_adapter_that_is_not_ready_is_waited_for() {
+    let Some(lab) = Lab::start(&[]).await else { return };
+    lab.fake.until_advertised().await;
+    lab.fake.unplug().await;
+    lab.fake.world().addressed = false;
+    lab.fake.world().present = true;
+    let asked = lab.fake.world().calls_of("GetManagedObjects");
+    lab.fake.tell_added().await;
+    lab.fake.until("it has looked", |world| world.calls_of("GetManagedObjects") > asked).await;
+    lab.fake.world().addressed = true;
+    lab.fake.tell_added().await;
+    lab.fake.until_advertised().await;
+}
+
+#[tokio::test]
+async fn signals_of_the_wrong_type_are_nothing() {
+    let Some(lab) = Lab::start(&[]).await else { return };
+    lab.fake.until_advertised().await;
+    lab.fake.tell("InterfacesRemoved", &"what is this?").await;
+    lab.fake.tell("InterfacesRemoved", &(ADAPTER, 7_u32)).await;
+    lab.fake.tell("PropertiesChanged", &vec![1_u8]).await;
+    // What is answered comes after what was heard.
+    let read = lab.fake.call(&lab.fake.connection, STATUS, "ReadValue", &(options("dev_1"),)).await;
+    assert!(read.is_ok(), "{read:?}");
+    assert_eq!(lab.fake.world().calls_of("RegisterApplication"), 1);
+}
+
+#[tokio::test]
+async fn calls_of_the_wrong_form_are_refused_and_end_nothing() {
+    let Some(mut lab) = Lab::start(&[]).await else { return };
+    lab.fake.until_advertised().await;
+    let connection = lab.fake.connection.clone();
+    let subscribed = lab.fake.call(&connection, STATUS, "AcquireNotify", &(options("dev_1"),)).await.expect("a socket");
+    // The loop keeps its end of the link, or the link would end.
+    let opened = lab.event().await;
+    assert!(matches!(opened, Event::Opened { .. }), "{opened:?}");
+    for endpoint in ENDPOINTS.map(|row| row.number) {
+        let path = format!("/jarvis/provisioning/service/{endpoint}");
+        for member in ["ReadValue", "WriteValue", "AcquireNotify", "StartNotify", "Confirm"] {
+            let refused = lab.fake.call(&connection, &path, member, &"what is this?").await;
+            assert!(refused.is_err(), "{member} of {path}");
+            let refused = lab.fake.call(&connection, &path, member, &(7_u32, HashMap::<&str, Variant<'_>>::new())).await;
+            assert!(refused.is_err(), "{member} of {path}");
+        }
+    }
+    let absent = lab.fake.call(&connection, "/jarvis/none", "ReadValue", &(options("dev_1"),)).await;
+    assert!(absent.is_err(), "there is no such object");
+    // The link holds, with what was written before.
+    let written = (vec![0x80_u8, 0, 1, 7], options("dev_1"));
+    lab.fake.call(&connection, SCAN, "WriteValue", &written).await.expect("a whole message is taken");
+    while !matches!(lab.event().await, Event::Received { endpoint: Endpoint::Scan, .. }) {}
+    assert_eq!(lab.fake.world().calls_of("RegisterApplication"), 1);
+    drop((opened, subscribed));
+}
+
+#[tokio::test]
+async fn calls_of_somebody_else_are_not_answered() {
+    let Some(mut lab) = Lab::start(&[]).await else { return };
+    lab.fake.until_advertised().await;
+    let stranger = zbus::connection::Builder::address(&*lab.bus.address()).build().await.expect("a bus");
+    let client = lab.fake.world().client.clone().expect("it has registered");
+    let call = zbus::Message::method_call(STATUS, "AcquireNotify").destination(&*client);
+    let call = call.build(&(options("dev_1"),)).expect("a message");
+    stranger.send(&call).await.expect("the bus is there");
+    // The bus reads one message after another: it has taken that one when it answers this.
+    zbus::fdo::DBusProxy::new(&stranger).await.expect("a proxy").get_id().await.expect("the bus is there");
+    let connection = lab.fake.connection.clone();
+    lab.fake.call(&connection, STATUS, "AcquireNotify", &(options("dev_2"),)).await.expect("a socket");
+    let mut opened = 0;
+    lab.fake.leave().await;
+    while let Ok(Some(event)) = timeout(Duration::from_secs(8), lab.ends.events.recv()).await {
+        opened += usize::from(matches!(event, Event::Opened { .. }));
+        if matches!(event, Event::Bluetooth { available: false }) {
+            break;
+        }
+    }
+    assert_eq!(opened, 1, "the stranger has no link");
+}
+
+#[tokio::test]
+async fn a_bluez_that_was_restarted_is_registered_with_again() {
+    let Some(lab) = Lab::start(&[]).await else { return };
+    lab.fake.until_advertised().await;
+    lab.fake.leave().await;
+    lab.fake.come_back().await;
+    lab.fake.until_advertised().await;
+    assert_eq!(lab.fake.world().calls_of("RegisterApplication"), 2);
+}
+
+#[tokio::test]
+async fn a_bus_that_is_gone_is_connected_to_again() {
+    let Some(mut lab) = Lab::start(&[]).await else { return };
+    lab.fake.until_advertised().await;
+    lab.bus.stop();
+    lab.bus.restart();
+    lab.fake = Fake::start(&lab.bus.address()).await;
+    lab.fake.until_advertised().await;
+}
