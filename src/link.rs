@@ -6,6 +6,8 @@
 pub mod ble;
 #[cfg(feature = "daemon")]
 pub mod http;
+#[cfg(feature = "daemon")]
+pub mod mdns;
 pub mod sim;
 
 /// Something that a phone reads from or writes to.
@@ -48,6 +50,9 @@ pub const SESSION_HEADER: &str = "jarvis-session";
 
 /// The content type of the sealed representation over HTTP.
 pub const PROTOBUF: &str = "application/x-protobuf";
+
+/// The kind of service that a node is in its owner's network, for mDNS.
+pub const NETWORK_SERVICE: &str = "_jarvis-node._tcp.local.";
 
 /// The largest message that a node sends, bytes.
 pub const OUTBOUND_LIMIT: usize = 4096;

@@ -2,7 +2,8 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`link`] | the way to a node: the simulated Bluetooth link, or sealed HTTP |
+//! | [`link`] | the way to a node: Bluetooth, the simulated Bluetooth link, or sealed HTTP |
+//! | [`wifi`] | the phone's own Wi-Fi, for a node's access point |
 //! | [`phone`] | what a phone does there: find out, open a session, scan, hand over, follow |
 //! | [`command_center`] | what a phone app asks of the command center |
 //! | [`key`] | a new K2, with its name and its date |
@@ -16,3 +17,10 @@ pub mod key;
 pub mod link;
 pub mod phone;
 pub mod terminal;
+pub mod wifi;
+
+/// An error with all its causes.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    std::iter::successors(error.source(), |&cause| cause.source())
+        .fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}

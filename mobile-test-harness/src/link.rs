@@ -1,5 +1,6 @@
 //! The way to a node, over either carrier.
 
+pub mod access_point;
 pub mod ble;
 pub mod http;
 pub mod simulated;
@@ -17,6 +18,7 @@ use jarvis_provisioning::wire::Outbound;
 use thiserror::Error;
 use tokio::time::Instant;
 
+use access_point::{AccessPoint, Way};
 use ble::Bluetooth;
 use http::Http;
 use simulated::Simulated;
@@ -30,6 +32,8 @@ pub enum Target {
     /// `ble` or `ble:ADAPTER`: the node that advertises, over the system's first adapter or over that one (a name such as
     /// `hci0`, or an address).
     Bluetooth(Option<String>),
+    /// `ap` or `ap:INTERFACE`: in its access point, which the phone joins with its first Wi-Fi device or with that one.
+    AccessPoint(Way),
     /// `ble-sim:PATH`: at the Unix socket that stands for Bluetooth.
     Simulated(PathBuf),
     /// `http://HOST:PORT`: at its HTTP server.
@@ -38,7 +42,7 @@ pub enum Target {
 
 /// A text that names no node.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("`{0}` is neither ble[:ADAPTER] nor ble-sim:PATH nor http://HOST:PORT")]
+#[error("`{0}` is neither ble[:ADAPTER] nor ap[:INTERFACE] nor ble-sim:PATH nor http://HOST:PORT")]
 pub struct BadTarget(String);
 
 impl FromStr for Target {
@@ -55,6 +59,13 @@ impl FromStr for Target {
         if let Some(adapter) = text.strip_prefix("ble:") {
             return if adapter.is_empty() { Err(bad()) } else { Ok(Self::Bluetooth(Some(adapter.to_owned()))) };
         }
+        if text == "ap" {
+            return Ok(Self::AccessPoint(Way::default()));
+        }
+        if let Some(interface) = text.strip_prefix("ap:") {
+            let way = Way { interface: Some(interface.to_owned()), ..Way::default() };
+            return if interface.is_empty() { Err(bad()) } else { Ok(Self::AccessPoint(way)) };
+        }
         let url = reqwest::Url::parse(text).map_err(|_| bad())?;
         let plain = url.scheme() == "http" && url.path() == "/" && url.query().is_none() && url.username().is_empty();
         if plain { Ok(Self::Http(url)) } else { Err(bad()) }
@@ -66,6 +77,8 @@ impl fmt::Display for Target {
         match self {
             Self::Bluetooth(None) => f.write_str("ble"),
             Self::Bluetooth(Some(adapter)) => write!(f, "ble:{adapter}"),
+            Self::AccessPoint(Way { interface: None, .. }) => f.write_str("ap"),
+            Self::AccessPoint(Way { interface: Some(interface), .. }) => write!(f, "ap:{interface}"),
             Self::Simulated(path) => write!(f, "ble-sim:{}", path.display()),
             Self::Http(url) => f.write_str(url.as_str().trim_end_matches('/')),
         }
@@ -90,6 +103,9 @@ pub enum Error {
         #[source]
         source: bluer::Error,
     },
+    /// The phone's Wi-Fi could not.
+    #[error(transparent)]
+    Wifi(#[from] crate::wifi::Error),
     /// The phone has no such adapter.
     #[error("there is no such Bluetooth adapter")]
     NoAdapter,
@@ -140,6 +156,8 @@ impl std::ops::AddAssign for Traffic {
 pub enum Link {
     /// Over the air.
     Bluetooth(Box<Bluetooth>),
+    /// Over HTTP, in the node's access point.
+    AccessPoint(Box<AccessPoint>),
     /// Over the simulated Bluetooth link.
     Simulated(Box<Simulated>),
     /// Over HTTP.
@@ -151,6 +169,7 @@ impl Link {
     pub async fn connect(target: &Target) -> Result<Self, Error> {
         Ok(match target {
             Target::Bluetooth(adapter) => Self::Bluetooth(Box::new(Bluetooth::connect(adapter.as_deref()).await?)),
+            Target::AccessPoint(way) => Self::AccessPoint(Box::new(AccessPoint::connect(way).await?)),
             Target::Simulated(path) => Self::Simulated(Box::new(Simulated::connect(path).await?)),
             Target::Http(url) => Self::Http(Box::new(Http::new(url.clone()))),
         })
@@ -166,15 +185,17 @@ impl Link {
             }
             // The name of the session is kept: the node may still hold it, and would take this phone for a second one.
             (Self::Http(link), Target::Http(_)) => link.forget_messages(),
+            (Self::AccessPoint(link), Target::AccessPoint(_)) => link.reconnect().await?,
             (link, target) => *link = Self::connect(target).await?,
         }
         Ok(())
     }
 
-    /// The name that the node advertises; none over HTTP.
+    /// The name that the node advertises, or that its access point has; none over HTTP.
     pub fn name(&self) -> Option<&str> {
         match self {
             Self::Bluetooth(link) => Some(link.name()),
+            Self::AccessPoint(link) => Some(link.name()),
             Self::Simulated(link) => Some(link.name()),
             Self::Http(_) => None,
         }
@@ -185,6 +206,7 @@ impl Link {
         match self {
             Self::Bluetooth(link) => link.read(endpoint).await,
             Self::Simulated(link) => link.read(endpoint).await,
+            Self::AccessPoint(link) => link.http.read(endpoint).await,
             Self::Http(link) => link.read(endpoint).await,
         }
     }
@@ -194,6 +216,7 @@ impl Link {
         match self {
             Self::Bluetooth(link) => link.write(endpoint, message).await,
             Self::Simulated(link) => link.write(endpoint, message).await,
+            Self::AccessPoint(link) => link.http.write(endpoint, message).await,
             Self::Http(link) => link.write(endpoint, message).await,
         }
     }
@@ -203,6 +226,7 @@ impl Link {
         match self {
             Self::Bluetooth(link) => link.receive(until).await,
             Self::Simulated(link) => link.receive(until).await,
+            Self::AccessPoint(link) => link.http.receive(until).await,
             Self::Http(link) => link.receive(until).await,
         }
     }
@@ -212,6 +236,7 @@ impl Link {
         match self {
             Self::Bluetooth(link) => link.traffic(),
             Self::Simulated(link) => link.traffic(),
+            Self::AccessPoint(link) => link.http.traffic(),
             Self::Http(link) => link.traffic(),
         }
     }
@@ -220,6 +245,7 @@ impl Link {
     pub async fn close(self) {
         match self {
             Self::Bluetooth(link) => link.close().await,
+            Self::AccessPoint(link) => link.close().await,
             Self::Simulated(_) => {}
             Self::Http(mut link) => link.end_session().await,
         }
@@ -234,14 +260,24 @@ mod tests {
     fn a_target_is_a_socket_or_a_server() {
         assert_eq!("ble".parse(), Ok(Target::Bluetooth(None)));
         assert_eq!("ble:hci1".parse(), Ok(Target::Bluetooth(Some("hci1".into()))));
+        assert_eq!("ap".parse(), Ok(Target::AccessPoint(Way::default())));
+        assert_eq!("ap:wlan1".parse::<Target>().map(|target| target.to_string()), Ok("ap:wlan1".into()));
         assert_eq!("ble-sim:/run/jarvis.sock".parse(), Ok(Target::Simulated("/run/jarvis.sock".into())));
         assert_eq!(
             "http://127.0.0.1:8080".parse::<Target>().map(|target| target.to_string()),
             Ok("http://127.0.0.1:8080".into())
         );
-        for bad in
-            ["", "ble:", "ble-sim:", "127.0.0.1:8080", "https://node", "http://node/api", "http://me@node", "http://node/?x"]
-        {
+        for bad in [
+            "",
+            "ap:",
+            "ble:",
+            "ble-sim:",
+            "127.0.0.1:8080",
+            "https://node",
+            "http://node/api",
+            "http://me@node",
+            "http://node/?x",
+        ] {
             assert_eq!(bad.parse::<Target>(), Err(BadTarget(bad.into())));
         }
     }

@@ -69,6 +69,7 @@ impl Error {
     fn passes(&self) -> bool {
         match self {
             Self::Link(link::Error::Garbled(_) | link::Error::Refused(_)) => false,
+            Self::Link(link::Error::Wifi(error)) => error.passes(),
             // The last: the node was registered between the phone's question who it is and its answer.
             Self::Link(_) | Self::TimedOut | Self::NotAccepted(AcceptError::Mismatch) => true,
             Self::Refused(refusal) => matches!(refusal.fault, Fault::Busy | Fault::NotAuthenticated | Fault::StorageFailed),
@@ -131,7 +132,7 @@ impl Phone {
         }
     }
 
-    /// The name that the node advertises; none over HTTP.
+    /// The name that the node advertises, or that its access point has; none over HTTP.
     pub fn name(&self) -> Option<&str> {
         self.link.name()
     }

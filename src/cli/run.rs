@@ -11,7 +11,7 @@ use jarvis_provisioning::claim::{Claimant, Device, NodeClaims};
 use jarvis_provisioning::config::Config;
 use jarvis_provisioning::daemon::{Daemon, Ended, Handle, chain};
 use jarvis_provisioning::domain::Passphrase;
-use jarvis_provisioning::link::{ble, http, sim};
+use jarvis_provisioning::link::{ble, http, mdns, sim};
 use jarvis_provisioning::machine;
 use jarvis_provisioning::network::Network;
 use jarvis_provisioning::network::nm::{self, NetworkManager};
@@ -120,10 +120,14 @@ async fn serve<N: Network, L: Future<Output = ()> + Send + 'static>(
         })
     };
     let listeners = http::Listeners { api: vec![listener], captive };
-    let servers = [
+    let mut servers = vec![
         tokio::spawn(http::serve(listeners, http_config(config), handle.clone(), until_stopped())),
-        tokio::spawn(link(handle, until_stopped())),
+        tokio::spawn(link(handle.clone(), until_stopped())),
     ];
+    if !config.simulate {
+        let announcement = mdns::Config { name: name.clone(), port: bound.port() };
+        servers.push(tokio::spawn(mdns::serve(announcement, handle, until_stopped())));
+    }
 
     info!(address = %bound, "{name} waits for a phone; `jarvis-provision label` shows its code");
     ready["listening"] = json!(bound);

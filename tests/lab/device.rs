@@ -68,6 +68,14 @@ impl Device {
         self.program = None;
     }
 
+    /// A figure of its program's memory, MiB, as proc(5) names it.
+    pub(crate) fn memory(&self, field: &str) -> f64 {
+        let program = self.program.as_ref().expect("it runs");
+        let status = fs::read_to_string(format!("/proc/{}/status", program.id())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).expect("the kernel tells it");
+        line.trim().trim_end_matches(" kB").parse::<f64>().expect("a number") / 1024.0
+    }
+
     /// What its label says, as a phone takes it.
     pub(crate) fn code(&self) -> PhoneSecret {
         PhoneSecret::Code(SecretText::new(CODE.into()))

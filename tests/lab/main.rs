@@ -7,13 +7,19 @@
 //! |---|---|
 //! | `gatt` | Bluetooth alone: a node on a simulated network |
 //! | `over_bluetooth`, `over_access_point` | the whole: the node's program, a home, a command center |
-//! | `air`, `place` | radios, a home, and where the phone is |
+//! | `program_in_access_point`, `captive_portal` | the phone's program, and what phones do by themselves, in the access point |
+//! | `bench` | the figures |
+//! | `air`, `place`, `desk` | radios, a home, and where the phone is |
 //! | `node`, `device` | the node, in this process and as a program |
 
 mod air;
+mod bench;
+mod captive_portal;
+mod desk;
 mod device;
 mod gatt;
 mod node;
 mod over_access_point;
 mod over_bluetooth;
 mod place;
+mod program_in_access_point;

@@ -23,11 +23,11 @@ pub(crate) const PASSWORD: &str = "correct horse battery";
 pub(crate) const HOUSEHOLD: &str = "6f2f3a0e-93f1-4f0c-8a3c-1b7a9d2c4e5f";
 
 /// The home's address on the air, and through the cable that leads there from the scenario.
-const AIR: &str = "10.20.0.1";
+pub(crate) const AIR: &str = "10.20.0.1";
 const CABLE: &str = "10.30.0.2";
 
 /// The command center's port.
-const CENTER_PORT: u16 = 7703;
+pub(crate) const CENTER_PORT: u16 = 7703;
 const ADMINISTRATOR: &str = "a key that only the laboratory has";
 
 /// How a network is protected.
@@ -57,11 +57,18 @@ impl Default for Settings {
 
 /// A program that runs as long as this value.
 pub(crate) struct Running {
-    _child: Child,
+    child: Child,
+}
+
+impl Running {
+    /// Its number among the processes.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id().expect("nobody has waited for its end")
+    }
 }
 
 /// A program that runs in a place.
-fn there(place: &str, program: &str) -> Command {
+pub(crate) fn there(place: &str, program: &str) -> Command {
     let mut command = Command::new("ip");
     command.args(["netns", "exec", place, program]).stdin(Stdio::null()).kill_on_drop(true);
     command
@@ -94,7 +101,7 @@ pub(crate) async fn start(mut command: Command, name: &str, word: &str) -> (Runn
             std::io::Write::write_all(&mut errors, (line + "\n").as_bytes()).expect("the log can be written");
         }
     });
-    (Running { _child: child }, line)
+    (Running { child }, line)
 }
 
 /// A home: an access point, and behind it a command center.
@@ -126,7 +133,7 @@ impl Home {
             command.args(["--dhcp-authoritative", "--log-dhcp", "--log-facility=-"]);
             // It logs to standard error, which is where its log is.
             command.stdout(Stdio::null()).stderr(fs::File::create(log("dnsmasq")).expect("the log can be written"));
-            home._dhcp = Some(Running { _child: command.spawn().expect("dnsmasq can be started") });
+            home._dhcp = Some(Running { child: command.spawn().expect("dnsmasq can be started") });
         }
         home.open_command_center().await;
         home

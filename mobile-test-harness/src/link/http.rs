@@ -87,6 +87,18 @@ impl Http {
         }
     }
 
+    /// Where the node is.
+    pub(super) fn node(&self) -> Url {
+        self.node.clone()
+    }
+
+    /// The node is somewhere else. It is the same one, and may still hold the session.
+    pub(super) fn move_to(&mut self, node: Url) {
+        self.node = node;
+        // Connections that are open lead to where it was.
+        self.client = client();
+    }
+
     /// Forgets what the node said in a session that is over.
     pub(super) fn forget_messages(&mut self) {
         self.messages.clear();

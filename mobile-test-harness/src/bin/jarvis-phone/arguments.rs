@@ -16,7 +16,10 @@ Examples:
     jarvis-phone info --over ble-sim:/run/jarvis/ble.sock
 
   Which networks does it see? (asks for the code on the label)
-    jarvis-phone scan --over http://192.168.4.1:8080
+    jarvis-phone scan --over ble
+
+  Which, if this computer has no Bluetooth? (asks for the passphrase of the access point, too)
+    jarvis-phone scan --over ap
 
   Bring it online; the password is asked for, the token comes from the command center:
     jarvis-phone provision --over ble-sim:/run/jarvis/ble.sock --ssid Home \\
@@ -32,15 +35,19 @@ Exit codes:
   6  the command center gave no token
 
 Environment:
-  JARVIS_PAIRING_CODE, JARVIS_WIFI_PASSWORD, JARVIS_PROVISIONING_TOKEN, JARVIS_JWT, JARVIS_PROVISION_CODE
+  JARVIS_PAIRING_CODE, JARVIS_AP_PASSPHRASE, JARVIS_WIFI_PASSWORD, JARVIS_PROVISIONING_TOKEN, JARVIS_JWT,
+  JARVIS_PROVISION_CODE
             secrets, where they are not in files
   RUST_LOG  what is logged to standard error, such as `debug` [default: warn]
   NO_COLOR  no colours";
 
 /// The phone's side of provisioning: finds a Jarvis device and brings it online.
 ///
-/// A device is reached over the simulated Bluetooth link of a node that runs here (ble-sim:PATH), or over HTTP
-/// (http://HOST:PORT). Everything that is secret travels sealed, over both.
+/// A device is reached over Bluetooth (ble), in its access point (ap), over the simulated Bluetooth link of a node that
+/// runs here (ble-sim:PATH), or at an address (http://HOST:PORT). Everything that is secret travels sealed, over all of them.
+///
+/// With `ap` this computer joins the access point jarvis-XXXX through NetworkManager, follows the device into its network
+/// if it is in the same one, and is back in the network where it was when the program ends.
 #[derive(Debug, Parser)]
 #[command(name = "jarvis-phone", version, after_help = EXAMPLES, arg_required_else_help = true)]
 pub(crate) struct Arguments {
@@ -78,9 +85,19 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct Node {
-    /// Where the device is: `ble-sim:PATH` or `http://HOST:PORT`.
+    /// Where the device is: `ble[:ADAPTER]`, `ap[:INTERFACE]`, `ble-sim:PATH` or `http://HOST:PORT`.
     #[arg(long, value_name = "WHERE")]
     pub(crate) over: Target,
+    /// With `ap`: the access point's name, if several devices are near.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) ap_name: Option<String>,
+    /// With `ap`: a file with the access point's passphrase, which is on the label; else it is taken from
+    /// JARVIS_AP_PASSPHRASE, or asked for.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ap_passphrase_file: Option<PathBuf>,
+    /// With `ap`: the access point has no passphrase.
+    #[arg(long, conflicts_with = "ap_passphrase_file")]
+    pub(crate) ap_open: bool,
     /// Print one JSON object.
     #[arg(long)]
     pub(crate) json: bool,
@@ -199,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_password_is_not_taken_from_the_command_line() {
-        for secret in ["--wifi-password", "--token", "--admin-key", "--qr-secret"] {
+        for secret in ["--wifi-password", "--token", "--admin-key", "--qr-secret", "--ap-passphrase"] {
             let parsed = Arguments::try_parse_from(["jarvis-phone", "provision", secret, "x"]);
             assert_eq!(parsed.err().map(|error| error.kind()), Some(ErrorKind::UnknownArgument), "{secret}");
         }

@@ -18,8 +18,9 @@ use jarvis_provisioning::secret::SecretText;
 use jarvis_provisioning::session::AcceptError;
 use jarvis_provisioning::wire::Info;
 use mobile_test_harness::command_center::{self, CommandCenter, Owner};
-use mobile_test_harness::key;
+use mobile_test_harness::link::{self, Target};
 use mobile_test_harness::phone::{self, Phone, new_request_id};
+use mobile_test_harness::{chain, key, wifi};
 use rand_core::UnwrapErr;
 use tokio::time::Instant;
 use tracing_subscriber::EnvFilter;
@@ -59,7 +60,11 @@ impl Failure {
     }
 
     fn no_device(error: &phone::Error) -> Self {
-        Self { exit: Exit::NoDevice, ..Self::from(error) }
+        let exit = match error {
+            phone::Error::Link(link::Error::Wifi(wifi::Error::WrongPassphrase)) => Exit::NotLetIn,
+            _ => Exit::NoDevice,
+        };
+        Self { exit, ..Self::from(error) }
     }
 }
 
@@ -150,16 +155,31 @@ fn start_log(format: LogFormat) {
 }
 
 /// Connects, does the work, and ends the session whatever came of it: else the device would be busy for a while.
-async fn visit<T>(node: &Node, work: impl AsyncFnOnce(&mut Phone) -> Result<T, Failure>) -> Result<T, Failure> {
+async fn visit<T>(node: &Node, report: Report, work: impl AsyncFnOnce(&mut Phone) -> Result<T, Failure>) -> Result<T, Failure> {
     let wait = Duration::from_secs(node.wait);
-    let mut phone = Phone::connect_within(&node.over, wait).await.map_err(|error| Failure::no_device(&error))?;
+    let target = target(node)?;
+    let mut phone = Phone::connect_within(&target, wait).await.map_err(|error| Failure::no_device(&error))?;
+    if let (Target::AccessPoint(_), Some(name)) = (&target, phone.name()) {
+        report.line(format!("In the access point {name}: this computer's own network is back at the end."));
+    }
     let result = work(&mut phone).await;
     phone.leave().await;
     result
 }
 
+/// Where the device is, and what its access point wants to know.
+fn target(node: &Node) -> Result<Target, Failure> {
+    let Target::AccessPoint(way) = &node.over else { return Ok(node.over.clone()) };
+    let mut way = way.clone();
+    way.name.clone_from(&node.ap_name);
+    if !node.ap_open {
+        way.passphrase = Some(secrets::AP_PASSPHRASE.obtain(node.ap_passphrase_file.as_deref())?);
+    }
+    Ok(Target::AccessPoint(way))
+}
+
 async fn info(node: &Node, report: Report) -> Result<ExitCode, Failure> {
-    let info = visit(node, async |phone| look(phone).await).await?;
+    let info = visit(node, report, async |phone| look(phone).await).await?;
     report.info(&info);
     Ok(ExitCode::SUCCESS)
 }
@@ -171,7 +191,7 @@ async fn look(phone: &mut Phone) -> Result<Info, Failure> {
 
 async fn scan(arguments: Scan, report: Report) -> Result<ExitCode, Failure> {
     let secret = arguments.pairing.secret()?;
-    let networks = visit(&arguments.node, async |phone| {
+    let networks = visit(&arguments.node, report, async |phone| {
         look(phone).await?;
         phone.open_session(&secret).await?;
         Ok(phone.scan(arguments.fresh).await?)
@@ -183,7 +203,7 @@ async fn scan(arguments: Scan, report: Report) -> Result<ExitCode, Failure> {
 
 async fn status(arguments: Status, report: Report) -> Result<ExitCode, Failure> {
     let secret = arguments.pairing.given()?;
-    let (public, told) = visit(&arguments.node, async |phone| {
+    let (public, told) = visit(&arguments.node, report, async |phone| {
         let public = phone.public_status().await.map_err(|error| Failure::no_device(&error))?;
         let Some(secret) = secret else { return Ok((public, None)) };
         phone.open_session(&secret).await?;
@@ -217,7 +237,7 @@ async fn provision(arguments: Provision, report: Report) -> Result<ExitCode, Fai
     let node_id = credentials.node_id.as_str();
 
     let started = Instant::now();
-    let (told, traffic) = visit(&arguments.node, async |phone| {
+    let (told, traffic) = visit(&arguments.node, report, async |phone| {
         let info = look(phone).await?;
         report.line(format!("Found {} ({}).", info.name, info.hardware));
         phone.open_session(&secret).await?;
@@ -272,10 +292,4 @@ async fn order(arguments: &Provision) -> Result<(String, SecretText), Failure> {
 #[expect(clippy::disallowed_methods, reason = "a program for people may look at the calendar; goes with dated keys")]
 fn now() -> SystemTime {
     SystemTime::now()
-}
-
-/// An error with all its causes.
-fn chain(error: &dyn StdError) -> String {
-    std::iter::successors(error.source(), |&cause| cause.source())
-        .fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

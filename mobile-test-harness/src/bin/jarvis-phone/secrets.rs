@@ -65,6 +65,8 @@ pub(crate) struct Source {
 }
 
 const CODE: Source = Source { what: "pairing code", flag: "--code-file", variable: "JARVIS_PAIRING_CODE" };
+pub(crate) const AP_PASSPHRASE: Source =
+    Source { what: "passphrase of the access point", flag: "--ap-passphrase-file", variable: "JARVIS_AP_PASSPHRASE" };
 pub(crate) const PASSWORD: Source =
     Source { what: "Wi-Fi password", flag: "--wifi-password-file", variable: "JARVIS_WIFI_PASSWORD" };
 pub(crate) const TOKEN: Source =

@@ -1,0 +1,392 @@
+//! The figures: what the product takes, beside what the tools of the system take for the same on the same radio.
+//!
+//! Everything is measured in one guest and one run, in turns, so that what an emulated machine does to one it does to the
+//! other. Seconds from elsewhere are ratios' bases only where a figure says so.
+
+use std::fmt::Write as _;
+use std::process::Stdio;
+use std::time::{Duration, SystemTime};
+
+use bluer::Session;
+use jarvis_provisioning::domain::State;
+use jarvis_provisioning::fault::Fault;
+use jarvis_provisioning::network::Network;
+use jarvis_provisioning::network::nm::{NetworkManager, Settings as Radio};
+use mobile_test_harness::key;
+use mobile_test_harness::link::Target;
+use mobile_test_harness::phone::Phone;
+use tokio::process::Command;
+use tokio::time::{Instant, sleep};
+
+use crate::air::{Controllers, PATIENCE, must, run, until};
+use crate::device::{Device, PASSPHRASE, credentials, profiles, with_password};
+use crate::place::{AIR, CENTER_PORT, Home, PASSWORD, SSID, Settings, at_the_phone, log, there};
+
+const ROUNDS: usize = 5;
+const ATTEMPT: Duration = Duration::from_secs(150);
+/// Between two looks at what is waited for: far less than what is measured.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// balena's wifi-connect in a guest of the same kind, medians, seconds: from a wrong password to the access point, which
+/// then tells no reason; and from a good one to the connection.
+const PEER_WRONG: f64 = 19.3;
+const PEER_GOOD: f64 = 3.6;
+
+/// The samples of one figure.
+#[derive(Default)]
+struct Samples(Vec<f64>);
+
+impl Samples {
+    fn add(&mut self, sample: f64) {
+        self.0.push(sample);
+    }
+
+    fn median(&self) -> f64 {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        assert!(sorted.len() >= ROUNDS, "a figure has its rounds");
+        f64::midpoint(sorted[(sorted.len() - 1) / 2], sorted[sorted.len() / 2])
+    }
+
+    fn all(&self) -> String {
+        self.0.iter().map(|sample| format!("{sample:.2}")).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// What is printed, and what was missed.
+#[derive(Default)]
+struct Table {
+    text: String,
+    missed: Vec<String>,
+}
+
+impl Table {
+    fn figure(&mut self, name: &str, samples: &Samples, unit: &str) {
+        _ = writeln!(self.text, "{name:<58} {:>8.2} {unit:<4} ({})", samples.median(), samples.all());
+    }
+
+    fn target(&mut self, name: &str, value: f64, limit: f64) {
+        let met = value <= limit;
+        _ = writeln!(self.text, "{name:<58} {value:>8.2}      (at most {limit:.2}: {})", if met { "met" } else { "MISSED" });
+        if !met {
+            self.missed.push(name.to_owned());
+        }
+    }
+}
+
+fn seconds(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64()
+}
+
+#[tokio::test]
+#[ignore = "takes a guest for itself, and minutes: `tests/lab/bench` runs it"]
+async fn figures() {
+    let mut table = Table::default();
+    over_bluetooth(&mut table).await;
+    access_point(&mut table).await;
+    from_the_access_point(&mut table).await;
+    println!("{}", table.text);
+    std::fs::write("/lab/bench", &table.text).expect("the figures can be written");
+    assert!(table.missed.is_empty(), "missed: {}", table.missed.join(", "));
+}
+
+/// Credentials → PROVISIONED, beside `nmcli` and `curl`; what goes over the air; start and memory.
+async fn over_bluetooth(table: &mut Table) {
+    // Twelve networks.
+    let home = Home::with(Settings { neighbours: 11, ..Settings::default() }).await;
+    let controllers = Controllers::ready().await;
+    let [mut ours, mut theirs, mut advertised] = <[Samples; 3]>::default();
+    let [mut idle, mut peak, mut round_trips, mut bytes] = <[Samples; 4]>::default();
+    warm_lease().await;
+    for round in 0..ROUNDS {
+        let began = Instant::now();
+        let device = Device::start(&controllers).await;
+        let adapter = adapter(&controllers.node).await;
+        until("it advertises", async || adapter.active_advertising_instances().await.is_ok_and(|count| count > 0)).await;
+        advertised.add(seconds(began));
+        // What a start allocates for a moment has been given back by then.
+        sleep(Duration::from_secs(3)).await;
+        idle.add(device.memory("VmRSS"));
+        let order = home.order().await;
+        let credentials = credentials(&home, &order);
+        let mut phone = Phone::connect_within(&controllers.phone(), PATIENCE).await.expect("the phone finds the node");
+        let monitor = monitor(round).await;
+        phone.info().await.expect("the node answers");
+        phone.open_session(&device.code()).await.expect("the code is right");
+        let found = phone.scan(true).await.expect("a list");
+        assert!(found.len() >= 12 || round == 0, "{} networks", found.len());
+        let k2 = key::new(SystemTime::UNIX_EPOCH, &mut rand_core::UnwrapErr(getrandom::SysRng));
+        phone.send_k2(k2).await.expect("it is stored");
+        let sent = Instant::now();
+        let told = phone.bring_online(&credentials, ATTEMPT, |_| {}).await.expect("an outcome");
+        assert_eq!(told.state, State::Provisioned, "{told:?}");
+        ours.add(seconds(sent));
+        drop(monitor);
+        let (writes, octets) = attribute_protocol(round);
+        round_trips.add(writes);
+        bytes.add(octets);
+        peak.add(device.memory("VmHWM"));
+        device.assert_provisioned(&home, &order).await;
+        phone.leave().await;
+        drop(device);
+        forget().await;
+        theirs.add(by_hand(&home).await);
+        forget().await;
+    }
+    table.figure("over Bluetooth: credentials sent → PROVISIONED", &ours, "s");
+    table.figure("  `nmcli device wifi connect` and `curl`, the same", &theirs, "s");
+    table.target("  ratio", ours.median() / theirs.median(), 1.0);
+    table.figure("over Bluetooth: write round trips, whole session", &round_trips, "");
+    table.target("  round trips", round_trips.median(), 5.0);
+    table.figure("  bytes of attribute protocol, both directions", &bytes, "B");
+    table.figure("start → advertising", &advertised, "s");
+    table.figure("resident memory while it waits", &idle, "MiB");
+    table.target("  at most", idle.median(), 12.0);
+    table.figure("resident memory at its peak", &peak, "MiB");
+    table.target("  at most", peak.median(), 14.0);
+}
+
+/// A first lease takes seconds longer than later ones.
+async fn warm_lease() {
+    rescan().await;
+    must("nmcli", &["device", "wifi", "connect", SSID, "password", PASSWORD, "ifname", "wlan0"]);
+    forget().await;
+}
+
+/// The same by the system's tools, seconds: the join, and the registration.
+async fn by_hand(home: &Home) -> f64 {
+    let order = home.order().await;
+    rescan().await;
+    let body = format!(r#"{{"node_id":"{}","provisioning_token":"{}","room":"kitchen"}}"#, order.node_id, order.token.expose());
+    let url = format!("http://{AIR}:{CENTER_PORT}/api/v0/nodes/register");
+    let began = Instant::now();
+    must("nmcli", &["device", "wifi", "connect", SSID, "password", PASSWORD, "ifname", "wlan0"]);
+    must("curl", &["--silent", "--fail", "--header", "content-type: application/json", "--data", &body, &url]);
+    seconds(began)
+}
+
+/// A scan that is over.
+async fn rescan() {
+    until("the home is on the air", async || {
+        let listed =
+            run("nmcli", &["--terse", "--fields", "SSID", "device", "wifi", "list", "ifname", "wlan0", "--rescan", "yes"]);
+        String::from_utf8_lossy(&listed.stdout).lines().any(|ssid| ssid == SSID)
+    })
+    .await;
+}
+
+/// Leaves every network, and forgets it.
+async fn forget() {
+    for uuid in profiles() {
+        run("nmcli", &["connection", "delete", "uuid", &uuid]);
+    }
+    until("the radio is idle", async || {
+        let state = run("nmcli", &["--terse", "--fields", "GENERAL.STATE", "device", "show", "wlan0"]);
+        String::from_utf8_lossy(&state.stdout).contains(":30")
+    })
+    .await;
+}
+
+async fn adapter(address: &str) -> bluer::Adapter {
+    let session = Session::new().await.expect("a connection to the bus");
+    for name in session.adapter_names().await.expect("a list") {
+        let adapter = session.adapter(&name).expect("it was there a moment ago");
+        if adapter.address().await.is_ok_and(|found| found.to_string() == address) {
+            return adapter;
+        }
+    }
+    panic!("the adapter is gone");
+}
+
+fn capture(round: usize) -> String {
+    log(&format!("round-{round}.snoop")).display().to_string()
+}
+
+async fn monitor(round: usize) -> tokio::process::Child {
+    let mut monitor = Command::new("btmon");
+    monitor.args(["--write", &capture(round)]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let monitor = monitor.kill_on_drop(true).spawn().expect("btmon can be started");
+    until("btmon listens", async || std::fs::metadata(capture(round)).is_ok_and(|file| file.len() > 16)).await;
+    monitor
+}
+
+/// The writes with an answer, and the bytes of all values and headers of the attribute protocol. Every packet is seen at
+/// both ends; it counts where it is sent.
+fn attribute_protocol(round: usize) -> (f64, f64) {
+    let text = must("btmon", &["--read", &capture(round)]);
+    let (mut writes, mut bytes, mut sent) = (0_u32, 0_u32, false);
+    for line in text.lines() {
+        if line.starts_with('<') || line.starts_with('>') {
+            sent = line.starts_with("< ACL");
+        }
+        let Some(attribute) = line.trim().strip_prefix("ATT: ") else { continue };
+        if !sent {
+            continue;
+        }
+        if attribute.starts_with("Write Request (0x12)") {
+            writes += 1;
+        }
+        let length = attribute.rsplit_once("len ").and_then(|(_, length)| length.parse::<u32>().ok());
+        // The length is that of what follows the operation.
+        bytes += length.expect("btmon says the length") + 1;
+    }
+    (f64::from(writes), f64::from(bytes))
+}
+
+/// From the question for the access point to the answer over HTTP.
+async fn access_point(table: &mut Table) {
+    let device = Device::with("[access_point]\nopen = \"never\"\n").await;
+    let [mut ours, mut theirs] = <[Samples; 2]>::default();
+    let _wifi = Waiting::for_network(&device.name);
+    let make = ["connection", "add", "type", "wifi", "ifname", "wlan0", "con-name", "by-hand", "autoconnect", "no", "ssid"];
+    let rest = ["802-11-wireless.mode", "ap", "802-11-wireless.band", "bg", "802-11-wireless.channel", "6"];
+    let security =
+        ["wifi-sec.key-mgmt", "wpa-psk", "wifi-sec.proto", "rsn", "wifi-sec.pairwise", "ccmp", "wifi-sec.group", "ccmp"];
+    let secret = ["wifi-sec.pmf", "disable", "wifi-sec.psk", PASSPHRASE];
+    let address = ["ipv4.method", "shared", "ipv4.addresses", "192.168.4.1/24", "ipv6.method", "disabled"];
+    must("nmcli", &[&make[..], &[&device.name], &rest, &security, &secret, &address].concat());
+    // The first round warms what is warmed once.
+    for round in 0..=ROUNDS {
+        quiet().await;
+        let began = Instant::now();
+        let answer = http_answers(began);
+        let network = network();
+        network.open_access_point(&device.name).await.expect("the access point opens");
+        let took = answer.await;
+        drop(network);
+        quiet().await;
+        let began = Instant::now();
+        let answer = http_answers(began);
+        must("nmcli", &["connection", "up", "by-hand"]);
+        let by_hand = answer.await;
+        must("nmcli", &["connection", "down", "by-hand"]);
+        if round > 0 {
+            ours.add(took);
+            theirs.add(by_hand);
+        }
+    }
+    must("nmcli", &["connection", "delete", "by-hand"]);
+    table.figure("access point: asked for → HTTP answers a phone", &ours, "s");
+    table.figure("  NetworkManager's own, by `nmcli connection up`", &theirs, "s");
+    table.target("  ratio", ours.median() / theirs.median(), 1.1);
+}
+
+/// The radio is idle, and its scan at the beginning of that is over.
+async fn quiet() {
+    until("the radio is idle", async || {
+        let state = run("nmcli", &["--terse", "--fields", "GENERAL.STATE", "device", "show", "wlan0"]);
+        String::from_utf8_lossy(&state.stdout).contains(":30")
+    })
+    .await;
+    sleep(Duration::from_secs(8)).await;
+}
+
+fn network() -> NetworkManager {
+    let passphrase = PASSPHRASE.to_owned().try_into().expect("a short passphrase");
+    NetworkManager::start(Radio { interface: Some("wlan0".into()), passphrase: Some(passphrase), ..Radio::default() })
+}
+
+/// When the node answers over HTTP in its access point, at the phone's place; seconds since `began`.
+async fn http_answers(began: Instant) -> f64 {
+    at_the_phone(move || async move {
+        let target = target();
+        loop {
+            let asking = async { Phone::connect(&target).await?.public_status().await };
+            if matches!(tokio::time::timeout(Duration::from_millis(500), asking).await, Ok(Ok(_))) {
+                return seconds(began);
+            }
+            sleep(LOOK).await;
+        }
+    })
+    .await
+}
+
+fn target() -> Target {
+    "http://192.168.4.1:8080".parse().expect("a target")
+}
+
+/// The phone waits for a network that it knows, and has an address for it: what is measured is the node.
+struct Waiting {
+    _supplicant: tokio::process::Child,
+}
+
+impl Waiting {
+    fn for_network(ssid: &str) -> Self {
+        let file = std::env::temp_dir().join("waiting.conf");
+        let network = format!(
+            "ctrl_interface=/run/waiting\nnetwork={{\n ssid=\"{ssid}\"\n psk=\"{PASSPHRASE}\"\n scan_freq=2437\n freq_list=2437\n}}\n"
+        );
+        std::fs::write(&file, network).expect("its settings can be written");
+        run("ip", &["-n", "phone", "addr", "flush", "dev", "wlan2"]);
+        must("ip", &["-n", "phone", "addr", "add", "192.168.4.77/24", "dev", "wlan2"]);
+        let mut supplicant = there("phone", "wpa_supplicant");
+        supplicant.args(["-i", "wlan2", "-c"]).arg(&file).stdout(Stdio::null()).stderr(Stdio::null());
+        let supplicant = supplicant.spawn().expect("wpa_supplicant can be started");
+        let waiting = Self { _supplicant: supplicant };
+        // It looks every second, as a phone does whose owner looks at its list of networks.
+        while !run("wpa_cli", &["-p", "/run/waiting", "-i", "wlan2", "scan_interval", "1"]).status.success() {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        waiting
+    }
+}
+
+/// From the access point: a wrong password, and a good one.
+async fn from_the_access_point(table: &mut Table) {
+    let home = Home::open().await;
+    let [mut wrong_took, mut good_took] = <[Samples; 2]>::default();
+    warm_lease().await;
+    for _ in 0..ROUNDS {
+        let device = Device::with("[access_point]\nopen = \"always\"\n").await;
+        let _wifi = Waiting::for_network(&device.name);
+        http_answers(Instant::now()).await;
+        let order = home.order().await;
+        let right = credentials(&home, &order);
+        let wrong = with_password("not the password", &right);
+        let code = device.code();
+        let (wrong_sample, sent) = at_the_phone(async move || {
+            let mut phone = Phone::connect_within(&target(), ATTEMPT).await.expect("the node answers");
+            phone.open_session(&code).await.expect("the code is right");
+            phone.scan(false).await.expect("a list");
+            let sent = Instant::now();
+            phone.send_credentials(&wrong).await.expect("they are taken");
+            phone.leave().await;
+            // Any phone that comes back, by what it may ask without a session.
+            loop {
+                let asking = async { Phone::connect(&target()).await?.public_status().await };
+                match tokio::time::timeout(Duration::from_millis(500), asking).await {
+                    Ok(Ok(status)) if status.state == State::Error => {
+                        assert_eq!(status.fault, Some(Fault::WrongPassword));
+                        break;
+                    }
+                    _ => sleep(LOOK).await,
+                }
+            }
+            let wrong_sample = seconds(sent);
+            let mut phone = Phone::connect_within(&target(), ATTEMPT).await.expect("the node answers");
+            phone.open_session(&code).await.expect("the code is right");
+            let sent = Instant::now();
+            phone.send_credentials(&right).await.expect("they are taken");
+            (wrong_sample, sent)
+        })
+        .await;
+        until("the node is in the home", async || has_address("10.20.0.")).await;
+        let good = seconds(sent);
+        until("the node is provisioned", async || device.is_provisioned()).await;
+        device.assert_provisioned(&home, &order).await;
+        wrong_took.add(wrong_sample);
+        good_took.add(good);
+        drop(device);
+        forget().await;
+    }
+    table.figure("from the access point: wrong password → back, with the reason", &wrong_took, "s");
+    table.target("  beside wifi-connect's 19.3 s", wrong_took.median() / PEER_WRONG, 0.4);
+    table.figure("from the access point: good password → connected", &good_took, "s");
+    table.target("  beside wifi-connect's 3.6 s", good_took.median() / PEER_GOOD, 0.8);
+}
+
+/// Whether the node's radio has an address that begins like that.
+fn has_address(beginning: &str) -> bool {
+    let shown = run("ip", &["-4", "-oneline", "address", "show", "dev", "wlan0"]);
+    String::from_utf8_lossy(&shown.stdout).contains(&format!("inet {beginning}"))
+}

@@ -1,0 +1,53 @@
+//! What phones do in an access point before anybody asks them to: they look for an internet.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UdpSocket};
+
+use crate::device::{Device, PASSPHRASE};
+use crate::place::{Wifi, at_the_phone};
+
+/// Asks a DNS server for the address of a name (RFC 1035, 4); the answer's time to live, seconds, and its address.
+async fn resolve(server: Ipv4Addr, name: &str) -> (u32, Ipv4Addr) {
+    let mut question = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    for label in name.split('.') {
+        question.push(u8::try_from(label.len()).expect("a short label"));
+        question.extend(label.as_bytes());
+    }
+    question.extend([0, 0, 1, 0, 1]);
+    let socket = UdpSocket::bind("0.0.0.0:0").await.expect("a free port");
+    socket.send_to(&question, (server, 53)).await.expect("the server is there");
+    let mut answer = [0; 512];
+    let received = tokio::time::timeout(Duration::from_secs(10), socket.recv(&mut answer)).await;
+    let length = received.expect("an answer in time").expect("an answer");
+    assert_eq!(answer[..4], [0x12, 0x34, 0x85, 0x80], "an answer with authority, without an error");
+    // One answer: a pointer to the name, type and class, the time to live, four bytes.
+    let [ttl, address] = [answer[length - 10..length - 6].try_into(), answer[length - 4..length].try_into()];
+    (u32::from_be_bytes(ttl.expect("four bytes")), Ipv4Addr::from(address.expect("four bytes") as [u8; 4]))
+}
+
+#[tokio::test]
+async fn what_a_phone_asks_to_find_an_internet_leads_to_the_node() {
+    let device = Device::with("[access_point]\nopen = \"always\"\n").await;
+    let _wifi = Wifi::join(&device.name, PASSPHRASE).await;
+    at_the_phone(async || {
+        let node = Ipv4Addr::new(192, 168, 4, 1);
+        for (name, path, status, text) in [
+            ("connectivitycheck.gstatic.com", "/generate_204", 204, ""),
+            ("captive.apple.com", "/hotspot-detect.html", 200, "Success"),
+            ("detectportal.firefox.com", "/success.txt", 200, "success"),
+            ("www.msftconnecttest.com", "/connecttest.txt", 204, ""),
+        ] {
+            assert_eq!(resolve(node, name).await, (0, node), "{name} leads to the node, and is not remembered");
+            let mut stream = TcpStream::connect((node, 80)).await.expect("port 80 is open");
+            let request = format!("GET {path} HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.expect("the node reads");
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.expect("the node answers");
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.contains(text), "{name}: {answer}");
+        }
+    })
+    .await;
+}
