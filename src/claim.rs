@@ -14,10 +14,11 @@
 
 mod answer;
 mod client;
-mod code;
 mod config;
 mod device;
+mod node;
 mod qr;
+mod record;
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -25,14 +26,15 @@ use std::time::SystemTime;
 use thiserror::Error;
 use tokio::task::spawn_blocking;
 
-use crate::domain::CommandCenterUrl;
+use crate::domain::{CommandCenterUrl, ProvisionCode};
 use crate::secret::SecretText;
 use crate::store::{Folder, Lock, Trouble, hexadecimal};
 use answer::Grant;
+use record::Record;
 
 pub use client::{Claimant, Patience};
-pub use code::{Code, FormatError};
 pub use device::{Device, InvalidMacAddress, MacAddress};
+pub use node::{Claims, NodeClaims};
 pub use qr::{Error as QrError, read as read_qr};
 
 /// Where appliances claim their codes.
@@ -46,6 +48,12 @@ pub const CONFIG: &str = "config.yaml";
 
 /// The number that stands for this device's claim, until the claim is done.
 const CLAIM_ID: &str = "claim-id";
+
+/// Which code the configuration came of.
+const RECORD: &str = "claimed.json";
+
+/// Every file that is written here.
+const NAMES: [&str; 3] = [CONFIG, CLAIM_ID, RECORD];
 
 /// Random bytes of a claim's number: nobody guesses it.
 const CLAIM_ID_BYTES: usize = 16;
@@ -84,18 +92,33 @@ pub fn needs_provisioning(folder: &Path) -> Result<bool, Trouble> {
     config.try_exists().map(|there| !there).map_err(Trouble::system("looking for", &config))
 }
 
+/// Forgets what a claim has made of the device; says whether there was a configuration. Waits for a claim under way.
+pub fn forget(folder: &Path) -> Result<bool, Trouble> {
+    // A device that never claimed anything need not even be able to write there.
+    if NAMES.iter().all(|name| folder.join(name).symlink_metadata().is_err()) {
+        return Ok(false);
+    }
+    let folder = Folder::make(folder)?;
+    let _lock = folder.lock()?;
+    folder.tidy(&NAMES)?;
+    // The configuration last: a reset that is cut off is done again while it is there.
+    folder.remove(CLAIM_ID)?;
+    folder.remove(RECORD)?;
+    folder.remove(CONFIG)
+}
+
 /// A claim to be made.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// What the installer was given.
-    pub code: Code,
+    pub code: ProvisionCode,
     /// Who claims it.
     pub device: Device,
     /// Where.
     pub endpoint: CommandCenterUrl,
     /// Where the configuration is written.
     pub folder: PathBuf,
-    /// Even if there is a configuration already, which is then replaced.
+    /// Even if there is a configuration already, which is then replaced; unless it came of this very code.
     pub again: bool,
     /// What the time is. It may be wrong: a new device was never told it.
     pub clock: fn() -> SystemTime,
@@ -117,21 +140,27 @@ pub struct Appliance {
 impl Claimant {
     /// Claims a code and writes the configuration. Whatever fails, and whenever, it can be called again with the same code.
     pub async fn provision(&self, request: &Request) -> Result<Appliance, Error> {
-        let (folder, again) = (request.folder.clone(), request.again);
-        let place = blocking(move || Place::prepare(&folder, again)).await?;
+        let (folder, again, code) = (request.folder.clone(), request.again, request.code.clone());
+        let place = match blocking(move || Place::prepare(&folder, again, &code)).await? {
+            Prepared::Open(place) => place,
+            Prepared::Done(appliance) => return Ok(appliance),
+        };
         let grant = self.claim(request, &place.claim_id).await?;
         let api_key = match &grant.api_key {
             Some(api_key) => api_key.clone(),
             None => config::random_key().map_err(Trouble::system("making a key for", request.folder.join(CONFIG)))?,
         };
         let content = config::content(&grant, &api_key, &request.device, &request.folder, (request.clock)());
-        let config = blocking(move || place.store(content.as_bytes())).await?;
         let Grant { appliance_id, site_id, api_key: given, partner, .. } = grant;
-        tracing::info!(appliance_id, config = %config.display(), "this device is provisioned");
+        let config = request.folder.join(CONFIG);
+        let appliance = Appliance { appliance_id, site_id, brand_name: partner.brand_name, config };
+        let record = Record::new(&request.code, &appliance);
+        blocking(move || place.store(content.as_bytes(), &record)).await?;
+        tracing::info!(appliance.appliance_id, config = %appliance.config.display(), "this device is provisioned");
         if given.is_some() {
-            self.acknowledge(&request.endpoint, &appliance_id, &api_key).await;
+            self.acknowledge(&request.endpoint, &appliance.appliance_id, &api_key).await;
         }
-        Ok(Appliance { appliance_id, site_id, brand_name: partner.brand_name, config })
+        Ok(appliance)
     }
 }
 
@@ -143,6 +172,15 @@ struct Place {
     claim_id: ClaimId,
 }
 
+/// What a claim finds.
+#[derive(Debug)]
+enum Prepared {
+    /// Its outcome has a place.
+    Open(Place),
+    /// It was made, and its outcome is stored.
+    Done(Appliance),
+}
+
 /// The number of a claim.
 #[derive(Debug)]
 struct ClaimId {
@@ -152,26 +190,35 @@ struct ClaimId {
 }
 
 impl Place {
-    fn prepare(folder: &Path, again: bool) -> Result<Self, Error> {
+    fn prepare(folder: &Path, again: bool, code: &ProvisionCode) -> Result<Prepared, Error> {
         let folder = Folder::make(folder)?;
         let lock = folder.lock()?;
-        folder.tidy(&[CONFIG, CLAIM_ID])?;
-        if !again && folder.has(CONFIG)? {
-            return Err(Error::AlreadyProvisioned);
+        folder.tidy(&NAMES)?;
+        if folder.has(CONFIG)? {
+            if !again {
+                return Err(Error::AlreadyProvisioned);
+            }
+            if let Some(record) = Record::read(&folder)?.filter(|record| record.is_of(code)) {
+                return Ok(Prepared::Done(record.appliance(folder.path(CONFIG))));
+            }
         }
         let owner = folder.replaceable(CONFIG)?;
         drop(folder.stage(CONFIG, &[b'#'; CONFIG_SIZE], owner)?);
         let claim_id = ClaimId::open(&folder)?;
-        Ok(Self { folder, lock, claim_id })
+        Ok(Prepared::Open(Self { folder, lock, claim_id }))
     }
 
-    fn store(self, content: &[u8]) -> Result<PathBuf, Error> {
+    /// Each file is the last that it takes for the next start to find what it should: the configuration, then what it came
+    /// of; the number goes when nobody asks again.
+    fn store(self, content: &[u8], record: &Record) -> Result<(), Error> {
         let Self { folder, lock, claim_id: _ } = self;
         let owner = folder.replaceable(CONFIG)?;
+        folder.remove(RECORD)?;
         folder.stage(CONFIG, content, owner)?.commit()?;
+        folder.write(RECORD, &record.content())?;
         folder.remove(CLAIM_ID)?;
         drop(lock);
-        Ok(folder.path(CONFIG))
+        Ok(())
     }
 }
 

@@ -24,6 +24,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
+use crate::claim::Claims;
 use crate::domain::Status;
 use crate::fault::Fault;
 use crate::machine::{Answer, Boot, Command, Config, Done, Input, Link, Machine, Op, Output, Ticket};
@@ -45,12 +46,13 @@ pub enum Ended {
 }
 
 /// The machine and all that it commands.
-pub struct Daemon<N, R> {
+pub struct Daemon<N, R, C> {
     machine: Machine,
     start: Instant,
     rng: UnwrapErr<SysRng>,
     network: Arc<N>,
     registrar: Arc<R>,
+    claims: Arc<C>,
     store: std::sync::mpsc::Sender<(Op, Command)>,
     events: mpsc::Receiver<Event>,
     results: mpsc::UnboundedReceiver<(Op, Done)>,
@@ -65,9 +67,9 @@ pub struct Daemon<N, R> {
     inputs: Vec<Input>,
 }
 
-impl<N: Network, R: Registrar> Daemon<N, R> {
+impl<N: Network, R: Registrar, C: Claims> Daemon<N, R, C> {
     /// Makes the machine, and the way to it.
-    pub fn new(config: Config, boot: Boot, network: N, registrar: R, store: Store) -> (Self, Handle) {
+    pub fn new(config: Config, boot: Boot, network: N, registrar: R, claims: C, store: Store) -> (Self, Handle) {
         let machine = Machine::new(config, boot, Duration::ZERO);
         let (handle, Ends { events, view, advertising }) = Handle::channel(EVENT_QUEUE, view_of(&machine));
         let (result, results) = mpsc::unbounded_channel();
@@ -77,6 +79,7 @@ impl<N: Network, R: Registrar> Daemon<N, R> {
             rng: UnwrapErr(SysRng),
             network: Arc::new(network),
             registrar: Arc::new(registrar),
+            claims: Arc::new(claims),
             store: store_thread(store, result.clone()),
             events,
             results,
@@ -224,9 +227,9 @@ impl<N: Network, R: Registrar> Daemon<N, R> {
             }
             command => {
                 let (network, registrar) = (Arc::clone(&self.network), Arc::clone(&self.registrar));
-                let result = self.result.clone();
+                let (claims, result) = (Arc::clone(&self.claims), self.result.clone());
                 let task = tokio::spawn(async move {
-                    let done = perform(&*network, &*registrar, command).await;
+                    let done = perform(&*network, &*registrar, &*claims, command).await;
                     // The receiver is gone only when the loop has ended.
                     let _ended = result.send((op, done));
                 });
@@ -236,7 +239,7 @@ impl<N: Network, R: Registrar> Daemon<N, R> {
     }
 }
 
-impl<N, R> Drop for Daemon<N, R> {
+impl<N, R, C> Drop for Daemon<N, R, C> {
     fn drop(&mut self) {
         for task in self.tasks.values() {
             task.abort();
@@ -268,7 +271,7 @@ fn store_thread(store: Store, result: mpsc::UnboundedSender<(Op, Done)>) -> std:
     sender
 }
 
-async fn perform<N: Network, R: Registrar>(network: &N, registrar: &R, command: Command) -> Done {
+async fn perform<N: Network, R: Registrar, C: Claims>(network: &N, registrar: &R, claims: &C, command: Command) -> Done {
     match command {
         Command::Scan => Done::Scanned(network.scan().await.map_err(|error| network_fault(&error))),
         Command::Join { ssid, passphrase, hidden } => {
@@ -281,6 +284,7 @@ async fn perform<N: Network, R: Registrar>(network: &N, registrar: &R, command: 
         Command::Register { command_center, node_id, token, room } => {
             Done::Registered(registrar.register(&command_center, &node_id, &token, &room).await)
         }
+        Command::Claim { command_center, code } => Done::Claimed(claims.claim(&command_center, &code).await),
         Command::CheckHealth(url) => Done::Health(registrar.healthy(&url).await),
         command => unreachable!("a command for the store: {command:?}"),
     }

@@ -1,6 +1,7 @@
 //! The values that provisioning is about: parsed once, valid ever after.
 
 pub mod created_at;
+mod provision_code;
 pub mod status;
 
 use core::fmt;
@@ -10,6 +11,7 @@ use url::Url;
 use crate::fault::Fault;
 use crate::secret::{SecretBytes, SecretText};
 pub use created_at::CreatedAt;
+pub use provision_code::{FormatError, ProvisionCode};
 pub use status::{Failure, Outcome, State, Status, Step};
 
 /// The longest text field that is accepted: room, kid, identifiers and URLs. Bytes.
@@ -211,6 +213,8 @@ pub struct Credentials {
     pub node_id: String,
     /// Proof that the owner ordered this registration; good for one node.
     pub token: SecretText,
+    /// A code to claim at the command center when the node is online.
+    pub provision_code: Option<ProvisionCode>,
 }
 
 /// What the command center gave.

@@ -67,6 +67,8 @@ faults! {
     InvalidUrl = 13, "The command center's address is not a plain http or https URL.", false;
     /// Another field that is empty or too long.
     InvalidField = 14, "A field of the request is empty or too long.", false;
+    /// A provision code that is not 16 letters and digits.
+    InvalidProvisionCode = 15, "A provision code has 16 letters and digits.", false;
 
     /// The network refused the passphrase.
     WrongPassword = 20, "The Wi-Fi password is wrong.", false;
@@ -105,6 +107,12 @@ faults! {
     CommandCenterAnswer = 45, "Command center did not return node credentials", false;
     /// The command center's address is one that a device does not connect to.
     AddressRefused = 46, "The device does not connect to this command center's address.", false;
+    /// The command center does not know the provision code, or has taken it back.
+    ProvisionCodeRejected = 47, "The provision code is not valid. Check it, or ask for another one.", false;
+    /// The provision code came too late.
+    ProvisionCodeExpired = 48, "The provision code has expired. Ask for another one.", false;
+    /// Another device was first.
+    ProvisionCodeClaimed = 49, "Another device has claimed the provision code. Ask for another one.", false;
 
     /// The device could not write.
     StorageFailed = 50, "The device could not store what it was given.", true;
@@ -130,6 +138,11 @@ impl Fault {
     /// Whether the fault lies in joining the network, rather than before or after it.
     pub const fn is_network(self) -> bool {
         matches!(self.number(), 10 | 11 | 20..=39)
+    }
+
+    /// Whether the fault lies with the provision code.
+    pub const fn is_provision_code(self) -> bool {
+        matches!(self.number(), 15 | 47..=49)
     }
 
     /// Whether the fault lies with the command center.

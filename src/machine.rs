@@ -15,7 +15,7 @@ use std::time::Duration;
 use rand_core::CryptoRng;
 
 use crate::domain::{
-    CommandCenterUrl, Credentials, Identity, K2, Network, Outcome, Pairing, Passphrase, Registration, Ssid, Status,
+    CommandCenterUrl, Credentials, Identity, K2, Network, Outcome, Pairing, Passphrase, ProvisionCode, Registration, Ssid, Status,
 };
 use crate::fault::Fault;
 use crate::link::Endpoint;
@@ -210,6 +210,14 @@ pub enum Command {
         /// Where the node stands.
         room: String,
     },
+    /// Claim a provision code at the command center and store what comes of it. The same code, claimed again by this node,
+    /// has the same result. → [`Done::Claimed`]
+    Claim {
+        /// Where.
+        command_center: CommandCenterUrl,
+        /// What the phone sent.
+        code: ProvisionCode,
+    },
     /// Store configuration and credentials. → [`Done::Saved`]
     SaveEnrollment {
         /// What the phone sent.
@@ -249,6 +257,8 @@ pub enum Done {
     Joined(Result<Joined, Fault>),
     /// What the command center answered.
     Registered(Result<Registration, Refused>),
+    /// What the provision code has made of the node, which is stored.
+    Claimed(Result<String, Fault>),
     /// The command center is healthy.
     Health(bool),
     /// What was cleared, and who the node is from here on.

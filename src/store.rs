@@ -200,7 +200,7 @@ impl Store {
     }
 
     /// Deletes what the owner gave: marker, K2, Wi-Fi credentials, the attempt under way, the node's database, and
-    /// identity and key in the configuration. K1, the pairing secrets and the number of attempts stay.
+    /// identity and key in the configuration, and what a provision code has made of the node. K1, the pairing secrets and the number of attempts stay.
     pub fn reset(&self) -> Result<Cleared, Error> {
         let lock = self.folder.lock()?;
         self.change_state(&lock, |state| {
@@ -221,6 +221,9 @@ impl Store {
         }
         if self.clear_configuration().map_err(Error::Configuration)? {
             names.push("config_credentials");
+        }
+        if crate::claim::forget(&self.paths.claim)? {
+            names.push("appliance_config");
         }
         self.change_state(&lock, |state| state.resetting = false)?;
         info!(cleared = ?names, "everything that the owner gave is deleted");

@@ -75,10 +75,14 @@ pub(crate) async fn count(
                                 ELSE guess_totals.window_start END";
     let before = now.before(WINDOW);
     let (own, since) = add(connection, source, wrong, now).await?;
+    if wrong > 0 && own > PER_SOURCE {
+        // Not counted in total: one source that guesses on would otherwise hold back everybody who mistypes.
+        return Ok(Err(wait(since, now)));
+    }
     connection.execute(of_all, values![source.shard, now, wrong, before]).await?;
     let sum = "SELECT CAST(COALESCE(SUM(wrong), 0) AS BIGINT) FROM guess_totals WHERE window_start > $1 AND window_start <= $2";
     let all = connection.row(sum, values![before, now]).await?.ok_or(sqlx::Error::RowNotFound)?.column::<i64>(0)?;
-    if wrong > 0 && (own > PER_SOURCE || all > IN_TOTAL) {
+    if wrong > 0 && all > IN_TOTAL {
         return Ok(Err(wait(since, now)));
     }
     Ok(Ok(()))

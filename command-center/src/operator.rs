@@ -113,7 +113,7 @@ pub struct NewCode {
 }
 
 /// What has become of a code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CodeState {
     /// It waits for its appliance.

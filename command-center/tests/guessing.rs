@@ -19,6 +19,7 @@ on_both_databases!(
     a_right_code_and_repeats_of_it_are_never_held_back,
     what_cannot_be_a_code_is_no_guess,
     many_sources_together_are_held_back,
+    one_source_that_guesses_on_holds_back_nobody_else,
     a_clock_that_was_wrong_does_not_lock_for_years,
 );
 
@@ -106,6 +107,14 @@ async fn many_sources_together_are_held_back(center: Center) {
     assert_eq!(guess(&center, "192.0.2.1").await.0, StatusCode::TOO_MANY_REQUESTS);
     let code = center.code().await;
     assert_eq!(center.claim(&code, FIRST).await.0, StatusCode::OK);
+}
+
+async fn one_source_that_guesses_on_holds_back_nobody_else(center: Center) {
+    for _ in 0..1100 {
+        guess(&center, "192.0.2.1").await;
+    }
+    assert_eq!(guess(&center, "192.0.2.1").await.0, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(guess(&center, "192.0.2.2").await.0, StatusCode::NOT_FOUND);
 }
 
 async fn a_clock_that_was_wrong_does_not_lock_for_years(mut center: Center) {

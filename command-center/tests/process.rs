@@ -6,11 +6,13 @@ use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
+use command_center::Database;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use support::{ADMIN_KEY, answer, text};
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinSet;
 
 struct Process {
@@ -32,9 +34,14 @@ fn program() -> Command {
 }
 
 fn serve(folder: &Path) -> Process {
-    let database = format!("sqlite:{}", folder.join("center.db").display());
-    let mut child =
-        program().args(["serve", "--listen", "127.0.0.1:0", "--database", &database]).stdout(Stdio::piped()).spawn().unwrap();
+    serve_on(folder, &format!("sqlite:{}", folder.join("center.db").display()))
+}
+
+fn serve_on(folder: &Path, database: &str) -> Process {
+    let mut command = program();
+    command.args(["serve", "--listen", "127.0.0.1:0", "--database", database]);
+    command.arg("--secret-file").arg(folder.join("center.db.secret"));
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let said: Value = serde_json::from_str(&line).unwrap();
@@ -94,50 +101,104 @@ fn another_servers_secret_is_noticed() {
     assert_eq!(status.code(), Some(2));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_under_load_it_has_lost_nothing_that_it_acknowledged() {
+/// What a client was told.
+enum Acknowledged {
+    /// A node, by its credentials.
+    Node(String),
+    /// An appliance, by the code that it claimed, its id and its key.
+    Appliance([String; 3]),
+}
+
+/// Registers nodes and claims codes, one after the other, until the server is gone in the middle of whatever it was doing.
+async fn until_it_dies(url: &str, codes: &Mutex<Vec<String>>, report: &UnboundedSender<Acknowledged>) -> Option<()> {
+    let client = support::client();
+    let post = async |path: &str, body: Value| {
+        let request = client.post(format!("{url}{path}")).header("x-api-key", ADMIN_KEY).json(&body);
+        request.send().await.ok()?.json::<Value>().await.ok()
+    };
+    loop {
+        let minted = post("/api/v0/provisioning/token", json!({ "household_id": "home" })).await?;
+        let body = json!({ "node_id": minted["node_id"], "provisioning_token": minted["token"] });
+        let registered = post("/api/v0/nodes/register", body).await?;
+        let credentials = format!("{}:{}", text(&registered, "node_id"), text(&registered, "node_key"));
+        report.send(Acknowledged::Node(credentials)).unwrap();
+
+        let (code, left) = {
+            let mut codes = codes.lock().unwrap();
+            (codes.pop().expect("there are codes for all rounds"), codes.len())
+        };
+        let body = json!({ "provision_code": code, "mac_address": format!("02{left:010x}") });
+        let claimed = post("/api/provision/claim", body).await?;
+        report.send(Acknowledged::Appliance([code, text(&claimed, "appliance_id"), text(&claimed, "api_key")])).unwrap();
+    }
+}
+
+async fn killed_under_load_it_has_lost_nothing_that_it_acknowledged(folder: &Path, database: &str) {
     const ROUNDS: usize = 8;
-    let folder = tempfile::tempdir().unwrap();
+    let made = program()
+        .args(["code", "create", "--count", "2000", "--json", "--database", database, "--secret-file"])
+        .arg(folder.join("center.db.secret"))
+        .output()
+        .unwrap();
+    let made: Vec<Value> = serde_json::from_slice(&made.stdout).unwrap();
+    let codes = Arc::new(Mutex::new(made.iter().map(|made| text(made, "code")).collect::<Vec<_>>()));
     let mut acknowledged = Vec::new();
     for round in 0..ROUNDS {
-        let mut process = serve(folder.path());
+        let mut process = serve_on(folder, database);
         let mut clients = JoinSet::new();
         let (report, mut progress) = tokio::sync::mpsc::unbounded_channel();
         for _ in 0..8 {
-            let (url, report) = (process.url.clone(), report.clone());
-            clients.spawn(async move {
-                let client = support::client();
-                loop {
-                    // Ends with the server, in the middle of whatever it was doing.
-                    let request = client.post(format!("{url}/api/v0/provisioning/token")).header("x-api-key", ADMIN_KEY);
-                    let Ok(response) = request.json(&json!({ "household_id": "home" })).send().await else { return };
-                    let Ok(minted) = response.json::<Value>().await else { return };
-                    let body = json!({ "node_id": minted["node_id"], "provisioning_token": minted["token"] });
-                    let register = client.post(format!("{url}/api/v0/nodes/register")).json(&body);
-                    let Ok(response) = register.send().await else { return };
-                    let Ok(registered) = response.json::<Value>().await else { return };
-                    report.send(format!("{}:{}", text(&registered, "node_id"), text(&registered, "node_key"))).unwrap();
-                }
-            });
+            let (url, codes, report) = (process.url.clone(), Arc::clone(&codes), report.clone());
+            clients.spawn(async move { until_it_dies(&url, &codes, &report).await });
         }
         drop(report);
-        // A different number of registrations in each round, so that the death comes at different moments.
-        for _ in 0..=round * 7 {
+        // A different number of answers in each round, so that the death comes at different moments.
+        for _ in 0..=round * 13 {
             acknowledged.push(progress.recv().await.unwrap());
         }
         signal(&process, "KILL");
         assert_eq!(process.child.wait().unwrap().signal(), Some(9));
-        while let Some(credentials) = progress.recv().await {
-            acknowledged.push(credentials);
+        while let Some(told) = progress.recv().await {
+            acknowledged.push(told);
         }
         clients.join_all().await;
     }
-    assert!(acknowledged.len() >= ROUNDS);
-    let process = serve(folder.path());
+    let process = serve_on(folder, database);
     let client = support::client();
-    for credentials in acknowledged {
-        let beat = client.post(format!("{}/api/v0/admin/nodes/heartbeat", process.url)).header("x-api-key", &credentials);
-        let (status, body) = answer(beat.json(&json!({})).timeout(Duration::from_secs(30))).await;
-        assert_eq!(status, StatusCode::OK, "{body}");
+    let (mut nodes, mut appliances) = (0, 0);
+    for told in acknowledged {
+        match told {
+            Acknowledged::Node(credentials) => {
+                let beat = client.post(format!("{}/api/v0/admin/nodes/heartbeat", process.url)).header("x-api-key", &credentials);
+                assert_eq!(answer(beat.json(&json!({}))).await.0, StatusCode::OK);
+                nodes += 1;
+            }
+            Acknowledged::Appliance([code, appliance_id, key]) => {
+                let other = json!({ "provision_code": code, "mac_address": "0A0000000001" });
+                let claim = client.post(format!("{}/api/provision/claim", process.url)).json(&other);
+                assert_eq!(answer(claim).await.0, StatusCode::BAD_REQUEST, "a code is claimed once");
+                let own = client.get(format!("{}/api/provision/config/{appliance_id}", process.url)).bearer_auth(key);
+                assert_eq!(answer(own).await.0, StatusCode::OK);
+                appliances += 1;
+            }
+        }
     }
+    assert!(nodes >= ROUNDS && appliances >= ROUNDS, "{nodes} {appliances}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_sqlite_killed_under_load_it_has_lost_nothing_that_it_acknowledged() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = format!("sqlite:{}", folder.path().join("center.db").display());
+    killed_under_load_it_has_lost_nothing_that_it_acknowledged(folder.path(), &database).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_postgres_killed_under_load_it_has_lost_nothing_that_it_acknowledged() {
+    if !support::postgres::is_installed() {
+        return;
+    }
+    let Database::Postgres(database) = support::postgres::fresh_database().await else { panic!("a fresh database is one") };
+    let folder = tempfile::tempdir().unwrap();
+    killed_under_load_it_has_lost_nothing_that_it_acknowledged(folder.path(), &database).await;
 }

@@ -186,6 +186,7 @@ fn credentials() -> Credentials {
         household_id: String::new(),
         node_id: "registered".into(),
         token: SecretText::new("token".into()),
+        provision_code: None,
     }
 }
 

@@ -7,7 +7,7 @@ use rqrr::PreparedImage;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use super::code::Code;
+use crate::domain::ProvisionCode;
 
 /// What a picture may take when it is unpacked, bytes: a scan of a page at 300 dots per inch, in colour.
 const LARGEST: usize = 64 * 1024 * 1024;
@@ -27,14 +27,14 @@ pub enum Error {
 }
 
 /// Looks for a QR code that says `osiris://` and a provision code.
-pub fn read(picture: impl Read + Seek) -> Result<Code, Error> {
+pub fn read(picture: impl Read + Seek) -> Result<ProvisionCode, Error> {
     let (width, height, brightness) = grey(picture).map_err(Error::Picture)?;
     let mut image = PreparedImage::prepare_from_greyscale(width, height, |x, y| brightness[y * width + x]);
     let mut found = Error::NoQrCode;
     for grid in image.detect_grids() {
         let Ok((_, text)) = grid.decode() else { continue };
         let text = Zeroizing::new(text);
-        match Code::try_from(text.as_str()) {
+        match ProvisionCode::try_from(text.as_str()) {
             Ok(code) => return Ok(code),
             Err(_) => found = Error::OtherQrCode,
         }

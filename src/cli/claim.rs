@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use jarvis_provisioning::claim::{
-    self, Appliance, CONFIG, Claimant, Code, DEFAULT_ENDPOINT, DEFAULT_FOLDER, Device, Error, MacAddress, Request,
+    self, Appliance, CONFIG, Claimant, DEFAULT_ENDPOINT, DEFAULT_FOLDER, Device, Error, MacAddress, Request,
 };
-use jarvis_provisioning::domain::CommandCenterUrl;
+use jarvis_provisioning::domain::{CommandCenterUrl, ProvisionCode};
 use jarvis_provisioning::registrar::{AddressPolicy, Client, Trust};
 use jarvis_provisioning::store;
 use tokio::runtime::Runtime;
@@ -58,7 +58,7 @@ pub(super) struct Arguments {
     api_endpoint: String,
 
     /// The folder that config.yaml is written to.
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_FOLDER)]
+    #[arg(long, value_name = "DIR", env = "JARVIS_CLAIM_DIRECTORY", default_value = DEFAULT_FOLDER)]
     state_dir: PathBuf,
 
     /// The hardware address that the server knows this device by. Default: that of a network interface.
@@ -89,8 +89,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 /// The code that was given: not at all, or as text that may be one.
-fn given(arguments: &Arguments) -> Result<Option<Result<Code, String>>, Failure> {
-    let parse = |text: &str| Code::try_from(text).map_err(|error| error.to_string());
+fn given(arguments: &Arguments) -> Result<Option<Result<ProvisionCode, String>>, Failure> {
+    let parse = |text: &str| ProvisionCode::try_from(text).map_err(|error| error.to_string());
     if let Some(path) = &arguments.code_file {
         return Ok(Some(parse(&read_code(path)?)));
     }
@@ -169,7 +169,7 @@ impl Session {
         })
     }
 
-    fn claim(&self, code: Code) -> Result<Appliance, Error> {
+    fn claim(&self, code: ProvisionCode) -> Result<Appliance, Error> {
         let request = Request {
             code,
             device: self.device.clone(),
@@ -181,7 +181,7 @@ impl Session {
         self.runtime.block_on(self.claimant.provision(&request))
     }
 
-    fn unattended(&self, code: &Result<Code, String>) -> Result<(), Failure> {
+    fn unattended(&self, code: &Result<ProvisionCode, String>) -> Result<(), Failure> {
         let failed = |reason: &dyn std::fmt::Display, status| {
             say(format_args!("Provisioning failed: {reason}"))?;
             Err(Failure::Told(status))
@@ -207,7 +207,7 @@ impl Session {
                 say(format_args!("\nProvisioning failed: no code was entered"))?;
                 return Err(Failure::Told(1));
             };
-            let error = match Code::try_from(line.as_str()) {
+            let error = match ProvisionCode::try_from(line.as_str()) {
                 Err(_) if line.trim().is_empty() => "No code was entered.".into(),
                 Err(error) => error.to_string(),
                 Ok(code) => {
@@ -246,7 +246,7 @@ fn complete(appliance: &Appliance) -> Result<(), Failure> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the command line is the shell's edge, where the time comes in")]
-fn clock() -> std::time::SystemTime {
+pub(super) fn clock() -> std::time::SystemTime {
     std::time::SystemTime::now()
 }
 

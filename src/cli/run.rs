@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use anyhow::Context;
+use jarvis_provisioning::claim::{Claimant, Device, NodeClaims};
 use jarvis_provisioning::config::Config;
 use jarvis_provisioning::daemon::{Daemon, Ended, Handle, chain};
 use jarvis_provisioning::domain::Passphrase;
@@ -102,7 +103,14 @@ async fn serve<N: Network, L: Future<Output = ()> + Send + 'static>(
     let bound = listener.local_addr().context("asking for the address that was bound")?;
     let captive = if config.simulate { Vec::new() } else { captive_portal(address) };
 
-    let (daemon, handle) = Daemon::new(machine_config(config), boot, network, Client::new(policy, trust), store);
+    let client = Client::new(policy, trust);
+    let claims = NodeClaims {
+        claimant: Claimant::new(client.clone()),
+        device: Device::this(&paths(config)),
+        folder: std::path::absolute(paths(config).claim).context("finding the folder of the appliance's configuration")?,
+        clock: super::claim::clock,
+    };
+    let (daemon, handle) = Daemon::new(machine_config(config), boot, network, client, claims, store);
     let (stop, stopped) = watch::channel(());
     let until_stopped = || -> BoxFuture {
         let mut stopped = stopped.clone();

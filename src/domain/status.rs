@@ -46,6 +46,8 @@ pub enum Step {
     Joined,
     /// Registering.
     Registering,
+    /// Claiming the provision code.
+    Claiming,
     /// Storing what the command center gave.
     Finalizing,
     /// All is stored.
@@ -58,7 +60,7 @@ impl Step {
         match self {
             Self::Waiting => State::ApMode,
             Self::Saving | Self::Saved | Self::Joining | Self::Joined => State::Connecting,
-            Self::Registering | Self::Finalizing => State::Registering,
+            Self::Registering | Self::Claiming | Self::Finalizing => State::Registering,
             Self::Done => State::Provisioned,
         }
     }
@@ -72,6 +74,7 @@ impl Step {
             Self::Joining => 35,
             Self::Joined => 50,
             Self::Registering => 70,
+            Self::Claiming => 80,
             Self::Finalizing => 90,
             Self::Done => 100,
         }
@@ -86,6 +89,7 @@ impl Step {
             Self::Joining => format!("Connecting to {ssid}..."),
             Self::Joined => format!("Connected to {ssid}"),
             Self::Registering => "Registering with command center...".into(),
+            Self::Claiming => "Claiming the provision code...".into(),
             Self::Finalizing => "Finalizing...".into(),
             Self::Done => "Provisioning complete! You can now start the main Jarvis service.".into(),
         }
@@ -120,6 +124,8 @@ pub struct Status {
     pub hotspot_restored: bool,
     /// The node joined, but a portal or a router keeps it from the internet.
     pub limited_connectivity: bool,
+    /// What the provision code of the attempt has made of the node.
+    pub appliance_id: Option<String>,
 }
 
 impl Status {
@@ -134,6 +140,7 @@ impl Status {
             retryable: false,
             hotspot_restored: false,
             limited_connectivity: false,
+            appliance_id: None,
         }
     }
 
@@ -160,6 +167,7 @@ impl Status {
         let fault = self.failure.as_ref()?.fault;
         Some(match fault {
             Fault::CommandCenterAnswer | Fault::ConfigurationFailed => fault.text().into(),
+            _ if fault.is_provision_code() => fault.text().into(),
             _ if fault.is_registration() => "Failed to register with command center".into(),
             _ if fault.is_network() => format!("Failed to connect to {}", self.ssid.as_deref().unwrap_or_default()),
             _ => fault.text().into(),
@@ -202,8 +210,17 @@ impl From<Outcome> for Status {
 
 impl Step {
     /// Every step, in order.
-    pub const ALL: [Self; 8] =
-        [Self::Waiting, Self::Saving, Self::Saved, Self::Joining, Self::Joined, Self::Registering, Self::Finalizing, Self::Done];
+    pub const ALL: [Self; 9] = [
+        Self::Waiting,
+        Self::Saving,
+        Self::Saved,
+        Self::Joining,
+        Self::Joined,
+        Self::Registering,
+        Self::Claiming,
+        Self::Finalizing,
+        Self::Done,
+    ];
 
     /// The step of that percentage.
     pub fn from_progress(progress: u8) -> Option<Self> {

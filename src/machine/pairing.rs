@@ -126,7 +126,9 @@ impl Machine {
         };
         // The proof is not sealed, so that a record which carries one without need could be changed on its way.
         let opened = if first || record.confirmation.is_empty() { session.open(endpoint, &record).ok() } else { None };
-        self.slot = Some(Slot { link, stage: Stage::Established(session), until: now + IDLE_LIMIT });
+        // Junk on its link does not keep a session that its phone has left.
+        let until = if first || opened.is_some() { now + IDLE_LIMIT } else { until };
+        self.slot = Some(Slot { link, stage: Stage::Established(session), until });
         if first {
             if self.attempts.clear() {
                 self.start(Command::SaveAttempts(0));

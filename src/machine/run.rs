@@ -1,13 +1,14 @@
 //! An attempt: from credentials to an enrolled node, or back to where it was.
 //!
 //! ```text
-//! Idle → Saving → Leaving → Joining → Registering → Storing → Keeping → Marking → Idle, provisioned
-//!           └────────┴─────────┴───────────┴───────────┴─────────┴─────────┴────→ Recording → Idle, with the reason
+//! Idle → Saving → Leaving → Joining → Registering → Claiming → Storing → Keeping → Marking → Idle, provisioned
+//!           └────────┴─────────┴───────────┴──────────┴──────────┴─────────┴─────────┴────→ Recording → Idle, with the reason
 //! ```
 //!
 //! Each phase has the data that is true in it. An attempt is on disk before it is made, and is taken up again after a
 //! restart: the command center answers the same registration again, so a power cut between its answer and our disk loses
-//! nothing. It leaves the disk only when its outcome is there.
+//! nothing. It leaves the disk only when its outcome is there. Claiming is for attempts that bring a provision code; it comes
+//! after the registration, which can be made again, so that a code is not spent on a node that is not let in.
 
 use std::time::Duration;
 
@@ -42,6 +43,8 @@ pub(super) enum Phase {
     Registering { run: Run, tries: u32, op: Op },
     /// The command center did not answer; it is asked again.
     Pausing { run: Run, tries: u32, until: Instant },
+    /// The provision code is being claimed.
+    Claiming { run: Run, registration: Registration, op: Op },
     /// What the command center gave is being stored.
     Storing { run: Run, registration: Registration, op: Op },
     /// The network is being kept.
@@ -99,6 +102,7 @@ impl Phase {
             | Self::Joining { run, .. }
             | Self::Registering { run, .. }
             | Self::Pausing { run, .. }
+            | Self::Claiming { run, .. }
             | Self::Storing { run, .. }
             | Self::Keeping { run, .. }
             | Self::Marking { run, .. } => Some(run),
@@ -113,6 +117,7 @@ impl Phase {
             Self::Saving { op, .. }
             | Self::Joining { op, .. }
             | Self::Registering { op, .. }
+            | Self::Claiming { op, .. }
             | Self::Storing { op, .. }
             | Self::Keeping { op, .. }
             | Self::Marking { op, .. }
@@ -221,15 +226,18 @@ impl Machine {
                 self.step(Step::Registering);
                 self.register(run, 1);
             }
-            (Phase::Joining { run, .. }, Done::Joined(Err(fault))) => self.fail(plain(fault), run.left()),
-            (Phase::Registering { run, .. }, Done::Registered(Ok(registration))) => {
-                self.step(Step::Finalizing);
-                let credentials = Box::new(run.credentials.clone());
-                let op = self.start(Command::SaveEnrollment { credentials, registration: registration.clone() });
-                self.phase = Phase::Storing { run, registration, op };
+            (Phase::Joining { run, .. }, Done::Joined(Err(fault)))
+            | (Phase::Claiming { run, .. }, Done::Claimed(Err(fault)))
+            | (Phase::Storing { run, .. } | Phase::Keeping { run, .. } | Phase::Marking { run, .. }, Done::Saved(Err(fault))) => {
+                self.fail(plain(fault), run.left());
             }
+            (Phase::Registering { run, .. }, Done::Registered(Ok(registration))) => self.claim(run, registration),
             (Phase::Registering { run, tries, .. }, Done::Registered(Err(refused))) => {
                 self.refused(run, tries, &refused, now, rng);
+            }
+            (Phase::Claiming { run, registration, .. }, Done::Claimed(Ok(appliance_id))) => {
+                self.status.appliance_id = Some(appliance_id);
+                self.enroll(run, registration);
             }
             (Phase::Storing { run, registration, .. }, Done::Saved(Ok(()))) => {
                 let op = self.start(Command::KeepNetwork);
@@ -245,9 +253,6 @@ impl Machine {
                 self.healthy = true;
                 self.linger(now);
                 self.step(Step::Done);
-            }
-            (Phase::Storing { run, .. } | Phase::Keeping { run, .. } | Phase::Marking { run, .. }, Done::Saved(Err(fault))) => {
-                self.fail(plain(fault), run.left());
             }
             // Stored or not, the phone is told: it can do more about the reason than about the disk.
             (Phase::Recording { failure, left, .. }, Done::Saved(_)) => self.recorded(failure, left, now),
@@ -274,6 +279,21 @@ impl Machine {
         let Credentials { command_center, node_id, token, room, .. } = run.credentials.clone();
         let op = self.start(Command::Register { command_center, node_id, token, room });
         self.phase = Phase::Registering { run, tries, op };
+    }
+
+    fn claim(&mut self, run: Run, registration: Registration) {
+        let Some(code) = run.credentials.provision_code.clone() else { return self.enroll(run, registration) };
+        self.step(Step::Claiming);
+        let command_center = run.credentials.command_center.clone();
+        let op = self.start(Command::Claim { command_center, code });
+        self.phase = Phase::Claiming { run, registration, op };
+    }
+
+    fn enroll(&mut self, run: Run, registration: Registration) {
+        self.step(Step::Finalizing);
+        let credentials = Box::new(run.credentials.clone());
+        let op = self.start(Command::SaveEnrollment { credentials, registration: registration.clone() });
+        self.phase = Phase::Storing { run, registration, op };
     }
 
     fn refused(&mut self, run: Run, tries: u32, refused: &Refused, now: Instant, rng: &mut impl CryptoRng) {

@@ -102,6 +102,7 @@ mod tests {
             household_id: String::new(),
             node_id: String::new(),
             token: SecretText::new(String::new()),
+            provision_code: None,
         }
     }
 

@@ -11,6 +11,9 @@ pub struct Paths {
     pub key: PathBuf,
     /// `CONFIG_PATH`: the configuration of the node's normal operation.
     pub config: Option<PathBuf>,
+    /// `JARVIS_CLAIM_DIRECTORY`: what a provision code has made of the node; forgotten by a factory reset. `/var/lib/msp` by
+    /// default.
+    pub claim: PathBuf,
     /// `JARVIS_NODE_DB`: removed by a factory reset. `jarvis_node.db` in the working folder by default.
     pub database: PathBuf,
     /// A file of the owner's with pairing secrets, read when the node has none of its own: JSON with any of `code` (text
@@ -35,6 +38,7 @@ impl Paths {
             key: directory.join("secrets.key"),
             directory,
             config: None,
+            claim: crate::claim::DEFAULT_FOLDER.into(),
             database: "jarvis_node.db".into(),
             pairing: None,
             command_center_url: None,
@@ -57,6 +61,9 @@ impl Paths {
         }
         if let Some(database) = path("JARVIS_NODE_DB") {
             paths.database = database;
+        }
+        if let Some(claim) = path("JARVIS_CLAIM_DIRECTORY") {
+            paths.claim = claim;
         }
         paths.config = path("CONFIG_PATH");
         paths.command_center_url = set("COMMAND_CENTER_URL");

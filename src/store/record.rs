@@ -5,7 +5,9 @@
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::domain::{CommandCenterUrl, CreatedAt, Credentials, Failure, K2, Outcome, Pairing, Passphrase, Ssid, Step};
+use crate::domain::{
+    CommandCenterUrl, CreatedAt, Credentials, Failure, K2, Outcome, Pairing, Passphrase, ProvisionCode, Ssid, Step,
+};
 use crate::fault::Fault;
 use crate::machine::{FREE_ATTEMPTS, Pending};
 use crate::secret::{SecretBytes, SecretText};
@@ -251,6 +253,8 @@ struct PendingOut<'a> {
     household_id: &'a str,
     node_id: &'a str,
     token: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provision_code: Option<&'a str>,
 }
 
 #[derive(Deserialize)]
@@ -269,6 +273,7 @@ struct PendingIn {
     household_id: String,
     node_id: String,
     token: String,
+    provision_code: Option<Zeroizing<String>>,
 }
 
 impl StoredPending {
@@ -296,6 +301,10 @@ impl StoredPending {
             household_id: stored.household_id,
             node_id: stored.node_id,
             token,
+            provision_code: stored
+                .provision_code
+                .map(|code| ProvisionCode::try_from(code.as_str()).map_err(|_| valid(())))
+                .transpose()?,
         };
         Ok(Self { attempt: stored.attempt, pending: Pending { credentials, resumes: stored.resumes } })
     }
@@ -317,6 +326,7 @@ impl StoredPending {
             household_id: &credentials.household_id,
             node_id: &credentials.node_id,
             token: credentials.token.expose(),
+            provision_code: credentials.provision_code.as_ref().map(ProvisionCode::expose),
         })
     }
 }
@@ -422,6 +432,30 @@ fn check_kind(kind: &str, expected: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_attempt_is_read_with_its_provision_code_and_one_without_a_code_as_before() {
+        for provision_code in [None, Some(ProvisionCode::try_from("ABCD1234EFGH5678").unwrap())] {
+            let credentials = Credentials {
+                request_id: 7,
+                ssid: Ssid::try_from("home").unwrap(),
+                passphrase: Passphrase::try_from("correct horse".to_owned()).unwrap(),
+                hidden: false,
+                room: "kitchen".into(),
+                command_center: CommandCenterUrl::try_from("https://center.example").unwrap(),
+                config_service: None,
+                household_id: "home".into(),
+                node_id: "node".into(),
+                token: SecretText::new("token".into()),
+                provision_code,
+            };
+            let pending = Pending { credentials, resumes: 1 };
+            let content = StoredPending::new(&pending).unwrap().content();
+            let is_named = std::str::from_utf8(&content).unwrap().contains("provision_code");
+            assert_eq!(is_named, pending.credentials.provision_code.is_some());
+            assert_eq!(StoredPending::parse(&content).unwrap().pending, pending);
+        }
+    }
 
     #[test]
     fn two_labels_have_nothing_in_common() {

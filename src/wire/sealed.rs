@@ -5,7 +5,8 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::{decode, fault_from, pb, state, state_from, text};
 use crate::domain::{
-    CommandCenterUrl, CreatedAt, Credentials, Failure, K2, Network, Passphrase, Security, Ssid, State, Status, TEXT_LIMIT,
+    CommandCenterUrl, CreatedAt, Credentials, Failure, K2, Network, Passphrase, ProvisionCode, Security, Ssid, State, Status,
+    TEXT_LIMIT,
 };
 use crate::fault::Fault;
 use crate::link::Endpoint;
@@ -89,6 +90,8 @@ pub struct Told {
     pub ssid: Option<Ssid>,
     /// No internet behind the network.
     pub limited_connectivity: bool,
+    /// What the provision code has made of the node.
+    pub appliance_id: Option<String>,
 }
 
 impl From<&Status> for Told {
@@ -102,6 +105,7 @@ impl From<&Status> for Told {
             request_id: status.request_id,
             ssid: status.ssid_bytes.clone(),
             limited_connectivity: status.limited_connectivity,
+            appliance_id: status.appliance_id.clone(),
         }
     }
 }
@@ -163,6 +167,7 @@ fn erase(request: pb::Request) {
         Some(Kind::Credentials(mut credentials)) => {
             credentials.passphrase.zeroize();
             credentials.provisioning_token.zeroize();
+            credentials.provision_code.zeroize();
         }
         Some(Kind::Scan(_) | Kind::Status(_)) | None => {}
     }
@@ -172,7 +177,8 @@ impl TryFrom<pb::Credentials> for Credentials {
     type Error = Fault;
 
     fn try_from(credentials: pb::Credentials) -> Result<Self, Fault> {
-        // Both secrets are in types that erase them before anything is refused.
+        // The secrets are in types that erase them before anything is refused.
+        let provision_code = Zeroizing::new(credentials.provision_code);
         let token = SecretText::new(credentials.provisioning_token);
         let passphrase = Passphrase::try_from(credentials.passphrase)?;
         if !passphrase.is_empty() && !passphrase.fits_wpa() {
@@ -192,6 +198,10 @@ impl TryFrom<pb::Credentials> for Credentials {
             household_id: text(credentials.household_id)?,
             node_id: text(credentials.node_id)?,
             token,
+            provision_code: match provision_code.as_str() {
+                "" => None,
+                code => Some(ProvisionCode::try_from(code).map_err(|_| Fault::InvalidProvisionCode)?),
+            },
         })
     }
 }
@@ -209,6 +219,7 @@ impl From<&Credentials> for pb::Credentials {
             household_id: credentials.household_id.clone(),
             node_id: credentials.node_id.clone(),
             provisioning_token: credentials.token.expose().into(),
+            provision_code: credentials.provision_code.as_ref().map(|code| code.expose().to_owned()).unwrap_or_default(),
         }
     }
 }
@@ -345,6 +356,7 @@ impl TryFrom<pb::Status> for Told {
             request_id: status.request_id,
             ssid: Ssid::try_from(status.ssid.as_slice()).ok(),
             limited_connectivity: status.limited_connectivity,
+            appliance_id: Some(status.appliance_id).filter(|id| !id.is_empty()),
         })
     }
 }
@@ -361,6 +373,7 @@ impl From<&Told> for pb::Status {
             ssid: told.ssid.as_ref().map(|ssid| ssid.as_bytes().to_vec()).unwrap_or_default(),
             registration_status: told.failure.as_ref().and_then(|failure| failure.registration_status).unwrap_or_default().into(),
             limited_connectivity: told.limited_connectivity,
+            appliance_id: told.appliance_id.clone().unwrap_or_default(),
         }
     }
 }

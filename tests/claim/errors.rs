@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use jarvis_provisioning::claim::{Error, Patience, needs_provisioning};
+use jarvis_provisioning::claim::{Error, Patience, forget, needs_provisioning};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -228,6 +228,38 @@ async fn the_folder_and_the_file_are_the_owners_alone() {
     let mode = |path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(place.clone()), mode(config(&place))), (0o700, 0o600));
     assert!(!needs_provisioning(&place).unwrap());
-    let names: Vec<_> = fs::read_dir(&place).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(names, ["config.yaml"], "nothing else is left behind");
+    let mut names: Vec<_> = fs::read_dir(&place).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["claimed.json", "config.yaml"], "nothing else is left behind");
+    let record = place.join("claimed.json");
+    assert_eq!(mode(record.clone()), 0o600);
+    assert!(!fs::read_to_string(record).unwrap().contains(CODE));
+}
+
+#[tokio::test]
+async fn a_code_that_this_device_has_claimed_is_not_asked_for_again_and_another_one_is() {
+    let (folder, server) = (TempDir::new().unwrap(), Server::acting([claimed(), claimed()]).await);
+    let mut request = request(&server.url(), CODE, folder.path());
+    let appliance = claimant().provision(&request).await.unwrap();
+    let asked = server.requests().len();
+    request.again = true;
+    assert_eq!(claimant().provision(&request).await.unwrap(), appliance);
+    assert_eq!(server.requests().len(), asked);
+
+    // A record that cannot be read is none, and a configuration that is gone is made again.
+    fs::write(folder.path().join("claimed.json"), "{").unwrap();
+    claimant().provision(&request).await.unwrap();
+    assert!(server.requests().len() > asked);
+}
+
+#[tokio::test]
+async fn what_a_claim_has_made_of_the_device_is_forgotten_whole() {
+    let (folder, server) = (TempDir::new().unwrap(), Server::acting([claimed()]).await);
+    let place = folder.path().join("msp");
+    assert!(!forget(&place).unwrap());
+    assert!(!place.exists());
+    claimant().provision(&request(&server.url(), CODE, &place)).await.unwrap();
+    assert!(forget(&place).unwrap());
+    assert_eq!(fs::read_dir(&place).unwrap().count(), 0);
+    assert!(!forget(&place).unwrap());
 }

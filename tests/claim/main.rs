@@ -12,8 +12,8 @@ mod tls;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use jarvis_provisioning::claim::{Claimant, Code, Device, Error, MacAddress, Patience, Request};
-use jarvis_provisioning::domain::CommandCenterUrl;
+use jarvis_provisioning::claim::{Claimant, Device, Error, MacAddress, Patience, Request};
+use jarvis_provisioning::domain::{CommandCenterUrl, ProvisionCode};
 use jarvis_provisioning::registrar::{AddressPolicy, Client, Trust};
 
 const CODE: &str = "ABCD1234EFGH5678";
@@ -32,7 +32,7 @@ fn claimant() -> Claimant {
 
 fn request(endpoint: &str, code: &str, folder: &Path) -> Request {
     Request {
-        code: Code::try_from(code).unwrap(),
+        code: ProvisionCode::try_from(code).unwrap(),
         device: Device { mac_address: MacAddress::try_from(MAC).unwrap(), hostname: "osiriscare-appliance".into() },
         endpoint: CommandCenterUrl::try_from(endpoint).unwrap(),
         folder: folder.into(),

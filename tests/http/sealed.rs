@@ -104,6 +104,7 @@ fn credentials() -> Credentials {
         household_id: "h1".into(),
         node_id: "0e8c1f5a".into(),
         token: SecretText::new(TOKEN.into()),
+        provision_code: None,
     }
 }
 

@@ -142,6 +142,7 @@ pub(crate) fn credentials(home: &Home, order: &Order) -> Credentials {
         household_id: HOUSEHOLD.into(),
         node_id: order.node_id.clone(),
         token: order.token.clone(),
+        provision_code: None,
     }
 }
 

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use jarvis_provisioning::claim::Claims;
 use jarvis_provisioning::daemon::{Daemon, Handle};
-use jarvis_provisioning::domain::{CommandCenterUrl, Credentials, Pairing, Passphrase, Registration, Ssid};
+use jarvis_provisioning::domain::{CommandCenterUrl, Credentials, Pairing, Passphrase, ProvisionCode, Registration, Ssid};
+use jarvis_provisioning::fault::Fault;
 use jarvis_provisioning::link::ble;
 use jarvis_provisioning::machine::{AccessPointPolicy, Config, Refused};
 use jarvis_provisioning::registrar::Registrar;
@@ -30,6 +32,12 @@ impl Registrar for Agreeable {
     }
 }
 
+impl Claims for Agreeable {
+    async fn claim(&self, _: &CommandCenterUrl, _: &ProvisionCode) -> Result<String, Fault> {
+        Ok("appliance".into())
+    }
+}
+
 /// A node; it ends with this value.
 pub(crate) struct Node {
     pub(crate) handle: Handle,
@@ -53,7 +61,7 @@ impl Node {
             answer_leaves: Duration::ZERO,
             linger: None,
         };
-        let (daemon, handle) = Daemon::new(config, boot, SimulatedNetwork, Agreeable, store);
+        let (daemon, handle) = Daemon::new(config, boot, SimulatedNetwork, Agreeable, Agreeable, store);
         let mut tasks = JoinSet::new();
         tasks.spawn(async {
             daemon.run(std::future::pending()).await;
@@ -91,5 +99,6 @@ fn credentials(passphrase: &str) -> Credentials {
         household_id: "6f2f3a0e-93f1-4f0c-8a3c-1b7a9d2c4e5f".into(),
         node_id: "0e8c1f5a-94d1-4d6f-9c39-2f5a7e0b1c2d".into(),
         token: SecretText::new(format!("prov_{}", "t".repeat(43))),
+        provision_code: None,
     }
 }

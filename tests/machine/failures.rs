@@ -2,17 +2,21 @@
 
 use std::time::Duration;
 
-use jarvis_provisioning::domain::{State, Step};
+use jarvis_provisioning::domain::{Credentials, State, Step};
 use jarvis_provisioning::fault::Fault;
 use jarvis_provisioning::machine::{Command, Done, Input, Joined, Local, Refused};
 use jarvis_provisioning::wire::{Reply, Request};
 
-use crate::world::{Radio, World, credentials, k2, request, ssid, unreachable};
+use crate::world::{Radio, World, credentials, k2, request, ssid, unreachable, with_a_code};
 
 /// The attempt fails with this fault at that step, the network before comes back, and the next attempt succeeds.
 fn fails(world: &mut World, fault: Fault, step: Step) {
+    fails_with(world, &credentials(), fault, step);
+}
+
+fn fails_with(world: &mut World, credentials: &Credentials, fault: Fault, step: Step) {
     let phone = world.paired();
-    world.ask(phone, &request(&credentials())).unwrap();
+    world.ask(phone, &request(credentials)).unwrap();
     world.until(World::settled).unwrap();
     let told = world.phones[phone].last_told();
     assert_eq!((told.state, told.retryable, told.progress), (State::Error, true, step.progress()));
@@ -22,10 +26,26 @@ fn fails(world: &mut World, fault: Fault, step: Step) {
     assert!(world.disk.pending.is_none());
     assert!(!world.disk.provisioned);
 
-    world.ask(phone, &request(&credentials())).unwrap();
+    world.ask(phone, &request(credentials)).unwrap();
     world.until(|world| world.step_is(Step::Done)).unwrap();
     assert_eq!(world.phones[phone].last_told().state, State::Provisioned);
     world.check_enrollment();
+}
+
+#[test]
+fn a_code_that_is_refused_fails_the_attempt_by_its_name_and_the_registration_is_made_again() {
+    for fault in [
+        Fault::ProvisionCodeRejected,
+        Fault::ProvisionCodeExpired,
+        Fault::ProvisionCodeClaimed,
+        Fault::CommandCenterUnreachable,
+        Fault::StorageFailed,
+    ] {
+        let mut world = World::new();
+        world.center.claim_failures.push_back(fault);
+        fails_with(&mut world, &with_a_code(), fault, Step::Claiming);
+        assert_eq!((world.center.asked, world.center.nodes.len(), world.center.claims.len()), (2, 1, 1));
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use jarvis_provisioning::machine::{AccessPointPolicy, Answer, Local};
 use jarvis_provisioning::wire::{Message, Reply, Request};
 
 use crate::phone::{by_qr, right};
-use crate::world::{NODE_ID, Radio, World, credentials, k2, passphrase, request, ssid};
+use crate::world::{APPLIANCE, CODE_OF_A_SITE, NODE_ID, Radio, World, credentials, k2, passphrase, request, ssid, with_a_code};
 
 #[test]
 fn a_phone_provisions_a_node() {
@@ -43,6 +43,33 @@ fn a_phone_provisions_a_node() {
     assert_eq!(world.radio, Radio::Joined(ssid("home")));
     assert_eq!(world.kept, Some(ssid("home")));
     world.check_enrollment();
+}
+
+#[test]
+fn a_provision_code_is_claimed_once_the_node_is_registered() {
+    let mut world = World::new();
+    let phone = world.paired();
+    world.ask(phone, &request(&with_a_code())).unwrap();
+    world.until(World::settled).unwrap();
+    let told = world.phones[phone].told();
+    let states: Vec<(u8, Option<&str>)> = told.iter().map(|told| (told.progress, told.appliance_id.as_deref())).collect();
+    let before = [10, 20, 35, 50, 70, 80].map(|progress| (progress, None));
+    assert_eq!(states, [&before[..], &[(90, Some(APPLIANCE)), (100, Some(APPLIANCE))]].concat());
+    assert_eq!(world.center.claims[CODE_OF_A_SITE], 1);
+    world.check_enrollment();
+}
+
+#[test]
+fn an_attempt_without_a_code_tells_nothing_of_the_one_before() {
+    let mut world = World::new();
+    let phone = world.paired();
+    world.ask(phone, &request(&with_a_code())).unwrap();
+    world.until(World::settled).unwrap();
+    let mut again = credentials();
+    again.request_id = 8;
+    world.ask(phone, &request(&again)).unwrap();
+    world.until(|world| world.machine.status().request_id == 8 && world.settled()).unwrap();
+    assert_eq!(world.phones[phone].last_told().appliance_id, None);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use jarvis_provisioning::machine::{Command, Local};
 use jarvis_provisioning::wire::{Reply, Request};
 
 use crate::phone::right;
-use crate::world::{World, credentials, k2, passphrase, request};
+use crate::world::{World, credentials, k2, passphrase, request, with_a_code};
 
 /// A state that a node can be found in by the phone that is connected to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,7 @@ pub(crate) enum States {
     Saving,
     Joining,
     Registering,
+    Claiming,
     Storing,
     Keeping,
     Marking,
@@ -31,7 +32,7 @@ pub(crate) enum States {
 }
 
 impl States {
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Connected,
         Self::Counting,
         Self::Answered,
@@ -39,6 +40,7 @@ impl States {
         Self::Saving,
         Self::Joining,
         Self::Registering,
+        Self::Claiming,
         Self::Storing,
         Self::Keeping,
         Self::Marking,
@@ -71,6 +73,9 @@ impl States {
         if matches!(self, Self::Recording | Self::Failed) {
             sent.passphrase = passphrase("not this one");
         }
+        if self == Self::Claiming {
+            sent = with_a_code();
+        }
         if self == Self::Resetting {
             world.local(Local::Reset).unwrap();
         } else if self != Self::Established {
@@ -82,6 +87,7 @@ impl States {
         match self {
             Self::Joining => world.until(waits_for(|command| matches!(command, Command::Join { .. }))),
             Self::Registering => world.until(waits_for(|command| matches!(command, Command::Register { .. }))),
+            Self::Claiming => world.until(waits_for(|command| matches!(command, Command::Claim { .. }))),
             Self::Storing => world.until(waits_for(|command| matches!(command, Command::SaveEnrollment { .. }))),
             Self::Keeping => world.until(waits_for(|command| matches!(command, Command::KeepNetwork))),
             Self::Marking => world.until(waits_for(|command| matches!(command, Command::MarkProvisioned))),

@@ -5,7 +5,7 @@ use jarvis_provisioning::machine::{AccessPointPolicy, Local, RESUMES};
 use jarvis_provisioning::wire::Request;
 
 use crate::phone::right;
-use crate::world::{PowerCut, World, credentials, k2, passphrase, request, unreachable};
+use crate::world::{CODE_OF_A_SITE, PowerCut, World, credentials, k2, passphrase, request, unreachable, with_a_code};
 
 /// Runs a story with the power going at its first instant, at its second, and so on until it is told to the end; over
 /// Bluetooth alone, and with the access point open.
@@ -64,6 +64,29 @@ fn a_success_survives_and_an_attempt_that_was_accepted_on_disk_is_finished() {
                 world.check_enrollment();
             }
             assert_eq!(world.center.nodes.len(), 1);
+        },
+    );
+}
+
+#[test]
+fn a_code_that_was_accepted_on_disk_is_claimed() {
+    let provision = |world: &mut World| {
+        let phone = world.connect();
+        world.open(phone, &right())?;
+        world.ask(phone, &request(&with_a_code()))?;
+        world.until(World::settled)
+    };
+    cut_everywhere(
+        |_| {},
+        provision,
+        |world| {
+            if world.disk.pending.is_none() && !world.disk.provisioned {
+                assert!(world.center.claims.is_empty(), "claimed, and the node knows nothing of it");
+                return;
+            }
+            world.until(|world| world.disk.provisioned).unwrap();
+            assert!(world.center.claims.contains_key(CODE_OF_A_SITE));
+            world.check_enrollment();
         },
     );
 }

@@ -215,6 +215,24 @@ fn junk_does_not_prolong_a_handshake_that_is_being_counted() {
 }
 
 #[test]
+fn junk_does_not_prolong_a_session_that_nobody_uses() {
+    let mut world = World::new();
+    let phone = world.paired();
+    world.ask(phone, &Request::Status).unwrap();
+    world.idle().unwrap();
+    let ends = world.machine.poll_timeout();
+    let began = world.now;
+    for second in 1..80 {
+        world.now = began + Duration::from_secs(second);
+        world
+            .write(phone, Endpoint::Status, Record { counter: 9, sealed: vec![0; 32], confirmation: Vec::new() }.encode())
+            .unwrap();
+    }
+    assert!(world.machine.has_session());
+    assert_eq!(world.machine.poll_timeout(), ends);
+}
+
+#[test]
 fn a_garbled_message_is_refused_by_name_and_the_session_lives() {
     let mut world = World::new();
     let phone = world.paired();

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use jarvis_provisioning::domain::{
-    CommandCenterUrl, CreatedAt, Credentials, Identity, K2, Network, Outcome, Pairing, Passphrase, Registration, Security, Ssid,
-    State, Step,
+    CommandCenterUrl, CreatedAt, Credentials, Identity, K2, Network, Outcome, Pairing, Passphrase, ProvisionCode, Registration,
+    Security, Ssid, State, Step,
 };
 use jarvis_provisioning::fault::Fault;
 use jarvis_provisioning::link::Endpoint;
@@ -57,6 +57,10 @@ pub(crate) enum Radio {
 #[derive(Default)]
 pub(crate) struct Center {
     pub(crate) nodes: BTreeMap<String, String>,
+    /// Codes that were claimed, and how often they were asked for.
+    pub(crate) claims: BTreeMap<String, u32>,
+    /// What claims end with before they end well.
+    pub(crate) claim_failures: VecDeque<Fault>,
     /// What it answers next, before it answers properly.
     pub(crate) failures: VecDeque<Refused>,
     /// How many of its answers are lost after it has made the node.
@@ -81,7 +85,19 @@ impl Center {
         }
         Ok(Registration { node_id: node_id.into(), node_key: SecretText::new(key) })
     }
+
+    fn claim(&mut self, code: &ProvisionCode) -> Result<String, Fault> {
+        if let Some(fault) = self.claim_failures.pop_front() {
+            return Err(fault);
+        }
+        *self.claims.entry(code.expose().into()).or_default() += 1;
+        Ok(APPLIANCE.into())
+    }
 }
+
+/// What [`CODE_OF_A_SITE`] makes of the node.
+pub(crate) const APPLIANCE: &str = "clinic-1-84:3A:5B:91:B6:61";
+pub(crate) const CODE_OF_A_SITE: &str = "ABCD1234EFGH5678";
 
 pub(crate) fn unreachable() -> Refused {
     Refused { fault: Fault::CommandCenterUnreachable, status: None, retry_after: None }
@@ -149,7 +165,14 @@ pub(crate) fn credentials() -> Credentials {
         household_id: "h-1".into(),
         node_id: NODE_ID.into(),
         token: SecretText::new(TOKEN.into()),
+        provision_code: None,
     }
+}
+
+/// The same with a provision code.
+pub(crate) fn with_a_code() -> Credentials {
+    let code = ProvisionCode::try_from(CODE_OF_A_SITE).expect("16 letters and digits");
+    Credentials { provision_code: Some(code), ..credentials() }
 }
 
 pub(crate) fn passphrase(text: &str) -> Passphrase {
@@ -398,7 +421,7 @@ impl World {
 
     /// The invariants of what is announced: all of it would survive a power cut at the next instruction.
     fn deliver(&mut self, link: Link, message: &[u8]) {
-        for secret in [PASSPHRASE, TOKEN, CODE] {
+        for secret in [PASSPHRASE, TOKEN, CODE, CODE_OF_A_SITE] {
             assert!(!message.windows(secret.len()).any(|window| window == secret.as_bytes()), "a secret is on the air");
         }
         self.air.push(message.to_vec());
@@ -474,6 +497,7 @@ impl World {
                 Done::Joined(result)
             }
             Command::Register { node_id, token, .. } => Done::Registered(self.center.register(&node_id, token.expose())),
+            Command::Claim { code, .. } => Done::Claimed(self.center.claim(&code)),
             Command::KeepNetwork => {
                 let Radio::Joined(ssid) = &self.radio else { panic!("there is no network to keep") };
                 self.kept = Some(ssid.clone());

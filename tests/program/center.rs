@@ -1,7 +1,10 @@
 //! A command center in this process, with its data in a folder of its own.
 
+use std::time::Duration;
+
+use command_center::operator::{NewCodes, Operator};
 use command_center::{Config, Database, Server};
-use jarvis_provisioning::domain::{CommandCenterUrl, Credentials, Passphrase, Ssid};
+use jarvis_provisioning::domain::{CommandCenterUrl, Credentials, Passphrase, ProvisionCode, Ssid};
 use jarvis_provisioning::secret::SecretText;
 use mobile_test_harness::command_center::{CommandCenter, Order, Owner};
 use mobile_test_harness::phone::new_request_id;
@@ -15,6 +18,7 @@ const ADMINISTRATOR_KEY: &str = "the key of the administrator";
 pub(crate) struct Center {
     server: Server,
     client: CommandCenter,
+    config: Config,
     _place: TempDir,
 }
 
@@ -25,9 +29,9 @@ impl Center {
         let mut config =
             Config::new("127.0.0.1:0".parse().expect("an address"), Database::Sqlite(place.path().join("center.db")));
         config.admin_key = Some(command_center::SecretText::new(ADMINISTRATOR_KEY.into()));
-        let server = Server::start(config).await.expect("the command center starts");
+        let server = Server::start(config.clone()).await.expect("the command center starts");
         let url = CommandCenterUrl::try_from(format!("http://{}", server.address()).as_str()).expect("a plain URL");
-        Self { server, client: CommandCenter::new(url).expect("a client"), _place: place }
+        Self { server, client: CommandCenter::new(url).expect("a client"), config, _place: place }
     }
 
     pub(crate) fn address(&self) -> std::net::SocketAddr {
@@ -44,6 +48,25 @@ impl Center {
         let order = self.client.order(&owner, "home", Some("kitchen")).await.expect("an order");
         place.keep_secret(order.token.expose().as_bytes());
         order
+    }
+
+    /// A code for an appliance of the site `Clinic`, which is kept secret at the place.
+    pub(crate) async fn code(&self, place: &Place) -> ProvisionCode {
+        let operator = Operator::open(&self.config).await.expect("an operator beside the server");
+        let site = Some("Clinic".into());
+        let wanted = NewCodes { site, partner: "default".into(), expires_in: Duration::from_hours(1), count: 1 };
+        let code = operator.create_codes(&wanted, |_| {}).await.expect("a code").remove(0).code;
+        operator.close().await;
+        place.keep_secret(code.expose().as_bytes());
+        ProvisionCode::try_from(code.expose()).expect("16 letters and digits")
+    }
+
+    /// What codes have made appliances of.
+    pub(crate) async fn appliances(&self) -> Vec<String> {
+        let operator = Operator::open(&self.config).await.expect("an operator beside the server");
+        let appliances = operator.appliances(None).await.expect("a list");
+        operator.close().await;
+        appliances.into_iter().map(|appliance| appliance.appliance_id).collect()
     }
 
     /// Fails unless the node is provisioned as ordered, and the command center knows it by the key in its files.
@@ -74,6 +97,7 @@ pub(crate) fn credentials(ssid: &str, password: &str, url: &str, order: &Order) 
         household_id: "home".into(),
         node_id: order.node_id.clone(),
         token: order.token.clone(),
+        provision_code: None,
     }
 }
 

@@ -66,6 +66,7 @@ impl Place {
             ("JARVIS_SECRET_DIRECTORY", path("secrets")),
             ("CONFIG_PATH", path("config.json")),
             ("JARVIS_NODE_DB", path("node.db")),
+            ("JARVIS_CLAIM_DIRECTORY", path("msp")),
             ("JARVIS_PROVISIONING_PORT", "0".into()),
         ];
         let place = Self { root, variables, secrets: Mutex::default() };

@@ -3,7 +3,7 @@
 use std::fs;
 
 use fernet::Fernet;
-use jarvis_provisioning::domain::State;
+use jarvis_provisioning::domain::{Credentials, ProvisionCode, State};
 use jarvis_provisioning::fault::Fault;
 use jarvis_provisioning::session::PhoneSecret;
 use mobile_test_harness::key;
@@ -115,6 +115,68 @@ async fn a_registration_whose_answer_is_lost_is_made_again_and_answered_the_same
     assert_eq!(told.state, State::Provisioned);
     assert_eq!(relay.seen(|_| true).await.connections, 2);
     center.assert_enrolled(&place, &order).await;
+}
+
+/// The configuration of an appliance, as far as it matters here: each text is in double quotes on a line of its own.
+fn appliance_config(place: &Place) -> Value {
+    let path = place.path("msp").join("config.yaml");
+    assert_eq!(std::os::unix::fs::MetadataExt::mode(&fs::metadata(&path).expect("a configuration")) & 0o777, 0o600);
+    let text = fs::read_to_string(path).expect("text");
+    let value = |key: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("{key}: \""))).expect("the key is there");
+        Value::from(line.trim_end_matches('"'))
+    };
+    json!({ "appliance_id": value("appliance_id"), "api_key": value("api_key"), "api_endpoint": value("api_endpoint") })
+}
+
+#[tokio::test]
+async fn a_code_that_rides_on_the_credentials_is_claimed_once_the_node_is_online() {
+    let (place, center) = (Place::new(), Center::start().await);
+    let node = place.start().await;
+    let order = center.order(&place).await;
+    let code = center.code(&place).await;
+    let mut phone = phone(&node.over_bluetooth(), &place.label().await.by_code()).await;
+    let plain = credentials("HomeNetwork", PASSWORD, &center.url(), &order);
+    let wrong =
+        Credentials { provision_code: Some(ProvisionCode::try_from("0000111122223333").expect("a code")), ..plain.clone() };
+    let told = bring_online(&mut phone, &wrong).await;
+    assert_eq!(told.failure.map(|failure| failure.fault), Some(Fault::ProvisionCodeRejected));
+    assert!(!place.file(".provisioned").exists());
+    assert!(!place.path("msp").join("config.yaml").exists());
+
+    let right = Credentials { request_id: plain.request_id + 1, provision_code: Some(code), ..plain };
+    let told = bring_online(&mut phone, &right).await;
+    assert_eq!(told.state, State::Provisioned);
+    let config = appliance_config(&place);
+    place.keep_secret(config["api_key"].as_str().expect("a key").as_bytes());
+    assert_eq!(told.appliance_id.as_deref(), config["appliance_id"].as_str());
+    assert_eq!(center.appliances().await, [config["appliance_id"].as_str().expect("an id")]);
+    assert_eq!(config["api_endpoint"], center.url());
+    center.assert_enrolled(&place, &order).await;
+    let own = format!("/api/provision/config/{}", config["appliance_id"].as_str().expect("an id"));
+    let key = format!("Bearer {}", config["api_key"].as_str().expect("a key"));
+    let known = crate::http::request(center.address(), "GET", &own, &[("authorization", &key)], b"").await;
+    assert_eq!(known.status, 200, "the command center knows the appliance by the key in its file");
+    assert_eq!(node.stop().await.0, Some(0));
+
+    let reset = place.run(&["reset", "--yes"]).await;
+    assert!(reset.output.contains("cleared appliance_config\n"), "{}", reset.output);
+    assert!(!place.path("msp").join("config.yaml").exists() && !place.path("msp").join("claimed.json").exists());
+}
+
+#[tokio::test]
+async fn a_claim_whose_answer_is_lost_is_made_again_and_answered_the_same() {
+    let (place, center) = (Place::new(), Center::start().await);
+    // The first connection registers.
+    let relay = Relay::start(center.address(), &[Plan::Pass, Plan::LoseAnswer]).await;
+    let node = place.start().await;
+    let order = center.order(&place).await;
+    let code = center.code(&place).await;
+    let mut phone = phone(&node.over_bluetooth(), &place.label().await.by_code()).await;
+    let plain = credentials("HomeNetwork", PASSWORD, &relay.url(), &order);
+    let told = bring_online(&mut phone, &Credentials { provision_code: Some(code), ..plain }).await;
+    assert_eq!(told.state, State::Provisioned);
+    assert_eq!(told.appliance_id.map(|appliance_id| vec![appliance_id]), Some(center.appliances().await));
 }
 
 #[tokio::test]

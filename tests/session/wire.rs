@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jarvis_provisioning::domain::{
-    CommandCenterUrl, CreatedAt, Credentials, Failure, K2, Network, Passphrase, Security, Ssid, State,
+    CommandCenterUrl, CreatedAt, Credentials, Failure, K2, Network, Passphrase, ProvisionCode, Security, Ssid, State,
 };
 use jarvis_provisioning::fault::Fault;
 use jarvis_provisioning::link::Endpoint;
@@ -57,6 +57,7 @@ fn failed() -> Told {
         request_id: REQUEST_ID,
         ssid: Some(ssid()),
         limited_connectivity: false,
+        appliance_id: None,
     }
 }
 
@@ -73,7 +74,16 @@ fn k2() -> Request {
 }
 
 fn credentials() -> Request {
-    Request::Credentials(Box::new(Credentials {
+    Request::Credentials(Box::new(plain()))
+}
+
+fn with_a_code() -> Request {
+    let provision_code = Some(ProvisionCode::try_from("abcd-1234-efgh-5678").unwrap());
+    Request::Credentials(Box::new(Credentials { provision_code, ..plain() }))
+}
+
+fn plain() -> Credentials {
+    Credentials {
         request_id: REQUEST_ID,
         ssid: ssid(),
         passphrase: Passphrase::try_from("correct horse battery".to_owned()).unwrap(),
@@ -84,7 +94,8 @@ fn credentials() -> Request {
         household_id: "h-1".into(),
         node_id: "0e8c1f5a-94d1-4d6f-9c39-2f5a7e0b1c2d".into(),
         token: SecretText::new("token-of-the-vectors".into()),
-    }))
+        provision_code: None,
+    }
 }
 
 /// Every message of the frozen file, as this crate encodes it.
@@ -101,7 +112,9 @@ fn encoded() -> BTreeMap<String, Vec<u8>> {
         request_id: 9,
         ssid: Some(Ssid::try_from(&[0xff][..]).unwrap()),
         limited_connectivity: true,
+        appliance_id: None,
     };
+    let appliance = Told { appliance_id: Some("clinic-1-84:3A:5B:91:B6:61".into()), ..joining() };
     let info = Info {
         node_id: NODE_ID.into(),
         name: NODE_ID.into(),
@@ -136,6 +149,7 @@ fn encoded() -> BTreeMap<String, Vec<u8>> {
         ("fresh scan request", Request::Scan { fresh: true }.encode().to_vec()),
         ("K2 request", k2().encode().to_vec()),
         ("credentials request", credentials().encode().to_vec()),
+        ("credentials request with a provision code", with_a_code().encode().to_vec()),
         ("status request", Request::Status.encode().to_vec()),
         ("networks reply", reply(3, Reply::Networks { networks: networks(), last: true })),
         ("empty networks reply", reply(0, Reply::Networks { networks: Vec::new(), last: true })),
@@ -145,6 +159,7 @@ fn encoded() -> BTreeMap<String, Vec<u8>> {
         ("refused reply", reply(7, Reply::Refused(Fault::Malformed))),
         ("event", Message::Changed(joining()).encode()),
         ("event with everything", Message::Changed(everything).encode()),
+        ("event of an appliance", Message::Changed(appliance).encode()),
     ]
     .map(|(name, message)| (name.to_owned(), message))
     .into()
@@ -166,7 +181,9 @@ fn again(name: &str, message: &[u8]) -> Result<Vec<u8>, Fault> {
         name if name.starts_with("public status") => PublicStatus::decode(message)?.encode(),
         "scan request" | "fresh scan request" => Request::decode(Endpoint::Scan, message)?.encode().to_vec(),
         "K2 request" => Request::decode(Endpoint::K2, message)?.encode().to_vec(),
-        "credentials request" => Request::decode(Endpoint::Credentials, message)?.encode().to_vec(),
+        "credentials request" | "credentials request with a provision code" => {
+            Request::decode(Endpoint::Credentials, message)?.encode().to_vec()
+        }
         "status request" => Request::decode(Endpoint::Status, message)?.encode().to_vec(),
         _ => Message::decode(message)?.encode(),
     })
@@ -225,4 +242,18 @@ fn unknown_fields_of_a_newer_phone_are_ignored() {
     // Field 15, a varint of 1.
     let newer = [&Request::Status.encode()[..], &[0x78, 1]].concat();
     assert_eq!(Request::decode(Endpoint::Status, &newer), Ok(Request::Status));
+}
+
+#[test]
+fn a_code_that_cannot_be_one_is_refused_by_its_name() {
+    // A second field 11: of two the later one counts.
+    let mut request = credentials().encode().to_vec();
+    let field = [&[0x5a, 7][..], b"ABCD123"].concat();
+    request.extend(&field);
+    // The length of the message that the first field holds.
+    let length = u16::from(request[1] & 0x7f) | u16::from(request[2]) << 7;
+    let length = length + u16::try_from(field.len()).unwrap();
+    request[1] = u8::try_from(length & 0x7f).unwrap() | 0x80;
+    request[2] = u8::try_from(length >> 7).unwrap();
+    assert_eq!(Request::decode(Endpoint::Credentials, &request), Err(Fault::InvalidProvisionCode));
 }

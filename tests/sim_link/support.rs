@@ -56,6 +56,7 @@ pub(crate) fn credentials(password: &str) -> Credentials {
         household_id: "6f2f3a0e-93f1-4f0c-8a3c-1b7a9d2c4e5f".into(),
         node_id: "0e8c1f5a-94d1-4d6f-9c39-2f5a7e0b1c2d".into(),
         token: SecretText::new(TOKEN.into()),
+        provision_code: None,
     }
 }
 

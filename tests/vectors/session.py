@@ -606,6 +606,9 @@ def wire():
             "fresh scan request": request("scan", number(1, 1)),
             "K2 request": request("k2", K2),
             "credentials request": request("credentials", CREDENTIALS),
+            "credentials request with a provision code": request(
+                "credentials", CREDENTIALS + octets(11, "ABCD1234EFGH5678")
+            ),
             "status request": request("status", b""),
             "networks reply": reply(3, "networks", networks(LISTED, 1)),
             "empty networks reply": reply(0, "networks", networks([], 1)),
@@ -615,6 +618,7 @@ def wire():
             "refused reply": refused(7, FAULT_MALFORMED),
             "event": event(JOINING),
             "event with everything": event(status(5, 70, "x", 43, 1, 9, b"\xff", 422, 1)),
+            "event of an appliance": event(JOINING + octets(10, "clinic-1-84:3A:5B:91:B6:61")),
         }.items()
     }
 

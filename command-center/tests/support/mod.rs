@@ -4,6 +4,7 @@
 #![allow(unreachable_pub, reason = "shared by several test programs")]
 
 pub mod postgres;
+pub mod wire;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -200,6 +201,16 @@ pub fn client() -> reqwest::Client {
     // The client asks for a provider even where it speaks plain HTTP; another test may have been first.
     drop(rustls::crypto::ring::default_provider().install_default());
     reqwest::Client::builder().no_proxy().timeout(Duration::from_mins(1)).build().unwrap()
+}
+
+/// Passes on whether something is there that a test needs. Where it is not, the test that asks says so and ends; in CI it must
+/// be there.
+pub fn is_there(what: &str, is_there: bool) -> bool {
+    assert!(is_there || std::env::var_os("CI").is_none(), "CI needs {what}");
+    if !is_there {
+        eprintln!("SKIPPED: there is no {what}, so nothing was tested with it");
+    }
+    is_there
 }
 
 /// Makes each named test, a function from a [`Center`], run once on SQLite and once on PostgreSQL.

@@ -113,14 +113,9 @@ fn user_id(name: &str) -> u32 {
     line.split(':').nth(2).unwrap().parse().unwrap()
 }
 
-/// Whether there is a PostgreSQL. Where there is none the test that asks says so and ends; in CI there must be one.
+/// Whether there is a PostgreSQL.
 pub fn is_installed() -> bool {
-    let installed = find_programs().is_some();
-    assert!(installed || std::env::var_os("CI").is_none(), "in CI, PostgreSQL must be installed (Debian: postgresql)");
-    if !installed {
-        eprintln!("SKIPPED: PostgreSQL is not installed (Debian: postgresql), so nothing was tested on it");
-    }
-    installed
+    super::is_there("PostgreSQL (Debian: postgresql)", find_programs().is_some())
 }
 
 fn programs() -> PathBuf {

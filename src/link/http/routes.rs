@@ -315,6 +315,8 @@ fn credentials(mut request: ProvisionRequest, networks: &[Network]) -> Result<Cr
         household_id: text(request.household_id)?,
         node_id: text(request.node_id).and_then(name)?,
         token,
+        // The existing phone app knows no such codes.
+        provision_code: None,
     })
 }
 

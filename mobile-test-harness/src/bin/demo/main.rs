@@ -201,6 +201,7 @@ async fn phone(
             household_id: HOUSEHOLD.into(),
             node_id: order.node_id.clone(),
             token: order.token.clone(),
+            provision_code: None,
         })
     };
     timeline.step("credentials", format!("for {SSID}, with a wrong password"));

@@ -35,7 +35,8 @@ Exit codes:
   6  the command center gave no token
 
 Environment:
-  JARVIS_PAIRING_CODE, JARVIS_AP_PASSPHRASE, JARVIS_WIFI_PASSWORD, JARVIS_PROVISIONING_TOKEN, JARVIS_JWT
+  JARVIS_PAIRING_CODE, JARVIS_AP_PASSPHRASE, JARVIS_WIFI_PASSWORD, JARVIS_PROVISIONING_TOKEN, JARVIS_JWT,
+  JARVIS_PROVISION_CODE
             secrets, where they are not in files
   RUST_LOG  what is logged to standard error, such as `debug` [default: warn]
   NO_COLOR  no colours";
@@ -183,6 +184,10 @@ pub(crate) struct Provision {
     /// A file with the administrator's key at the command center.
     #[arg(long, value_name = "FILE", requires = "mint")]
     pub(crate) admin_key_file: Option<PathBuf>,
+    /// A file with a provision code, which the device claims at the command center once it is online; else it is taken from
+    /// JARVIS_PROVISION_CODE, if that is set.
+    #[arg(long = "provision-code-file", value_name = "FILE")]
+    pub(crate) code_to_claim: Option<PathBuf>,
     /// Write the settings key (K2) that the device is given to a new file, for this user alone.
     #[arg(long, value_name = "FILE", conflicts_with = "no_k2")]
     pub(crate) k2_out: Option<PathBuf>,

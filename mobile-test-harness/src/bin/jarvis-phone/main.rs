@@ -219,6 +219,7 @@ async fn provision(arguments: Provision, report: Report) -> Result<ExitCode, Fai
     let passphrase = passphrase(&arguments)?;
     let secret = arguments.pairing.secret()?;
     let k2 = (!arguments.no_k2).then(|| key::new(now(), &mut UnwrapErr(SysRng)));
+    let provision_code = secrets::provision_code(arguments.code_to_claim.as_deref())?;
     let (node_id, token) = order(&arguments).await?;
     let credentials = Credentials {
         request_id: new_request_id(),
@@ -231,6 +232,7 @@ async fn provision(arguments: Provision, report: Report) -> Result<ExitCode, Fai
         household_id: arguments.household,
         node_id,
         token,
+        provision_code,
     };
     let node_id = credentials.node_id.as_str();
 
@@ -254,7 +256,7 @@ async fn provision(arguments: Provision, report: Report) -> Result<ExitCode, Fai
     })
     .await?;
     let kid = k2.as_ref().map(|k2| k2.kid.as_str());
-    report.outcome(&told, node_id, kid, traffic, started.elapsed().as_secs_f64());
+    report.outcome(&told, &credentials, kid, traffic, started.elapsed().as_secs_f64());
     Ok(if told.failure.is_some() { ExitCode::from(Exit::Failed as u8) } else { ExitCode::SUCCESS })
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use jarvis_provisioning::domain::{Network, State};
+use jarvis_provisioning::domain::{Credentials, Network, State};
 use jarvis_provisioning::fault::Fault;
 use jarvis_provisioning::wire::{Info, PublicStatus, Told};
 use mobile_test_harness::link::Traffic;
@@ -100,7 +100,8 @@ impl Report {
         });
     }
 
-    pub(crate) fn outcome(self, told: &Told, node_id: &str, kid: Option<&str>, traffic: Traffic, seconds: f64) {
+    pub(crate) fn outcome(self, told: &Told, credentials: &Credentials, kid: Option<&str>, traffic: Traffic, seconds: f64) {
+        let node_id = credentials.node_id.as_str();
         let mut json = details(told);
         json["outcome"] = told.state.name().into();
         json["node_id"] = node_id.into();
@@ -119,7 +120,15 @@ impl Report {
             self.style
                 .paint(Tone::Warning, "The network keeps the device from the internet: a portal, or a router without a line.")
         });
-        self.result(&json, std::iter::once(line).chain(limited));
+        let claimed = match (&told.failure, &credentials.provision_code, &told.appliance_id) {
+            (None, Some(_), Some(appliance_id)) => Some(format!("The code was claimed: it is {}.", printable(appliance_id))),
+            (None, Some(_), None) => {
+                let text = "The device says nothing of the provision code: it is older than such codes, or was restarted.";
+                Some(self.style.paint(Tone::Warning, text))
+            }
+            _ => None,
+        };
+        self.result(&json, std::iter::once(line).chain(claimed).chain(limited));
     }
 
     /// A failure: with JSON on standard output, else on standard error.
@@ -161,6 +170,7 @@ fn details(told: &Told) -> Value {
         "registration_status": told.failure.as_ref().and_then(|failure| failure.registration_status),
         "retryable": told.retryable, "request_id": told.request_id,
         "ssid": told.ssid.as_ref().map(ToString::to_string), "limited_connectivity": told.limited_connectivity,
+        "appliance_id": told.appliance_id,
     })
 }
 

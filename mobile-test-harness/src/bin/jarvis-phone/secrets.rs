@@ -5,6 +5,7 @@ use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use jarvis_provisioning::domain::{FormatError, ProvisionCode};
 use jarvis_provisioning::secret::{SecretBytes, SecretText};
 use jarvis_provisioning::session::PhoneSecret;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
@@ -34,6 +35,8 @@ pub(crate) enum Error {
     Missing { what: &'static str, flag: &'static str, variable: &'static str },
     #[error("the pairing code has six digits, as they are on the label")]
     NotACode,
+    #[error(transparent)]
+    NotAProvisionCode(FormatError),
     #[error("asking for {what}")]
     Prompt {
         what: &'static str,
@@ -69,6 +72,18 @@ pub(crate) const PASSWORD: Source =
 pub(crate) const TOKEN: Source =
     Source { what: "provisioning token", flag: "--token-file", variable: "JARVIS_PROVISIONING_TOKEN" };
 pub(crate) const JWT: Source = Source { what: "user token", flag: "--admin-key-file", variable: "JARVIS_JWT" };
+
+/// The variable of a provision code.
+const PROVISION_CODE: &str = "JARVIS_PROVISION_CODE";
+
+/// The provision code, if one was given.
+pub(crate) fn provision_code(file: Option<&Path>) -> Result<Option<ProvisionCode>, Error> {
+    let text = match file {
+        Some(path) => Some(read("a provision code", path)?),
+        None => variable(PROVISION_CODE)?,
+    };
+    text.map(|text| ProvisionCode::try_from(text.expose()).map_err(Error::NotAProvisionCode)).transpose()
+}
 
 impl Source {
     /// From the file, else from the environment, else from the terminal.

@@ -18,9 +18,9 @@ pub struct FormatError;
 
 /// A provision code: 16 upper-case letters and digits. Until it is claimed, it is all that a device needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Code(SecretText);
+pub struct ProvisionCode(SecretText);
 
-impl Code {
+impl ProvisionCode {
     /// The 16 characters.
     pub fn expose(&self) -> &str {
         self.0.expose()
@@ -33,7 +33,7 @@ impl Code {
     }
 }
 
-impl TryFrom<&str> for Code {
+impl TryFrom<&str> for ProvisionCode {
     type Error = FormatError;
 
     /// As it was typed, in lower case, with blanks or dashes; or as it was scanned, with `osiris://` before it.
@@ -68,7 +68,7 @@ mod tests {
             "osiris://ABCD1234EFGH5678",
             "OSIRIS://abcd1234efgh5678",
         ] {
-            assert_eq!(Code::try_from(text).unwrap().expose(), "ABCD1234EFGH5678", "{text}");
+            assert_eq!(ProvisionCode::try_from(text).unwrap().expose(), "ABCD1234EFGH5678", "{text}");
         }
     }
 
@@ -78,17 +78,17 @@ mod tests {
         for text in
             ["", "ABCD1234EFGH567", "ABCD1234EFGH56789", "ABCD1234EFGH567_", "ABCD1234EFGH567é", "ÀBCD1234EFGH5678", &long]
         {
-            assert_eq!(Code::try_from(text), Err(FormatError), "{text}");
+            assert_eq!(ProvisionCode::try_from(text), Err(FormatError), "{text}");
         }
     }
 
     #[test]
     fn a_masked_code_keeps_its_middle_to_itself() {
-        assert_eq!(Code::try_from("ABCD1234EFGH5678").unwrap().masked(), "ABCD...5678");
+        assert_eq!(ProvisionCode::try_from("ABCD1234EFGH5678").unwrap().masked(), "ABCD...5678");
     }
 
     #[test]
     fn a_code_is_not_printed_by_debug() {
-        assert!(!format!("{:?}", Code::try_from("ABCD1234EFGH5678")).contains("1234"));
+        assert!(!format!("{:?}", ProvisionCode::try_from("ABCD1234EFGH5678")).contains("1234"));
     }
 }

@@ -1,0 +1,91 @@
+//! The claim of a code that came with a phone's credentials.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use super::{Claimant, Device, Error, Request};
+use crate::domain::{CommandCenterUrl, ProvisionCode};
+use crate::fault::Fault;
+
+/// What claims codes for a node.
+pub trait Claims: Send + Sync + 'static {
+    /// Claims a code and stores what comes of it; the identity of the appliance. The same code, claimed again, has the same
+    /// result. The cause of a failure is in the journal; what comes back is what the phone is told.
+    fn claim(
+        &self,
+        command_center: &CommandCenterUrl,
+        code: &ProvisionCode,
+    ) -> impl Future<Output = Result<String, Fault>> + Send;
+}
+
+/// Claims codes at the node's command center, for this device.
+#[derive(Clone, Debug)]
+pub struct NodeClaims {
+    /// The exchange with the server.
+    pub claimant: Claimant,
+    /// Who claims.
+    pub device: Device,
+    /// Where the configuration is written. Whoever sends a code wants it claimed, so one that is there is replaced.
+    pub folder: PathBuf,
+    /// What the time is.
+    pub clock: fn() -> SystemTime,
+}
+
+impl Claims for NodeClaims {
+    async fn claim(&self, command_center: &CommandCenterUrl, code: &ProvisionCode) -> Result<String, Fault> {
+        let request = Request {
+            code: code.clone(),
+            device: self.device.clone(),
+            endpoint: command_center.clone(),
+            folder: self.folder.clone(),
+            again: true,
+            clock: self.clock,
+        };
+        match self.claimant.provision(&request).await {
+            Ok(appliance) => Ok(appliance.appliance_id),
+            Err(error) => {
+                let fault = fault(&error);
+                tracing::warn!(fault = fault.name(), "claiming the provision code: {}", crate::daemon::chain(&error));
+                Err(fault)
+            }
+        }
+    }
+}
+
+/// What the phone is told. Servers say why they refuse in words only, and these are the words.
+fn fault(error: &Error) -> Fault {
+    match error {
+        Error::Refused(words) => match words.to_ascii_lowercase() {
+            words if words.ends_with("already claimed") => Fault::ProvisionCodeClaimed,
+            words if words.ends_with("expired") => Fault::ProvisionCodeExpired,
+            words if words.starts_with("invalid provision code") || words.ends_with("revoked") => Fault::ProvisionCodeRejected,
+            _ => Fault::CommandCenterRefused,
+        },
+        Error::TimedOut | Error::Unreachable(_) => Fault::CommandCenterUnreachable,
+        // A claim that replaces what is there is never told the first.
+        Error::AlreadyProvisioned | Error::Unexpected(_) => Fault::CommandCenterAnswer,
+        Error::Files(_) => Fault::StorageFailed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_phone_is_told_why_a_code_is_refused() {
+        for (words, expected) in [
+            ("Invalid provision code", Fault::ProvisionCodeRejected),
+            ("Provision code is revoked", Fault::ProvisionCodeRejected),
+            ("Provision code already revoked", Fault::ProvisionCodeRejected),
+            ("Provision code expired", Fault::ProvisionCodeExpired),
+            ("Provision code is expired", Fault::ProvisionCodeExpired),
+            ("Code already claimed", Fault::ProvisionCodeClaimed),
+            ("Provision code already claimed", Fault::ProvisionCodeClaimed),
+            ("Partner not found", Fault::CommandCenterRefused),
+        ] {
+            assert_eq!(fault(&Error::Refused(words.into())), expected, "{words}");
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! What a configuration came of.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::{Appliance, RECORD};
+use crate::domain::{ProvisionCode, TEXT_LIMIT};
+use crate::store::{Folder, Trouble, hexadecimal};
+
+/// More than a record has: three texts, escaped, bytes.
+const LIMIT: usize = 20 * TEXT_LIMIT;
+
+/// `claimed.json`: so that a code which this device has claimed is not claimed again when it is sent again, as after a
+/// restart. By then the server answers the claim to nobody.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Record {
+    schema: u32,
+    /// SHA-256 of the code. A code that is claimed opens nothing, and finding it from this takes at least 2⁶³ tries.
+    code: String,
+    appliance_id: String,
+    site_id: String,
+    brand_name: String,
+}
+
+/// The only schema so far.
+const SCHEMA: u32 = 1;
+
+impl Record {
+    pub(super) fn new(code: &ProvisionCode, appliance: &Appliance) -> Self {
+        let Appliance { appliance_id, site_id, brand_name, config: _ } = appliance.clone();
+        Self { schema: SCHEMA, code: digest(code), appliance_id, site_id, brand_name }
+    }
+
+    /// Reads the record; one that cannot be read is set aside, and counts as none.
+    pub(super) fn read(folder: &Folder) -> Result<Option<Self>, Trouble> {
+        folder.read_or_set_aside(RECORD, LIMIT, |content| match serde_json::from_slice::<Self>(content) {
+            Ok(record) if record.schema == SCHEMA => Ok(record),
+            Ok(record) => Err(format!("has schema {}, and this program knows {SCHEMA}", record.schema)),
+            Err(error) => Err(format!("is no record of a claim: {error}")),
+        })
+    }
+
+    pub(super) fn is_of(&self, code: &ProvisionCode) -> bool {
+        self.code == digest(code)
+    }
+
+    pub(super) fn appliance(self, config: PathBuf) -> Appliance {
+        let Self { appliance_id, site_id, brand_name, .. } = self;
+        Appliance { appliance_id, site_id, brand_name, config }
+    }
+
+    pub(super) fn content(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("texts and numbers are JSON")
+    }
+}
+
+fn digest(code: &ProvisionCode) -> String {
+    hexadecimal(&Sha256::digest(code.expose()))
+}
