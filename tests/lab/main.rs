@@ -7,13 +7,21 @@
 //! |---|---|
 //! | `gatt` | Bluetooth alone: a node on a simulated network |
 //! | `over_bluetooth`, `over_access_point` | the whole: the node's program, a home, a command center |
+//! | `att` | the whole, and a phone with the smallest MTU |
+//! | `bad_input` | the whole, and a phone that does what none should |
+//! | `trouble` | the whole, and something breaks in the middle |
+//! | `scene` | what scenarios of the whole begin with |
 //! | `air`, `place` | radios, a home, and where the phone is |
 //! | `node`, `device` | the node, in this process and as a program |
 
 mod air;
+mod att;
+mod bad_input;
 mod device;
 mod gatt;
 mod node;
 mod over_access_point;
 mod over_bluetooth;
 mod place;
+mod scene;
+mod trouble;
