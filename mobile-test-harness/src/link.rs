@@ -167,9 +167,10 @@ pub enum Link {
 impl Link {
     /// Connects.
     pub async fn connect(target: &Target) -> Result<Self, Error> {
+        // What is rare and large is on the heap, so that every future of a phone need not be as large.
         Ok(match target {
             Target::Bluetooth(adapter) => Self::Bluetooth(Box::new(Bluetooth::connect(adapter.as_deref()).await?)),
-            Target::AccessPoint(way) => Self::AccessPoint(Box::new(AccessPoint::connect(way).await?)),
+            Target::AccessPoint(way) => Self::AccessPoint(Box::new(Box::pin(AccessPoint::connect(way)).await?)),
             Target::Simulated(path) => Self::Simulated(Box::new(Simulated::connect(path).await?)),
             Target::Http(url) => Self::Http(Box::new(Http::new(url.clone()))),
         })
@@ -185,7 +186,7 @@ impl Link {
             }
             // The name of the session is kept: the node may still hold it, and would take this phone for a second one.
             (Self::Http(link), Target::Http(_)) => link.forget_messages(),
-            (Self::AccessPoint(link), Target::AccessPoint(_)) => link.reconnect().await?,
+            (Self::AccessPoint(link), Target::AccessPoint(_)) => Box::pin(link.reconnect()).await?,
             (link, target) => *link = Self::connect(target).await?,
         }
         Ok(())
@@ -245,7 +246,7 @@ impl Link {
     pub async fn close(self) {
         match self {
             Self::Bluetooth(link) => link.close().await,
-            Self::AccessPoint(link) => link.close().await,
+            Self::AccessPoint(link) => Box::pin(link.close()).await,
             Self::Simulated(_) => {}
             Self::Http(mut link) => link.end_session().await,
         }

@@ -203,9 +203,9 @@ async fn serve_phones(
                     // A write is answered before it is looked at, and a subscription counts before it is answered.
                     if let Some(Meaning::Subscribed { phone, socket, value_size }) = meaning {
                         phones.subscribed(phone, socket, value_size).await?;
-                        bus.send(&answer).await?;
+                        bus.answer(&call, &answer).await?;
                     } else {
-                        bus.send(&answer).await?;
+                        bus.answer(&call, &answer).await?;
                         match meaning {
                             Some(Meaning::Written { phone, endpoint, value }) => phones.written(&phone, endpoint, &value).await?,
                             Some(Meaning::Released) if visible == Visible::Yes => visible = Visible::No,

@@ -1,13 +1,16 @@
 //! The virtual radios: who has which, and what can happen to them.
 
-use std::process::{Command, Output};
+use std::fmt::Debug;
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use bluer::Session;
+use bluer::{Adapter, Session};
 use mobile_test_harness::link::Target;
+use mobile_test_harness::link::ble::Bluetooth;
+use mobile_test_harness::phone::Phone;
 
 /// Far longer than anything takes under emulation; reached only when a scenario fails.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The controllers, as `guest/start` makes them.
 const CONTROLLERS: usize = 2;
@@ -22,11 +25,17 @@ pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) 
     assert!(tokio::time::timeout(PATIENCE, wait).await.is_ok(), "{what} did not happen in time");
 }
 
+/// After the end of a connection the node's kernel switches its advertisement off and on. A virtual controller that is
+/// connected to in between fails for good, which no real one does, so the phone leaves it the time.
+pub(crate) async fn breath() {
+    tokio::time::sleep(Duration::from_millis(300)).await;
+}
+
 /// The Bluetooth controllers, by address. There is one phone: a virtual controller gives every connection the same handle,
 /// so that two at one end cannot be.
 pub(crate) struct Controllers {
     pub(crate) node: String,
-    phone: String,
+    pub(crate) phone: String,
 }
 
 impl Controllers {
@@ -43,10 +52,69 @@ impl Controllers {
         Self { node, phone }
     }
 
-    /// How a phone reaches the node.
-    pub(crate) fn phone(&self) -> Target {
-        Target::Bluetooth(Some(self.phone.clone()))
+    /// The kernel's name of the phone's controller, such as `hci1`.
+    pub(crate) async fn phone_name(&self) -> String {
+        self.phone_adapter().await.expect("BlueZ has it").name().to_owned()
     }
+
+    /// Switches the phone's controller off, as when it goes out of range. It is switched on by the next connection.
+    pub(crate) async fn switch_phone_off(&self) {
+        let adapter = self.phone_adapter().await.expect("BlueZ has it");
+        adapter.set_powered(false).await.expect("it can be switched off");
+    }
+
+    /// Switches the phone's controller off and on: one whose connection failed answers no more, which no real one does.
+    pub(crate) async fn restart_phone(&self) {
+        let restarting = async {
+            let adapter = self.phone_adapter().await?;
+            adapter.set_powered(false).await?;
+            adapter.set_powered(true).await
+        };
+        if let Err(error) = restarting.await {
+            eprintln!("restarting the phone's controller, which may be gone: {error}");
+        }
+    }
+
+    async fn phone_adapter(&self) -> bluer::Result<Adapter> {
+        let session = Session::new().await?;
+        for name in session.adapter_names().await? {
+            let adapter = session.adapter(&name)?;
+            if adapter.address().await?.to_string() == self.phone {
+                return Ok(adapter);
+            }
+        }
+        Err(bluer::Error { kind: bluer::ErrorKind::NotFound, message: "the phone's controller".into() })
+    }
+}
+
+/// Connects a phone.
+pub(crate) async fn connect(controllers: &Controllers) -> Phone {
+    patiently(controllers, async |target| Phone::connect(target).await).await
+}
+
+/// The bare link of a phone.
+pub(crate) async fn bare(controllers: &Controllers) -> Bluetooth {
+    patiently(controllers, async |target| {
+        let Target::Bluetooth(adapter) = target else { unreachable!("the target that is made above") };
+        Bluetooth::connect(adapter.as_deref()).await
+    })
+    .await
+}
+
+async fn patiently<T, E: Debug>(controllers: &Controllers, connect: impl AsyncFn(&Target) -> Result<T, E>) -> T {
+    let mut connected = None;
+    until("the phone finds the node", async || {
+        match connect(&Target::Bluetooth(Some(controllers.phone.clone()))).await {
+            Ok(link) => connected = Some(link),
+            Err(error) => {
+                eprintln!("connecting once more: {error:?}");
+                controllers.restart_phone().await;
+            }
+        }
+        connected.is_some()
+    })
+    .await;
+    connected.expect("that was waited for")
 }
 
 async fn addresses_of_all() -> bluer::Result<Vec<String>> {
@@ -60,7 +128,12 @@ async fn addresses_of_all() -> bluer::Result<Vec<String>> {
 
 /// Runs a program of the guest to its end.
 pub(crate) fn run(program: &str, arguments: &[&str]) -> Output {
-    Command::new(program).args(arguments).output().unwrap_or_else(|error| panic!("running {program}: {error}"))
+    // Interactive programs would wait for a terminal for ever.
+    Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap_or_else(|error| panic!("running {program}: {error}"))
 }
 
 /// Runs a program that must succeed; returns what it printed.

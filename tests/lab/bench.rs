@@ -18,7 +18,7 @@ use mobile_test_harness::phone::Phone;
 use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 
-use crate::air::{Controllers, PATIENCE, must, run, until};
+use crate::air::{Controllers, connect, must, run, until};
 use crate::device::{Device, PASSPHRASE, credentials, profiles, with_password};
 use crate::place::{AIR, CENTER_PORT, Home, PASSWORD, SSID, Settings, at_the_phone, log, there};
 
@@ -74,6 +74,11 @@ impl Table {
     }
 }
 
+#[expect(clippy::cast_precision_loss, reason = "memory has fewer KiB than a double has digits; goes with exact conversions")]
+fn mebibytes(kibibytes: usize) -> f64 {
+    kibibytes as f64 / 1024.0
+}
+
 fn seconds(since: Instant) -> f64 {
     since.elapsed().as_secs_f64()
 }
@@ -106,13 +111,13 @@ async fn over_bluetooth(table: &mut Table) {
         advertised.add(seconds(began));
         // What a start allocates for a moment has been given back by then.
         sleep(Duration::from_secs(3)).await;
-        idle.add(device.memory("VmRSS"));
+        idle.add(mebibytes(device.usage().resident));
         let order = home.order().await;
-        let credentials = credentials(&home, &order);
-        let mut phone = Phone::connect_within(&controllers.phone(), PATIENCE).await.expect("the phone finds the node");
+        let credentials = credentials(&order);
+        let mut phone = connect(&controllers).await;
         let monitor = monitor(round).await;
         phone.info().await.expect("the node answers");
-        phone.open_session(&device.code()).await.expect("the code is right");
+        phone.open_session(&Device::code()).await.expect("the code is right");
         let found = phone.scan(true).await.expect("a list");
         assert!(found.len() >= 12 || round == 0, "{} networks", found.len());
         let k2 = key::new(SystemTime::UNIX_EPOCH, &mut rand_core::UnwrapErr(getrandom::SysRng));
@@ -125,7 +130,7 @@ async fn over_bluetooth(table: &mut Table) {
         let (writes, octets) = attribute_protocol(round);
         round_trips.add(writes);
         bytes.add(octets);
-        peak.add(device.memory("VmHWM"));
+        peak.add(mebibytes(device.usage().peak));
         device.assert_provisioned(&home, &order).await;
         phone.leave().await;
         drop(device);
@@ -341,9 +346,9 @@ async fn from_the_access_point(table: &mut Table) {
         let _wifi = Waiting::for_network(&device.name);
         http_answers(Instant::now()).await;
         let order = home.order().await;
-        let right = credentials(&home, &order);
+        let right = credentials(&order);
         let wrong = with_password("not the password", &right);
-        let code = device.code();
+        let code = Device::code();
         let (wrong_sample, sent) = at_the_phone(async move || {
             let mut phone = Phone::connect_within(&target(), ATTEMPT).await.expect("the node answers");
             phone.open_session(&code).await.expect("the code is right");

@@ -12,13 +12,25 @@ use mobile_test_harness::phone::new_request_id;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
+use tokio::time::timeout;
 
-use crate::air::{Controllers, run, until};
+use crate::air::{Controllers, PATIENCE, run, until};
 use crate::place::{HOUSEHOLD, Home, PASSWORD, Running, SSID, json, start};
 
 /// What its label says.
 pub(crate) const CODE: &str = "482913";
 pub(crate) const PASSPHRASE: &str = "on the label 4711";
+
+/// What a program uses.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Usage {
+    /// Open file descriptors.
+    pub(crate) descriptors: usize,
+    /// Resident memory, KiB.
+    pub(crate) resident: usize,
+    /// The most resident memory that it ever had, KiB.
+    pub(crate) peak: usize,
+}
 
 /// A device. Its files stay when its program ends.
 pub(crate) struct Device {
@@ -40,16 +52,17 @@ impl Device {
         forget_networks();
         let files = TempDir::new().expect("a temporary folder");
         let label = format!(r#"{{"code":"{CODE}","access_point_passphrase":"{PASSPHRASE}"}}"#);
-        fs::write(files.path().join("label.json"), label).expect("its label can be written");
+        let label_file = files.path().join("label.json");
+        fs::write(&label_file, label).expect("its label can be written");
         // In TOML what belongs to no table comes first.
-        let settings = format!("interface = \"wlan0\"\n{settings}\n[pairing]\nfile = {:?}\n", files.path().join("label.json"));
+        let settings = format!("interface = \"wlan0\"\n{settings}\n[pairing]\nfile = \"{}\"\n", label_file.display());
         let mut device = Self { files, settings, program: None, name: String::new() };
         device.boot().await;
         device
     }
 
-    /// Starts its program.
-    pub(crate) async fn boot(&mut self) {
+    /// Its program, as it is started.
+    fn command(&self) -> Command {
         let folder = self.files.path();
         fs::write(folder.join("settings.toml"), &self.settings).expect("its settings can be written");
         let mut command = Command::new("jarvis-provision");
@@ -57,9 +70,21 @@ impl Device {
         command.env("HOME", folder).env("JARVIS_SECRET_DIRECTORY", folder.join("secrets")).current_dir(folder);
         command.env("CONFIG_PATH", folder.join("config.json")).env("RUST_LOG", "debug,zbus=info,hyper=info,reqwest=info");
         command.stdin(Stdio::null()).kill_on_drop(true);
-        let (program, ready) = start(command, "node", "listening").await;
+        command
+    }
+
+    /// Runs its program, which has nothing to do; gives what it says.
+    pub(crate) async fn runs_to_its_end(&self) -> String {
+        let output = timeout(PATIENCE, self.command().output()).await.expect("it ends").expect("it starts");
+        assert!(output.status.success(), "it ends well: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Starts its program.
+    pub(crate) async fn boot(&mut self) {
+        let (program, ready) = start(self.command(), "node", "listening").await;
         let ready: Value = serde_json::from_str(&ready).expect("it says where it listens");
-        self.name = ready["name"].as_str().expect("it says its name").to_owned();
+        self.name = ready["name"].as_str().expect("it says its name").into();
         self.program = Some(program);
     }
 
@@ -68,16 +93,18 @@ impl Device {
         self.program = None;
     }
 
-    /// A figure of its program's memory, MiB, as proc(5) names it.
-    pub(crate) fn memory(&self, field: &str) -> f64 {
-        let program = self.program.as_ref().expect("it runs");
-        let status = fs::read_to_string(format!("/proc/{}/status", program.id())).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).expect("the kernel tells it");
-        line.trim().trim_end_matches(" kB").parse::<f64>().expect("a number") / 1024.0
+    /// What its program uses.
+    pub(crate) fn usage(&self) -> Usage {
+        let process = self.program.as_ref().expect("it runs").process().as_raw_nonzero();
+        let descriptors = fs::read_dir(format!("/proc/{process}/fd")).expect("its descriptors").count();
+        let status = fs::read_to_string(format!("/proc/{process}/status")).expect("its figures");
+        let figure = |name| status.lines().find_map(|line| line.strip_prefix(name)?.strip_suffix("kB")?.trim().parse().ok());
+        let [resident, peak] = ["VmRSS:", "VmHWM:"].map(|name| figure(name).expect("a figure in kB"));
+        Usage { descriptors, resident, peak }
     }
 
     /// What its label says, as a phone takes it.
-    pub(crate) fn code(&self) -> PhoneSecret {
+    pub(crate) fn code() -> PhoneSecret {
         PhoneSecret::Code(SecretText::new(CODE.into()))
     }
 
@@ -93,12 +120,17 @@ impl Device {
 
     /// It is provisioned: it says so, and the command center knows it by the key in its configuration.
     pub(crate) async fn assert_provisioned(&self, home: &Home, order: &Order) {
+        self.assert_provisioned_in(SSID, home, order).await;
+    }
+
+    /// It is provisioned, in that network.
+    pub(crate) async fn assert_provisioned_in(&self, ssid: &str, home: &Home, order: &Order) {
         assert!(self.is_provisioned(), "the marker is there");
         let configuration = json(&self.configuration());
         assert_eq!(configuration["node_id"], order.node_id.as_str());
         let key = configuration["api_key"].as_str().expect("a key");
         assert!(home.knows(&order.node_id, key).await, "the command center knows the node");
-        assert_eq!(active_network(), SSID, "the node is in the network");
+        assert_eq!(active_network(), ssid, "the node is in the network");
     }
 
     /// It is not: nothing says so, and no profile is left behind.
@@ -122,6 +154,11 @@ fn forget_networks() {
     }
 }
 
+/// Waits until the node's radio is in a network; it may not have an address there yet.
+pub(crate) async fn until_in_network(ssid: &str) {
+    until("the node is in the network", async || active_network() == ssid).await;
+}
+
 /// The network that the node's radio is in.
 fn active_network() -> String {
     let link = run("iw", &["dev", "wlan0", "link"]);
@@ -130,14 +167,14 @@ fn active_network() -> String {
 }
 
 /// What brings a node into a home.
-pub(crate) fn credentials(home: &Home, order: &Order) -> Credentials {
+pub(crate) fn credentials(order: &Order) -> Credentials {
     Credentials {
         request_id: new_request_id(),
         ssid: Ssid::try_from(SSID).expect("a short name"),
         passphrase: Passphrase::try_from(PASSWORD.to_owned()).expect("a short passphrase"),
         hidden: false,
         room: "kitchen".into(),
-        command_center: home.command_center(),
+        command_center: Home::command_center(),
         config_service: None,
         household_id: HOUSEHOLD.into(),
         node_id: order.node_id.clone(),

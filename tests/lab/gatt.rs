@@ -6,28 +6,11 @@ use jarvis_provisioning::link::Endpoint;
 use jarvis_provisioning::network::Network;
 use jarvis_provisioning::simulation::SimulatedNetwork;
 use jarvis_provisioning::wire::Outbound;
-use mobile_test_harness::link::Target;
-use mobile_test_harness::link::ble::Bluetooth;
-use mobile_test_harness::phone::{Error, Phone};
+use mobile_test_harness::phone::Phone;
 use tokio::time::Instant;
 
-use crate::air::{Controllers, PATIENCE, must};
+use crate::air::{Controllers, PATIENCE, bare, connect, must};
 use crate::node::{Node, right, wrong};
-
-/// Connects a phone; under emulation the first discoveries may find nothing.
-async fn connect(target: &Target) -> Phone {
-    Phone::connect_within(target, PATIENCE).await.expect("the phone finds the node")
-}
-
-/// The bare link of a phone.
-async fn bare(target: &Target) -> Bluetooth {
-    let Target::Bluetooth(adapter) = target else { unreachable!("every target here is a radio") };
-    let mut result = Bluetooth::connect(adapter.as_deref()).await;
-    if result.is_err() {
-        result = Bluetooth::connect(adapter.as_deref()).await;
-    }
-    result.expect("the phone finds the node")
-}
 
 async fn provision(phone: &mut Phone, node: &Node) {
     phone.open_session(&node.code()).await.expect("the code is right");
@@ -38,8 +21,8 @@ async fn provision(phone: &mut Phone, node: &Node) {
 #[tokio::test]
 async fn wrong_password_then_right_in_one_session_over_the_air() {
     let controllers = Controllers::ready().await;
-    let node = Node::start(&controllers).await;
-    let mut phone = connect(&controllers.phone()).await;
+    let node = Node::start(&controllers);
+    let mut phone = connect(&controllers).await;
     assert_eq!(phone.name(), Some(node.handle.view().info.name.as_str()));
     assert_eq!(phone.info().await.expect("info can be read"), node.handle.view().info);
     phone.open_session(&node.code()).await.expect("the code is right");
@@ -56,39 +39,20 @@ async fn wrong_password_then_right_in_one_session_over_the_air() {
 #[tokio::test]
 async fn a_write_before_the_subscription_reaches_nobody() {
     let controllers = Controllers::ready().await;
-    let node = Node::start(&controllers).await;
-    let mut link = bare(&controllers.phone()).await;
+    let node = Node::start(&controllers);
+    let mut link = bare(&controllers).await;
     link.write_value(Endpoint::Session, &[0x80, 0, 9, 1]).await.expect("BlueZ acknowledges every write");
     link.close().await;
-    let mut phone = connect(&controllers.phone()).await;
+    let mut phone = connect(&controllers).await;
     provision(&mut phone, &node).await;
     phone.leave().await;
 }
 
 #[tokio::test]
-async fn a_phone_with_the_smallest_mtu_is_provisioned() {
-    let settings = "/etc/bluetooth/main.conf";
-    let text = std::fs::read_to_string(settings).expect("the settings");
-    std::fs::write(settings, text.replace("[GATT]", "[GATT]\nExchangeMTU = 23")).expect("they can be changed");
-    must("systemctl", &["restart", "bluetooth"]);
-    let controllers = Controllers::ready().await;
-    let node = Node::start(&controllers).await;
-    let mut phone = connect(&controllers.phone()).await;
-    phone.open_session(&node.code()).await.expect("the code is right");
-    let expected = SimulatedNetwork.scan().await.expect("a simulated scan").len();
-    assert_eq!(phone.scan(false).await.expect("a list").len(), expected);
-    assert!(phone.traffic().round_trips > 10, "a small MTU takes many writes: {:?}", phone.traffic());
-    let told = phone.bring_online(&right(), PATIENCE, |_| {}).await.expect("an outcome");
-    assert_eq!(told.state, State::Provisioned);
-    phone.leave().await;
-    std::fs::write(settings, text).expect("they can be changed back");
-}
-
-#[tokio::test]
 async fn what_is_no_message_is_named_and_the_phone_goes_on() {
     let controllers = Controllers::ready().await;
-    let node = Node::start(&controllers).await;
-    let mut link = bare(&controllers.phone()).await;
+    let node = Node::start(&controllers);
+    let mut link = bare(&controllers).await;
     link.subscribe().await.expect("a subscription");
     let values: [&[u8]; 5] = [&[0x80, 0, 4, 1, 2, 3, 4], &[0x01, 9], &[0xff; 495], &[0x80, 0xff, 0xff, 1], &[0x80, 0, 1]];
     for endpoint in [Endpoint::Session, Endpoint::Scan, Endpoint::K2, Endpoint::Credentials, Endpoint::Status] {
@@ -104,58 +68,7 @@ async fn what_is_no_message_is_named_and_the_phone_goes_on() {
     }
     assert!(link.write_value(Endpoint::Info, &[1]).await.is_err(), "info cannot be written");
     link.close().await;
-    let mut phone = connect(&controllers.phone()).await;
-    provision(&mut phone, &node).await;
-    phone.leave().await;
-}
-
-#[tokio::test]
-async fn subscribing_and_connecting_many_times_leaves_nothing_behind() {
-    let controllers = Controllers::ready().await;
-    let node = Node::start(&controllers).await;
-    let descriptors = || std::fs::read_dir("/proc/self/fd").expect("the process's descriptors").count();
-    let mut before = None;
-    for _ in 0..3 {
-        let mut link = bare(&controllers.phone()).await;
-        for _ in 0..10 {
-            link.subscribe().await.expect("a subscription");
-            link.unsubscribe();
-        }
-        link.close().await;
-        // The first round opens what stays open.
-        before.get_or_insert_with(descriptors);
-    }
-    let before = before.expect("there were rounds");
-    crate::air::until("descriptors are closed", async || descriptors() <= before).await;
-    let mut phone = connect(&controllers.phone()).await;
-    provision(&mut phone, &node).await;
-    phone.leave().await;
-}
-
-#[tokio::test]
-async fn the_service_is_back_when_bluetoothd_was_killed() {
-    let controllers = Controllers::ready().await;
-    let node = Node::start(&controllers).await;
-    let mut phone = connect(&controllers.phone()).await;
-    phone.open_session(&node.code()).await.expect("the code is right");
-    phone.scan(false).await.expect("a list");
-    must("systemctl", &["kill", "--signal=KILL", "bluetooth"]);
-    let error = phone.scan(false).await.expect_err("the link is gone");
-    assert!(matches!(error, Error::Link(_)), "{error}");
-    let mut phone = connect(&controllers.phone()).await;
-    provision(&mut phone, &node).await;
-    phone.leave().await;
-}
-
-#[tokio::test]
-async fn the_service_is_back_when_the_adapter_was_unplugged() {
-    let controllers = Controllers::ready().await;
-    let node = Node::start(&controllers).await;
-    connect(&controllers.phone()).await.leave().await;
-    must("systemctl", &["stop", "controllers"]);
-    must("systemd-run", &["--quiet", "--unit=controllers", "--collect", "btvirt", "-L", "-l2"]);
-    let controllers = Controllers::ready().await;
-    let mut phone = connect(&controllers.phone()).await;
+    let mut phone = connect(&controllers).await;
     provision(&mut phone, &node).await;
     phone.leave().await;
 }
@@ -163,10 +76,10 @@ async fn the_service_is_back_when_the_adapter_was_unplugged() {
 #[tokio::test]
 async fn a_soft_block_is_lifted() {
     let controllers = Controllers::ready().await;
-    let node = Node::start(&controllers).await;
-    connect(&controllers.phone()).await.leave().await;
+    let node = Node::start(&controllers);
+    connect(&controllers).await.leave().await;
     must("rfkill", &["block", "bluetooth"]);
-    let mut phone = connect(&controllers.phone()).await;
+    let mut phone = connect(&controllers).await;
     provision(&mut phone, &node).await;
     phone.leave().await;
 }
@@ -174,8 +87,8 @@ async fn a_soft_block_is_lifted() {
 #[tokio::test]
 async fn every_message_arrives_in_order() {
     let controllers = Controllers::ready().await;
-    let node = Node::start(&controllers).await;
-    let mut phone = connect(&controllers.phone()).await;
+    let node = Node::start(&controllers);
+    let mut phone = connect(&controllers).await;
     phone.open_session(&node.code()).await.expect("the code is right");
     let expected = SimulatedNetwork.scan().await.expect("a simulated scan").len();
     for round in 0..40 {

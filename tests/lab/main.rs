@@ -7,12 +7,18 @@
 //! |---|---|
 //! | `gatt` | Bluetooth alone: a node on a simulated network |
 //! | `over_bluetooth`, `over_access_point` | the whole: the node's program, a home, a command center |
+//! | `att` | the whole, and a phone with the smallest MTU |
+//! | `bad_input` | the whole, and a phone that does what none should |
+//! | `trouble` | the whole, and something breaks in the middle |
 //! | `program_in_access_point`, `captive_portal` | the phone's program, and what phones do by themselves, in the access point |
 //! | `bench` | the figures |
+//! | `scene` | what scenarios of the whole begin with |
 //! | `air`, `place`, `desk` | radios, a home, and where the phone is |
 //! | `node`, `device` | the node, in this process and as a program |
 
 mod air;
+mod att;
+mod bad_input;
 mod bench;
 mod captive_portal;
 mod desk;
@@ -23,3 +29,5 @@ mod over_access_point;
 mod over_bluetooth;
 mod place;
 mod program_in_access_point;
+mod scene;
+mod trouble;

@@ -47,8 +47,8 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// Starts a new node, and waits until it advertises.
-    pub(crate) async fn start(controllers: &Controllers) -> Self {
+    /// Starts a new node.
+    pub(crate) fn start(controllers: &Controllers) -> Self {
         let files = TempDir::new().expect("a temporary folder");
         let paths = Paths { config: Some(files.path().join("config.json")), ..Paths::new(files.path().join("secrets")) };
         let store = Store::open(paths).expect("a new folder can be used");

@@ -1,55 +1,120 @@
 //! A phone without Bluetooth: it joins the node's access point, and provisions over HTTP.
 
+use std::fs;
 use std::time::Duration;
 
-use jarvis_provisioning::domain::State;
+use jarvis_provisioning::domain::{Credentials, State};
 use jarvis_provisioning::fault::Fault;
 use mobile_test_harness::link::Target;
 use mobile_test_harness::phone::Phone;
+use serde_json::{Value, json};
+use tempfile::NamedTempFile;
 
-use crate::air::must;
+use crate::air::{must, run, until};
 use crate::device::{Device, PASSPHRASE, credentials, with_password};
-use crate::place::{Home, Wifi, at_the_phone};
+use crate::place::{Home, PASSWORD, SSID, Wifi, at_the_phone};
 
 /// An attempt takes the access point down and, when it fails, up again.
-const ATTEMPT: Duration = Duration::from_secs(180);
+const ATTEMPT: Duration = Duration::from_mins(3);
+
+/// The node in its access point.
+const NODE: &str = "192.168.4.1";
 
 fn target() -> Target {
-    "http://192.168.4.1:8080".parse().expect("a target")
+    format!("http://{NODE}:8080").parse().expect("a target")
+}
+
+/// Provisions a node over its access point, to the end. With a mistake first, and the phone hears of it.
+async fn provision(device: &Device, mistake: bool) {
+    let home = Home::open().await;
+    let _wifi = Wifi::join(&device.name, PASSPHRASE).await;
+    let order = home.order().await;
+    let right = credentials(&order);
+    let wrong = with_password("not the password", &right);
+    let code = Device::code();
+    at_the_phone(async move || {
+        let mut phone = Phone::connect_within(&target(), ATTEMPT).await.expect("the node answers");
+        assert_eq!(phone.public_status().await.expect("its status").state, State::ApMode);
+        phone.open_session(&code).await.expect("the code is right");
+        phone.scan(false).await.expect("a list");
+        if mistake {
+            let failed = phone.bring_online(&wrong, ATTEMPT, |_| {}).await.expect("an outcome");
+            assert_eq!(failed.failure.map(|failure| failure.fault), Some(Fault::WrongPassword));
+        }
+        // The access point is gone when the node succeeds: what is known here is that it was taken.
+        phone.send_credentials(&right).await.expect("they are taken");
+    })
+    .await;
+    until("the node is provisioned", async || device.is_provisioned()).await;
+    device.assert_provisioned(&home, &order).await;
 }
 
 #[tokio::test]
 async fn wrong_password_then_right() {
-    let home = Home::open().await;
-    let device = Device::with("[access_point]\nopen = \"always\"\n").await;
-    let _wifi = Wifi::join(&device.name, PASSPHRASE).await;
-    let order = home.order().await;
-    let right = credentials(&home, &order);
-    let wrong = with_password("not the password", &right);
-    let code = device.code();
-    let told = at_the_phone(async move || {
-        let mut phone = Phone::connect_within(&target(), ATTEMPT).await.expect("the node answers");
-        phone.open_session(&code).await.expect("the code is right");
-        phone.scan(false).await.expect("a list");
-        let failed = phone.bring_online(&wrong, ATTEMPT, |_| {}).await.expect("an outcome");
-        assert_eq!(failed.failure.map(|failure| failure.fault), Some(Fault::WrongPassword));
-        // The access point is gone when the node succeeds: what is known here is that it was taken.
-        phone.send_credentials(&right).await.expect("they are taken");
-    });
-    told.await;
-    crate::air::until("the node is provisioned", async || device.is_provisioned()).await;
-    device.assert_provisioned(&home, &order).await;
+    provision(&Device::with("[access_point]\nopen = \"always\"\n").await, true).await;
 }
 
 #[tokio::test]
 async fn without_an_adapter_the_access_point_opens() {
     must("systemctl", &["stop", "controllers"]);
-    let device = Device::with("[access_point]\nopen = \"when-quiet\"\nquiet_seconds = 3600\n").await;
-    let _wifi = Wifi::join(&device.name, PASSPHRASE).await;
-    let state = at_the_phone(async || {
-        let mut phone = Phone::connect_within(&target(), ATTEMPT).await.expect("the node answers");
-        phone.public_status().await.expect("its status").state
+    provision(&Device::with("[access_point]\nopen = \"when-quiet\"\nquiet_seconds = 3600\n").await, false).await;
+}
+
+/// Asks the node as the existing phone app does; none while the radio is elsewhere.
+fn ask(node: &str, path: &str, arguments: &[&str]) -> Option<Value> {
+    let url = format!("http://{node}:8080/api/v1/{path}");
+    let asking = ["netns", "exec", "phone", "curl", "--silent", "--max-time", "3", &url];
+    serde_json::from_slice(&run("ip", &[&asking[..], arguments].concat()).stdout).ok()
+}
+
+fn hand_over(credentials: &Credentials) {
+    let body = json!({
+        "wifi_ssid": credentials.ssid.to_string(), "wifi_password": credentials.passphrase.expose(), "room": credentials.room,
+        "command_center_url": credentials.command_center.as_str(), "household_id": credentials.household_id,
+        "node_id": credentials.node_id, "provisioning_token": credentials.token.expose(),
+    });
+    let file = NamedTempFile::new().expect("a temporary file");
+    fs::write(file.path(), body.to_string()).expect("it can be written");
+    let data = format!("@{}", file.path().display());
+    let answer = ask(NODE, "provision", &["--header", "content-type: application/json", "--data", &data]);
+    assert_eq!(answer.expect("an answer")["success"], true);
+}
+
+/// Polls until a state is told.
+async fn poll(node: &str, state: &str) -> Value {
+    let mut status = Value::Null;
+    until(&format!("{state} is told"), async || {
+        status = ask(node, "status", &[]).unwrap_or_default();
+        status["state"] == state
     })
     .await;
-    assert_eq!(state, State::ApMode);
+    status
+}
+
+/// The node's address in the home.
+fn address_at_home() -> Option<String> {
+    let text = String::from_utf8(run("ip", &["-4", "-oneline", "addr", "show", "dev", "wlan0"]).stdout).expect("ASCII");
+    text.split_whitespace().find_map(|word| Some(word.strip_suffix("/24")?.to_owned())).filter(|address| address != NODE)
+}
+
+#[tokio::test]
+async fn a_phone_polls_the_status_through_failure_and_success() {
+    let home = Home::open().await;
+    let device = Device::with("[access_point]\nopen = \"always\"\n").await;
+    let setup = Wifi::join(&device.name, PASSPHRASE).await;
+    let order = home.order().await;
+    let right = credentials(&order);
+    poll(NODE, "AP_MODE").await;
+    hand_over(&with_password("not the password", &right));
+    let failed = poll(NODE, "ERROR").await;
+    assert!(failed["error"].as_str().is_some_and(|error| error.contains(SSID)), "{failed}");
+    assert!(!device.is_provisioned());
+    hand_over(&right);
+    until("the node is at home", async || address_at_home().is_some()).await;
+    // The setup network is gone, and the phone with it to where it came from.
+    drop(setup);
+    let _wifi = Wifi::join(SSID, PASSWORD).await;
+    let told = poll(&address_at_home().expect("it stays at home"), "PROVISIONED").await;
+    assert_eq!((&told["progress_percent"], &told["error"]), (&json!(100), &Value::Null));
+    device.assert_provisioned(&home, &order).await;
 }

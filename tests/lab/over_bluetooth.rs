@@ -1,77 +1,17 @@
 //! A phone provisions a node over Bluetooth, into homes of every kind.
 
-use std::time::Duration;
-
 use jarvis_provisioning::domain::{Credentials, Ssid, State};
 use jarvis_provisioning::fault::Fault;
 use jarvis_provisioning::secret::SecretText;
 use jarvis_provisioning::session::PhoneSecret;
-use jarvis_provisioning::wire::Told;
 use mobile_test_harness::command_center::Order;
 use mobile_test_harness::link::Target;
-use mobile_test_harness::phone::{Phone, new_request_id};
+use mobile_test_harness::phone::Phone;
 
-use crate::air::{Controllers, PATIENCE, must};
-use crate::device::{Device, credentials, profiles, with_password};
-use crate::place::{Home, PASSWORD, Protection, SSID, Settings};
-
-/// Longer than any attempt takes, every limit of the node's included.
-const ATTEMPT: Duration = Duration::from_secs(150);
-
-/// A home, a device, and a phone that has opened a session.
-struct Scene {
-    home: Home,
-    device: Device,
-    phone: Phone,
-    order: Order,
-    credentials: Credentials,
-}
-
-impl Scene {
-    async fn set() -> Self {
-        Self::with(Settings::default()).await
-    }
-
-    async fn with(settings: Settings) -> Self {
-        let controllers = Controllers::ready().await;
-        let home = Home::with(settings).await;
-        let device = Device::start(&controllers).await;
-        let mut phone = Phone::connect_within(&controllers.phone(), PATIENCE).await.expect("the phone finds the node");
-        phone.open_session(&device.code()).await.expect("the code is right");
-        let order = home.order().await;
-        let credentials = credentials(&home, &order);
-        Self { home, device, phone, order, credentials }
-    }
-
-    /// Sends credentials; returns how it ended.
-    async fn send(&mut self, credentials: &Credentials) -> Told {
-        self.phone.bring_online(credentials, ATTEMPT, |_| {}).await.expect("an outcome")
-    }
-
-    async fn send_the_right_ones(&mut self) {
-        let credentials = self.credentials.clone();
-        let told = self.send(&credentials).await;
-        assert_eq!((told.state, reason(&told)), (State::Provisioned, None));
-    }
-
-    async fn fails_with(&mut self, credentials: &Credentials, faults: &[Fault]) {
-        let told = self.send(credentials).await;
-        assert_eq!(told.state, State::Error);
-        let fault = reason(&told).expect("a reason");
-        assert!(faults.contains(&fault), "{fault:?} is none of {faults:?}");
-        self.device.assert_not_provisioned().await;
-    }
-
-    async fn assert_provisioned(self) {
-        self.device.assert_provisioned(&self.home, &self.order).await;
-        assert_eq!(profiles().len(), 1, "one profile is kept");
-        self.phone.leave().await;
-    }
-}
-
-fn reason(told: &Told) -> Option<Fault> {
-    told.failure.as_ref().map(|failure| failure.fault)
-}
+use crate::air::{Controllers, PATIENCE, connect, until};
+use crate::device::{Device, credentials, until_in_network, with_password};
+use crate::place::{OTHER_SSID, PASSWORD, Protection, SSID, Settings};
+use crate::scene::{Scene, reason};
 
 async fn provision_in(settings: Settings) {
     let mut scene = Scene::with(settings).await;
@@ -111,9 +51,9 @@ async fn provision_in_a_hidden_network() {
 #[tokio::test]
 async fn wrong_password_then_right_in_one_session() {
     let mut scene = Scene::set().await;
-    let found = scene.phone.scan(false).await.expect("a list");
+    let found = scene.phone().scan(false).await.expect("a list");
     assert!(found.iter().any(|network| network.ssid.to_string() == SSID), "{found:?}");
-    let wrong = with_password("not the password", &scene.credentials);
+    let wrong = scene.mistyped();
     scene.fails_with(&wrong, &[Fault::WrongPassword]).await;
     scene.send_the_right_ones().await;
     scene.assert_provisioned().await;
@@ -122,7 +62,16 @@ async fn wrong_password_then_right_in_one_session() {
 #[tokio::test]
 async fn wrong_password_of_a_wpa3_network_then_right() {
     let mut scene = Scene::with(Settings { protection: Protection::Wpa3, ..Settings::default() }).await;
-    let wrong = with_password("not the password", &scene.credentials);
+    let wrong = scene.mistyped();
+    scene.fails_with(&wrong, &[Fault::WrongPassword, Fault::ProbablyWrongPassword]).await;
+    scene.send_the_right_ones().await;
+    scene.assert_provisioned().await;
+}
+
+#[tokio::test]
+async fn wrong_password_of_a_mixed_network_then_right() {
+    let mut scene = Scene::with(Settings { protection: Protection::Mixed, ..Settings::default() }).await;
+    let wrong = scene.mistyped();
     scene.fails_with(&wrong, &[Fault::WrongPassword, Fault::ProbablyWrongPassword]).await;
     scene.send_the_right_ones().await;
     scene.assert_provisioned().await;
@@ -143,7 +92,7 @@ async fn no_address() {
     let mut scene = Scene::with(Settings { dhcp: false, ..Settings::default() }).await;
     let credentials = scene.credentials.clone();
     scene.fails_with(&credentials, &[Fault::NoAddress]).await;
-    scene.phone.leave().await;
+    scene.goes().await;
 }
 
 #[tokio::test]
@@ -153,7 +102,7 @@ async fn no_command_center_then_it_is_back() {
     let credentials = scene.credentials.clone();
     scene.fails_with(&credentials, &[Fault::CommandCenterUnreachable]).await;
     scene.home.open_command_center().await;
-    scene.credentials.request_id = new_request_id();
+    scene.again();
     scene.send_the_right_ones().await;
     scene.assert_provisioned().await;
 }
@@ -161,7 +110,7 @@ async fn no_command_center_then_it_is_back() {
 #[tokio::test]
 async fn a_token_that_is_rejected_then_a_fresh_one() {
     let mut scene = Scene::set().await;
-    let mut spent = credentials(&scene.home, &scene.order);
+    let mut spent = credentials(&scene.order);
     spent.token = SecretText::new(format!("prov_{}", "t".repeat(43)));
     scene.fails_with(&spent, &[Fault::TokenRejected]).await;
     scene.send_the_right_ones().await;
@@ -173,12 +122,12 @@ async fn wrong_code_five_times_is_locked_over_http_and_after_a_restart() {
     let controllers = Controllers::ready().await;
     let mut device = Device::start(&controllers).await;
     let wrong = PhoneSecret::Code(SecretText::new("000000".into()));
-    let mut phone = Phone::connect_within(&controllers.phone(), PATIENCE).await.expect("the phone finds the node");
+    let mut phone = connect(&controllers).await;
     for attempt in 0..5 {
         let error = phone.open_session(&wrong).await.expect_err("the code is wrong");
         assert_eq!(error.fault(), Some(Fault::WrongCode), "attempt {attempt}");
     }
-    let error = phone.open_session(&device.code()).await.expect_err("it is locked");
+    let error = phone.open_session(&Device::code()).await.expect_err("it is locked");
     assert_eq!(error.fault(), Some(Fault::Locked));
     phone.leave().await;
     for restarted in [false, true] {
@@ -188,95 +137,99 @@ async fn wrong_code_five_times_is_locked_over_http_and_after_a_restart() {
         }
         let target: Target = "http://127.0.0.1:8080".parse().expect("a target");
         let mut other = Phone::connect_within(&target, PATIENCE).await.expect("the node answers over HTTP");
-        let error = other.open_session(&device.code()).await.expect_err("it is locked");
+        let error = other.open_session(&Device::code()).await.expect_err("it is locked");
         assert_eq!(error.fault(), Some(Fault::Locked), "restarted: {restarted}");
         other.leave().await;
     }
 }
 
-/// Cuts the link in the moment when the node tells that state, and comes back.
-async fn killed_when(state: State, kill: impl AsyncFn(&mut Device)) {
-    let Scene { home, mut device, mut phone, order, credentials } = Scene::set().await;
-    phone.send_credentials(&credentials).await.expect("they are taken");
-    let until = tokio::time::Instant::now() + ATTEMPT;
-    loop {
-        match phone.next_change(until).await {
-            Ok(told) if told.state == state => break,
-            Ok(told) => assert_ne!(told.state, State::Error, "{:?}", reason(&told)),
-            Err(error) => panic!("waiting for {state:?}: {error}"),
-        }
-    }
-    kill(&mut device).await;
-    let told = phone.bring_online(&credentials, ATTEMPT, |_| {}).await.expect("an outcome");
-    assert_eq!((told.state, reason(&told)), (State::Provisioned, None));
-    device.assert_provisioned(&home, &order).await;
-    phone.leave().await;
-}
-
-async fn kill_bluetoothd(_: &mut Device) {
-    must("systemctl", &["kill", "--signal=KILL", "bluetooth"]);
-}
-
-async fn kill_node(device: &mut Device) {
-    device.kill();
-    device.boot().await;
-}
-
-#[tokio::test]
-async fn bluetoothd_killed_while_connecting() {
-    killed_when(State::Connecting, kill_bluetoothd).await;
-}
-
-#[tokio::test]
-async fn bluetoothd_killed_when_provisioned() {
-    killed_when(State::Provisioned, kill_bluetoothd).await;
-}
-
-#[tokio::test]
-async fn node_killed_while_connecting() {
-    killed_when(State::Connecting, kill_node).await;
-}
-
-#[tokio::test]
-async fn node_killed_while_registering() {
-    killed_when(State::Registering, kill_node).await;
-}
-
-#[tokio::test]
-async fn network_manager_killed_while_registering() {
-    killed_when(State::Registering, async |_| {
-        must("systemctl", &["kill", "--signal=KILL", "NetworkManager"]);
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn the_home_vanishes_while_the_node_joins() {
-    let mut scene = Scene::set().await;
-    let credentials = with_password(PASSWORD, &scene.credentials);
-    scene.phone.send_credentials(&credentials).await.expect("they are taken");
-    scene.home.close_access_point();
-    let told = scene.phone.follow(credentials.request_id, ATTEMPT, |_| {}).await.expect("an outcome");
-    assert_eq!(told.state, State::Error);
-    assert!(reason(&told).is_some_and(Fault::retryable), "{:?}", reason(&told));
-    scene.device.assert_not_provisioned().await;
-    scene.home.open_access_point().await;
-    scene.send_the_right_ones().await;
-    scene.assert_provisioned().await;
-}
-
 #[tokio::test]
 async fn sixty_networks_arrive_whole() {
     let mut scene = Scene::with(Settings { neighbours: 59, ..Settings::default() }).await;
-    let mut found = scene.phone.scan(true).await.expect("a list");
+    let mut found = scene.phone().scan(true).await.expect("a list");
     if found.len() < 60 {
         // The first scan of a radio may end before it has heard everybody.
-        found = scene.phone.scan(true).await.expect("a list");
+        found = scene.phone().scan(true).await.expect("a list");
     }
     for neighbour in 0..59 {
         let name = format!("Neighbour {neighbour}");
         assert!(found.iter().any(|network| network.ssid.to_string() == name), "{name} is missing: {}", found.len());
     }
     scene.send_the_right_ones().await;
+    scene.assert_provisioned().await;
+}
+
+/// The virtual controllers carry one connection, so the second phone comes over HTTP: there is one session for both.
+#[tokio::test]
+async fn two_phones_at_once() {
+    let mut scene = Scene::set().await;
+    let target: Target = "http://127.0.0.1:8080".parse().expect("a target");
+    let mut second = Phone::connect_within(&target, PATIENCE).await.expect("the node answers over HTTP");
+    let code = Device::code();
+    let error = second.open_session(&code).await.expect_err("the other one is there");
+    assert_eq!(error.fault(), Some(Fault::Busy));
+    let credentials = scene.credentials.clone();
+    scene.phone().send_credentials(&credentials).await.expect("they are taken");
+    let error = second.open_session(&code).await.expect_err("the other one is still there");
+    assert_eq!(error.fault(), Some(Fault::Busy));
+    scene.hears(State::Provisioned).await;
+    scene.goes().await;
+    let mut told = None;
+    until("the second phone is let in", async || {
+        if second.open_session(&code).await.is_ok() {
+            told = second.status().await.ok();
+        }
+        told.is_some()
+    })
+    .await;
+    assert_eq!(told.map(|told| (told.state, told.request_id)), Some((State::Provisioned, credentials.request_id)));
+    second.leave().await;
+    scene.assert_provisioned().await;
+}
+
+/// Two networks, and a node that is provisioned in the first.
+async fn provisioned_in_the_first() -> Scene {
+    let mut scene = Scene::with(Settings { other: true, ..Settings::default() }).await;
+    scene.send_the_right_ones().await;
+    scene.device.assert_provisioned(&scene.home, &scene.order).await;
+    scene
+}
+
+/// Credentials for the second network, and the order that they belong to.
+async fn of_the_second(scene: &Scene) -> (Credentials, Order) {
+    let order = scene.home.order().await;
+    let ssid = Ssid::try_from(OTHER_SSID).expect("a short name");
+    (Credentials { ssid, ..credentials(&order) }, order)
+}
+
+#[tokio::test]
+async fn provisioned_again_in_a_second_network() {
+    let mut scene = provisioned_in_the_first().await;
+    let (second, order) = of_the_second(&scene).await;
+    let told = scene.send(&second).await;
+    assert_eq!((told.state, reason(&told)), (State::Provisioned, None));
+    scene.device.assert_provisioned_in(OTHER_SSID, &scene.home, &order).await;
+    scene.goes().await;
+}
+
+#[tokio::test]
+async fn back_to_the_first_network_when_the_second_refuses() {
+    let mut scene = provisioned_in_the_first().await;
+    let (second, _) = of_the_second(&scene).await;
+    let mistyped = with_password("not the password", &second);
+    let told = scene.send(&mistyped).await;
+    assert_eq!((told.state, reason(&told)), (State::Error, Some(Fault::WrongPassword)));
+    until_in_network(SSID).await;
+    scene.assert_provisioned().await;
+}
+
+#[tokio::test]
+async fn back_to_the_first_network_when_the_second_leads_nowhere() {
+    let mut scene = provisioned_in_the_first().await;
+    let (mut second, _) = of_the_second(&scene).await;
+    second.token = SecretText::new(format!("prov_{}", "t".repeat(43)));
+    let told = scene.send(&second).await;
+    assert_eq!((told.state, reason(&told)), (State::Error, Some(Fault::TokenRejected)));
+    until_in_network(SSID).await;
     scene.assert_provisioned().await;
 }

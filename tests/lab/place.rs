@@ -10,6 +10,7 @@ use std::time::Duration;
 use jarvis_provisioning::domain::CommandCenterUrl;
 use jarvis_provisioning::secret::SecretText;
 use mobile_test_harness::command_center::{CommandCenter, Order, Owner};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -21,6 +22,10 @@ pub(crate) const SSID: &str = "Lighthouse";
 pub(crate) const PASSWORD: &str = "correct horse battery";
 
 pub(crate) const HOUSEHOLD: &str = "6f2f3a0e-93f1-4f0c-8a3c-1b7a9d2c4e5f";
+
+/// The home's other network, and the home's address in it.
+pub(crate) const OTHER_SSID: &str = "Harbour";
+const OTHER_AIR: &str = "10.21.0.1";
 
 /// The home's address on the air, and through the cable that leads there from the scenario.
 pub(crate) const AIR: &str = "10.20.0.1";
@@ -47,11 +52,13 @@ pub(crate) struct Settings {
     pub(crate) dhcp: bool,
     /// Names on the air beside the home's.
     pub(crate) neighbours: usize,
+    /// There is another network, of the same home.
+    pub(crate) other: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { protection: Protection::Wpa2, hidden: false, dhcp: true, neighbours: 0 }
+        Self { protection: Protection::Wpa2, hidden: false, dhcp: true, neighbours: 0, other: false }
     }
 }
 
@@ -61,9 +68,19 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Its number among the processes.
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id().expect("nobody has waited for its end")
+    /// The number of its process.
+    pub(crate) fn process(&self) -> Pid {
+        let number = self.child.id().and_then(|number| number.try_into().ok()).and_then(Pid::from_raw);
+        number.expect("it has not been waited for")
+    }
+
+    /// Stops it where it is: nobody hears from it, and nobody is told so.
+    fn freeze(&self) {
+        kill_process(self.process(), Signal::STOP).expect("it runs");
+    }
+
+    fn thaw(&self) {
+        kill_process(self.process(), Signal::CONT).expect("it runs");
     }
 }
 
@@ -109,7 +126,7 @@ pub(crate) struct Home {
     settings: Settings,
     files: TempDir,
     access_point: Option<Running>,
-    _dhcp: Option<Running>,
+    dhcp: Option<Running>,
     center: Option<Running>,
 }
 
@@ -123,17 +140,23 @@ impl Home {
     pub(crate) async fn with(settings: Settings) -> Self {
         let files = TempDir::new().expect("a temporary folder");
         run("ip", &["-n", "home", "addr", "flush", "dev", "wlan1"]);
-        let mut home = Self { settings, files, access_point: None, _dhcp: None, center: None };
+        let mut home = Self { settings, files, access_point: None, dhcp: None, center: None };
         home.open_access_point().await;
         must("ip", &["-n", "home", "addr", "add", &format!("{AIR}/24"), "dev", "wlan1"]);
+        if settings.other {
+            must("ip", &["-n", "home", "addr", "add", &format!("{OTHER_AIR}/24"), "dev", "other"]);
+        }
         if settings.dhcp {
             let mut command = there("home", "dnsmasq");
             command.args(["--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--interface=wlan1", "--bind-interfaces"]);
             command.args(["--dhcp-range=10.20.0.10,10.20.0.250,1h", "--dhcp-leasefile=/dev/null", "--no-ping"]);
+            if settings.other {
+                command.args(["--interface=other", "--dhcp-range=10.21.0.10,10.21.0.250,1h"]);
+            }
             command.args(["--dhcp-authoritative", "--log-dhcp", "--log-facility=-"]);
             // It logs to standard error, which is where its log is.
             command.stdout(Stdio::null()).stderr(fs::File::create(log("dnsmasq")).expect("the log can be written"));
-            home._dhcp = Some(Running { child: command.spawn().expect("dnsmasq can be started") });
+            home.dhcp = Some(Running { child: command.spawn().expect("dnsmasq can be started") });
         }
         home.open_command_center().await;
         home
@@ -146,6 +169,24 @@ impl Home {
         let mut command = there("home", "hostapd");
         command.arg(&file);
         self.access_point = Some(start(command, "hostapd", "AP-ENABLED").await.0);
+    }
+
+    /// The home gives no addresses: whoever joins waits for one.
+    pub(crate) fn hold_addresses(&self) {
+        self.dhcp.as_ref().expect("this home gives addresses").freeze();
+    }
+
+    pub(crate) fn give_addresses(&self) {
+        self.dhcp.as_ref().expect("this home gives addresses").thaw();
+    }
+
+    /// The command center answers nobody: who registers waits.
+    pub(crate) fn hold_registrations(&self) {
+        self.center.as_ref().expect("it is open").freeze();
+    }
+
+    pub(crate) fn take_registrations(&self) {
+        self.center.as_ref().expect("it is open").thaw();
     }
 
     /// The access point vanishes.
@@ -168,12 +209,12 @@ impl Home {
     }
 
     /// The command center as the node finds it.
-    pub(crate) fn command_center(&self) -> CommandCenterUrl {
+    pub(crate) fn command_center() -> CommandCenterUrl {
         CommandCenterUrl::try_from(&*format!("http://{AIR}:{CENTER_PORT}")).expect("a plain URL")
     }
 
     /// The command center as its owner finds it.
-    fn administration(&self) -> CommandCenter {
+    fn administration() -> CommandCenter {
         let url = CommandCenterUrl::try_from(&*format!("http://{CABLE}:{CENTER_PORT}")).expect("a plain URL");
         CommandCenter::new(url).expect("a client can be made")
     }
@@ -181,13 +222,13 @@ impl Home {
     /// Orders a registration.
     pub(crate) async fn order(&self) -> Order {
         let owner = Owner::Administrator(SecretText::new(ADMINISTRATOR.into()));
-        self.administration().order(&owner, HOUSEHOLD, Some("kitchen")).await.expect("the command center takes orders")
+        Self::administration().order(&owner, HOUSEHOLD, Some("kitchen")).await.expect("the command center takes orders")
     }
 
     /// Whether the command center knows a node by its key.
     pub(crate) async fn knows(&self, node_id: &str, node_key: &str) -> bool {
         let node_key = SecretText::new(node_key.into());
-        self.administration().knows(node_id, &node_key).await.expect("the command center answers")
+        Self::administration().knows(node_id, &node_key).await.expect("the command center answers")
     }
 }
 
@@ -205,6 +246,9 @@ fn hostapd(settings: &Settings) -> String {
             _ = write!(text, "{pairwise}wpa_key_mgmt=WPA-PSK SAE\nieee80211w=1\nwpa_passphrase={PASSWORD}\n");
             _ = writeln!(text, "sae_password={PASSWORD}");
         }
+    }
+    if settings.other {
+        _ = write!(text, "bss=other\nssid={OTHER_SSID}\n{pairwise}wpa_key_mgmt=WPA-PSK\nwpa_passphrase={PASSWORD}\n");
     }
     for neighbour in 0..settings.neighbours {
         _ = write!(text, "bss=near{neighbour}\nssid=Neighbour {neighbour}\n");
@@ -239,7 +283,9 @@ impl Wifi {
     /// Joins a WPA2 network, as soon as it is there, and takes an address from it. It comes back to it by itself.
     pub(crate) async fn join(ssid: &str, passphrase: &str) -> Self {
         let file: PathBuf = std::env::temp_dir().join("phone.conf");
-        let network = format!("network={{\n ssid=\"{ssid}\"\n psk=\"{passphrase}\"\n scan_ssid=1\n}}\n");
+        // The channels of the home and of the node: a look at all of them takes this kernel seconds.
+        let channels = "scan_freq=2412 2437";
+        let network = format!("network={{\n ssid=\"{ssid}\"\n psk=\"{passphrase}\"\n scan_ssid=1\n {channels}\n}}\n");
         fs::write(&file, network).expect("its settings can be written");
         run("ip", &["-n", "phone", "addr", "flush", "dev", "wlan2"]);
         let mut command = there("phone", "wpa_supplicant");

@@ -8,10 +8,10 @@ use crate::device::{CODE, Device, PASSPHRASE};
 use crate::place::{HOUSEHOLD, Home, PASSWORD, SSID, log};
 
 /// The phone's program provisions the device; returns its exit code and its result.
-async fn provision(desk: &Desk, home: &Home, order: &Order, password: &str) -> (Option<i32>, Value) {
+async fn provision(desk: &Desk, order: &Order, password: &str) -> (Option<i32>, Value) {
     let mut phone = desk.phone();
     phone.args(["provision", "--over", "ap", "--json", "--wait", "60", "--ssid", SSID, "--household", HOUSEHOLD]);
-    phone.args(["--command-center", home.command_center().as_str(), "--node-id", &order.node_id]);
+    phone.args(["--command-center", Home::command_center().as_str(), "--node-id", &order.node_id]);
     phone.env("JARVIS_PAIRING_CODE", CODE).env("JARVIS_AP_PASSPHRASE", PASSPHRASE);
     phone.env("JARVIS_WIFI_PASSWORD", password).env("JARVIS_PROVISIONING_TOKEN", order.token.expose());
     let file = std::fs::File::options().create(true).append(true).open(log("jarvis-phone")).expect("the log can be written");
@@ -27,10 +27,10 @@ async fn the_program_joins_follows_the_device_home_and_leaves_the_computer_as_it
     let device = Device::with("[access_point]\nopen = \"always\"\n").await;
     let desk = Desk::at_home().await;
     let order = home.order().await;
-    let (code, failed) = provision(&desk, &home, &order, "not the password").await;
+    let (code, failed) = provision(&desk, &order, "not the password").await;
     assert_eq!((code, &failed["fault"]), (Some(1), &Value::from("WrongPassword")), "{failed}");
     desk.is_back_home().await;
-    let (code, done) = provision(&desk, &home, &order, PASSWORD).await;
+    let (code, done) = provision(&desk, &order, PASSWORD).await;
     assert_eq!((code, &done["outcome"]), (Some(0), &Value::from("PROVISIONED")), "{done}");
     device.assert_provisioned(&home, &order).await;
     desk.is_back_home().await;

@@ -3,9 +3,9 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
-use bluer::gatt::remote::{Characteristic, CharacteristicWriteRequest};
+use bluer::gatt::remote::{Characteristic, CharacteristicReadRequest, CharacteristicWriteRequest};
 use bluer::gatt::{CharacteristicReader, WriteOp};
-use bluer::{Adapter, AdapterEvent, Device, DiscoveryFilter, DiscoveryTransport, ErrorKind, Session, Uuid};
+use bluer::{Adapter, Device, DiscoveryFilter, DiscoveryTransport, ErrorKind, Session, Uuid};
 use futures_util::StreamExt;
 use jarvis_provisioning::fault::Fault;
 use jarvis_provisioning::link::sim::packets::AttError;
@@ -20,8 +20,15 @@ use super::{ANSWER_LIMIT, Error, Traffic};
 /// A node that is not heard for so long is not there. Under load, controllers take their time to begin listening.
 const DISCOVERY_LIMIT: Duration = Duration::from_secs(30);
 
-/// One try to connect. `BlueZ` itself would go on for twice as long.
-const CONNECT_LIMIT: Duration = Duration::from_secs(20);
+/// After so long without finding anything the phone begins to listen anew: some controllers report a device only once, and
+/// that report can be lost.
+const DISCOVERY_ROUND: Duration = Duration::from_secs(3);
+
+/// How often the phone looks at what its adapter has heard.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+/// One try to connect. `BlueZ` itself would go on for four times as long.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
 /// A first try often fails on the air, and the second one works.
 const CONNECT_TRIES: u32 = 3;
@@ -106,6 +113,16 @@ impl Bluetooth {
         };
         self.traffic.received += value.len() as u64;
         Ok(value)
+    }
+
+    /// Reads a part of a value, from `offset` on.
+    pub async fn read_from(&mut self, endpoint: Endpoint, offset: u16) -> Result<Vec<u8>, Error> {
+        let request = CharacteristicReadRequest { offset, ..CharacteristicReadRequest::default() };
+        match timeout(ANSWER_LIMIT, self.characteristic(endpoint)?.read_ext(&request)).await {
+            Err(_) => Err(Error::Silent),
+            Ok(Err(error)) => Err(self.refused("reading", AttError::ReadNotPermitted, error).await),
+            Ok(Ok(value)) => Ok(value),
+        }
     }
 
     /// Writes a message, one value after another. Subscribes first, because what is written is answered by notification.
@@ -209,19 +226,38 @@ async fn find_adapter(session: &Session, wanted: Option<&str>) -> Result<Adapter
 
 /// The first device that is connected already, or that is heard, and has the service.
 async fn discover(adapter: &Adapter) -> Result<Device, Error> {
-    let attempt = "looking for devices";
     let until = Instant::now() + DISCOVERY_LIMIT;
-    let mut events = std::pin::pin!(adapter.discover_devices_with_changes().await.map_err(bluez(attempt))?);
+    while Instant::now() < until {
+        let round = timeout_at(until.min(Instant::now() + DISCOVERY_ROUND), listen(adapter));
+        match round.await {
+            Ok(Ok(Some(device))) => return Ok(device),
+            // The adapter has stopped listening by itself.
+            Ok(Ok(None)) | Err(_) => debug!("nothing was heard; listening anew"),
+            Ok(Err(error)) => return Err(error),
+        }
+    }
+    Err(Error::NotAdvertising)
+}
+
+/// Listens until a device is heard that has the service; none if the adapter stops listening.
+async fn listen(adapter: &Adapter) -> Result<Option<Device>, Error> {
+    let attempt = "looking for devices";
+    // It listens as long as this stream lives, and so not while the phone connects.
+    let mut events = std::pin::pin!(adapter.discover_devices().await.map_err(bluez(attempt))?);
     loop {
-        let event = timeout_at(until, events.next()).await.map_err(|_| Error::NotAdvertising)?;
-        let AdapterEvent::DeviceAdded(address) = event.ok_or(Error::Lost(None))? else { continue };
-        let device = adapter.device(address).map_err(bluez(attempt))?;
-        // A device that vanishes in between is none that could be connected to.
-        let present = matches!(device.rssi().await, Ok(Some(_))) || device.is_connected().await.unwrap_or(false);
-        let serves = matches!(device.uuids().await, Ok(Some(uuids)) if uuids.contains(&Uuid::from_u128(SERVICE)));
-        if present && serves {
-            debug!(%address, "found");
-            return Ok(device);
+        for address in adapter.device_addresses().await.map_err(bluez(attempt))? {
+            let device = adapter.device(address).map_err(bluez(attempt))?;
+            // A device that vanishes in between is none that could be connected to.
+            let present = matches!(device.rssi().await, Ok(Some(_))) || device.is_connected().await.unwrap_or(false);
+            let serves = matches!(device.uuids().await, Ok(Some(uuids)) if uuids.contains(&Uuid::from_u128(SERVICE)));
+            if present && serves {
+                debug!(%address, "found");
+                return Ok(Some(device));
+            }
+        }
+        // A device that was known before is heard without an event.
+        if let Ok(None) = timeout(LOOK_AGAIN, events.next()).await {
+            return Ok(None);
         }
     }
 }

@@ -78,8 +78,17 @@ impl Http {
                 return Ok(None);
             }
             let session = self.session.as_ref().ok_or(Error::Lost(None))?;
-            let request = self.request(Method::GET, EVENTS).header(SESSION_HEADER, session);
-            let response = self.send(request).await?;
+            let request = || self.request(Method::GET, EVENTS).header(SESSION_HEADER, session);
+            let (first, second) = (request(), request());
+            let response = match self.send(first).await {
+                // A node ends a connection that is silent for a while, which it is when its radio looks around: the request
+                // and the end may meet on the way.
+                Err(Error::Http(error)) if !error.is_connect() => {
+                    tracing::debug!(%error, "asking for events once more");
+                    self.send(second).await?
+                }
+                result => result?,
+            };
             self.take(response).await?;
             if self.messages.is_empty() {
                 sleep_until(asked + EVENTS_PAUSE).await;

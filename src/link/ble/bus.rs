@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::debug;
-use zbus::message::Type as Kind;
+use zbus::message::{Flags, Type as Kind};
 use zbus::names::OwnedUniqueName;
 use zbus::{Connection, MatchRule, Message, MessageStream, OwnedObjectPath, OwnedVariant, Variant};
 
@@ -126,9 +126,12 @@ impl Bus {
         Caller(self.connection.clone())
     }
 
-    /// Sends an answer.
-    pub(super) async fn send(&self, answer: &Message) -> Result<(), Error> {
-        Ok(self.connection.send(answer).await?)
+    /// Answers a call, if its caller waits for that: the bus rejects an answer that nobody expects.
+    pub(super) async fn answer(&self, call: &Message, answer: &Message) -> Result<(), Error> {
+        if !call.primary_header().flags().contains(Flags::NO_REPLY_EXPECTED) {
+            self.connection.send(answer).await?;
+        }
+        Ok(())
     }
 
     /// What is heard next. May be dropped at any time without losing anything.

@@ -1,0 +1,251 @@
+//! A phone that speaks the Attribute Protocol itself, over a socket of the kernel: with the smallest MTU that there is, which
+//! `BlueZ` does not offer.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use bluer::l2cap::{SeqPacket, Socket, SocketAddr};
+use bluer::{AddressType, Uuid};
+use getrandom::SysRng;
+use jarvis_provisioning::domain::{Network, State};
+use jarvis_provisioning::link::{Endpoint, OUTBOUND_LIMIT};
+use jarvis_provisioning::session::{Opening, PhoneSecret, Session};
+use jarvis_provisioning::wire::framing::{Reassembler, frames};
+use jarvis_provisioning::wire::{Info, Message, Outbound, Reply, Request, Told};
+use rand_core::UnwrapErr;
+use tokio::time::timeout;
+
+use crate::air::{Controllers, PATIENCE, breath, must, until};
+use crate::device::Device;
+use crate::scene::Scene;
+
+// Bluetooth Core Specification 5.4, volume 3, part F, 3.4: the opcodes in use here.
+const ERROR: u8 = 0x01;
+const FIND_INFORMATION: u8 = 0x04;
+const READ_BY_TYPE: u8 = 0x08;
+const READ: u8 = 0x0a;
+const READ_BLOB: u8 = 0x0c;
+const WRITE: u8 = 0x12;
+const NOTIFICATION: u8 = 0x1b;
+const INDICATION: u8 = 0x1d;
+const CONFIRMATION: u8 = 0x1e;
+/// The channel of the protocol on every LE connection.
+const CHANNEL: u16 = 4;
+/// What is agreed on when nobody asks for more, bytes.
+const MTU: usize = 23;
+
+/// One try to connect; the kernel itself takes eight times as long to give up.
+const TRY: Duration = Duration::from_secs(5);
+
+/// Of a characteristic's declaration, and of the switch of its notifications.
+const DECLARATION: u16 = 0x2803;
+const CONFIGURATION: u16 = 0x2902;
+
+/// A connection with the smallest MTU.
+pub(crate) struct Att {
+    socket: SeqPacket,
+    /// By characteristic: where its value is.
+    handles: HashMap<Uuid, u16>,
+    notified: Reassembler,
+    messages: VecDeque<Outbound>,
+}
+
+impl Att {
+    /// Connects, and finds out where everything is.
+    pub(crate) async fn connect(controllers: &Controllers) -> Self {
+        let mut att = Self::connect_knowing(controllers, HashMap::new()).await;
+        att.discover().await;
+        att
+    }
+
+    /// Connects, knowing where everything is. A node that has just lost a phone needs a moment to be found again.
+    async fn connect_knowing(controllers: &Controllers, handles: HashMap<Uuid, u16>) -> Self {
+        let address = |address: &str| SocketAddr {
+            addr: address.parse().expect("an address"),
+            addr_type: AddressType::LePublic,
+            psm: 0,
+            cid: CHANNEL,
+        };
+        breath().await;
+        let mut connected = None;
+        until("the phone is connected", async || {
+            let socket = Socket::new_seq_packet().expect("the kernel has Bluetooth");
+            socket.bind(address(&controllers.phone)).expect("the phone has an adapter");
+            connected = timeout(TRY, socket.connect(address(&controllers.node))).await.ok().and_then(Result::ok);
+            if connected.is_none() {
+                controllers.restart_phone().await;
+            }
+            connected.is_some()
+        })
+        .await;
+        let socket = connected.expect("that was waited for");
+        Self { socket, handles, notified: Reassembler::new(OUTBOUND_LIMIT), messages: VecDeque::new() }
+    }
+
+    /// Ends the connection at once, and connects anew.
+    pub(crate) async fn again(self, controllers: &Controllers) -> Self {
+        let index = controllers.phone_name().await;
+        must("btmgmt", &["--index", &index, "disconnect", "-t", "1", &controllers.node]);
+        Self::connect_knowing(controllers, self.handles).await
+    }
+
+    /// Sends a request; gives its answer, without the opcode, or the code of the error.
+    async fn ask(&mut self, request: &[u8]) -> Result<Vec<u8>, u8> {
+        assert!(request.len() <= MTU);
+        self.socket.send(request).await.expect("the link holds");
+        loop {
+            let packet = self.packet().await;
+            match (packet[0], &packet[1..]) {
+                (ERROR, [asked, _, _, code]) if *asked == request[0] => return Err(*code),
+                (opcode, answer) if opcode == request[0] + 1 => return Ok(answer.to_vec()),
+                _ => {}
+            }
+        }
+    }
+
+    /// The next packet that answers something. Notifications are kept, and what the node asks is refused, so that it learns
+    /// of no larger MTU.
+    async fn packet(&mut self) -> Vec<u8> {
+        loop {
+            let mut packet = [0; 512];
+            let length = timeout(PATIENCE, self.socket.recv(&mut packet)).await.expect("the node says something");
+            let packet = &packet[..length.expect("the link holds")];
+            match *packet {
+                [] => panic!("the link is lost"),
+                [NOTIFICATION, _, _, ref value @ ..] => {
+                    assert!(packet.len() <= MTU, "the node keeps to the MTU");
+                    if let Some(message) = self.notified.push(value).expect("frames in order") {
+                        self.messages.push_back(Outbound::decode(&message).expect("a message"));
+                    }
+                    return vec![NOTIFICATION];
+                }
+                [INDICATION, ..] => _ = self.socket.send(&[CONFIRMATION]).await.expect("the link holds"),
+                // Requests have even numbers; 6 is "request not supported".
+                [opcode, ..] if opcode % 2 == 0 => {
+                    self.socket.send(&[ERROR, opcode, 0, 0, 6]).await.expect("the link holds");
+                }
+                _ => return packet.to_vec(),
+            }
+        }
+    }
+
+    async fn discover(&mut self) {
+        let mut from = 1;
+        while let Ok(answer) = self.ask(&request(READ_BY_TYPE, &[from, u16::MAX, DECLARATION])).await {
+            for entry in answer[1..].chunks(usize::from(answer[0])) {
+                from = handle(entry) + 1;
+                // Handle, properties, the value's handle, the UUID; those of 16 bits are none of ours.
+                if let Ok(uuid) = <[u8; 16]>::try_from(&entry[5..]) {
+                    self.handles.insert(Uuid::from_u128(u128::from_le_bytes(uuid)), handle(&entry[3..]));
+                }
+            }
+        }
+    }
+
+    /// Switches notifications on or off.
+    pub(crate) async fn subscribe(&mut self, on: bool) {
+        let value = self.handle(Endpoint::Status);
+        let answer = self.ask(&request(FIND_INFORMATION, &[value + 1, value + 3])).await.expect("descriptors");
+        let found = answer[1..].chunks(4).find(|entry| handle(&entry[2..]) == CONFIGURATION).expect("it can notify");
+        self.ask(&[&request(WRITE, &[handle(found)])[..], &[u8::from(on), 0]].concat()).await.expect("a subscription");
+    }
+
+    fn handle(&self, endpoint: Endpoint) -> u16 {
+        self.handles[&Uuid::from_u128(endpoint.row().uuid)]
+    }
+
+    async fn read(&mut self, endpoint: Endpoint) -> Vec<u8> {
+        let handle = self.handle(endpoint);
+        let mut value = self.ask(&request(READ, &[handle])).await.expect("a value");
+        while value.len() % (MTU - 1) == 0 {
+            let offset = u16::try_from(value.len()).expect("a short value");
+            let Ok(part) = self.ask(&request(READ_BLOB, &[handle, offset])).await else { break };
+            if part.is_empty() {
+                break;
+            }
+            value.extend(part);
+        }
+        value
+    }
+
+    async fn write(&mut self, endpoint: Endpoint, message: &[u8]) {
+        let start = request(WRITE, &[self.handle(endpoint)]);
+        for frame in frames(message, MTU - start.len()) {
+            self.ask(&[&start[..], &frame].concat()).await.expect("a value that is taken");
+        }
+    }
+
+    async fn receive(&mut self) -> Outbound {
+        loop {
+            if let Some(message) = self.messages.pop_front() {
+                return message;
+            }
+            self.packet().await;
+        }
+    }
+
+    async fn open(&mut self, secret: &PhoneSecret) -> Session {
+        let info = Info::decode(&self.read(Endpoint::Info).await).expect("what the node is");
+        let (opening, open) = Opening::new(&info.node_id, secret, &mut UnwrapErr(SysRng));
+        self.write(Endpoint::Session, &open.encode()).await;
+        let Outbound::Accept(accept) = self.receive().await else { panic!("the node accepts") };
+        opening.read(&accept).expect("the code is right")
+    }
+
+    async fn send(&mut self, session: &mut Session, request: &Request) {
+        let record = session.seal(request.endpoint(), &request.encode());
+        self.write(request.endpoint(), &record.encode()).await;
+    }
+
+    async fn message(&mut self, session: &mut Session) -> Message {
+        let Outbound::Record(record) = self.receive().await else { panic!("the session holds") };
+        Message::decode(&session.open(Endpoint::Status, &record).expect("it is of this session")).expect("a message")
+    }
+}
+
+/// A request with its 16-bit parameters.
+fn request(opcode: u8, parameters: &[u16]) -> Vec<u8> {
+    std::iter::once(opcode).chain(parameters.iter().flat_map(|parameter| parameter.to_le_bytes())).collect()
+}
+
+fn handle(bytes: &[u8]) -> u16 {
+    u16::from_le_bytes([bytes[0], bytes[1]])
+}
+
+async fn scan(att: &mut Att, session: &mut Session) -> Vec<Network> {
+    att.send(session, &Request::Scan { fresh: false }).await;
+    let mut found = Vec::new();
+    loop {
+        if let Message::Reply { reply: Reply::Networks { networks, last }, .. } = att.message(session).await {
+            found.extend(networks);
+            if last {
+                return found;
+            }
+        }
+    }
+}
+
+async fn outcome(att: &mut Att, session: &mut Session) -> Told {
+    loop {
+        match att.message(session).await {
+            Message::Changed(told) if matches!(told.state, State::Provisioned | State::Error) => return told,
+            Message::Changed(_) | Message::Reply { reply: Reply::Accepted { .. }, .. } => {}
+            Message::Reply { reply, .. } => panic!("the node answers {reply:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_phone_with_the_smallest_mtu_provisions() {
+    let mut scene = Scene::set().await;
+    scene.goes().await;
+    let mut att = Att::connect(scene.controllers()).await;
+    att.subscribe(true).await;
+    let mut session = att.open(&Device::code()).await;
+    let found = scan(&mut att, &mut session).await;
+    assert!(found.iter().any(|network| network.ssid == scene.credentials.ssid), "{found:?}");
+    att.send(&mut session, &Request::Credentials(Box::new(scene.credentials.clone()))).await;
+    let told = outcome(&mut att, &mut session).await;
+    assert_eq!((told.state, told.request_id), (State::Provisioned, scene.credentials.request_id));
+    scene.assert_provisioned().await;
+}

@@ -1,0 +1,143 @@
+//! What most scenarios begin with: a home, a device, and a phone that has opened a session.
+
+use std::time::Duration;
+
+use jarvis_provisioning::domain::{Credentials, State};
+use jarvis_provisioning::fault::Fault;
+use jarvis_provisioning::wire::Told;
+use mobile_test_harness::command_center::Order;
+use mobile_test_harness::phone::{Phone, new_request_id};
+use tokio::time::Instant;
+
+use crate::air::{Controllers, breath, connect};
+use crate::device::{Device, credentials, profiles, with_password};
+use crate::place::{Home, Settings};
+
+/// Longer than any attempt takes, every limit of the node's included.
+pub(crate) const ATTEMPT: Duration = Duration::from_secs(150);
+
+/// A home, a device, and a phone that has opened a session over Bluetooth.
+pub(crate) struct Scene {
+    pub(crate) home: Home,
+    pub(crate) device: Device,
+    phone: Option<Phone>,
+    pub(crate) order: Order,
+    /// The right ones.
+    pub(crate) credentials: Credentials,
+    controllers: Controllers,
+}
+
+impl Scene {
+    pub(crate) async fn set() -> Self {
+        Self::with(Settings::default()).await
+    }
+
+    pub(crate) async fn with(settings: Settings) -> Self {
+        let controllers = Controllers::ready().await;
+        let home = Home::with(settings).await;
+        let device = Device::start(&controllers).await;
+        let phone = Some(connected(&controllers).await);
+        let order = home.order().await;
+        let credentials = credentials(&order);
+        Self { home, device, phone, order, credentials, controllers }
+    }
+
+    /// The phone.
+    pub(crate) const fn phone(&mut self) -> &mut Phone {
+        self.phone.as_mut().expect("it is only away while it comes back")
+    }
+
+    /// Sends credentials; returns how it ended.
+    pub(crate) async fn send(&mut self, credentials: &Credentials) -> Told {
+        self.phone().bring_online(credentials, ATTEMPT, |_| {}).await.expect("an outcome")
+    }
+
+    pub(crate) async fn send_the_right_ones(&mut self) {
+        let credentials = self.credentials.clone();
+        let told = self.send(&credentials).await;
+        assert_eq!((told.state, reason(&told)), (State::Provisioned, None));
+    }
+
+    /// Sends credentials that can only fail, for one of these reasons.
+    pub(crate) async fn fails_with(&mut self, credentials: &Credentials, faults: &[Fault]) {
+        let told = self.send(credentials).await;
+        assert_eq!(told.state, State::Error);
+        let fault = reason(&told).expect("a reason");
+        assert!(faults.contains(&fault), "{fault:?} is none of {faults:?}");
+        self.device.assert_not_provisioned().await;
+    }
+
+    /// Waits until the node tells the phone that it is in a state.
+    pub(crate) async fn hears(&mut self, state: State) {
+        let until = Instant::now() + ATTEMPT;
+        loop {
+            let told = self.phone().next_change(until).await.unwrap_or_else(|error| panic!("waiting for {state:?}: {error}"));
+            if told.state == state {
+                return;
+            }
+            assert_ne!(told.state, State::Error, "{:?}", reason(&told));
+        }
+    }
+
+    /// The phone goes.
+    pub(crate) async fn goes(&mut self) {
+        if let Some(phone) = self.phone.take() {
+            phone.leave().await;
+            breath().await;
+        }
+    }
+
+    /// The phone comes back with a new link and a new session, and asks how it stands.
+    pub(crate) async fn comes_back(&mut self) -> Told {
+        self.goes().await;
+        self.phone = Some(connected(&self.controllers).await);
+        self.phone().status().await.expect("how it stands")
+    }
+
+    /// The phone comes back, and learns how the attempt ends.
+    pub(crate) async fn comes_back_for(&mut self, request_id: u64) -> Told {
+        let told = self.comes_back().await;
+        assert_eq!(told.request_id, request_id, "the node remembers the attempt");
+        if matches!(told.state, State::Provisioned | State::Error) {
+            return told;
+        }
+        self.phone().follow(request_id, ATTEMPT, |_| {}).await.expect("an outcome")
+    }
+
+    /// The radios of the node and of the phone.
+    pub(crate) const fn controllers(&self) -> &Controllers {
+        &self.controllers
+    }
+
+    /// The phone goes out of range, in the middle of whatever it does.
+    pub(crate) async fn cut(&self) {
+        self.controllers.switch_phone_off().await;
+    }
+
+    /// Ends well: the node, the phone and the command center say the same.
+    pub(crate) async fn assert_provisioned(mut self) {
+        self.device.assert_provisioned(&self.home, &self.order).await;
+        assert_eq!(profiles().len(), 1, "one profile is kept");
+        self.goes().await;
+    }
+
+    /// The same credentials with another password, as another request.
+    pub(crate) fn mistyped(&self) -> Credentials {
+        with_password("not the password", &self.credentials)
+    }
+
+    /// The right credentials, as another request.
+    pub(crate) fn again(&mut self) {
+        self.credentials.request_id = new_request_id();
+    }
+}
+
+async fn connected(controllers: &Controllers) -> Phone {
+    let mut phone = connect(controllers).await;
+    phone.open_session(&Device::code()).await.expect("the code is right");
+    phone
+}
+
+pub(crate) fn reason(told: &Told) -> Option<Fault> {
+    told.failure.as_ref().map(|failure| failure.fault)
+}

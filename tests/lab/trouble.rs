@@ -1,0 +1,174 @@
+//! Something breaks while a node is provisioned: in each state, the same things.
+//!
+//! A state is held for as long as the scenario needs it: while the home gives no addresses the node is CONNECTING, and while
+//! the command center answers nobody it is REGISTERING.
+
+use jarvis_provisioning::domain::State;
+use jarvis_provisioning::fault::Fault;
+
+use crate::air::{Controllers, must};
+use crate::device::until_in_network;
+use crate::place::SSID;
+use crate::scene::{ATTEMPT, Scene, reason};
+
+/// What breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
+    /// The phone goes out of range.
+    Link,
+    Bluetoothd,
+    NetworkManager,
+    /// The node's program, which is started again.
+    Node,
+    /// The node's Bluetooth adapter, which is plugged in again, and the phone's with it.
+    Adapter,
+}
+
+impl Trouble {
+    async fn happen(self, scene: &mut Scene) {
+        match self {
+            Self::Link => scene.cut().await,
+            Self::Bluetoothd => _ = must("systemctl", &["kill", "--signal=KILL", "bluetooth"]),
+            Self::NetworkManager => _ = must("systemctl", &["kill", "--signal=KILL", "NetworkManager"]),
+            Self::Node => {
+                scene.device.kill();
+                scene.device.boot().await;
+            }
+            Self::Adapter => {
+                must("systemctl", &["stop", "controllers"]);
+                must("systemd-run", &["--quiet", "--unit=controllers", "--collect", "btvirt", "-L", "-l2"]);
+                Controllers::ready().await;
+            }
+        }
+    }
+}
+
+/// Before the phone has sent anything: it comes back, and provisions.
+async fn while_waiting(trouble: Trouble) {
+    let mut scene = Scene::set().await;
+    trouble.happen(&mut scene).await;
+    assert_eq!(scene.comes_back().await.state, State::ApMode);
+    scene.send_the_right_ones().await;
+    scene.assert_provisioned().await;
+}
+
+/// While the node joins the network: the phone comes back, learns how it ends, and has the node provisioned.
+async fn while_connecting(trouble: Trouble) {
+    let mut scene = Scene::set().await;
+    let credentials = scene.credentials.clone();
+    scene.home.hold_addresses();
+    scene.phone().send_credentials(&credentials).await.expect("they are taken");
+    scene.hears(State::Connecting).await;
+    until_in_network(SSID).await;
+    trouble.happen(&mut scene).await;
+    scene.home.give_addresses();
+    let told = scene.comes_back_for(credentials.request_id).await;
+    assert_eq!((told.state, reason(&told)), (State::Provisioned, None));
+    scene.assert_provisioned().await;
+}
+
+/// While the command center is asked.
+async fn while_registering(trouble: Trouble) {
+    let mut scene = Scene::set().await;
+    let credentials = scene.credentials.clone();
+    scene.home.hold_registrations();
+    scene.phone().send_credentials(&credentials).await.expect("they are taken");
+    scene.hears(State::Registering).await;
+    trouble.happen(&mut scene).await;
+    scene.home.take_registrations();
+    let told = scene.comes_back_for(credentials.request_id).await;
+    assert_eq!((told.state, reason(&told)), (State::Provisioned, None));
+    scene.assert_provisioned().await;
+}
+
+/// When it has ended well.
+async fn when_provisioned(trouble: Trouble) {
+    let mut scene = Scene::set().await;
+    let credentials = scene.credentials.clone();
+    scene.phone().send_credentials(&credentials).await.expect("they are taken");
+    scene.hears(State::Provisioned).await;
+    trouble.happen(&mut scene).await;
+    let told = scene.comes_back_for(credentials.request_id).await;
+    assert_eq!((told.state, reason(&told)), (State::Provisioned, None));
+    until_in_network(SSID).await;
+    scene.assert_provisioned().await;
+}
+
+/// When it has failed: the phone comes back, learns why, and has the node provisioned.
+async fn when_failed(trouble: Trouble) {
+    let mut scene = Scene::set().await;
+    let mistyped = scene.mistyped();
+    scene.fails_with(&mistyped, &[Fault::WrongPassword]).await;
+    trouble.happen(&mut scene).await;
+    let told = scene.comes_back_for(mistyped.request_id).await;
+    assert_eq!((told.state, reason(&told)), (State::Error, Some(Fault::WrongPassword)));
+    scene.send_the_right_ones().await;
+    scene.assert_provisioned().await;
+}
+
+macro_rules! in_each_state {
+    ($($module:ident: $trouble:ident in $($state:ident)*;)*) => {$(
+        mod $module {
+            $(#[tokio::test]
+            async fn $state() {
+                super::$state(super::Trouble::$trouble).await;
+            })*
+        }
+    )*};
+}
+
+in_each_state! {
+    link_cut: Link in while_waiting while_connecting while_registering when_provisioned when_failed;
+    bluetoothd_killed: Bluetoothd in while_waiting while_connecting while_registering when_provisioned when_failed;
+    network_manager_killed: NetworkManager in while_waiting while_registering when_provisioned when_failed;
+    node_killed: Node in while_waiting while_connecting while_registering when_failed;
+    adapter_unplugged: Adapter in while_waiting while_registering;
+}
+
+/// What was being joined goes with NetworkManager, so that the phone is told at once, and sends again.
+#[tokio::test]
+async fn network_manager_killed_while_connecting() {
+    let mut scene = Scene::set().await;
+    let credentials = scene.credentials.clone();
+    scene.home.hold_addresses();
+    scene.phone().send_credentials(&credentials).await.expect("they are taken");
+    until_in_network(SSID).await;
+    Trouble::NetworkManager.happen(&mut scene).await;
+    let told = scene.phone().follow(credentials.request_id, ATTEMPT, |_| {}).await.expect("an outcome");
+    assert_eq!((told.state, reason(&told)), (State::Error, Some(Fault::NetworkUnavailable)));
+    scene.device.assert_not_provisioned().await;
+    scene.home.give_addresses();
+    scene.again();
+    scene.send_the_right_ones().await;
+    scene.assert_provisioned().await;
+}
+
+/// The program of a node that is provisioned has nothing to do, and says so.
+#[tokio::test]
+async fn a_node_killed_when_provisioned_is_provisioned() {
+    let mut scene = Scene::set().await;
+    scene.send_the_right_ones().await;
+    scene.device.kill();
+    let said = scene.device.runs_to_its_end().await;
+    assert!(said.contains("is provisioned already") && said.contains(&scene.order.node_id), "{said}");
+    scene.assert_provisioned().await;
+}
+
+#[tokio::test]
+async fn the_home_vanishes_while_the_node_joins() {
+    let mut scene = Scene::set().await;
+    let credentials = scene.credentials.clone();
+    scene.home.hold_addresses();
+    scene.phone().send_credentials(&credentials).await.expect("they are taken");
+    until_in_network(SSID).await;
+    scene.home.close_access_point();
+    let told = scene.phone().follow(credentials.request_id, ATTEMPT, |_| {}).await.expect("an outcome");
+    assert_eq!(told.state, State::Error);
+    assert!(reason(&told).is_some_and(Fault::retryable), "{:?}", reason(&told));
+    scene.device.assert_not_provisioned().await;
+    scene.home.give_addresses();
+    scene.home.open_access_point().await;
+    scene.again();
+    scene.send_the_right_ones().await;
+    scene.assert_provisioned().await;
+}
