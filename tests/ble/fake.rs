@@ -29,6 +29,7 @@ pub(crate) enum Fault {
 }
 
 /// What the fake is, and what was done to it.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own; goes when two of them exclude each other")]
 pub(crate) struct World {
     /// There is an adapter.
     pub(crate) present: bool,

@@ -1,7 +1,6 @@
 //! The Bluetooth link over D-Bus, against a `BlueZ` that answers as none should.
 #![cfg(feature = "daemon")]
 
-#[expect(dead_code, reason = "the tests of the network use more of it; goes when these use all")]
 #[path = "../nm/bus.rs"]
 mod bus;
 mod fake;
