@@ -156,7 +156,7 @@ impl Claimant {
         let appliance = Appliance { appliance_id, site_id, brand_name: partner.brand_name, config };
         let record = Record::new(&request.code, &appliance);
         blocking(move || place.store(content.as_bytes(), &record)).await?;
-        tracing::info!(appliance.appliance_id, config = %appliance.config.display(), "this device is provisioned");
+        tracing::info!(appliance_id = appliance.appliance_id, config = %appliance.config.display(), "this device is provisioned");
         if given.is_some() {
             self.acknowledge(&request.endpoint, &appliance.appliance_id, &api_key).await;
         }

@@ -67,17 +67,26 @@ impl Claim {
         Ok(site_id)
     }
 
-    async fn refuse(&self, connection: &mut Connection<'_>, fingerprint: &str) -> Result<Refusal, Error> {
+    /// Why this device will never get the code, as far as that is sure.
+    async fn lost(&self, connection: &mut Connection<'_>, fingerprint: &str) -> Result<Option<Refusal>, Error> {
         let look = "SELECT claimed_by, revoked_at FROM provision_codes WHERE code_hash = $1";
-        let (refusal, own) = match connection.row(look, values![&self.code_hash]).await? {
-            None => (Refusal::UnknownCode, false),
-            Some(row) => match (row.column::<Option<String>>(0)?, row.column::<Option<i64>>(1)?) {
-                (Some(claimed_by), _) => (Refusal::CodeClaimed, claimed_by == fingerprint),
-                (None, Some(_)) => (Refusal::CodeRevoked { by_partner_route: self.by_partner_route }, false),
-                (None, None) => (Refusal::CodeExpired, false),
-            },
-        };
-        let counted = guesses::count(connection, &self.source, i64::from(!own), self.now).await?;
+        let Some(row) = connection.row(look, values![&self.code_hash]).await? else { return Ok(Some(Refusal::UnknownCode)) };
+        Ok(match (row.column::<Option<String>>(0)?, row.column::<Option<i64>>(1)?) {
+            (Some(claimed_by), _) if claimed_by != fingerprint => Some(Refusal::CodeClaimed),
+            (None, Some(_)) => Some(Refusal::CodeRevoked { by_partner_route: self.by_partner_route }),
+            _ => None,
+        })
+    }
+
+    /// Whether this device has claimed the code, and has used its key.
+    async fn is_own(&self, connection: &mut Connection<'_>, fingerprint: &str) -> Result<bool, Error> {
+        let look = "SELECT 1 FROM provision_codes WHERE code_hash = $1 AND claimed_by = $2";
+        Ok(connection.row(look, values![&self.code_hash, fingerprint]).await?.is_some())
+    }
+
+    /// Counts a wrong guess; what to tell.
+    async fn refuse(&self, connection: &mut Connection<'_>, refusal: Refusal) -> Result<Refusal, Error> {
+        let counted = guesses::count(connection, &self.source, 1, self.now).await?;
         Ok(counted.err().unwrap_or(refusal))
     }
 }
@@ -92,12 +101,13 @@ impl Operation for Claim {
     /// A refusal is an answer here, because the guess that it was must be kept.
     type Answer = Result<Claimed, Refusal>;
 
-    fn subject(&self) -> Option<&str> {
-        Some(&self.code_hash)
-    }
-
     async fn run(&self, connection: &mut Connection<'_>) -> Result<Self::Answer, Error> {
         let fingerprint = self.device.fingerprint(&self.secret);
+        // Before the lock, for which guesses should not make others wait.
+        if let Some(refusal) = self.lost(connection, &fingerprint).await? {
+            return Ok(Err(self.refuse(connection, refusal).await?));
+        }
+        connection.lock(&self.code_hash).await?;
         let decide = "
             UPDATE provision_codes SET claimed_at = COALESCE(claimed_at, $3), claimed_by = $2
              WHERE code_hash = $1 AND revoked_at IS NULL
@@ -108,7 +118,11 @@ impl Operation for Claim {
                                        AND appliances.key_used_at IS NULL AND appliances.revoked_at IS NULL)))
             RETURNING partner, site_id";
         let Some(row) = connection.row(decide, values![&self.code_hash, &fingerprint, self.now]).await? else {
-            return Ok(Err(self.refuse(connection, &fingerprint).await?));
+            return Ok(Err(match self.lost(connection, &fingerprint).await? {
+                Some(refusal) => self.refuse(connection, refusal).await?,
+                None if self.is_own(connection, &fingerprint).await? => Refusal::CodeClaimed,
+                None => self.refuse(connection, Refusal::CodeExpired).await?,
+            }));
         };
         let partner = row.column::<String>(0)?;
         let site_id = match row.column::<Option<String>>(1)? {

@@ -56,13 +56,16 @@ pub struct Patience {
     pub head: Duration,
     /// For the body.
     pub body: Duration,
+    /// For reading any part of an answer.
+    pub answer: Duration,
     /// For running requests when the server stops.
     pub stop: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { head: Duration::from_secs(10), body: Duration::from_secs(10), stop: Duration::from_secs(10) }
+        let seconds = Duration::from_secs(10);
+        Self { head: seconds, body: seconds, answer: seconds, stop: seconds }
     }
 }
 

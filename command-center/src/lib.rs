@@ -32,6 +32,7 @@ mod html;
 mod jwt;
 mod metrics;
 pub mod operator;
+mod patient;
 mod qr;
 mod refusal;
 mod secret;

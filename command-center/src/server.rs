@@ -26,6 +26,7 @@ use crate::config::{Config, Patience};
 use crate::guesses::ForgetGuesses;
 use crate::metrics::Metrics;
 use crate::operator::Operator;
+use crate::patient::Patient;
 use crate::secret::{self, Purpose, ServerSecret};
 use crate::store::{self, Connection, Operation, Store, values};
 use crate::tls::{Identity, TlsError};
@@ -251,7 +252,7 @@ async fn connect(
         .timer(TokioTimer::new())
         .header_read_timeout(patience.head)
         .max_buf_size(LARGEST_HEAD)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Patient::new(stream, patience.answer)), service);
     if let Err(error) = watcher.watch(connection).await {
         tracing::trace!(%error, "a connection broke");
     }

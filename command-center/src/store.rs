@@ -204,6 +204,17 @@ impl Connection<'_> {
         }
     }
 
+    /// Waits until no other operation has locked the subject, and keeps it locked until this one has ended. SQLite's
+    /// operations run one after the other anyway.
+    pub(crate) async fn lock(&mut self, subject: &str) -> Result<(), sqlx::Error> {
+        if let Self::Postgres(connection) = self {
+            // At this isolation level each statement after the lock sees what the previous holder committed.
+            let lock = sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))").bind(subject);
+            lock.execute(&mut **connection).await?;
+        }
+        Ok(())
+    }
+
     /// The statement for the database that this is, where the two have no common words.
     pub(crate) const fn either(&self, sqlite: &'static str, postgres: &'static str) -> &'static str {
         match self {

@@ -138,6 +138,38 @@ async fn slow_clients_are_cut_off_and_others_are_served_meanwhile() {
     server.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_ask_and_never_read_are_cut_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(folder.path());
+    config.patience.answer = Duration::from_millis(300);
+    // Else they would end for want of a next request.
+    config.patience.head = Duration::from_mins(10);
+    let server = Server::start(config).await.unwrap();
+    let address = server.address();
+    let ask = format!("GET /openapi.json HTTP/1.1\r\nhost: x\r\nx-api-key: {ADMIN_KEY}\r\n\r\n");
+    let clients = tokio::task::spawn_blocking(move || {
+        let connect = || {
+            let mut stream = TcpStream::connect(address).unwrap();
+            // More than what the kernel holds for a client that does not read.
+            stream.write_all(ask.repeat(300).as_bytes()).unwrap();
+            stream
+        };
+        (0..10).map(|_| connect()).collect::<Vec<_>>()
+    });
+    let clients = clients.await.unwrap();
+    let client = support::client();
+    let metrics = || client.get(format!("http://{address}/metrics")).bearer_auth(ADMIN_KEY).send();
+    let until_gone = async {
+        while !metrics().await.unwrap().text().await.unwrap().contains("\njarvis_connections 1\n") {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), until_gone).await.unwrap();
+    drop(clients);
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn a_request_that_runs_when_the_server_stops_is_answered() {
     let center = Center::on_sqlite().await;

@@ -53,11 +53,11 @@ impl Store {
 
     async fn attempt<O: Operation>(&self, operation: &O) -> Result<O::Answer, Error> {
         let mut transaction = self.pool.begin().await?;
+        let mut connection = Connection::Postgres(&mut transaction);
         if let Some(subject) = operation.subject() {
-            // At this isolation level each statement after the lock sees what the previous holder committed.
-            sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))").bind(subject).execute(&mut *transaction).await?;
+            connection.lock(subject).await?;
         }
-        let answer = operation.run(&mut Connection::Postgres(&mut transaction)).await?;
+        let answer = operation.run(&mut connection).await?;
         transaction.commit().await?;
         Ok(answer)
     }
