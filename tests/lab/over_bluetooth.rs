@@ -92,7 +92,7 @@ async fn no_address() {
     let mut scene = Scene::with(Settings { dhcp: false, ..Settings::default() }).await;
     let credentials = scene.credentials.clone();
     scene.fails_with(&credentials, &[Fault::NoAddress]).await;
-    scene.goes().await;
+    scene.ends().await;
 }
 
 #[tokio::test]
@@ -209,7 +209,7 @@ async fn provisioned_again_in_a_second_network() {
     let told = scene.send(&second).await;
     assert_eq!((told.state, reason(&told)), (State::Provisioned, None));
     scene.device.assert_provisioned_in(OTHER_SSID, &scene.home, &order).await;
-    scene.goes().await;
+    scene.ends().await;
 }
 
 #[tokio::test]

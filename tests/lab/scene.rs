@@ -115,10 +115,15 @@ impl Scene {
     }
 
     /// Ends well: the node, the phone and the command center say the same.
-    pub(crate) async fn assert_provisioned(mut self) {
+    pub(crate) async fn assert_provisioned(self) {
         self.device.assert_provisioned(&self.home, &self.order).await;
         assert_eq!(profiles().len(), 1, "one profile is kept");
-        self.goes().await;
+        self.ends().await;
+    }
+
+    /// The scenario ends, with no connection left behind.
+    pub(crate) async fn ends(self) {
+        self.cut().await;
     }
 
     /// The same credentials with another password, as another request.

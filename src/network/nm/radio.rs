@@ -237,18 +237,15 @@ impl Radio {
     async fn ready_until(&mut self, until: Instant) -> Result<Device, Cause> {
         self.connect().await?;
         loop {
-            let device = if self.bus()?.has_service().await? {
-                self.ask_version().await?;
-                let device = Device::find(self.bus()?, self.settings.interface.as_deref()).await;
-                match device {
-                    Ok(device) => device.usable(self.bus()?).await,
-                    Err(cause) => Err(cause),
-                }
-            } else {
-                Err(Cause::Absent)
+            let device = if self.bus()?.has_service().await? { self.usable_device().await } else { Err(Cause::Absent) };
+            // These pass while NetworkManager or the supplicant starts, and after an adapter was put back. NetworkManager is
+            // on the bus before its objects are.
+            let passes = match &device {
+                Err(Cause::Absent | Cause::NoDevice | Cause::NoSuchDevice(_) | Cause::Unavailable(_)) => true,
+                Err(cause) => cause.is_missing_object(),
+                Ok(_) => false,
             };
-            // These pass while NetworkManager or the supplicant starts, and after an adapter was put back.
-            if !matches!(device, Err(Cause::Absent | Cause::NoDevice | Cause::NoSuchDevice(_) | Cause::Unavailable(_))) {
+            if !passes {
                 return device;
             }
             match timeout_at(until, event(&mut self.bus)).await {
@@ -259,6 +256,12 @@ impl Radio {
                 }
             }
         }
+    }
+
+    async fn usable_device(&mut self) -> Result<Device, Cause> {
+        self.ask_version().await?;
+        let bus = self.bus()?;
+        Device::find(bus, self.settings.interface.as_deref()).await?.usable(bus).await
     }
 
     async fn connect(&mut self) -> Result<(), Cause> {
