@@ -26,7 +26,7 @@ async fn browse(service: &str) -> Vec<u8> {
     let socket = UdpSocket::bind("0.0.0.0:0").await.expect("a free port");
     socket.send_to(&question, GROUP).await.expect("there is a way");
     let mut answer = vec![0; 1500];
-    let length = timeout(Duration::from_secs(2), socket.recv(&mut answer)).await.map_or(0, |length| length.unwrap_or_default());
+    let length = timeout(Duration::from_secs(2), socket.recv(&mut answer)).await.map_or(0, Result::unwrap_or_default);
     answer.truncate(length);
     answer
 }
