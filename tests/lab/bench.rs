@@ -27,29 +27,43 @@ const ATTEMPT: Duration = Duration::from_secs(150);
 /// Between two looks at what is waited for: far less than what is measured.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// A join that has not come about by then has failed.
+const GIVEN_UP: Duration = Duration::from_secs(30);
+
 /// balena's wifi-connect in a guest of the same kind, medians, seconds: from a wrong password to the access point, which
 /// then tells no reason; and from a good one to the connection.
 const PEER_WRONG: f64 = 19.3;
 const PEER_GOOD: f64 = 3.6;
 
+/// On a busy machine the home's access point gives a handshake up before the emulated guest has answered, and then no
+/// password is right. Such a round is no measurement, and is made again; more of them than this are a fault.
+const SPOILED: usize = ROUNDS;
+
 /// The samples of one figure.
-#[derive(Default)]
-struct Samples(Vec<f64>);
+struct Samples {
+    name: &'static str,
+    samples: Vec<f64>,
+}
 
 impl Samples {
+    const fn of(name: &'static str) -> Self {
+        Self { name, samples: Vec::new() }
+    }
+
     fn add(&mut self, sample: f64) {
-        self.0.push(sample);
+        eprintln!("{}: {sample:.2}", self.name);
+        self.samples.push(sample);
     }
 
     fn median(&self) -> f64 {
-        let mut sorted = self.0.clone();
+        let mut sorted = self.samples.clone();
         sorted.sort_by(f64::total_cmp);
         assert!(sorted.len() >= ROUNDS, "a figure has its rounds");
         f64::midpoint(sorted[(sorted.len() - 1) / 2], sorted[sorted.len() / 2])
     }
 
     fn all(&self) -> String {
-        self.0.iter().map(|sample| format!("{sample:.2}")).collect::<Vec<_>>().join(" ")
+        self.samples.iter().map(|sample| format!("{sample:.2}")).collect::<Vec<_>>().join(" ")
     }
 }
 
@@ -61,13 +75,13 @@ struct Table {
 }
 
 impl Table {
-    fn figure(&mut self, name: &str, samples: &Samples, unit: &str) {
-        _ = writeln!(self.text, "{name:<58} {:>8.2} {unit:<4} ({})", samples.median(), samples.all());
+    fn figure(&mut self, samples: &Samples, unit: &str) {
+        _ = writeln!(self.text, "{:<62} {:>8.2} {unit:<4} ({})", samples.name, samples.median(), samples.all());
     }
 
     fn target(&mut self, name: &str, value: f64, limit: f64) {
         let met = value <= limit;
-        _ = writeln!(self.text, "{name:<58} {value:>8.2}      (at most {limit:.2}: {})", if met { "met" } else { "MISSED" });
+        _ = writeln!(self.text, "{name:<62} {value:>8.2}      (at most {limit:.2}: {})", if met { "met" } else { "MISSED" });
         if !met {
             self.missed.push(name.to_owned());
         }
@@ -100,74 +114,108 @@ async fn over_bluetooth(table: &mut Table) {
     // Twelve networks.
     let home = Home::with(Settings { neighbours: 11, ..Settings::default() }).await;
     let controllers = Controllers::ready().await;
-    let [mut ours, mut theirs, mut advertised] = <[Samples; 3]>::default();
-    let [mut idle, mut peak, mut round_trips, mut bytes] = <[Samples; 4]>::default();
+    let mut ours = Samples::of("over Bluetooth: credentials sent → PROVISIONED");
+    let mut theirs = Samples::of("  `nmcli device wifi connect` and `curl`, the same");
+    let mut round_trips = Samples::of("over Bluetooth: write round trips, whole session");
+    let mut bytes = Samples::of("  bytes of attribute protocol, both directions");
+    let mut advertised = Samples::of("start → advertising");
+    let mut idle = Samples::of("resident memory while it waits");
+    let mut peak = Samples::of("resident memory at its peak");
     warm_lease().await;
-    for round in 0..ROUNDS {
+    let mut spoiled = 0;
+    while ours.samples.len() < ROUNDS {
+        let round = ours.samples.len() + spoiled;
         let began = Instant::now();
         let device = Device::start(&controllers).await;
         let adapter = adapter(&controllers.node).await;
         until("it advertises", async || adapter.active_advertising_instances().await.is_ok_and(|count| count > 0)).await;
-        advertised.add(seconds(began));
+        let took = seconds(began);
         // What a start allocates for a moment has been given back by then.
         sleep(Duration::from_secs(3)).await;
-        idle.add(mebibytes(device.usage().resident));
+        let waiting = mebibytes(device.usage().resident);
         let order = home.order().await;
         let credentials = credentials(&order);
         let mut phone = connect(&controllers).await;
         let monitor = monitor(round).await;
         phone.info().await.expect("the node answers");
         phone.open_session(&Device::code()).await.expect("the code is right");
-        let found = phone.scan(true).await.expect("a list");
-        assert!(found.len() >= 12 || round == 0, "{} networks", found.len());
+        look_around(&mut phone).await;
         let k2 = key::new(SystemTime::UNIX_EPOCH, &mut rand_core::UnwrapErr(getrandom::SysRng));
         phone.send_k2(k2).await.expect("it is stored");
         let sent = Instant::now();
         let told = phone.bring_online(&credentials, ATTEMPT, |_| {}).await.expect("an outcome");
-        assert_eq!(told.state, State::Provisioned, "{told:?}");
-        ours.add(seconds(sent));
+        let provisioned = seconds(sent);
         drop(monitor);
+        let most = mebibytes(device.usage().peak);
+        phone.leave().await;
+        if told.state != State::Provisioned {
+            spoiled = spoil(spoiled, &format!("{told:?}"));
+            drop(device);
+            forget().await;
+            continue;
+        }
+        device.assert_provisioned(&home, &order).await;
+        drop(device);
+        forget().await;
+        let by_hand = loop {
+            if let Some(by_hand) = by_hand(&home).await {
+                break by_hand;
+            }
+            spoiled = spoil(spoiled, "nmcli");
+            forget().await;
+        };
+        forget().await;
+        ours.add(provisioned);
+        theirs.add(by_hand);
         let (writes, octets) = attribute_protocol(round);
         round_trips.add(writes);
         bytes.add(octets);
-        peak.add(mebibytes(device.usage().peak));
-        device.assert_provisioned(&home, &order).await;
-        phone.leave().await;
-        drop(device);
-        forget().await;
-        theirs.add(by_hand(&home).await);
-        forget().await;
+        advertised.add(took);
+        idle.add(waiting);
+        peak.add(most);
     }
-    table.figure("over Bluetooth: credentials sent → PROVISIONED", &ours, "s");
-    table.figure("  `nmcli device wifi connect` and `curl`, the same", &theirs, "s");
+    table.figure(&ours, "s");
+    table.figure(&theirs, "s");
     table.target("  ratio", ours.median() / theirs.median(), 1.0);
-    table.figure("over Bluetooth: write round trips, whole session", &round_trips, "");
+    table.figure(&round_trips, "");
     table.target("  round trips", round_trips.median(), 5.0);
-    table.figure("  bytes of attribute protocol, both directions", &bytes, "B");
-    table.figure("start → advertising", &advertised, "s");
-    table.figure("resident memory while it waits", &idle, "MiB");
-    table.target("  at most", idle.median(), 12.0);
-    table.figure("resident memory at its peak", &peak, "MiB");
-    table.target("  at most", peak.median(), 14.0);
+    table.figure(&bytes, "B");
+    table.figure(&advertised, "s");
+    table.figure(&idle, "MiB");
+    table.target("  MiB", idle.median(), 12.0);
+    table.figure(&peak, "MiB");
+    table.target("  MiB", peak.median(), 14.0);
+}
+
+fn spoil(spoiled: usize, why: &str) -> usize {
+    eprintln!("a round is made again: {why}");
+    assert!(spoiled < SPOILED, "too many rounds were spoiled: {why}");
+    spoiled + 1
 }
 
 /// A first lease takes seconds longer than later ones.
 async fn warm_lease() {
-    rescan().await;
-    must("nmcli", &["device", "wifi", "connect", SSID, "password", PASSWORD, "ifname", "wlan0"]);
+    until("a lease", async || {
+        rescan().await;
+        run("nmcli", &["device", "wifi", "connect", SSID, "password", PASSWORD, "ifname", "wlan0"]).status.success()
+    })
+    .await;
     forget().await;
 }
 
-/// The same by the system's tools, seconds: the join, and the registration.
-async fn by_hand(home: &Home) -> f64 {
+/// The same by the system's tools, seconds: the join, and the registration; none if the join failed.
+async fn by_hand(home: &Home) -> Option<f64> {
     let order = home.order().await;
     rescan().await;
     let body = format!(r#"{{"node_id":"{}","provisioning_token":"{}","room":"kitchen"}}"#, order.node_id, order.token.expose());
     let url = format!("http://{AIR}:{CENTER_PORT}/api/v0/nodes/register");
     let began = Instant::now();
-    must("nmcli", &["device", "wifi", "connect", SSID, "password", PASSWORD, "ifname", "wlan0"]);
+    let joined = run("nmcli", &["device", "wifi", "connect", SSID, "password", PASSWORD, "ifname", "wlan0"]);
+    if !joined.status.success() {
+        return None;
+    }
     must("curl", &["--silent", "--fail", "--header", "content-type: application/json", "--data", &body, &url]);
-    seconds(began)
+    Some(seconds(began))
 }
 
 /// A scan that is over.
@@ -241,7 +289,8 @@ fn attribute_protocol(round: usize) -> (f64, f64) {
 /// From the question for the access point to the answer over HTTP.
 async fn access_point(table: &mut Table) {
     let device = Device::with("[access_point]\nopen = \"never\"\n").await;
-    let [mut ours, mut theirs] = <[Samples; 2]>::default();
+    let mut ours = Samples::of("access point: asked for → HTTP answers a phone");
+    let mut theirs = Samples::of("  NetworkManager's own, by `nmcli connection up`");
     let _wifi = Waiting::for_network(&device.name);
     let make = ["connection", "add", "type", "wifi", "ifname", "wlan0", "con-name", "by-hand", "autoconnect", "no", "ssid"];
     let rest = ["802-11-wireless.mode", "ap", "802-11-wireless.band", "bg", "802-11-wireless.channel", "6"];
@@ -271,8 +320,8 @@ async fn access_point(table: &mut Table) {
         }
     }
     must("nmcli", &["connection", "delete", "by-hand"]);
-    table.figure("access point: asked for → HTTP answers a phone", &ours, "s");
-    table.figure("  NetworkManager's own, by `nmcli connection up`", &theirs, "s");
+    table.figure(&ours, "s");
+    table.figure(&theirs, "s");
     table.target("  ratio", ours.median() / theirs.median(), 1.1);
 }
 
@@ -339,9 +388,11 @@ impl Waiting {
 /// From the access point: a wrong password, and a good one.
 async fn from_the_access_point(table: &mut Table) {
     let home = Home::open().await;
-    let [mut wrong_took, mut good_took] = <[Samples; 2]>::default();
+    let mut wrong_took = Samples::of("from the access point: wrong password → back, with the reason");
+    let mut good_took = Samples::of("from the access point: good password → connected");
     warm_lease().await;
-    for _ in 0..ROUNDS {
+    let mut spoiled = 0;
+    while good_took.samples.len() < ROUNDS {
         let device = Device::with("[access_point]\nopen = \"always\"\n").await;
         let _wifi = Waiting::for_network(&device.name);
         http_answers(Instant::now()).await;
@@ -352,7 +403,7 @@ async fn from_the_access_point(table: &mut Table) {
         let (wrong_sample, sent) = at_the_phone(async move || {
             let mut phone = Phone::connect_within(&target(), ATTEMPT).await.expect("the node answers");
             phone.open_session(&code).await.expect("the code is right");
-            phone.scan(false).await.expect("a list");
+            look_around(&mut phone).await;
             let sent = Instant::now();
             phone.send_credentials(&wrong).await.expect("they are taken");
             phone.leave().await;
@@ -370,24 +421,42 @@ async fn from_the_access_point(table: &mut Table) {
             let wrong_sample = seconds(sent);
             let mut phone = Phone::connect_within(&target(), ATTEMPT).await.expect("the node answers");
             phone.open_session(&code).await.expect("the code is right");
+            look_around(&mut phone).await;
             let sent = Instant::now();
             phone.send_credentials(&right).await.expect("they are taken");
             (wrong_sample, sent)
         })
         .await;
-        until("the node is in the home", async || has_address("10.20.0.")).await;
-        let good = seconds(sent);
-        until("the node is provisioned", async || device.is_provisioned()).await;
-        device.assert_provisioned(&home, &order).await;
-        wrong_took.add(wrong_sample);
-        good_took.add(good);
+        let mut good = None;
+        while good.is_none() && sent.elapsed() < GIVEN_UP {
+            good = has_address("10.20.0.").then(|| seconds(sent));
+            sleep(LOOK).await;
+        }
+        match good {
+            Some(good) => {
+                until("the node is provisioned", async || device.is_provisioned()).await;
+                device.assert_provisioned(&home, &order).await;
+                wrong_took.add(wrong_sample);
+                good_took.add(good);
+            }
+            None => spoiled = spoil(spoiled, "the node did not join"),
+        }
         drop(device);
         forget().await;
     }
-    table.figure("from the access point: wrong password → back, with the reason", &wrong_took, "s");
+    table.figure(&wrong_took, "s");
     table.target("  beside wifi-connect's 19.3 s", wrong_took.median() / PEER_WRONG, 0.4);
-    table.figure("from the access point: good password → connected", &good_took, "s");
+    table.figure(&good_took, "s");
     table.target("  beside wifi-connect's 3.6 s", good_took.median() / PEER_GOOD, 0.8);
+}
+
+/// The node sees the home: its owner has just chosen it from a fresh list.
+async fn look_around(phone: &mut Phone) {
+    until("the home is in the list", async || {
+        let found = phone.scan(true).await.expect("a list");
+        found.iter().any(|network| network.ssid.to_string() == SSID)
+    })
+    .await;
 }
 
 /// Whether the node's radio has an address that begins like that.

@@ -11,6 +11,7 @@
 //! | `bad_input` | the whole, and a phone that does what none should |
 //! | `trouble` | the whole, and something breaks in the middle |
 //! | `program_in_access_point`, `captive_portal` | the phone's program, and what phones do by themselves, in the access point |
+//! | `network_service` | the node in the home's network afterwards |
 //! | `bench` | the figures |
 //! | `scene` | what scenarios of the whole begin with |
 //! | `air`, `place`, `desk` | radios, a home, and where the phone is |
@@ -24,6 +25,7 @@ mod captive_portal;
 mod desk;
 mod device;
 mod gatt;
+mod network_service;
 mod node;
 mod over_access_point;
 mod over_bluetooth;

@@ -108,6 +108,10 @@ async fn a_phone_polls_the_status_through_failure_and_success() {
     hand_over(&with_password("not the password", &right));
     let failed = poll(NODE, "ERROR").await;
     assert!(failed["error"].as_str().is_some_and(|error| error.contains(SSID)), "{failed}");
+    until("the setup network is said to be back", async || {
+        ask(NODE, "status", &[]).is_some_and(|status| status["hotspot_restored"] == true && status["retryable"] == true)
+    })
+    .await;
     assert!(!device.is_provisioned());
     hand_over(&right);
     until("the node is at home", async || address_at_home().is_some()).await;
