@@ -1,9 +1,10 @@
 //! The figures: what the product takes, beside what the tools of the system take for the same on the same radio.
 //!
-//! Everything is measured in one guest and one run, in turns, so that what an emulated machine does to one it does to the
+//! What is compared is measured in one guest and one run, in turns, so that what an emulated machine does to one it does to the
 //! other. Seconds from elsewhere are ratios' bases only where a figure says so.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
@@ -86,6 +87,13 @@ impl Table {
             self.missed.push(name.to_owned());
         }
     }
+
+    /// Prints it where `tests/lab/bench` looks.
+    fn end(self) {
+        let mut figures = std::fs::File::options().create(true).append(true).open("/lab/bench").expect("the laboratory's folder");
+        figures.write_all(self.text.as_bytes()).expect("the figures can be written");
+        assert!(self.missed.is_empty(), "missed: {}", self.missed.join(", "));
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "memory has fewer KiB than a double has digits; goes with exact conversions")]
@@ -97,20 +105,11 @@ fn seconds(since: Instant) -> f64 {
     since.elapsed().as_secs_f64()
 }
 
-#[tokio::test]
-#[ignore = "takes a guest for itself, and minutes: `tests/lab/bench` runs it"]
-async fn figures() {
-    let mut table = Table::default();
-    over_bluetooth(&mut table).await;
-    access_point(&mut table).await;
-    from_the_access_point(&mut table).await;
-    println!("{}", table.text);
-    std::fs::write("/lab/bench", &table.text).expect("the figures can be written");
-    assert!(table.missed.is_empty(), "missed: {}", table.missed.join(", "));
-}
-
 /// Credentials → PROVISIONED, beside `nmcli` and `curl`; what goes over the air; start and memory.
-async fn over_bluetooth(table: &mut Table) {
+#[tokio::test]
+#[ignore = "takes minutes, and a guest for itself: `tests/lab/bench` runs it"]
+async fn over_bluetooth() {
+    let mut table = Table::default();
     // Twelve networks.
     let home = Home::with(Settings { neighbours: 11, ..Settings::default() }).await;
     let controllers = Controllers::ready().await;
@@ -185,6 +184,7 @@ async fn over_bluetooth(table: &mut Table) {
     table.target("  MiB", idle.median(), 12.0);
     table.figure(&peak, "MiB");
     table.target("  MiB", peak.median(), 14.0);
+    table.end();
 }
 
 fn spoil(spoiled: usize, why: &str) -> usize {
@@ -287,7 +287,10 @@ fn attribute_protocol(round: usize) -> (f64, f64) {
 }
 
 /// From the question for the access point to the answer over HTTP.
-async fn access_point(table: &mut Table) {
+#[tokio::test]
+#[ignore = "takes minutes, and a guest for itself: `tests/lab/bench` runs it"]
+async fn access_point() {
+    let mut table = Table::default();
     let device = Device::with("[access_point]\nopen = \"never\"\n").await;
     let mut ours = Samples::of("access point: asked for → HTTP answers a phone");
     let mut theirs = Samples::of("  NetworkManager's own, by `nmcli connection up`");
@@ -323,6 +326,7 @@ async fn access_point(table: &mut Table) {
     table.figure(&ours, "s");
     table.figure(&theirs, "s");
     table.target("  ratio", ours.median() / theirs.median(), 1.1);
+    table.end();
 }
 
 /// The radio is idle, and its scan at the beginning of that is over.
@@ -386,7 +390,10 @@ impl Waiting {
 }
 
 /// From the access point: a wrong password, and a good one.
-async fn from_the_access_point(table: &mut Table) {
+#[tokio::test]
+#[ignore = "takes minutes, and a guest for itself: `tests/lab/bench` runs it"]
+async fn from_the_access_point() {
+    let mut table = Table::default();
     let home = Home::open().await;
     let mut wrong_took = Samples::of("from the access point: wrong password → back, with the reason");
     let mut good_took = Samples::of("from the access point: good password → connected");
@@ -448,6 +455,7 @@ async fn from_the_access_point(table: &mut Table) {
     table.target("  beside wifi-connect's 19.3 s", wrong_took.median() / PEER_WRONG, 0.4);
     table.figure(&good_took, "s");
     table.target("  beside wifi-connect's 3.6 s", good_took.median() / PEER_GOOD, 0.8);
+    table.end();
 }
 
 /// The node sees the home: its owner has just chosen it from a fresh list.

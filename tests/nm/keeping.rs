@@ -81,10 +81,11 @@ async fn keeping_deletes_our_older_profiles_of_the_same_network_and_nothing_else
     lab.join("HomeNetwork").await.expect("a good passphrase");
     assert!(lab.fake.world().profiles.contains_key(&older), "nothing goes before the new one is kept");
     within(lab.network.keep()).await.expect("it is joined");
+    lab.fake.until("the older one is gone", |world| !world.profiles.contains_key(&older)).await;
+    lab.scan().await;
     let world = lab.fake.world();
     assert!(world.profiles.contains_key(&theirs) && world.profiles.contains_key(&other));
-    assert!(!world.profiles.contains_key(&older));
-    assert_eq!(world.profiles.len(), 3);
+    assert_eq!(world.profiles.len(), 3, "what was asked for afterwards comes after every deletion");
 }
 
 #[tokio::test]

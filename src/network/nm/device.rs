@@ -36,8 +36,9 @@ impl Device {
         let service: ServiceProxy<'_> = bus.proxy(ROOT.try_into().expect("a valid path")).await?;
         let call = Call { name: "GetDevices", action: "org.freedesktop.NetworkManager.network-control" };
         let mut first = None;
-        for path in bus.call(call, service.get_devices()).await? {
-            let mut properties = match bus.properties(&path, DEVICE).await {
+        let paths = bus.call(call, service.get_devices()).await?;
+        for (path, properties) in bus.properties_of_all(&paths, DEVICE).await {
+            let mut properties = match properties {
                 Ok(properties) => properties,
                 // Devices come and go, and ours may be another one.
                 Err(cause @ Cause::Call { .. }) => {
@@ -49,7 +50,7 @@ impl Device {
             if properties.take("DeviceType") != Some(DEVICE_TYPE_WIFI) {
                 continue;
             }
-            let device = Self::read(bus, path, properties).await?;
+            let device = Self::read(bus, path.clone(), properties).await?;
             match interface {
                 Some(interface) if device.interface == interface => return Ok(device),
                 None if device.managed => return Ok(device),

@@ -34,8 +34,8 @@ impl ActiveProfile {
 }
 
 impl Radio {
-    /// Stores the joined network.
-    pub(super) async fn keep(&mut self, caller: &mut Caller) -> Result<(), Cause> {
+    /// Stores the joined network; gives what was stored.
+    pub(super) async fn keep(&mut self, caller: &mut Caller) -> Result<Station, Cause> {
         let Some(Plan::Station(station)) = self.held.as_ref().map(|held| held.plan.clone()) else {
             return Err(Cause::NothingJoined);
         };
@@ -47,8 +47,7 @@ impl Radio {
         }
         self.held = None;
         self.previous = None;
-        self.delete_older(&station).await;
-        Ok(())
+        Ok(station)
     }
 
     /// Makes a profile permanent, as it was asked for.
@@ -73,8 +72,8 @@ impl Radio {
     }
 
     /// Deletes what was made here for the same network before. The network is kept already, so that a failure is no
-    /// reason to say otherwise.
-    async fn delete_older(&self, station: &Station) {
+    /// reason to say otherwise, and nobody needs to wait for it.
+    pub(super) async fn delete_older(&self, station: &Station) {
         let older =
             |stored: &Stored| !stored.access_point && stored.uuid != station.uuid && stored.ssid == station.ssid.as_bytes();
         if let Err(cause) = self.delete_ours(older).await {

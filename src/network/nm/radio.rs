@@ -140,7 +140,13 @@ impl Radio {
             Request::Join { ssid, passphrase, hidden, reply } => {
                 answer(reply, self.join(&ssid, &passphrase, hidden, caller).await);
             }
-            Request::Keep { reply } => answer(reply, self.keep(caller).await),
+            Request::Keep { reply } => match self.keep(caller).await {
+                Ok(station) => {
+                    answer(reply, Ok(()));
+                    self.delete_older(&station).await;
+                }
+                Err(cause) => answer(reply, Err(cause)),
+            },
             Request::Restore { reply } => answer(reply, self.restore(caller).await),
             Request::OpenAccessPoint { name, reply } => answer(reply, self.open_access_point(&name, caller).await),
             Request::Forget { reply } => answer(reply, self.forget(caller).await),

@@ -160,8 +160,9 @@ impl Radio {
         let wireless: WirelessProxy<'_> = bus.proxy(device.path.as_ref()).await?;
         let call = Call { name: "GetAllAccessPoints", action: "org.freedesktop.NetworkManager.network-control" };
         let mut entries = Vec::new();
-        for path in bus.call(call, wireless.get_all_access_points()).await? {
-            match bus.properties(&path, "org.freedesktop.NetworkManager.AccessPoint").await {
+        let paths = bus.call(call, wireless.get_all_access_points()).await?;
+        for (path, properties) in bus.properties_of_all(&paths, "org.freedesktop.NetworkManager.AccessPoint").await {
+            match properties {
                 Ok(properties) => entries.extend(Entry::read(properties, &device.address)),
                 // It vanished since.
                 Err(cause @ Cause::Call { .. }) => debug!(%path, "{}", crate::daemon::chain(&cause)),
