@@ -52,9 +52,12 @@ impl Controllers {
         Self { node, phone }
     }
 
-    /// The kernel's name of the phone's controller, such as `hci1`.
-    pub(crate) async fn phone_name(&self) -> String {
-        self.phone_adapter().await.expect("BlueZ has it").name().to_owned()
+    /// The phone forgets every device that it has met.
+    pub(crate) async fn phone_forgets(&self) {
+        let adapter = self.phone_adapter().await.expect("BlueZ has it");
+        for address in adapter.device_addresses().await.expect("a list") {
+            adapter.remove_device(address).await.expect("it can be removed");
+        }
     }
 
     /// Switches the phone's controller off, as when it goes out of range. It is switched on by the next connection.
@@ -63,7 +66,7 @@ impl Controllers {
         adapter.set_powered(false).await.expect("it can be switched off");
     }
 
-    /// Switches the phone's controller off and on: one whose connection failed answers no more, which no real one does.
+    /// Switches the phone's controller off and on: its connection ends at once, and one whose connection failed answers again.
     pub(crate) async fn restart_phone(&self) {
         let restarting = async {
             let adapter = self.phone_adapter().await?;

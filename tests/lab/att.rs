@@ -15,7 +15,7 @@ use jarvis_provisioning::wire::{Info, Message, Outbound, Reply, Request, Told};
 use rand_core::UnwrapErr;
 use tokio::time::timeout;
 
-use crate::air::{Controllers, PATIENCE, breath, must, until};
+use crate::air::{Controllers, PATIENCE, breath, until};
 use crate::device::Device;
 use crate::scene::Scene;
 
@@ -84,8 +84,7 @@ impl Att {
 
     /// Ends the connection at once, and connects anew.
     pub(crate) async fn again(self, controllers: &Controllers) -> Self {
-        let index = controllers.phone_name().await;
-        must("btmgmt", &["--index", &index, "disconnect", "-t", "1", &controllers.node]);
+        controllers.restart_phone().await;
         Self::connect_knowing(controllers, self.handles).await
     }
 

@@ -30,6 +30,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// One try to connect. `BlueZ` itself would go on for four times as long.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
+/// How long the phone tries a device that it knows before it looks for others.
+const KNOWN_LIMIT: Duration = Duration::from_secs(5);
+
 /// A first try often fails on the air, and the second one works.
 const CONNECT_TRIES: u32 = 3;
 
@@ -64,6 +67,14 @@ impl Bluetooth {
             ..DiscoveryFilter::default()
         };
         adapter.set_discovery_filter(filter).await.map_err(bluez("choosing what to look for"))?;
+        // One that the phone was connected to a moment ago need not be looked for.
+        for device in known(&adapter).await? {
+            match timeout(KNOWN_LIMIT, Self::try_connect(device)).await {
+                Ok(Ok(link)) => return Ok(link),
+                Ok(Err(error)) => debug!(%error, "looking for the device"),
+                Err(_) => debug!("looking for the device, which does not answer where it was"),
+            }
+        }
         let mut tries = CONNECT_TRIES;
         loop {
             tries -= 1;
@@ -239,19 +250,29 @@ async fn discover(adapter: &Adapter) -> Result<Device, Error> {
     Err(Error::NotAdvertising)
 }
 
+/// The devices that the adapter knows, near or not, which have the service.
+async fn known(adapter: &Adapter) -> Result<Vec<Device>, Error> {
+    let attempt = "asking for the devices that are known";
+    let mut known = Vec::new();
+    for address in adapter.device_addresses().await.map_err(bluez(attempt))? {
+        let device = adapter.device(address).map_err(bluez(attempt))?;
+        if matches!(device.uuids().await, Ok(Some(uuids)) if uuids.contains(&Uuid::from_u128(SERVICE))) {
+            known.push(device);
+        }
+    }
+    Ok(known)
+}
+
 /// Listens until a device is heard that has the service; none if the adapter stops listening.
 async fn listen(adapter: &Adapter) -> Result<Option<Device>, Error> {
     let attempt = "looking for devices";
     // It listens as long as this stream lives, and so not while the phone connects.
     let mut events = std::pin::pin!(adapter.discover_devices().await.map_err(bluez(attempt))?);
     loop {
-        for address in adapter.device_addresses().await.map_err(bluez(attempt))? {
-            let device = adapter.device(address).map_err(bluez(attempt))?;
+        for device in known(adapter).await? {
             // A device that vanishes in between is none that could be connected to.
-            let present = matches!(device.rssi().await, Ok(Some(_))) || device.is_connected().await.unwrap_or(false);
-            let serves = matches!(device.uuids().await, Ok(Some(uuids)) if uuids.contains(&Uuid::from_u128(SERVICE)));
-            if present && serves {
-                debug!(%address, "found");
+            if matches!(device.rssi().await, Ok(Some(_))) || device.is_connected().await.unwrap_or(false) {
+                debug!(address = %device.address(), "found");
                 return Ok(Some(device));
             }
         }
