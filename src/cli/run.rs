@@ -31,6 +31,10 @@ type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// How long the servers may take to end their answers when the program ends.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
+/// How long the answer to a phone may take to leave over the radio that is about to switch. A phone that sleeps between two
+/// packets fetches it after a beacon or two, a tenth of a second each, and what is lost once comes again within that.
+const ANSWER_LEAVES: Duration = Duration::from_millis(500);
+
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -177,8 +181,7 @@ fn machine_config(config: &Config) -> machine::Config {
         firmware_version: "1.0.0".into(),
         capabilities: vec!["voice".into(), "speaker".into()],
         access_point: config.access_point_policy(),
-        // A second: the answer to a phone leaves over the radio that is about to switch.
-        answer_leaves: if config.simulate { Duration::ZERO } else { Duration::from_secs(1) },
+        answer_leaves: if config.simulate { Duration::ZERO } else { ANSWER_LEAVES },
         // On a desk somebody looks on; a device has its own work to do.
         linger: (!config.simulate).then(|| Duration::from_secs(config.linger_seconds)),
     }
