@@ -119,16 +119,13 @@ impl Batched for ApplianceBeat {
             .iter()
             .map(|beat| json!({ "a": beat.mac_address, "k": beat.key_hash, "h": beat.hostname, "p": beat.ip_address }));
         let beats = serde_json::Value::Array(beats.collect()).to_string();
-        let taken = store.write(TakeAppliances { beats, now }).await.map_err(api::refuse)?;
-        let judge = |beat: &Self| {
-            let own = beat.key_hash.as_ref().and_then(|hash| taken.right.get(&(beat.mac_address.clone(), hash.clone())));
-            match own {
-                Some((appliance_id, site_id)) => {
-                    Ok(Standing::Known { appliance_id: appliance_id.clone(), site_id: site_id.clone() })
-                }
-                None if taken.known.contains(&beat.mac_address) => Err(Refusal::WrongApplianceKey),
-                None => Ok(Standing::Unknown),
-            }
+        let shown = |beat: &Self| Some((beat.mac_address.clone(), beat.key_hash.clone()?));
+        let askers = batch.iter().map(|beat| (beat.mac_address.clone(), shown(beat))).collect();
+        let taken = store.write(TakeAppliances { beats, askers, now }).await.map_err(api::refuse)?;
+        let judge = |beat: &Self| match shown(beat).and_then(|shown| taken.right.get(&shown)) {
+            Some((appliance_id, site_id)) => Ok(Standing::Known { appliance_id: appliance_id.clone(), site_id: site_id.clone() }),
+            None if taken.known.contains(&beat.mac_address) => Err(Refusal::WrongApplianceKey),
+            None => Ok(Standing::Unknown),
         };
         Ok(batch.iter().map(judge).collect())
     }
@@ -136,13 +133,15 @@ impl Batched for ApplianceBeat {
 
 struct TakeAppliances {
     beats: String,
+    /// Each address of the batch, and the address with the key hash that was shown for it.
+    askers: Vec<(String, Option<(String, String)>)>,
     now: Moment,
 }
 
 struct TakenAppliances {
     /// Appliance and site of each address and key hash that were right.
     right: HashMap<(String, String), (String, String)>,
-    /// The addresses of the batch that some appliance has.
+    /// The addresses of the batch that some appliance has, though not with the key that was shown.
     known: Vec<String>,
 }
 
@@ -174,13 +173,20 @@ impl Operation for TakeAppliances {
         for row in connection.rows(take, values![self.now, &self.beats]).await? {
             right.insert((row.column(0)?, row.column(1)?), (row.column(2)?, row.column(3)?));
         }
+        let is_stranger = |shown: &Option<(String, String)>| !shown.as_ref().is_some_and(|shown| right.contains_key(shown));
+        let strangers = self.askers.iter().filter(|(_, shown)| is_stranger(shown));
+        let strangers = strangers.map(|(mac_address, _)| json!({ "a": mac_address })).collect::<Vec<_>>();
+        if strangers.is_empty() {
+            return Ok(TakenAppliances { right, known: Vec::new() });
+        }
         let ask = connection.either(
             "SELECT DISTINCT beat.value ->> 'a' FROM json_each($1) AS beat
               WHERE EXISTS (SELECT 1 FROM appliances WHERE mac_address = beat.value ->> 'a')",
             "SELECT DISTINCT beat.a FROM json_to_recordset($1::json) AS beat(a text)
               WHERE EXISTS (SELECT 1 FROM appliances WHERE mac_address = beat.a)",
         );
-        let rows = connection.rows(ask, values![&self.beats]).await?;
+        let strangers = serde_json::Value::Array(strangers).to_string();
+        let rows = connection.rows(ask, values![&strangers]).await?;
         let known = rows.iter().map(|row| row.column(0)).collect::<Result<_, _>>()?;
         Ok(TakenAppliances { right, known })
     }

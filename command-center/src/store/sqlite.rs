@@ -25,6 +25,10 @@ const QUEUE: usize = 4096;
 /// How long to wait for another process, such as the operator's command line, that writes to the same file.
 const BUSY: Duration = Duration::from_secs(5);
 
+/// The writer's page cache in KiB, negative as SQLite wants it: holds the inner pages of the indexes of a million appliances,
+/// and a good part of their leaves. It grows only as far as the database does.
+const CACHE: &str = "-65536";
+
 /// Enough for a machine with a few cores; each holds a file and a page cache.
 const READERS: u32 = 4;
 
@@ -49,7 +53,7 @@ impl Store {
             .busy_timeout(BUSY)
             .foreign_keys(true)
             .disable_statement_logging();
-        let mut connection = SqliteConnection::connect_with(&options).await?;
+        let mut connection = SqliteConnection::connect_with(&options.clone().pragma("cache_size", CACHE)).await?;
         execute(&mut connection, "BEGIN IMMEDIATE").await?;
         migrations::run(&mut Connection::Sqlite(&mut connection)).await?;
         execute(&mut connection, "COMMIT").await?;
