@@ -10,7 +10,7 @@ use mobile_test_harness::link::ble::Bluetooth;
 use mobile_test_harness::phone::Phone;
 
 /// Far longer than anything takes under emulation; reached only when a scenario fails.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(3);
 
 /// The controllers, as `guest/start` makes them.
 const CONTROLLERS: usize = 2;

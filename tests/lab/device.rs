@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::air::{Controllers, PATIENCE, run, until};
+use crate::air::{Controllers, PATIENCE, must, run, until};
 use crate::place::{HOUSEHOLD, Home, PASSWORD, Running, SSID, json, start};
 
 /// What its label says.
@@ -147,7 +147,14 @@ pub(crate) fn profiles() -> Vec<String> {
     text.lines().filter_map(|line| line.strip_suffix(":802-11-wireless")).map(str::to_owned).collect()
 }
 
+/// The node has no profile, and has heard of no network: what the scenario before had on the air may have had the same name.
 fn forget_networks() {
+    let supplicant = "fi.w1.wpa_supplicant1";
+    let root = "/fi/w1/wpa_supplicant1";
+    let found = run("busctl", &["call", supplicant, root, supplicant, "GetInterface", "s", "wlan0"]);
+    if let Some(interface) = String::from_utf8_lossy(&found.stdout).split('"').nth(1) {
+        must("busctl", &["call", supplicant, interface, &format!("{supplicant}.Interface"), "FlushBSS", "u", "0"]);
+    }
     for uuid in profiles() {
         // A volatile one may have gone in between.
         run("nmcli", &["connection", "delete", "uuid", &uuid]);

@@ -14,7 +14,7 @@ use crate::device::{Device, credentials, profiles, with_password};
 use crate::place::{Home, Settings};
 
 /// Longer than any attempt takes, every limit of the node's included.
-pub(crate) const ATTEMPT: Duration = Duration::from_secs(150);
+pub(crate) const ATTEMPT: Duration = Duration::from_mins(4);
 
 /// A home, a device, and a phone that has opened a session over Bluetooth.
 pub(crate) struct Scene {

@@ -93,10 +93,16 @@ impl Bluetooth {
         }
         let name = device.name().await.map_err(bluez(attempt))?.unwrap_or_default();
         let found = timeout(ANSWER_LIMIT, characteristics(&device)).await.map_err(|_| Error::Silent)?;
+        let characteristics = found.map_err(bluez("looking for the service"))?;
+        if characteristics.len() < ENDPOINTS.len() {
+            // A node that has just started, or ends.
+            device.disconnect().await.map_err(bluez(attempt))?;
+            return Err(Error::NotAdvertising);
+        }
         Ok(Self {
             device,
             name,
-            characteristics: found.map_err(bluez("looking for the service"))?,
+            characteristics,
             notifications: None,
             notified: Reassembler::new(OUTBOUND_LIMIT),
             messages: VecDeque::new(),
