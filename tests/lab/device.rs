@@ -120,7 +120,7 @@ impl Device {
 
     /// It is provisioned: it says so, and the command center knows it by the key in its configuration.
     pub(crate) async fn assert_provisioned(&self, home: &Home, order: &Order) {
-        self.assert_provisioned_in(SSID, home, order).await;
+        self.assert_provisioned_in(home.name(), home, order).await;
     }
 
     /// It is provisioned, in that network.

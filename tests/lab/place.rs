@@ -56,6 +56,17 @@ pub(crate) struct Settings {
     pub(crate) other: bool,
 }
 
+impl Settings {
+    const fn name(&self) -> &'static str {
+        match self.protection {
+            Protection::Open => "Open Lighthouse",
+            Protection::Wpa2 => SSID,
+            Protection::Wpa3 => "New Lighthouse",
+            Protection::Mixed => "Mixed Lighthouse",
+        }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self { protection: Protection::Wpa2, hidden: false, dhcp: true, neighbours: 0, other: false }
@@ -139,6 +150,7 @@ impl Home {
     /// Opens a home.
     pub(crate) async fn with(settings: Settings) -> Self {
         let files = TempDir::new().expect("a temporary folder");
+        silence("home", "wlan1");
         run("ip", &["-n", "home", "addr", "flush", "dev", "wlan1"]);
         let mut home = Self { settings, files, access_point: None, dhcp: None, center: None };
         home.open_access_point().await;
@@ -160,6 +172,12 @@ impl Home {
         }
         home.open_command_center().await;
         home
+    }
+
+    /// The name of its network. Radios remember for a while how a network of a name was protected, so that each kind has a
+    /// name of its own.
+    pub(crate) const fn name(&self) -> &'static str {
+        self.settings.name()
     }
 
     /// The access point comes up.
@@ -192,6 +210,7 @@ impl Home {
     /// The access point vanishes.
     pub(crate) fn close_access_point(&mut self) {
         self.access_point = None;
+        silence("home", "wlan1");
     }
 
     /// The command center comes up, with what it knew.
@@ -233,7 +252,8 @@ impl Home {
 }
 
 fn hostapd(settings: &Settings) -> String {
-    let mut text = format!("interface=wlan1\ndriver=nl80211\nssid={SSID}\nhw_mode=g\nchannel=1\nieee80211n=1\nwmm_enabled=1\n");
+    let name = settings.name();
+    let mut text = format!("interface=wlan1\ndriver=nl80211\nssid={name}\nhw_mode=g\nchannel=1\nieee80211n=1\nwmm_enabled=1\n");
     if settings.hidden {
         text += "ignore_broadcast_ssid=1\n";
     }
@@ -274,6 +294,11 @@ where
     result.await.expect("what is done there does not panic")
 }
 
+/// Takes a radio off the air, which may go on with what a program that was killed has begun.
+fn silence(place: &str, device: &str) {
+    must("ip", &["-n", place, "link", "set", device, "down"]);
+}
+
 /// The phone's Wi-Fi.
 pub(crate) struct Wifi {
     _supplicant: Running,
@@ -301,6 +326,12 @@ impl Wifi {
         command.args(["-c", "dhcp", "-t", "10", "wlan2"]).stdout(Stdio::null()).stderr(Stdio::null());
         let ended = tokio::time::timeout(Duration::from_secs(15), command.status()).await;
         matches!(ended, Ok(Ok(status)) if status.success())
+    }
+}
+
+impl Drop for Wifi {
+    fn drop(&mut self) {
+        run("ip", &["-n", "phone", "link", "set", "wlan2", "down"]);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jarvis_provisioning::domain::{Credentials, State};
+use jarvis_provisioning::domain::{Credentials, Ssid, State};
 use jarvis_provisioning::fault::Fault;
 use jarvis_provisioning::wire::Told;
 use mobile_test_harness::command_center::Order;
@@ -38,7 +38,8 @@ impl Scene {
         let device = Device::start(&controllers).await;
         let phone = Some(connected(&controllers).await);
         let order = home.order().await;
-        let credentials = credentials(&order);
+        let mut credentials = credentials(&order);
+        credentials.ssid = Ssid::try_from(home.name()).expect("a short name");
         Self { home, device, phone, order, credentials, controllers }
     }
 

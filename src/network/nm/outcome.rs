@@ -49,16 +49,18 @@ pub(super) enum Verdict {
 pub(super) struct Tracker {
     begun: bool,
     refused: bool,
+    /// The key was taken: what is lost from here on is the link.
+    taken: bool,
 }
 
 impl Tracker {
     /// Takes the next change. Whatever comes before PREPARE belongs to an earlier activation.
     pub(super) fn observe(&mut self, change: Change) -> Verdict {
         let Change { new, old, reason } = change;
-        let ended = Verdict::Ended(Ended { new, old, reason, refused: self.refused });
+        let ended = Verdict::Ended(Ended { new, old, reason, refused: self.refused, taken: self.taken });
         match new {
             DeviceState::Prepare => {
-                *self = Self { begun: true, refused: false };
+                *self = Self { begun: true, ..Self::default() };
                 Verdict::Pending
             }
             DeviceState::Unmanaged | DeviceState::Unavailable => ended,
@@ -66,7 +68,11 @@ impl Tracker {
             DeviceState::Activated => Verdict::Activated,
             // Every secured activation passes here without a reason; with one, the key was refused.
             DeviceState::NeedAuth => {
-                self.refused |= matches!(reason, DeviceReason::SupplicantDisconnect | DeviceReason::NoSecrets);
+                self.refused |= !self.taken && matches!(reason, DeviceReason::SupplicantDisconnect | DeviceReason::NoSecrets);
+                Verdict::Pending
+            }
+            DeviceState::IpConfig => {
+                self.taken = true;
                 Verdict::Pending
             }
             DeviceState::Deactivating | DeviceState::Disconnected if reason == DeviceReason::NewActivation => {
@@ -87,6 +93,8 @@ pub(super) struct Ended {
     reason: DeviceReason,
     /// The network refused the key on the way.
     refused: bool,
+    /// The network took the key on the way.
+    taken: bool,
 }
 
 impl Ended {
@@ -99,6 +107,8 @@ impl Ended {
             _ if matches!(self.new, DeviceState::Unavailable) => Fault::RadioBlocked,
             _ if matches!(self.new, DeviceState::Unmanaged) => Fault::AdapterGone,
             (_, Mode::AccessPoint) => Fault::NetworkUnavailable,
+            // NetworkManager asks for another key whenever a link is lost early.
+            (Reason::NoSecrets, _) if self.taken => Fault::AssociationFailed,
             (Reason::NoSecrets, _) => Fault::WrongPassword,
             _ if self.refused => Fault::WrongPassword,
             (Reason::SsidNotFound, _) => match sighting {
@@ -201,6 +211,13 @@ mod tests {
                 SEEN,
                 vec![(40, 0), (50, 0), (60, 0), (120, 7), (30, 0)],
                 Fault::WrongPassword,
+            ),
+            (
+                "link lost while an address was asked for",
+                Station,
+                SEEN,
+                secured(&[(70, 0), (60, 8), (120, 7), (30, 0)]),
+                Fault::AssociationFailed,
             ),
             ("no DHCP", Station, SEEN, secured(&[(70, 0), (120, 5), (30, 0)]), Fault::NoAddress),
             ("no DHCP, 1.22", Station, SEEN, secured(&[(70, 0), (120, 17), (30, 0)]), Fault::NoAddress),
