@@ -164,8 +164,9 @@ async fn a_storm_of_subscriptions() {
         // The first round allocates what stays.
         before.get_or_insert_with(|| scene.device.usage());
     }
-    assert_flat(&scene, before.expect("there were rounds")).await;
+    // `BlueZ` may keep the socket of a subscription that was ended while it was being made, until its phone leaves.
     drop(att);
+    assert_flat(&scene, before.expect("there were rounds")).await;
     goes_on(scene).await;
 }
 
