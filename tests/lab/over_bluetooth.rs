@@ -51,8 +51,11 @@ async fn provision_in_a_hidden_network() {
 #[tokio::test]
 async fn wrong_password_then_right_in_one_session() {
     let mut scene = Scene::set().await;
-    let found = scene.phone().scan(false).await.expect("a list");
-    assert!(found.iter().any(|network| network.ssid.to_string() == SSID), "{found:?}");
+    until("the home is heard", async || {
+        let found = scene.phone().scan(true).await.expect("a list");
+        found.iter().any(|network| network.ssid.to_string() == SSID)
+    })
+    .await;
     let wrong = scene.mistyped();
     scene.fails_with(&wrong, &[Fault::WrongPassword]).await;
     scene.send_the_right_ones().await;
