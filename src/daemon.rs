@@ -27,6 +27,7 @@ use tracing::{debug, error, info, warn};
 use crate::claim::Claims;
 use crate::domain::Status;
 use crate::fault::Fault;
+pub use crate::fault::chain;
 use crate::machine::{Answer, Boot, Command, Config, Done, Input, Link, Machine, Op, Output, Ticket};
 use crate::network::Network;
 use crate::registrar::Registrar;
@@ -316,12 +317,6 @@ fn network_fault(failure: &crate::network::Error) -> Fault {
 fn store_fault(failure: &crate::store::Error) -> Fault {
     error!(fault = failure.fault().name(), "{}", chain(failure));
     failure.fault()
-}
-
-/// An error with all its causes, for the journal.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 fn log_status(status: &Status) {

@@ -159,6 +159,12 @@ impl core::fmt::Display for Fault {
 
 impl core::error::Error for Fault {}
 
+/// An error with all its causes, for the journal.
+pub fn chain(error: &dyn core::error::Error) -> String {
+    let causes = core::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

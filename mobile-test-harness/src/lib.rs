@@ -19,8 +19,4 @@ pub mod phone;
 pub mod terminal;
 pub mod wifi;
 
-/// An error with all its causes.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    std::iter::successors(error.source(), |&cause| cause.source())
-        .fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
-}
+pub use jarvis_provisioning::fault::chain;
