@@ -27,6 +27,9 @@ const DISCOVERY_ROUND: Duration = Duration::from_secs(3);
 /// How often the phone looks at what its adapter has heard.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
+/// The name comes in a scan response, which is heard a moment after the rest or not at all.
+const NAME_LIMIT: Duration = Duration::from_secs(1);
+
 /// One try to connect. `BlueZ` itself would go on for four times as long.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
@@ -88,10 +91,11 @@ impl Bluetooth {
 
     async fn try_connect(device: Device) -> Result<Self, Error> {
         let attempt = "connecting to the device";
+        // Before the connection, after which `BlueZ` reads the name of the machine and keeps that one.
+        let name = device.name().await.map_err(bluez(attempt))?.unwrap_or_default();
         if !device.is_connected().await.map_err(bluez(attempt))? {
             timeout(CONNECT_LIMIT, device.connect()).await.map_err(|_| Error::Silent)?.map_err(bluez(attempt))?;
         }
-        let name = device.name().await.map_err(bluez(attempt))?.unwrap_or_default();
         let found = timeout(ANSWER_LIMIT, characteristics(&device)).await.map_err(|_| Error::Silent)?;
         let characteristics = found.map_err(bluez("looking for the service"))?;
         if characteristics.len() < ENDPOINTS.len() {
@@ -274,10 +278,15 @@ async fn listen(adapter: &Adapter) -> Result<Option<Device>, Error> {
     let attempt = "looking for devices";
     // It listens as long as this stream lives, and so not while the phone connects.
     let mut events = std::pin::pin!(adapter.discover_devices().await.map_err(bluez(attempt))?);
+    let mut nameless_until = None;
     loop {
         for device in known(adapter).await? {
             // A device that vanishes in between is none that could be connected to.
             if matches!(device.rssi().await, Ok(Some(_))) || device.is_connected().await.unwrap_or(false) {
+                let until = *nameless_until.get_or_insert_with(|| Instant::now() + NAME_LIMIT);
+                if Instant::now() < until && !matches!(device.name().await, Ok(Some(_))) {
+                    continue;
+                }
                 debug!(address = %device.address(), "found");
                 return Ok(Some(device));
             }
