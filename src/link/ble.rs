@@ -216,6 +216,7 @@ async fn serve_phones(
                 Heard::Owner => return Err(Error::Ended),
                 Heard::Removed(path) if path == adapter.path => return Err(Error::AdapterGone),
                 Heard::PoweredOff(path) if path == adapter.path => return Err(Error::PoweredOff),
+                Heard::Disconnected(phone) => phones.left(&phone).await?,
                 Heard::Added | Heard::Removed(_) | Heard::PoweredOff(_) => {}
             },
             Some(done) = steps.join_next() => {

@@ -138,6 +138,13 @@ impl Fake {
         self.connection.emit_signal(None::<&str>, "/", interface, member, body).await.expect("the bus is there");
     }
 
+    /// A signal that properties of the object at `path` have changed; `body` is interface, properties, and what is gone.
+    pub(crate) async fn tell_changed<B: serde::Serialize + DynamicType>(&self, path: &str, body: &B) {
+        let interface = "org.freedesktop.DBus.Properties";
+        let told = self.connection.emit_signal(None::<&str>, path, interface, "PropertiesChanged", body).await;
+        told.expect("the bus is there");
+    }
+
     /// Calls an object of the node's application.
     pub(crate) async fn call<B>(&self, from: &Connection, path: &str, member: &str, body: &B) -> zbus::Result<Message>
     where

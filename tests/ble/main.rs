@@ -140,7 +140,12 @@ async fn signals_of_the_wrong_type_are_nothing() {
     lab.fake.until_advertised().await;
     lab.fake.tell("InterfacesRemoved", &"what is this?").await;
     lab.fake.tell("InterfacesRemoved", &(ADAPTER, 7_u32)).await;
-    lab.fake.tell("PropertiesChanged", &vec![1_u8]).await;
+    for interface in ["org.bluez.Adapter1", "org.bluez.Device1"] {
+        lab.fake.tell_changed(ADAPTER, &(interface, vec![1_u8])).await;
+        lab.fake
+            .tell_changed(ADAPTER, &(interface, HashMap::from([("Powered", 0_u32), ("Connected", 0)]), Vec::<&str>::new()))
+            .await;
+    }
     // What is answered comes after what was heard.
     let read = lab.fake.call(&lab.fake.connection, STATUS, "ReadValue", &(options("dev_1"),)).await;
     assert!(read.is_ok(), "{read:?}");
@@ -173,6 +178,27 @@ async fn calls_of_the_wrong_form_are_refused_and_end_nothing() {
     while !matches!(lab.event().await, Event::Received { endpoint: Endpoint::Scan, .. }) {}
     assert_eq!(lab.fake.world().calls_of("RegisterApplication"), 1);
     drop((opened, subscribed));
+}
+
+#[tokio::test]
+async fn a_phone_whose_connection_has_ended_is_let_go_though_its_socket_stays_open() {
+    let Some(mut lab) = Lab::start(&[]).await else { return };
+    lab.fake.until_advertised().await;
+    let connection = lab.fake.connection.clone();
+    let kept = lab.fake.call(&connection, STATUS, "AcquireNotify", &(options("dev_1"),)).await.expect("a socket");
+    let opened = lab.event().await;
+    assert!(matches!(opened, Event::Opened { .. }), "{opened:?}");
+    let changed = HashMap::from([("Connected", Variant::from(false))]);
+    let left = |phone| format!("{ADAPTER}/{phone}");
+    lab.fake.tell_changed(&left("dev_2"), &("org.bluez.Device1", &changed, Vec::<&str>::new())).await;
+    let written = (vec![0x80_u8, 0, 1, 7], options("dev_1"));
+    lab.fake.call(&connection, SCAN, "WriteValue", &written).await.expect("a whole message is taken");
+    let received = lab.event().await;
+    assert!(matches!(received, Event::Received { .. }), "another phone has left: {received:?}");
+    lab.fake.tell_changed(&left("dev_1"), &("org.bluez.Device1", &changed, Vec::<&str>::new())).await;
+    let closed = lab.event().await;
+    assert!(matches!(closed, Event::Closed { .. }), "{closed:?}");
+    drop((opened, kept));
 }
 
 #[tokio::test]

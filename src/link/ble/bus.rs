@@ -17,6 +17,7 @@ use super::Error;
 /// `BlueZ`'s name on the bus.
 const BLUEZ: &str = "org.bluez";
 const ADAPTER: &str = "org.bluez.Adapter1";
+const DEVICE: &str = "org.bluez.Device1";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 
 /// `BlueZ` answers within milliseconds, and within seconds while it starts or while the adapter is busy.
@@ -35,6 +36,8 @@ pub(super) enum Heard {
     Removed(OwnedObjectPath),
     /// An adapter was switched off.
     PoweredOff(OwnedObjectPath),
+    /// The connection to a device has ended.
+    Disconnected(OwnedObjectPath),
 }
 
 /// An adapter.
@@ -170,7 +173,14 @@ impl Bus {
                 "PropertiesChanged" => {
                     let body = message.body();
                     let (_, changed, _) = body.deserialize::<(&str, HashMap<&str, Variant<'_>>, Vec<&str>)>().ok()?;
-                    (changed.get("Powered") == Some(&Variant::from(false))).then(path)?.map(Heard::PoweredOff)
+                    let is_off = |property| changed.get(property) == Some(&Variant::from(false));
+                    if is_off("Powered") {
+                        path().map(Heard::PoweredOff)
+                    } else if is_off("Connected") {
+                        path().map(Heard::Disconnected)
+                    } else {
+                        None
+                    }
                 }
                 _ => None,
             },
@@ -179,7 +189,7 @@ impl Bus {
     }
 }
 
-fn rules() -> zbus::Result<[MatchRule<'static>; 4]> {
+fn rules() -> zbus::Result<[MatchRule<'static>; 5]> {
     let signal = |sender: &'static str, interface: &'static str, member: &'static str| {
         MatchRule::builder().msg_type(Kind::Signal).sender(sender).interface(interface).member(member)
     };
@@ -189,6 +199,7 @@ fn rules() -> zbus::Result<[MatchRule<'static>; 4]> {
         signal(BLUEZ, objects, "InterfacesAdded").build()?,
         signal(BLUEZ, objects, "InterfacesRemoved").build()?,
         signal(BLUEZ, PROPERTIES, "PropertiesChanged").arg(0, ADAPTER).build()?,
+        signal(BLUEZ, PROPERTIES, "PropertiesChanged").arg(0, DEVICE).build()?,
     ])
 }
 

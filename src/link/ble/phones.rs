@@ -96,6 +96,15 @@ impl Phones {
         Ok(by_node.then_some(phone))
     }
 
+    /// Ends the link of a phone whose connection has ended. `BlueZ` keeps the socket of a subscription that was ended while
+    /// it was being made, and asks for no other one before that is closed.
+    pub(super) async fn left(&mut self, phone: &OwnedObjectPath) -> Result<(), Stopping> {
+        if let Some(known) = self.by_object.get(phone) {
+            info!(link = known.link.0, %phone, "a phone has left");
+        }
+        self.close(phone).await
+    }
+
     /// Ends every link.
     pub(super) async fn close_all(&mut self) -> Result<(), Stopping> {
         for phone in self.by_object.keys().cloned().collect::<Vec<_>>() {
