@@ -142,7 +142,8 @@ impl Cause {
 
     /// Whether a second try can end better.
     pub(super) fn is_worth_a_retry(&self) -> bool {
-        matches!(self, Self::Ended { mode: Mode::Station, .. }) && self.fault() == Fault::AssociationFailed
+        let Self::Ended { mode: Mode::Station, ended, .. } = self else { return false };
+        self.fault() == Fault::AssociationFailed || ended.is_silence()
     }
 
     /// A failed call, told apart from one that is not allowed.

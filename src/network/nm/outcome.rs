@@ -44,35 +44,57 @@ pub(super) enum Verdict {
     Superseded,
 }
 
+/// What became of the key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Key {
+    /// NetworkManager has not had it yet.
+    #[default]
+    Untried,
+    /// It is being tried.
+    Tried,
+    /// The network fell silent while it was tried: it may have gone out of reach.
+    Unanswered,
+    /// The network refused it.
+    Refused,
+    /// The network took it: what is lost from here on is the link.
+    Taken,
+}
+
 /// Follows one activation.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Tracker {
     begun: bool,
-    refused: bool,
-    /// The key was taken: what is lost from here on is the link.
-    taken: bool,
+    key: Key,
 }
 
 impl Tracker {
     /// Takes the next change. Whatever comes before PREPARE belongs to an earlier activation.
     pub(super) fn observe(&mut self, change: Change) -> Verdict {
         let Change { new, old, reason } = change;
-        let ended = Verdict::Ended(Ended { new, old, reason, refused: self.refused, taken: self.taken });
+        let ended = Verdict::Ended(Ended { new, old, reason, key: self.key });
         match new {
             DeviceState::Prepare => {
-                *self = Self { begun: true, ..Self::default() };
+                // It comes for the second time with the key.
+                let key = if self.begun && old == DeviceState::NeedAuth { Key::Tried } else { Key::Untried };
+                *self = Self { begun: true, key };
                 Verdict::Pending
             }
             DeviceState::Unmanaged | DeviceState::Unavailable => ended,
             _ if !self.begun => Verdict::Pending,
             DeviceState::Activated => Verdict::Activated,
-            // Every secured activation passes here without a reason; with one, the key was refused.
+            // Every secured activation passes here without a reason; with one, the key was refused. Without one for the second
+            // time, NetworkManager has waited for the network in vain.
             DeviceState::NeedAuth => {
-                self.refused |= !self.taken && matches!(reason, DeviceReason::SupplicantDisconnect | DeviceReason::NoSecrets);
+                match (self.key, reason) {
+                    (Key::Taken, _) => {}
+                    (_, DeviceReason::SupplicantDisconnect | DeviceReason::NoSecrets) => self.key = Key::Refused,
+                    (Key::Tried, DeviceReason::None) => self.key = Key::Unanswered,
+                    _ => {}
+                }
                 Verdict::Pending
             }
             DeviceState::IpConfig => {
-                self.taken = true;
+                self.key = Key::Taken;
                 Verdict::Pending
             }
             DeviceState::Deactivating | DeviceState::Disconnected if reason == DeviceReason::NewActivation => {
@@ -91,13 +113,15 @@ pub(super) struct Ended {
     new: DeviceState,
     old: DeviceState,
     reason: DeviceReason,
-    /// The network refused the key on the way.
-    refused: bool,
-    /// The network took the key on the way.
-    taken: bool,
+    key: Key,
 }
 
 impl Ended {
+    /// Whether NetworkManager waited in vain for a network that had begun to talk.
+    pub(super) const fn is_silence(self) -> bool {
+        matches!(self.key, Key::Unanswered)
+    }
+
     /// What a phone is told. `sighting` is none if the network was not seen within the last minute.
     pub(super) const fn fault(self, mode: Mode, sighting: Option<Sighting>) -> Fault {
         use DeviceReason as Reason;
@@ -108,9 +132,10 @@ impl Ended {
             _ if matches!(self.new, DeviceState::Unmanaged) => Fault::AdapterGone,
             (_, Mode::AccessPoint) => Fault::NetworkUnavailable,
             // NetworkManager asks for another key whenever a link is lost early.
-            (Reason::NoSecrets, _) if self.taken => Fault::AssociationFailed,
+            (Reason::NoSecrets, _) if matches!(self.key, Key::Taken) => Fault::AssociationFailed,
+            (Reason::NoSecrets, _) if self.is_silence() => Fault::ProbablyWrongPassword,
             (Reason::NoSecrets, _) => Fault::WrongPassword,
-            _ if self.refused => Fault::WrongPassword,
+            _ if matches!(self.key, Key::Refused) => Fault::WrongPassword,
             (Reason::SsidNotFound, _) => match sighting {
                 None => Fault::NetworkNotFound,
                 // A refusal by SAE looks the same as silence to the supplicants in use.
@@ -218,6 +243,13 @@ mod tests {
                 SEEN,
                 secured(&[(70, 0), (60, 8), (120, 7), (30, 0)]),
                 Fault::AssociationFailed,
+            ),
+            (
+                "silence while the key is tried",
+                Station,
+                SEEN,
+                secured(&[(60, 0), (120, 7), (30, 0)]),
+                Fault::ProbablyWrongPassword,
             ),
             ("no DHCP", Station, SEEN, secured(&[(70, 0), (120, 5), (30, 0)]), Fault::NoAddress),
             ("no DHCP, 1.22", Station, SEEN, secured(&[(70, 0), (120, 17), (30, 0)]), Fault::NoAddress),
