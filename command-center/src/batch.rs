@@ -1,7 +1,7 @@
 //! Frequent requests, written many at a time.
 //!
-//! Those that arrive while one batch is being committed form the next. Each is answered when its batch is on the disk, so
-//! the price of durability is paid once for all of them, and a lone one does not wait.
+//! Those that arrive while one batch is being committed form the next. Each is answered when its batch is committed, so
+//! the price of a commit is paid once for all of them, and a lone one does not wait.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -53,7 +53,7 @@ impl<B: Batched> Batches<B> {
         (Self(sender), tokio::spawn(write_batches(store, clock, receiver)))
     }
 
-    /// Hands in one request; an answer means that it is on the disk, or that it was refused.
+    /// Hands in one request; an answer means that it is committed, or that it was refused.
     pub(crate) async fn take(&self, request: B) -> Result<B::Answer, Refusal> {
         let (answer_to, answer) = oneshot::channel();
         self.0.send(Waiting { request, answer_to }).await.map_err(|_| Refusal::Unavailable)?;

@@ -1,6 +1,9 @@
 //! Heartbeats: by far the most frequent request. One statement checks every key and takes every report of a batch.
+//!
+//! The first one with a key is durable, because what the key was made from ends with it. What the later ones say is said again
+//! soon, and a disk that had to synchronize for each of them would do little else.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::json;
 
@@ -9,6 +12,15 @@ use crate::batch::Batched;
 use crate::clock::Moment;
 use crate::refusal::Refusal;
 use crate::store::{Connection, Error, Operation, Store, values};
+
+/// Which heartbeats of a batch an operation takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keys {
+    /// Those whose key was used before.
+    Used,
+    /// All.
+    All,
+}
 
 /// What a node tells of itself; what is absent stays as it was.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,7 +43,34 @@ impl Batched for NodeBeat {
     type Answer = ();
 
     async fn write(store: &Store, batch: &[Self], now: Moment) -> Result<Vec<Result<(), Refusal>>, Refusal> {
-        let beats = batch.iter().map(|Self { node_id, key_hash, report }| {
+        let mut taken = TakeNodes::write(store, batch.iter(), Keys::Used, now).await?;
+        // Another beat of the batch may have named the same node with another key.
+        let is_right = |beat: &Self, taken: &HashMap<_, _>| taken.get(&beat.node_id) == Some(&beat.key_hash);
+        let rest = batch.iter().filter(|beat| !is_right(beat, &taken)).collect::<Vec<_>>();
+        if !rest.is_empty() {
+            let first = TakeNodes::write(store, rest.into_iter(), Keys::All, now).await?;
+            taken.extend(first);
+        }
+        let judge = |beat| if is_right(beat, &taken) { Ok(()) } else { Err(Refusal::WrongNodeKey) };
+        Ok(batch.iter().map(judge).collect())
+    }
+}
+
+struct TakeNodes {
+    /// A JSON array, which both databases can join with a table.
+    beats: String,
+    keys: Keys,
+    now: Moment,
+}
+
+impl TakeNodes {
+    async fn write<'b>(
+        store: &Store,
+        batch: impl Iterator<Item = &'b NodeBeat>,
+        keys: Keys,
+        now: Moment,
+    ) -> Result<HashMap<String, String>, Refusal> {
+        let beats = batch.map(|NodeBeat { node_id, key_hash, report }| {
             json!({
                 "i": node_id,
                 "k": key_hash,
@@ -42,25 +81,17 @@ impl Batched for NodeBeat {
             })
         });
         let beats = serde_json::Value::Array(beats.collect()).to_string();
-        let taken = store.write(TakeNodes { beats, now }).await.map_err(api::refuse)?;
-        let judge = |beat: &Self| match taken.get(&beat.node_id) {
-            // Another beat of the batch may have named the same node with another key.
-            Some(key_hash) if *key_hash == beat.key_hash => Ok(()),
-            _ => Err(Refusal::WrongNodeKey),
-        };
-        Ok(batch.iter().map(judge).collect())
+        store.write(Self { beats, keys, now }).await.map_err(api::refuse)
     }
-}
-
-struct TakeNodes {
-    /// A JSON array, which both databases can join with a table.
-    beats: String,
-    now: Moment,
 }
 
 impl Operation for TakeNodes {
     /// The nodes whose key was right, and its hash.
     type Answer = HashMap<String, String>;
+
+    fn is_durable(&self) -> bool {
+        self.keys == Keys::All
+    }
 
     async fn run(&self, connection: &mut Connection<'_>) -> Result<Self::Answer, Error> {
         let statement = connection.either(
@@ -73,7 +104,7 @@ impl Operation for TakeNodes {
                     is_busy = COALESCE(beat.value ->> 'b', nodes.is_busy)
                FROM json_each($2) AS beat
               WHERE nodes.node_id = beat.value ->> 'i' AND nodes.key_hash = beat.value ->> 'k'
-                AND nodes.deactivated_at IS NULL
+                AND nodes.deactivated_at IS NULL AND (nodes.key_used_at IS NOT NULL OR $3 = 1)
              RETURNING node_id, key_hash",
             "UPDATE nodes
                 SET last_seen = $1,
@@ -84,10 +115,10 @@ impl Operation for TakeNodes {
                     is_busy = COALESCE(beat.b, nodes.is_busy)
                FROM json_to_recordset($2::json) AS beat(i text, k text, v text, g text, m text, b bigint)
               WHERE nodes.node_id = beat.i AND nodes.key_hash = beat.k
-                AND nodes.deactivated_at IS NULL
+                AND nodes.deactivated_at IS NULL AND (nodes.key_used_at IS NOT NULL OR $3 = 1)
              RETURNING node_id, key_hash",
         );
-        let rows = connection.rows(statement, values![self.now, &self.beats]).await?;
+        let rows = connection.rows(statement, values![self.now, &self.beats, i64::from(self.keys == Keys::All)]).await?;
         rows.iter().map(|row| Ok((row.column(0)?, row.column(1)?))).collect()
     }
 }
@@ -115,14 +146,14 @@ impl Batched for ApplianceBeat {
     type Answer = Standing;
 
     async fn write(store: &Store, batch: &[Self], now: Moment) -> Result<Vec<Result<Standing, Refusal>>, Refusal> {
-        let beats = batch
-            .iter()
-            .map(|beat| json!({ "a": beat.mac_address, "k": beat.key_hash, "h": beat.hostname, "p": beat.ip_address }));
-        let beats = serde_json::Value::Array(beats.collect()).to_string();
-        let shown = |beat: &Self| Some((beat.mac_address.clone(), beat.key_hash.clone()?));
-        let askers = batch.iter().map(|beat| (beat.mac_address.clone(), shown(beat))).collect();
-        let taken = store.write(TakeAppliances { beats, askers, now }).await.map_err(api::refuse)?;
-        let judge = |beat: &Self| match shown(beat).and_then(|shown| taken.right.get(&shown)) {
+        let mut taken = TakeAppliances::write(store, batch.iter(), Keys::Used, now).await?;
+        let strangers = batch.iter().filter(|beat| taken.of(beat).is_none()).collect::<Vec<_>>();
+        if !strangers.is_empty() {
+            let first = TakeAppliances::write(store, strangers.into_iter(), Keys::All, now).await?;
+            taken.right.extend(first.right);
+            taken.known = first.known;
+        }
+        let judge = |beat: &Self| match taken.of(beat) {
             Some((appliance_id, site_id)) => Ok(Standing::Known { appliance_id: appliance_id.clone(), site_id: site_id.clone() }),
             None if taken.known.contains(&beat.mac_address) => Err(Refusal::WrongApplianceKey),
             None => Ok(Standing::Unknown),
@@ -133,20 +164,44 @@ impl Batched for ApplianceBeat {
 
 struct TakeAppliances {
     beats: String,
-    /// Each address of the batch, and the address with the key hash that was shown for it.
-    askers: Vec<(String, Option<(String, String)>)>,
+    keys: Keys,
     now: Moment,
+}
+
+impl TakeAppliances {
+    async fn write<'b>(
+        store: &Store,
+        batch: impl Iterator<Item = &'b ApplianceBeat>,
+        keys: Keys,
+        now: Moment,
+    ) -> Result<TakenAppliances, Refusal> {
+        let beats =
+            batch.map(|beat| json!({ "a": beat.mac_address, "k": beat.key_hash, "h": beat.hostname, "p": beat.ip_address }));
+        let beats = serde_json::Value::Array(beats.collect()).to_string();
+        store.write(Self { beats, keys, now }).await.map_err(api::refuse)
+    }
 }
 
 struct TakenAppliances {
     /// Appliance and site of each address and key hash that were right.
     right: HashMap<(String, String), (String, String)>,
-    /// The addresses of the batch that some appliance has, though not with the key that was shown.
-    known: Vec<String>,
+    /// The addresses of the batch that some appliance has; not asked for if all keys were used before.
+    known: HashSet<String>,
+}
+
+impl TakenAppliances {
+    /// Appliance and site of a heartbeat whose key was right.
+    fn of(&self, beat: &ApplianceBeat) -> Option<&(String, String)> {
+        self.right.get(&(beat.mac_address.clone(), beat.key_hash.clone()?))
+    }
 }
 
 impl Operation for TakeAppliances {
     type Answer = TakenAppliances;
+
+    fn is_durable(&self) -> bool {
+        self.keys == Keys::All
+    }
 
     async fn run(&self, connection: &mut Connection<'_>) -> Result<Self::Answer, Error> {
         let take = connection.either(
@@ -157,7 +212,7 @@ impl Operation for TakeAppliances {
                     ip_address = COALESCE(beat.value ->> 'p', appliances.ip_address)
                FROM json_each($2) AS beat
               WHERE appliances.key_hash = beat.value ->> 'k' AND appliances.mac_address = beat.value ->> 'a'
-                AND appliances.revoked_at IS NULL
+                AND appliances.revoked_at IS NULL AND (appliances.key_used_at IS NOT NULL OR $3 = 1)
              RETURNING mac_address, key_hash, appliance_id, site_id",
             "UPDATE appliances
                 SET last_seen = $1,
@@ -166,18 +221,15 @@ impl Operation for TakeAppliances {
                     ip_address = COALESCE(beat.p, appliances.ip_address)
                FROM json_to_recordset($2::json) AS beat(a text, k text, h text, p text)
               WHERE appliances.key_hash = beat.k AND appliances.mac_address = beat.a
-                AND appliances.revoked_at IS NULL
+                AND appliances.revoked_at IS NULL AND (appliances.key_used_at IS NOT NULL OR $3 = 1)
              RETURNING mac_address, key_hash, appliance_id, site_id",
         );
         let mut right = HashMap::new();
-        for row in connection.rows(take, values![self.now, &self.beats]).await? {
+        for row in connection.rows(take, values![self.now, &self.beats, i64::from(self.keys == Keys::All)]).await? {
             right.insert((row.column(0)?, row.column(1)?), (row.column(2)?, row.column(3)?));
         }
-        let is_stranger = |shown: &Option<(String, String)>| !shown.as_ref().is_some_and(|shown| right.contains_key(shown));
-        let strangers = self.askers.iter().filter(|(_, shown)| is_stranger(shown));
-        let strangers = strangers.map(|(mac_address, _)| json!({ "a": mac_address })).collect::<Vec<_>>();
-        if strangers.is_empty() {
-            return Ok(TakenAppliances { right, known: Vec::new() });
+        if self.keys == Keys::Used {
+            return Ok(TakenAppliances { right, known: HashSet::new() });
         }
         let ask = connection.either(
             "SELECT DISTINCT beat.value ->> 'a' FROM json_each($1) AS beat
@@ -185,8 +237,7 @@ impl Operation for TakeAppliances {
             "SELECT DISTINCT beat.a FROM json_to_recordset($1::json) AS beat(a text)
               WHERE EXISTS (SELECT 1 FROM appliances WHERE mac_address = beat.a)",
         );
-        let strangers = serde_json::Value::Array(strangers).to_string();
-        let rows = connection.rows(ask, values![&strangers]).await?;
+        let rows = connection.rows(ask, values![&self.beats]).await?;
         let known = rows.iter().map(|row| row.column(0)).collect::<Result<_, _>>()?;
         Ok(TakenAppliances { right, known })
     }

@@ -15,7 +15,7 @@
 //!
 //! What it promises:
 //!
-//! - What it has acknowledged is on the disk, and survives a power cut.
+//! - What it has acknowledged is on the disk, and survives a power cut; of heartbeats the last seconds may be lost.
 //! - A request whose answer was lost can be sent again, and is answered the same.
 //! - Whoever copies the database learns no token and no key: it holds keyed hashes, and the key to them is elsewhere.
 

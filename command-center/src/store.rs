@@ -6,6 +6,8 @@
 //!
 //! SQLite has one writer. All operations that wait while it commits share its next transaction and its next `fsync`, and
 //! are answered after it: the price of durability is paid once per batch, and nobody is told what a power cut could undo.
+//! Operations that are not [durable](Operation::is_durable) pay none: they last when this process ends, and reach the disk
+//! soon afterwards.
 //! PostgreSQL does the same by itself; there, operations on one [subject](Operation::subject) are put in a row by an
 //! advisory lock, so that the rules hold between any number of server processes.
 
@@ -116,6 +118,12 @@ pub(crate) trait Operation: Send + Sync + 'static {
         None
     }
 
+    /// Whether an answer promises that a power cut does not undo it. What is not durable survives the end of this process,
+    /// however it ends. PostgreSQL is asked for its own durability either way.
+    fn is_durable(&self) -> bool {
+        true
+    }
+
     /// Does it. May be called again after a failed transaction.
     fn run(&self, connection: &mut Connection<'_>) -> impl Future<Output = Result<Self::Answer, Error>> + Send;
 }
@@ -136,7 +144,8 @@ impl Store {
         }
     }
 
-    /// Runs an operation that changes something. When this returns, it would survive a power cut.
+    /// Runs an operation that changes something. When this returns, it would survive a power cut, if it is
+    /// [durable](Operation::is_durable).
     pub(crate) async fn write<O: Operation>(&self, operation: O) -> Result<O::Answer, Error> {
         match self {
             Self::Sqlite(store) => store.write(operation).await,

@@ -38,7 +38,10 @@ fn serve(folder: &Path) -> Process {
 }
 
 fn serve_on(folder: &Path, database: &str) -> Process {
-    let mut command = program();
+    start(program(), folder, database)
+}
+
+fn start(mut command: Command, folder: &Path, database: &str) -> Process {
     command.args(["serve", "--listen", "127.0.0.1:0", "--database", database]);
     command.arg("--secret-file").arg(folder.join("center.db.secret"));
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
@@ -99,6 +102,49 @@ fn another_servers_secret_is_noticed() {
     let database = format!("sqlite:{}", folder.path().join("center.db").display());
     let status = program().args(["serve", "--listen", "127.0.0.1:0", "--database", &database]).status().unwrap();
     assert_eq!(status.code(), Some(2));
+}
+
+/// How often a server has had the disk synchronized, by its trace.
+fn synchronized(trace: &Path) -> usize {
+    let trace = std::fs::read_to_string(trace).unwrap();
+    trace.lines().filter(|line| line.contains("fsync(") || line.contains("fdatasync(")).count()
+}
+
+#[tokio::test]
+async fn the_first_heartbeat_with_a_key_is_on_the_disk_and_the_later_ones_leave_it_alone() {
+    if !support::is_there("strace", Command::new("strace").arg("-V").output().is_ok()) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let trace = folder.path().join("trace");
+    let mut command = Command::new("strace");
+    // The server is the child, and the tracer its companion.
+    command.args(["-D", "--quiet=all", "--follow-forks", "--trace=fsync,fdatasync", "--output"]).arg(&trace);
+    command.arg(program().get_program()).env_clear().env("ADMIN_API_KEY", ADMIN_KEY).stderr(Stdio::null());
+    let database = format!("sqlite:{}", folder.path().join("center.db").display());
+    let process = start(command, folder.path(), &database);
+    let client = support::client();
+    let post = async |path: &str, key: &str, body: Value| {
+        answer(client.post(format!("{}{path}", process.url)).header("x-api-key", key).json(&body)).await
+    };
+    let (_, minted) = mint(&client, &process.url).await;
+    let node_id = text(&minted, "node_id");
+    let body = json!({ "node_id": node_id, "provisioning_token": text(&minted, "token") });
+    let (_, registered) = post("/api/v0/nodes/register", ADMIN_KEY, body).await;
+    let key = format!("{node_id}:{}", text(&registered, "node_key"));
+    let heartbeat = async || {
+        let (status, said) = post("/api/v0/admin/nodes/heartbeat", &key, json!({ "is_busy": false })).await;
+        assert_eq!(status, StatusCode::OK, "{said}");
+    };
+    let before = synchronized(&trace);
+    heartbeat().await;
+    let first = synchronized(&trace);
+    assert!(first > before);
+    for _ in 0..100 {
+        heartbeat().await;
+    }
+    // Some come from checkpoints, a few in many seconds.
+    assert!(synchronized(&trace) < first + 50);
 }
 
 /// What a client was told.

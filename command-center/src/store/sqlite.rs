@@ -1,4 +1,4 @@
-//! SQLite: one writer that commits in batches, and a pool of readers.
+//! SQLite: one writer that commits in batches, a pool of readers, and one that brings the journal into the file.
 
 use std::fs::OpenOptions;
 use std::future::Future;
@@ -25,9 +25,17 @@ const QUEUE: usize = 4096;
 /// How long to wait for another process, such as the operator's command line, that writes to the same file.
 const BUSY: Duration = Duration::from_secs(5);
 
-/// The writer's page cache in KiB, negative as SQLite wants it: holds the inner pages of the indexes of a million appliances,
-/// and a good part of their leaves. It grows only as far as the database does.
-const CACHE: &str = "-65536";
+/// The writer's page cache in KiB, negative as SQLite wants it: holds what the heartbeats of a million appliances touch. It
+/// grows only as far as the database does.
+const CACHE: &str = "-524288";
+
+/// How often the journal is brought into the file, beside the writer, so that no commit waits for it. What is not durable
+/// is on the disk after as long.
+const CHECKPOINT: Duration = Duration::from_secs(5);
+
+/// How many pages the journal may have, 32 MiB, before the writer brings it into the file by itself: while it never pauses,
+/// only it can begin the journal anew.
+const JOURNAL: &str = "8192";
 
 /// Enough for a machine with a few cores; each holds a file and a page cache.
 const READERS: u32 = 4;
@@ -48,18 +56,20 @@ impl Store {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .journal_mode(SqliteJournalMode::Wal)
-            // With less than FULL a commit in WAL mode is not on the disk when it returns.
+            // With less than FULL a commit in WAL mode is not on the disk when it returns; see `transaction`.
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY)
             .foreign_keys(true)
             .disable_statement_logging();
-        let mut connection = SqliteConnection::connect_with(&options.clone().pragma("cache_size", CACHE)).await?;
+        let writing = options.clone().pragma("cache_size", CACHE).pragma("wal_autocheckpoint", JOURNAL);
+        let mut connection = SqliteConnection::connect_with(&writing).await?;
         execute(&mut connection, "BEGIN IMMEDIATE").await?;
         migrations::run(&mut Connection::Sqlite(&mut connection)).await?;
         execute(&mut connection, "COMMIT").await?;
+        let checkpointing = SqliteConnection::connect_with(&options).await?;
         let readers = SqlitePoolOptions::new().max_connections(READERS).connect_with(options.read_only(true)).await?;
         let (jobs, waiting) = mpsc::channel(QUEUE);
-        let writer = tokio::spawn(write_batches(connection, waiting));
+        let writer = tokio::spawn(write_batches(connection, checkpointing, waiting));
         Ok(Self { jobs: RwLock::new(Some(jobs)), readers, writer: Mutex::new(Some(writer)) })
     }
 
@@ -94,7 +104,6 @@ impl Store {
     }
 
     pub(super) async fn close(&self) {
-        // The writer is the last to close its connection, and so brings the journal into the file.
         self.readers.close().await;
         drop(self.jobs.write().unwrap_or_else(PoisonError::into_inner).take());
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -110,6 +119,9 @@ type Work<'a> = Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'a>>;
 
 /// An operation whose type the writer need not know.
 trait Job: Send {
+    /// As [`Operation::is_durable`].
+    fn is_durable(&self) -> bool;
+
     /// Runs it and keeps what comes of it; an error says that the database failed.
     fn run<'a>(&'a mut self, connection: &'a mut SqliteConnection) -> Work<'a>;
 
@@ -124,6 +136,10 @@ struct Pending<O: Operation> {
 }
 
 impl<O: Operation> Job for Pending<O> {
+    fn is_durable(&self) -> bool {
+        self.operation.is_durable()
+    }
+
     fn run<'a>(&'a mut self, connection: &'a mut SqliteConnection) -> Work<'a> {
         Box::pin(async move {
             self.outcome = None;
@@ -148,7 +164,13 @@ impl<O: Operation> Job for Pending<O> {
     }
 }
 
-async fn write_batches(mut connection: SqliteConnection, mut waiting: mpsc::Receiver<Box<dyn Job>>) {
+async fn write_batches(
+    mut connection: SqliteConnection,
+    checkpointing: SqliteConnection,
+    mut waiting: mpsc::Receiver<Box<dyn Job>>,
+) {
+    let (stop, stopped) = oneshot::channel();
+    let checkpoints = tokio::spawn(checkpoint_until(stopped, checkpointing));
     let mut batch = Vec::with_capacity(BATCH);
     while waiting.recv_many(&mut batch, BATCH).await > 0 {
         let together = transaction(&mut connection, &mut batch).await;
@@ -167,6 +189,11 @@ async fn write_batches(mut connection: SqliteConnection, mut waiting: mpsc::Rece
             job.answer(alone);
         }
     }
+    drop(stop);
+    if let Err(error) = checkpoints.await {
+        tracing::error!(%error, "bringing the journal into the database did not end well");
+    }
+    // The last connection to be closed brings the rest of the journal into the file.
     if let Err(error) = connection.close().await {
         tracing::warn!(%error, "closing the database");
     }
@@ -174,6 +201,10 @@ async fn write_batches(mut connection: SqliteConnection, mut waiting: mpsc::Rece
 
 async fn transaction(connection: &mut SqliteConnection, jobs: &mut [Box<dyn Job>]) -> Result<(), Error> {
     let outcome = async {
+        // In WAL mode the journal is synchronized by commits under FULL, with everything that was committed before, and by
+        // checkpoints. The setting cannot be changed within a transaction.
+        let is_durable = jobs.iter().any(|job| job.is_durable());
+        execute(connection, if is_durable { "PRAGMA synchronous = FULL" } else { "PRAGMA synchronous = NORMAL" }).await?;
         execute(connection, "BEGIN IMMEDIATE").await?;
         for job in jobs {
             job.run(connection).await?;
@@ -186,6 +217,18 @@ async fn transaction(connection: &mut SqliteConnection, jobs: &mut [Box<dyn Job>
         drop(execute(connection, "ROLLBACK").await);
     }
     outcome
+}
+
+/// Brings the journal into the file from time to time. Neither readers nor the writer wait for it.
+async fn checkpoint_until(mut stopped: oneshot::Receiver<()>, mut connection: SqliteConnection) {
+    while tokio::time::timeout(CHECKPOINT, &mut stopped).await.is_err() {
+        if let Err(error) = execute(&mut connection, "PRAGMA wal_checkpoint(PASSIVE)").await {
+            tracing::warn!(error = %crate::chain(&error), "bringing the journal into the database");
+        }
+    }
+    if let Err(error) = connection.close().await {
+        tracing::warn!(%error, "closing the database");
+    }
 }
 
 async fn execute(connection: &mut SqliteConnection, statement: &'static str) -> Result<(), Error> {
