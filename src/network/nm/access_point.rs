@@ -6,17 +6,24 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tracing::warn;
+use tokio::time::timeout;
+use tracing::{debug, warn};
 
 use super::Settings;
-use super::cause::Cause;
+use super::cause::{Call, Cause};
 use super::device::Device;
 use super::profile::{AccessPoint, Plan, new_uuid};
+use super::proxies::{SupplicantInterfaceProxy, SupplicantProxy};
 use super::radio::{Caller, Held, Radio};
+use super::survey::boot_seconds;
 use crate::domain::Ssid;
 
+/// The object of `wpa_supplicant`.
+const SUPPLICANT: &str = "/fi/w1/wpa_supplicant1";
 /// Measured 3 s, and 6 s with a scan under way, on a slow machine.
 const OPEN_LIMIT: Duration = Duration::from_secs(30);
+/// The supplicant answers within milliseconds.
+const SUPPLICANT_LIMIT: Duration = Duration::from_secs(1);
 /// The ports that NetworkManager's server for access points needs: DNS and DHCP.
 const PORTS: [u16; 2] = [53, 67];
 
@@ -66,6 +73,29 @@ impl Radio {
                 None => Err(Cause::Ended { ended, mode: super::outcome::Mode::AccessPoint, sighting: None }),
             },
             Err(cause) => Err(cause),
+        }
+    }
+
+    /// Ends a scan that is under way. NetworkManager begins one whenever the radio has nothing to do, such as after a failed
+    /// join, and for the seconds that it takes the access point is there and hears nobody. Not as long as nothing is known
+    /// of the networks around: some drivers cannot look for them later, as access points.
+    pub(super) async fn end_scan(&self, device: &Device) {
+        if self.list.is_empty(boot_seconds()) {
+            return;
+        }
+        let ending = async {
+            let bus = self.bus()?;
+            let call = Call { name: "AbortScan", action: "" };
+            let supplicant: SupplicantProxy<'_> = bus.proxy(SUPPLICANT.try_into().expect("a valid path")).await?;
+            let interface = bus.call(call, supplicant.get_interface(&device.interface)).await?;
+            let interface: SupplicantInterfaceProxy<'_> = bus.proxy((&interface).into()).await?;
+            bus.call(call, interface.abort_scan()).await
+        };
+        match timeout(SUPPLICANT_LIMIT, ending).await {
+            Ok(Ok(())) => debug!("a scan was ended"),
+            // There was none, the driver cannot, or another program than wpa_supplicant does its work.
+            Ok(Err(cause)) => debug!("no scan was ended: {}", crate::daemon::chain(&cause)),
+            Err(_) => debug!("the supplicant does not answer"),
         }
     }
 }

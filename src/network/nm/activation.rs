@@ -14,7 +14,7 @@ use super::outcome::{Mode, Sighting, Tracker, Verdict};
 use super::profile::Plan;
 use super::proxies::{ConnectionProxy, ServiceProxy, SettingsProxy};
 use super::radio::{Caller, Held, Radio};
-use super::values::{ACTIVE_ACTIVATED, ACTIVE_ACTIVATING};
+use super::values::{ACTIVE_ACTIVATED, ACTIVE_ACTIVATING, DeviceState};
 
 /// NetworkManager answers before it activates, unless it waits for polkit or is stuck.
 const START_LIMIT: Duration = Duration::from_secs(10);
@@ -153,6 +153,9 @@ impl Radio {
                 _ => continue,
             };
             debug!(state = %change.new, reason = %change.reason, "the device");
+            if mode == Mode::AccessPoint && change.new == DeviceState::IpConfig {
+                self.end_scan(device).await;
+            }
             match tracker.observe(change) {
                 Verdict::Pending => {}
                 Verdict::Activated if mode == Mode::AccessPoint => {

@@ -1,4 +1,5 @@
-//! The interfaces of NetworkManager that are called, transcribed from its introspection. Judgement lives one file up.
+//! The interfaces of NetworkManager that are called, transcribed from its introspection, and two calls of the supplicant that
+//! works for it. Judgement lives one file up.
 //!
 //! Properties are read as a set with `org.freedesktop.DBus.Properties.GetAll`, and signals through match rules, so
 //! neither is here.
@@ -86,4 +87,18 @@ pub(super) trait Connection {
     fn update2(&self, settings: &Profile<'_>, flags: u32, args: &Options<'_>) -> zbus::Result<Extra>;
 
     fn delete(&self) -> zbus::Result<()>;
+}
+
+#[zbus::proxy(
+    interface = "fi.w1.wpa_supplicant1",
+    default_service = "fi.w1.wpa_supplicant1",
+    default_path = "/fi/w1/wpa_supplicant1"
+)]
+pub(super) trait Supplicant {
+    fn get_interface(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
+}
+
+#[zbus::proxy(interface = "fi.w1.wpa_supplicant1.Interface", default_service = "fi.w1.wpa_supplicant1", assume_defaults = false)]
+pub(super) trait SupplicantInterface {
+    fn abort_scan(&self) -> zbus::Result<()>;
 }
