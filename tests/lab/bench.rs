@@ -353,6 +353,7 @@ async fn http_answers(began: Instant) -> f64 {
             if matches!(tokio::time::timeout(Duration::from_millis(500), asking).await, Ok(Ok(_))) {
                 return seconds(began);
             }
+            Waiting::forgive();
             sleep(LOOK).await;
         }
     })
@@ -382,10 +383,21 @@ impl Waiting {
         let supplicant = supplicant.spawn().expect("wpa_supplicant can be started");
         let waiting = Self { _supplicant: supplicant };
         // It looks every second, as a phone does whose owner looks at its list of networks.
-        while !run("wpa_cli", &["-p", "/run/waiting", "-i", "wlan2", "scan_interval", "1"]).status.success() {
+        while !Self::command(&["scan_interval", "1"]) {
             std::thread::sleep(Duration::from_millis(100));
         }
         waiting
+    }
+
+    /// It does not hold it against the network that it went away: it would leave it alone for ten seconds, and that is no
+    /// figure of the node's.
+    fn forgive() {
+        Self::command(&["bssid_ignore", "clear"]);
+        Self::command(&["enable_network", "0"]);
+    }
+
+    fn command(words: &[&str]) -> bool {
+        run("wpa_cli", &[&["-p", "/run/waiting", "-i", "wlan2"], words].concat()).status.success()
     }
 }
 
@@ -422,7 +434,10 @@ async fn from_the_access_point() {
                         assert_eq!(status.fault, Some(Fault::WrongPassword));
                         break;
                     }
-                    _ => sleep(LOOK).await,
+                    _ => {
+                        Waiting::forgive();
+                        sleep(LOOK).await;
+                    }
                 }
             }
             let wrong_sample = seconds(sent);
