@@ -55,6 +55,8 @@ impl Controllers {
     /// The phone forgets every device that it has met.
     pub(crate) async fn phone_forgets(&self) {
         let adapter = self.phone_adapter().await.expect("BlueZ has it");
+        // The scenario before may have left it switched off, and then nothing can be removed.
+        adapter.set_powered(true).await.expect("it can be switched on");
         for address in adapter.device_addresses().await.expect("a list") {
             adapter.remove_device(address).await.expect("it can be removed");
         }
