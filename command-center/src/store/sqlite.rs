@@ -25,9 +25,9 @@ const QUEUE: usize = 4096;
 /// How long to wait for another process, such as the operator's command line, that writes to the same file.
 const BUSY: Duration = Duration::from_secs(5);
 
-/// The writer's page cache in KiB, negative as SQLite wants it: holds what the heartbeats of a million appliances touch. It
-/// grows only as far as the database does.
-const CACHE: &str = "-524288";
+/// The writer's page cache in KiB, negative as SQLite wants it: holds most of what the heartbeats of a million appliances touch,
+/// within what the unit allows. It grows only as far as the database does.
+const CACHE: &str = "-262144";
 
 /// How often the journal is brought into the file, beside the writer, so that no commit waits for it. What is not durable
 /// is on the disk after as long.
