@@ -148,7 +148,7 @@ pub(crate) fn profiles() -> Vec<String> {
 }
 
 /// The node has no profile, and has heard of no network: what the scenario before had on the air may have had the same name.
-fn forget_networks() {
+pub(crate) fn forget_networks() {
     let supplicant = "fi.w1.wpa_supplicant1";
     let root = "/fi/w1/wpa_supplicant1";
     let found = run("busctl", &["call", supplicant, root, supplicant, "GetInterface", "s", "wlan0"]);

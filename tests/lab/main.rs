@@ -12,6 +12,7 @@
 //! | `trouble` | the whole, and something breaks in the middle |
 //! | `program_in_access_point`, `captive_portal` | the phone's program, and what phones do by themselves, in the access point |
 //! | `network_service` | the node in the home's network afterwards |
+//! | `units` | the programs as their units start them |
 //! | `bench` | the figures |
 //! | `scene` | what scenarios of the whole begin with |
 //! | `air`, `place`, `desk` | radios, a home, and where the phone is |
@@ -33,3 +34,4 @@ mod place;
 mod program_in_access_point;
 mod scene;
 mod trouble;
+mod units;
