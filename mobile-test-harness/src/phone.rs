@@ -157,12 +157,21 @@ impl Phone {
     /// Opens a session. The phone's own proof goes with its first request, so a wrong code is found out here and by the
     /// phone; the node has counted it.
     pub async fn open_session(&mut self, secret: &PhoneSecret) -> Result<(), Error> {
+        match self.try_to_open_session(secret).await {
+            // It was registered, and so renamed, between what it said of itself and its answer.
+            Err(Error::NotAccepted(AcceptError::Mismatch)) => self.try_to_open_session(secret).await,
+            result => result,
+        }
+    }
+
+    async fn try_to_open_session(&mut self, secret: &PhoneSecret) -> Result<(), Error> {
         self.session = None;
         self.changes.clear();
-        let node_id = match self.info.take() {
-            Some(info) => info.node_id,
-            None => self.info().await?.node_id,
-        };
+        if self.info.is_none() {
+            self.info().await?;
+        }
+        // It is not relied on for a second time.
+        let node_id = self.info.take().expect("it was read").node_id;
         let (opening, open) = Opening::new(&node_id, secret, &mut UnwrapErr(SysRng));
         self.link.write(Endpoint::Session, &open.encode()).await?;
         let until = Instant::now() + REPLY_LIMIT;

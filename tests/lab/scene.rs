@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use jarvis_provisioning::domain::{Credentials, Ssid, State};
 use jarvis_provisioning::fault::Fault;
-use jarvis_provisioning::session::AcceptError;
 use jarvis_provisioning::wire::Told;
 use mobile_test_harness::command_center::Order;
-use mobile_test_harness::phone::{Error, Phone, new_request_id};
+use mobile_test_harness::phone::{Phone, new_request_id};
 use tokio::time::Instant;
 
 use crate::air::{Controllers, breath, connect};
@@ -141,12 +140,7 @@ impl Scene {
 
 async fn connected(controllers: &Controllers) -> Phone {
     let mut phone = connect(controllers).await;
-    let mut opened = phone.open_session(&Device::code()).await;
-    if let Err(Error::NotAccepted(AcceptError::Mismatch)) = opened {
-        // The node was registered, and so renamed, between the phone's question who it is and its answer.
-        opened = phone.open_session(&Device::code()).await;
-    }
-    opened.expect("the code is right");
+    phone.open_session(&Device::code()).await.expect("the code is right");
     phone
 }
 

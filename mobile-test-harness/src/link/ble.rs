@@ -24,6 +24,9 @@ const DISCOVERY_LIMIT: Duration = Duration::from_secs(30);
 /// that report can be lost.
 const DISCOVERY_ROUND: Duration = Duration::from_secs(3);
 
+/// What the names of nodes begin with.
+const NAME_PREFIX: &str = "jarvis-";
+
 /// How often the phone looks at what its adapter has heard.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
@@ -266,11 +269,33 @@ async fn known(adapter: &Adapter) -> Result<Vec<Device>, Error> {
     let mut known = Vec::new();
     for address in adapter.device_addresses().await.map_err(bluez(attempt))? {
         let device = adapter.device(address).map_err(bluez(attempt))?;
-        if matches!(device.uuids().await, Ok(Some(uuids)) if uuids.contains(&Uuid::from_u128(SERVICE))) {
+        if has_service(&device).await {
             known.push(device);
         }
     }
     Ok(known)
+}
+
+/// Makes `BlueZ` forget the nodes that are heard and of which it believes that they have another service: it looked at them
+/// while their program was ending, and holds that against what they advertise. It hears them anew a moment later.
+async fn forget_outdated(adapter: &Adapter) -> Result<(), Error> {
+    let attempt = "asking for the devices that are known";
+    for address in adapter.device_addresses().await.map_err(bluez(attempt))? {
+        let device = adapter.device(address).map_err(bluez(attempt))?;
+        // One that vanishes in between is none that could be forgotten.
+        let is_node = device.name().await.ok().flatten().is_some_and(|name| name.starts_with(NAME_PREFIX));
+        let is_heard = device.rssi().await.is_ok_and(|rssi| rssi.is_some());
+        let is_in_use = device.is_connected().await.unwrap_or(true) || device.is_paired().await.unwrap_or(true);
+        if is_node && is_heard && !is_in_use && !has_service(&device).await {
+            debug!(%address, "forgetting what is known of the device");
+            adapter.remove_device(address).await.map_err(bluez("forgetting a device"))?;
+        }
+    }
+    Ok(())
+}
+
+async fn has_service(device: &Device) -> bool {
+    matches!(device.uuids().await, Ok(Some(uuids)) if uuids.contains(&Uuid::from_u128(SERVICE)))
 }
 
 /// Listens until a device is heard that has the service; none if the adapter stops listening.
@@ -280,6 +305,7 @@ async fn listen(adapter: &Adapter) -> Result<Option<Device>, Error> {
     let mut events = std::pin::pin!(adapter.discover_devices().await.map_err(bluez(attempt))?);
     let mut nameless_until = None;
     loop {
+        forget_outdated(adapter).await?;
         for device in known(adapter).await? {
             // A device that vanishes in between is none that could be connected to.
             if matches!(device.rssi().await, Ok(Some(_))) || device.is_connected().await.unwrap_or(false) {
