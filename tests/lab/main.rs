@@ -10,7 +10,8 @@
 //! | `att` | the whole, and a phone with the smallest MTU |
 //! | `bad_input` | the whole, and a phone that does what none should |
 //! | `trouble` | the whole, and something breaks in the middle |
-//! | `program_in_access_point`, `captive_portal` | the phone's program, and what phones do by themselves, in the access point |
+//! | `phone_program` | the phone's program, over Bluetooth and in the access point |
+//! | `captive_portal` | what phones do by themselves in the access point |
 //! | `network_service` | the node in the home's network afterwards |
 //! | `units` | the programs as their units start them |
 //! | `bench` | the figures |
@@ -30,8 +31,8 @@ mod network_service;
 mod node;
 mod over_access_point;
 mod over_bluetooth;
+mod phone_program;
 mod place;
-mod program_in_access_point;
 mod scene;
 mod trouble;
 mod units;

@@ -1,16 +1,19 @@
-//! `jarvis-phone --over ap`: a computer that is at home joins the node's access point by itself.
+//! `jarvis-phone`: over Bluetooth, and from a computer that is at home and joins the node's access point by itself.
+
+use std::process::Stdio;
 
 use mobile_test_harness::command_center::Order;
 use serde_json::Value;
+use tokio::process::Command;
 
+use crate::air::{Controllers, breath};
 use crate::desk::Desk;
 use crate::device::{CODE, Device, PASSPHRASE};
 use crate::place::{HOUSEHOLD, Home, PASSWORD, SSID, log};
 
 /// The phone's program provisions the device; returns its exit code and its result.
-async fn provision(desk: &Desk, order: &Order, password: &str) -> (Option<i32>, Value) {
-    let mut phone = desk.phone();
-    phone.args(["provision", "--over", "ap", "--json", "--wait", "60", "--ssid", SSID, "--household", HOUSEHOLD]);
+async fn provision(mut phone: Command, over: &str, order: &Order, password: &str) -> (Option<i32>, Value) {
+    phone.args(["provision", "--over", over, "--json", "--wait", "60", "--ssid", SSID, "--household", HOUSEHOLD]);
     phone.args(["--command-center", Home::command_center().as_str(), "--node-id", &order.node_id]);
     phone.env("JARVIS_PAIRING_CODE", CODE).env("JARVIS_AP_PASSPHRASE", PASSPHRASE);
     phone.env("JARVIS_WIFI_PASSWORD", password).env("JARVIS_PROVISIONING_TOKEN", order.token.expose());
@@ -22,15 +25,37 @@ async fn provision(desk: &Desk, order: &Order, password: &str) -> (Option<i32>, 
 }
 
 #[tokio::test]
-async fn the_program_joins_follows_the_device_home_and_leaves_the_computer_as_it_was() {
+async fn it_provisions_over_bluetooth() {
+    let controllers = Controllers::ready().await;
+    let home = Home::open().await;
+    let device = Device::start(&controllers).await;
+    let order = home.order().await;
+    let over = format!("ble:{}", controllers.phone);
+    let phone = || {
+        let mut phone = Command::new("jarvis-phone");
+        phone.env("RUST_LOG", "debug,zbus=info,hyper=info,reqwest=info").stdin(Stdio::null()).kill_on_drop(true);
+        phone
+    };
+    let (code, failed) = provision(phone(), &over, &order, "not the password").await;
+    assert_eq!((code, &failed["fault"]), (Some(1), &Value::from("WrongPassword")), "{failed}");
+    device.assert_not_provisioned().await;
+    breath().await;
+    let (code, done) = provision(phone(), &over, &order, PASSWORD).await;
+    assert_eq!((code, &done["outcome"]), (Some(0), &Value::from("PROVISIONED")), "{done}");
+    device.assert_provisioned(&home, &order).await;
+    controllers.switch_phone_off().await;
+}
+
+#[tokio::test]
+async fn it_joins_the_access_point_follows_the_device_home_and_leaves_the_computer_as_it_was() {
     let home = Home::open().await;
     let device = Device::with("[access_point]\nopen = \"always\"\n").await;
     let desk = Desk::at_home().await;
     let order = home.order().await;
-    let (code, failed) = provision(&desk, &order, "not the password").await;
+    let (code, failed) = provision(desk.phone(), "ap", &order, "not the password").await;
     assert_eq!((code, &failed["fault"]), (Some(1), &Value::from("WrongPassword")), "{failed}");
     desk.is_back_home().await;
-    let (code, done) = provision(&desk, &order, PASSWORD).await;
+    let (code, done) = provision(desk.phone(), "ap", &order, PASSWORD).await;
     assert_eq!((code, &done["outcome"]), (Some(0), &Value::from("PROVISIONED")), "{done}");
     device.assert_provisioned(&home, &order).await;
     desk.is_back_home().await;
