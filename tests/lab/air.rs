@@ -113,6 +113,7 @@ async fn patiently<T, E: Debug>(controllers: &Controllers, connect: impl AsyncFn
             Ok(link) => connected = Some(link),
             Err(error) => {
                 eprintln!("connecting once more: {error:?}");
+                eprintln!("{}", what_is_known(&controllers.node));
                 controllers.restart_phone().await;
             }
         }
@@ -120,6 +121,14 @@ async fn patiently<T, E: Debug>(controllers: &Controllers, connect: impl AsyncFn
     })
     .await;
     connected.expect("that was waited for")
+}
+
+/// What `BlueZ` says of a device, for whoever reads why a scenario failed.
+fn what_is_known(address: &str) -> String {
+    let object = format!("dev_{}", address.replace(':', "_"));
+    let tree = must("busctl", &["tree", "--list", "org.bluez"]);
+    let paths = tree.lines().filter(|path| path.ends_with(&object));
+    paths.map(|path| must("busctl", &["introspect", "org.bluez", path, "org.bluez.Device1"])).collect()
 }
 
 async fn addresses_of_all() -> bluer::Result<Vec<String>> {
