@@ -56,7 +56,7 @@ impl Store {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .journal_mode(SqliteJournalMode::Wal)
-            // With less than FULL a commit in WAL mode is not on the disk when it returns; see `transaction`.
+            // With less than FULL a commit in WAL mode is not on the disk when it returns; see `Writer`.
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY)
             .foreign_keys(true)
@@ -69,7 +69,8 @@ impl Store {
         let checkpointing = SqliteConnection::connect_with(&options).await?;
         let readers = SqlitePoolOptions::new().max_connections(READERS).connect_with(options.read_only(true)).await?;
         let (jobs, waiting) = mpsc::channel(QUEUE);
-        let writer = tokio::spawn(write_batches(connection, checkpointing, waiting));
+        let writer = Writer { connection, is_durable: true };
+        let writer = tokio::spawn(write_batches(writer, checkpointing, waiting));
         Ok(Self { jobs: RwLock::new(Some(jobs)), readers, writer: Mutex::new(Some(writer)) })
     }
 
@@ -164,16 +165,20 @@ impl<O: Operation> Job for Pending<O> {
     }
 }
 
-async fn write_batches(
-    mut connection: SqliteConnection,
-    checkpointing: SqliteConnection,
-    mut waiting: mpsc::Receiver<Box<dyn Job>>,
-) {
+/// The only connection that changes anything.
+struct Writer {
+    connection: SqliteConnection,
+    /// Whether its commits are on the disk when they return. In WAL mode the journal is synchronized by commits under FULL,
+    /// with everything that was committed before, and by checkpoints.
+    is_durable: bool,
+}
+
+async fn write_batches(mut writer: Writer, checkpointing: SqliteConnection, mut waiting: mpsc::Receiver<Box<dyn Job>>) {
     let (stop, stopped) = oneshot::channel();
     let checkpoints = tokio::spawn(checkpoint_until(stopped, checkpointing));
     let mut batch = Vec::with_capacity(BATCH);
     while waiting.recv_many(&mut batch, BATCH).await > 0 {
-        let together = transaction(&mut connection, &mut batch).await;
+        let together = writer.transaction(&mut batch).await;
         if together.is_ok() {
             for job in batch.drain(..) {
                 job.answer(Ok(()));
@@ -182,7 +187,7 @@ async fn write_batches(
         }
         // One of them failed, or the disk did: each has a second chance alone, and only the guilty are told.
         for mut job in batch.drain(..) {
-            let alone = transaction(&mut connection, std::slice::from_mut(&mut job)).await;
+            let alone = writer.transaction(std::slice::from_mut(&mut job)).await;
             if let Err(error) = &alone {
                 tracing::error!(error = %crate::chain(error), "the database did not take a change");
             }
@@ -194,29 +199,41 @@ async fn write_batches(
         tracing::error!(%error, "bringing the journal into the database did not end well");
     }
     // The last connection to be closed brings the rest of the journal into the file.
-    if let Err(error) = connection.close().await {
+    if let Err(error) = writer.connection.close().await {
         tracing::warn!(%error, "closing the database");
     }
 }
 
-async fn transaction(connection: &mut SqliteConnection, jobs: &mut [Box<dyn Job>]) -> Result<(), Error> {
-    let outcome = async {
-        // In WAL mode the journal is synchronized by commits under FULL, with everything that was committed before, and by
-        // checkpoints. The setting cannot be changed within a transaction.
+impl Writer {
+    async fn transaction(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<(), Error> {
         let is_durable = jobs.iter().any(|job| job.is_durable());
-        execute(connection, if is_durable { "PRAGMA synchronous = FULL" } else { "PRAGMA synchronous = NORMAL" }).await?;
-        execute(connection, "BEGIN IMMEDIATE").await?;
-        for job in jobs {
-            job.run(connection).await?;
+        self.make_durable(is_durable).await?;
+        let connection = &mut self.connection;
+        let outcome = async {
+            execute(connection, "BEGIN IMMEDIATE").await?;
+            for job in jobs {
+                job.run(connection).await?;
+            }
+            execute(connection, "COMMIT").await
         }
-        execute(connection, "COMMIT").await
+        .await;
+        if outcome.is_err() {
+            // Some errors, such as a full disk, end the transaction by themselves; then there is nothing to roll back.
+            drop(execute(connection, "ROLLBACK").await);
+        }
+        outcome
     }
-    .await;
-    if outcome.is_err() {
-        // Some errors, such as a full disk, end the transaction by themselves; then there is nothing to roll back.
-        drop(execute(connection, "ROLLBACK").await);
+
+    /// Not within a transaction, where it cannot be changed. Most transactions are like the one before, and every statement is
+    /// a way to the database's thread and back.
+    async fn make_durable(&mut self, is_durable: bool) -> Result<(), Error> {
+        if self.is_durable != is_durable {
+            let statement = if is_durable { "PRAGMA synchronous = FULL" } else { "PRAGMA synchronous = NORMAL" };
+            execute(&mut self.connection, statement).await?;
+            self.is_durable = is_durable;
+        }
+        Ok(())
     }
-    outcome
 }
 
 /// Brings the journal into the file from time to time. Neither readers nor the writer wait for it.
