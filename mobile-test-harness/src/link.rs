@@ -23,6 +23,9 @@ use ble::Bluetooth;
 use http::Http;
 use simulated::Simulated;
 
+/// What the names of nodes begin with, in what they advertise and of their access points; the end of their identity follows.
+const NAME_PREFIX: &str = "jarvis-";
+
 /// A node that does not answer for so long is not there (the transaction limit of the Attribute Protocol).
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 

@@ -15,15 +15,12 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, warn};
 
-use super::Error;
 use super::http::Http;
+use super::{Error, NAME_PREFIX};
 use crate::wifi::{self, Wifi};
 
 /// Where a node's HTTP API is, in its access point.
 const NODE: &str = "http://192.168.4.1:8080";
-
-/// How a node's access point is called: this, and the end of the node's identity.
-const PREFIX: &str = "jarvis-";
 
 /// A node that is near answers within milliseconds.
 const NEAR_LIMIT: Duration = Duration::from_secs(2);
@@ -54,7 +51,7 @@ impl AccessPoint {
     /// Joins the access point.
     pub async fn connect(way: &Way) -> Result<Self, Error> {
         let mut wifi = Wifi::open(way.interface.as_deref()).await?;
-        let mut names = wifi.look_for(way.name.as_deref().unwrap_or(PREFIX)).await?;
+        let mut names = wifi.look_for(way.name.as_deref().unwrap_or(NAME_PREFIX)).await?;
         names.retain(|name| way.name.as_ref().is_none_or(|wanted| name == wanted));
         let name = match names.len() {
             0 => return Err(wifi::Error::NotInRange.into()),

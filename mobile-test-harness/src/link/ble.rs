@@ -15,7 +15,7 @@ use jarvis_provisioning::wire::framing::{Reassembler, VALUE_LIMIT, frames};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, trace};
 
-use super::{ANSWER_LIMIT, Error, Traffic};
+use super::{ANSWER_LIMIT, Error, NAME_PREFIX, Traffic};
 
 /// A node that is not heard for so long is not there. Under load, controllers take their time to begin listening.
 const DISCOVERY_LIMIT: Duration = Duration::from_secs(30);
@@ -23,9 +23,6 @@ const DISCOVERY_LIMIT: Duration = Duration::from_secs(30);
 /// After so long without finding anything the phone begins to listen anew: some controllers report a device only once, and
 /// that report can be lost.
 const DISCOVERY_ROUND: Duration = Duration::from_secs(3);
-
-/// What the names of nodes begin with.
-const NAME_PREFIX: &str = "jarvis-";
 
 /// How often the phone looks at what its adapter has heard.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
