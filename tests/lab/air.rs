@@ -126,9 +126,11 @@ async fn patiently<T, E: Debug>(controllers: &Controllers, connect: impl AsyncFn
 /// What `BlueZ` says of a device, for whoever reads why a scenario failed.
 fn what_is_known(address: &str) -> String {
     let object = format!("dev_{}", address.replace(':', "_"));
-    let tree = must("busctl", &["tree", "--list", "org.bluez"]);
+    // It may be gone, or go in between, which is for the scenario to judge.
+    let ask = |arguments: &[&str]| String::from_utf8_lossy(&run("busctl", arguments).stdout).into_owned();
+    let tree = ask(&["tree", "--list", "org.bluez"]);
     let paths = tree.lines().filter(|path| path.ends_with(&object));
-    paths.map(|path| must("busctl", &["introspect", "org.bluez", path, "org.bluez.Device1"])).collect()
+    paths.map(|path| ask(&["introspect", "org.bluez", path, "org.bluez.Device1"])).collect()
 }
 
 async fn addresses_of_all() -> bluer::Result<Vec<String>> {
