@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::os::unix::net::UnixDatagram;
 use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
@@ -27,6 +28,8 @@ const ROUNDS: usize = 5;
 const ATTEMPT: Duration = Duration::from_secs(150);
 /// Between two looks at what is waited for: far less than what is measured.
 const LOOK: Duration = Duration::from_millis(20);
+/// A phone that is in the access point is answered in far less. Where its radio is not, nothing tells it so: it asks anew.
+const ASKING: Duration = Duration::from_millis(100);
 
 /// A join that has not come about by then has failed.
 const GIVEN_UP: Duration = Duration::from_secs(30);
@@ -308,16 +311,18 @@ async fn access_point() {
         // As the node does when it starts: it has the bus, and knows what is around.
         network.scan().await.expect("a list");
         quiet().await;
+        // The phone asks all the while.
         let began = Instant::now();
-        let answer = http_answers(began);
+        let answer = tokio::spawn(http_answers(began));
         network.open_access_point(&device.name).await.expect("the access point opens");
-        let took = answer.await;
+        let took = answer.await.expect("the phone's answer");
         drop(network);
         quiet().await;
         let began = Instant::now();
-        let answer = http_answers(began);
-        must("nmcli", &["connection", "up", "by-hand"]);
-        let by_hand = answer.await;
+        let answer = tokio::spawn(http_answers(began));
+        let up = tokio::task::spawn_blocking(|| must("nmcli", &["connection", "up", "by-hand"]));
+        up.await.expect("it can be brought up by hand");
+        let by_hand = answer.await.expect("the phone's answer");
         must("nmcli", &["connection", "down", "by-hand"]);
         if round > 0 {
             ours.add(took);
@@ -352,10 +357,10 @@ async fn http_answers(began: Instant) -> f64 {
         let target = target();
         loop {
             let asking = async { Phone::connect(&target).await?.public_status().await };
-            if matches!(tokio::time::timeout(Duration::from_millis(500), asking).await, Ok(Ok(_))) {
+            if matches!(tokio::time::timeout(ASKING, asking).await, Ok(Ok(_))) {
                 return seconds(began);
             }
-            Waiting::forgive();
+            Waiting::look();
             sleep(LOOK).await;
         }
     })
@@ -384,22 +389,38 @@ impl Waiting {
         supplicant.args(["-i", "wlan2", "-c"]).arg(&file).stdout(Stdio::null()).stderr(Stdio::null());
         let supplicant = supplicant.spawn().expect("wpa_supplicant can be started");
         let waiting = Self { _supplicant: supplicant };
-        // It looks every second, as a phone does whose owner looks at its list of networks.
-        while !Self::command(&["scan_interval", "1"]) {
+        // What is measured is when the node can be reached, and not when a phone happens to look: it looks all the while, and
+        // asks for the node's hardware address as often.
+        must("ip", &["netns", "exec", "phone", "sh", "-c", "echo 50 >/proc/sys/net/ipv4/neigh/wlan2/retrans_time_ms"]);
+        while Self::asks("PING").is_err() {
             std::thread::sleep(Duration::from_millis(100));
         }
         waiting
     }
 
-    /// It does not hold it against the network that it went away: it would leave it alone for ten seconds, and that is no
-    /// figure of the node's.
-    fn forgive() {
-        Self::command(&["bssid_ignore", "clear"]);
-        Self::command(&["enable_network", "0"]);
+    /// Looks for the network at once if the phone is not in it, and does not hold against it that it went away: otherwise it
+    /// would leave it alone for ten seconds, and that is no figure of the node's.
+    fn look() {
+        let status = Self::asks("STATUS").expect("wpa_supplicant answers");
+        if ["SCANNING", "DISCONNECTED", "INACTIVE"].iter().any(|state| status.contains(&format!("wpa_state={state}\n"))) {
+            for command in ["BSSID_IGNORE clear", "ENABLE_NETWORK 0", "SCAN freq=2437"] {
+                // Busy means that it is looking already.
+                Self::asks(command).expect("wpa_supplicant answers");
+            }
+        }
     }
 
-    fn command(words: &[&str]) -> bool {
-        run("wpa_cli", &[&["-p", "/run/waiting", "-i", "wlan2"], words].concat()).status.success()
+    /// What `wpa_supplicant` answers on its control interface. Processes of `wpa_cli` would slow down what is measured.
+    fn asks(command: &str) -> std::io::Result<String> {
+        let here = "/run/waiting-asks";
+        _ = std::fs::remove_file(here);
+        let socket = UnixDatagram::bind(here)?;
+        socket.connect("/run/waiting/wlan2")?;
+        socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+        socket.send(command.as_bytes())?;
+        let mut answer = [0; 4096];
+        let length = socket.recv(&mut answer)?;
+        Ok(String::from_utf8_lossy(&answer[..length]).into_owned())
     }
 }
 
@@ -437,7 +458,7 @@ async fn from_the_access_point() {
                         break;
                     }
                     _ => {
-                        Waiting::forgive();
+                        Waiting::look();
                         sleep(LOOK).await;
                     }
                 }
