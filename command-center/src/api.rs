@@ -179,7 +179,7 @@ async fn observe(State(center): State<Arc<Center>>, request: Request, next: Next
 pub(crate) fn refuse(error: store::Error) -> Refusal {
     match error {
         store::Error::Refused(refusal) => refusal,
-        store::Error::Database(ref cause) if is_fault_of_ours(cause) => {
+        error if error.is_fault_of_ours() => {
             tracing::error!(error = %crate::chain(&error), "a statement failed");
             Refusal::Internal
         }
@@ -187,18 +187,5 @@ pub(crate) fn refuse(error: store::Error) -> Refusal {
             tracing::warn!(error = %crate::chain(&error), "the database is not available");
             Refusal::Unavailable
         }
-    }
-}
-
-/// Whether a statement was wrong, as opposed to a database that could not carry it out.
-fn is_fault_of_ours(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Database(cause) => cause.kind() != sqlx::error::ErrorKind::Other,
-        sqlx::Error::ColumnDecode { .. }
-        | sqlx::Error::ColumnIndexOutOfBounds { .. }
-        | sqlx::Error::Decode(_)
-        | sqlx::Error::Encode(_)
-        | sqlx::Error::TypeNotFound { .. } => true,
-        _ => false,
     }
 }

@@ -158,7 +158,7 @@ impl Operation for Claim {
         ];
         connection.execute(make, values).await?;
         let brand = "SELECT brand_name, primary_color, logo_url FROM partners WHERE slug = $1";
-        let row = connection.row(brand, values![&partner]).await?.ok_or(sqlx::Error::RowNotFound)?;
+        let row = connection.one(brand, values![&partner]).await?;
         let partner =
             Partner { slug: partner, brand_name: row.column(0)?, primary_color: row.column(1)?, logo_url: row.column(2)? };
         Ok(Ok(Claimed { site_id, appliance_id, partner, api_key }))

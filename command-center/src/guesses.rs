@@ -81,7 +81,7 @@ pub(crate) async fn count(
     }
     connection.execute(of_all, values![source.shard, now, wrong, before]).await?;
     let sum = "SELECT CAST(COALESCE(SUM(wrong), 0) AS BIGINT) FROM guess_totals WHERE window_start > $1 AND window_start <= $2";
-    let all = connection.row(sum, values![before, now]).await?.ok_or(sqlx::Error::RowNotFound)?.column::<i64>(0)?;
+    let all = connection.one(sum, values![before, now]).await?.column::<i64>(0)?;
     if wrong > 0 && all > IN_TOTAL {
         return Ok(Err(wait(since, now)));
     }
@@ -98,8 +98,7 @@ async fn add(connection: &mut Connection<'_>, source: &Source, wrong: i64, now: 
             window_start = CASE WHEN guesses.window_start <= $4 OR guesses.window_start > $2 THEN $2
                                 ELSE guesses.window_start END
         RETURNING wrong, window_start";
-    let row = connection.row(statement, values![&source.hash, now, wrong, now.before(WINDOW)]).await?;
-    let row = row.ok_or(sqlx::Error::RowNotFound)?;
+    let row = connection.one(statement, values![&source.hash, now, wrong, now.before(WINDOW)]).await?;
     Ok((row.column(0)?, Moment(row.column(1)?)))
 }
 

@@ -22,6 +22,13 @@ enum Keys {
     All,
 }
 
+impl Keys {
+    /// Those that need not be durable go first, where that makes them cheaper.
+    const fn at_first(store: &Store) -> Self {
+        if store.has_cheap_writes() { Self::Used } else { Self::All }
+    }
+}
+
 /// What a node tells of itself; what is absent stays as it was.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Report {
@@ -43,11 +50,12 @@ impl Batched for NodeBeat {
     type Answer = ();
 
     async fn write(store: &Store, batch: &[Self], now: Moment) -> Result<Vec<Result<(), Refusal>>, Refusal> {
-        let mut taken = TakeNodes::write(store, batch.iter(), Keys::Used, now).await?;
+        let keys = Keys::at_first(store);
+        let mut taken = TakeNodes::write(store, batch.iter(), keys, now).await?;
         // Another beat of the batch may have named the same node with another key.
         let is_right = |beat: &Self, taken: &HashMap<_, _>| taken.get(&beat.node_id) == Some(&beat.key_hash);
         let rest = batch.iter().filter(|beat| !is_right(beat, &taken)).collect::<Vec<_>>();
-        if !rest.is_empty() {
+        if keys == Keys::Used && !rest.is_empty() {
             let first = TakeNodes::write(store, rest.into_iter(), Keys::All, now).await?;
             taken.extend(first);
         }
@@ -146,9 +154,10 @@ impl Batched for ApplianceBeat {
     type Answer = Standing;
 
     async fn write(store: &Store, batch: &[Self], now: Moment) -> Result<Vec<Result<Standing, Refusal>>, Refusal> {
-        let mut taken = TakeAppliances::write(store, batch.iter(), Keys::Used, now).await?;
+        let keys = Keys::at_first(store);
+        let mut taken = TakeAppliances::write(store, batch.iter(), keys, now).await?;
         let strangers = batch.iter().filter(|beat| taken.of(beat).is_none()).collect::<Vec<_>>();
-        if !strangers.is_empty() {
+        if keys == Keys::Used && !strangers.is_empty() {
             let first = TakeAppliances::write(store, strangers.into_iter(), Keys::All, now).await?;
             taken.right.extend(first.right);
             taken.known = first.known;

@@ -4,8 +4,9 @@
 //! databases understand. It takes effect completely or not at all, and it may be run again after a failure, so it must
 //! not keep anything between two runs. A refusal from inside rolls it back.
 //!
-//! SQLite has one writer. All operations that wait while it commits share its next transaction and its next `fsync`, and
-//! are answered after it: the price of durability is paid once per batch, and nobody is told what a power cut could undo.
+//! SQLite has one writer, a thread of its own. All operations that wait while it commits share its next transaction and its
+//! next `fsync`, and are answered after it: the price of durability is paid once per batch, and nobody is told what a power
+//! cut could undo.
 //! Operations that are not [durable](Operation::is_durable) pay none: they last when this process ends, and reach the disk
 //! soon afterwards.
 //! PostgreSQL does the same by itself; there, operations on one [subject](Operation::subject) are put in a row by an
@@ -20,9 +21,9 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use rusqlite::types::FromSql;
 use sqlx::postgres::{PgArguments, PgRow};
-use sqlx::sqlite::{SqliteArguments, SqliteRow};
-use sqlx::{Decode, PgConnection, Postgres, Row as _, Sqlite, SqliteConnection, Type};
+use sqlx::{Decode, PgConnection, Postgres, Row as _, Type};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -75,9 +76,15 @@ pub(crate) enum Error {
     /// The rules do not allow it.
     #[error("refused: {0:?}")]
     Refused(Refusal),
-    /// The database cannot be reached, cannot write, or gave up.
+    /// PostgreSQL cannot be reached, cannot write, or gave up.
     #[error("the database failed")]
-    Database(#[from] sqlx::Error),
+    Postgres(#[from] sqlx::Error),
+    /// SQLite cannot read or write its file, or gave up.
+    #[error("the database failed")]
+    Sqlite(#[from] rusqlite::Error),
+    /// A statement that always has a row had none.
+    #[error("the database answered with no row")]
+    NoRow,
     /// The schema is newer than this program.
     #[error("the database has schema {found}, this program knows {known}: use the newer program")]
     Schema {
@@ -100,6 +107,26 @@ pub(crate) enum Error {
     /// The server is stopping.
     #[error("the server is stopping")]
     Stopping,
+}
+
+impl Error {
+    /// Whether a statement was wrong, as opposed to a database that could not carry it out.
+    pub(crate) fn is_fault_of_ours(&self) -> bool {
+        match self {
+            Self::Postgres(sqlx::Error::Database(cause)) => cause.kind() != sqlx::error::ErrorKind::Other,
+            Self::Postgres(error) => matches!(
+                error,
+                sqlx::Error::ColumnDecode { .. }
+                    | sqlx::Error::ColumnIndexOutOfBounds { .. }
+                    | sqlx::Error::Decode(_)
+                    | sqlx::Error::Encode(_)
+                    | sqlx::Error::TypeNotFound { .. }
+            ),
+            Self::Sqlite(rusqlite::Error::SqliteFailure(cause, _)) => cause.code == rusqlite::ErrorCode::ConstraintViolation,
+            Self::Sqlite(_) | Self::NoRow => true,
+            _ => false,
+        }
+    }
 }
 
 impl From<Refusal> for Error {
@@ -153,10 +180,15 @@ impl Store {
         }
     }
 
+    /// Whether what is not [durable](Operation::is_durable) costs less here.
+    pub(crate) const fn has_cheap_writes(&self) -> bool {
+        matches!(self, Self::Sqlite(_))
+    }
+
     /// Runs an operation that only reads.
     pub(crate) async fn read<O: Operation>(&self, operation: O) -> Result<O::Answer, Error> {
         match self {
-            Self::Sqlite(store) => store.read(&operation).await,
+            Self::Sqlite(store) => store.read(operation).await,
             Self::Postgres(store) => store.read(&operation).await,
         }
     }
@@ -181,18 +213,15 @@ impl Store {
 
 /// A connection inside a transaction.
 pub(crate) enum Connection<'c> {
-    Sqlite(&'c mut SqliteConnection),
+    Sqlite(&'c mut rusqlite::Connection),
     Postgres(&'c mut PgConnection),
 }
 
 impl Connection<'_> {
     /// Runs one statement and returns its rows. Parameters are `$1`, `$2` …
-    pub(crate) async fn rows(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<Vec<Row>, sqlx::Error> {
+    pub(crate) async fn rows(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<Vec<Row>, Error> {
         match self {
-            Self::Sqlite(connection) => {
-                let rows = bind_sqlite(sql, values).fetch_all(&mut **connection).await?;
-                Ok(rows.into_iter().map(Row::Sqlite).collect())
-            }
+            Self::Sqlite(connection) => Ok(sqlite::rows(connection, sql, values)?.into_iter().map(Row::Sqlite).collect()),
             Self::Postgres(connection) => {
                 let rows = bind_postgres(sql, values).fetch_all(&mut **connection).await?;
                 Ok(rows.into_iter().map(Row::Postgres).collect())
@@ -201,21 +230,26 @@ impl Connection<'_> {
     }
 
     /// Runs one statement that returns at most one row.
-    pub(crate) async fn row(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<Option<Row>, sqlx::Error> {
+    pub(crate) async fn row(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<Option<Row>, Error> {
         Ok(self.rows(sql, values).await?.into_iter().next())
     }
 
+    /// Runs one statement that always returns a row.
+    pub(crate) async fn one(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<Row, Error> {
+        self.row(sql, values).await?.ok_or(Error::NoRow)
+    }
+
     /// Runs one statement; how many rows it changed.
-    pub(crate) async fn execute(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<u64, sqlx::Error> {
+    pub(crate) async fn execute(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<u64, Error> {
         match self {
-            Self::Sqlite(connection) => Ok(bind_sqlite(sql, values).execute(&mut **connection).await?.rows_affected()),
+            Self::Sqlite(connection) => Ok(sqlite::execute(connection, sql, values)?),
             Self::Postgres(connection) => Ok(bind_postgres(sql, values).execute(&mut **connection).await?.rows_affected()),
         }
     }
 
     /// Waits until no other operation has locked the subject, and keeps it locked until this one has ended. SQLite's
     /// operations run one after the other anyway.
-    pub(crate) async fn lock(&mut self, subject: &str) -> Result<(), sqlx::Error> {
+    pub(crate) async fn lock(&mut self, subject: &str) -> Result<(), Error> {
         if let Self::Postgres(connection) = self {
             // At this isolation level each statement after the lock sees what the previous holder committed.
             let lock = sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))").bind(subject);
@@ -282,13 +316,6 @@ macro_rules! values {
 }
 pub(crate) use values;
 
-fn bind_sqlite(sql: &'static str, values: &[Value<'_>]) -> sqlx::query::Query<'static, Sqlite, SqliteArguments> {
-    values.iter().fold(sqlx::query(sql), |query, value| match *value {
-        Value::Text(text) => query.bind(text.map(str::to_owned)),
-        Value::Integer(integer) => query.bind(integer),
-    })
-}
-
 fn bind_postgres(sql: &'static str, values: &[Value<'_>]) -> sqlx::query::Query<'static, Postgres, PgArguments> {
     values.iter().fold(sqlx::query(sql), |query, value| match *value {
         Value::Text(text) => query.bind(text),
@@ -298,19 +325,23 @@ fn bind_postgres(sql: &'static str, values: &[Value<'_>]) -> sqlx::query::Query<
 
 /// A row of an answer.
 pub(crate) enum Row {
-    Sqlite(SqliteRow),
+    Sqlite(Vec<rusqlite::types::Value>),
     Postgres(PgRow),
 }
 
 impl Row {
     /// The column at `index`, from 0.
-    pub(crate) fn column<T>(&self, index: usize) -> Result<T, sqlx::Error>
+    pub(crate) fn column<T>(&self, index: usize) -> Result<T, Error>
     where
-        T: for<'r> Decode<'r, Sqlite> + Type<Sqlite> + for<'r> Decode<'r, Postgres> + Type<Postgres>,
+        T: FromSql + for<'r> Decode<'r, Postgres> + Type<Postgres>,
     {
         match self {
-            Self::Sqlite(row) => row.try_get(index),
-            Self::Postgres(row) => row.try_get(index),
+            Self::Sqlite(row) => {
+                let value = row.get(index).ok_or(rusqlite::Error::InvalidColumnIndex(index))?;
+                let failed = |error| rusqlite::Error::FromSqlConversionFailure(index, value.data_type(), Box::new(error));
+                Ok(T::column_result(value.into()).map_err(failed)?)
+            }
+            Self::Postgres(row) => Ok(row.try_get(index)?),
         }
     }
 }

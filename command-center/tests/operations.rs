@@ -202,9 +202,8 @@ async fn a_database_of_a_newer_program_is_not_touched() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(folder.path());
     Server::start(config.clone()).await.unwrap().stop().await;
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(folder.path().join("center.db"));
-    let mut connection = sqlx::ConnectOptions::connect(&options).await.unwrap();
-    sqlx::query("UPDATE schema_version SET version = 1000").execute(&mut connection).await.unwrap();
+    let connection = rusqlite::Connection::open(folder.path().join("center.db")).unwrap();
+    connection.execute("UPDATE schema_version SET version = 1000", []).unwrap();
     match Server::start(config).await {
         Err(StartError::Database(text)) => assert!(text.contains("schema 1000"), "{text}"),
         other => panic!("{other:?}"),

@@ -241,7 +241,7 @@ impl Operation for Look {
     async fn run(&self, connection: &mut Connection<'_>) -> Result<Overview, store::Error> {
         let count = "SELECT (SELECT COUNT(*) FROM sites), (SELECT COUNT(*) FROM provision_codes),
                             (SELECT COUNT(*) FROM appliances), (SELECT COUNT(*) FROM nodes)";
-        let row = connection.row(count, &[]).await?.ok_or(sqlx::Error::RowNotFound)?;
+        let row = connection.one(count, &[]).await?;
         let counts = Counts { sites: row.column(0)?, codes: row.column(1)?, appliances: row.column(2)?, nodes: row.column(3)? };
         let sites = "
             SELECT s.site_id, s.name, s.partner,

@@ -44,7 +44,7 @@ impl Store {
     pub(super) async fn write<O: Operation>(&self, operation: &O) -> Result<O::Answer, Error> {
         for _ in 1..TRIES {
             match self.attempt(operation).await {
-                Err(Error::Database(error)) if is_conflict(&error) => {}
+                Err(Error::Postgres(error)) if is_conflict(&error) => {}
                 other => return other,
             }
         }

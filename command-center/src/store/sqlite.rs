@@ -1,19 +1,22 @@
-//! SQLite: one writer that commits in batches, a pool of readers, and one that brings the journal into the file.
+//! SQLite: one writer that commits in batches, a few readers, and one connection that brings the journal into the file.
+//!
+//! Nothing on SQLite waits for anything but the disk, so the writer is a thread that runs its operations one after the other:
+//! a transaction costs one way to that thread and back, however many statements it has.
 
 use std::fs::OpenOptions;
 use std::future::Future;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
-use std::pin::Pin;
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::task::{Context, Poll, Waker};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection, SqlitePool};
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
+use rusqlite::{CachedStatement, Connection as Sqlite, OpenFlags, ToSql};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use super::{Connection, Error, Operation, migrations};
+use super::{Connection, Error, Operation, Value, migrations};
 
 /// How many operations share a transaction at most: enough that the `fsync` is no longer what costs, few enough that the
 /// first of them does not wait noticeably for the last.
@@ -27,7 +30,7 @@ const BUSY: Duration = Duration::from_secs(5);
 
 /// The writer's page cache in KiB, negative as SQLite wants it: holds most of what the heartbeats of a million appliances touch,
 /// within what the unit allows. It grows only as far as the database does.
-const CACHE: &str = "-262144";
+const CACHE: i64 = -262_144;
 
 /// How often the journal is brought into the file, beside the writer, so that no commit waits for it. What is not durable
 /// is on the disk after as long.
@@ -35,43 +38,55 @@ const CHECKPOINT: Duration = Duration::from_secs(5);
 
 /// How many pages the journal may have, 32 MiB, before the writer brings it into the file by itself: while it never pauses,
 /// only it can begin the journal anew.
-const JOURNAL: &str = "8192";
+const JOURNAL: i64 = 8192;
 
 /// Enough for a machine with a few cores; each holds a file and a page cache.
-const READERS: u32 = 4;
+const READERS: usize = 4;
+
+/// How many prepared statements a connection keeps: all that there are.
+const STATEMENTS: usize = 128;
+
+/// The names of a statement's parameters.
+const PARAMETERS: [&str; 20] = [
+    "$1", "$2", "$3", "$4", "$5", "$6", "$7", "$8", "$9", "$10", "$11", "$12", "$13", "$14", "$15", "$16", "$17", "$18", "$19", "$20",
+];
 
 #[derive(Debug)]
 pub(crate) struct Store {
     /// Empty once the store is closed.
     jobs: RwLock<Option<mpsc::Sender<Box<dyn Job>>>>,
-    readers: SqlitePool,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    readers: Readers,
+    /// Dropped by the writer when it has ended.
+    ended: Mutex<Option<oneshot::Receiver<()>>>,
 }
 
 impl Store {
     pub(super) async fn open(path: &Path) -> Result<Self, Error> {
+        let path = path.to_owned();
+        tokio::task::spawn_blocking(move || Self::open_now(path)).await.map_err(|_| Error::Stopping)?
+    }
+
+    fn open_now(path: PathBuf) -> Result<Self, Error> {
         // SQLite would make the file readable by all; the journals take over the mode of the file.
-        let made = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
-        made.map_err(|source| Error::Create { path: path.to_owned(), source })?;
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .journal_mode(SqliteJournalMode::Wal)
-            // With less than FULL a commit in WAL mode is not on the disk when it returns; see `Writer`.
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(BUSY)
-            .foreign_keys(true)
-            .disable_statement_logging();
-        let writing = options.clone().pragma("cache_size", CACHE).pragma("wal_autocheckpoint", JOURNAL);
-        let mut connection = SqliteConnection::connect_with(&writing).await?;
-        execute(&mut connection, "BEGIN IMMEDIATE").await?;
-        migrations::run(&mut Connection::Sqlite(&mut connection)).await?;
-        execute(&mut connection, "COMMIT").await?;
-        let checkpointing = SqliteConnection::connect_with(&options).await?;
-        let readers = SqlitePoolOptions::new().max_connections(READERS).connect_with(options.read_only(true)).await?;
+        let made = OpenOptions::new().append(true).create(true).mode(0o600).open(&path);
+        made.map_err(|source| Error::Create { path: path.clone(), source })?;
+        let mut connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        connection.pragma_update(None, "cache_size", CACHE)?;
+        connection.pragma_update(None, "wal_autocheckpoint", JOURNAL)?;
+        statement(&connection, "BEGIN IMMEDIATE")?;
+        run_now(migrations::run(&mut Connection::Sqlite(&mut connection)))?;
+        statement(&connection, "COMMIT")?;
+        let checkpointing = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         let (jobs, waiting) = mpsc::channel(QUEUE);
+        let (ends, ended) = oneshot::channel();
         let writer = Writer { connection, is_durable: true };
-        let writer = tokio::spawn(write_batches(writer, checkpointing, waiting));
-        Ok(Self { jobs: RwLock::new(Some(jobs)), readers, writer: Mutex::new(Some(writer)) })
+        let spawned = std::thread::Builder::new().name("writer".into()).spawn(move || {
+            write_batches(writer, checkpointing, waiting);
+            // Whoever closes the store waits for this.
+            drop(ends);
+        });
+        spawned.map_err(|source| Error::Create { path: path.clone(), source })?;
+        Ok(Self { jobs: RwLock::new(Some(jobs)), readers: Readers::of(path), ended: Mutex::new(Some(ended)) })
     }
 
     pub(super) async fn write<O: Operation>(&self, operation: O) -> Result<O::Answer, Error> {
@@ -82,41 +97,88 @@ impl Store {
         answer.await.map_err(|_| Error::Stopping)?
     }
 
-    pub(super) async fn read<O: Operation>(&self, operation: &O) -> Result<O::Answer, Error> {
-        // A transaction, so that all statements of the operation see the same state.
-        let mut transaction = self.readers.begin().await?;
-        let answer = operation.run(&mut Connection::Sqlite(&mut transaction)).await;
-        transaction.rollback().await?;
-        answer
+    pub(super) async fn read<O: Operation>(&self, operation: O) -> Result<O::Answer, Error> {
+        let read = move |connection: &mut Sqlite| {
+            // A transaction, so that all statements of the operation see the same state.
+            statement(connection, "BEGIN")?;
+            let answer = run_now(operation.run(&mut Connection::Sqlite(connection)));
+            statement(connection, "ROLLBACK")?;
+            answer
+        };
+        self.readers.with_one(read).await
     }
 
     pub(super) async fn copy_to(&self, path: &Path) -> Result<(), Error> {
-        let name = path.to_str().ok_or(Error::CopyName)?;
-        let failed = |source| Error::Create { path: path.to_owned(), source };
-        // An empty file is taken as it is, so the copy is never readable by others.
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
-        let mut connection = self.readers.acquire().await?;
-        sqlx::query("VACUUM INTO $1").bind(name.to_owned()).execute(&mut *connection).await?;
-        let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-        for written in [path, folder] {
-            std::fs::File::open(written).and_then(|file| file.sync_all()).map_err(failed)?;
-        }
-        Ok(())
+        let path = path.to_owned();
+        let copy = move |connection: &mut Sqlite| {
+            let name = path.to_str().ok_or(Error::CopyName)?;
+            let failed = |source| Error::Create { path: path.clone(), source };
+            // An empty file is taken as it is, so the copy is never readable by others.
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
+            connection.execute("VACUUM INTO ?1", [name])?;
+            let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+            for written in [&path, folder] {
+                std::fs::File::open(written).and_then(|file| file.sync_all()).map_err(failed)?;
+            }
+            Ok(())
+        };
+        self.readers.with_one(copy).await
     }
 
     pub(super) async fn close(&self) {
         self.readers.close().await;
         drop(self.jobs.write().unwrap_or_else(PoisonError::into_inner).take());
-        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(writer) = writer
-            && let Err(error) = writer.await
-        {
-            tracing::error!(%error, "the writer of the database did not end well");
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(ended) = ended {
+            // Nothing is ever sent: the other end is dropped.
+            _ = ended.await;
         }
     }
 }
 
-type Work<'a> = Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'a>>;
+/// Connections that only read, made when they are needed.
+#[derive(Debug)]
+struct Readers {
+    path: PathBuf,
+    free: Arc<Mutex<Vec<Sqlite>>>,
+    turns: Arc<Semaphore>,
+}
+
+impl Readers {
+    fn of(path: PathBuf) -> Self {
+        Self { path, free: Arc::default(), turns: Arc::new(Semaphore::new(READERS)) }
+    }
+
+    /// Does something with one of them, on a thread that may wait for the disk.
+    async fn with_one<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Sqlite) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| Error::Stopping)?;
+        let (path, free) = (self.path.clone(), Arc::clone(&self.free));
+        // It goes on when its caller has gone, and gives the connection back.
+        let working = tokio::task::spawn_blocking(move || {
+            let kept = free.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let mut connection = kept.map_or_else(|| connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY), Ok)?;
+            let done = work(&mut connection);
+            // One that is still in a transaction has failed, and is not used again.
+            if connection.is_autocommit() {
+                free.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+            }
+            drop(turn);
+            done
+        });
+        working.await.map_err(|_| Error::Stopping)?
+    }
+
+    /// Waits for those that are at work; nobody has a turn any more.
+    async fn close(&self) {
+        let all = self.turns.acquire_many(u32::try_from(READERS).expect("a handful")).await;
+        self.turns.close();
+        drop(all);
+        self.free.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
 
 /// An operation whose type the writer need not know.
 trait Job: Send {
@@ -124,7 +186,7 @@ trait Job: Send {
     fn is_durable(&self) -> bool;
 
     /// Runs it and keeps what comes of it; an error says that the database failed.
-    fn run<'a>(&'a mut self, connection: &'a mut SqliteConnection) -> Work<'a>;
+    fn run(&mut self, connection: &mut Sqlite) -> Result<(), Error>;
 
     /// Hands over what was kept, or why it did not last.
     fn answer(self: Box<Self>, committed: Result<(), Error>);
@@ -141,20 +203,18 @@ impl<O: Operation> Job for Pending<O> {
         self.operation.is_durable()
     }
 
-    fn run<'a>(&'a mut self, connection: &'a mut SqliteConnection) -> Work<'a> {
-        Box::pin(async move {
-            self.outcome = None;
-            execute(connection, "SAVEPOINT operation").await?;
-            match self.operation.run(&mut Connection::Sqlite(connection)).await {
-                Ok(answer) => self.outcome = Some(Ok(answer)),
-                Err(Error::Refused(refusal)) => {
-                    execute(connection, "ROLLBACK TO operation").await?;
-                    self.outcome = Some(Err(Error::Refused(refusal)));
-                }
-                Err(failed) => return Err(failed),
+    fn run(&mut self, connection: &mut Sqlite) -> Result<(), Error> {
+        self.outcome = None;
+        statement(connection, "SAVEPOINT operation")?;
+        match run_now(self.operation.run(&mut Connection::Sqlite(connection))) {
+            Ok(answer) => self.outcome = Some(Ok(answer)),
+            Err(Error::Refused(refusal)) => {
+                statement(connection, "ROLLBACK TO operation")?;
+                self.outcome = Some(Err(Error::Refused(refusal)));
             }
-            execute(connection, "RELEASE operation").await
-        })
+            Err(failed) => return Err(failed),
+        }
+        statement(connection, "RELEASE operation")
     }
 
     fn answer(self: Box<Self>, committed: Result<(), Error>) {
@@ -167,18 +227,21 @@ impl<O: Operation> Job for Pending<O> {
 
 /// The only connection that changes anything.
 struct Writer {
-    connection: SqliteConnection,
+    connection: Sqlite,
     /// Whether its commits are on the disk when they return. In WAL mode the journal is synchronized by commits under FULL,
     /// with everything that was committed before, and by checkpoints.
     is_durable: bool,
 }
 
-async fn write_batches(mut writer: Writer, checkpointing: SqliteConnection, mut waiting: mpsc::Receiver<Box<dyn Job>>) {
-    let (stop, stopped) = oneshot::channel();
-    let checkpoints = tokio::spawn(checkpoint_until(stopped, checkpointing));
+fn write_batches(mut writer: Writer, checkpointing: Sqlite, mut waiting: mpsc::Receiver<Box<dyn Job>>) {
+    let (stop, stopped) = std::sync::mpsc::channel();
+    let checkpoints = std::thread::Builder::new().name("checkpoints".into()).spawn(|| checkpoint_until(stopped, checkpointing));
+    if let Err(error) = &checkpoints {
+        tracing::error!(%error, "the journal is only brought into the database when it is long");
+    }
     let mut batch = Vec::with_capacity(BATCH);
-    while waiting.recv_many(&mut batch, BATCH).await > 0 {
-        let together = writer.transaction(&mut batch).await;
+    while waiting.blocking_recv_many(&mut batch, BATCH) > 0 {
+        let together = writer.transaction(&mut batch);
         if together.is_ok() {
             for job in batch.drain(..) {
                 job.answer(Ok(()));
@@ -187,7 +250,7 @@ async fn write_batches(mut writer: Writer, checkpointing: SqliteConnection, mut 
         }
         // One of them failed, or the disk did: each has a second chance alone, and only the guilty are told.
         for mut job in batch.drain(..) {
-            let alone = writer.transaction(std::slice::from_mut(&mut job)).await;
+            let alone = writer.transaction(std::slice::from_mut(&mut job));
             if let Err(error) = &alone {
                 tracing::error!(error = %crate::chain(error), "the database did not take a change");
             }
@@ -195,41 +258,36 @@ async fn write_batches(mut writer: Writer, checkpointing: SqliteConnection, mut 
         }
     }
     drop(stop);
-    if let Err(error) = checkpoints.await {
-        tracing::error!(%error, "bringing the journal into the database did not end well");
+    if checkpoints.is_ok_and(|checkpoints: JoinHandle<()>| checkpoints.join().is_err()) {
+        tracing::error!("bringing the journal into the database did not end well");
     }
     // The last connection to be closed brings the rest of the journal into the file.
-    if let Err(error) = writer.connection.close().await {
-        tracing::warn!(%error, "closing the database");
-    }
+    close(writer.connection);
 }
 
 impl Writer {
-    async fn transaction(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<(), Error> {
-        let is_durable = jobs.iter().any(|job| job.is_durable());
-        self.make_durable(is_durable).await?;
-        let connection = &mut self.connection;
-        let outcome = async {
-            execute(connection, "BEGIN IMMEDIATE").await?;
-            for job in jobs {
-                job.run(connection).await?;
-            }
-            execute(connection, "COMMIT").await
-        }
-        .await;
-        if outcome.is_err() {
-            // Some errors, such as a full disk, end the transaction by themselves; then there is nothing to roll back.
-            drop(execute(connection, "ROLLBACK").await);
+    fn transaction(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<(), Error> {
+        let outcome = self.attempt(jobs);
+        // Some errors, such as a full disk, end the transaction by themselves; then there is nothing to roll back.
+        if outcome.is_err() && !self.connection.is_autocommit() {
+            drop(statement(&self.connection, "ROLLBACK"));
         }
         outcome
     }
 
-    /// Not within a transaction, where it cannot be changed. Most transactions are like the one before, and every statement is
-    /// a way to the database's thread and back.
-    async fn make_durable(&mut self, is_durable: bool) -> Result<(), Error> {
+    fn attempt(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<(), Error> {
+        self.make_durable(jobs.iter().any(|job| job.is_durable()))?;
+        statement(&self.connection, "BEGIN IMMEDIATE")?;
+        for job in jobs {
+            job.run(&mut self.connection)?;
+        }
+        statement(&self.connection, "COMMIT")
+    }
+
+    /// Not within a transaction, where it cannot be changed. Most transactions are like the one before.
+    fn make_durable(&mut self, is_durable: bool) -> Result<(), Error> {
         if self.is_durable != is_durable {
-            let statement = if is_durable { "PRAGMA synchronous = FULL" } else { "PRAGMA synchronous = NORMAL" };
-            execute(&mut self.connection, statement).await?;
+            self.connection.pragma_update(None, "synchronous", if is_durable { "FULL" } else { "NORMAL" })?;
             self.is_durable = is_durable;
         }
         Ok(())
@@ -237,18 +295,84 @@ impl Writer {
 }
 
 /// Brings the journal into the file from time to time. Neither readers nor the writer wait for it.
-async fn checkpoint_until(mut stopped: oneshot::Receiver<()>, mut connection: SqliteConnection) {
-    while tokio::time::timeout(CHECKPOINT, &mut stopped).await.is_err() {
-        if let Err(error) = execute(&mut connection, "PRAGMA wal_checkpoint(PASSIVE)").await {
+fn checkpoint_until(stopped: std::sync::mpsc::Receiver<()>, connection: Sqlite) {
+    while stopped.recv_timeout(CHECKPOINT) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+        if let Err(error) = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
             tracing::warn!(error = %crate::chain(&error), "bringing the journal into the database");
         }
     }
-    if let Err(error) = connection.close().await {
+    close(connection);
+}
+
+/// A connection to the file, which is there.
+fn connect(path: &Path, access: OpenFlags) -> Result<Sqlite, Error> {
+    // Each connection is used by one thread at a time.
+    let connection = Sqlite::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(BUSY)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    // With less than FULL a commit in WAL mode is not on the disk when it returns; see `Writer`.
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(connection)
+}
+
+fn close(connection: Sqlite) {
+    if let Err((_, error)) = connection.close() {
         tracing::warn!(%error, "closing the database");
     }
 }
 
-async fn execute(connection: &mut SqliteConnection, statement: &'static str) -> Result<(), Error> {
-    sqlx::query(statement).execute(connection).await?;
+/// What comes of something that only awaits SQLite, which never makes it wait.
+fn run_now<T>(work: impl Future<Output = T>) -> T {
+    match pin!(work).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(done) => done,
+        Poll::Pending => unreachable!("an operation awaits nothing but its connection"),
+    }
+}
+
+/// Runs one statement without parameters.
+fn statement(connection: &Sqlite, sql: &'static str) -> Result<(), Error> {
+    connection.prepare_cached(sql)?.raw_execute()?;
     Ok(())
+}
+
+/// Runs one statement; how many rows it changed.
+pub(super) fn execute(connection: &Sqlite, sql: &'static str, values: &[Value<'_>]) -> rusqlite::Result<u64> {
+    let changed = bound(connection, sql, values)?.raw_execute()?;
+    Ok(u64::try_from(changed).unwrap_or(u64::MAX))
+}
+
+/// Runs one statement and returns the columns of its rows.
+pub(super) fn rows(
+    connection: &Sqlite,
+    sql: &'static str,
+    values: &[Value<'_>],
+) -> rusqlite::Result<Vec<Vec<rusqlite::types::Value>>> {
+    let mut statement = bound(connection, sql, values)?;
+    let columns = statement.column_count();
+    let mut rows = statement.raw_query();
+    let mut all = Vec::new();
+    while let Some(row) = rows.next()? {
+        all.push((0..columns).map(|column| row.get(column)).collect::<rusqlite::Result<_>>()?);
+    }
+    Ok(all)
+}
+
+/// A statement with its parameters.
+fn bound<'c>(connection: &'c Sqlite, sql: &'static str, values: &[Value<'_>]) -> rusqlite::Result<CachedStatement<'c>> {
+    debug_assert!(values.len() <= PARAMETERS.len(), "a name for each");
+    let mut statement = connection.prepare_cached(sql)?;
+    for (value, name) in values.iter().zip(PARAMETERS) {
+        let index = statement.parameter_index(name)?.ok_or_else(|| rusqlite::Error::InvalidParameterName(name.to_owned()))?;
+        match value {
+            Value::Text(text) => bind(&mut statement, index, text)?,
+            Value::Integer(integer) => bind(&mut statement, index, integer)?,
+        }
+    }
+    Ok(statement)
+}
+
+fn bind(statement: &mut CachedStatement<'_>, index: usize, value: &impl ToSql) -> rusqlite::Result<()> {
+    statement.raw_bind_parameter(index, value)
 }
