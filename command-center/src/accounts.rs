@@ -149,7 +149,7 @@ impl Operation for SigningKey {
     async fn run(&self, connection: &mut Connection<'_>) -> Result<String, Error> {
         let newest = "SELECT key_id FROM signing_keys WHERE ends_at IS NULL ORDER BY created_at DESC, key_id LIMIT 1";
         if let Some(row) = connection.row(newest, &[]).await? {
-            return Ok(row.column(0)?);
+            return row.column(0);
         }
         let key_id = Uuid::new_v4().to_string();
         let make = "INSERT INTO signing_keys (key_id, created_at) VALUES ($1, $2)";

@@ -20,16 +20,18 @@ const BATCH: usize = 512;
 const QUEUE: usize = 4096;
 
 /// A request that is written together with its like.
-pub(crate) trait Batched: Clone + Send + Sync + 'static {
+pub(crate) trait Batched: Send + 'static {
     /// What one of them is told.
     type Answer: Send + 'static;
 
     /// Writes them; one answer for each, in their order.
     fn write(
         store: &Store,
-        batch: &[Self],
+        batch: Vec<Self>,
         now: Moment,
-    ) -> impl Future<Output = Result<Vec<Result<Self::Answer, Refusal>>, Refusal>> + Send;
+    ) -> impl Future<Output = Result<Vec<Result<Self::Answer, Refusal>>, Refusal>> + Send
+    where
+        Self: Sized;
 }
 
 struct Waiting<B: Batched> {
@@ -67,7 +69,7 @@ async fn write_batches<B: Batched>(store: Arc<Store>, clock: Clock, mut receiver
         let (requests, askers): (Vec<_>, Vec<_>) =
             batch.drain(..).map(|Waiting { request, answer_to }| (request, answer_to)).unzip();
         // Who asked may have hung up; what was asked counts all the same.
-        match B::write(&store, &requests, clock.now()).await {
+        match B::write(&store, requests, clock.now()).await {
             Ok(answers) => {
                 for (asker, answer) in askers.into_iter().zip(answers) {
                     drop(asker.send(answer));

@@ -257,14 +257,6 @@ impl Connection<'_> {
         }
         Ok(())
     }
-
-    /// The statement for the database that this is, where the two have no common words.
-    pub(crate) const fn either(&self, sqlite: &'static str, postgres: &'static str) -> &'static str {
-        match self {
-            Self::Sqlite(_) => sqlite,
-            Self::Postgres(_) => postgres,
-        }
-    }
 }
 
 /// A parameter.

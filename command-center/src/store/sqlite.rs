@@ -48,7 +48,8 @@ const STATEMENTS: usize = 128;
 
 /// The names of a statement's parameters.
 const PARAMETERS: [&str; 20] = [
-    "$1", "$2", "$3", "$4", "$5", "$6", "$7", "$8", "$9", "$10", "$11", "$12", "$13", "$14", "$15", "$16", "$17", "$18", "$19", "$20",
+    "$1", "$2", "$3", "$4", "$5", "$6", "$7", "$8", "$9", "$10", "$11", "$12", "$13", "$14", "$15", "$16", "$17", "$18", "$19",
+    "$20",
 ];
 
 #[derive(Debug)]
@@ -235,7 +236,7 @@ struct Writer {
 
 fn write_batches(mut writer: Writer, checkpointing: Sqlite, mut waiting: mpsc::Receiver<Box<dyn Job>>) {
     let (stop, stopped) = std::sync::mpsc::channel();
-    let checkpoints = std::thread::Builder::new().name("checkpoints".into()).spawn(|| checkpoint_until(stopped, checkpointing));
+    let checkpoints = std::thread::Builder::new().name("checkpoints".into()).spawn(move || checkpoint_until(&stopped, checkpointing));
     if let Err(error) = &checkpoints {
         tracing::error!(%error, "the journal is only brought into the database when it is long");
     }
@@ -295,7 +296,7 @@ impl Writer {
 }
 
 /// Brings the journal into the file from time to time. Neither readers nor the writer wait for it.
-fn checkpoint_until(stopped: std::sync::mpsc::Receiver<()>, connection: Sqlite) {
+fn checkpoint_until(stopped: &std::sync::mpsc::Receiver<()>, connection: Sqlite) {
     while stopped.recv_timeout(CHECKPOINT) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
         if let Err(error) = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
             tracing::warn!(error = %crate::chain(&error), "bringing the journal into the database");
