@@ -101,6 +101,9 @@ pub(crate) enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// The writer of the database cannot be started.
+    #[error("starting a thread for the database")]
+    Thread(#[source] std::io::Error),
     /// The file of a copy has a name that the database cannot take.
     #[error("the name of a copy is UTF-8")]
     CopyName,

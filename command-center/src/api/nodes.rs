@@ -78,7 +78,7 @@ pub(super) struct NodeHeartbeatAnswer {
     status: &'static str,
 }
 
-/// Tells that a node is there. An answer means that it is on the disk.
+/// Tells that a node is there. An answer means that it is committed.
 #[utoipa::path(
     post,
     path = "/api/v0/admin/nodes/heartbeat",

@@ -86,7 +86,7 @@ impl Store {
             // Whoever closes the store waits for this.
             drop(ends);
         });
-        spawned.map_err(|source| Error::Create { path: path.clone(), source })?;
+        spawned.map_err(Error::Thread)?;
         Ok(Self { jobs: RwLock::new(Some(jobs)), readers: Readers::of(path), ended: Mutex::new(Some(ended)) })
     }
 
@@ -103,7 +103,10 @@ impl Store {
             // A transaction, so that all statements of the operation see the same state.
             statement(connection, "BEGIN")?;
             let answer = run_now(operation.run(&mut Connection::Sqlite(connection)));
-            statement(connection, "ROLLBACK")?;
+            // Some errors end it by themselves.
+            if !connection.is_autocommit() {
+                statement(connection, "ROLLBACK")?;
+            }
             answer
         };
         self.readers.with_one(read).await
@@ -236,7 +239,8 @@ struct Writer {
 
 fn write_batches(mut writer: Writer, checkpointing: Sqlite, mut waiting: mpsc::Receiver<Box<dyn Job>>) {
     let (stop, stopped) = std::sync::mpsc::channel();
-    let checkpoints = std::thread::Builder::new().name("checkpoints".into()).spawn(move || checkpoint_until(&stopped, checkpointing));
+    let checkpoints =
+        std::thread::Builder::new().name("checkpoints".into()).spawn(move || checkpoint_until(&stopped, checkpointing));
     if let Err(error) = &checkpoints {
         tracing::error!(%error, "the journal is only brought into the database when it is long");
     }
