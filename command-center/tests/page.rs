@@ -68,7 +68,7 @@ async fn the_page_shows_sites_codes_appliances_and_nodes(center: Center) {
         "<td>Clinic</td>",
         "<td>claimed</td>",
         &format!("<td>{appliance_id}</td>"),
-        "<progress max=\"100\" value=\"40\"></progress> 40 % disk",
+        "<progress max=\"100\" value=\"40\"></progress>&nbsp;40&nbsp;% disk",
         &format!("<td>{}</td><td>home</td>", node.split(':').next().unwrap()),
         "<td>2026-01-04 15:30</td><td>yes</td>",
     ] {

@@ -264,9 +264,9 @@ fn tables(html: &mut Html, overview: &Overview) {
         let percent = appliance.progress_percent.to_string();
         html.markup("<td><progress max=\"100\" value=\"")
             .value(&percent)
-            .markup("\"></progress> ")
+            .markup("\"></progress>&nbsp;")
             .value(&percent)
-            .markup(" % ")
+            .markup("&nbsp;% ")
             .value(appliance.message.as_deref().unwrap_or_default())
             .markup("</td><td>")
             .value(&appliance.last_seen.as_deref().map_or_else(|| "–".to_owned(), when))
