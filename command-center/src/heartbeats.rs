@@ -11,13 +11,13 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::api;
-use crate::batch::Batched;
 use crate::clock::Moment;
 use crate::refusal::Refusal;
 use crate::store::{Connection, Error, Operation, Store, values};
 
 /// A heartbeat, its key not yet checked.
 pub(crate) trait Beat: Serialize + Send + Sync + 'static {
+    /// What its sender is told.
     type Answer: Clone + Send + Sync + 'static;
 
     /// Takes one, on SQLite. `None`: it is not taken, and would have to be durable to be decided.
@@ -39,24 +39,25 @@ pub(crate) trait Beat: Serialize + Send + Sync + 'static {
         Self: Sized;
 }
 
-impl<B: Beat> Batched for B {
-    type Answer = B::Answer;
-
-    async fn write(store: &Store, batch: Vec<Self>, now: Moment) -> Result<Vec<Result<B::Answer, Refusal>>, Refusal> {
-        let beats = Arc::<[B]>::from(batch);
-        let mut answers = vec![None; beats.len()];
-        // Those that need not be durable go first, where that makes them cheaper.
-        for is_durable in [false, true] {
-            if is_durable || store.has_cheap_writes() {
-                let take = Take { beats: Arc::clone(&beats), answers, is_durable, now };
-                answers = store.write(take).await.map_err(api::refuse)?;
-            }
-            if answers.iter().all(Option::is_some) {
-                break;
-            }
+/// Writes a batch of them; one answer for each, in their order.
+pub(crate) async fn write<B: Beat>(
+    store: &Store,
+    batch: Vec<B>,
+    now: Moment,
+) -> Result<Vec<Result<B::Answer, Refusal>>, Refusal> {
+    let beats = Arc::<[B]>::from(batch);
+    let mut answers = vec![None; beats.len()];
+    // Those that need not be durable go first, where that makes them cheaper.
+    for is_durable in [false, true] {
+        if is_durable || store.has_cheap_writes() {
+            let take = Take { beats: Arc::clone(&beats), answers, is_durable, now };
+            answers = store.write(take).await.map_err(api::refuse)?;
         }
-        Ok(answers.into_iter().map(|answer| answer.expect("a durable pass decides all")).collect())
+        if answers.iter().all(Option::is_some) {
+            break;
+        }
     }
+    Ok(answers.into_iter().map(|answer| answer.expect("a durable pass decides all")).collect())
 }
 
 /// Takes those heartbeats that are not answered yet.
@@ -238,14 +239,15 @@ impl Beat for ApplianceBeat {
         let ask = "
             SELECT DISTINCT beat.mac_address FROM json_to_recordset($1::json) AS beat(mac_address text)
              WHERE EXISTS (SELECT 1 FROM appliances WHERE appliances.mac_address = beat.mac_address)";
-        let is_answered = |beat: &Self| right.contains_key(&(beat.mac_address.clone(), beat.key_hash.clone()));
-        let rows = if beats.iter().all(is_answered) { Vec::new() } else { connection.rows(ask, values![json]).await? };
+        let standing = |beat: &Self| right.get(&(beat.mac_address.clone(), beat.key_hash.clone())).cloned();
+        let standings = beats.iter().map(standing).collect::<Vec<_>>();
+        let rows = if standings.iter().all(Option::is_some) { Vec::new() } else { connection.rows(ask, values![json]).await? };
         let known = rows.iter().map(|row| row.column(0)).collect::<Result<HashSet<String>, Error>>()?;
-        let judge = |beat: &Self| match right.get(&(beat.mac_address.clone(), beat.key_hash.clone())) {
-            Some(standing) => Ok(standing.clone()),
+        let judge = |(beat, standing): (&Self, Option<Standing>)| match standing {
+            Some(standing) => Ok(standing),
             None if known.contains(&beat.mac_address) => Err(Refusal::WrongApplianceKey),
             None => Ok(Standing::Unknown),
         };
-        Ok(beats.iter().map(judge).collect())
+        Ok(beats.iter().zip(standings).map(judge).collect())
     }
 }
