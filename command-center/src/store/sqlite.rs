@@ -10,10 +10,9 @@ use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::task::{Context, Poll, Waker};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rusqlite::{CachedStatement, Connection as Sqlite, OpenFlags, ToSql};
+use rusqlite::{CachedStatement, Connection as Sqlite, OpenFlags};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::{Connection, Error, Operation, Value, migrations};
@@ -103,10 +102,7 @@ impl Store {
             // A transaction, so that all statements of the operation see the same state.
             statement(connection, "BEGIN")?;
             let answer = run_now(operation.run(&mut Connection::Sqlite(connection)));
-            // Some errors end it by themselves.
-            if !connection.is_autocommit() {
-                statement(connection, "ROLLBACK")?;
-            }
+            roll_back(connection)?;
             answer
         };
         self.readers.with_one(read).await
@@ -263,7 +259,7 @@ fn write_batches(mut writer: Writer, checkpointing: Sqlite, mut waiting: mpsc::R
         }
     }
     drop(stop);
-    if checkpoints.is_ok_and(|checkpoints: JoinHandle<()>| checkpoints.join().is_err()) {
+    if checkpoints.is_ok_and(|checkpoints| checkpoints.join().is_err()) {
         tracing::error!("bringing the journal into the database did not end well");
     }
     // The last connection to be closed brings the rest of the journal into the file.
@@ -273,9 +269,8 @@ fn write_batches(mut writer: Writer, checkpointing: Sqlite, mut waiting: mpsc::R
 impl Writer {
     fn transaction(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<(), Error> {
         let outcome = self.attempt(jobs);
-        // Some errors, such as a full disk, end the transaction by themselves; then there is nothing to roll back.
-        if outcome.is_err() && !self.connection.is_autocommit() {
-            drop(statement(&self.connection, "ROLLBACK"));
+        if outcome.is_err() {
+            drop(roll_back(&self.connection));
         }
         outcome
     }
@@ -342,6 +337,11 @@ fn statement(connection: &Sqlite, sql: &'static str) -> Result<(), Error> {
     Ok(())
 }
 
+/// Ends a transaction without effect. Some errors, such as a full disk, end it by themselves; then there is nothing to do.
+fn roll_back(connection: &Sqlite) -> Result<(), Error> {
+    if connection.is_autocommit() { Ok(()) } else { statement(connection, "ROLLBACK") }
+}
+
 /// Runs one statement; how many rows it changed.
 pub(super) fn execute(connection: &Sqlite, sql: &'static str, values: &[Value<'_>]) -> rusqlite::Result<u64> {
     let changed = bound(connection, sql, values)?.raw_execute()?;
@@ -371,13 +371,9 @@ fn bound<'c>(connection: &'c Sqlite, sql: &'static str, values: &[Value<'_>]) ->
     for (value, name) in values.iter().zip(PARAMETERS) {
         let index = statement.parameter_index(name)?.ok_or_else(|| rusqlite::Error::InvalidParameterName(name.to_owned()))?;
         match value {
-            Value::Text(text) => bind(&mut statement, index, text)?,
-            Value::Integer(integer) => bind(&mut statement, index, integer)?,
+            Value::Text(text) => statement.raw_bind_parameter(index, text)?,
+            Value::Integer(integer) => statement.raw_bind_parameter(index, integer)?,
         }
     }
     Ok(statement)
-}
-
-fn bind(statement: &mut CachedStatement<'_>, index: usize, value: &impl ToSql) -> rusqlite::Result<()> {
-    statement.raw_bind_parameter(index, value)
 }
