@@ -14,6 +14,7 @@ use jarvis_provisioning::domain::State;
 use jarvis_provisioning::fault::Fault;
 use jarvis_provisioning::network::Network;
 use jarvis_provisioning::network::nm::{NetworkManager, Settings as Radio};
+use jarvis_provisioning::wire::PublicStatus;
 use mobile_test_harness::key;
 use mobile_test_harness::link::Target;
 use mobile_test_harness::phone::Phone;
@@ -354,17 +355,23 @@ fn network() -> NetworkManager {
 /// When the node answers over HTTP in its access point, at the phone's place; seconds since `began`.
 async fn http_answers(began: Instant) -> f64 {
     at_the_phone(move || async move {
-        let target = target();
-        loop {
-            let asking = async { Phone::connect(&target).await?.public_status().await };
-            if matches!(tokio::time::timeout(ASKING, asking).await, Ok(Ok(_))) {
-                return seconds(began);
-            }
-            Waiting::look();
-            sleep(LOOK).await;
-        }
+        told(|_| true).await;
+        seconds(began)
     })
     .await
+}
+
+/// What the node first tells of which that holds, to any phone: by what it may ask without a session.
+async fn told(holds: impl Fn(&PublicStatus) -> bool) -> PublicStatus {
+    let target = target();
+    loop {
+        let asking = async { Phone::connect(&target).await?.public_status().await };
+        match tokio::time::timeout(ASKING, asking).await {
+            Ok(Ok(status)) if holds(&status) => return status,
+            _ => Waiting::look(),
+        }
+        sleep(LOOK).await;
+    }
 }
 
 fn target() -> Target {
@@ -449,20 +456,8 @@ async fn from_the_access_point() {
             let sent = Instant::now();
             phone.send_credentials(&wrong).await.expect("they are taken");
             phone.leave().await;
-            // Any phone that comes back, by what it may ask without a session.
-            loop {
-                let asking = async { Phone::connect(&target()).await?.public_status().await };
-                match tokio::time::timeout(Duration::from_millis(500), asking).await {
-                    Ok(Ok(status)) if status.state == State::Error => {
-                        assert_eq!(status.fault, Some(Fault::WrongPassword));
-                        break;
-                    }
-                    _ => {
-                        Waiting::look();
-                        sleep(LOOK).await;
-                    }
-                }
-            }
+            let status = told(|status| status.state == State::Error).await;
+            assert_eq!(status.fault, Some(Fault::WrongPassword));
             let wrong_sample = seconds(sent);
             let mut phone = Phone::connect_within(&target(), ATTEMPT).await.expect("the node answers");
             phone.open_session(&code).await.expect("the code is right");
