@@ -22,8 +22,6 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use rusqlite::types::FromSql;
-use sqlx::postgres::{PgArguments, PgRow};
-use sqlx::{Decode, PgConnection, Postgres, Row as _, Type};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -48,7 +46,7 @@ impl fmt::Debug for Database {
 }
 
 /// A text that names no database.
-#[derive(Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("a database is `sqlite:PATH` or `postgres://USER:PASSWORD@HOST/NAME`")]
 pub struct DatabaseError;
 
@@ -78,7 +76,7 @@ pub(crate) enum Error {
     Refused(Refusal),
     /// PostgreSQL cannot be reached, cannot write, or gave up.
     #[error("the database failed")]
-    Postgres(#[from] sqlx::Error),
+    Postgres(#[from] postgres::Failure),
     /// SQLite cannot read or write its file, or gave up.
     #[error("the database failed")]
     Sqlite(#[from] rusqlite::Error),
@@ -116,15 +114,7 @@ impl Error {
     /// Whether a statement was wrong, as opposed to a database that could not carry it out.
     pub(crate) fn is_fault_of_ours(&self) -> bool {
         match self {
-            Self::Postgres(sqlx::Error::Database(cause)) => cause.kind() != sqlx::error::ErrorKind::Other,
-            Self::Postgres(error) => matches!(
-                error,
-                sqlx::Error::ColumnDecode { .. }
-                    | sqlx::Error::ColumnIndexOutOfBounds { .. }
-                    | sqlx::Error::Decode(_)
-                    | sqlx::Error::Encode(_)
-                    | sqlx::Error::TypeNotFound { .. }
-            ),
+            Self::Postgres(failure) => failure.is_fault_of_ours(),
             Self::Sqlite(rusqlite::Error::SqliteFailure(cause, _)) => cause.code == rusqlite::ErrorCode::ConstraintViolation,
             Self::Sqlite(_) | Self::NoRow => true,
             _ => false,
@@ -209,15 +199,21 @@ impl Store {
     pub(crate) async fn close(&self) {
         match self {
             Self::Sqlite(store) => store.close().await,
-            Self::Postgres(store) => store.close().await,
+            Self::Postgres(store) => store.close(),
         }
     }
 }
 
+/// The parameters of a statement, each turned into a [`Value`].
+macro_rules! values {
+    ($($value:expr),* $(,)?) => { &[$($crate::store::Value::from($value)),*] };
+}
+pub(crate) use values;
+
 /// A connection inside a transaction.
 pub(crate) enum Connection<'c> {
     Sqlite(&'c mut rusqlite::Connection),
-    Postgres(&'c mut PgConnection),
+    Postgres(postgres::Session<'c>),
 }
 
 impl Connection<'_> {
@@ -225,10 +221,7 @@ impl Connection<'_> {
     pub(crate) async fn rows(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<Vec<Row>, Error> {
         match self {
             Self::Sqlite(connection) => Ok(sqlite::rows(connection, sql, values)?.into_iter().map(Row::Sqlite).collect()),
-            Self::Postgres(connection) => {
-                let rows = bind_postgres(sql, values).fetch_all(&mut **connection).await?;
-                Ok(rows.into_iter().map(Row::Postgres).collect())
-            }
+            Self::Postgres(session) => Ok(session.rows(sql, values).await?.into_iter().map(Row::Postgres).collect()),
         }
     }
 
@@ -246,17 +239,16 @@ impl Connection<'_> {
     pub(crate) async fn execute(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<u64, Error> {
         match self {
             Self::Sqlite(connection) => Ok(sqlite::execute(connection, sql, values)?),
-            Self::Postgres(connection) => Ok(bind_postgres(sql, values).execute(&mut **connection).await?.rows_affected()),
+            Self::Postgres(session) => Ok(session.execute(sql, values).await?),
         }
     }
 
     /// Waits until no other operation has locked the subject, and keeps it locked until this one has ended. SQLite's
     /// operations run one after the other anyway.
     pub(crate) async fn lock(&mut self, subject: &str) -> Result<(), Error> {
-        if let Self::Postgres(connection) = self {
+        if let Self::Postgres(session) = self {
             // At this isolation level each statement after the lock sees what the previous holder committed.
-            let lock = sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))").bind(subject);
-            lock.execute(&mut **connection).await?;
+            session.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", values![subject]).await?;
         }
         Ok(())
     }
@@ -305,30 +297,17 @@ impl From<crate::clock::Moment> for Value<'_> {
     }
 }
 
-/// The parameters of a statement, each turned into a [`Value`].
-macro_rules! values {
-    ($($value:expr),* $(,)?) => { &[$($crate::store::Value::from($value)),*] };
-}
-pub(crate) use values;
-
-fn bind_postgres(sql: &'static str, values: &[Value<'_>]) -> sqlx::query::Query<'static, Postgres, PgArguments> {
-    values.iter().fold(sqlx::query(sql), |query, value| match *value {
-        Value::Text(text) => query.bind(text),
-        Value::Integer(integer) => query.bind(integer),
-    })
-}
-
 /// A row of an answer.
 pub(crate) enum Row {
     Sqlite(Vec<rusqlite::types::Value>),
-    Postgres(PgRow),
+    Postgres(tokio_postgres::Row),
 }
 
 impl Row {
     /// The column at `index`, from 0.
     pub(crate) fn column<T>(&self, index: usize) -> Result<T, Error>
     where
-        T: FromSql + for<'r> Decode<'r, Postgres> + Type<Postgres>,
+        T: FromSql + for<'r> tokio_postgres::types::FromSql<'r>,
     {
         match self {
             Self::Sqlite(row) => {
@@ -336,7 +315,7 @@ impl Row {
                 let failed = |error| rusqlite::Error::FromSqlConversionFailure(index, value.data_type(), Box::new(error));
                 Ok(T::column_result(value.into()).map_err(failed)?)
             }
-            Self::Postgres(row) => Ok(row.try_get(index)?),
+            Self::Postgres(row) => Ok(row.try_get(index).map_err(postgres::Failure::Column)?),
         }
     }
 }

@@ -1,18 +1,38 @@
 //! PostgreSQL: a pool of connections, a transaction per operation.
 
-use std::str::FromStr as _;
+mod address;
+mod password_file;
+mod tls;
+
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions as _, Connection as _, PgPool};
+use deadpool_postgres::{Manager, Object, Pool, PoolError, Runtime, StatementCache};
+use tokio::task::JoinHandle;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Row};
 
-use super::{Connection, Error, Operation, migrations};
+use super::{Connection, Error, Operation, Value, migrations};
+use address::{Address, AddressError};
+use tls::TlsError;
 
 /// Enough to keep a database of a few cores busy; PostgreSQL allows 100 in all by default.
-const CONNECTIONS: u32 = 16;
+const CONNECTIONS: usize = 16;
 
 /// How long a request waits for a connection before it is told that the database is gone.
 const ACQUIRE: Duration = Duration::from_secs(5);
+
+/// Pause before a server that is starting is tried again; each pause is twice as long as the one before.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// How long a connection may be idle before it is closed.
+const IDLE: Duration = Duration::from_mins(10);
+
+/// How old a connection may become, so that the name of the host is resolved again.
+const LIFE: Duration = Duration::from_mins(30);
+
+/// How often idle and old connections are closed.
+const TIDY: Duration = Duration::from_mins(1);
 
 /// How often an operation is tried that PostgreSQL chose as the victim of a conflict.
 const TRIES: u32 = 5;
@@ -20,31 +40,123 @@ const TRIES: u32 = 5;
 /// The number of the lock that keeps two processes from changing the schema at once: "jarvis" in ASCII.
 const MIGRATION_LOCK: i64 = 0x6a61_7276_6973;
 
+/// Limits that the server itself keeps.
+const LIMITS: &str = "-c statement_timeout=10s -c lock_timeout=5s -c idle_in_transaction_session_timeout=10s";
+
+/// Why PostgreSQL did not carry out an operation.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The address cannot be used.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// The settings for TLS cannot be used.
+    #[error("preparing TLS")]
+    Tls(#[from] TlsError),
+    /// The server refused. Only its message is kept: the details repeat values.
+    #[error("{message}")]
+    Refused {
+        /// What kind of refusal it is.
+        code: SqlState,
+        /// What the server says about it.
+        message: String,
+    },
+    /// The connection broke, or could not be opened.
+    #[error(transparent)]
+    Client(tokio_postgres::Error),
+    /// A column does not have the type that the program reads it as.
+    #[error("reading a column")]
+    Column(#[source] tokio_postgres::Error),
+    /// All connections are in use.
+    #[error("no connection became free in time")]
+    Busy,
+    /// The pool is closed.
+    #[error("the pool is closed")]
+    Closed,
+}
+
+impl From<tokio_postgres::Error> for Failure {
+    fn from(error: tokio_postgres::Error) -> Self {
+        match error.as_db_error() {
+            Some(refused) => Self::Refused { code: refused.code().clone(), message: refused.message().to_owned() },
+            None => Self::Client(error),
+        }
+    }
+}
+
+impl Failure {
+    /// Whether a statement was wrong, as opposed to a database that could not carry it out.
+    pub(super) fn is_fault_of_ours(&self) -> bool {
+        match self {
+            Self::Refused { code, .. } => [
+                SqlState::UNIQUE_VIOLATION,
+                SqlState::FOREIGN_KEY_VIOLATION,
+                SqlState::NOT_NULL_VIOLATION,
+                SqlState::CHECK_VIOLATION,
+                SqlState::EXCLUSION_VIOLATION,
+            ]
+            .contains(code),
+            Self::Column(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Serialization failure or deadlock: the same operation, run again, is expected to succeed.
+    fn is_conflict(&self) -> bool {
+        self.has_code(&[SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED])
+    }
+
+    /// The server closed a connection that nobody used; another connection may be good.
+    fn is_disconnect(&self) -> bool {
+        self.has_code(&[SqlState::ADMIN_SHUTDOWN]) || matches!(self, Self::Client(error) if error.is_closed())
+    }
+
+    /// The server is starting, or has no place at the moment: it is expected to accept a connection soon.
+    fn is_starting(&self) -> bool {
+        let is_refused = |error: &std::io::Error| error.kind() == std::io::ErrorKind::ConnectionRefused;
+        match self {
+            Self::Client(error) => {
+                std::error::Error::source(error).and_then(|cause| cause.downcast_ref()).is_some_and(is_refused)
+            }
+            _ => self.has_code(&[SqlState::TOO_MANY_CONNECTIONS, SqlState::CANNOT_CONNECT_NOW]),
+        }
+    }
+
+    fn has_code(&self, codes: &[SqlState]) -> bool {
+        matches!(self, Self::Refused { code, .. } if codes.contains(code))
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Store {
-    pool: PgPool,
+    pool: Pool,
+    /// Closes idle and old connections.
+    tidying: JoinHandle<()>,
 }
 
 impl Store {
     pub(super) async fn open(url: &str) -> Result<Self, Error> {
-        let options = PgConnectOptions::from_str(url)?
-            .application_name("jarvis-command-center")
-            .options([("statement_timeout", "10s"), ("lock_timeout", "5s"), ("idle_in_transaction_session_timeout", "10s")])
-            .disable_statement_logging();
-        // The pool would only say that it waited; a single connection says why.
-        options.connect().await?.close().await?;
-        let pool = PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(ACQUIRE).connect_with(options).await?;
-        let mut transaction = pool.begin().await?;
-        sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(MIGRATION_LOCK).execute(&mut *transaction).await?;
-        migrations::run(&mut Connection::Postgres(&mut transaction)).await?;
-        transaction.commit().await?;
-        Ok(Self { pool })
+        let Address { mut config, tls } = Address::parse(url, |name| std::env::var(name).ok()).map_err(Failure::from)?;
+        let options = format!("{} {LIMITS}", config.get_options().unwrap_or_default());
+        config.application_name("jarvis-command-center").options(options.trim_start());
+        let manager = Manager::new(config, tls.connector().map_err(Failure::from)?);
+        let pool = Pool::builder(manager).max_size(CONNECTIONS).runtime(Runtime::Tokio1);
+        let pool = pool.build().expect("a pool without timeouts needs nothing");
+        // The first connection is not tried again: the operator is told at once what is wrong.
+        let mut client = pool.get().await.map_err(Failure::from)?;
+        let transaction = client.transaction().await.map_err(Failure::from)?;
+        let session = Session { client: transaction.client(), statements: &transaction.statement_cache };
+        session.execute("SELECT pg_advisory_xact_lock($1)", &[Value::Integer(Some(MIGRATION_LOCK))]).await?;
+        migrations::run(&mut Connection::Postgres(session)).await?;
+        transaction.commit().await.map_err(Failure::from)?;
+        drop(client);
+        let tidying = tokio::spawn(tidy(pool.clone()));
+        Ok(Self { pool, tidying })
     }
 
     pub(super) async fn write<O: Operation>(&self, operation: &O) -> Result<O::Answer, Error> {
         for _ in 1..TRIES {
             match self.attempt(operation).await {
-                Err(Error::Postgres(error)) if is_conflict(&error) => {}
+                Err(Error::Postgres(failure)) if failure.is_conflict() => {}
                 other => return other,
             }
         }
@@ -52,27 +164,125 @@ impl Store {
     }
 
     async fn attempt<O: Operation>(&self, operation: &O) -> Result<O::Answer, Error> {
-        let mut transaction = self.pool.begin().await?;
-        let mut connection = Connection::Postgres(&mut transaction);
-        if let Some(subject) = operation.subject() {
-            connection.lock(subject).await?;
+        for _ in 0..CONNECTIONS {
+            let mut client = self.acquire().await?;
+            let transaction = match client.transaction().await.map_err(Failure::from) {
+                // Nothing has been done yet.
+                Err(failure) if failure.is_disconnect() => continue,
+                begun => begun?,
+            };
+            let session = Session { client: transaction.client(), statements: &transaction.statement_cache };
+            let mut connection = Connection::Postgres(session);
+            if let Some(subject) = operation.subject() {
+                connection.lock(subject).await?;
+            }
+            let answer = operation.run(&mut connection).await?;
+            transaction.commit().await.map_err(Failure::from)?;
+            return Ok(answer);
         }
-        let answer = operation.run(&mut connection).await?;
-        transaction.commit().await?;
-        Ok(answer)
+        Err(Failure::Busy.into())
     }
 
     pub(super) async fn read<O: Operation>(&self, operation: &O) -> Result<O::Answer, Error> {
-        let mut connection = self.pool.acquire().await?;
-        operation.run(&mut Connection::Postgres(&mut connection)).await
+        for _ in 1..CONNECTIONS {
+            match self.read_once(operation).await {
+                Err(Error::Postgres(failure)) if failure.is_disconnect() => {}
+                other => return other,
+            }
+        }
+        self.read_once(operation).await
     }
 
-    pub(super) async fn close(&self) {
-        self.pool.close().await;
+    async fn read_once<O: Operation>(&self, operation: &O) -> Result<O::Answer, Error> {
+        let client = self.acquire().await?;
+        let session = Session { client: &client, statements: &client.statement_cache };
+        operation.run(&mut Connection::Postgres(session)).await
+    }
+
+    /// A connection, when one is free. A server that is starting is waited for.
+    async fn acquire(&self) -> Result<Object, Failure> {
+        let mut last = Failure::Busy;
+        let connecting = async {
+            let mut pause = PAUSE;
+            loop {
+                match self.pool.get().await.map_err(Failure::from) {
+                    Err(failure) if failure.is_starting() => last = failure,
+                    other => return other,
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(ACQUIRE / 5);
+            }
+        };
+        match tokio::time::timeout(ACQUIRE, connecting).await {
+            Ok(done) => done,
+            Err(_) => Err(last),
+        }
+    }
+
+    pub(super) fn close(&self) {
+        self.tidying.abort();
+        self.pool.close();
     }
 }
 
-/// Serialization failure or deadlock: the same operation, run again, is expected to succeed.
-fn is_conflict(error: &sqlx::Error) -> bool {
-    error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| code == "40001" || code == "40P01")
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.tidying.abort();
+    }
+}
+
+impl From<PoolError> for Failure {
+    fn from(error: PoolError) -> Self {
+        match error {
+            PoolError::Backend(error) => error.into(),
+            PoolError::Closed => Self::Closed,
+            PoolError::Timeout(_) | PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_) => Self::Busy,
+        }
+    }
+}
+
+/// Closes connections that are idle or old.
+async fn tidy(pool: Pool) {
+    let mut ticks = tokio::time::interval(TIDY);
+    loop {
+        ticks.tick().await;
+        pool.retain(|_, metrics| metrics.last_used() < IDLE && metrics.age() < LIFE);
+    }
+}
+
+/// A connection that is in use, and the statements that are prepared on it.
+pub(crate) struct Session<'c> {
+    client: &'c Client,
+    statements: &'c StatementCache,
+}
+
+impl Session<'_> {
+    /// Runs one statement and returns its rows.
+    pub(super) async fn rows(&self, sql: &'static str, values: &[Value<'_>]) -> Result<Vec<Row>, Failure> {
+        let statement = self.statements.prepare_typed(self.client, sql, &types(values)).await?;
+        Ok(self.client.query(&statement, &parameters(values)).await?)
+    }
+
+    /// Runs one statement; how many rows it changed.
+    pub(super) async fn execute(&self, sql: &'static str, values: &[Value<'_>]) -> Result<u64, Failure> {
+        let statement = self.statements.prepare_typed(self.client, sql, &types(values)).await?;
+        Ok(self.client.execute(&statement, &parameters(values)).await?)
+    }
+}
+
+/// The types of the parameters, which the server would otherwise infer from the statement.
+fn types(values: &[Value<'_>]) -> Vec<Type> {
+    let of = |value: &Value<'_>| match value {
+        Value::Text(_) => Type::TEXT,
+        Value::Integer(_) => Type::INT8,
+    };
+    values.iter().map(of).collect()
+}
+
+fn parameters<'v>(values: &'v [Value<'v>]) -> Vec<&'v (dyn ToSql + Sync)> {
+    let of = |value: &'v Value<'v>| match value {
+        Value::Text(text) => text as &(dyn ToSql + Sync),
+        Value::Integer(integer) => integer,
+    };
+    values.iter().map(of).collect()
 }

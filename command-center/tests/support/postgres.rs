@@ -1,6 +1,8 @@
 //! A PostgreSQL of our own: a cluster in a temporary folder, gone with the test program.
 
+use std::fs::OpenOptions;
 use std::io::{Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Mutex;
@@ -13,9 +15,10 @@ use command_center::Database;
 const SCRIPT: &str = r#"
 set -e
 folder=$1 programs=$2
+shift 2
 "$programs/initdb" --pgdata "$folder/data" --username postgres --auth trust --no-sync >"$folder/initdb.log" 2>&1
 start() {
-    "$programs/postgres" -D "$folder/data" -k "$folder" -c listen_addresses= -c fsync=off -c max_connections=300 \
+    "$programs/postgres" -D "$folder/data" -k "$folder" -c listen_addresses= -c fsync=off -c max_connections=300 "$@" \
         </dev/null >>"$folder/postgres.log" 2>&1 &
     server=$!
     until "$programs/pg_isready" --quiet --host "$folder"; do kill -0 $server && sleep 0.05; done
@@ -24,10 +27,10 @@ stop() {
     kill -INT $server
     wait $server || true
 }
-start
+start "$@"
 echo done!
 while read -r wish; do
-    $wish
+    $wish "$@"
     echo done!
 done
 stop
@@ -47,6 +50,17 @@ pub struct Cluster {
 impl Cluster {
     /// Makes and starts one.
     pub fn start() -> Self {
+        Self::start_with(5432, &[], &[])
+    }
+
+    /// Makes and starts one that also listens on a port of 127.0.0.1, there also with TLS.
+    pub fn start_with_tls(certificate: &str, key: &str, port: u16) -> Self {
+        let files = [("server.crt", certificate), ("server.key", key)];
+        let settings = ["ssl=on", "ssl_cert_file=../server.crt", "ssl_key_file=../server.key", "listen_addresses=127.0.0.1"];
+        Self::start_with(port, &files, &settings)
+    }
+
+    fn start_with(port: u16, files: &[(&str, &str)], settings: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap().keep();
         let is_root = std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
         let mut command = if is_root {
@@ -58,7 +72,18 @@ impl Cluster {
         } else {
             Command::new("sh")
         };
+        for (name, text) in files {
+            let path = folder.join(name);
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+            if is_root {
+                std::os::unix::fs::chown(&path, Some(user_id("postgres")), None).unwrap();
+            }
+        }
         command.args(["-c", SCRIPT, "sh"]).arg(&folder).arg(programs()).current_dir("/");
+        // The server and its tools take the port from here.
+        command.env("PGPORT", port.to_string());
+        command.args(settings.iter().flat_map(|setting| ["-c", *setting]));
         let mut script = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (wishes, answers) = (script.stdin.take().unwrap(), script.stdout.take().unwrap());
         let mut cluster = Self { folder, wishes, answers, databases: 0, _script: script };
