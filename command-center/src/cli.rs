@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use command_center::operator::{CODES_AT_ONCE, CodeState, NewCodes, Operator, OperatorError, Partner};
-use command_center::{Config, Database, StartError};
+use command_center::{Config, Database, DatabaseError, StartError};
 use serde_json::json;
 
 use output::{Listing, Table};
@@ -52,12 +52,22 @@ pub(crate) struct Arguments {
         hide_env_values = true,
         default_value = "sqlite:command-center.db"
     )]
-    database: Database,
+    database: DatabaseArgument,
     /// The server's own secret, made at the first start [default: beside the SQLite file, with `.secret` added].
     #[arg(long, global = true, value_name = "FILE", env = "JARVIS_COMMAND_CENTER_SECRET_FILE")]
     secret_file: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
+}
+
+/// A database that is checked after the arguments are parsed: in an error of the parser's the password would be printed.
+#[derive(Clone, Debug)]
+struct DatabaseArgument(Result<Database, DatabaseError>);
+
+impl From<String> for DatabaseArgument {
+    fn from(text: String) -> Self {
+        Self(text.parse())
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -252,7 +262,8 @@ impl From<std::io::Error> for Failure {
 impl Arguments {
     /// Does what was asked for.
     pub(crate) async fn run(self) -> Result<(), Failure> {
-        let mut config = Config::new(([127, 0, 0, 1], 0).into(), self.database);
+        let invalid = |error: DatabaseError| Failure::config(format!("invalid value for '--database <DATABASE>': {error}"));
+        let mut config = Config::new(([127, 0, 0, 1], 0).into(), self.database.0.map_err(invalid)?);
         config.secret_file = self.secret_file;
         let command = match self.command {
             Command::Serve(serve) => return serve.run(config).await,

@@ -95,6 +95,29 @@ fn each_kind_of_failure_has_its_exit_code() {
 }
 
 #[test]
+fn a_mistyped_database_address_does_not_print_its_password() {
+    let folder = tempfile::tempdir().unwrap();
+    for (address, code) in [
+        ("postgers://user:hunter2@host/name", 2),
+        ("user:hunter2@host/name", 2),
+        ("postgres://user:hunter2@host:54x2/name", 3),
+        ("postgres://user:hunter2@127.0.0.1:1/name?pasword=hunter2", 3),
+        ("postgres://user@127.0.0.1:1/name?sslmode=hunter2", 3),
+    ] {
+        let mut commands = [program(), program()];
+        commands[0].arg("--database").arg(address);
+        commands[1].env("JARVIS_COMMAND_CENTER_DATABASE", address);
+        for mut command in commands {
+            command.env("RUST_LOG", "trace").args(["serve", "--listen", "127.0.0.1:0", "--secret-file"]);
+            let output = command.arg(folder.path().join("secret")).stderr(Stdio::piped()).output().unwrap();
+            let printed = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+            assert_eq!(output.status.code(), Some(code), "{address}: {printed}");
+            assert!(!printed.contains("hunter2"), "{address}: {printed}");
+        }
+    }
+}
+
+#[test]
 fn another_servers_secret_is_noticed() {
     let folder = tempfile::tempdir().unwrap();
     drop(serve(folder.path()));
