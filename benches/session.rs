@@ -2,11 +2,11 @@
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use getrandom::SysRng;
-use jarvis_provisioning::domain::Pairing;
-use jarvis_provisioning::link::Endpoint;
-use jarvis_provisioning::secret::{SecretBytes, SecretText};
-use jarvis_provisioning::session::{self, Opening, PhoneSecret, Session};
-use jarvis_provisioning::wire::framing::{Reassembler, frames};
+use provisioning_core::domain::Pairing;
+use provisioning_core::endpoint::Endpoint;
+use provisioning_core::secret::{SecretBytes, SecretText};
+use provisioning_core::session::{self, Opening, PhoneSecret, Session};
+use provisioning_core::wire::framing::{Reassembler, frames};
 use rand_core::UnwrapErr;
 
 const NODE: &str = "jarvis-5b91b661";

@@ -26,10 +26,10 @@ use std::time::SystemTime;
 use thiserror::Error;
 use tokio::task::spawn_blocking;
 
-use crate::domain::{CommandCenterUrl, ProvisionCode};
-use crate::secret::SecretText;
 use crate::store::{Folder, Lock, Trouble, hexadecimal};
 use answer::Grant;
+use provisioning_core::domain::{CommandCenterUrl, ProvisionCode};
+use provisioning_core::secret::SecretText;
 use record::Record;
 
 pub use client::{Claimant, Patience};

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::machine::AccessPointPolicy;
+use provisioning_core::machine::AccessPointPolicy;
 
 /// A setting that cannot be used; says which, where, and what to do.
 #[derive(Debug, Error)]
@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn an_unknown_setting_is_refused_with_its_name() {
         let error = read("[access_point]\npassword = 1", &[]).expect_err("an unknown setting");
-        assert!(crate::daemon::chain(&error).contains("password"), "{error}");
+        assert!(provisioning_core::fault::chain(&error).contains("password"), "{error}");
     }
 
     #[test]

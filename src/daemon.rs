@@ -25,14 +25,14 @@ use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use crate::claim::Claims;
-use crate::domain::Status;
-use crate::fault::Fault;
-pub use crate::fault::chain;
-use crate::machine::{Answer, Boot, Command, Config, Done, Input, Link, Machine, Op, Output, Ticket};
 use crate::network::Network;
 use crate::registrar::Registrar;
 use crate::store::Store;
 pub use handle::{Ends, Event, Handle, Stopping, View};
+use provisioning_core::domain::Status;
+use provisioning_core::fault::Fault;
+use provisioning_core::fault::chain;
+use provisioning_core::machine::{Answer, Boot, Command, Config, Done, Input, Link, Machine, Op, Output, Ticket};
 
 /// Events that may wait for the loop; more make the senders wait.
 const EVENT_QUEUE: usize = 64;

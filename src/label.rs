@@ -14,8 +14,8 @@ use qrcode::render::unicode::Dense1x2;
 use qrcode::{EcLevel, QrCode};
 use thiserror::Error;
 
-use crate::domain::Pairing;
-use crate::secret::SecretText;
+use provisioning_core::domain::Pairing;
+use provisioning_core::secret::SecretText;
 
 /// Modules of white around a QR code (ISO/IEC 18004, 5.3.8).
 const QUIET: u32 = 4;
@@ -203,7 +203,7 @@ impl OriginDimensions for Canvas {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::secret::SecretBytes;
+    use provisioning_core::secret::SecretBytes;
 
     fn label() -> Label {
         let pairing = Pairing { code: SecretText::new("042137".into()), secret: SecretBytes::new([0xa5; 16]) };

@@ -7,9 +7,9 @@ use std::future::Future;
 
 use thiserror::Error;
 
-use crate::domain::{self, Passphrase, Ssid};
-use crate::fault::Fault;
-use crate::machine::Joined;
+use provisioning_core::domain::{self, Passphrase, Ssid};
+use provisioning_core::fault::Fault;
+use provisioning_core::machine::Joined;
 
 /// One Wi-Fi radio and its network service.
 ///

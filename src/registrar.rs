@@ -21,9 +21,9 @@ mod trust;
 
 use std::future::Future;
 
-use crate::domain::{CommandCenterUrl, Registration};
-use crate::machine::Refused;
-use crate::secret::SecretText;
+use provisioning_core::domain::{CommandCenterUrl, Registration};
+use provisioning_core::machine::Refused;
+use provisioning_core::secret::SecretText;
 
 pub use address::{AddressPolicy, PlainHttp, Refusal, is_own};
 pub(crate) use client::Answer;

@@ -3,10 +3,10 @@
 //! Four networks can be joined with any password, as the existing simulator has them; one checks its password; the rest
 //! fail by name, so that every outcome can be seen without provoking it.
 
-use crate::domain::{self, Passphrase, Security, Ssid};
-use crate::fault::Fault;
-use crate::machine::Joined;
 use crate::network::{Error, Network};
+use provisioning_core::domain::{self, Passphrase, Security, Ssid};
+use provisioning_core::fault::Fault;
+use provisioning_core::machine::Joined;
 
 /// The one password that [`GUARDED`] accepts.
 pub const PASSWORD: &str = "correct horse battery";

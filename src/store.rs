@@ -38,15 +38,15 @@ use std::path::Path;
 
 use tracing::{info, warn};
 
-use crate::daemon::chain;
-use crate::domain::{CommandCenterUrl, Credentials, Identity, K2, Outcome, Pairing, Registration};
-use crate::machine::{Boot, Cleared, Pending};
-use crate::secret::SecretText;
 use configuration::Configuration;
 pub use error::{Error, Trouble};
 pub(crate) use folder::{Folder, Lock};
 pub(crate) use identity::mac_address;
 pub use paths::Paths;
+use provisioning_core::domain::{CommandCenterUrl, Credentials, Identity, K2, Outcome, Pairing, Registration};
+use provisioning_core::fault::chain;
+use provisioning_core::machine::{Boot, Cleared, Pending};
+use provisioning_core::secret::SecretText;
 use record::{Concluded, State, StoredPending};
 pub(crate) use record::{Label, hexadecimal};
 use seal::Key;
@@ -157,7 +157,7 @@ impl Store {
         self.place_k2(&lock, k2, true)
     }
 
-    /// Stores an intention; fails with [`Fault::ConfigurationFailed`](crate::fault::Fault::ConfigurationFailed) if the
+    /// Stores an intention; fails with [`Fault::ConfigurationFailed`](provisioning_core::fault::Fault::ConfigurationFailed) if the
     /// configuration file could not be written.
     pub fn save_pending(&self, pending: &Pending) -> Result<(), Error> {
         let path = configuration::located(self.paths.config.as_ref())?;

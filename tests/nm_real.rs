@@ -10,11 +10,11 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use jarvis_provisioning::daemon::chain;
-use jarvis_provisioning::domain::{Passphrase, Security, Ssid};
-use jarvis_provisioning::fault::Fault;
 use jarvis_provisioning::network::nm::{NetworkManager, Settings};
 use jarvis_provisioning::network::{Error, Network};
+use provisioning_core::domain::{Passphrase, Security, Ssid};
+use provisioning_core::fault::Fault;
+use provisioning_core::fault::chain;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep, timeout};
 

@@ -1,6 +1,6 @@
 //! Any values on a characteristic. The first two bytes are the endpoint's limit; then come values, each after its length.
 
-use jarvis_provisioning::wire::framing::{Reassembler, VALUE_LIMIT, frames};
+use provisioning_core::wire::framing::{Reassembler, VALUE_LIMIT, frames};
 
 /// Runs one input.
 pub(crate) fn run(data: &[u8]) {

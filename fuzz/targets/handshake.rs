@@ -1,9 +1,9 @@
 //! Any bytes as the first message of a session, and as the answer to one.
 
-use jarvis_provisioning::domain::Pairing;
-use jarvis_provisioning::secret::{SecretBytes, SecretText};
-use jarvis_provisioning::session::{self, Opening, PhoneSecret};
-use jarvis_provisioning::wire::{Open, Outbound, Record};
+use provisioning_core::domain::Pairing;
+use provisioning_core::secret::{SecretBytes, SecretText};
+use provisioning_core::session::{self, Opening, PhoneSecret};
+use provisioning_core::wire::{Open, Outbound, Record};
 
 use crate::random::Random;
 

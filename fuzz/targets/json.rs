@@ -2,10 +2,10 @@
 //! Whatever is taken is within its bounds; whatever is refused is refused in the shape that clients read, and the answer
 //! repeats no value that was sent.
 
-use jarvis_provisioning::domain::TEXT_LIMIT;
-use jarvis_provisioning::link::Endpoint;
 use jarvis_provisioning::link::http::read_json;
-use jarvis_provisioning::machine::Local;
+use provisioning_core::domain::TEXT_LIMIT;
+use provisioning_core::endpoint::Endpoint;
+use provisioning_core::machine::Local;
 use serde_json::Value;
 
 /// Runs one input.

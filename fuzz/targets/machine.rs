@@ -4,17 +4,17 @@
 
 use std::time::Duration;
 
-use jarvis_provisioning::domain::{
+use provisioning_core::domain::{
     CommandCenterUrl, CreatedAt, Credentials, Identity, K2, Network, Pairing, Passphrase, Registration, Security, Ssid,
 };
-use jarvis_provisioning::fault::Fault;
-use jarvis_provisioning::link::{Endpoint, OUTBOUND_LIMIT};
-use jarvis_provisioning::machine::{
+use provisioning_core::endpoint::{Endpoint, OUTBOUND_LIMIT};
+use provisioning_core::fault::Fault;
+use provisioning_core::machine::{
     AccessPointPolicy, Boot, Cleared, Config, Done, Input, Joined, Link, Local, Machine, Op, Output, Refused, Ticket,
 };
-use jarvis_provisioning::secret::{SecretBytes, SecretText};
-use jarvis_provisioning::session::{Opening, PhoneSecret, Session};
-use jarvis_provisioning::wire::{Message, Outbound};
+use provisioning_core::secret::{SecretBytes, SecretText};
+use provisioning_core::session::{Opening, PhoneSecret, Session};
+use provisioning_core::wire::{Message, Outbound};
 
 use crate::random::Random;
 

@@ -1,7 +1,7 @@
 //! Any bytes as every kind of message. The first byte chooses the kind; what can be read is written and read again.
 
-use jarvis_provisioning::link::Endpoint;
-use jarvis_provisioning::wire::{Answer, Info, Message, Offer, Open, Outbound, PublicStatus, Record, Request};
+use provisioning_core::endpoint::Endpoint;
+use provisioning_core::wire::{Answer, Info, Message, Offer, Open, Outbound, PublicStatus, Record, Request};
 
 /// Runs one input.
 pub(crate) fn run(data: &[u8]) {

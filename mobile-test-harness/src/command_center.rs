@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use jarvis_provisioning::domain::CommandCenterUrl;
-use jarvis_provisioning::secret::SecretText;
+use provisioning_core::domain::CommandCenterUrl;
+use provisioning_core::secret::SecretText;
 use reqwest::{Client, StatusCode};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;

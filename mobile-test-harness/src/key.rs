@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jarvis_provisioning::domain::{CreatedAt, K2};
-use jarvis_provisioning::secret::SecretBytes;
+use provisioning_core::domain::{CreatedAt, K2};
+use provisioning_core::secret::SecretBytes;
 use rand_core::CryptoRng;
 use serde_json::Value;
 use zeroize::Zeroizing;

@@ -9,7 +9,7 @@
 //! | [`key`] | a new K2, with its name and its date |
 //! | [`terminal`] | colours, tables and bars for people |
 //!
-//! The session itself is that of `jarvis_provisioning::session`, in the initiator's role; nothing of the protocol is
+//! The session itself is that of `provisioning_core::session`, in the initiator's role; nothing of the protocol is
 //! written twice.
 
 pub mod command_center;
@@ -19,4 +19,4 @@ pub mod phone;
 pub mod terminal;
 pub mod wifi;
 
-pub use jarvis_provisioning::fault::chain;
+pub use provisioning_core::fault::chain;

@@ -11,10 +11,10 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use jarvis_provisioning::fault::Fault;
-use jarvis_provisioning::link::Endpoint;
-use jarvis_provisioning::link::sim::packets::AttError;
-use jarvis_provisioning::wire::Outbound;
+use provisioning_core::endpoint::Endpoint;
+use provisioning_core::fault::Fault;
+use provisioning_core::gatt::packets::AttError;
+use provisioning_core::wire::Outbound;
 use thiserror::Error;
 use tokio::time::Instant;
 

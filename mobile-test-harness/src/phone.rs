@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use getrandom::SysRng;
-use jarvis_provisioning::domain::{Credentials, K2, Network, State};
-use jarvis_provisioning::fault::Fault;
-use jarvis_provisioning::link::Endpoint;
-use jarvis_provisioning::session::{AcceptError, Opening, PhoneSecret, Session};
-use jarvis_provisioning::wire::{Info, Message, Outbound, PublicStatus, Refusal, Reply, Request, Told};
+use provisioning_core::domain::{Credentials, K2, Network, State};
+use provisioning_core::endpoint::Endpoint;
+use provisioning_core::fault::Fault;
+use provisioning_core::session::{AcceptError, Opening, PhoneSecret, Session};
+use provisioning_core::wire::{Info, Message, Outbound, PublicStatus, Refusal, Reply, Request, Told};
 use rand_core::{Rng, UnwrapErr};
 use thiserror::Error;
 use tokio::time::{Instant, sleep, timeout_at};

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::io::IsTerminal;
 
-use jarvis_provisioning::domain::{Network, Security};
+use provisioning_core::domain::{Network, Security};
 
 /// Whether and how to colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +106,7 @@ pub fn networks(networks: &[Network], style: Style) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use jarvis_provisioning::domain::Ssid;
+    use provisioning_core::domain::Ssid;
 
     fn network(ssid: &str, signal: i8) -> Network {
         Network { ssid: Ssid::try_from(ssid).expect("a short name"), signal, security: Security::Wpa2, frequency: 2437 }

@@ -7,8 +7,8 @@ mod support;
 use std::fs;
 use std::process::{Output, Stdio};
 
-use jarvis_provisioning::machine::Command as NodeCommand;
 use mobile_test_harness::phone::Phone;
+use provisioning_core::machine::Command as NodeCommand;
 use serde_json::Value;
 use support::journal::TOKEN;
 use support::{CODE, NETWORKS, Node, PASSWORD, PATIENCE, SSID, secret};

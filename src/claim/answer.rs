@@ -7,9 +7,9 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::Error;
-use crate::domain::{CommandCenterUrl, TEXT_LIMIT};
 use crate::registrar::Answer;
-use crate::secret::SecretText;
+use provisioning_core::domain::{CommandCenterUrl, TEXT_LIMIT};
+use provisioning_core::secret::SecretText;
 
 /// How much of an answer that is not understood is shown, characters.
 const EXCERPT: usize = 100;

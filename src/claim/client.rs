@@ -10,9 +10,9 @@ use zeroize::Zeroizing;
 
 use super::answer::{self, Grant, Refused};
 use super::{ClaimId, Error, Request};
-use crate::domain::CommandCenterUrl;
 use crate::registrar::{self, Client};
-use crate::secret::SecretText;
+use provisioning_core::domain::CommandCenterUrl;
+use provisioning_core::secret::SecretText;
 
 /// What the servers' logs know appliances by.
 const AGENT: HeaderValue = HeaderValue::from_static("OsirisCare-Appliance/1.0");

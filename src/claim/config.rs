@@ -16,8 +16,8 @@ use zeroize::Zeroizing;
 
 use super::answer::{Grant, Partner};
 use super::device::Device;
-use crate::domain::CreatedAt;
-use crate::secret::SecretText;
+use provisioning_core::domain::CreatedAt;
+use provisioning_core::secret::SecretText;
 
 /// For whoever opens the file.
 const HEAD: &str = "\

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use super::{Claimant, Device, Error, Request};
-use crate::domain::{CommandCenterUrl, ProvisionCode};
-use crate::fault::Fault;
+use provisioning_core::domain::{CommandCenterUrl, ProvisionCode};
+use provisioning_core::fault::Fault;
 
 /// What claims codes for a node.
 pub trait Claims: Send + Sync + 'static {
@@ -46,7 +46,7 @@ impl Claims for NodeClaims {
             Ok(appliance) => Ok(appliance.appliance_id),
             Err(error) => {
                 let fault = fault(&error);
-                tracing::warn!(fault = fault.name(), "claiming the provision code: {}", crate::daemon::chain(&error));
+                tracing::warn!(fault = fault.name(), "claiming the provision code: {}", provisioning_core::fault::chain(&error));
                 Err(fault)
             }
         }

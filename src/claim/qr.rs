@@ -7,7 +7,7 @@ use rqrr::PreparedImage;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::domain::ProvisionCode;
+use provisioning_core::domain::ProvisionCode;
 
 /// What a picture may take when it is unpacked, bytes: a scan of a page at 300 dots per inch, in colour.
 const LARGEST: usize = 64 * 1024 * 1024;

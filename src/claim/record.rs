@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{Appliance, RECORD};
-use crate::domain::{ProvisionCode, TEXT_LIMIT};
 use crate::store::{Folder, Trouble, hexadecimal};
+use provisioning_core::domain::{ProvisionCode, TEXT_LIMIT};
 
 /// More than a record has: three texts, escaped, bytes.
 const LIMIT: usize = 20 * TEXT_LIMIT;

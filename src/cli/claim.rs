@@ -9,9 +9,9 @@ use anyhow::Context;
 use jarvis_provisioning::claim::{
     self, Appliance, CONFIG, Claimant, DEFAULT_ENDPOINT, DEFAULT_FOLDER, Device, Error, MacAddress, Request,
 };
-use jarvis_provisioning::domain::{CommandCenterUrl, ProvisionCode};
 use jarvis_provisioning::registrar::{AddressPolicy, Client, Trust};
 use jarvis_provisioning::store;
+use provisioning_core::domain::{CommandCenterUrl, ProvisionCode};
 use tokio::runtime::Runtime;
 use zeroize::Zeroizing;
 
@@ -260,7 +260,7 @@ const fn status(error: &Error) -> u8 {
 
 fn in_full(error: &Error) -> String {
     match error {
-        Error::Files(trouble) => jarvis_provisioning::daemon::chain(trouble),
+        Error::Files(trouble) => provisioning_core::fault::chain(trouble),
         error => error.to_string(),
     }
 }

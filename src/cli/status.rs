@@ -2,8 +2,8 @@
 
 use std::io::Write;
 
-use jarvis_provisioning::domain::{CommandCenterUrl, Status};
-use jarvis_provisioning::machine::FREE_ATTEMPTS;
+use provisioning_core::domain::{CommandCenterUrl, Status};
+use provisioning_core::machine::FREE_ATTEMPTS;
 use serde_json::json;
 
 use super::{Failure, Settings, open_store};

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::domain::{Identity, Network, Status};
-use crate::fault::Fault;
-use crate::link::Endpoint;
-use crate::machine::{Answer, Link, Local};
-use crate::wire::Info;
+use provisioning_core::domain::{Identity, Network, Status};
+use provisioning_core::endpoint::Endpoint;
+use provisioning_core::fault::Fault;
+use provisioning_core::machine::{Answer, Link, Local};
+use provisioning_core::wire::Info;
 
 /// Messages that may wait for a slow phone before its link is closed.
 const OUTBOUND_QUEUE: usize = 64;
@@ -81,7 +81,7 @@ impl Handle {
     }
 
     /// A phone has connected. What the node sends it arrives at the receiver, an encoded
-    /// [`Outbound`](crate::wire::Outbound) each; the receiver ends when the node closes the link.
+    /// [`Outbound`](provisioning_core::wire::Outbound) each; the receiver ends when the node closes the link.
     pub async fn open(&self) -> Result<(Link, mpsc::Receiver<Vec<u8>>), Stopping> {
         let link = Link(self.links.fetch_add(1, Ordering::Relaxed));
         let (outbound, receiver) = mpsc::channel(OUTBOUND_QUEUE);

@@ -11,8 +11,8 @@ use super::image::{Image, Layout, PrepareError, Prepared};
 use super::ledger::{Error as LedgerError, Ledger, Record};
 use super::serial::Device;
 use super::tree::Error as TreeError;
-use crate::daemon::chain;
 use crate::label::Label;
+use provisioning_core::fault::chain;
 
 /// How many devices are worked on for each request that may be under way, so that disk and server are busy together.
 const WIDTH: usize = 4;

@@ -24,7 +24,7 @@ use url::{Host, Url};
 use zeroize::Zeroizing;
 
 use crate::registrar::Trust;
-use crate::secret::SecretText;
+use provisioning_core::secret::SecretText;
 
 /// What every account is for.
 const ROLE: &str = "CompanionPC";

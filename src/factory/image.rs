@@ -10,8 +10,8 @@ use super::ledger::Record;
 use super::serial::Device;
 use super::tree::{Error, Folder, Lookup, Owner, Tree};
 use crate::label::Label;
-use crate::secret::SecretText;
 use crate::store::{self, hexadecimal};
+use provisioning_core::secret::SecretText;
 
 /// Where a device's credentials are, in the image.
 pub const DEVICE_CONF: &str = "etc/azaion/device.conf";

@@ -234,8 +234,8 @@ fn pdf_label(drawn: &mut Content, (left, top): (f32, f32), marks: &[Mark], font:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::Pairing;
-    use crate::secret::{SecretBytes, SecretText};
+    use provisioning_core::domain::Pairing;
+    use provisioning_core::secret::{SecretBytes, SecretText};
 
     fn sheet(labels: usize) -> Sheet {
         let mut sheet = Sheet::default();

@@ -28,10 +28,11 @@ use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 use zbus::{ObjectPath, Variant};
 
-use crate::daemon::{Handle, Stopping, chain};
+use crate::daemon::{Handle, Stopping};
 use application::{ADVERTISEMENT, Application, Meaning, ROOT};
 use bus::{Adapter, Bus, Caller, Heard};
 use phones::Phones;
+use provisioning_core::fault::chain;
 
 /// The first pause before `BlueZ` is tried again; asking for it starts it.
 const RETRY_FIRST: Duration = Duration::from_millis(500);

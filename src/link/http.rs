@@ -38,9 +38,9 @@ use hyper::Response;
 use hyper::body::Bytes;
 use tokio::net::{TcpListener, TcpSocket};
 
-use super::Endpoint;
 use crate::daemon::Handle;
-use crate::machine::Local;
+use provisioning_core::endpoint::Endpoint;
+use provisioning_core::machine::Local;
 use routes::Api;
 
 /// An answer, whole: the largest is the schema.

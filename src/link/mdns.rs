@@ -9,9 +9,10 @@ use std::future::Future;
 use mdns_sd::{ServiceDaemon, ServiceInfo};
 use tracing::{info, warn};
 
-use super::NETWORK_SERVICE;
-use crate::daemon::{Handle, View, chain};
-use crate::domain::State;
+use crate::daemon::{Handle, View};
+use provisioning_core::domain::State;
+use provisioning_core::endpoint::NETWORK_SERVICE;
+use provisioning_core::fault::chain;
 
 /// The property that holds the node's identity, by which the command center knows it.
 pub const NODE_ID: &str = "node_id";

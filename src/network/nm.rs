@@ -41,10 +41,10 @@ use std::path::PathBuf;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::domain::{self, Passphrase, Ssid};
-use crate::machine::Joined;
 use crate::network::{Error, Network};
 use cause::Cause;
+use provisioning_core::domain::{self, Passphrase, Ssid};
+use provisioning_core::machine::Joined;
 use radio::{Asked, Caller, Radio, Request};
 
 /// How the radio is used.

@@ -8,8 +8,8 @@ use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
 
 use super::error::Error;
-use crate::domain::{Registration, TEXT_LIMIT};
-use crate::secret::SecretText;
+use provisioning_core::domain::{Registration, TEXT_LIMIT};
+use provisioning_core::secret::SecretText;
 
 /// The longest answer that is read. Bytes. A registration has a few hundred; the rest is room for fields that a later
 /// command center adds.

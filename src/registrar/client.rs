@@ -17,9 +17,9 @@ use super::error::Error;
 use super::names::{Gate, Names, Own, SystemNames};
 use super::trust::Trust;
 use super::{Registrar, answer};
-use crate::domain::{CommandCenterUrl, Registration};
-use crate::machine::Refused;
-use crate::secret::SecretText;
+use provisioning_core::domain::{CommandCenterUrl, Registration};
+use provisioning_core::machine::Refused;
+use provisioning_core::secret::SecretText;
 
 /// A client of command centers.
 ///

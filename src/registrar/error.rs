@@ -13,8 +13,8 @@ use rustls::CertificateError;
 use thiserror::Error;
 
 use super::address::Refusal;
-use crate::fault::Fault;
-use crate::machine::Refused;
+use provisioning_core::fault::Fault;
+use provisioning_core::machine::Refused;
 
 /// A try that failed. None holds anything of what was sent, or of an answer's body.
 #[derive(Debug, Error)]

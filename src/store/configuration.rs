@@ -12,7 +12,7 @@ use super::error::Trouble;
 use super::folder::{Folder, Owner, Staged};
 use super::format::string;
 use super::record::json;
-use crate::domain::{Credentials, Registration};
+use provisioning_core::domain::{Credentials, Registration};
 
 /// What stands for "none" in the file that the existing software ships.
 const NO_NODE_ID: &str = "your-node-id";

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use rustix::io::Errno;
 use thiserror::Error;
 
-use crate::fault::Fault;
+use provisioning_core::fault::Fault;
 
 /// A file that could not be read or written. Says which, what is wrong, and what to do; holds no content.
 #[derive(Debug, Error)]

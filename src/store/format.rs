@@ -6,7 +6,7 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::record::{hexadecimal, json};
-use crate::domain::{Credentials, K2};
+use provisioning_core::domain::{Credentials, K2};
 
 /// A string as `json.dumps` writes it: ASCII only, with surrogate pairs for what lies beyond the basic plane.
 pub(super) fn string(text: &str) -> Zeroizing<String> {
@@ -87,8 +87,8 @@ pub(super) fn is_k2_metadata(content: &[u8]) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{CommandCenterUrl, Passphrase, Ssid};
-    use crate::secret::SecretText;
+    use provisioning_core::domain::{CommandCenterUrl, Passphrase, Ssid};
+    use provisioning_core::secret::SecretText;
 
     fn credentials(ssid: &[u8], passphrase: &str) -> Credentials {
         Credentials {

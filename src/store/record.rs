@@ -5,12 +5,12 @@
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::domain::{
+use provisioning_core::domain::{
     CommandCenterUrl, CreatedAt, Credentials, Failure, K2, Outcome, Pairing, Passphrase, ProvisionCode, Ssid, Step,
 };
-use crate::fault::Fault;
-use crate::machine::{FREE_ATTEMPTS, Pending};
-use crate::secret::{SecretBytes, SecretText};
+use provisioning_core::fault::Fault;
+use provisioning_core::machine::{FREE_ATTEMPTS, Pending};
+use provisioning_core::secret::{SecretBytes, SecretText};
 
 /// The version of every format here.
 const SCHEMA: u32 = 1;

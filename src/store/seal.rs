@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE;
 use fernet::Fernet;
 use zeroize::Zeroizing;
 
-use crate::secret::SecretText;
+use provisioning_core::secret::SecretText;
 
 /// A time after every token's. The clock of a node without a battery starts years back at each boot; what it wrote
 /// before must open all the same. Not the highest number, to which the library adds its tolerance.

@@ -1,5 +1,4 @@
 //! The Bluetooth link over D-Bus, against a `BlueZ` that answers as none should.
-#![cfg(feature = "daemon")]
 
 #[path = "../nm/bus.rs"]
 mod bus;
@@ -11,10 +10,10 @@ use std::time::Duration;
 use bus::PrivateBus;
 use fake::{ADAPTER, ADDRESS, Fake, Fault};
 use jarvis_provisioning::daemon::{Ends, Event, Handle, View};
-use jarvis_provisioning::domain::{Identity, State, Status};
 use jarvis_provisioning::link::ble::{self, Config};
-use jarvis_provisioning::link::{ENDPOINTS, Endpoint};
-use jarvis_provisioning::wire::Info;
+use provisioning_core::domain::{Identity, State, Status};
+use provisioning_core::endpoint::{ENDPOINTS, Endpoint};
+use provisioning_core::wire::Info;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use zbus::{OwnedObjectPath, Variant};

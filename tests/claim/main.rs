@@ -1,7 +1,5 @@
 //! The claim against real servers on this machine.
 
-#![cfg(feature = "daemon")]
-
 mod center;
 mod errors;
 mod file;
@@ -13,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jarvis_provisioning::claim::{Claimant, Device, Error, MacAddress, Patience, Request};
-use jarvis_provisioning::domain::{CommandCenterUrl, ProvisionCode};
 use jarvis_provisioning::registrar::{AddressPolicy, Client, Trust};
+use provisioning_core::domain::{CommandCenterUrl, ProvisionCode};
 
 const CODE: &str = "ABCD1234EFGH5678";
 const MAC: &str = "84:3A:5B:91:B6:61";

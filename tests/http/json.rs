@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use jarvis_provisioning::daemon::{Event, Handle};
-use jarvis_provisioning::domain::{Security, Step};
-use jarvis_provisioning::fault::Fault;
 use jarvis_provisioning::link::http::{Config, Limits, Secrets};
-use jarvis_provisioning::machine::{Command, Local};
 use proptest::prelude::*;
+use provisioning_core::domain::{Security, Step};
+use provisioning_core::fault::Fault;
+use provisioning_core::machine::{Command, Local};
 use serde_json::{Value, json};
 
 use crate::support::journal::PASSWORD;

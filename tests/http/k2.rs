@@ -1,7 +1,7 @@
 //! K2 over the JSON API: keys, names and dates.
 
-use jarvis_provisioning::fault::Fault;
-use jarvis_provisioning::machine::{Command, Done};
+use provisioning_core::fault::Fault;
+use provisioning_core::machine::{Command, Done};
 use serde_json::json;
 
 use crate::json::{K2, faults, k2, with};

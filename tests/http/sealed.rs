@@ -1,14 +1,14 @@
 //! The sealed representation: a phone's session over HTTP.
 
 use jarvis_provisioning::daemon::{Event, Handle};
-use jarvis_provisioning::domain::{CommandCenterUrl, CreatedAt, Credentials, K2, Passphrase, Ssid, State};
-use jarvis_provisioning::fault::Fault;
 use jarvis_provisioning::link::http::{Config, Limits, Secrets};
-use jarvis_provisioning::link::{Endpoint, PROTOBUF, SESSION_HEADER};
-use jarvis_provisioning::machine::Command;
-use jarvis_provisioning::secret::{SecretBytes, SecretText};
-use jarvis_provisioning::session::{Opening, PhoneSecret, Session};
-use jarvis_provisioning::wire::{Info, Message, Outbound, PublicStatus, Refusal, Reply as Answer, Request};
+use provisioning_core::domain::{CommandCenterUrl, CreatedAt, Credentials, K2, Passphrase, Ssid, State};
+use provisioning_core::endpoint::{Endpoint, PROTOBUF, SESSION_HEADER};
+use provisioning_core::fault::Fault;
+use provisioning_core::machine::Command;
+use provisioning_core::secret::{SecretBytes, SecretText};
+use provisioning_core::session::{Opening, PhoneSecret, Session};
+use provisioning_core::wire::{Info, Message, Outbound, PublicStatus, Refusal, Reply as Answer, Request};
 
 use std::time::Duration;
 
@@ -181,7 +181,7 @@ async fn a_wrong_code_is_told_by_name() {
     let node = Node::start();
     let (_, reply) = open(&node, "000000", &[]).await;
     let name = reply.header(SESSION_HEADER).expect("a name");
-    let record = jarvis_provisioning::wire::Record { counter: 0, sealed: vec![0; 20], confirmation: vec![0; 64] };
+    let record = provisioning_core::wire::Record { counter: 0, sealed: vec![0; 20], confirmation: vec![0; 64] };
     let headers = [SEALED, (SESSION_HEADER, name)];
     let reply = request(node.api, "POST", "/api/v1/status", &headers, &record.encode()).await;
     assert_eq!(outbound(&reply), refusal(Fault::WrongCode));

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use getrandom::SysRng;
 use jarvis_provisioning::daemon::{Ends, Event, Handle, View};
-use jarvis_provisioning::domain::{CommandCenterUrl, Identity, Network, Pairing, Registration, Security, Ssid};
 use jarvis_provisioning::link::http::{Config, Limits, Listeners, Secrets, bind, serve};
-use jarvis_provisioning::machine::{
+use provisioning_core::domain::{CommandCenterUrl, Identity, Network, Pairing, Registration, Security, Ssid};
+use provisioning_core::machine::{
     AccessPointPolicy, Answer, Boot, Cleared, Command, Config as MachineConfig, Done, Input, Joined, Link, Machine, Op, Output,
     Refused, Ticket,
 };
-use jarvis_provisioning::secret::{SecretBytes, SecretText};
+use provisioning_core::secret::{SecretBytes, SecretText};
 use rand_core::UnwrapErr;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
@@ -81,7 +81,7 @@ pub(crate) fn kind(command: &Command) -> Done {
     }
 }
 
-pub(crate) fn refused(fault: jarvis_provisioning::fault::Fault, status: u16) -> Done {
+pub(crate) fn refused(fault: provisioning_core::fault::Fault, status: u16) -> Done {
     Done::Registered(Err(Refused { fault, status: Some(status), retry_after: None }))
 }
 

@@ -13,10 +13,10 @@ use std::path::Path;
 use std::process::{Command, ExitCode, ExitStatus};
 use std::sync::Mutex;
 
-use jarvis_provisioning::domain::{Credentials, Registration};
-use jarvis_provisioning::fault::Fault;
-use jarvis_provisioning::machine::{Boot, FREE_ATTEMPTS};
 use jarvis_provisioning::store::{Error, Store};
+use provisioning_core::domain::{Credentials, Registration};
+use provisioning_core::fault::Fault;
+use provisioning_core::machine::{Boot, FREE_ATTEMPTS};
 
 #[path = "../store/node.rs"]
 #[allow(dead_code, reason = "shared with the other tests of the store")]

@@ -7,11 +7,11 @@ use std::time::Duration;
 use bluer::l2cap::{SeqPacket, Socket, SocketAddr};
 use bluer::{AddressType, Uuid};
 use getrandom::SysRng;
-use jarvis_provisioning::domain::{Network, State};
-use jarvis_provisioning::link::{Endpoint, OUTBOUND_LIMIT};
-use jarvis_provisioning::session::{Opening, PhoneSecret, Session};
-use jarvis_provisioning::wire::framing::{Reassembler, frames};
-use jarvis_provisioning::wire::{Info, Message, Outbound, Reply, Request, Told};
+use provisioning_core::domain::{Network, State};
+use provisioning_core::endpoint::{Endpoint, OUTBOUND_LIMIT};
+use provisioning_core::session::{Opening, PhoneSecret, Session};
+use provisioning_core::wire::framing::{Reassembler, frames};
+use provisioning_core::wire::{Info, Message, Outbound, Reply, Request, Told};
 use rand_core::UnwrapErr;
 use tokio::time::timeout;
 

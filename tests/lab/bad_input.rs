@@ -1,12 +1,12 @@
 //! What no phone should do, over real ATT: the node goes on, and keeps nothing.
 
 use getrandom::SysRng;
-use jarvis_provisioning::domain::State;
-use jarvis_provisioning::fault::Fault;
-use jarvis_provisioning::link::{ENDPOINTS, Endpoint};
-use jarvis_provisioning::wire::{Outbound, PublicStatus};
 use mobile_test_harness::link::Error;
 use mobile_test_harness::link::ble::Bluetooth;
+use provisioning_core::domain::State;
+use provisioning_core::endpoint::{ENDPOINTS, Endpoint};
+use provisioning_core::fault::Fault;
+use provisioning_core::wire::{Outbound, PublicStatus};
 use rand_core::{Rng, UnwrapErr};
 use tokio::time::Instant;
 

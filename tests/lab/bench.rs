@@ -10,14 +10,14 @@ use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
 use bluer::Session;
-use jarvis_provisioning::domain::State;
-use jarvis_provisioning::fault::Fault;
 use jarvis_provisioning::network::Network;
 use jarvis_provisioning::network::nm::{NetworkManager, Settings as Radio};
-use jarvis_provisioning::wire::PublicStatus;
 use mobile_test_harness::key;
 use mobile_test_harness::link::Target;
 use mobile_test_harness::phone::Phone;
+use provisioning_core::domain::State;
+use provisioning_core::fault::Fault;
+use provisioning_core::wire::PublicStatus;
 use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 

@@ -4,11 +4,11 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use jarvis_provisioning::domain::{Credentials, Passphrase, Ssid};
-use jarvis_provisioning::secret::SecretText;
-use jarvis_provisioning::session::PhoneSecret;
 use mobile_test_harness::command_center::Order;
 use mobile_test_harness::phone::new_request_id;
+use provisioning_core::domain::{Credentials, Passphrase, Ssid};
+use provisioning_core::secret::SecretText;
+use provisioning_core::session::PhoneSecret;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;

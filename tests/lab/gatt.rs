@@ -1,12 +1,12 @@
 //! Bluetooth alone: a node on a simulated network, and phones.
 
-use jarvis_provisioning::domain::State;
-use jarvis_provisioning::fault::Fault;
-use jarvis_provisioning::link::Endpoint;
 use jarvis_provisioning::network::Network;
 use jarvis_provisioning::simulation::SimulatedNetwork;
-use jarvis_provisioning::wire::Outbound;
 use mobile_test_harness::phone::Phone;
+use provisioning_core::domain::State;
+use provisioning_core::endpoint::Endpoint;
+use provisioning_core::fault::Fault;
+use provisioning_core::wire::Outbound;
 use tokio::time::Instant;
 
 use crate::air::{Controllers, PATIENCE, bare, connect, must};

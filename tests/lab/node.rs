@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use jarvis_provisioning::claim::Claims;
 use jarvis_provisioning::daemon::{Daemon, Handle};
-use jarvis_provisioning::domain::{CommandCenterUrl, Credentials, Pairing, Passphrase, ProvisionCode, Registration, Ssid};
-use jarvis_provisioning::fault::Fault;
 use jarvis_provisioning::link::ble;
-use jarvis_provisioning::machine::{AccessPointPolicy, Config, Refused};
 use jarvis_provisioning::registrar::Registrar;
-use jarvis_provisioning::secret::SecretText;
-use jarvis_provisioning::session::PhoneSecret;
 use jarvis_provisioning::simulation::{GUARDED, PASSWORD, SimulatedNetwork};
 use jarvis_provisioning::store::{Paths, Store};
 use mobile_test_harness::phone::new_request_id;
+use provisioning_core::domain::{CommandCenterUrl, Credentials, Pairing, Passphrase, ProvisionCode, Registration, Ssid};
+use provisioning_core::fault::Fault;
+use provisioning_core::machine::{AccessPointPolicy, Config, Refused};
+use provisioning_core::secret::SecretText;
+use provisioning_core::session::PhoneSecret;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 

@@ -3,10 +3,10 @@
 use std::fs;
 use std::time::Duration;
 
-use jarvis_provisioning::domain::{Credentials, State};
-use jarvis_provisioning::fault::Fault;
 use mobile_test_harness::link::Target;
 use mobile_test_harness::phone::Phone;
+use provisioning_core::domain::{Credentials, State};
+use provisioning_core::fault::Fault;
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 

@@ -1,12 +1,12 @@
 //! A phone provisions a node over Bluetooth, into homes of every kind.
 
-use jarvis_provisioning::domain::{Credentials, Ssid, State};
-use jarvis_provisioning::fault::Fault;
-use jarvis_provisioning::secret::SecretText;
-use jarvis_provisioning::session::PhoneSecret;
 use mobile_test_harness::command_center::Order;
 use mobile_test_harness::link::Target;
 use mobile_test_harness::phone::Phone;
+use provisioning_core::domain::{Credentials, Ssid, State};
+use provisioning_core::fault::Fault;
+use provisioning_core::secret::SecretText;
+use provisioning_core::session::PhoneSecret;
 
 use crate::air::{Controllers, PATIENCE, connect, until};
 use crate::device::{Device, credentials, until_in_network, with_password};

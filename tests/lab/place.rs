@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use jarvis_provisioning::domain::CommandCenterUrl;
-use jarvis_provisioning::secret::SecretText;
 use mobile_test_harness::command_center::{CommandCenter, Order, Owner};
+use provisioning_core::domain::CommandCenterUrl;
+use provisioning_core::secret::SecretText;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use jarvis_provisioning::domain::{Credentials, Ssid, State};
-use jarvis_provisioning::fault::Fault;
-use jarvis_provisioning::wire::Told;
 use mobile_test_harness::command_center::Order;
 use mobile_test_harness::phone::{Phone, new_request_id};
+use provisioning_core::domain::{Credentials, Ssid, State};
+use provisioning_core::fault::Fault;
+use provisioning_core::wire::Told;
 use tokio::time::Instant;
 
 use crate::air::{Controllers, breath, connect};

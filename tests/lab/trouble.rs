@@ -3,8 +3,8 @@
 //! A state is held for as long as the scenario needs it: while the home gives no addresses the node is CONNECTING, and while
 //! the command center answers nobody it is REGISTERING.
 
-use jarvis_provisioning::domain::State;
-use jarvis_provisioning::fault::Fault;
+use provisioning_core::domain::State;
+use provisioning_core::fault::Fault;
 
 use crate::air::{Controllers, must};
 use crate::device::until_in_network;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use jarvis_provisioning::domain::State;
+use provisioning_core::domain::State;
 use serde_json::{Value, json};
 
 use crate::air::{Controllers, PATIENCE, connect, must, run, until};

@@ -2,8 +2,8 @@
 
 use super::fake::{AccessPoint, Play};
 use super::{Lab, fault, journal, within};
-use jarvis_provisioning::fault::Fault;
 use jarvis_provisioning::network::Network;
+use provisioning_core::fault::Fault;
 
 #[tokio::test]
 async fn the_access_point_is_bound_to_the_daemon_and_ends_with_it() {

@@ -4,9 +4,9 @@ use zbus::Variant;
 
 use super::fake::{AccessPoint, Play};
 use super::{Lab, PASSPHRASE, fault, journal, passphrase, ssid, within};
-use jarvis_provisioning::domain::Security;
-use jarvis_provisioning::fault::Fault;
 use jarvis_provisioning::network::Network;
+use provisioning_core::domain::Security;
+use provisioning_core::fault::Fault;
 
 #[tokio::test]
 async fn a_network_is_joined_with_a_volatile_profile() {

@@ -6,8 +6,8 @@ use zbus::{OwnedVariant, Variant};
 
 use super::fake::{Play, Settings};
 use super::{Lab, PASSPHRASE, fault, within};
-use jarvis_provisioning::fault::Fault;
 use jarvis_provisioning::network::Network;
+use provisioning_core::fault::Fault;
 
 fn owned(value: Variant<'_>) -> OwnedVariant {
     value.try_into_owned().expect("no file descriptors")

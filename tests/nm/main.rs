@@ -1,5 +1,4 @@
 //! The network over D-Bus, against a NetworkManager that plays what the real one was seen to do.
-#![cfg(feature = "daemon")]
 
 mod access_point;
 mod bus;
@@ -12,11 +11,11 @@ use std::time::Duration;
 
 use bus::PrivateBus;
 use fake::Fake;
-use jarvis_provisioning::domain::{Passphrase, Ssid};
-use jarvis_provisioning::fault::Fault;
-use jarvis_provisioning::machine::Joined;
 use jarvis_provisioning::network::nm::{NetworkManager, Settings};
 use jarvis_provisioning::network::{Error, Network};
+use provisioning_core::domain::{Passphrase, Ssid};
+use provisioning_core::fault::Fault;
+use provisioning_core::machine::Joined;
 use tokio::time::timeout;
 
 /// The passphrase of every protected network in these tests.
@@ -79,7 +78,7 @@ fn fault<T>(result: Result<T, Error>) -> Option<Fault> {
 
 /// The error with its causes, as the journal shows it.
 fn journal<T: std::fmt::Debug>(result: Result<T, Error>) -> String {
-    jarvis_provisioning::daemon::chain(&result.expect_err("a failure"))
+    provisioning_core::fault::chain(&result.expect_err("a failure"))
 }
 
 async fn within<T>(future: impl Future<Output = T>) -> T {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::fake::{Fault as Answered, Play};
 use super::{Lab, PASSPHRASE, fault, journal, passphrase, ssid, within};
-use jarvis_provisioning::fault::Fault;
 use jarvis_provisioning::network::Network;
+use provisioning_core::fault::Fault;
 use tokio::time::timeout;
 
 /// Drops a join as soon as the world is as described.

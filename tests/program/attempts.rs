@@ -1,9 +1,9 @@
 //! How often the code may be guessed: across phones, links and restarts.
 
-use jarvis_provisioning::fault::Fault;
-use jarvis_provisioning::session::PhoneSecret;
 use mobile_test_harness::link::Target;
 use mobile_test_harness::phone::{Error, Phone};
+use provisioning_core::fault::Fault;
+use provisioning_core::session::PhoneSecret;
 use tokio::time::Instant;
 
 use crate::place::{Label, PATIENCE, Place};

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use command_center::operator::{NewCodes, Operator};
 use command_center::{Config, Database, Server};
-use jarvis_provisioning::domain::{CommandCenterUrl, Credentials, Passphrase, ProvisionCode, Ssid};
-use jarvis_provisioning::secret::SecretText;
 use mobile_test_harness::command_center::{CommandCenter, Order, Owner};
 use mobile_test_harness::phone::new_request_id;
+use provisioning_core::domain::{CommandCenterUrl, Credentials, Passphrase, ProvisionCode, Ssid};
+use provisioning_core::secret::SecretText;
 use serde_json::Value;
 use tempfile::TempDir;
 

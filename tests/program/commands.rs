@@ -4,7 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 
-use jarvis_provisioning::domain::State;
+use provisioning_core::domain::State;
 use serde_json::{Value, json};
 
 use crate::center::{Center, credentials};
@@ -180,7 +180,7 @@ async fn the_status_has_its_state_and_no_secret() {
     let mut phone = phone(&node.over_bluetooth(), &label.by_code()).await;
     let order = mobile_test_harness::command_center::Order {
         node_id: "0e8c1f5a".into(),
-        token: jarvis_provisioning::secret::SecretText::new(crate::journal::TOKEN.into()),
+        token: provisioning_core::secret::SecretText::new(crate::journal::TOKEN.into()),
         good_for: std::time::Duration::ZERO,
     };
     bring_online(&mut phone, &credentials("Lighthouse", WRONG_PASSWORD, "http://127.0.0.1:9", &order)).await;

@@ -1,8 +1,8 @@
 //! Every failure that can be simulated, by its name, over both links.
 
-use jarvis_provisioning::domain::State;
-use jarvis_provisioning::fault::Fault;
 use mobile_test_harness::command_center::Order;
+use provisioning_core::domain::State;
+use provisioning_core::fault::Fault;
 use serde_json::{Value, json};
 
 use crate::center::{self, Center, credentials};
@@ -16,7 +16,7 @@ const NOWHERE: &str = "http://127.0.0.1:9";
 fn unused_order() -> Order {
     Order {
         node_id: "0e8c1f5a-94d1-4d6f-9c39-2f5a7e0b1c2d".into(),
-        token: jarvis_provisioning::secret::SecretText::new(TOKEN.into()),
+        token: provisioning_core::secret::SecretText::new(TOKEN.into()),
         good_for: std::time::Duration::from_mins(10),
     }
 }

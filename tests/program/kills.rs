@@ -4,11 +4,11 @@
 use std::time::SystemTime;
 
 use getrandom::SysRng;
-use jarvis_provisioning::domain::{Credentials, State};
-use jarvis_provisioning::wire::Told;
 use mobile_test_harness::key;
 use mobile_test_harness::link::Target;
 use mobile_test_harness::phone::Phone;
+use provisioning_core::domain::{Credentials, State};
+use provisioning_core::wire::Told;
 use rand_core::UnwrapErr;
 
 use crate::center::{self, Center, credentials};

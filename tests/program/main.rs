@@ -3,8 +3,6 @@
 //!
 //! Every node runs at `RUST_LOG=trace`, and whatever it wrote is searched for every secret when its test ends.
 
-#![cfg(feature = "daemon")]
-
 mod attempts;
 mod center;
 mod commands;

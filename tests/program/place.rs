@@ -9,11 +9,11 @@ use std::process::Stdio;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use jarvis_provisioning::domain::Credentials;
-use jarvis_provisioning::secret::{SecretBytes, SecretText};
-use jarvis_provisioning::session::PhoneSecret;
 use mobile_test_harness::link::Target;
 use mobile_test_harness::phone::Phone;
+use provisioning_core::domain::Credentials;
+use provisioning_core::secret::{SecretBytes, SecretText};
+use provisioning_core::session::PhoneSecret;
 use serde::Deserialize;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -329,7 +329,7 @@ pub(crate) async fn phone(target: &Target, secret: &PhoneSecret) -> Phone {
 }
 
 /// Follows an attempt to its end.
-pub(crate) async fn bring_online(phone: &mut Phone, credentials: &Credentials) -> jarvis_provisioning::wire::Told {
+pub(crate) async fn bring_online(phone: &mut Phone, credentials: &Credentials) -> provisioning_core::wire::Told {
     phone.bring_online(credentials, PATIENCE, |_| {}).await.expect("an outcome")
 }
 

@@ -3,12 +3,12 @@
 use std::fs;
 
 use fernet::Fernet;
-use jarvis_provisioning::domain::{Credentials, ProvisionCode, State};
-use jarvis_provisioning::fault::Fault;
-use jarvis_provisioning::session::PhoneSecret;
 use mobile_test_harness::key;
 use mobile_test_harness::link::Target;
 use mobile_test_harness::phone::Phone;
+use provisioning_core::domain::{Credentials, ProvisionCode, State};
+use provisioning_core::fault::Fault;
+use provisioning_core::session::PhoneSecret;
 use serde_json::{Value, json};
 
 use crate::center::{self, Center, credentials};
@@ -28,8 +28,8 @@ async fn provision(over: fn(&Node) -> Target, secret: fn(&Label) -> PhoneSecret)
     let networks = phone.scan(false).await.expect("a list");
     assert!(networks.iter().any(|network| network.ssid.to_string() == "Lighthouse"));
     assert!(networks.is_sorted_by_key(|network| -i16::from(network.signal)), "strongest first");
-    let k2 = jarvis_provisioning::domain::K2 {
-        key: jarvis_provisioning::secret::SecretBytes::new(K2_KEY),
+    let k2 = provisioning_core::domain::K2 {
+        key: provisioning_core::secret::SecretBytes::new(K2_KEY),
         ..key::new(std::time::SystemTime::UNIX_EPOCH, &mut rand_core::UnwrapErr(getrandom::SysRng))
     };
     phone.send_k2(k2.clone()).await.expect("stored");

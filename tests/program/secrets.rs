@@ -52,7 +52,7 @@ async fn no_answer_repeats_what_was_sent() {
     let node = place.start().await;
     let order = mobile_test_harness::command_center::Order {
         node_id: "0e8c1f5a".into(),
-        token: jarvis_provisioning::secret::SecretText::new(TOKEN.into()),
+        token: provisioning_core::secret::SecretText::new(TOKEN.into()),
         good_for: std::time::Duration::ZERO,
     };
     let good = center::json(&credentials("Lighthouse", PASSWORD, "http://127.0.0.1:9", &order));

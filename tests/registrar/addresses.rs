@@ -4,8 +4,8 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
-use jarvis_provisioning::fault::Fault;
 use jarvis_provisioning::registrar::{AddressPolicy, Client, Limits, Lookup, Names, Trust};
+use provisioning_core::fault::Fault;
 use tokio::net::TcpListener;
 
 use crate::server::{Server, Then, answer, registered};

@@ -3,11 +3,11 @@
 use std::process::Command;
 use std::time::Duration;
 
-use jarvis_provisioning::domain::Registration;
-use jarvis_provisioning::fault::Fault;
-use jarvis_provisioning::machine::Refused;
 use jarvis_provisioning::registrar::{Client, Limits, Registrar};
-use jarvis_provisioning::secret::SecretText;
+use provisioning_core::domain::Registration;
+use provisioning_core::fault::Fault;
+use provisioning_core::machine::Refused;
+use provisioning_core::secret::SecretText;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpSocket};
 

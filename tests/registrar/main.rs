@@ -1,7 +1,5 @@
 //! The client of the command center against real servers on this machine.
 
-#![cfg(feature = "daemon")]
-
 mod addresses;
 mod answers;
 mod health;
@@ -12,11 +10,11 @@ mod tls;
 
 use std::time::Duration;
 
-use jarvis_provisioning::domain::{CommandCenterUrl, Registration};
-use jarvis_provisioning::fault::Fault;
-use jarvis_provisioning::machine::Refused;
 use jarvis_provisioning::registrar::{AddressPolicy, Client, Limits, Registrar, Trust};
-use jarvis_provisioning::secret::SecretText;
+use provisioning_core::domain::{CommandCenterUrl, Registration};
+use provisioning_core::fault::Fault;
+use provisioning_core::machine::Refused;
+use provisioning_core::secret::SecretText;
 
 use journal::{Journal, NODE_KEY, TOKEN};
 

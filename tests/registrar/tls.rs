@@ -4,8 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use jarvis_provisioning::fault::Fault;
 use jarvis_provisioning::registrar::{AddressPolicy, Client, Trust};
+use provisioning_core::fault::Fault;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;

@@ -3,20 +3,20 @@
 use std::time::SystemTime;
 
 use getrandom::SysRng;
-use jarvis_provisioning::domain::State;
-use jarvis_provisioning::fault::Fault;
-use jarvis_provisioning::machine::Command;
-use jarvis_provisioning::secret::{SecretBytes, SecretText};
-use jarvis_provisioning::session::PhoneSecret;
 use mobile_test_harness::key;
 use mobile_test_harness::phone::{Error, Phone, Progress};
+use provisioning_core::domain::State;
+use provisioning_core::fault::Fault;
+use provisioning_core::machine::Command;
+use provisioning_core::secret::{SecretBytes, SecretText};
+use provisioning_core::session::PhoneSecret;
 use rand_core::UnwrapErr;
 use tokio::time::Instant;
 
 use crate::support::journal::{QR_SECRET, WRONG_PASSWORD};
 use crate::support::{Cable, NETWORKS, Node, PASSWORD, PATIENCE, SSID, credentials, secret};
 
-fn new_key() -> jarvis_provisioning::domain::K2 {
+fn new_key() -> provisioning_core::domain::K2 {
     key::new(SystemTime::UNIX_EPOCH, &mut UnwrapErr(SysRng))
 }
 
@@ -206,7 +206,7 @@ async fn a_link_cut_while_the_marker_is_written_can_ask_afterwards() {
 }
 
 /// What an app does when the link fails before there is an attempt: begin again.
-async fn provision_with_patience(cable: &Cable, credentials: &jarvis_provisioning::domain::Credentials) -> Result<State, Error> {
+async fn provision_with_patience(cable: &Cable, credentials: &provisioning_core::domain::Credentials) -> Result<State, Error> {
     let mut phone = Phone::connect(&cable.target).await?;
     phone.open_session(&secret()).await?;
     phone.scan(false).await?;

@@ -8,18 +8,18 @@ use std::time::Duration;
 
 use getrandom::SysRng;
 use jarvis_provisioning::daemon::{Ends, Event, Handle, View};
-use jarvis_provisioning::domain::{
-    CommandCenterUrl, Credentials, Identity, Network, Pairing, Passphrase, Registration, Security, Ssid, Status,
-};
-use jarvis_provisioning::fault::Fault;
-use jarvis_provisioning::link::sim::packets::Packets;
 use jarvis_provisioning::link::sim::{Config, Listener, serve};
-use jarvis_provisioning::machine::{self, AccessPointPolicy, Boot, Command, Done, Input, Joined, Machine, Op, Output};
-use jarvis_provisioning::secret::{SecretBytes, SecretText};
-use jarvis_provisioning::session::PhoneSecret;
-use jarvis_provisioning::wire::Info;
 use mobile_test_harness::link::Target;
 use mobile_test_harness::phone::new_request_id;
+use provisioning_core::domain::{
+    CommandCenterUrl, Credentials, Identity, Network, Pairing, Passphrase, Registration, Security, Ssid, Status,
+};
+use provisioning_core::fault::Fault;
+use provisioning_core::gatt::packets::Packets;
+use provisioning_core::machine::{self, AccessPointPolicy, Boot, Command, Done, Input, Joined, Machine, Op, Output};
+use provisioning_core::secret::{SecretBytes, SecretText};
+use provisioning_core::session::PhoneSecret;
+use provisioning_core::wire::Info;
 use rand_core::UnwrapErr;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -7,10 +7,10 @@ use std::path::Path;
 use std::process::Command;
 
 use fernet::Fernet;
-use jarvis_provisioning::daemon::chain;
-use jarvis_provisioning::fault::Fault;
-use jarvis_provisioning::machine::FREE_ATTEMPTS;
 use jarvis_provisioning::store::{Error, Store};
+use provisioning_core::fault::Fault;
+use provisioning_core::fault::chain;
+use provisioning_core::machine::FREE_ATTEMPTS;
 
 use crate::node::journal::{Journal, TOKEN};
 use crate::node::{Node, SHIPPED, credentials, k2, outcome, pending, registration, run, write_everything};

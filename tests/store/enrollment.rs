@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use jarvis_provisioning::fault::Fault;
+use provisioning_core::fault::Fault;
 
 use crate::node::{MAC_ADDRESS, Node, SHIPPED, credentials, k2, outcome, pending, registration};
 
@@ -136,7 +136,7 @@ fn a_second_registration_replaces_the_first() {
     let node = Node::new();
     let store = node.open();
     store.save_enrollment(&credentials(), &registration()).unwrap();
-    let second = jarvis_provisioning::domain::Registration { node_id: "another".into(), ..registration() };
+    let second = provisioning_core::domain::Registration { node_id: "another".into(), ..registration() };
     store.save_enrollment(&credentials(), &second).unwrap();
     assert_eq!(store.load().unwrap().identity.node_id, "another");
 }

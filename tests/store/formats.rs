@@ -3,7 +3,7 @@
 use std::fs;
 
 use fernet::Fernet;
-use jarvis_provisioning::domain::Ssid;
+use provisioning_core::domain::Ssid;
 
 use crate::node::journal::TOKEN;
 use crate::node::{Node, credentials, k2, registration};
@@ -91,7 +91,7 @@ fn the_configuration_keeps_its_order_and_what_is_not_ours() {
 fn a_configuration_service_that_was_not_sent_is_not_stored() {
     let node = Node::new();
     for config_service in [None, Some(String::new())] {
-        let credentials = jarvis_provisioning::domain::Credentials { config_service, ..credentials() };
+        let credentials = provisioning_core::domain::Credentials { config_service, ..credentials() };
         node.open().save_enrollment(&credentials, &registration()).unwrap();
         assert!(!fs::read_to_string(node.config()).unwrap().contains("jarvis_config_service_url"));
     }

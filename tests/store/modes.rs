@@ -4,9 +4,9 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::process::Command;
 
-use jarvis_provisioning::daemon::chain;
-use jarvis_provisioning::fault::Fault;
 use jarvis_provisioning::store::Store;
+use provisioning_core::fault::Fault;
+use provisioning_core::fault::chain;
 
 use crate::node::{
     Node, credentials, is_root, mode, owner, paths, pending, registration, run, skip, this_program, write_everything,

@@ -6,9 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use jarvis_provisioning::daemon::chain;
-use jarvis_provisioning::fault::Fault;
 use jarvis_provisioning::store::Store;
+use provisioning_core::fault::Fault;
+use provisioning_core::fault::chain;
 
 use crate::node::{Node, SHIPPED, credentials, k2, outcome, paths, pending, registration, run, skip, this_program};
 

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use fernet::Fernet;
-use jarvis_provisioning::domain::{
+use jarvis_provisioning::store::{Paths, Store};
+use provisioning_core::domain::{
     CommandCenterUrl, CreatedAt, Credentials, Failure, K2, Outcome, Passphrase, Registration, Ssid, Step,
 };
-use jarvis_provisioning::fault::Fault;
-use jarvis_provisioning::machine::Pending;
-use jarvis_provisioning::secret::{SecretBytes, SecretText};
-use jarvis_provisioning::store::{Paths, Store};
+use provisioning_core::fault::Fault;
+use provisioning_core::machine::Pending;
+use provisioning_core::secret::{SecretBytes, SecretText};
 use tempfile::TempDir;
 
 #[expect(dead_code, reason = "the other tests use more of it; goes when these use all")]

@@ -7,9 +7,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use jarvis_provisioning::link::NETWORK_SERVICE;
-use jarvis_provisioning::secret::SecretText;
 use mdns_sd::{ServiceDaemon, ServiceEvent};
+use provisioning_core::endpoint::NETWORK_SERVICE;
+use provisioning_core::secret::SecretText;
 use reqwest::Url;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};

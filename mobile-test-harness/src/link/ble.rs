@@ -7,11 +7,11 @@ use bluer::gatt::remote::{Characteristic, CharacteristicReadRequest, Characteris
 use bluer::gatt::{CharacteristicReader, WriteOp};
 use bluer::{Adapter, Device, DiscoveryFilter, DiscoveryTransport, ErrorKind, Session, Uuid};
 use futures_util::StreamExt;
-use jarvis_provisioning::fault::Fault;
-use jarvis_provisioning::link::sim::packets::AttError;
-use jarvis_provisioning::link::{ENDPOINTS, Endpoint, OUTBOUND_LIMIT, SERVICE};
-use jarvis_provisioning::wire::Outbound;
-use jarvis_provisioning::wire::framing::{Reassembler, VALUE_LIMIT, frames};
+use provisioning_core::endpoint::{ENDPOINTS, Endpoint, OUTBOUND_LIMIT, SERVICE};
+use provisioning_core::fault::Fault;
+use provisioning_core::gatt::packets::AttError;
+use provisioning_core::wire::Outbound;
+use provisioning_core::wire::framing::{Reassembler, VALUE_LIMIT, frames};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, trace};
 

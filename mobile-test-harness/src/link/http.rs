@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use jarvis_provisioning::fault::Fault;
-use jarvis_provisioning::link::{Endpoint, OUTBOUND_LIMIT, PROTOBUF, SESSION_HEADER};
-use jarvis_provisioning::wire::Outbound;
+use provisioning_core::endpoint::{Endpoint, OUTBOUND_LIMIT, PROTOBUF, SESSION_HEADER};
+use provisioning_core::fault::Fault;
+use provisioning_core::wire::Outbound;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
 use tokio::time::{Instant, sleep_until};

@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 
-use jarvis_provisioning::fault::Fault;
-use jarvis_provisioning::link::sim::packets::{ATTRIBUTE_LIMIT, FromNode, FromPhone, Packets};
-use jarvis_provisioning::link::{Endpoint, OUTBOUND_LIMIT, SERVICE};
-use jarvis_provisioning::wire::Outbound;
-use jarvis_provisioning::wire::framing::{Reassembler, VALUE_LIMIT, frames};
+use provisioning_core::endpoint::{Endpoint, OUTBOUND_LIMIT, SERVICE};
+use provisioning_core::fault::Fault;
+use provisioning_core::gatt::packets::{ATTRIBUTE_LIMIT, FromNode, FromPhone, Packets};
+use provisioning_core::wire::Outbound;
+use provisioning_core::wire::framing::{Reassembler, VALUE_LIMIT, frames};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout, timeout_at};

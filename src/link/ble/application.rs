@@ -12,9 +12,9 @@ use tracing::debug;
 use zbus::{DynamicType, Fd, Message, ObjectPath, OwnedObjectPath, Variant};
 
 use crate::daemon::Handle;
-use crate::link::{ENDPOINTS, Endpoint, SERVICE};
-use crate::wire::PublicStatus;
-use crate::wire::framing::VALUE_LIMIT;
+use provisioning_core::endpoint::{ENDPOINTS, Endpoint, SERVICE};
+use provisioning_core::wire::PublicStatus;
+use provisioning_core::wire::framing::VALUE_LIMIT;
 
 /// The object whose children are the service and its characteristics.
 pub(super) const ROOT: &str = "/jarvis/provisioning";

@@ -11,10 +11,10 @@ use tracing::{debug, info};
 use zbus::OwnedObjectPath;
 
 use crate::daemon::{Handle, Stopping};
-use crate::fault::Fault;
-use crate::link::{ENDPOINTS, Endpoint};
-use crate::machine::Link;
-use crate::wire::framing::{FramingError, Reassembler, frames};
+use provisioning_core::endpoint::{ENDPOINTS, Endpoint};
+use provisioning_core::fault::Fault;
+use provisioning_core::machine::Link;
+use provisioning_core::wire::framing::{FramingError, Reassembler, frames};
 
 /// One phone that has subscribed.
 struct Phone {

@@ -14,7 +14,7 @@ use serde::de::{DeserializeSeed, Deserializer as _, IgnoredAny, MapAccess, SeqAc
 use zeroize::Zeroizing;
 
 use super::Reply;
-use crate::domain::CreatedAt;
+use provisioning_core::domain::CreatedAt;
 
 /// The value of a field: as much of it as any request needs.
 #[derive(Default)]

@@ -2,7 +2,7 @@
 
 use zeroize::Zeroizing;
 
-use crate::secret::SecretBytes;
+use provisioning_core::secret::SecretBytes;
 
 /// Reads 32 bytes. Padding is optional, both alphabets are read, and characters of neither are skipped. The error is the
 /// text of the JSON API; it holds lengths and nothing else.

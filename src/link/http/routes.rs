@@ -22,12 +22,12 @@ use super::schema::{
 use super::sealed::{Phones, protobuf};
 use super::{Config, Reply, body, k2, schema};
 use crate::daemon::Handle;
-use crate::domain::{CommandCenterUrl, Credentials, K2, Network, Passphrase, Ssid, TEXT_LIMIT};
-use crate::fault::Fault;
-use crate::link::{Endpoint, PROTOBUF};
-use crate::machine::{Answer, Local};
-use crate::secret::SecretText;
-use crate::wire::PublicStatus;
+use provisioning_core::domain::{CommandCenterUrl, Credentials, K2, Network, Passphrase, Ssid, TEXT_LIMIT};
+use provisioning_core::endpoint::{Endpoint, PROTOBUF};
+use provisioning_core::fault::Fault;
+use provisioning_core::machine::{Answer, Local};
+use provisioning_core::secret::SecretText;
+use provisioning_core::wire::PublicStatus;
 
 /// Questions that wait for the loop at one time. The loop answers within a disk's write; more than this is an attack.
 const QUESTIONS: usize = 32;

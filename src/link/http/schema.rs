@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::json::{Fields, Invalid};
 use crate::daemon::View;
-use crate::domain::{self, CreatedAt, Security, Status};
+use provisioning_core::domain::{self, CreatedAt, Security, Status};
 
 /// What the node is.
 #[derive(Serialize, ToSchema)]

@@ -16,10 +16,10 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Reply;
 use crate::daemon::Handle;
-use crate::fault::Fault;
-use crate::link::{Endpoint, OUTBOUND_LIMIT, PROTOBUF, SESSION_HEADER};
-use crate::machine::Link;
-use crate::wire::{Outbound, Refusal};
+use provisioning_core::endpoint::{Endpoint, OUTBOUND_LIMIT, PROTOBUF, SESSION_HEADER};
+use provisioning_core::fault::Fault;
+use provisioning_core::machine::Link;
+use provisioning_core::wire::{Outbound, Refusal};
 
 /// Links at one time. The node speaks with one phone; the others are told so.
 const LINKS: usize = 16;
@@ -269,8 +269,8 @@ const fn digit(value: u8) -> u8 {
 mod tests {
     use super::*;
     use crate::daemon::{Ends, Event, View};
-    use crate::domain::{Identity, State, Status};
-    use crate::wire::Info;
+    use provisioning_core::domain::{Identity, State, Status};
+    use provisioning_core::wire::Info;
 
     fn phones() -> (Arc<Phones>, Ends) {
         let view = View {

@@ -14,13 +14,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, trace, warn};
 
-use super::packets::{AttError, BadLength, FromNode, FromPhone, MTU_MAXIMUM, MTU_MINIMUM, Packets};
 use crate::daemon::{Handle, Stopping};
-use crate::fault::Fault;
-use crate::link::{ENDPOINTS, Endpoint, SERVICE};
-use crate::machine::Link;
-use crate::wire::PublicStatus;
-use crate::wire::framing::{FramingError, Reassembler, VALUE_LIMIT, frames};
+use provisioning_core::endpoint::{ENDPOINTS, Endpoint, SERVICE};
+use provisioning_core::fault::Fault;
+use provisioning_core::gatt::packets::{AttError, BadLength, FromNode, FromPhone, MTU_MAXIMUM, MTU_MINIMUM, Packets};
+use provisioning_core::machine::Link;
+use provisioning_core::wire::PublicStatus;
+use provisioning_core::wire::framing::{FramingError, Reassembler, VALUE_LIMIT, frames};
 
 /// A phone that takes no packet for so long has gone (Bluetooth Core 5.4, Vol 3, Part F, 3.3.3).
 const TRANSACTION_LIMIT: Duration = Duration::from_secs(30);

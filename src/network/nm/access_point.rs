@@ -16,7 +16,7 @@ use super::profile::{AccessPoint, Plan, new_uuid};
 use super::proxies::{SupplicantInterfaceProxy, SupplicantProxy};
 use super::radio::{Caller, Held, Radio};
 use super::survey::boot_seconds;
-use crate::domain::Ssid;
+use provisioning_core::domain::Ssid;
 
 /// The object of `wpa_supplicant`.
 const SUPPLICANT: &str = "/fi/w1/wpa_supplicant1";
@@ -94,7 +94,7 @@ impl Radio {
         match timeout(SUPPLICANT_LIMIT, ending).await {
             Ok(Ok(())) => debug!("a scan was ended"),
             // There was none, the driver cannot, or another program than wpa_supplicant does its work.
-            Ok(Err(cause)) => debug!("no scan was ended: {}", crate::daemon::chain(&cause)),
+            Ok(Err(cause)) => debug!("no scan was ended: {}", provisioning_core::fault::chain(&cause)),
             Err(_) => debug!("the supplicant does not answer"),
         }
     }

@@ -192,7 +192,7 @@ impl Radio {
             Ok(()) => debug!(uuid, "took away a profile"),
             // A volatile profile that failed goes by itself.
             Err(cause) if cause.is_missing_object() => {}
-            Err(cause) => warn!(uuid, "a profile could not be taken away: {}", crate::daemon::chain(&cause)),
+            Err(cause) => warn!(uuid, "a profile could not be taken away: {}", provisioning_core::fault::chain(&cause)),
         }
     }
 }

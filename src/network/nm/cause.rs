@@ -5,8 +5,8 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::outcome::{Ended, Mode, Sighting};
-use crate::domain::Security;
-use crate::fault::Fault;
+use provisioning_core::domain::Security;
+use provisioning_core::fault::Fault;
 
 /// A method, and the polkit action that a caller other than root needs for it.
 #[derive(Clone, Copy, Debug)]

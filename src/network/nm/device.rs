@@ -42,7 +42,7 @@ impl Device {
                 Ok(properties) => properties,
                 // Devices come and go, and ours may be another one.
                 Err(cause @ Cause::Call { .. }) => {
-                    debug!(%path, "{}", crate::daemon::chain(&cause));
+                    debug!(%path, "{}", provisioning_core::fault::chain(&cause));
                     continue;
                 }
                 Err(cause) => return Err(cause),

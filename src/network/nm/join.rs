@@ -12,8 +12,8 @@ use super::profile::{KeyManagement, Plan, Station, new_uuid};
 use super::proxies::ServiceProxy;
 use super::radio::{Caller, Radio};
 use super::values::Connectivity;
-use crate::domain::{Passphrase, Ssid};
-use crate::machine::Joined;
+use provisioning_core::domain::{Passphrase, Ssid};
+use provisioning_core::machine::Joined;
 
 /// Association, at most 25 s by NetworkManager's own clock, and DHCP, at most 25 s by ours.
 const ATTEMPT_LIMIT: Duration = Duration::from_mins(1);
@@ -41,7 +41,7 @@ impl Radio {
                 Ok(()) => break,
                 // A lost frame, or a scan that ate NetworkManager's time: it looks the same.
                 Err(cause) if again && cause.is_worth_a_retry() => {
-                    info!("trying once more: {}", crate::daemon::chain(&cause));
+                    info!("trying once more: {}", provisioning_core::fault::chain(&cause));
                     again = false;
                 }
                 Err(cause) => return Err(cause),
@@ -106,7 +106,7 @@ impl Radio {
                 self.previous = Some(profile.stored.uuid);
             }
             Ok(_) => {}
-            Err(cause) => warn!("the network before cannot be remembered: {}", crate::daemon::chain(&cause)),
+            Err(cause) => warn!("the network before cannot be remembered: {}", provisioning_core::fault::chain(&cause)),
         }
     }
 
@@ -161,7 +161,7 @@ impl Radio {
                 matches!(found, Connectivity::Portal | Connectivity::Limited)
             }
             Ok(Err(cause)) => {
-                debug!("connectivity is not known: {}", crate::daemon::chain(&cause));
+                debug!("connectivity is not known: {}", provisioning_core::fault::chain(&cause));
                 false
             }
             Err(_) => {

@@ -5,7 +5,7 @@
 use std::fmt;
 
 use super::values::{DeviceReason, DeviceState};
-use crate::fault::Fault;
+use provisioning_core::fault::Fault;
 
 /// What is activated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use zbus::{OwnedVariant, Variant};
 use super::cause::{Call, Cause};
 use super::outcome::Mode;
 use super::proxies::{Options, Profile, StoredProfile};
-use crate::domain::{Passphrase, Security, Ssid};
+use provisioning_core::domain::{Passphrase, Security, Ssid};
 
 /// A profile is ours if its id begins like this and it has [`MARKER`].
 ///
@@ -337,7 +337,7 @@ mod tests {
         use Security::{Enterprise, Open, Owe, Wep, Wpa, Wpa2, Wpa2Wpa3, Wpa3};
         let chosen =
             |seen: &[Security], text: &str| KeyManagement::choose(seen, &passphrase(text)).map_err(|cause| cause.fault());
-        let table: &[(&[Security], &str, Result<KeyManagement, crate::fault::Fault>)] = &[
+        let table: &[(&[Security], &str, Result<KeyManagement, provisioning_core::fault::Fault>)] = &[
             (&[Wpa2], "12345678", Ok(KeyManagement::WpaPsk)),
             (&[Wpa], "12345678", Ok(KeyManagement::WpaPsk)),
             (&[Wpa2Wpa3], "12345678", Ok(KeyManagement::WpaPsk)),
@@ -348,13 +348,13 @@ mod tests {
             (&[Open, Wpa2], "12345678", Ok(KeyManagement::WpaPsk)),
             (&[], "12345678", Ok(KeyManagement::WpaPsk)),
             (&[], "", Ok(KeyManagement::Open)),
-            (&[Open], "12345678", Err(crate::fault::Fault::WrongPassword)),
-            (&[Wpa2], "", Err(crate::fault::Fault::InvalidPassphrase)),
-            (&[Wpa2], "1234567", Err(crate::fault::Fault::InvalidPassphrase)),
-            (&[], "1234567", Err(crate::fault::Fault::InvalidPassphrase)),
-            (&[Wep], "12345678", Err(crate::fault::Fault::UnsupportedSecurity)),
-            (&[Enterprise], "12345678", Err(crate::fault::Fault::UnsupportedSecurity)),
-            (&[Enterprise], "", Err(crate::fault::Fault::UnsupportedSecurity)),
+            (&[Open], "12345678", Err(provisioning_core::fault::Fault::WrongPassword)),
+            (&[Wpa2], "", Err(provisioning_core::fault::Fault::InvalidPassphrase)),
+            (&[Wpa2], "1234567", Err(provisioning_core::fault::Fault::InvalidPassphrase)),
+            (&[], "1234567", Err(provisioning_core::fault::Fault::InvalidPassphrase)),
+            (&[Wep], "12345678", Err(provisioning_core::fault::Fault::UnsupportedSecurity)),
+            (&[Enterprise], "12345678", Err(provisioning_core::fault::Fault::UnsupportedSecurity)),
+            (&[Enterprise], "", Err(provisioning_core::fault::Fault::UnsupportedSecurity)),
         ];
         for (seen, text, expected) in table {
             assert_eq!(chosen(seen, text), *expected, "{seen:?} with {text:?}");

@@ -77,7 +77,7 @@ impl Radio {
         let older =
             |stored: &Stored| !stored.access_point && stored.uuid != station.uuid && stored.ssid == station.ssid.as_bytes();
         if let Err(cause) = self.delete_ours(older).await {
-            warn!("older profiles of the network stay: {}", crate::daemon::chain(&cause));
+            warn!("older profiles of the network stay: {}", provisioning_core::fault::chain(&cause));
         }
     }
 
@@ -141,7 +141,7 @@ impl Radio {
         match bus.call(Call { name: "GetSettings", action: CONTROL }, profile.get_settings()).await {
             Ok(settings) => Ok(Some(settings)),
             Err(cause @ Cause::Denied { .. }) => {
-                debug!("{}", crate::daemon::chain(&cause));
+                debug!("{}", provisioning_core::fault::chain(&cause));
                 Ok(None)
             }
             Err(cause) if cause.is_missing_object() => Ok(None),

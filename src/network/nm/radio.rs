@@ -17,8 +17,8 @@ use super::outcome::Change;
 use super::profile::Plan;
 use super::scan::List;
 use super::values::{DeviceReason, DeviceState};
-use crate::domain::{Network, Passphrase, Ssid};
-use crate::machine::Joined;
+use provisioning_core::domain::{Network, Passphrase, Ssid};
+use provisioning_core::machine::Joined;
 
 /// NetworkManager restarts within a few seconds; the adapter becomes available as soon as the supplicant has started.
 const READY_LIMIT: Duration = Duration::from_secs(10);
@@ -224,7 +224,7 @@ impl Radio {
         let mut caller = Caller::new(self.wanted.clone());
         if let Err(cause) = self.activate_again(plan.clone(), &mut caller).await {
             let pause = (pause * 2).min(AGAIN_LONGEST);
-            debug!(again_in = ?pause, "{}", crate::daemon::chain(&cause));
+            debug!(again_in = ?pause, "{}", provisioning_core::fault::chain(&cause));
             self.held = Some(Held { plan, device, lost: Some((Instant::now() + pause, pause)) });
         }
     }

@@ -3,7 +3,7 @@
 use super::bus::Properties;
 use super::outcome::Sighting;
 use super::values::{AP_802_1X, AP_OWE, AP_PRIVACY, AP_PSK, AP_SAE, AP_SUITE_B, MODE_ACCESS_POINT};
-use crate::domain::{Network, Security, Ssid};
+use provisioning_core::domain::{Network, Security, Ssid};
 
 /// A station that was not heard for this time may be gone: NetworkManager keeps it listed for several scans. Seconds.
 pub(super) const FRESH: i64 = 60;

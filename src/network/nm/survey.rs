@@ -14,7 +14,7 @@ use super::outcome::Sighting;
 use super::proxies::{Options, WirelessProxy};
 use super::radio::{Caller, Radio};
 use super::scan::{Entry, List};
-use crate::domain::{Network, Security, Ssid};
+use provisioning_core::domain::{Network, Security, Ssid};
 
 /// All channels take 4 s, or 14 s where every band is allowed; NetworkManager may put a scan off by 8 s. Twice this is
 /// less than a phone waits.
@@ -126,7 +126,7 @@ impl Radio {
             Ok(()) => {}
             // NetworkManager before 1.34 refuses while a scan is under way, which will end, or was just done.
             Err(cause) if cause.error_name().is_some_and(|name| name.ends_with(".NotAllowed")) => {
-                debug!("{}", crate::daemon::chain(&cause));
+                debug!("{}", provisioning_core::fault::chain(&cause));
                 if before >= 0 && boot_milliseconds() - before <= JUST_DONE {
                     return Ok(true);
                 }
@@ -165,7 +165,7 @@ impl Radio {
             match properties {
                 Ok(properties) => entries.extend(Entry::read(properties, &device.address)),
                 // It vanished since.
-                Err(cause @ Cause::Call { .. }) => debug!(%path, "{}", crate::daemon::chain(&cause)),
+                Err(cause @ Cause::Call { .. }) => debug!(%path, "{}", provisioning_core::fault::chain(&cause)),
                 Err(cause) => return Err(cause),
             }
         }

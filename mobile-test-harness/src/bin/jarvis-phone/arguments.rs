@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use jarvis_provisioning::domain::CommandCenterUrl;
 use mobile_test_harness::link::Target;
+use provisioning_core::domain::CommandCenterUrl;
 
 const EXAMPLES: &str = "\
 Examples:

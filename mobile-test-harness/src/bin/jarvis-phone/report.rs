@@ -2,12 +2,12 @@
 
 use std::io::{self, Write};
 
-use jarvis_provisioning::domain::{Credentials, Network, State};
-use jarvis_provisioning::fault::Fault;
-use jarvis_provisioning::wire::{Info, PublicStatus, Told};
 use mobile_test_harness::link::Traffic;
 use mobile_test_harness::phone::Progress;
 use mobile_test_harness::terminal::{self, Style, Tone, printable};
+use provisioning_core::domain::{Credentials, Network, State};
+use provisioning_core::fault::Fault;
+use provisioning_core::wire::{Info, PublicStatus, Told};
 use serde_json::{Value, json};
 
 use crate::Failure;

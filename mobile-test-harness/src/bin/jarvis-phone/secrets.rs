@@ -5,9 +5,9 @@ use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use jarvis_provisioning::domain::{FormatError, ProvisionCode};
-use jarvis_provisioning::secret::{SecretBytes, SecretText};
-use jarvis_provisioning::session::PhoneSecret;
+use provisioning_core::domain::{FormatError, ProvisionCode};
+use provisioning_core::secret::{SecretBytes, SecretText};
+use provisioning_core::session::PhoneSecret;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use thiserror::Error;
 use zeroize::Zeroizing;

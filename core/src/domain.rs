@@ -1,0 +1,309 @@
+//! The values that provisioning is about: parsed once, valid ever after.
+
+pub mod created_at;
+mod provision_code;
+pub mod status;
+
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+use url::Url;
+
+use crate::fault::Fault;
+use crate::secret::{SecretBytes, SecretText};
+pub use created_at::CreatedAt;
+pub use provision_code::{FormatError, ProvisionCode};
+pub use status::{Failure, Outcome, State, Status, Step};
+
+/// The longest text field that is accepted: room, kid, identifiers and URLs. Bytes.
+pub const TEXT_LIMIT: usize = 512;
+
+/// A network's name: 1 to 32 bytes of any value (IEEE 802.11-2020, 9.4.2.2).
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ssid(Vec<u8>);
+
+impl Ssid {
+    /// The bytes as they are on the air.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl TryFrom<&[u8]> for Ssid {
+    type Error = Fault;
+
+    fn try_from(bytes: &[u8]) -> Result<Self, Fault> {
+        match bytes.len() {
+            1..=32 => Ok(Self(bytes.to_vec())),
+            _ => Err(Fault::InvalidSsid),
+        }
+    }
+}
+
+impl TryFrom<&str> for Ssid {
+    type Error = Fault;
+
+    fn try_from(text: &str) -> Result<Self, Fault> {
+        Self::try_from(text.as_bytes())
+    }
+}
+
+/// For people: what is not UTF-8 is replaced.
+impl fmt::Display for Ssid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.0))
+    }
+}
+
+impl fmt::Debug for Ssid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", String::from_utf8_lossy(&self.0))
+    }
+}
+
+/// What a network is joined with; empty for an open network.
+///
+/// At most 64 bytes. Whether it is one that WPA can take is asked with [`Passphrase::fits_wpa`], because the JSON API
+/// accepts any text and reports the failure of the join.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Passphrase(SecretText);
+
+impl Passphrase {
+    /// The text itself.
+    pub fn expose(&self) -> &str {
+        self.0.expose()
+    }
+
+    /// Whether there is none, as for an open network.
+    pub fn is_empty(&self) -> bool {
+        self.expose().is_empty()
+    }
+
+    /// Whether WPA can take it: 8 to 63 printable ASCII characters, or a key of 64 hexadecimal digits
+    /// (IEEE 802.11-2020, J.4.1).
+    pub fn fits_wpa(&self) -> bool {
+        let bytes = self.expose().as_bytes();
+        match bytes.len() {
+            8..=63 => bytes.iter().all(|byte| (0x20..0x7f).contains(byte)),
+            64 => bytes.iter().all(u8::is_ascii_hexdigit),
+            _ => false,
+        }
+    }
+}
+
+impl TryFrom<String> for Passphrase {
+    type Error = Fault;
+
+    fn try_from(text: String) -> Result<Self, Fault> {
+        let secret = SecretText::new(text);
+        if secret.expose().len() <= 64 { Ok(Self(secret)) } else { Err(Fault::InvalidPassphrase) }
+    }
+}
+
+/// How a network is protected, as far as joining it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Security {
+    /// None.
+    Open,
+    /// WEP: not supported.
+    Wep,
+    /// WPA with a passphrase.
+    Wpa,
+    /// WPA2 with a passphrase, perhaps WPA as well.
+    Wpa2,
+    /// WPA2 or WPA3 with one passphrase.
+    Wpa2Wpa3,
+    /// WPA3 only (SAE).
+    Wpa3,
+    /// Opportunistic encryption; no passphrase (RFC 8110).
+    Owe,
+    /// 802.1X: not supported.
+    Enterprise,
+}
+
+/// A network in range.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// Its name.
+    pub ssid: Ssid,
+    /// Received strength, dBm.
+    pub signal: i8,
+    /// Its protection.
+    pub security: Security,
+    /// Channel, MHz; 0 if unknown.
+    pub frequency: u32,
+}
+
+/// The key shared by phone and node for settings, with its name and its date.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct K2 {
+    /// The key.
+    pub key: SecretBytes<32>,
+    /// Its name, as the phone chose it.
+    pub kid: String,
+    /// When the phone made it.
+    pub created_at: CreatedAt,
+}
+
+/// Where the command center is, as the owner gave it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CommandCenterUrl {
+    text: String,
+    url: Url,
+}
+
+impl CommandCenterUrl {
+    /// As it was given; this is what configuration files hold.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The URL of a path at the command center, such as `/health`.
+    pub fn join(&self, path: &str) -> String {
+        format!("{}{path}", self.url.as_str().trim_end_matches('/'))
+    }
+
+    /// The parsed URL.
+    pub const fn url(&self) -> &Url {
+        &self.url
+    }
+}
+
+impl TryFrom<&str> for CommandCenterUrl {
+    type Error = Fault;
+
+    /// `http` or `https`, a host, perhaps a port and a path; no user, no query and no fragment.
+    fn try_from(text: &str) -> Result<Self, Fault> {
+        let url = Url::parse(text.trim()).map_err(|_| Fault::InvalidUrl)?;
+        let plain = matches!(url.scheme(), "http" | "https")
+            && url.host().is_some()
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none();
+        if plain && text.len() <= TEXT_LIMIT { Ok(Self { text: text.to_owned(), url }) } else { Err(Fault::InvalidUrl) }
+    }
+}
+
+impl fmt::Debug for CommandCenterUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// What a phone sends to bring the node online and enroll it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// The phone's name for this attempt; 0 if it came without one.
+    pub request_id: u64,
+    /// The network to join.
+    pub ssid: Ssid,
+    /// Its passphrase.
+    pub passphrase: Passphrase,
+    /// The network does not broadcast its name.
+    pub hidden: bool,
+    /// Where the node stands.
+    pub room: String,
+    /// Whom to register with.
+    pub command_center: CommandCenterUrl,
+    /// The configuration service, stored for the node's normal operation.
+    pub config_service: Option<String>,
+    /// The owner's household; the node only passes it on to its files.
+    pub household_id: String,
+    /// The identity that the command center made for this node.
+    pub node_id: String,
+    /// Proof that the owner ordered this registration; good for one node.
+    pub token: SecretText,
+    /// A code to claim at the command center when the node is online.
+    pub provision_code: Option<ProvisionCode>,
+}
+
+/// What the command center gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registration {
+    /// The node's identity from here on.
+    pub node_id: String,
+    /// The node's key at the command center.
+    pub node_key: SecretText,
+}
+
+/// The two secrets that a phone may prove to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pairing {
+    /// Six digits, for typing.
+    pub code: SecretText,
+    /// 128 bits, for the QR code.
+    pub secret: SecretBytes<16>,
+}
+
+/// Who the node says it is, before and after registration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The registered identity, or one made from the hardware address.
+    pub node_id: String,
+    /// What kind of device it is, such as `linux-aarch64`.
+    pub hardware: String,
+    /// Its hardware address, lower case with colons.
+    pub mac_address: String,
+}
+
+impl Identity {
+    /// The name that is advertised, and the access point's SSID: `jarvis-` and the last eight characters of the node id.
+    pub fn name(&self) -> String {
+        let skipped = self.node_id.chars().count().saturating_sub(8);
+        format!("jarvis-{}", self.node_id.chars().skip(skipped).collect::<String>())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ssid_has_1_to_32_bytes_of_any_value() {
+        assert_eq!(Ssid::try_from(&b""[..]), Err(Fault::InvalidSsid));
+        assert!(Ssid::try_from(&[0_u8][..]).is_ok());
+        assert!(Ssid::try_from("☕:\\ café").is_ok());
+        assert!(Ssid::try_from(&[0xff_u8; 32][..]).is_ok());
+        assert_eq!(Ssid::try_from(&[b'a'; 33][..]), Err(Fault::InvalidSsid));
+    }
+
+    #[test]
+    fn a_wpa_passphrase_has_8_to_63_characters_or_64_digits() {
+        let fits = |text: &str| Passphrase::try_from(text.to_owned()).is_ok_and(|passphrase| passphrase.fits_wpa());
+        assert!(!fits(&"a".repeat(7)));
+        assert!(fits(&"a".repeat(8)));
+        assert!(fits(&"a".repeat(63)));
+        assert!(fits(&"a".repeat(64)));
+        assert!(!fits(&"g".repeat(64)));
+        assert!(!fits(&"a".repeat(65)));
+        assert!(!fits("12345678\n"));
+    }
+
+    #[test]
+    fn a_command_center_url_is_plain() {
+        assert!(CommandCenterUrl::try_from("https://center.example").is_ok());
+        assert!(CommandCenterUrl::try_from("http://192.168.1.5:7703/").is_ok());
+        for bad in ["", "center.example", "ftp://x", "https://a:b@x", "https://x/#f", "https://x/?q", "file:///etc/passwd"] {
+            assert_eq!(CommandCenterUrl::try_from(bad), Err(Fault::InvalidUrl), "{bad}");
+        }
+    }
+
+    #[test]
+    fn trailing_slashes_are_stripped_only_in_use() {
+        let url = CommandCenterUrl::try_from("http://10.0.0.2:7703//").expect("a plain URL");
+        assert_eq!(url.as_str(), "http://10.0.0.2:7703//");
+        assert_eq!(url.join("/health"), "http://10.0.0.2:7703/health");
+    }
+
+    #[test]
+    fn the_name_ends_like_the_node_id() {
+        let identity = |node_id: &str| Identity { node_id: node_id.into(), hardware: String::new(), mac_address: String::new() };
+        assert_eq!(identity("jarvis-5b91b661").name(), "jarvis-5b91b661");
+        assert_eq!(identity("0e8c1f5a-94d1-4d6f-9c39-2f5a7e0b1c2d").name(), "jarvis-7e0b1c2d");
+        assert_eq!(identity("abc").name(), "jarvis-abc");
+    }
+}

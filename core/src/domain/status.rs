@@ -1,0 +1,232 @@
+//! How provisioning stands, as users see it: the states, percentages and texts of the existing phone apps.
+
+use alloc::format;
+use alloc::string::String;
+
+use super::Ssid;
+use crate::fault::Fault;
+
+/// The states that a user sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// Waiting for a phone.
+    ApMode,
+    /// Joining the network.
+    Connecting,
+    /// Registering with the command center.
+    Registering,
+    /// Done.
+    Provisioned,
+    /// The last attempt failed; a new one may be made.
+    Error,
+}
+
+impl State {
+    /// The name in the JSON API.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ApMode => "AP_MODE",
+            Self::Connecting => "CONNECTING",
+            Self::Registering => "REGISTERING",
+            Self::Provisioned => "PROVISIONED",
+            Self::Error => "ERROR",
+        }
+    }
+}
+
+/// How far an attempt has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Step {
+    /// No attempt is under way.
+    Waiting,
+    /// The intention is being stored.
+    Saving,
+    /// The intention is stored; the network is next.
+    Saved,
+    /// Joining.
+    Joining,
+    /// Joined.
+    Joined,
+    /// Registering.
+    Registering,
+    /// Claiming the provision code.
+    Claiming,
+    /// Storing what the command center gave.
+    Finalizing,
+    /// All is stored.
+    Done,
+}
+
+impl Step {
+    /// The state that belongs to the step.
+    pub const fn state(self) -> State {
+        match self {
+            Self::Waiting => State::ApMode,
+            Self::Saving | Self::Saved | Self::Joining | Self::Joined => State::Connecting,
+            Self::Registering | Self::Claiming | Self::Finalizing => State::Registering,
+            Self::Done => State::Provisioned,
+        }
+    }
+
+    /// The percentage that the apps show.
+    pub const fn progress(self) -> u8 {
+        match self {
+            Self::Waiting => 0,
+            Self::Saving => 10,
+            Self::Saved => 20,
+            Self::Joining => 35,
+            Self::Joined => 50,
+            Self::Registering => 70,
+            Self::Claiming => 80,
+            Self::Finalizing => 90,
+            Self::Done => 100,
+        }
+    }
+
+    /// The text that the apps show.
+    pub fn message(self, ssid: &str) -> String {
+        match self {
+            Self::Waiting => "Waiting for mobile app connection...".into(),
+            Self::Saving => "Saving configuration...".into(),
+            Self::Saved => format!("Saving credentials for {ssid}..."),
+            Self::Joining => format!("Connecting to {ssid}..."),
+            Self::Joined => format!("Connected to {ssid}"),
+            Self::Registering => "Registering with command center...".into(),
+            Self::Claiming => "Claiming the provision code...".into(),
+            Self::Finalizing => "Finalizing...".into(),
+            Self::Done => "Provisioning complete! You can now start the main Jarvis service.".into(),
+        }
+    }
+}
+
+/// Why an attempt failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What the phone is told.
+    pub fault: Fault,
+    /// What the command center answered, if it answered with a refusal.
+    pub registration_status: Option<u16>,
+}
+
+/// A snapshot for whoever asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// How far the attempt came; stays where it was after a failure.
+    pub step: Step,
+    /// Set after a failure.
+    pub failure: Option<Failure>,
+    /// The attempt that this is about; 0 if none.
+    pub request_id: u64,
+    /// The network that this is about, as the phone named it.
+    pub ssid: Option<String>,
+    /// The network's name in bytes, if it is a valid one.
+    pub ssid_bytes: Option<Ssid>,
+    /// After a failure: the phone may send again at once.
+    pub retryable: bool,
+    /// After a failure: the access point is on the air again.
+    pub hotspot_restored: bool,
+    /// The node joined, but a portal or a router keeps it from the internet.
+    pub limited_connectivity: bool,
+    /// What the provision code of the attempt has made of the node.
+    pub appliance_id: Option<String>,
+}
+
+impl Status {
+    /// Nothing was asked yet.
+    pub const fn waiting() -> Self {
+        Self {
+            step: Step::Waiting,
+            failure: None,
+            request_id: 0,
+            ssid: None,
+            ssid_bytes: None,
+            retryable: false,
+            hotspot_restored: false,
+            limited_connectivity: false,
+            appliance_id: None,
+        }
+    }
+
+    /// The state that a user sees.
+    pub const fn state(&self) -> State {
+        if self.failure.is_some() { State::Error } else { self.step.state() }
+    }
+
+    /// 0 to 100.
+    pub const fn progress(&self) -> u8 {
+        self.step.progress()
+    }
+
+    /// The line that the apps show.
+    pub fn message(&self) -> String {
+        match self.failure {
+            Some(_) => "Provisioning failed".into(),
+            None => self.step.message(self.ssid.as_deref().unwrap_or_default()),
+        }
+    }
+
+    /// The error text of the JSON API.
+    pub fn error(&self) -> Option<String> {
+        let fault = self.failure.as_ref()?.fault;
+        Some(match fault {
+            Fault::CommandCenterAnswer | Fault::ConfigurationFailed => fault.text().into(),
+            _ if fault.is_provision_code() => fault.text().into(),
+            _ if fault.is_registration() => "Failed to register with command center".into(),
+            _ if fault.is_network() => format!("Failed to connect to {}", self.ssid.as_deref().unwrap_or_default()),
+            _ => fault.text().into(),
+        })
+    }
+
+    /// The error code of the JSON API's later version.
+    pub const fn error_code(&self) -> Option<&'static str> {
+        let Some(failure) = &self.failure else { return None };
+        Some(match failure.fault {
+            Fault::ConfigurationFailed => "config_write_failed",
+            Fault::StorageFailed => "credentials_save_failed",
+            fault if fault.is_registration() => "registration_failed",
+            fault if fault.is_network() => "wifi_connect_failed",
+            _ => "internal_error",
+        })
+    }
+}
+
+/// How an attempt ended, kept on disk for whoever asks later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The attempt; 0 if it came without a name.
+    pub request_id: u64,
+    /// The network, as the phone named it.
+    pub ssid: String,
+    /// The network's name in bytes, if it is a valid one.
+    pub ssid_bytes: Option<Ssid>,
+    /// How far it came.
+    pub step: Step,
+    /// Why it failed; none after a success.
+    pub failure: Option<Failure>,
+}
+
+impl From<Outcome> for Status {
+    fn from(Outcome { request_id, ssid, ssid_bytes, step, failure }: Outcome) -> Self {
+        Self { step, retryable: failure.is_some(), failure, request_id, ssid: Some(ssid), ssid_bytes, ..Self::waiting() }
+    }
+}
+
+impl Step {
+    /// Every step, in order.
+    pub const ALL: [Self; 9] = [
+        Self::Waiting,
+        Self::Saving,
+        Self::Saved,
+        Self::Joining,
+        Self::Joined,
+        Self::Registering,
+        Self::Claiming,
+        Self::Finalizing,
+        Self::Done,
+    ];
+
+    /// The step of that percentage.
+    pub fn from_progress(progress: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|step| step.progress() == progress)
+    }
+}

@@ -1,0 +1,182 @@
+//! What a phone can be told went wrong: a closed, numbered list.
+//!
+//! A fault holds no path, no text of the system and no secret; the cause goes to the journal.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+
+macro_rules! faults {
+    ($($(#[$meta:meta])* $name:ident = $number:literal, $text:literal, $retryable:literal;)*) => {
+        /// What went wrong, as a phone is told. The numbers are those of `fault.proto` and never change.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum Fault {
+            $($(#[$meta])* $name = $number,)*
+        }
+
+        impl Fault {
+            /// Every fault there is.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// One sentence for the owner: what is wrong, and what to do.
+            pub const fn text(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text,)*
+                }
+            }
+
+            /// Whether the same request can succeed later without being changed.
+            pub const fn retryable(self) -> bool {
+                match self {
+                    $(Self::$name => $retryable,)*
+                }
+            }
+
+            /// The name that scripts see, as it is written in the list.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => stringify!($name),)*
+                }
+            }
+        }
+    };
+}
+
+faults! {
+    /// A message that is not what its endpoint takes.
+    Malformed = 1, "The message could not be read. Update the app.", false;
+    /// A message over its endpoint's limit.
+    TooLarge = 2, "The message is too large. Update the app.", false;
+    /// No protocol version in common.
+    UnsupportedVersion = 3, "The app and this device have no protocol version in common. Update the older one.", false;
+    /// Another phone has the session.
+    Busy = 4, "Another phone is setting up this device. Try again when it is done.", true;
+    /// Too many wrong codes.
+    Locked = 5, "Too many wrong codes. Wait, then try again with the code on the label.", true;
+    /// The phone did not prove that it knows the pairing secret.
+    WrongCode = 6, "The pairing code is wrong. Type the six digits on the label.", false;
+    /// A sealed message without a session, or one that does not open.
+    NotAuthenticated = 7, "The session is over. Connect again.", true;
+    /// Another attempt is under way.
+    InProgress = 8, "The device is busy with an earlier request. Wait for its outcome.", true;
+
+    /// An SSID that is empty or over 32 bytes.
+    InvalidSsid = 10, "A network's name has 1 to 32 bytes.", false;
+    /// A passphrase that no network can have.
+    InvalidPassphrase = 11, "A Wi-Fi password has 8 to 63 plain characters, or 64 hexadecimal digits; an open network has none.", false;
+    /// A K2 that is not 32 bytes, or whose kid or time cannot be read.
+    InvalidK2 = 12, "The settings key has 32 bytes, a name and a date.", false;
+    /// A command center URL that is not `http` or `https`, or carries more than a host, a port and a path.
+    InvalidUrl = 13, "The command center's address is not a plain http or https URL.", false;
+    /// Another field that is empty or too long.
+    InvalidField = 14, "A field of the request is empty or too long.", false;
+    /// A provision code that is not 16 letters and digits.
+    InvalidProvisionCode = 15, "A provision code has 16 letters and digits.", false;
+
+    /// The network refused the passphrase.
+    WrongPassword = 20, "The Wi-Fi password is wrong.", false;
+    /// The network refused without saying why; it is in range and uses WPA3.
+    ProbablyWrongPassword = 21, "The Wi-Fi password is probably wrong.", false;
+    /// No such network in range.
+    NetworkNotFound = 22, "The network was not found. Check its name, or move the device closer to the router.", true;
+    /// WEP, enterprise, or something newer.
+    UnsupportedSecurity = 23, "The network's kind of security is not supported.", false;
+    /// The network is there and the join failed.
+    AssociationFailed = 24, "The network did not let the device in. Try again, or move it closer to the router.", true;
+    /// Joined, but no address was given.
+    NoAddress = 25, "The network gave the device no address. Restart the router, then try again.", true;
+    /// Wi-Fi is switched off, or no country is set.
+    RadioBlocked = 26, "Wi-Fi is switched off on the device, or its country is not set.", false;
+    /// There is no Wi-Fi adapter.
+    AdapterGone = 27, "The device has no Wi-Fi adapter.", false;
+    /// The join took too long.
+    NetworkTimeout = 28, "Joining the network took too long. Try again.", true;
+    /// The device's network service does not answer.
+    NetworkUnavailable = 29, "The device's network service does not answer. Restart the device.", true;
+    /// The scan gave no result.
+    ScanFailed = 30, "The device could not look for networks. Try again.", true;
+
+    /// No connection to the command center.
+    CommandCenterUnreachable = 40, "The command center could not be reached. Check its address and the internet connection.", true;
+    /// The command center's certificate does not hold.
+    TlsFailed = 41, "The command center's certificate could not be verified.", false;
+    /// The command center does not accept the provisioning token.
+    TokenRejected = 42, "The command center rejected the provisioning token. Get a new one in the app.", false;
+    /// The command center refused for another reason.
+    CommandCenterRefused = 43, "The command center refused the registration.", false;
+    /// The command center failed.
+    CommandCenterFailed = 44, "The command center had an error of its own. Try again later.", true;
+    /// The command center's answer holds no node credentials.
+    CommandCenterAnswer = 45, "Command center did not return node credentials", false;
+    /// The command center's address is one that a device does not connect to.
+    AddressRefused = 46, "The device does not connect to this command center's address.", false;
+    /// The command center does not know the provision code, or has taken it back.
+    ProvisionCodeRejected = 47, "The provision code is not valid. Check it, or ask for another one.", false;
+    /// The provision code came too late.
+    ProvisionCodeExpired = 48, "The provision code has expired. Ask for another one.", false;
+    /// Another device was first.
+    ProvisionCodeClaimed = 49, "Another device has claimed the provision code. Ask for another one.", false;
+
+    /// The device could not write.
+    StorageFailed = 50, "The device could not store what it was given.", true;
+    /// The device's configuration file could not be written.
+    ConfigurationFailed = 51, "Failed to update configuration", true;
+    /// Power was lost, or the program was stopped, too often to go on.
+    Interrupted = 52, "The device restarted before it was done. Try again.", true;
+    /// A factory reset is under way.
+    Resetting = 53, "The device is being reset. Connect again when it is done.", true;
+}
+
+impl Fault {
+    /// The number in `fault.proto`.
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// The fault of that number.
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.iter().copied().find(|fault| fault.number() == number)
+    }
+
+    /// Whether the fault lies in joining the network, rather than before or after it.
+    pub const fn is_network(self) -> bool {
+        matches!(self.number(), 10 | 11 | 20..=39)
+    }
+
+    /// Whether the fault lies with the provision code.
+    pub const fn is_provision_code(self) -> bool {
+        matches!(self.number(), 15 | 47..=49)
+    }
+
+    /// Whether the fault lies with the command center.
+    pub const fn is_registration(self) -> bool {
+        matches!(self.number(), 13 | 40..=49)
+    }
+}
+
+impl core::fmt::Display for Fault {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+impl core::error::Error for Fault {}
+
+/// An error with all its causes, for the journal.
+pub fn chain(error: &dyn core::error::Error) -> String {
+    let causes = core::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_unique_and_read_back() {
+        for fault in Fault::ALL {
+            assert_eq!(Fault::from_number(fault.number()), Some(*fault));
+        }
+        assert_eq!(Fault::from_number(0), None);
+    }
+}

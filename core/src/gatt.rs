@@ -1,0 +1,3 @@
+//! What both ends of a GATT connection must agree on.
+
+pub mod packets;

@@ -1,0 +1,30 @@
+//! The core of provisioning: everything that is decided, and nothing that touches the world.
+//!
+//! The crate has no clock, no random source, no files, no sockets and no threads: it is `no_std` with an allocator, and
+//! the compiler proves the rest. Time and random numbers are arguments, effects are values.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`secret`] | values that are erased and never printed |
+//! | [`fault`] | what a phone can be told went wrong |
+//! | [`domain`] | the values that provisioning is about, and the state of the node |
+//! | [`endpoint`] | the endpoints: characteristic, path, size limit |
+//! | [`wire`] | protobuf ↔ domain, and the framing of messages over GATT |
+//! | [`gatt`] | the rules of GATT that both roles share |
+//! | [`session`] | the handshake and the sealed records, both roles |
+//! | [`machine`] | what happens when: inputs in, outputs out |
+
+#![no_std]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod domain;
+pub mod endpoint;
+pub mod fault;
+pub mod gatt;
+pub mod machine;
+pub mod secret;
+pub mod session;
+pub mod wire;

@@ -1,0 +1,202 @@
+//! The one session, from the first message to the last.
+
+use alloc::boxed::Box;
+use core::time::Duration;
+
+use rand_core::CryptoRng;
+
+use super::{Command, Done, Instant, Link, Machine, Op, Output};
+use crate::endpoint::Endpoint;
+use crate::fault::Fault;
+use crate::session::{self, Session, Unconfirmed};
+use crate::wire::{Message, Open, Outbound, Record, Refusal, Reply, Request, SecretKind};
+
+/// From the first message to the phone's proof.
+const HANDSHAKE_LIMIT: Duration = Duration::from_mins(1);
+/// A phone that says nothing for so long while nothing is under way has gone.
+const IDLE_LIMIT: Duration = Duration::from_secs(85);
+
+/// The session that there is, or that begins.
+pub(super) struct Slot {
+    link: Link,
+    stage: Stage,
+    until: Instant,
+}
+
+enum Stage {
+    /// The attempt is being stored.
+    Counting { op: Op, open: Open },
+    /// The node has answered; the phone has not proven anything.
+    Answered(Box<Unconfirmed>),
+    /// Both have proven that they know the secret.
+    Established(Box<Session>),
+}
+
+impl Slot {
+    pub(super) const fn until(&self) -> Instant {
+        self.until
+    }
+
+    pub(super) const fn counting(&self) -> Option<Op> {
+        match self.stage {
+            Stage::Counting { op, .. } => Some(op),
+            _ => None,
+        }
+    }
+}
+
+impl Machine {
+    pub(super) fn received(&mut self, link: Link, endpoint: Endpoint, message: &[u8], now: Instant, rng: &mut impl CryptoRng) {
+        if message.len() > endpoint.row().limit {
+            return self.refuse(link, Fault::TooLarge);
+        }
+        if self.slot.as_ref().is_some_and(|slot| slot.link != link) {
+            return self.refuse(link, Fault::Busy);
+        }
+        match endpoint {
+            Endpoint::Info => self.refuse(link, Fault::Malformed),
+            Endpoint::Session => self.opened(link, message, now, rng),
+            _ => self.record(link, endpoint, message, now),
+        }
+    }
+
+    fn opened(&mut self, link: Link, message: &[u8], now: Instant, rng: &mut impl CryptoRng) {
+        if self.slot.as_ref().is_some_and(|slot| slot.counting().is_some()) {
+            return self.refuse(link, Fault::Busy);
+        }
+        let checked = Open::decode(message).and_then(|open| Ok((session::check(&open)?, open)));
+        let (offer, open) = match checked {
+            Ok(checked) => checked,
+            Err(fault) => return self.refuse(link, fault),
+        };
+        // A new handshake ends the session before it, on this link as on any other. What that session asked for is not
+        // answered any more: the new one counts its requests from 0 again.
+        self.slot = None;
+        self.forget_asker(link);
+        let until = now + HANDSHAKE_LIMIT;
+        match offer.secret {
+            // 128 bits cannot be guessed: they are neither counted nor locked, so that wrong codes lock no owner out.
+            SecretKind::Qr => self.accept(link, &open, until, rng),
+            SecretKind::Code => {
+                if let Some(left) = self.attempts.locked(now) {
+                    let seconds = u32::try_from(left.as_secs()).unwrap_or(u32::MAX).max(1);
+                    return self.refuse_until(link, Fault::Locked, seconds);
+                }
+                let made = self.attempts.charge(now);
+                let op = self.start(Command::SaveAttempts(made));
+                self.slot = Some(Slot { link, stage: Stage::Counting { op, open }, until });
+            }
+        }
+    }
+
+    /// The attempt is on disk, or could not be stored: only a counted attempt is answered.
+    pub(super) fn attempt_counted(&mut self, result: &Done, rng: &mut impl CryptoRng) {
+        let Some(Slot { link, stage: Stage::Counting { open, .. }, until }) = self.slot.take() else { return };
+        match result {
+            Done::Saved(Ok(())) => self.accept(link, &open, until, rng),
+            _ => self.refuse(link, Fault::StorageFailed),
+        }
+    }
+
+    fn accept(&mut self, link: Link, open: &Open, until: Instant, rng: &mut impl CryptoRng) {
+        match session::accept(open, &self.pairing, &self.identity.node_id, &self.config.capabilities, rng) {
+            Ok((unconfirmed, accept)) => {
+                self.slot = Some(Slot { link, stage: Stage::Answered(Box::new(unconfirmed)), until });
+                self.send(link, &Outbound::Accept(accept));
+            }
+            Err(fault) => self.refuse(link, fault),
+        }
+    }
+
+    fn record(&mut self, link: Link, endpoint: Endpoint, message: &[u8], now: Instant) {
+        let record = match Record::decode(message) {
+            Ok(record) => record,
+            Err(fault) => return self.refuse(link, fault),
+        };
+        let Some(Slot { stage, until, .. }) = self.slot.take() else {
+            return self.refuse(link, Fault::NotAuthenticated);
+        };
+        let (mut session, first) = match stage {
+            Stage::Established(session) => (session, false),
+            Stage::Answered(unconfirmed) if unconfirmed.confirms(&record) => (Box::new(unconfirmed.established()), true),
+            Stage::Answered(_) => return self.refuse(link, Fault::WrongCode),
+            Stage::Counting { op, open } => {
+                self.slot = Some(Slot { link, stage: Stage::Counting { op, open }, until });
+                return self.refuse(link, Fault::NotAuthenticated);
+            }
+        };
+        // The proof is not sealed, so that a record which carries one without need could be changed on its way.
+        let opened = if first || record.confirmation.is_empty() { session.open(endpoint, &record).ok() } else { None };
+        // Junk on its link does not keep a session that its phone has left.
+        let until = if first || opened.is_some() { now + IDLE_LIMIT } else { until };
+        self.slot = Some(Slot { link, stage: Stage::Established(session), until });
+        if first {
+            if self.attempts.clear() {
+                self.start(Command::SaveAttempts(0));
+            }
+            if self.status != crate::domain::Status::waiting() {
+                self.announce();
+            }
+        }
+        let Some(plaintext) = opened else {
+            return self.refuse(link, Fault::NotAuthenticated);
+        };
+        match Request::decode(endpoint, &plaintext) {
+            Ok(request) => self.requested(link, record.counter, request, now),
+            Err(fault) => self.reply(record.counter, Reply::Refused(fault)),
+        }
+    }
+
+    pub(super) fn link_closed(&mut self, link: Link) {
+        if self.slot.as_ref().is_some_and(|slot| slot.link == link) {
+            self.slot = None;
+        }
+        self.forget_asker(link);
+    }
+
+    pub(super) fn slot_timeout(&mut self, now: Instant) {
+        let busy = !matches!(self.phase, super::Phase::Idle) || self.scan.is_some();
+        let Some(slot) = &mut self.slot else { return };
+        if slot.until > now {
+            return;
+        }
+        if busy && matches!(slot.stage, Stage::Established(_)) {
+            slot.until = now + IDLE_LIMIT;
+            return;
+        }
+        let link = slot.link;
+        self.slot = None;
+        self.forget_asker(link);
+        self.outputs.push_back(Output::Close { link });
+    }
+
+    /// Answers a request on the session's link.
+    pub(super) fn reply(&mut self, to: u64, reply: Reply) {
+        self.tell(&Message::Reply { to, reply });
+    }
+
+    /// Seals a message for the phone that has the session, if one has.
+    pub(super) fn tell(&mut self, message: &Message) {
+        let Some(Slot { link, stage: Stage::Established(session), .. }) = &mut self.slot else { return };
+        let link = *link;
+        let record = session.seal(Endpoint::Status, &message.encode());
+        self.send(link, &Outbound::Record(record));
+    }
+
+    /// The link that has the established session.
+    pub(super) fn established(&self) -> Option<Link> {
+        self.slot.as_ref().filter(|slot| matches!(slot.stage, Stage::Established(_))).map(|slot| slot.link)
+    }
+
+    pub(super) fn refuse(&mut self, link: Link, fault: Fault) {
+        self.refuse_until(link, fault, 0);
+    }
+
+    fn refuse_until(&mut self, link: Link, fault: Fault, retry_after: u32) {
+        self.send(link, &Outbound::Refusal(Refusal { fault, retry_after }));
+    }
+
+    fn send(&mut self, link: Link, outbound: &Outbound) {
+        self.outputs.push_back(Output::Send { link, message: outbound.encode() });
+    }
+}

@@ -1,0 +1,419 @@
+//! What travels inside sealed records: requests, replies and events.
+
+use alloc::borrow::ToOwned;
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use prost::Message as _;
+use zeroize::{Zeroize, Zeroizing};
+
+use super::{decode, fault_from, pb, state, state_from, text};
+use crate::domain::{
+    CommandCenterUrl, CreatedAt, Credentials, Failure, K2, Network, Passphrase, ProvisionCode, Security, Ssid, State, Status,
+    TEXT_LIMIT,
+};
+use crate::endpoint::Endpoint;
+use crate::fault::Fault;
+use crate::secret::{SecretBytes, SecretText};
+
+/// The largest part of a scan's result in one message, encoded bytes; leaves room for the record around it.
+const NETWORKS_LIMIT: usize = 400;
+
+/// What an authenticated phone asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// For the networks in range.
+    Scan {
+        /// Even if a recent list is at hand.
+        fresh: bool,
+    },
+    /// To store K2.
+    K2(K2),
+    /// To go online and register.
+    Credentials(Box<Credentials>),
+    /// How it stands.
+    Status,
+}
+
+/// What the node tells an authenticated phone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// The answer to a request.
+    Reply {
+        /// The counter of the request's record.
+        to: u64,
+        /// The answer.
+        reply: Reply,
+    },
+    /// The state has changed.
+    Changed(Told),
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// A part of the list.
+    Networks {
+        /// Strongest first.
+        networks: Vec<Network>,
+        /// Nothing follows.
+        last: bool,
+    },
+    /// K2 is stored.
+    K2Stored {
+        /// Its name.
+        kid: String,
+    },
+    /// The attempt has begun.
+    Accepted {
+        /// Its name.
+        request_id: u64,
+    },
+    /// How it stands.
+    Status(Told),
+    /// No.
+    Refused(Fault),
+}
+
+/// A status as it travels: what [`Status`] says, in a phone's terms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// The state.
+    pub state: State,
+    /// 0 to 100.
+    pub progress: u8,
+    /// One sentence for people.
+    pub message: String,
+    /// Why the attempt failed.
+    pub failure: Option<Failure>,
+    /// The phone may send again at once.
+    pub retryable: bool,
+    /// The attempt.
+    pub request_id: u64,
+    /// The network.
+    pub ssid: Option<Ssid>,
+    /// No internet behind the network.
+    pub limited_connectivity: bool,
+    /// What the provision code has made of the node.
+    pub appliance_id: Option<String>,
+}
+
+impl From<&Status> for Told {
+    fn from(status: &Status) -> Self {
+        Self {
+            state: status.state(),
+            progress: status.progress(),
+            message: status.failure.as_ref().map_or_else(|| status.message(), |failure| failure.fault.text().into()),
+            failure: status.failure.clone(),
+            retryable: status.retryable,
+            request_id: status.request_id,
+            ssid: status.ssid_bytes.clone(),
+            limited_connectivity: status.limited_connectivity,
+            appliance_id: status.appliance_id.clone(),
+        }
+    }
+}
+
+impl Request {
+    /// The endpoint that the request is written to.
+    pub const fn endpoint(&self) -> Endpoint {
+        match self {
+            Self::Scan { .. } => Endpoint::Scan,
+            Self::K2(_) => Endpoint::K2,
+            Self::Credentials(_) => Endpoint::Credentials,
+            Self::Status => Endpoint::Status,
+        }
+    }
+
+    /// Reads a request that arrived, opened, at `endpoint`; one that belongs to another endpoint is malformed.
+    pub fn decode(endpoint: Endpoint, bytes: &[u8]) -> Result<Self, Fault> {
+        use pb::request::Kind;
+        let kind = decode::<pb::Request>(bytes)?.kind.ok_or(Fault::Malformed)?;
+        let request = match kind {
+            Kind::Scan(pb::ScanRequest { fresh }) => Self::Scan { fresh },
+            Kind::Status(pb::StatusRequest {}) => Self::Status,
+            Kind::K2(pb::K2 { key, kid, created_at }) => {
+                let key = Zeroizing::new(key);
+                Self::K2(K2 {
+                    key: SecretBytes::try_from(key.as_slice()).map_err(|_| Fault::InvalidK2)?,
+                    kid: text(kid).map_err(|_| Fault::InvalidK2)?,
+                    created_at: CreatedAt::try_from(created_at.as_str()).map_err(|_| Fault::InvalidK2)?,
+                })
+            }
+            Kind::Credentials(credentials) => Self::Credentials(Box::new(credentials.try_into()?)),
+        };
+        if request.endpoint() == endpoint { Ok(request) } else { Err(Fault::Malformed) }
+    }
+
+    /// The plaintext of the request's record.
+    pub fn encode(&self) -> Zeroizing<Vec<u8>> {
+        use pb::request::Kind;
+        let kind = match self {
+            Self::Scan { fresh } => Kind::Scan(pb::ScanRequest { fresh: *fresh }),
+            Self::Status => Kind::Status(pb::StatusRequest {}),
+            Self::K2(K2 { key, kid, created_at }) => {
+                Kind::K2(pb::K2 { key: key.expose().to_vec(), kid: kid.clone(), created_at: created_at.as_str().into() })
+            }
+            Self::Credentials(credentials) => Kind::Credentials(credentials.as_ref().into()),
+        };
+        let request = pb::Request { kind: Some(kind) };
+        let encoded = Zeroizing::new(request.encode_to_vec());
+        erase(request);
+        encoded
+    }
+}
+
+/// Overwrites the secrets of a message that was encoded.
+fn erase(request: pb::Request) {
+    use pb::request::Kind;
+    match request.kind {
+        Some(Kind::K2(mut k2)) => k2.key.zeroize(),
+        Some(Kind::Credentials(mut credentials)) => {
+            credentials.passphrase.zeroize();
+            credentials.provisioning_token.zeroize();
+            credentials.provision_code.zeroize();
+        }
+        Some(Kind::Scan(_) | Kind::Status(_)) | None => {}
+    }
+}
+
+impl TryFrom<pb::Credentials> for Credentials {
+    type Error = Fault;
+
+    fn try_from(credentials: pb::Credentials) -> Result<Self, Fault> {
+        // The secrets are in types that erase them before anything is refused.
+        let provision_code = Zeroizing::new(credentials.provision_code);
+        let token = SecretText::new(credentials.provisioning_token);
+        let passphrase = Passphrase::try_from(credentials.passphrase)?;
+        if !passphrase.is_empty() && !passphrase.fits_wpa() {
+            return Err(Fault::InvalidPassphrase);
+        }
+        if credentials.node_id.is_empty() || token.expose().is_empty() || token.expose().len() > TEXT_LIMIT {
+            return Err(Fault::InvalidField);
+        }
+        Ok(Self {
+            request_id: credentials.request_id,
+            ssid: Ssid::try_from(credentials.ssid.as_slice())?,
+            passphrase,
+            hidden: credentials.hidden,
+            room: text(credentials.room)?,
+            command_center: CommandCenterUrl::try_from(credentials.command_center_url.as_str())?,
+            config_service: Some(text(credentials.config_service_url)?).filter(|url| !url.is_empty()),
+            household_id: text(credentials.household_id)?,
+            node_id: text(credentials.node_id)?,
+            token,
+            provision_code: match provision_code.as_str() {
+                "" => None,
+                code => Some(ProvisionCode::try_from(code).map_err(|_| Fault::InvalidProvisionCode)?),
+            },
+        })
+    }
+}
+
+impl From<&Credentials> for pb::Credentials {
+    fn from(credentials: &Credentials) -> Self {
+        Self {
+            request_id: credentials.request_id,
+            ssid: credentials.ssid.as_bytes().to_vec(),
+            passphrase: credentials.passphrase.expose().into(),
+            hidden: credentials.hidden,
+            room: credentials.room.clone(),
+            command_center_url: credentials.command_center.as_str().into(),
+            config_service_url: credentials.config_service.clone().unwrap_or_default(),
+            household_id: credentials.household_id.clone(),
+            node_id: credentials.node_id.clone(),
+            provisioning_token: credentials.token.expose().into(),
+            provision_code: credentials.provision_code.as_ref().map(|code| code.expose().to_owned()).unwrap_or_default(),
+        }
+    }
+}
+
+impl Message {
+    /// Reads the plaintext of a node's record.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Fault> {
+        use pb::message::Kind;
+        Ok(match decode::<pb::Message>(bytes)?.kind.ok_or(Fault::Malformed)? {
+            Kind::Reply(pb::Reply { to, kind }) => Self::Reply { to, reply: kind.ok_or(Fault::Malformed)?.try_into()? },
+            Kind::Event(pb::Event { kind }) => {
+                let pb::event::Kind::Status(status) = kind.ok_or(Fault::Malformed)?;
+                Self::Changed(status.try_into()?)
+            }
+        })
+    }
+
+    /// The plaintext of a node's record.
+    pub fn encode(&self) -> Vec<u8> {
+        use pb::message::Kind;
+        let kind = match self {
+            Self::Reply { to, reply } => Kind::Reply(pb::Reply { to: *to, kind: Some(reply.into()) }),
+            Self::Changed(told) => Kind::Event(pb::Event { kind: Some(pb::event::Kind::Status(told.into())) }),
+        };
+        pb::Message { kind: Some(kind) }.encode_to_vec()
+    }
+}
+
+impl Reply {
+    /// The parts of a scan's result, each small enough for one message; at least one, the last one marked.
+    pub fn networks(networks: &[Network]) -> Vec<Self> {
+        let mut parts: Vec<Vec<Network>> = vec![Vec::new()];
+        let mut size = 0;
+        for network in networks {
+            let length = pb::Network::from(network).encoded_len() + 2;
+            if size + length > NETWORKS_LIMIT {
+                parts.push(Vec::new());
+                size = 0;
+            }
+            size += length;
+            parts.last_mut().expect("starts with one").push(network.clone());
+        }
+        let count = parts.len();
+        parts.into_iter().enumerate().map(|(index, networks)| Self::Networks { networks, last: index + 1 == count }).collect()
+    }
+}
+
+impl TryFrom<pb::reply::Kind> for Reply {
+    type Error = Fault;
+
+    fn try_from(kind: pb::reply::Kind) -> Result<Self, Fault> {
+        use pb::reply::Kind;
+        Ok(match kind {
+            Kind::Networks(pb::Networks { networks, last }) => {
+                Self::Networks { networks: networks.into_iter().map(Network::try_from).collect::<Result<_, _>>()?, last }
+            }
+            Kind::K2Stored(pb::K2Stored { kid }) => Self::K2Stored { kid },
+            Kind::Accepted(pb::Accepted { request_id }) => Self::Accepted { request_id },
+            Kind::Status(status) => Self::Status(status.try_into()?),
+            Kind::Refused(fault) => Self::Refused(fault_from(fault).ok_or(Fault::Malformed)?),
+        })
+    }
+}
+
+impl From<&Reply> for pb::reply::Kind {
+    fn from(reply: &Reply) -> Self {
+        match reply {
+            Reply::Networks { networks, last } => {
+                Self::Networks(pb::Networks { networks: networks.iter().map(pb::Network::from).collect(), last: *last })
+            }
+            Reply::K2Stored { kid } => Self::K2Stored(pb::K2Stored { kid: kid.clone() }),
+            Reply::Accepted { request_id } => Self::Accepted(pb::Accepted { request_id: *request_id }),
+            Reply::Status(told) => Self::Status(told.into()),
+            Reply::Refused(fault) => Self::Refused(fault.number().into()),
+        }
+    }
+}
+
+impl TryFrom<pb::Network> for Network {
+    type Error = Fault;
+
+    fn try_from(network: pb::Network) -> Result<Self, Fault> {
+        Ok(Self {
+            security: match network.security() {
+                pb::Security::Open => Security::Open,
+                pb::Security::Wep => Security::Wep,
+                pb::Security::Wpa => Security::Wpa,
+                pb::Security::Wpa2 => Security::Wpa2,
+                pb::Security::Wpa2Wpa3 => Security::Wpa2Wpa3,
+                pb::Security::Wpa3 => Security::Wpa3,
+                pb::Security::Owe => Security::Owe,
+                pb::Security::Enterprise => Security::Enterprise,
+                pb::Security::Unspecified => return Err(Fault::Malformed),
+            },
+            ssid: Ssid::try_from(network.ssid.as_slice())?,
+            signal: i8::try_from(network.signal_dbm).map_err(|_| Fault::Malformed)?,
+            frequency: network.frequency,
+        })
+    }
+}
+
+impl From<&Network> for pb::Network {
+    fn from(network: &Network) -> Self {
+        let security = match network.security {
+            Security::Open => pb::Security::Open,
+            Security::Wep => pb::Security::Wep,
+            Security::Wpa => pb::Security::Wpa,
+            Security::Wpa2 => pb::Security::Wpa2,
+            Security::Wpa2Wpa3 => pb::Security::Wpa2Wpa3,
+            Security::Wpa3 => pb::Security::Wpa3,
+            Security::Owe => pb::Security::Owe,
+            Security::Enterprise => pb::Security::Enterprise,
+        };
+        Self {
+            ssid: network.ssid.as_bytes().to_vec(),
+            signal_dbm: network.signal.into(),
+            security: security.into(),
+            frequency: network.frequency,
+        }
+    }
+}
+
+impl TryFrom<pb::Status> for Told {
+    type Error = Fault;
+
+    fn try_from(status: pb::Status) -> Result<Self, Fault> {
+        let registration_status = u16::try_from(status.registration_status).ok().filter(|status| *status != 0);
+        Ok(Self {
+            state: state_from(status.state)?,
+            progress: u8::try_from(status.progress_percent).map_err(|_| Fault::Malformed)?,
+            message: status.message,
+            failure: fault_from(status.fault).map(|fault| Failure { fault, registration_status }),
+            retryable: status.retryable,
+            request_id: status.request_id,
+            ssid: Ssid::try_from(status.ssid.as_slice()).ok(),
+            limited_connectivity: status.limited_connectivity,
+            appliance_id: Some(status.appliance_id).filter(|id| !id.is_empty()),
+        })
+    }
+}
+
+impl From<&Told> for pb::Status {
+    fn from(told: &Told) -> Self {
+        Self {
+            state: state(told.state).into(),
+            progress_percent: told.progress.into(),
+            message: told.message.clone(),
+            fault: told.failure.as_ref().map_or(0, |failure| failure.fault.number().into()),
+            retryable: told.retryable,
+            request_id: told.request_id,
+            ssid: told.ssid.as_ref().map(|ssid| ssid.as_bytes().to_vec()).unwrap_or_default(),
+            registration_status: told.failure.as_ref().and_then(|failure| failure.registration_status).unwrap_or_default().into(),
+            limited_connectivity: told.limited_connectivity,
+            appliance_id: told.appliance_id.clone().unwrap_or_default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_networks_is_cut_and_arrives_whole() {
+        let networks: Vec<Network> = (0..60_u8)
+            .map(|index| Network {
+                ssid: Ssid::try_from(&[index; 32][..]).expect("32 bytes"),
+                signal: -40,
+                security: Security::Wpa2,
+                frequency: 2412,
+            })
+            .collect();
+        let parts = Reply::networks(&networks);
+        let mut arrived = Vec::new();
+        for (index, part) in parts.iter().enumerate() {
+            let message = Message::Reply { to: 3, reply: part.clone() }.encode();
+            assert!(message.len() <= NETWORKS_LIMIT + 16);
+            let Ok(Message::Reply { to: 3, reply: Reply::Networks { networks, last } }) = Message::decode(&message) else {
+                panic!("a part of the list")
+            };
+            assert_eq!(last, index + 1 == parts.len());
+            arrived.extend(networks);
+        }
+        assert_eq!(arrived, networks);
+    }
+
+    #[test]
+    fn an_empty_list_is_one_last_part() {
+        assert_eq!(Reply::networks(&[]), [Reply::Networks { networks: Vec::new(), last: true }]);
+    }
+}

@@ -1,0 +1,65 @@
+//! A sealed request and a request of the JSON API are the same attempt.
+
+use std::collections::VecDeque;
+
+use provisioning_core::domain::{Credentials, Status};
+use provisioning_core::fault::Fault;
+use provisioning_core::machine::{Joined, Local, Refused};
+
+use crate::world::{Radio, World, credentials, passphrase, request, ssid};
+
+struct Story {
+    credentials: Credentials,
+    joins: VecDeque<Result<Joined, Fault>>,
+    failures: VecDeque<Refused>,
+}
+
+fn stories() -> Vec<Story> {
+    let plain = |credentials| Story { credentials, joins: VecDeque::new(), failures: VecDeque::new() };
+    let refused = |fault, status| Refused { fault, status, retry_after: None };
+    let mut stories = vec![plain(credentials())];
+    stories.push(plain(Credentials { passphrase: passphrase("not this one"), ..credentials() }));
+    stories.push(plain(Credentials { ssid: ssid("nowhere"), ..credentials() }));
+    for fault in Fault::ALL.iter().copied().filter(|fault| fault.is_network()) {
+        stories.push(Story { joins: [Err(fault)].into(), ..plain(credentials()) });
+    }
+    stories.push(Story { joins: [Ok(Joined { limited_connectivity: true })].into(), ..plain(credentials()) });
+    for fault in [Fault::TokenRejected, Fault::CommandCenterRefused, Fault::TlsFailed, Fault::CommandCenterAnswer] {
+        stories.push(Story { failures: [refused(fault, Some(401))].into(), ..plain(credentials()) });
+    }
+    stories
+}
+
+/// Every status from the request to the end, and what is left.
+fn told(story: &Story, ask: impl Fn(&mut World, &Credentials)) -> (Vec<Status>, Radio, String) {
+    let mut world = World::new();
+    world.idle().unwrap();
+    world.joins.clone_from(&story.joins);
+    world.center.failures.clone_from(&story.failures);
+    let attempt = Credentials { request_id: 0, ..story.credentials.clone() };
+    ask(&mut world, &attempt);
+    let mut statuses = vec![world.machine.status().clone()];
+    while !world.settled() {
+        assert!(world.step().unwrap());
+        if statuses.last() != Some(world.machine.status()) {
+            statuses.push(world.machine.status().clone());
+        }
+    }
+    let disk = format!("{:?} {:?} {:?}", world.disk.enrollment, world.disk.outcome, world.disk.provisioned);
+    (statuses, world.radio, disk)
+}
+
+#[test]
+fn both_ways_in_tell_the_same_story() {
+    for story in stories() {
+        let sealed = told(&story, |world, credentials| {
+            let phone = world.paired();
+            world.ask(phone, &request(credentials)).unwrap();
+        });
+        let local = told(&story, |world, credentials| {
+            world.local(Local::Credentials(Box::new(credentials.clone()))).unwrap();
+        });
+        assert_eq!(sealed, local);
+        assert!(sealed.0.len() >= 4);
+    }
+}

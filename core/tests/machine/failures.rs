@@ -1,0 +1,258 @@
+//! Each failure by its name.
+
+use std::time::Duration;
+
+use provisioning_core::domain::{Credentials, State, Step};
+use provisioning_core::fault::Fault;
+use provisioning_core::machine::{Command, Done, Input, Joined, Local, Refused};
+use provisioning_core::wire::{Reply, Request};
+
+use crate::world::{Radio, World, credentials, k2, request, ssid, unreachable, with_a_code};
+
+/// The attempt fails with this fault at that step, the network before comes back, and the next attempt succeeds.
+fn fails(world: &mut World, fault: Fault, step: Step) {
+    fails_with(world, &credentials(), fault, step);
+}
+
+fn fails_with(world: &mut World, credentials: &Credentials, fault: Fault, step: Step) {
+    let phone = world.paired();
+    world.ask(phone, &request(credentials)).unwrap();
+    world.until(World::settled).unwrap();
+    let told = world.phones[phone].last_told();
+    assert_eq!((told.state, told.retryable, told.progress), (State::Error, true, step.progress()));
+    assert_eq!(told.failure.as_ref().map(|failure| failure.fault), Some(fault));
+    assert_eq!(told.message, fault.text());
+    assert_eq!(world.radio, Radio::Before);
+    assert!(world.disk.pending.is_none());
+    assert!(!world.disk.provisioned);
+
+    world.ask(phone, &request(credentials)).unwrap();
+    world.until(|world| world.step_is(Step::Done)).unwrap();
+    assert_eq!(world.phones[phone].last_told().state, State::Provisioned);
+    world.check_enrollment();
+}
+
+#[test]
+fn a_code_that_is_refused_fails_the_attempt_by_its_name_and_the_registration_is_made_again() {
+    for fault in [
+        Fault::ProvisionCodeRejected,
+        Fault::ProvisionCodeExpired,
+        Fault::ProvisionCodeClaimed,
+        Fault::CommandCenterUnreachable,
+        Fault::StorageFailed,
+    ] {
+        let mut world = World::new();
+        world.center.claim_failures.push_back(fault);
+        fails_with(&mut world, &with_a_code(), fault, Step::Claiming);
+        assert_eq!((world.center.asked, world.center.nodes.len(), world.center.claims.len()), (2, 1, 1));
+    }
+}
+
+#[test]
+fn every_failure_of_a_join_is_told_by_name() {
+    for fault in Fault::ALL.iter().copied().filter(|fault| (20..40).contains(&fault.number())) {
+        let mut world = World::new();
+        world.joins.push_back(Err(fault));
+        fails(&mut world, fault, Step::Joining);
+    }
+}
+
+#[test]
+fn every_final_failure_of_a_registration_is_told_by_name_and_is_not_tried_again() {
+    for (fault, status) in [
+        (Fault::TlsFailed, None),
+        (Fault::TokenRejected, Some(401)),
+        (Fault::CommandCenterRefused, Some(422)),
+        (Fault::CommandCenterAnswer, Some(200)),
+        (Fault::AddressRefused, None),
+        (Fault::InvalidUrl, None),
+    ] {
+        let mut world = World::new();
+        world.center.failures.push_back(Refused { fault, status, retry_after: None });
+        let asked = world.center.asked;
+        fails(&mut world, fault, Step::Registering);
+        assert_eq!(world.center.asked, asked + 2, "once, and once for the attempt that succeeded");
+    }
+}
+
+#[test]
+fn an_unreachable_command_center_is_asked_eight_times() {
+    let mut world = World::new();
+    world.center.failures.extend((0..8).map(|_| unreachable()));
+    fails(&mut world, Fault::CommandCenterUnreachable, Step::Registering);
+    assert_eq!(world.center.asked, 9);
+}
+
+#[test]
+fn a_failing_command_center_is_asked_three_times() {
+    let mut world = World::new();
+    let failed = Refused { fault: Fault::CommandCenterFailed, status: Some(503), retry_after: None };
+    world.center.failures.extend((0..3).map(|_| failed.clone()));
+    fails(&mut world, Fault::CommandCenterFailed, Step::Registering);
+}
+
+#[test]
+fn a_router_that_lets_the_node_through_late_is_waited_for() {
+    let mut world = World::new();
+    world.center.failures.extend((0..5).map(|_| unreachable()));
+    let phone = world.paired();
+    let began = world.now;
+    world.ask(phone, &request(&credentials())).unwrap();
+    world.until(World::settled).unwrap();
+    assert_eq!(world.phones[phone].last_told().state, State::Provisioned);
+    // 1 + 2 + 4 + 8 + 15 seconds, at least half of each.
+    assert!(world.now >= began + Duration::from_secs(15));
+    assert!(world.now <= began + Duration::from_secs(30));
+}
+
+#[test]
+fn the_command_center_says_when_to_ask_again() {
+    let mut world = World::new();
+    let busy = Refused { fault: Fault::CommandCenterFailed, status: Some(503), retry_after: Some(Duration::from_secs(12)) };
+    world.center.failures.push_back(busy);
+    let phone = world.paired();
+    let began = world.now;
+    world.ask(phone, &request(&credentials())).unwrap();
+    world.until(World::settled).unwrap();
+    assert_eq!(world.now, began + Duration::from_secs(12));
+}
+
+#[test]
+fn what_the_command_center_answered_is_told() {
+    let mut world = World::new();
+    world.center.failures.push_back(Refused { fault: Fault::CommandCenterRefused, status: Some(422), retry_after: None });
+    let phone = world.paired();
+    world.ask(phone, &request(&credentials())).unwrap();
+    world.until(World::settled).unwrap();
+    let failure = world.phones[phone].last_told().failure.unwrap();
+    assert_eq!(failure.registration_status, Some(422));
+}
+
+#[test]
+fn a_lost_answer_of_the_command_center_does_not_lose_the_node() {
+    let mut world = World::new();
+    world.center.lost_answers = 3;
+    let phone = world.paired();
+    world.ask(phone, &request(&credentials())).unwrap();
+    world.until(World::settled).unwrap();
+    assert_eq!(world.phones[phone].last_told().state, State::Provisioned);
+    assert_eq!(world.center.nodes.len(), 1);
+}
+
+#[test]
+fn a_join_that_never_ends_is_given_up() {
+    let mut world = World::new();
+    let phone = world.paired();
+    world.ask(phone, &request(&credentials())).unwrap();
+    world.until(|world| world.commands.iter().any(|(_, command)| matches!(command, Command::Join { .. }))).unwrap();
+    let join = world.commands.pop_back().unwrap();
+    world.advance(Duration::from_secs(119)).unwrap();
+    assert!(world.step_is(Step::Joining) && world.machine.status().failure.is_none());
+    world.advance(Duration::from_secs(1)).unwrap();
+    assert_eq!(world.phones[phone].last_told().failure.unwrap().fault, Fault::NetworkTimeout);
+
+    // Its late answer is not taken for an answer to anything else.
+    let before = world.machine.status().clone();
+    world.input(Input::Done { op: join.0, result: Done::Joined(Ok(Joined { limited_connectivity: false })) }).unwrap();
+    world.idle().unwrap();
+    assert_eq!(*world.machine.status(), before);
+    assert_eq!(world.center.asked, 0);
+}
+
+#[test]
+fn a_full_disk_fails_the_attempt_at_each_write() {
+    for (writes_before, step) in [(0, Step::Saving), (1, Step::Finalizing), (2, Step::Finalizing)] {
+        let mut world = World::new();
+        let phone = world.paired();
+        world.idle().unwrap();
+        world.ask(phone, &request(&credentials())).unwrap();
+        let mut writes = 0;
+        // SavePending, SaveEnrollment and MarkProvisioned; the outcome is stored afterwards.
+        let is_write = |command: &Command| {
+            matches!(command, Command::SavePending(_) | Command::SaveEnrollment { .. } | Command::MarkProvisioned)
+        };
+        while !world.settled() {
+            if world.commands.front().is_some_and(|(_, command)| is_write(command)) {
+                if writes == writes_before {
+                    world.full.push_back(Fault::StorageFailed);
+                }
+                writes += 1;
+            }
+            assert!(world.step().unwrap());
+        }
+        let told = world.phones[phone].last_told();
+        assert_eq!((told.state, told.progress), (State::Error, step.progress()));
+        assert_eq!(told.failure.unwrap().fault, Fault::StorageFailed);
+        assert!(!world.disk.provisioned);
+        // A network that was kept before the marker failed stays: the node got that far.
+        assert_eq!(world.radio, world.kept.clone().map_or(Radio::Before, Radio::Joined));
+    }
+}
+
+#[test]
+fn the_reason_is_told_even_if_it_cannot_be_stored() {
+    let mut world = World::new();
+    let phone = world.paired();
+    world.ask(phone, &Request::Status).unwrap();
+    world.idle().unwrap();
+    world.ask(phone, &request(&credentials())).unwrap();
+    world.full.extend([Fault::StorageFailed, Fault::StorageFailed]);
+    world.until(World::settled).unwrap();
+    assert_eq!(world.phones[phone].last_told().failure.unwrap().fault, Fault::StorageFailed);
+}
+
+#[test]
+fn k2_that_cannot_be_stored_is_a_failure() {
+    let mut world = World::new();
+    let phone = world.paired();
+    world.ask(phone, &Request::Status).unwrap();
+    world.idle().unwrap();
+    world.full.push_back(Fault::StorageFailed);
+    let to = world.ask(phone, &Request::K2(k2("k2-1"))).unwrap();
+    world.idle().unwrap();
+    assert_eq!(world.phones[phone].replies(to), [Reply::Refused(Fault::StorageFailed)]);
+}
+
+#[test]
+fn an_attempt_to_pair_that_cannot_be_counted_is_not_answered() {
+    let mut world = World::new();
+    world.idle().unwrap();
+    world.full.push_back(Fault::StorageFailed);
+    let phone = world.connect();
+    world.open(phone, &crate::phone::right()).unwrap();
+    assert!(world.phones[phone].session.is_none());
+    assert_eq!(world.phones[phone].refusals[0].fault, Fault::StorageFailed);
+}
+
+#[test]
+fn a_scan_without_an_end_is_given_up() {
+    let mut world = World::new();
+    let phone = world.paired();
+    world.idle().unwrap();
+    let to = world.ask(phone, &Request::Scan { fresh: true }).unwrap();
+    world.commands.clear();
+    world.advance(Duration::from_secs(30)).unwrap();
+    assert_eq!(world.phones[phone].replies(to), [Reply::Refused(Fault::ScanFailed)]);
+}
+
+#[test]
+fn a_value_that_can_only_fail_fails_like_an_attempt() {
+    let mut world = World::new();
+    let ticket = world.local(Local::Unusable { ssid: String::new(), fault: Fault::InvalidSsid }).unwrap();
+    assert_eq!(world.answered(ticket), Some(&provisioning_core::machine::Answer::Accepted));
+    world.until(World::settled).unwrap();
+    assert_eq!(world.machine.status().failure.as_ref().unwrap().fault, Fault::InvalidSsid);
+    assert_eq!(world.machine.status().error_code(), Some("wifi_connect_failed"));
+}
+
+#[test]
+fn a_network_without_internet_is_joined_and_told() {
+    let mut world = World::new();
+    world.joins.push_back(Ok(Joined { limited_connectivity: true }));
+    let phone = world.paired();
+    world.ask(phone, &request(&credentials())).unwrap();
+    world.until(World::settled).unwrap();
+    let told = world.phones[phone].last_told();
+    assert_eq!((told.state, told.limited_connectivity), (State::Provisioned, true));
+    assert_eq!(world.kept, Some(ssid("home")));
+}

@@ -1,0 +1,237 @@
+//! What works when nothing fails.
+
+use std::time::Duration;
+
+use provisioning_core::domain::{State, Step};
+use provisioning_core::endpoint::Endpoint;
+use provisioning_core::fault::Fault;
+use provisioning_core::machine::{AccessPointPolicy, Answer, Local};
+use provisioning_core::wire::{Message, Reply, Request};
+
+use crate::phone::{by_qr, right};
+use crate::world::{APPLIANCE, CODE_OF_A_SITE, NODE_ID, Radio, World, credentials, k2, passphrase, request, ssid, with_a_code};
+
+#[test]
+fn a_phone_provisions_a_node() {
+    let mut world = World::new();
+    let phone = world.paired();
+    let scan = world.ask(phone, &Request::Scan { fresh: true }).unwrap();
+    let settings = world.ask(phone, &Request::K2(k2("k2-1"))).unwrap();
+    world.idle().unwrap();
+    let attempt = world.ask(phone, &request(&credentials())).unwrap();
+    world.until(World::settled).unwrap();
+
+    let phone = &world.phones[phone];
+    let [Reply::Networks { networks, last: true }] = &phone.replies(scan)[..] else { panic!("{:?}", phone.replies(scan)) };
+    assert_eq!(networks.iter().map(|network| network.signal).collect::<Vec<_>>(), [-45, -80], "deduplicated, strongest first");
+    assert_eq!(phone.replies(settings), [Reply::K2Stored { kid: "k2-1".into() }]);
+    assert_eq!(phone.replies(attempt), [Reply::Accepted { request_id: 7 }]);
+    let states: Vec<(State, u8)> = phone.told().iter().map(|told| (told.state, told.progress)).collect();
+    assert_eq!(
+        states,
+        [
+            (State::Connecting, 10),
+            (State::Connecting, 20),
+            (State::Connecting, 35),
+            (State::Connecting, 50),
+            (State::Registering, 70),
+            (State::Registering, 90),
+            (State::Provisioned, 100)
+        ]
+    );
+    assert_eq!(world.machine.identity().node_id, NODE_ID);
+    assert_eq!(world.radio, Radio::Joined(ssid("home")));
+    assert_eq!(world.kept, Some(ssid("home")));
+    world.check_enrollment();
+}
+
+#[test]
+fn a_provision_code_is_claimed_once_the_node_is_registered() {
+    let mut world = World::new();
+    let phone = world.paired();
+    world.ask(phone, &request(&with_a_code())).unwrap();
+    world.until(World::settled).unwrap();
+    let told = world.phones[phone].told();
+    let states: Vec<(u8, Option<&str>)> = told.iter().map(|told| (told.progress, told.appliance_id.as_deref())).collect();
+    let before = [10, 20, 35, 50, 70, 80].map(|progress| (progress, None));
+    assert_eq!(states, [&before[..], &[(90, Some(APPLIANCE)), (100, Some(APPLIANCE))]].concat());
+    assert_eq!(world.center.claims[CODE_OF_A_SITE], 1);
+    world.check_enrollment();
+}
+
+#[test]
+fn an_attempt_without_a_code_tells_nothing_of_the_one_before() {
+    let mut world = World::new();
+    let phone = world.paired();
+    world.ask(phone, &request(&with_a_code())).unwrap();
+    world.until(World::settled).unwrap();
+    let mut again = credentials();
+    again.request_id = 8;
+    world.ask(phone, &request(&again)).unwrap();
+    world.until(|world| world.machine.status().request_id == 8 && world.settled()).unwrap();
+    assert_eq!(world.phones[phone].last_told().appliance_id, None);
+}
+
+#[test]
+fn a_phone_with_the_qr_secret_provisions_a_node() {
+    let mut world = World::new();
+    let phone = world.connect();
+    world.open(phone, &by_qr()).unwrap();
+    world.ask(phone, &request(&credentials())).unwrap();
+    world.until(World::settled).unwrap();
+    assert_eq!(world.phones[phone].last_told().state, State::Provisioned);
+    assert_eq!(world.disk.attempts, 0, "a secret that cannot be guessed is not counted");
+}
+
+#[test]
+fn a_wrong_password_is_told_by_name_and_the_right_one_succeeds_on_the_same_session() {
+    let mut world = World::new();
+    let phone = world.paired();
+    let mut wrong = credentials();
+    wrong.passphrase = passphrase("not this one");
+    world.ask(phone, &request(&wrong)).unwrap();
+    world.until(World::settled).unwrap();
+    let told = world.phones[phone].last_told();
+    assert_eq!((told.state, told.retryable), (State::Error, true));
+    assert_eq!(told.failure.map(|failure| failure.fault), Some(Fault::WrongPassword));
+    assert_eq!(world.radio, Radio::Before);
+
+    world.ask(phone, &request(&credentials())).unwrap();
+    world.until(|world| world.step_is(Step::Done)).unwrap();
+    assert_eq!(world.phones[phone].last_told().state, State::Provisioned);
+    assert_eq!(world.phones.len(), 1);
+}
+
+#[test]
+fn a_hundred_failures_do_not_keep_a_node_from_succeeding() {
+    let mut world = World::new();
+    let phone = world.paired();
+    for attempt in 0..100 {
+        let mut wrong = credentials();
+        wrong.passphrase = passphrase("not this one");
+        wrong.request_id = attempt;
+        world.ask(phone, &request(&wrong)).unwrap();
+        world.until(World::settled).unwrap();
+        let told = world.phones[phone].last_told();
+        assert_eq!((told.state, told.request_id), (State::Error, attempt));
+    }
+    world.ask(phone, &request(&credentials())).unwrap();
+    world.until(|world| world.step_is(Step::Done)).unwrap();
+    assert_eq!(world.center.nodes.len(), 1);
+    world.check_enrollment();
+}
+
+#[test]
+fn the_same_credentials_sent_twice_are_one_attempt() {
+    let mut world = World::new();
+    let phone = world.paired();
+    let first = world.ask(phone, &request(&credentials())).unwrap();
+    let second = world.ask(phone, &request(&credentials())).unwrap();
+    world.until(World::settled).unwrap();
+    let third = world.ask(phone, &request(&credentials())).unwrap();
+    world.idle().unwrap();
+    for to in [first, second, third] {
+        assert_eq!(world.phones[phone].replies(to), [Reply::Accepted { request_id: 7 }]);
+    }
+    assert_eq!(world.center.asked, 1);
+    assert_eq!(world.phones[phone].last_told().state, State::Provisioned);
+}
+
+#[test]
+fn other_credentials_during_an_attempt_are_refused() {
+    let mut world = World::new();
+    let phone = world.paired();
+    world.ask(phone, &request(&credentials())).unwrap();
+    let mut other = credentials();
+    other.ssid = ssid("attic");
+    let refused = world.ask(phone, &request(&other)).unwrap();
+    assert_eq!(world.phones[phone].replies(refused), [Reply::Refused(Fault::InProgress)]);
+    world.until(World::settled).unwrap();
+    assert_eq!(world.phones[phone].last_told().ssid, Some(ssid("home")));
+}
+
+#[test]
+fn the_answer_leaves_before_the_access_point_closes() {
+    let mut world = World::with(AccessPointPolicy::Always);
+    world.until(|world| matches!(world.radio, Radio::AccessPoint(_))).unwrap();
+    let phone = world.paired();
+    let to = world.ask(phone, &request(&credentials())).unwrap();
+    let asked_at = world.now;
+    assert_eq!(world.phones[phone].replies(to), [Reply::Accepted { request_id: 7 }]);
+    world.until(|world| world.step_is(Step::Joining)).unwrap();
+    assert!(world.now >= asked_at + Duration::from_millis(500));
+}
+
+#[test]
+fn the_access_point_comes_back_when_an_attempt_over_it_fails() {
+    let mut world = World::with(AccessPointPolicy::Always);
+    world.until(|world| matches!(world.radio, Radio::AccessPoint(_))).unwrap();
+    let before = world.radio.clone();
+    let mut wrong = credentials();
+    wrong.passphrase = passphrase("not this one");
+    world.local(Local::Credentials(Box::new(wrong))).unwrap();
+    world.until(World::settled).unwrap();
+    assert_eq!(world.radio, before);
+    assert!(world.machine.status().hotspot_restored);
+}
+
+#[test]
+fn a_recent_list_is_given_at_once_and_a_fresh_one_is_looked_for() {
+    let mut world = World::new();
+    world.idle().unwrap();
+    let phone = world.paired();
+    let recent = world.ask(phone, &Request::Scan { fresh: false }).unwrap();
+    assert_eq!(world.phones[phone].replies(recent).len(), 1);
+    let fresh = world.ask(phone, &Request::Scan { fresh: true }).unwrap();
+    assert_eq!(world.phones[phone].replies(fresh).len(), 0);
+    world.idle().unwrap();
+    assert_eq!(world.phones[phone].replies(fresh).len(), 1);
+}
+
+#[test]
+fn a_status_can_be_asked_for() {
+    let mut world = World::new();
+    let phone = world.paired();
+    let to = world.ask(phone, &Request::Status).unwrap();
+    let [Reply::Status(told)] = &world.phones[phone].replies(to)[..] else { panic!("one status") };
+    assert_eq!((told.state, told.progress, told.failure.as_ref()), (State::ApMode, 0, None));
+}
+
+#[test]
+fn requests_of_the_json_api_are_answered() {
+    let mut world = World::new();
+    world.idle().unwrap();
+    let scan = world.local(Local::Scan).unwrap();
+    assert!(matches!(world.answered(scan), Some(Answer::Networks(networks)) if networks.len() == 3));
+    let stored = world.local(Local::K2(k2("k2-1"))).unwrap();
+    assert_eq!(world.answered(stored), None, "not before it is on disk");
+    world.idle().unwrap();
+    assert_eq!(world.answered(stored), Some(&Answer::K2Stored));
+    let accepted = world.local(Local::Credentials(Box::new(credentials()))).unwrap();
+    assert_eq!(world.answered(accepted), Some(&Answer::Accepted));
+    let busy = world.local(Local::Credentials(Box::new(credentials()))).unwrap();
+    assert_eq!(world.answered(busy), Some(&Answer::Busy));
+    world.until(World::settled).unwrap();
+    assert!(world.disk.provisioned);
+}
+
+#[test]
+fn a_large_list_arrives_in_parts_that_each_fit_one_notification() {
+    let mut world = World::new();
+    let phone = world.connect();
+    world.open(phone, &right()).unwrap();
+    let to = world.ask(phone, &Request::Scan { fresh: true }).unwrap();
+    world.idle().unwrap();
+    assert!(!world.phones[phone].replies(to).is_empty());
+    assert!(world.air.iter().all(|message| message.len() + 3 <= provisioning_core::wire::framing::VALUE_LIMIT));
+}
+
+#[test]
+fn a_request_that_cannot_be_read_is_answered_inside_the_session() {
+    let mut world = World::new();
+    let phone = world.paired();
+    let session = world.phones[phone].session.as_mut().unwrap();
+    let record = session.seal(Endpoint::Scan, b"\xff\xff").encode();
+    world.write(phone, Endpoint::Scan, record).unwrap();
+    assert_eq!(world.phones[phone].messages, [Message::Reply { to: 0, reply: Reply::Refused(Fault::Malformed) }]);
+}

@@ -1,0 +1,164 @@
+//! Every request in every state: what is asked is answered, and nothing panics.
+
+use provisioning_core::domain::{Status, Step};
+use provisioning_core::machine::{Command, Local};
+use provisioning_core::wire::{Reply, Request};
+
+use crate::phone::right;
+use crate::world::{World, credentials, k2, passphrase, request, with_a_code};
+
+/// A state that a node can be found in by the phone that is connected to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum States {
+    /// Nothing was said.
+    Connected,
+    /// The attempt to pair is being counted.
+    Counting,
+    /// The node has answered; the phone has proven nothing.
+    Answered,
+    /// The session is established, and nothing is under way.
+    Established,
+    Saving,
+    Joining,
+    Registering,
+    Claiming,
+    Storing,
+    Keeping,
+    Marking,
+    Recording,
+    Failed,
+    Done,
+    Resetting,
+}
+
+impl States {
+    pub(crate) const ALL: [Self; 15] = [
+        Self::Connected,
+        Self::Counting,
+        Self::Answered,
+        Self::Established,
+        Self::Saving,
+        Self::Joining,
+        Self::Registering,
+        Self::Claiming,
+        Self::Storing,
+        Self::Keeping,
+        Self::Marking,
+        Self::Recording,
+        Self::Failed,
+        Self::Done,
+        Self::Resetting,
+    ];
+
+    /// A world in that state, and the phone in it.
+    pub(crate) fn reach(self) -> (World, usize) {
+        let mut world = World::new();
+        world.idle().unwrap();
+        let phone = world.connect();
+        match self {
+            Self::Connected => return (world, phone),
+            Self::Counting => {
+                let open = world.phones[phone].open("jarvis-5b91b661", &right(), &mut world.random);
+                world.write(phone, provisioning_core::endpoint::Endpoint::Session, open).unwrap();
+                return (world, phone);
+            }
+            _ => world.open(phone, &right()).unwrap(),
+        }
+        if self == Self::Answered {
+            return (world, phone);
+        }
+        world.ask(phone, &Request::Status).unwrap();
+        world.idle().unwrap();
+        let mut sent = credentials();
+        if matches!(self, Self::Recording | Self::Failed) {
+            sent.passphrase = passphrase("not this one");
+        }
+        if self == Self::Claiming {
+            sent = with_a_code();
+        }
+        if self == Self::Resetting {
+            world.local(Local::Reset).unwrap();
+        } else if self != Self::Established {
+            world.ask(phone, &request(&sent)).unwrap();
+        }
+        let waits_for = |expected: fn(&Command) -> bool| {
+            move |world: &World| world.commands.front().is_some_and(|(_, command)| expected(command))
+        };
+        match self {
+            Self::Joining => world.until(waits_for(|command| matches!(command, Command::Join { .. }))),
+            Self::Registering => world.until(waits_for(|command| matches!(command, Command::Register { .. }))),
+            Self::Claiming => world.until(waits_for(|command| matches!(command, Command::Claim { .. }))),
+            Self::Storing => world.until(waits_for(|command| matches!(command, Command::SaveEnrollment { .. }))),
+            Self::Keeping => world.until(waits_for(|command| matches!(command, Command::KeepNetwork))),
+            Self::Marking => world.until(waits_for(|command| matches!(command, Command::MarkProvisioned))),
+            Self::Recording => world.until(waits_for(|command| matches!(command, Command::SaveOutcome(_)))),
+            Self::Failed => world.until(World::settled),
+            Self::Done => world.until(|world| world.step_is(Step::Done)),
+            _ => Ok(()),
+        }
+        .unwrap();
+        (world, phone)
+    }
+}
+
+/// What an attacker must not change: the state, the disk, and what is under way apart from the counting of a guess.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Snapshot {
+    status: Status,
+    disk: String,
+    under_way: Vec<String>,
+}
+
+pub(crate) fn snapshot(world: &World) -> Snapshot {
+    let disk = &world.disk;
+    let under_way = world.commands.iter().filter(|(_, command)| !matches!(command, Command::SaveAttempts(_)));
+    Snapshot {
+        status: world.machine.status().clone(),
+        disk: format!("{:?} {:?} {:?} {}", disk.k2, disk.pending, disk.enrollment, disk.provisioned),
+        under_way: under_way.map(|(op, command)| format!("{op:?} {command:?}")).collect(),
+    }
+}
+
+#[test]
+fn every_request_in_every_state_is_answered() {
+    let requests = [Request::Scan { fresh: true }, Request::K2(k2("k2-1")), request(&credentials()), Request::Status];
+    for state in States::ALL.into_iter().filter(|state| !matches!(state, States::Connected | States::Counting)) {
+        for request in &requests {
+            let (mut world, phone) = state.reach();
+            let to = world.ask(phone, request).unwrap();
+            world.idle().unwrap();
+            let replies = world.phones[phone].replies(to);
+            assert!(
+                matches!(
+                    (request, &replies[..]),
+                    (_, [Reply::Refused(_)])
+                        | (Request::Scan { .. }, [.., Reply::Networks { last: true, .. }])
+                        | (Request::K2(_), [Reply::K2Stored { .. }])
+                        | (Request::Credentials(_), [Reply::Accepted { .. }])
+                        | (Request::Status, [Reply::Status(_)])
+                ),
+                "{state:?} {request:?}: {replies:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_local_request_in_every_state_is_answered_once() {
+    let requests = [
+        Local::Scan,
+        Local::K2(k2("k2-1")),
+        Local::Credentials(Box::new(credentials())),
+        Local::Unusable { ssid: String::new(), fault: provisioning_core::fault::Fault::InvalidSsid },
+        Local::Reset,
+    ];
+    for state in States::ALL {
+        for request in &requests {
+            let (mut world, _) = state.reach();
+            let ticket = world.local(request.clone()).unwrap();
+            world.idle().unwrap();
+            let answers = world.answers.iter().filter(|(answered, _)| *answered == ticket).count();
+            assert_eq!(answers, 1, "{state:?} {request:?}");
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! The power goes at every instant: after each output, and between each command's effect and its report.
+
+use provisioning_core::domain::State;
+use provisioning_core::machine::{AccessPointPolicy, Local, RESUMES};
+use provisioning_core::wire::Request;
+
+use crate::phone::right;
+use crate::world::{CODE_OF_A_SITE, PowerCut, World, credentials, k2, passphrase, request, unreachable, with_a_code};
+
+/// Runs a story with the power going at its first instant, at its second, and so on until it is told to the end; over
+/// Bluetooth alone, and with the access point open.
+fn cut_everywhere(prepare: impl Fn(&mut World), story: impl Fn(&mut World) -> Result<(), PowerCut>, check: impl Fn(&mut World)) {
+    for policy in [AccessPointPolicy::Never, AccessPointPolicy::Always] {
+        for cut_at in 1.. {
+            let mut world = World::with(policy);
+            prepare(&mut world);
+            world.idle().unwrap();
+            world.instants = 0;
+            world.cut_at = Some(cut_at);
+            let told = story(&mut world);
+            world.cut_at = None;
+            if told.is_ok() {
+                assert!(cut_at > 10, "the story has instants");
+                break;
+            }
+            world.reboot().unwrap();
+            check(&mut world);
+        }
+    }
+}
+
+fn provision(world: &mut World) -> Result<(), PowerCut> {
+    let phone = world.connect();
+    world.open(phone, &right())?;
+    world.ask(phone, &Request::K2(k2("k2-1")))?;
+    world.idle()?;
+    world.ask(phone, &request(&credentials()))?;
+    world.until(World::settled)
+}
+
+/// Whether a phone was told this before the cut.
+fn was_told(world: &World, state: State) -> bool {
+    world.phones.iter().any(|phone| phone.told().iter().any(|told| told.state == state))
+}
+
+#[test]
+fn a_success_survives_and_an_attempt_that_was_accepted_on_disk_is_finished() {
+    cut_everywhere(
+        |_| {},
+        provision,
+        |world| {
+            let announced = was_told(world, State::Provisioned);
+            assert!(!announced || world.disk.provisioned);
+            let began = world.disk.pending.is_some() || world.disk.provisioned;
+            if began {
+                world.until(|world| world.disk.provisioned).unwrap();
+                world.idle().unwrap();
+                world.check_enrollment();
+                assert_eq!(world.kept, Some(credentials().ssid));
+            } else {
+                // Nothing had begun, and the owner can simply begin.
+                world.idle().unwrap();
+                provision(world).unwrap();
+                world.check_enrollment();
+            }
+            assert_eq!(world.center.nodes.len(), 1);
+        },
+    );
+}
+
+#[test]
+fn a_code_that_was_accepted_on_disk_is_claimed() {
+    let provision = |world: &mut World| {
+        let phone = world.connect();
+        world.open(phone, &right())?;
+        world.ask(phone, &request(&with_a_code()))?;
+        world.until(World::settled)
+    };
+    cut_everywhere(
+        |_| {},
+        provision,
+        |world| {
+            if world.disk.pending.is_none() && !world.disk.provisioned {
+                assert!(world.center.claims.is_empty(), "claimed, and the node knows nothing of it");
+                return;
+            }
+            world.until(|world| world.disk.provisioned).unwrap();
+            assert!(world.center.claims.contains_key(CODE_OF_A_SITE));
+            world.check_enrollment();
+        },
+    );
+}
+
+#[test]
+fn an_attempt_survives_a_second_cut_while_it_is_taken_up() {
+    for first in (1..).step_by(2) {
+        let mut world = World::new();
+        world.idle().unwrap();
+        world.instants = 0;
+        world.cut_at = Some(first);
+        if provision(&mut world).is_ok() {
+            assert!(first > 20);
+            return;
+        }
+        for second in (1..).step_by(2) {
+            let mut world = World::new();
+            world.idle().unwrap();
+            world.instants = 0;
+            world.cut_at = Some(first);
+            provision(&mut world).unwrap_err();
+            world.instants = 0;
+            world.cut_at = Some(second);
+            let resumed = world.reboot().and_then(|()| world.idle());
+            let cut = resumed.is_err();
+            world.cut_at = None;
+            if cut {
+                world.reboot().unwrap();
+            }
+            if world.disk.pending.is_some() || world.disk.provisioned {
+                world.until(|world| world.disk.provisioned).unwrap();
+                world.check_enrollment();
+            }
+            assert!(world.center.nodes.len() <= 1);
+            if !cut {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_node_that_the_command_center_made_ends_with_its_key() {
+    cut_everywhere(
+        |world| world.center.lost_answers = 2,
+        provision,
+        |world| {
+            if world.center.nodes.is_empty() {
+                return;
+            }
+            assert!(world.disk.pending.is_some() || world.disk.provisioned, "made, and the node knows nothing of it");
+            world.until(|world| world.disk.provisioned).unwrap();
+            world.check_enrollment();
+            assert_eq!(world.center.nodes.len(), 1);
+        },
+    );
+}
+
+#[test]
+fn a_failure_that_was_told_can_be_asked_for_after_a_restart() {
+    let wrong = || {
+        let mut wrong = credentials();
+        wrong.passphrase = passphrase("not this one");
+        wrong
+    };
+    cut_everywhere(
+        |_| {},
+        |world| {
+            let phone = world.connect();
+            world.open(phone, &right())?;
+            world.ask(phone, &request(&wrong()))?;
+            world.until(World::settled)
+        },
+        |world| {
+            let announced = was_told(world, State::Error);
+            let began = world.disk.pending.is_some() || world.disk.outcome.is_some();
+            world.idle().unwrap();
+            if began {
+                world.until(World::settled).unwrap();
+            }
+            let phone = world.paired();
+            world.ask(phone, &Request::Status).unwrap();
+            let told = world.phones[phone].last_told();
+            assert!(!announced || told.state == State::Error);
+            assert_eq!(told.state == State::Error, began);
+        },
+    );
+}
+
+#[test]
+fn a_cut_at_every_instant_of_a_reset_ends_in_a_reset() {
+    cut_everywhere(
+        |world| {
+            provision(world).unwrap();
+            world.close(0).unwrap();
+        },
+        |world| {
+            world.local(Local::Reset)?;
+            world.idle()?;
+            provision(world)
+        },
+        |world| {
+            // Before the reset has reached the disk the node is as it was; after it, it is new. Nothing lies between.
+            if world.disk.provisioned {
+                world.check_enrollment();
+            } else {
+                assert!(world.disk.enrollment.is_none() || world.disk.pending.is_some());
+            }
+            world.idle().unwrap();
+            provision(world).unwrap();
+            world.check_enrollment();
+        },
+    );
+}
+
+#[test]
+fn an_attempt_that_is_interrupted_too_often_is_given_up_and_its_end_is_known() {
+    let mut world = World::new();
+    let phone = world.paired();
+    world.ask(phone, &request(&credentials())).unwrap();
+    // The power goes while the command center is waited for, again and again.
+    for _ in 0..=RESUMES {
+        world.center.failures.extend((0..8).map(|_| unreachable()));
+        world.until(|world| world.center.asked > 0).unwrap();
+        world.center.asked = 0;
+        world.center.failures.clear();
+        world.reboot().unwrap();
+    }
+    world.until(World::settled).unwrap();
+    let phone = world.paired();
+    world.ask(phone, &Request::Status).unwrap();
+    let failure = world.phones[phone].last_told().failure.unwrap();
+    assert_eq!(failure.fault, provisioning_core::fault::Fault::Interrupted);
+    assert!(world.disk.pending.is_none());
+}
+
+#[test]
+fn guesses_are_counted_whenever_the_power_goes() {
+    // The node is cut at every instant of a wrong guess; whatever it had answered is on disk.
+    cut_everywhere(
+        |_| {},
+        |world| {
+            for _ in 0..4 {
+                let phone = world.connect();
+                world.open(phone, &crate::phone::wrong())?;
+                world.close(phone)?;
+            }
+            Ok(())
+        },
+        |world| {
+            let answered = world.phones.iter().filter(|phone| phone.error.is_some()).count();
+            assert!(world.disk.attempts as usize >= answered);
+        },
+    );
+}

@@ -1,0 +1,136 @@
+//! Factory reset, whatever is under way.
+
+use provisioning_core::domain::{Registration, State, Step};
+use provisioning_core::fault::Fault;
+use provisioning_core::machine::{AccessPointPolicy, Answer, Command, Done, Input, Joined, Local};
+use provisioning_core::secret::SecretText;
+use provisioning_core::wire::{Reply, Request};
+
+use crate::matrix::{States, snapshot};
+use crate::world::{Radio, UNREGISTERED, World, credentials, k2, request};
+
+#[test]
+fn a_reset_in_every_state_clears_everything_and_the_node_can_be_provisioned_again() {
+    for state in States::ALL {
+        let (mut world, phone) = state.reach();
+        let ticket = world.local(Local::Reset).unwrap();
+        world.idle().unwrap();
+        assert!(matches!(world.answered(ticket), Some(Answer::Reset(_))), "{state:?}");
+        assert_eq!(world.machine.status().state(), State::ApMode, "{state:?}");
+        assert_eq!(world.machine.identity().node_id, UNREGISTERED);
+        assert!(!world.machine.info().previously_provisioned);
+        let disk = &world.disk;
+        assert!(disk.k2.is_none() && disk.pending.is_none() && disk.enrollment.is_none() && disk.outcome.is_none());
+        assert_eq!(world.kept, None);
+
+        world.close(phone).unwrap();
+        let phone = world.paired();
+        world.ask(phone, &request(&credentials())).unwrap();
+        world.until(|world| world.step_is(Step::Done)).unwrap();
+        assert_eq!(world.phones[phone].last_told().state, State::Provisioned);
+    }
+}
+
+#[test]
+fn late_answers_to_what_a_reset_stopped_are_dropped() {
+    for state in [
+        States::Saving,
+        States::Joining,
+        States::Registering,
+        States::Storing,
+        States::Keeping,
+        States::Marking,
+        States::Recording,
+    ] {
+        let (mut world, _) = state.reach();
+        let (op, command) = world.commands.front().cloned().unwrap();
+        world.local(Local::Reset).unwrap();
+        assert!(world.commands.iter().all(|(running, _)| *running != op), "{state:?} is cancelled");
+        // The result was on its way.
+        let before = snapshot(&world);
+        let result = match command {
+            Command::Join { .. } => Done::Joined(Ok(Joined { limited_connectivity: false })),
+            Command::Register { .. } => {
+                Done::Registered(Ok(Registration { node_id: "n".into(), node_key: SecretText::new("k".into()) }))
+            }
+            _ => Done::Saved(Ok(())),
+        };
+        world.input(Input::Done { op, result }).unwrap();
+        assert_eq!(snapshot(&world), before, "{state:?}");
+        world.idle().unwrap();
+        assert_eq!(world.machine.status().state(), State::ApMode);
+    }
+}
+
+#[test]
+fn a_reset_asked_for_twice_is_one_reset_with_two_answers() {
+    let (mut world, _) = States::Done.reach();
+    let tickets = [world.local(Local::Reset).unwrap(), world.local(Local::Reset).unwrap()];
+    assert_eq!(world.commands.len(), 2, "forget the networks, and reset");
+    world.idle().unwrap();
+    for ticket in tickets {
+        assert!(matches!(world.answered(ticket), Some(Answer::Reset(_))));
+    }
+    let again = world.local(Local::Reset).unwrap();
+    world.idle().unwrap();
+    assert!(matches!(world.answered(again), Some(Answer::Reset(_))));
+}
+
+#[test]
+fn during_a_reset_nothing_is_taken() {
+    let (mut world, phone) = States::Resetting.reach();
+    let settings = world.ask(phone, &Request::K2(k2("k2-1"))).unwrap();
+    let attempt = world.ask(phone, &request(&credentials())).unwrap();
+    let local = world.local(Local::K2(k2("k2-1"))).unwrap();
+    for to in [settings, attempt] {
+        assert_eq!(world.phones[phone].replies(to), [Reply::Refused(Fault::Resetting)]);
+    }
+    assert_eq!(world.answered(local), Some(&Answer::Refused(Fault::Resetting)));
+    world.idle().unwrap();
+    assert!(world.disk.k2.is_none());
+}
+
+#[test]
+fn a_reset_that_was_cut_off_is_taken_up_after_a_restart() {
+    let (mut world, _) = States::Done.reach();
+    world.full.push_back(Fault::StorageFailed);
+    let ticket = world.local(Local::Reset).unwrap();
+    world.idle().unwrap();
+    assert_eq!(world.answered(ticket), Some(&Answer::Refused(Fault::StorageFailed)));
+    assert!(world.disk.resetting);
+    world.reboot().unwrap();
+    world.idle().unwrap();
+    assert!(!world.disk.resetting && !world.disk.provisioned);
+    assert_eq!(world.machine.status().state(), State::ApMode);
+}
+
+#[test]
+fn a_reset_that_fails_during_an_attempt_ends_the_attempt_with_the_reason() {
+    for state in [States::Saving, States::Joining, States::Registering, States::Storing, States::Keeping, States::Marking] {
+        let (mut world, phone) = state.reach();
+        let ticket = world.local(Local::Reset).unwrap();
+        world.commands.retain(|(_, command)| !matches!(command, Command::SaveK2(_)));
+        world.full.push_back(Fault::StorageFailed);
+        world.until(World::settled).unwrap();
+        assert_eq!(world.answered(ticket), Some(&Answer::Refused(Fault::StorageFailed)), "{state:?}");
+        assert_eq!(world.phones[phone].last_told().failure.unwrap().fault, Fault::StorageFailed, "{state:?}");
+        assert_eq!(world.radio, Radio::Before, "{state:?}");
+        world.ask(phone, &request(&credentials())).unwrap();
+        world.until(|world| world.step_is(Step::Done)).unwrap();
+    }
+}
+
+#[test]
+fn the_access_point_takes_the_new_name_after_a_reset() {
+    let mut world = World::with(AccessPointPolicy::WhenQuiet(std::time::Duration::from_mins(1)));
+    let phone = world.paired();
+    world.ask(phone, &request(&credentials())).unwrap();
+    world.until(|world| world.step_is(Step::Done)).unwrap();
+    world.reboot().unwrap();
+    world.advance(std::time::Duration::from_mins(1)).unwrap();
+    let Radio::AccessPoint(registered) = world.radio.clone() else { panic!("{:?}", world.radio) };
+    world.local(Local::Reset).unwrap();
+    world.idle().unwrap();
+    assert_eq!(world.radio, Radio::AccessPoint(UNREGISTERED.into()));
+    assert_ne!(registered, UNREGISTERED);
+}

@@ -1,0 +1,172 @@
+//! When the node can be found, and that the loop around the machine sleeps in between.
+
+use std::time::Duration;
+
+use provisioning_core::domain::{Credentials, State, Step};
+use provisioning_core::fault::Fault;
+use provisioning_core::machine::{AccessPointPolicy, Command, Done, Input, Local};
+use provisioning_core::wire::Request;
+
+use crate::world::{Radio, World, credentials, request, ssid};
+
+const QUIET: Duration = Duration::from_mins(1);
+
+fn quiet() -> World {
+    let mut world = World::with(AccessPointPolicy::WhenQuiet(QUIET));
+    world.idle().unwrap();
+    world
+}
+
+fn on_air(world: &World) -> bool {
+    matches!(world.radio, Radio::AccessPoint(_))
+}
+
+#[test]
+fn a_node_advertises_from_the_start() {
+    assert!(World::new().advertised);
+}
+
+#[test]
+fn without_bluetooth_there_is_nothing_to_advertise_and_the_access_point_opens() {
+    let mut world = quiet();
+    world.input(Input::Bluetooth { available: false }).unwrap();
+    world.idle().unwrap();
+    assert!(!world.advertised && on_air(&world));
+    world.input(Input::Bluetooth { available: true }).unwrap();
+    assert!(world.advertised);
+}
+
+#[test]
+fn the_access_point_opens_when_nobody_connects() {
+    let mut world = quiet();
+    world.advance(Duration::from_secs(59)).unwrap();
+    assert!(!on_air(&world));
+    world.advance(Duration::from_secs(1)).unwrap();
+    assert!(on_air(&world));
+}
+
+#[test]
+fn the_access_point_does_not_take_the_radio_while_a_phone_has_the_session() {
+    let mut world = quiet();
+    let phone = world.paired();
+    world.ask(phone, &Request::Status).unwrap();
+    world.advance(QUIET + Duration::from_secs(10)).unwrap();
+    assert!(world.machine.has_session() && !on_air(&world));
+    world.close(phone).unwrap();
+    world.idle().unwrap();
+    assert!(on_air(&world), "and it opens when the phone has gone");
+}
+
+#[test]
+fn the_loop_sleeps_through_a_long_attempt() {
+    // Every drain of this world asserts that no timeout is overdue.
+    let mut world = quiet();
+    let phone = world.paired();
+    world.ask(phone, &request(&credentials())).unwrap();
+    world.until(|world| world.step_is(Step::Joining)).unwrap();
+    world.close(phone).unwrap();
+    let join = world.commands.pop_front().unwrap();
+    world.advance(QUIET + Duration::from_secs(30)).unwrap();
+    world.commands.push_back(join);
+    world.until(World::settled).unwrap();
+    assert!(world.disk.provisioned);
+}
+
+#[test]
+fn the_loop_sleeps_while_an_access_point_that_failed_waits_for_something_else() {
+    let mut world = World::with(AccessPointPolicy::Always);
+    world.until(|world| world.commands.iter().any(|(_, command)| matches!(command, Command::OpenAccessPoint { .. }))).unwrap();
+    let (op, _) = world.commands.pop_back().unwrap();
+    world.input(Input::Done { op, result: Done::Saved(Err(Fault::RadioBlocked)) }).unwrap();
+    world.local(Local::Reset).unwrap();
+    let reset: Vec<_> = world.commands.drain(..).collect();
+    world.advance(Duration::from_mins(2)).unwrap();
+    world.commands.extend(reset);
+    world.idle().unwrap();
+    assert!(on_air(&world));
+}
+
+#[test]
+fn the_loop_sleeps_while_a_phone_stays_after_the_end() {
+    let mut world = World::new();
+    world.config.linger = Some(Duration::from_secs(30));
+    world.reboot().unwrap();
+    let phone = world.paired();
+    world.ask(phone, &request(&credentials())).unwrap();
+    world.until(World::settled).unwrap();
+    world.advance(Duration::from_secs(31)).unwrap();
+    assert!(!world.finished, "not while a phone has the session");
+    world.close(phone).unwrap();
+    assert!(world.finished);
+}
+
+#[test]
+fn a_node_can_be_found_until_nobody_can_ask_for_the_outcome_any_more() {
+    let mut world = World::new();
+    let phone = world.paired();
+    world.ask(phone, &request(&credentials())).unwrap();
+    world.until(World::settled).unwrap();
+    world.close(phone).unwrap();
+    world.advance(Duration::from_mins(4)).unwrap();
+    assert!(world.advertised && !world.finished);
+    world.advance(Duration::from_mins(1)).unwrap();
+    assert!(world.finished);
+}
+
+#[test]
+fn a_provisioned_node_ends_also_after_a_second_attempt_that_failed() {
+    let mut world = World::new();
+    let phone = world.paired();
+    world.ask(phone, &request(&credentials())).unwrap();
+    world.until(World::settled).unwrap();
+    world.close(phone).unwrap();
+    world.advance(Duration::from_mins(4)).unwrap();
+    let phone = world.paired();
+    world.ask(phone, &request(&Credentials { request_id: 8, ssid: ssid("nowhere"), ..credentials() })).unwrap();
+    world.until(World::settled).unwrap();
+    assert_eq!(world.machine.status().state(), State::Error);
+    world.close(phone).unwrap();
+    world.advance(Duration::from_mins(4)).unwrap();
+    assert!(world.advertised && !world.finished, "the reason can be asked for as long as a success");
+    world.advance(Duration::from_mins(1)).unwrap();
+    assert!(world.finished && world.disk.provisioned);
+}
+
+#[test]
+fn a_join_waits_for_an_access_point_that_is_being_opened() {
+    // The world refuses a join while an access point is being opened.
+    let mut world = World::with(AccessPointPolicy::Always);
+    world.until(|world| world.commands.iter().any(|(_, command)| matches!(command, Command::OpenAccessPoint { .. }))).unwrap();
+    let opening = world.commands.pop_front().unwrap();
+    world.local(Local::Credentials(Box::new(credentials()))).unwrap();
+    while world.commands.front().is_some_and(|(_, command)| matches!(command, Command::SavePending(_))) {
+        world.work().unwrap();
+    }
+    world.commands.push_back(opening);
+    world.until(World::settled).unwrap();
+    assert_eq!(world.radio, Radio::Joined(credentials().ssid));
+    assert!(world.disk.provisioned);
+}
+
+#[test]
+fn an_access_point_that_cannot_be_opened_is_tried_again() {
+    let mut world = World::with(AccessPointPolicy::Always);
+    world.until(|world| world.commands.iter().any(|(_, command)| matches!(command, Command::OpenAccessPoint { .. }))).unwrap();
+    let (op, _) = world.commands.pop_back().unwrap();
+    world.input(Input::Done { op, result: Done::Saved(Err(Fault::RadioBlocked)) }).unwrap();
+    world.advance(Duration::from_secs(29)).unwrap();
+    assert!(!on_air(&world));
+    world.advance(Duration::from_secs(1)).unwrap();
+    assert!(on_air(&world));
+}
+
+#[test]
+fn a_provisioned_node_says_so_and_waits_for_whoever_begins_anew() {
+    let mut world = World::new();
+    let phone = world.paired();
+    world.ask(phone, &request(&credentials())).unwrap();
+    world.until(World::settled).unwrap();
+    world.reboot().unwrap();
+    assert!(world.advertised && world.machine.info().previously_provisioned);
+    assert_eq!(world.machine.info().node_id, crate::world::NODE_ID);
+}

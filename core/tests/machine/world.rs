@@ -1,0 +1,532 @@
+//! The world around a machine. Time is virtual, commands are carried out one by one, and the power can go at any instant:
+//! after each output, and between a command's effect and its report.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use provisioning_core::domain::{
+    CommandCenterUrl, CreatedAt, Credentials, Identity, K2, Network, Outcome, Pairing, Passphrase, ProvisionCode, Registration,
+    Security, Ssid, State, Step,
+};
+use provisioning_core::endpoint::Endpoint;
+use provisioning_core::fault::Fault;
+use provisioning_core::machine::{
+    AccessPointPolicy, Answer, Boot, Cleared, Command, Config, Done, Input, Joined, Link, Local, Machine, Op, Output, Pending,
+    Refused, Ticket,
+};
+use provisioning_core::secret::{SecretBytes, SecretText};
+use provisioning_core::session::PhoneSecret;
+use provisioning_core::wire::{Message, Reply, Request};
+
+#[path = "../../../fuzz/targets/random.rs"]
+mod split_mix;
+
+pub(crate) use split_mix::Random;
+
+use crate::phone::{Heard, Phone, right};
+
+pub(crate) const CODE: &str = "071934";
+pub(crate) const QR: [u8; 16] = *b"0123456789:;<=>?";
+pub(crate) const UNREGISTERED: &str = "jarvis-5b91b661";
+pub(crate) const NODE_ID: &str = "0e8c1f5a-94d1-4d6f-9c39-2f5a7e0b1c2d";
+pub(crate) const PASSPHRASE: &str = "correct horse battery";
+pub(crate) const TOKEN: &str = "token-of-this-node";
+
+/// What survives a power cut.
+#[derive(Default)]
+pub(crate) struct Disk {
+    pub(crate) attempts: u32,
+    pub(crate) k2: Option<K2>,
+    pub(crate) pending: Option<Pending>,
+    pub(crate) enrollment: Option<(Credentials, Registration)>,
+    pub(crate) provisioned: bool,
+    pub(crate) outcome: Option<Outcome>,
+    pub(crate) resetting: bool,
+}
+
+/// What the radio does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Radio {
+    /// Whatever it did before the daemon touched it.
+    Before,
+    AccessPoint(String),
+    Joined(Ssid),
+}
+
+/// A command center that answers the same registration again.
+#[derive(Default)]
+pub(crate) struct Center {
+    pub(crate) nodes: BTreeMap<String, String>,
+    /// Codes that were claimed, and how often they were asked for.
+    pub(crate) claims: BTreeMap<String, u32>,
+    /// What claims end with before they end well.
+    pub(crate) claim_failures: VecDeque<Fault>,
+    /// What it answers next, before it answers properly.
+    pub(crate) failures: VecDeque<Refused>,
+    /// How many of its answers are lost after it has made the node.
+    pub(crate) lost_answers: u32,
+    pub(crate) asked: u32,
+}
+
+impl Center {
+    fn register(&mut self, node_id: &str, token: &str) -> Result<Registration, Refused> {
+        self.asked += 1;
+        if let Some(failure) = self.failures.pop_front() {
+            return Err(failure);
+        }
+        if token != TOKEN {
+            return Err(Refused { fault: Fault::TokenRejected, status: Some(401), retry_after: None });
+        }
+        let made = self.nodes.len();
+        let key = self.nodes.entry(node_id.into()).or_insert_with(|| format!("key-{made}")).clone();
+        if self.lost_answers > 0 {
+            self.lost_answers -= 1;
+            return Err(unreachable());
+        }
+        Ok(Registration { node_id: node_id.into(), node_key: SecretText::new(key) })
+    }
+
+    fn claim(&mut self, code: &ProvisionCode) -> Result<String, Fault> {
+        if let Some(fault) = self.claim_failures.pop_front() {
+            return Err(fault);
+        }
+        *self.claims.entry(code.expose().into()).or_default() += 1;
+        Ok(APPLIANCE.into())
+    }
+}
+
+/// What [`CODE_OF_A_SITE`] makes of the node.
+pub(crate) const APPLIANCE: &str = "clinic-1-84:3A:5B:91:B6:61";
+pub(crate) const CODE_OF_A_SITE: &str = "ABCD1234EFGH5678";
+
+pub(crate) fn unreachable() -> Refused {
+    Refused { fault: Fault::CommandCenterUnreachable, status: None, retry_after: None }
+}
+
+pub(crate) struct World {
+    pub(crate) machine: Machine,
+    pub(crate) config: Config,
+    pub(crate) now: Duration,
+    pub(crate) random: Random,
+    pub(crate) disk: Disk,
+    pub(crate) radio: Radio,
+    /// The profile that the radio joins by itself after a restart.
+    pub(crate) kept: Option<Ssid>,
+    pub(crate) center: Center,
+    pub(crate) phones: Vec<Phone>,
+    pub(crate) answers: Vec<(Ticket, Answer)>,
+    /// Commands under way, oldest first.
+    pub(crate) commands: VecDeque<(Op, Command)>,
+    /// What joins end with before they end as the network would have it.
+    pub(crate) joins: VecDeque<Result<Joined, Fault>>,
+    /// What writes end with before they succeed.
+    pub(crate) full: VecDeque<Fault>,
+    /// The last outcome could not be stored.
+    outcome_lost: bool,
+    pub(crate) advertised: bool,
+    pub(crate) finished: bool,
+    pub(crate) closed: Vec<Link>,
+    /// Every message that left the node.
+    pub(crate) air: Vec<Vec<u8>>,
+    /// The instant at which the power goes, and how many have passed.
+    pub(crate) cut_at: Option<usize>,
+    pub(crate) instants: usize,
+    next_link: u64,
+    next_ticket: u64,
+}
+
+/// The power went. What the machine knew is gone.
+#[derive(Debug)]
+pub(crate) struct PowerCut;
+
+pub(crate) fn config(access_point: AccessPointPolicy) -> Config {
+    Config {
+        firmware_version: "1.0.0".into(),
+        capabilities: vec!["voice".into()],
+        access_point,
+        answer_leaves: Duration::from_millis(500),
+        linger: Some(Duration::from_mins(5)),
+    }
+}
+
+pub(crate) fn ssid(name: &str) -> Ssid {
+    Ssid::try_from(name).expect("1 to 32 bytes")
+}
+
+pub(crate) fn credentials() -> Credentials {
+    Credentials {
+        request_id: 7,
+        ssid: ssid("home"),
+        passphrase: passphrase(PASSPHRASE),
+        hidden: false,
+        room: "kitchen".into(),
+        command_center: CommandCenterUrl::try_from("https://center.example").expect("a plain URL"),
+        config_service: None,
+        household_id: "h-1".into(),
+        node_id: NODE_ID.into(),
+        token: SecretText::new(TOKEN.into()),
+        provision_code: None,
+    }
+}
+
+/// The same with a provision code.
+pub(crate) fn with_a_code() -> Credentials {
+    let code = ProvisionCode::try_from(CODE_OF_A_SITE).expect("16 letters and digits");
+    Credentials { provision_code: Some(code), ..credentials() }
+}
+
+pub(crate) fn passphrase(text: &str) -> Passphrase {
+    Passphrase::try_from(text.to_owned()).expect("at most 64 bytes")
+}
+
+pub(crate) fn k2(kid: &str) -> K2 {
+    K2 {
+        key: SecretBytes::new([0x5a; 32]),
+        kid: kid.into(),
+        created_at: CreatedAt::try_from("2026-03-01T12:00:00+00:00").expect("a date"),
+    }
+}
+
+pub(crate) fn request(credentials: &Credentials) -> Request {
+    Request::Credentials(Box::new(credentials.clone()))
+}
+
+fn networks() -> Vec<Network> {
+    let network = |name: &str, signal| Network { ssid: ssid(name), signal, security: Security::Wpa2, frequency: 2412 };
+    vec![network("attic", -80), network("home", -60), network("home", -45)]
+}
+
+fn boot(disk: &Disk) -> Boot {
+    let enrolled = disk.enrollment.as_ref();
+    let node_id = enrolled.filter(|_| disk.provisioned).map_or(UNREGISTERED, |(_, registration)| &registration.node_id);
+    Boot {
+        identity: Identity { node_id: node_id.into(), hardware: "linux-aarch64".into(), mac_address: "02:00:5b:91:b6:61".into() },
+        pairing: Pairing { code: SecretText::new(CODE.into()), secret: SecretBytes::new(QR) },
+        attempts: disk.attempts,
+        provisioned: disk.provisioned,
+        command_center: enrolled.map(|(credentials, _)| credentials.command_center.clone()),
+        pending: disk.pending.clone(),
+        outcome: disk.outcome.clone(),
+        resetting: disk.resetting,
+    }
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self::with(AccessPointPolicy::Never)
+    }
+
+    pub(crate) fn with(policy: AccessPointPolicy) -> Self {
+        let disk = Disk::default();
+        let config = config(policy);
+        let now = Duration::from_secs(1000);
+        let mut world = Self {
+            machine: Machine::new(config.clone(), boot(&disk), now),
+            config,
+            now,
+            random: Random(1),
+            disk,
+            radio: Radio::Before,
+            kept: None,
+            center: Center::default(),
+            phones: Vec::new(),
+            answers: Vec::new(),
+            commands: VecDeque::new(),
+            joins: VecDeque::new(),
+            full: VecDeque::new(),
+            outcome_lost: false,
+            advertised: false,
+            finished: false,
+            closed: Vec::new(),
+            air: Vec::new(),
+            cut_at: None,
+            instants: 0,
+            next_link: 0,
+            next_ticket: 0,
+        };
+        world.drain().expect("no cut is planned");
+        world
+    }
+
+    /// Power comes back: a new machine, and what the disk, the radio's profile and the command center hold.
+    pub(crate) fn reboot(&mut self) -> Result<(), PowerCut> {
+        self.commands.clear();
+        for phone in &mut self.phones {
+            phone.connected = false;
+            phone.opening = None;
+        }
+        self.radio = self.kept.clone().map_or(Radio::Before, Radio::Joined);
+        self.advertised = false;
+        self.finished = false;
+        self.machine = Machine::new(self.config.clone(), boot(&self.disk), self.now);
+        self.drain()
+    }
+
+    // -- What people do.
+
+    /// A phone connects.
+    pub(crate) fn connect(&mut self) -> usize {
+        self.phones.push(Phone::new(Link(self.next_link)));
+        self.next_link += 1;
+        self.phones.len() - 1
+    }
+
+    pub(crate) fn write(&mut self, phone: usize, endpoint: Endpoint, message: Vec<u8>) -> Result<(), PowerCut> {
+        let link = self.phones[phone].link;
+        self.input(Input::Received { link, endpoint, message })
+    }
+
+    /// Sends the first message of a session, and waits for the answer.
+    pub(crate) fn open(&mut self, phone: usize, secret: &PhoneSecret) -> Result<(), PowerCut> {
+        let node_id = self.machine.identity().node_id.clone();
+        let message = self.phones[phone].open(&node_id, secret, &mut self.random);
+        self.write(phone, Endpoint::Session, message)?;
+        self.until(|world| world.phones[phone].opening.is_none() || !world.phones[phone].refusals.is_empty())
+    }
+
+    /// Writes a sealed request; what it is answered with comes later.
+    pub(crate) fn ask(&mut self, phone: usize, request: &Request) -> Result<u64, PowerCut> {
+        let (message, to) = self.phones[phone].seal(request);
+        self.write(phone, request.endpoint(), message)?;
+        Ok(to)
+    }
+
+    /// A phone with a session.
+    pub(crate) fn paired(&mut self) -> usize {
+        let phone = self.connect();
+        self.open(phone, &right()).expect("no cut is planned");
+        assert!(self.phones[phone].session.is_some(), "{:?}", self.phones[phone].refusals);
+        phone
+    }
+
+    pub(crate) fn close(&mut self, phone: usize) -> Result<(), PowerCut> {
+        self.phones[phone].connected = false;
+        let link = self.phones[phone].link;
+        self.input(Input::Closed { link })
+    }
+
+    pub(crate) fn local(&mut self, request: Local) -> Result<Ticket, PowerCut> {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        self.input(Input::Asked { ticket, request })?;
+        Ok(ticket)
+    }
+
+    pub(crate) fn answered(&self, ticket: Ticket) -> Option<&Answer> {
+        self.answers.iter().find(|(answered, _)| *answered == ticket).map(|(_, answer)| answer)
+    }
+
+    // -- How time goes on.
+
+    pub(crate) fn input(&mut self, input: Input) -> Result<(), PowerCut> {
+        self.machine.handle(input, self.now, &mut self.random);
+        self.drain()
+    }
+
+    /// Carries out the oldest command, if there is one.
+    pub(crate) fn work(&mut self) -> Result<bool, PowerCut> {
+        let Some((op, command)) = self.commands.pop_front() else { return Ok(false) };
+        let result = self.carry_out(command);
+        self.instant()?;
+        self.input(Input::Done { op, result })?;
+        Ok(true)
+    }
+
+    /// Lets the next thing happen: a command, or the passing of time to the next timeout.
+    pub(crate) fn step(&mut self) -> Result<bool, PowerCut> {
+        if self.work()? {
+            return Ok(true);
+        }
+        let Some(timeout) = self.machine.poll_timeout() else { return Ok(false) };
+        self.now = timeout;
+        self.input(Input::Timeout)?;
+        Ok(true)
+    }
+
+    /// Lets things happen until `done`, for an hour at most.
+    pub(crate) fn until(&mut self, done: impl Fn(&Self) -> bool) -> Result<(), PowerCut> {
+        let deadline = self.now + Duration::from_hours(1);
+        while !done(self) {
+            assert!(self.step()? && self.now < deadline, "nothing leads there; the status is {:?}", self.machine.status());
+        }
+        Ok(())
+    }
+
+    /// Lets every command end; time stands still.
+    pub(crate) fn idle(&mut self) -> Result<(), PowerCut> {
+        while self.work()? {}
+        Ok(())
+    }
+
+    pub(crate) fn advance(&mut self, time: Duration) -> Result<(), PowerCut> {
+        self.idle()?;
+        let end = self.now + time;
+        while let Some(timeout) = self.machine.poll_timeout().filter(|timeout| *timeout <= end) {
+            self.now = timeout;
+            self.input(Input::Timeout)?;
+            self.idle()?;
+        }
+        self.now = end;
+        Ok(())
+    }
+
+    /// An attempt has ended, and a phone may send again or need not.
+    pub(crate) fn settled(&self) -> bool {
+        let status = self.machine.status();
+        matches!(status.state(), State::Provisioned) || status.failure.is_some() && status.retryable
+    }
+
+    fn instant(&mut self) -> Result<(), PowerCut> {
+        self.instants += 1;
+        if self.cut_at == Some(self.instants) {
+            self.cut_at = None;
+            return Err(PowerCut);
+        }
+        Ok(())
+    }
+
+    fn drain(&mut self) -> Result<(), PowerCut> {
+        while let Some(output) = self.machine.poll_output() {
+            self.output(output);
+            self.instant()?;
+        }
+        if let Some(timeout) = self.machine.poll_timeout() {
+            assert!(timeout > self.now, "the loop would spin: a timeout that is due was not served");
+        }
+        Ok(())
+    }
+
+    fn output(&mut self, output: Output) {
+        match output {
+            Output::Send { link, message } => self.deliver(link, &message),
+            Output::Close { link } => {
+                self.closed.push(link);
+                for phone in self.phones.iter_mut().filter(|phone| phone.link == link) {
+                    phone.connected = false;
+                }
+            }
+            Output::Answer { ticket, answer } => self.answers.push((ticket, answer)),
+            Output::Start { op, command } => {
+                if matches!(command, Command::Join { .. }) {
+                    let opening = self.commands.iter().any(|(_, command)| matches!(command, Command::OpenAccessPoint { .. }));
+                    assert!(!opening, "the radio is asked for two things at once");
+                }
+                self.commands.push_back((op, command));
+            }
+            Output::Cancel { op } => self.commands.retain(|(running, _)| *running != op),
+            Output::Advertise(advertised) => self.advertised = advertised,
+            Output::Finished => self.finished = true,
+        }
+    }
+
+    /// The invariants of what is announced: all of it would survive a power cut at the next instruction.
+    fn deliver(&mut self, link: Link, message: &[u8]) {
+        for secret in [PASSPHRASE, TOKEN, CODE, CODE_OF_A_SITE] {
+            assert!(!message.windows(secret.len()).any(|window| window == secret.as_bytes()), "a secret is on the air");
+        }
+        self.air.push(message.to_vec());
+        let Some(phone) = self.phones.iter_mut().find(|phone| phone.link == link && phone.connected) else { return };
+        match phone.hear(message) {
+            Heard::Accept => assert!(!phone.by_code || self.disk.attempts > 0, "answered before the attempt was counted"),
+            Heard::Refusal => {}
+            Heard::Message(message) => match *message {
+                Message::Changed(told) | Message::Reply { reply: Reply::Status(told), .. } => match told.state {
+                    State::Provisioned => {
+                        assert!(self.disk.provisioned, "told PROVISIONED before the marker was there");
+                        self.check_enrollment();
+                    }
+                    State::Error if !self.outcome_lost => {
+                        let stored = self.disk.outcome.as_ref().expect("told an error that is not stored");
+                        assert_eq!(stored.failure, told.failure);
+                        assert_eq!(stored.request_id, told.request_id);
+                        assert!(self.disk.pending.is_none(), "told the end of an attempt that would be made again");
+                    }
+                    _ => {}
+                },
+                Message::Reply { reply: Reply::K2Stored { kid }, .. } => {
+                    assert_eq!(self.disk.k2.as_ref().map(|k2| &k2.kid), Some(&kid), "K2 was announced and is not stored");
+                }
+                Message::Reply { .. } => {}
+            },
+        }
+    }
+
+    /// A provisioned node and its command center hold the same key.
+    pub(crate) fn check_enrollment(&self) {
+        let (_, registration) = self.disk.enrollment.as_ref().expect("a provisioned node is enrolled");
+        assert_eq!(self.center.nodes.get(&registration.node_id).map(String::as_str), Some(registration.node_key.expose()));
+    }
+
+    fn write_or_fail(&mut self, write: impl FnOnce(&mut Disk)) -> Done {
+        Done::Saved(if let Some(fault) = self.full.pop_front() {
+            Err(fault)
+        } else {
+            write(&mut self.disk);
+            Ok(())
+        })
+    }
+
+    fn carry_out(&mut self, command: Command) -> Done {
+        match command {
+            Command::Scan => Done::Scanned(Ok(networks())),
+            Command::SaveAttempts(made) => self.write_or_fail(|disk| disk.attempts = made),
+            Command::SaveK2(k2) => self.write_or_fail(|disk| disk.k2 = Some(k2)),
+            Command::SavePending(pending) => self.write_or_fail(|disk| disk.pending = Some(*pending)),
+            Command::SaveEnrollment { credentials, registration } => {
+                self.write_or_fail(|disk| disk.enrollment = Some((*credentials, registration)))
+            }
+            Command::MarkProvisioned => self.write_or_fail(|disk| {
+                disk.provisioned = true;
+                disk.pending = None;
+                disk.outcome = None;
+            }),
+            Command::SaveOutcome(outcome) => {
+                self.outcome_lost = !self.full.is_empty();
+                self.write_or_fail(|disk| {
+                    disk.outcome = Some(outcome);
+                    disk.pending = None;
+                })
+            }
+            Command::Join { ssid, passphrase, .. } => {
+                let result = self.joins.pop_front().unwrap_or_else(|| match ssid.as_bytes() {
+                    b"home" if passphrase.expose() == PASSPHRASE => Ok(Joined { limited_connectivity: false }),
+                    b"home" => Err(Fault::WrongPassword),
+                    _ => Err(Fault::NetworkNotFound),
+                });
+                self.radio = if result.is_ok() { Radio::Joined(ssid) } else { Radio::Before };
+                Done::Joined(result)
+            }
+            Command::Register { node_id, token, .. } => Done::Registered(self.center.register(&node_id, token.expose())),
+            Command::Claim { code, .. } => Done::Claimed(self.center.claim(&code)),
+            Command::KeepNetwork => {
+                let Radio::Joined(ssid) = &self.radio else { panic!("there is no network to keep") };
+                self.kept = Some(ssid.clone());
+                Done::Saved(Ok(()))
+            }
+            Command::RestoreNetwork => {
+                self.radio = self.kept.clone().map_or(Radio::Before, Radio::Joined);
+                Done::Saved(Ok(()))
+            }
+            Command::OpenAccessPoint { name } => {
+                self.radio = Radio::AccessPoint(name);
+                Done::Saved(Ok(()))
+            }
+            Command::CheckHealth(_) => Done::Health(true),
+            Command::ForgetNetworks => {
+                self.kept = None;
+                Done::Saved(Ok(()))
+            }
+            Command::Reset => Done::Reset(if let Some(fault) = self.full.pop_front() {
+                self.disk.resetting = true;
+                Err(fault)
+            } else {
+                self.disk = Disk { attempts: self.disk.attempts, ..Disk::default() };
+                Ok(Cleared { names: vec!["provisioned"], node_id: UNREGISTERED.into() })
+            }),
+        }
+    }
+
+    pub(crate) fn step_is(&self, step: Step) -> bool {
+        self.machine.status().step == step
+    }
+}

@@ -1,0 +1,259 @@
+//! Frozen bytes of every kind of message. If one differs, the code is wrong: phones in the field speak these.
+
+use std::collections::BTreeMap;
+
+use provisioning_core::domain::{
+    CommandCenterUrl, CreatedAt, Credentials, Failure, K2, Network, Passphrase, ProvisionCode, Security, Ssid, State,
+};
+use provisioning_core::endpoint::Endpoint;
+use provisioning_core::fault::Fault;
+use provisioning_core::secret::{SecretBytes, SecretText};
+use provisioning_core::wire::{
+    Accept, Answer, Info, Message, Offer, Open, Outbound, PublicStatus, Record, Refusal, Reply, Request, SecretKind, Told,
+};
+
+use crate::support::{NODE_ID, bytes};
+
+const REQUEST_ID: u64 = 0x0123_4567_89ab_cdef;
+
+fn frozen() -> BTreeMap<String, String> {
+    serde_json::from_str(include_str!("../../../tests/vectors/wire.json")).expect("names and hexadecimal digits")
+}
+
+fn capabilities() -> Vec<String> {
+    vec!["voice".into(), "speaker".into()]
+}
+
+fn offer() -> Offer {
+    Offer { versions: vec![1], secret: SecretKind::Code, key: [0x11; 32] }
+}
+
+fn answer() -> Answer {
+    Answer { version: 1, key: [0x11; 32], node_id: NODE_ID.into(), versions: vec![1], capabilities: capabilities() }
+}
+
+fn record() -> Record {
+    Record { counter: 7, sealed: b"sealed".to_vec(), confirmation: Vec::new() }
+}
+
+fn ssid() -> Ssid {
+    Ssid::try_from("Café ☕").unwrap()
+}
+
+fn networks() -> Vec<Network> {
+    vec![
+        Network { ssid: ssid(), signal: -41, security: Security::Wpa2, frequency: 5180 },
+        Network { ssid: Ssid::try_from(&b"\x00\xff:\\"[..]).unwrap(), signal: -87, security: Security::Open, frequency: 0 },
+    ]
+}
+
+fn failed() -> Told {
+    Told {
+        state: State::Error,
+        progress: 35,
+        message: Fault::WrongPassword.text().into(),
+        failure: Some(Failure { fault: Fault::WrongPassword, registration_status: None }),
+        retryable: true,
+        request_id: REQUEST_ID,
+        ssid: Some(ssid()),
+        limited_connectivity: false,
+        appliance_id: None,
+    }
+}
+
+fn joining() -> Told {
+    Told { state: State::Connecting, message: "Connecting to Café ☕...".into(), failure: None, retryable: false, ..failed() }
+}
+
+fn k2() -> Request {
+    Request::K2(K2 {
+        key: SecretBytes::new(std::array::from_fn(|index| u8::try_from(index).unwrap())),
+        kid: "k2-2026".into(),
+        created_at: CreatedAt::try_from("2026-03-01T12:00:00+00:00").unwrap(),
+    })
+}
+
+fn credentials() -> Request {
+    Request::Credentials(Box::new(plain()))
+}
+
+fn with_a_code() -> Request {
+    let provision_code = Some(ProvisionCode::try_from("abcd-1234-efgh-5678").unwrap());
+    Request::Credentials(Box::new(Credentials { provision_code, ..plain() }))
+}
+
+fn plain() -> Credentials {
+    Credentials {
+        request_id: REQUEST_ID,
+        ssid: ssid(),
+        passphrase: Passphrase::try_from("correct horse battery".to_owned()).unwrap(),
+        hidden: false,
+        room: "kitchen".into(),
+        command_center: CommandCenterUrl::try_from("https://center.example:7703").unwrap(),
+        config_service: None,
+        household_id: "h-1".into(),
+        node_id: "0e8c1f5a-94d1-4d6f-9c39-2f5a7e0b1c2d".into(),
+        token: SecretText::new("token-of-the-vectors".into()),
+        provision_code: None,
+    }
+}
+
+/// Every message of the frozen file, as this crate encodes it.
+fn encoded() -> BTreeMap<String, Vec<u8>> {
+    let reply = |to, reply| Message::Reply { to, reply }.encode();
+    let accept = Accept { share: [0x22; 32], confirmation: [0x33; 64], answer: answer().encode() };
+    let refusal = |fault, retry_after| Outbound::Refusal(Refusal { fault, retry_after }).encode();
+    let everything = Told {
+        state: State::Error,
+        progress: 70,
+        message: "x".into(),
+        failure: Some(Failure { fault: Fault::CommandCenterRefused, registration_status: Some(422) }),
+        retryable: true,
+        request_id: 9,
+        ssid: Some(Ssid::try_from(&[0xff][..]).unwrap()),
+        limited_connectivity: true,
+        appliance_id: None,
+    };
+    let appliance = Told { appliance_id: Some("clinic-1-84:3A:5B:91:B6:61".into()), ..joining() };
+    let info = Info {
+        node_id: NODE_ID.into(),
+        name: NODE_ID.into(),
+        firmware_version: "1.0.0".into(),
+        hardware: "linux-aarch64".into(),
+        capabilities: capabilities(),
+        state: State::ApMode,
+        previously_provisioned: true,
+        versions: vec![1],
+    };
+    let open = Open { session_id: [0x44; 16], share: [0x22; 32], offer: offer().encode() };
+    let list = Outbound::encode_list(&[refusal(Fault::Busy, 0), Outbound::Record(record()).encode()]);
+    [
+        ("offer with the code", offer().encode()),
+        ("offer with the QR secret", Offer { versions: vec![1, 2], secret: SecretKind::Qr, key: [0x11; 32] }.encode()),
+        ("open", open.encode()),
+        ("answer", answer().encode()),
+        ("accept", Outbound::Accept(accept).encode()),
+        ("record", record().encode()),
+        ("first record", Record { counter: 0, confirmation: vec![0x33; 64], ..record() }.encode()),
+        ("record outbound", Outbound::Record(record()).encode()),
+        ("refusal", refusal(Fault::Busy, 0)),
+        ("refusal with a time", refusal(Fault::Locked, 60)),
+        ("list of outbounds", list),
+        ("info", info.encode()),
+        ("public status", PublicStatus { state: State::ApMode, progress: 0, fault: None }.encode()),
+        (
+            "public status after a failure",
+            PublicStatus { state: State::Error, progress: 35, fault: Some(Fault::WrongPassword) }.encode(),
+        ),
+        ("scan request", Request::Scan { fresh: false }.encode().to_vec()),
+        ("fresh scan request", Request::Scan { fresh: true }.encode().to_vec()),
+        ("K2 request", k2().encode().to_vec()),
+        ("credentials request", credentials().encode().to_vec()),
+        ("credentials request with a provision code", with_a_code().encode().to_vec()),
+        ("status request", Request::Status.encode().to_vec()),
+        ("networks reply", reply(3, Reply::Networks { networks: networks(), last: true })),
+        ("empty networks reply", reply(0, Reply::Networks { networks: Vec::new(), last: true })),
+        ("K2 stored reply", reply(4, Reply::K2Stored { kid: "k2-2026".into() })),
+        ("accepted reply", reply(5, Reply::Accepted { request_id: REQUEST_ID })),
+        ("status reply", reply(6, Reply::Status(failed()))),
+        ("refused reply", reply(7, Reply::Refused(Fault::Malformed))),
+        ("event", Message::Changed(joining()).encode()),
+        ("event with everything", Message::Changed(everything).encode()),
+        ("event of an appliance", Message::Changed(appliance).encode()),
+    ]
+    .map(|(name, message)| (name.to_owned(), message))
+    .into()
+}
+
+/// What each message is after it was read and written again.
+fn again(name: &str, message: &[u8]) -> Result<Vec<u8>, Fault> {
+    Ok(match name {
+        name if name.starts_with("offer") => Offer::decode(message)?.encode(),
+        "open" => Open::decode(message)?.encode(),
+        "answer" => Answer::decode(message)?.encode(),
+        "record" | "first record" => Record::decode(message)?.encode(),
+        "accept" | "record outbound" | "refusal" | "refusal with a time" => Outbound::decode(message)?.encode(),
+        "list of outbounds" => {
+            let messages: Vec<Vec<u8>> = Outbound::decode_list(message)?.iter().map(Outbound::encode).collect();
+            Outbound::encode_list(&messages)
+        }
+        "info" => Info::decode(message)?.encode(),
+        name if name.starts_with("public status") => PublicStatus::decode(message)?.encode(),
+        "scan request" | "fresh scan request" => Request::decode(Endpoint::Scan, message)?.encode().to_vec(),
+        "K2 request" => Request::decode(Endpoint::K2, message)?.encode().to_vec(),
+        "credentials request" | "credentials request with a provision code" => {
+            Request::decode(Endpoint::Credentials, message)?.encode().to_vec()
+        }
+        "status request" => Request::decode(Endpoint::Status, message)?.encode().to_vec(),
+        _ => Message::decode(message)?.encode(),
+    })
+}
+
+#[test]
+fn every_message_has_its_frozen_bytes() {
+    let encoded = encoded();
+    let frozen = frozen();
+    assert_eq!(encoded.keys().collect::<Vec<_>>(), frozen.keys().collect::<Vec<_>>());
+    for (name, hexadecimal) in frozen {
+        assert_eq!(encoded[&name], bytes(&hexadecimal), "{name}");
+    }
+}
+
+#[test]
+fn every_frozen_message_reads_back() {
+    for (name, hexadecimal) in frozen() {
+        let message = bytes(&hexadecimal);
+        assert_eq!(again(&name, &message).as_ref(), Ok(&message), "{name}");
+    }
+}
+
+#[test]
+fn every_truncation_is_refused_or_is_a_shorter_message() {
+    for (name, hexadecimal) in frozen() {
+        let message = bytes(&hexadecimal);
+        for length in 0..message.len() {
+            // Proto3 leaves out what is empty, so a cut between two fields may be a message of its own. Then it must be a
+            // whole one: what is read is written as it came.
+            if let Ok(rewritten) = again(&name, &message[..length]) {
+                assert_eq!(rewritten, message[..length], "{name} cut at {length}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_request_belongs_to_one_endpoint() {
+    let requests = [Request::Scan { fresh: true }, k2(), credentials(), Request::Status];
+    for request in &requests {
+        for endpoint in [Endpoint::Info, Endpoint::Session, Endpoint::Scan, Endpoint::K2, Endpoint::Credentials, Endpoint::Status]
+        {
+            let read = Request::decode(endpoint, &request.encode());
+            if endpoint == request.endpoint() {
+                assert_eq!(read.as_ref(), Ok(request));
+            } else {
+                assert_eq!(read, Err(Fault::Malformed));
+            }
+        }
+    }
+}
+
+#[test]
+fn unknown_fields_of_a_newer_phone_are_ignored() {
+    // Field 15, a varint of 1.
+    let newer = [&Request::Status.encode()[..], &[0x78, 1]].concat();
+    assert_eq!(Request::decode(Endpoint::Status, &newer), Ok(Request::Status));
+}
+
+#[test]
+fn a_code_that_cannot_be_one_is_refused_by_its_name() {
+    // A second field 11: of two the later one counts.
+    let mut request = credentials().encode().to_vec();
+    let field = [&[0x5a, 7][..], b"ABCD123"].concat();
+    request.extend(&field);
+    // The length of the message that the first field holds.
+    let length = u16::from(request[1] & 0x7f) | u16::from(request[2]) << 7;
+    let length = length + u16::try_from(field.len()).unwrap();
+    request[1] = u8::try_from(length & 0x7f).unwrap() | 0x80;
+    request[2] = u8::try_from(length >> 7).unwrap();
+    assert_eq!(Request::decode(Endpoint::Credentials, &request), Err(Fault::InvalidProvisionCode));
+}
