@@ -5,6 +5,8 @@ pub(crate) mod auth;
 pub(crate) mod body;
 mod claims;
 pub(crate) mod health;
+mod html;
+pub(crate) mod metrics;
 pub(crate) mod nodes;
 mod page;
 pub(crate) mod provisioning;
@@ -23,14 +25,14 @@ use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::accounts::Passwords;
-use crate::batch::Batches;
+use self::metrics::Metrics;
+use crate::base::refusal::Refusal;
+use crate::base::secret::ServerSecret;
 use crate::config::Config;
-use crate::heartbeats::{ApplianceBeat, NodeBeat};
-use crate::metrics::Metrics;
-use crate::operator::Operator;
-use crate::refusal::Refusal;
-use crate::secret::ServerSecret;
+use crate::domain::accounts::Passwords;
+use crate::domain::batch::Batches;
+use crate::domain::heartbeats::{ApplianceBeat, NodeBeat};
+use crate::domain::operator::Operator;
 use crate::store::{self, Store};
 
 /// What every handler works with.
@@ -125,7 +127,7 @@ impl Modify for Credentials {
     security(("administrator" = [])),
     responses(
         (status = 200, description = "The document", body = serde_json::Value),
-        (status = 401, description = "No credential, or a wrong one", body = crate::refusal::Detail),
+        (status = 401, description = "No credential, or a wrong one", body = crate::base::refusal::Detail),
     )
 )]
 async fn description(_: auth::Administrator) -> Response {
@@ -154,7 +156,7 @@ pub(crate) fn router(center: Arc<Center>) -> Router {
     security(("administrator" = [])),
     responses(
         (status = 200, description = "Prometheus's text format", body = String, content_type = "text/plain"),
-        (status = 401, description = "No credential, or a wrong one", body = crate::refusal::Detail),
+        (status = 401, description = "No credential, or a wrong one", body = crate::base::refusal::Detail),
     )
 )]
 async fn metrics(State(center): State<Arc<Center>>, _: auth::Administrator) -> Response {
@@ -180,11 +182,11 @@ pub(crate) fn refuse(error: store::Error) -> Refusal {
     match error {
         store::Error::Refused(refusal) => refusal,
         error if error.is_fault_of_ours() => {
-            tracing::error!(error = %crate::chain(&error), "a statement failed");
+            tracing::error!(error = %crate::base::chain(&error), "a statement failed");
             Refusal::Internal
         }
         error => {
-            tracing::warn!(error = %crate::chain(&error), "the database is not available");
+            tracing::warn!(error = %crate::base::chain(&error), "the database is not available");
             Refusal::Unavailable
         }
     }

@@ -4,10 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::clock::Clock;
-use crate::secret::SecretText;
+use crate::base::clock::Clock;
+use crate::base::secret::SecretText;
+use crate::server::tls::TlsFiles;
 use crate::store::Database;
-use crate::tls::TlsFiles;
 
 /// The configuration of a server. [`Config::new`] gives every field that has a default.
 #[derive(Clone, Debug)]

@@ -19,45 +19,22 @@
 //! - A request whose answer was lost can be sent again, and is answered the same.
 //! - Whoever copies the database learns no token and no key: it holds keyed hashes, and the key to them is elsewhere.
 
-mod accounts;
 mod api;
-mod batch;
-mod claims;
-mod clock;
-mod code;
+mod base;
 mod config;
-mod guesses;
-mod heartbeats;
-mod html;
-mod jwt;
-mod metrics;
-pub mod operator;
-mod patient;
-mod qr;
-mod refusal;
-mod secret;
+mod domain;
 mod server;
 mod store;
-mod tls;
 
 pub use api::openapi;
-pub use clock::{Clock, Moment};
-pub use code::ProvisionCode;
+pub use base::chain;
+pub use base::clock::{Clock, Moment};
+pub use base::qr::qr_png;
+pub use base::secret::{Error as SecretError, SecretText, read_secret};
 pub use config::{Config, MqttAccount, Patience};
-pub use jwt::sign as sign_jwt;
-pub use qr::qr_png;
-pub use secret::{Error as SecretError, SecretText, read_secret};
+pub use domain::code::ProvisionCode;
+pub use domain::jwt::sign as sign_jwt;
+pub use domain::operator;
+pub use server::tls::{TlsError, TlsFiles};
 pub use server::{Server, StartError};
 pub use store::{Database, DatabaseError};
-pub use tls::{TlsError, TlsFiles};
-
-/// An error and its causes, in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
-}

@@ -1,5 +1,8 @@
 //! The running server: start, connections, stop.
 
+mod patient;
+pub(crate) mod tls;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,20 +19,20 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 use tower_service::Service as _;
 
-use crate::accounts::Passwords;
+use self::patient::Patient;
+use self::tls::{Identity, TlsError};
 use crate::api::auth::Peer;
+use crate::api::metrics::Metrics;
 use crate::api::provisioning::ForgetTokens;
 use crate::api::{self, Center};
-use crate::batch::Batches;
-use crate::clock::Moment;
+use crate::base::clock::Moment;
+use crate::base::secret::{self, Purpose, ServerSecret};
 use crate::config::{Config, Patience};
-use crate::guesses::ForgetGuesses;
-use crate::metrics::Metrics;
-use crate::operator::Operator;
-use crate::patient::Patient;
-use crate::secret::{self, Purpose, ServerSecret};
+use crate::domain::accounts::Passwords;
+use crate::domain::batch::Batches;
+use crate::domain::guesses::ForgetGuesses;
+use crate::domain::operator::Operator;
 use crate::store::{self, Connection, Operation, Store, values};
-use crate::tls::{Identity, TlsError};
 
 /// How many connections are served at once; more wait in the kernel's queue.
 const CONNECTIONS: usize = 8192;
@@ -133,7 +136,7 @@ pub(crate) async fn open(config: &Config) -> Result<(Arc<Store>, ServerSecret), 
 }
 
 fn database(error: &store::Error) -> StartError {
-    StartError::Database(crate::chain(error))
+    StartError::Database(crate::base::chain(error))
 }
 
 /// Leaves the mark of the secret in a new database; whether an old one has the same.
@@ -264,7 +267,7 @@ async fn forget(store: &Store, now: Moment) {
     match (tokens, guesses) {
         (Ok(tokens), Ok(sources)) => tracing::debug!(tokens, sources, "forgot what has expired"),
         (Err(error), _) | (_, Err(error)) => {
-            tracing::warn!(error = %crate::chain(&error), "what has expired could not be forgotten");
+            tracing::warn!(error = %crate::base::chain(&error), "what has expired could not be forgotten");
         }
     }
 }

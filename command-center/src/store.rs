@@ -25,7 +25,7 @@ use rusqlite::types::FromSql;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::refusal::Refusal;
+use crate::base::refusal::Refusal;
 
 /// Which database, parsed from `sqlite:PATH` or `postgres://USER:PASSWORD@HOST/NAME`.
 #[derive(Clone, PartialEq, Eq)]
@@ -291,8 +291,8 @@ impl From<Option<i64>> for Value<'_> {
     }
 }
 
-impl From<crate::clock::Moment> for Value<'_> {
-    fn from(moment: crate::clock::Moment) -> Self {
+impl From<crate::base::clock::Moment> for Value<'_> {
+    fn from(moment: crate::base::clock::Moment) -> Self {
         Self::Integer(Some(moment.0))
     }
 }

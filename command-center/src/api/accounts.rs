@@ -13,11 +13,13 @@ use utoipa::ToSchema;
 use super::Center;
 use super::auth::{self, Asker};
 use super::body::{Body, Fields, FromFields};
-use crate::accounts::{ADMINISTRATOR_ROLE, Account, CreateAccount, FindAccount, IsAccepted, SetPassword, SigningKey, TOKEN_LIFE};
-use crate::guesses::{Attempt, Forgive, Source};
-use crate::jwt;
-use crate::refusal::{BodyRefusals, Detail, Refusal};
-use crate::secret::{Purpose, SecretText};
+use crate::base::refusal::{BodyRefusals, Detail, Refusal};
+use crate::base::secret::{Purpose, SecretText};
+use crate::domain::accounts::{
+    ADMINISTRATOR_ROLE, Account, CreateAccount, FindAccount, IsAccepted, SetPassword, SigningKey, TOKEN_LIFE,
+};
+use crate::domain::guesses::{Attempt, Forgive, Source};
+use crate::domain::jwt;
 
 /// Passwords tried for one account from one address in a window.
 const PER_SOURCE: i64 = 10;

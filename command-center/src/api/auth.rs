@@ -13,9 +13,9 @@ use base64::prelude::BASE64_STANDARD;
 use zeroize::Zeroizing;
 
 use super::Center;
-use crate::guesses::Source;
-use crate::jwt::{self, User};
-use crate::refusal::Refusal;
+use crate::base::refusal::Refusal;
+use crate::domain::guesses::Source;
+use crate::domain::jwt::{self, User};
 
 /// The header of node keys and of the administrator's key.
 const API_KEY: &str = "x-api-key";

@@ -9,8 +9,8 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde_json::{Map, Number, Value};
 
 use super::Center;
-use crate::refusal::Refusal;
-use crate::secret::SecretText;
+use crate::base::refusal::Refusal;
+use crate::base::secret::SecretText;
 
 /// Twenty times the largest honest body.
 pub(super) const LARGEST: usize = 64 * 1024;

@@ -12,12 +12,12 @@ use utoipa::ToSchema;
 use super::Center;
 use super::auth::{Asker, bearer};
 use super::body::{Body, Fields, FromFields, Segment};
-use crate::claims::{Claim, Claimed, Configuration, Configured, Device, SetStatus, Valid, Validate};
-use crate::code::{self, ProvisionCode};
-use crate::heartbeats::{ApplianceBeat, Standing};
-use crate::operator::Partner;
-use crate::refusal::{Detail, PlainBodyRefusals, Refusal, ValidationError};
-use crate::secret::Purpose;
+use crate::base::refusal::{Detail, PlainBodyRefusals, Refusal, ValidationError};
+use crate::base::secret::Purpose;
+use crate::domain::claims::{Claim, Claimed, Configuration, Configured, Device, SetStatus, Valid, Validate};
+use crate::domain::code::{self, ProvisionCode};
+use crate::domain::heartbeats::{ApplianceBeat, Standing};
+use crate::domain::operator::Partner;
 
 /// A body whose faults are told in one line, because the clients of these routes show `detail` to people as it is.
 #[derive(Debug)]

@@ -13,9 +13,9 @@ use utoipa::{IntoParams, ToSchema};
 use super::Center;
 use super::auth::{Caller, NodeKey};
 use super::body::{Body, Fields, FromFields, Segment};
-use crate::clock::Moment;
-use crate::heartbeats::{NodeBeat, Report};
-use crate::refusal::{BodyRefusals, Detail, Refusal, ValidationError};
+use crate::base::clock::Moment;
+use crate::base::refusal::{BodyRefusals, Detail, Refusal, ValidationError};
+use crate::domain::heartbeats::{NodeBeat, Report};
 use crate::store::{Connection, Error, Operation, Row, values};
 
 /// A node counts as online for this long after it was last heard of: three heartbeats of a node.

@@ -17,11 +17,11 @@ use serde::Deserialize;
 
 use super::Center;
 use super::auth;
-use crate::clock::Moment;
-use crate::html::Html;
-use crate::operator::{CodeState, NewCode, NewCodes, OperatorError, Overview};
-use crate::qr::qr_png;
-use crate::refusal::Refusal;
+use super::html::Html;
+use crate::base::clock::Moment;
+use crate::base::qr::qr_png;
+use crate::base::refusal::Refusal;
+use crate::domain::operator::{CodeState, NewCode, NewCodes, OperatorError, Overview};
 
 /// The look of the page. Its hash is in the policy below, so that no other style is applied.
 const STYLE: &str = include_str!("page.css");
@@ -123,7 +123,7 @@ pub(super) async fn revoke(
 async fn fail(center: &Center, error: &OperatorError) -> Response {
     let status = match error {
         OperatorError::Database(_) | OperatorError::Random(_) => {
-            tracing::warn!(error = %crate::chain(error), "the operator's wish was not carried out");
+            tracing::warn!(error = %crate::base::chain(error), "the operator's wish was not carried out");
             return Refusal::Unavailable.into_response();
         }
         OperatorError::UnknownCode | OperatorError::UnknownAppliance => StatusCode::NOT_FOUND,
@@ -136,7 +136,7 @@ async fn render(center: &Center, fresh: &[NewCode], fault: Option<&str>, status:
     let overview = match center.operator.overview().await {
         Ok(overview) => overview,
         Err(error) => {
-            tracing::warn!(error = %crate::chain(&error), "the page cannot be shown");
+            tracing::warn!(error = %crate::base::chain(&error), "the page cannot be shown");
             return Refusal::Unavailable.into_response();
         }
     };

@@ -13,9 +13,9 @@ use uuid::Uuid;
 use super::Center;
 use super::auth::{Caller, Minter};
 use super::body::{Body, Fields, FromFields};
-use crate::clock::Moment;
-use crate::refusal::{BodyRefusals, Detail, Refusal};
-use crate::secret::{self, Purpose};
+use crate::base::clock::Moment;
+use crate::base::refusal::{BodyRefusals, Detail, Refusal};
+use crate::base::secret::{self, Purpose};
 use crate::store::{Connection, Error, Operation, values};
 
 /// How long a token may be used: long enough to walk to the node and type a Wi-Fi password.
@@ -89,7 +89,7 @@ pub(super) async fn mint(
     }
     let now = center.config.clock.now();
     let secret = secret::random_text().map_err(|error| {
-        tracing::error!(error = %crate::chain(&error), "no token can be made");
+        tracing::error!(error = %crate::base::chain(&error), "no token can be made");
         Refusal::Internal
     })?;
     let token = format!("prov_{}", secret.expose());

@@ -253,7 +253,7 @@ fn write_batches(mut writer: Writer, checkpointing: Sqlite, mut waiting: mpsc::R
         for mut job in batch.drain(..) {
             let alone = writer.transaction(std::slice::from_mut(&mut job));
             if let Err(error) = &alone {
-                tracing::error!(error = %crate::chain(error), "the database did not take a change");
+                tracing::error!(error = %crate::base::chain(error), "the database did not take a change");
             }
             job.answer(alone);
         }
@@ -298,7 +298,7 @@ impl Writer {
 fn checkpoint_until(stopped: &std::sync::mpsc::Receiver<()>, connection: Sqlite) {
     while stopped.recv_timeout(CHECKPOINT) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
         if let Err(error) = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
-            tracing::warn!(error = %crate::chain(&error), "bringing the journal into the database");
+            tracing::warn!(error = %crate::base::chain(&error), "bringing the journal into the database");
         }
     }
     close(connection);

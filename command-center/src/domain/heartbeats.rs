@@ -11,8 +11,8 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::api;
-use crate::clock::Moment;
-use crate::refusal::Refusal;
+use crate::base::clock::Moment;
+use crate::base::refusal::Refusal;
 use crate::store::{Connection, Error, Operation, Store, values};
 
 /// A heartbeat, its key not yet checked.

@@ -2,7 +2,7 @@
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use crate::secret;
+use crate::base::secret;
 
 /// Crockford's base 32: digits and letters without I, L, O and U, which look like others or make words.
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";

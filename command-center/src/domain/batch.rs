@@ -8,9 +8,9 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::clock::Clock;
-use crate::heartbeats::{self, Beat};
-use crate::refusal::Refusal;
+use super::heartbeats::{self, Beat};
+use crate::base::clock::Clock;
+use crate::base::refusal::Refusal;
 use crate::store::Store;
 
 /// How many one transaction takes at most.

@@ -7,9 +7,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::clock::Moment;
-use crate::refusal::Refusal;
-use crate::secret::{Purpose, ServerSecret};
+use crate::base::clock::Moment;
+use crate::base::refusal::Refusal;
+use crate::base::secret::{Purpose, ServerSecret};
 use crate::store::{Connection, Error, Operation, values};
 
 /// How long a wrong guess counts.

@@ -13,13 +13,13 @@ use utoipa::ToSchema;
 use self::operations::{
     AddPartner, CreateCodes, ListAppliances, ListCodes, ListPartners, Look, RevokeAppliance, RevokeCode, RevokeNode, Revoked,
 };
-use crate::accounts::{RotateKeys, TOKEN_LIFE};
+use super::accounts::{RotateKeys, TOKEN_LIFE};
+use super::claims::{Claim, site_id};
+use super::code::ProvisionCode;
 use crate::api::nodes::{ListNodes, NodeResponse};
-use crate::claims::{Claim, site_id};
-use crate::clock::{Clock, Moment};
-use crate::code::ProvisionCode;
+use crate::base::clock::{Clock, Moment};
+use crate::base::secret::{self, Purpose, ServerSecret};
 use crate::config::Config;
-use crate::secret::{self, Purpose, ServerSecret};
 use crate::server::{StartError, open};
 use crate::store::{self, Store};
 
@@ -63,7 +63,7 @@ pub enum OperatorError {
 
 impl From<store::Error> for OperatorError {
     fn from(error: store::Error) -> Self {
-        Self::Database(crate::chain(&error))
+        Self::Database(crate::base::chain(&error))
     }
 }
 

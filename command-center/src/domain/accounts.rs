@@ -10,9 +10,9 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use crate::clock::Moment;
-use crate::refusal::Refusal;
-use crate::secret::{Purpose, SecretText, ServerSecret};
+use crate::base::clock::Moment;
+use crate::base::refusal::Refusal;
+use crate::base::secret::{Purpose, SecretText, ServerSecret};
 use crate::store::{Connection, Error, Operation, values};
 
 /// How long a bearer token of ours is good: a working day's flashing, less than a stolen image's life.

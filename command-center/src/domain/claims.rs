@@ -1,11 +1,11 @@
 //! Claims: a device that knows a provision code becomes an appliance of the code's site.
 
-use crate::clock::Moment;
-use crate::code::{ProvisionCode, slug};
-use crate::guesses::{self, Source};
-use crate::operator::Partner;
-use crate::refusal::Refusal;
-use crate::secret::{Purpose, SecretText, ServerSecret};
+use super::code::{ProvisionCode, slug};
+use super::guesses::{self, Source};
+use super::operator::Partner;
+use crate::base::clock::Moment;
+use crate::base::refusal::Refusal;
+use crate::base::secret::{Purpose, SecretText, ServerSecret};
 use crate::store::{Connection, Error, Operation, values};
 
 /// What a device tells of itself when it claims.

@@ -8,8 +8,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use sha2::Sha256;
 
-use crate::clock::Moment;
-use crate::secret::SecretText;
+use crate::base::clock::Moment;
+use crate::base::secret::SecretText;
 
 /// Who asks.
 #[derive(Clone, Debug, PartialEq, Eq)]

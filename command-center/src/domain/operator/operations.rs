@@ -2,7 +2,7 @@
 
 use super::{ApplianceEntry, CodeEntry, CodeState, Counts, NodeEntry, Overview, PAGE, Partner, SiteEntry};
 use crate::api::nodes::NewestNodes;
-use crate::clock::Moment;
+use crate::base::clock::Moment;
 use crate::store::{self, Connection, Operation, Row, values};
 
 pub(super) struct AddPartner {
