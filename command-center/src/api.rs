@@ -1,15 +1,16 @@
 //! The HTTP interface: which route is answered by what.
 
-pub(crate) mod accounts;
+mod accounts;
 pub(crate) mod auth;
-pub(crate) mod body;
+mod body;
 mod claims;
-pub(crate) mod health;
+mod health;
 mod html;
 pub(crate) mod metrics;
-pub(crate) mod nodes;
+mod nodes;
 mod page;
-pub(crate) mod provisioning;
+mod provisioning;
+mod refusal;
 
 use std::sync::Arc;
 
@@ -31,9 +32,10 @@ use crate::base::secret::ServerSecret;
 use crate::config::Config;
 use crate::domain::accounts::Passwords;
 use crate::domain::batch::Batches;
+use crate::domain::health::Health;
 use crate::domain::heartbeats::{ApplianceBeat, NodeBeat};
 use crate::domain::operator::Operator;
-use crate::store::{self, Store};
+use crate::store::Store;
 
 /// What every handler works with.
 #[derive(Debug)]
@@ -43,7 +45,7 @@ pub(crate) struct Center {
     pub(crate) secret: ServerSecret,
     pub(crate) node_beats: Batches<NodeBeat>,
     pub(crate) appliance_beats: Batches<ApplianceBeat>,
-    pub(crate) health: health::Health,
+    pub(crate) health: Health,
     pub(crate) passwords: Passwords,
     pub(crate) metrics: Metrics,
     pub(crate) operator: Operator,
@@ -127,7 +129,7 @@ impl Modify for Credentials {
     security(("administrator" = [])),
     responses(
         (status = 200, description = "The document", body = serde_json::Value),
-        (status = 401, description = "No credential, or a wrong one", body = crate::base::refusal::Detail),
+        (status = 401, description = "No credential, or a wrong one", body = refusal::Detail),
     )
 )]
 async fn description(_: auth::Administrator) -> Response {
@@ -156,7 +158,7 @@ pub(crate) fn router(center: Arc<Center>) -> Router {
     security(("administrator" = [])),
     responses(
         (status = 200, description = "Prometheus's text format", body = String, content_type = "text/plain"),
-        (status = 401, description = "No credential, or a wrong one", body = crate::base::refusal::Detail),
+        (status = 401, description = "No credential, or a wrong one", body = refusal::Detail),
     )
 )]
 async fn metrics(State(center): State<Arc<Center>>, _: auth::Administrator) -> Response {
@@ -175,19 +177,4 @@ async fn observe(State(center): State<Arc<Center>>, request: Request, next: Next
     center.metrics.answer(route, &method, status, took);
     tracing::debug!(%method, route, status, ?took, "answered");
     response
-}
-
-/// Turns what a store says into what a client is told; the journal is told the rest.
-pub(crate) fn refuse(error: store::Error) -> Refusal {
-    match error {
-        store::Error::Refused(refusal) => refusal,
-        error if error.is_fault_of_ours() => {
-            tracing::error!(error = %crate::base::chain(&error), "a statement failed");
-            Refusal::Internal
-        }
-        error => {
-            tracing::warn!(error = %crate::base::chain(&error), "the database is not available");
-            Refusal::Unavailable
-        }
-    }
 }

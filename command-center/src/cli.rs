@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use command_center::operator::{CODES_AT_ONCE, CodeState, NewCodes, Operator, OperatorError, Partner};
-use command_center::{Config, Database, DatabaseError, StartError};
+use command_center::{Config, Database, DatabaseError, OpenError, StartError};
 use serde_json::json;
 
 use output::{Listing, Table};
@@ -234,9 +234,19 @@ impl Failure {
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         let code = match error {
-            StartError::Config(_) | StartError::Secret(_) | StartError::ForeignSecret | StartError::Tls(_) => 2,
-            StartError::Database(_) => 3,
+            StartError::Open(error) => return error.into(),
+            StartError::Tls(_) => 2,
             StartError::Listen { .. } => 4,
+        };
+        Self { code, text: command_center::chain(&error) }
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        let code = match error {
+            OpenError::Config(_) | OpenError::Secret(_) | OpenError::ForeignSecret => 2,
+            OpenError::Database(_) => 3,
         };
         Self { code, text: command_center::chain(&error) }
     }

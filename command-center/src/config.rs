@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use crate::base::clock::Clock;
 use crate::base::secret::SecretText;
-use crate::server::tls::TlsFiles;
 use crate::store::Database;
 
 /// The configuration of a server. [`Config::new`] gives every field that has a default.
@@ -46,6 +45,15 @@ pub struct MqttAccount {
     pub username: String,
     /// Its password.
     pub password: SecretText,
+}
+
+/// The files of a server's identity, both in PEM.
+#[derive(Clone, Debug)]
+pub struct TlsFiles {
+    /// The certificate, and behind it those that lead to one that clients know.
+    pub certificate: PathBuf,
+    /// The private key, which nobody else may read.
+    pub key: PathBuf,
 }
 
 /// How long a client may take before it is cut off.

@@ -23,16 +23,18 @@ use self::patient::Patient;
 use self::tls::{Identity, TlsError};
 use crate::api::auth::Peer;
 use crate::api::metrics::Metrics;
-use crate::api::provisioning::ForgetTokens;
 use crate::api::{self, Center};
 use crate::base::clock::Moment;
-use crate::base::secret::{self, Purpose, ServerSecret};
+use crate::base::secret::ServerSecret;
 use crate::config::{Config, Patience};
 use crate::domain::accounts::Passwords;
 use crate::domain::batch::Batches;
 use crate::domain::guesses::ForgetGuesses;
+use crate::domain::health::Health;
+use crate::domain::opening::{OpenError, open};
 use crate::domain::operator::Operator;
-use crate::store::{self, Connection, Operation, Store, values};
+use crate::domain::registration::ForgetTokens;
+use crate::store::Store;
 
 /// How many connections are served at once; more wait in the kernel's queue.
 const CONNECTIONS: usize = 8192;
@@ -49,18 +51,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Why a server did not start.
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// The configuration cannot work.
-    #[error("{0}")]
-    Config(&'static str),
-    /// The server's own secret cannot be used.
-    #[error("opening the server's secret")]
-    Secret(#[source] secret::Error),
-    /// The secret is not the one that the data were written with.
-    #[error("the secret file does not belong to this database: keys and codes in it could not be checked")]
-    ForeignSecret,
-    /// The database cannot be used.
-    #[error("opening the database: {0}")]
-    Database(String),
+    /// The data cannot be used.
+    #[error(transparent)]
+    Open(#[from] OpenError),
     /// The certificate or its key cannot be used.
     #[error("preparing TLS")]
     Tls(#[from] TlsError),
@@ -124,35 +117,6 @@ impl Drop for Server {
     }
 }
 
-/// Opens the database of a configuration, and the secret that belongs to it.
-pub(crate) async fn open(config: &Config) -> Result<(Arc<Store>, ServerSecret), StartError> {
-    let path = config.secret_path().ok_or(StartError::Config("a shared database needs a secret file"))?;
-    let secret = ServerSecret::open(&path).map_err(StartError::Secret)?;
-    let store = Store::open(&config.database).await.map_err(|error| database(&error))?;
-    if !store.write(Recognize(secret.hash(Purpose::Fingerprint, &[]))).await.map_err(|error| database(&error))? {
-        return Err(StartError::ForeignSecret);
-    }
-    Ok((Arc::new(store), secret))
-}
-
-fn database(error: &store::Error) -> StartError {
-    StartError::Database(crate::base::chain(error))
-}
-
-/// Leaves the mark of the secret in a new database; whether an old one has the same.
-struct Recognize(String);
-
-impl Operation for Recognize {
-    type Answer = bool;
-
-    async fn run(&self, connection: &mut Connection<'_>) -> Result<bool, store::Error> {
-        let leave = "INSERT INTO server (name, value) VALUES ('fingerprint', $1) ON CONFLICT (name) DO NOTHING";
-        connection.execute(leave, values![&self.0]).await?;
-        let found = connection.row("SELECT 1 FROM server WHERE name = 'fingerprint' AND value = $1", values![&self.0]).await?;
-        Ok(found.is_some())
-    }
-}
-
 async fn serve(
     listener: TcpListener,
     config: Config,
@@ -164,7 +128,7 @@ async fn serve(
     let (clock, patience) = (config.clock.clone(), config.patience);
     let (node_beats, nodes_beating) = Batches::start(Arc::clone(&store), clock.clone());
     let (appliance_beats, appliances_beating) = Batches::start(Arc::clone(&store), clock.clone());
-    let health = api::health::Health::default();
+    let health = Health::default();
     let passwords = Passwords::new(&secret);
     let operator = Operator::beside(Arc::clone(&store), secret.clone(), clock.clone());
     let center = Arc::new(Center {

@@ -8,7 +8,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use command_center::{Clock, Config, Database, SecretText, Server, StartError, TlsError, TlsFiles};
+use command_center::{Clock, Config, Database, OpenError, SecretText, Server, StartError, TlsError, TlsFiles};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 use support::{ADMIN_KEY, Center, text};
@@ -205,7 +205,7 @@ async fn a_database_of_a_newer_program_is_not_touched() {
     let connection = rusqlite::Connection::open(folder.path().join("center.db")).unwrap();
     connection.execute("UPDATE schema_version SET version = 1000", []).unwrap();
     match Server::start(config).await {
-        Err(StartError::Database(text)) => assert!(text.contains("schema 1000"), "{text}"),
+        Err(StartError::Open(OpenError::Database(text))) => assert!(text.contains("schema 1000"), "{text}"),
         other => panic!("{other:?}"),
     }
 }

@@ -4,7 +4,7 @@ mod support;
 
 use std::path::Path;
 
-use command_center::{Config, Database, Server, StartError};
+use command_center::{Config, Database, OpenError, Server, StartError};
 use support::postgres::Cluster;
 
 /// Starts a server on a database and stops it; why it did not start. Its secret is in the folder.
@@ -16,7 +16,7 @@ async fn open(folder: &Path, address: &str) -> Result<(), String> {
             server.stop().await;
             Ok(())
         }
-        Err(StartError::Database(reason)) => Err(reason),
+        Err(StartError::Open(OpenError::Database(reason))) => Err(reason),
         Err(other) => panic!("{other:?}"),
     }
 }

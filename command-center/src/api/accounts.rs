@@ -13,13 +13,15 @@ use utoipa::ToSchema;
 use super::Center;
 use super::auth::{self, Asker};
 use super::body::{Body, Fields, FromFields};
-use crate::base::refusal::{BodyRefusals, Detail, Refusal};
+use super::refusal::{BodyRefusals, Detail};
+use crate::base::refusal::Refusal;
 use crate::base::secret::{Purpose, SecretText};
 use crate::domain::accounts::{
     ADMINISTRATOR_ROLE, Account, CreateAccount, FindAccount, IsAccepted, SetPassword, SigningKey, TOKEN_LIFE,
 };
 use crate::domain::guesses::{Attempt, Forgive, Source};
 use crate::domain::jwt;
+use crate::domain::refuse;
 
 /// Passwords tried for one account from one address in a window.
 const PER_SOURCE: i64 = 10;
@@ -64,7 +66,7 @@ impl FromRequestParts<Arc<Center>> for Holder {
             jwt::Fault::Expired => Refusal::BearerExpired,
             jwt::Fault::Invalid => Refusal::BearerInvalid,
         })?;
-        let is_accepted = center.store.read(IsAccepted { key_id, now }).await.map_err(super::refuse)?;
+        let is_accepted = center.store.read(IsAccepted { key_id, now }).await.map_err(refuse)?;
         if is_accepted { Ok(Self(account)) } else { Err(Refusal::BearerExpired) }
     }
 }
@@ -137,7 +139,7 @@ pub(super) async fn create(
     let password_hash = center.passwords.hash(password).await?;
     let account = Account { email, role };
     let create = CreateAccount { account: account.clone(), password_hash, now: center.config.clock.now() };
-    center.store.write(create).await.map_err(super::refuse)?;
+    center.store.write(create).await.map_err(refuse)?;
     tracing::info!(role = account.role, "made an account");
     Ok((StatusCode::CREATED, Json(account.into())))
 }
@@ -181,7 +183,7 @@ pub(super) async fn set_password(
 ) -> Result<StatusCode, Refusal> {
     let password_hash = center.passwords.hash(password).await?;
     let set = SetPassword { email, password_hash, now: center.config.clock.now() };
-    center.store.write(set).await.map_err(super::refuse)?;
+    center.store.write(set).await.map_err(refuse)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -235,13 +237,13 @@ pub(super) async fn login(
     let account = Source::named(&center.secret, &format!("account {email}"));
     let both = asker.for_account(&center.secret, &email);
     let limits = [(both.clone(), PER_SOURCE), (account.clone(), PER_ACCOUNT)];
-    center.store.write(Attempt { limits, now }).await.map_err(super::refuse)??;
-    let found = center.store.read(FindAccount { email }).await.map_err(super::refuse)?;
+    center.store.write(Attempt { limits, now }).await.map_err(refuse)??;
+    let found = center.store.read(FindAccount { email }).await.map_err(refuse)?;
     let (account_found, hash) = found.unzip();
     let is_right = center.passwords.verify(password, hash).await?;
     let holder = account_found.filter(|_| is_right).ok_or(Refusal::WrongLogin)?;
-    center.store.write(Forgive { sources: [both, account], now }).await.map_err(super::refuse)?;
-    let key_id = center.store.write(SigningKey { now }).await.map_err(super::refuse)?;
+    center.store.write(Forgive { sources: [both, account], now }).await.map_err(refuse)?;
+    let key_id = center.store.write(SigningKey { now }).await.map_err(refuse)?;
     let key = center.secret.derive(Purpose::SigningKey, &[&key_id]);
     let expires = now.after(TOKEN_LIFE);
     let claims = json!({

@@ -14,28 +14,13 @@ use zeroize::Zeroizing;
 
 use super::Center;
 use crate::base::refusal::Refusal;
+use crate::domain::caller::Caller;
 use crate::domain::guesses::Source;
-use crate::domain::jwt::{self, User};
+use crate::domain::jwt;
+use crate::domain::nodes::NodeKey;
 
 /// The header of node keys and of the administrator's key.
 const API_KEY: &str = "x-api-key";
-
-/// The administrator, or a user.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Caller {
-    Administrator,
-    User(User),
-}
-
-impl Caller {
-    /// Whether the caller may act for the household.
-    pub(crate) fn may_act_for(&self, household: &str) -> bool {
-        match self {
-            Self::Administrator => true,
-            Self::User(user) => user.is_member(household),
-        }
-    }
-}
 
 /// A caller of the route that mints tokens, with the refusals of that route.
 #[derive(Debug)]
@@ -116,14 +101,6 @@ pub(super) fn api_key(headers: &HeaderMap, center: &Center) -> Result<bool, Refu
 pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-}
-
-/// What a node shows of itself: `X-API-Key: node_id:node_key`, the key already hashed. Whether it is right is for the
-/// database to say.
-#[derive(Clone, Debug)]
-pub(crate) struct NodeKey {
-    pub(crate) node_id: String,
-    pub(crate) key_hash: String,
 }
 
 impl FromRequestParts<Arc<Center>> for NodeKey {

@@ -12,12 +12,14 @@ use utoipa::ToSchema;
 use super::Center;
 use super::auth::{Asker, bearer};
 use super::body::{Body, Fields, FromFields, Segment};
-use crate::base::refusal::{Detail, PlainBodyRefusals, Refusal, ValidationError};
+use super::refusal::{Detail, PlainBodyRefusals, ValidationError};
+use crate::base::refusal::Refusal;
 use crate::base::secret::Purpose;
 use crate::domain::claims::{Claim, Claimed, Configuration, Configured, Device, SetStatus, Valid, Validate};
 use crate::domain::code::{self, ProvisionCode};
 use crate::domain::heartbeats::{ApplianceBeat, Standing};
 use crate::domain::operator::Partner;
+use crate::domain::refuse;
 
 /// A body whose faults are told in one line, because the clients of these routes show `detail` to people as it is.
 #[derive(Debug)]
@@ -194,7 +196,7 @@ async fn claim_code(
     let code_hash = Claim::hash(&center.secret, &code);
     let (secret, now) = (center.secret.clone(), center.config.clock.now());
     let claim = Claim { code_hash, device, source, secret, by_partner_route, now };
-    let claimed = center.store.write(claim).await.map_err(super::refuse)??;
+    let claimed = center.store.write(claim).await.map_err(refuse)??;
     tracing::info!(appliance_id = claimed.appliance_id, "a code was claimed");
     Ok(claimed)
 }
@@ -306,7 +308,7 @@ async fn validate_code(center: &Center, Asker(source): Asker, code: &str) -> Res
         Some(code) => {
             let code_hash = Claim::hash(&center.secret, &code);
             let validate = Validate { code_hash, source, now: center.config.clock.now() };
-            center.store.write(validate).await.map_err(super::refuse)?
+            center.store.write(validate).await.map_err(refuse)?
         }
     };
     match found {
@@ -382,7 +384,7 @@ pub(super) async fn status(
     let answer = StatusAnswer { status: "updated", appliance_id: appliance_id.clone(), new_status: status.clone() };
     let now = center.config.clock.now();
     let set = SetStatus { appliance_id, key_hash, status, progress_percent, message, now };
-    center.store.write(set).await.map_err(super::refuse)?;
+    center.store.write(set).await.map_err(refuse)?;
     Ok(Json(answer))
 }
 
@@ -518,7 +520,7 @@ pub(super) async fn configuration(
 ) -> Result<Json<ConfigurationAnswer>, Refusal> {
     let appliance_id = plain_id(&appliance_id);
     let ask = Configuration { appliance_id: appliance_id.clone(), key_hash, now: center.config.clock.now() };
-    let Configured { site_id, site } = center.store.write(ask).await.map_err(super::refuse)?;
+    let Configured { site_id, site } = center.store.write(ask).await.map_err(refuse)?;
     let config = ConfigurationFields { api_endpoint: endpoint, site_id: site_id.clone(), appliance_id: appliance_id.clone() };
     Ok(Json(ConfigurationAnswer { appliance_id, site_id, clinic_name: site, config }))
 }

@@ -1,56 +1,15 @@
 //! Whether the server works.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
-use tokio::sync::Mutex;
-use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use super::Center;
-use crate::store::{Connection, Error, Operation, Store};
-
-/// A database that takes longer to say one number is not healthy.
-const DEADLINE: Duration = Duration::from_secs(2);
-
-/// Asks the database to write, because one that only reads cannot register anybody.
-struct Probe;
-
-impl Operation for Probe {
-    type Answer = ();
-
-    async fn run(&self, connection: &mut Connection<'_>) -> Result<(), Error> {
-        connection.execute("UPDATE server SET value = value WHERE name = 'fingerprint'", &[]).await?;
-        Ok(())
-    }
-}
-
-/// What the last probe said. Health is public, and a probe costs a write to the disk, so its answer serves for a while.
-#[derive(Debug, Default)]
-pub(crate) struct Health(Mutex<Option<(Instant, bool)>>);
-
-/// How long an answer serves.
-const FRESH: Duration = Duration::from_secs(1);
-
-impl Health {
-    pub(super) async fn is_good(&self, store: &Store) -> bool {
-        // Held while probing: those who ask meanwhile share the answer.
-        let mut last = self.0.lock().await;
-        if let Some((at, good)) = *last
-            && at.elapsed() < FRESH
-        {
-            return good;
-        }
-        let good = matches!(tokio::time::timeout(DEADLINE, store.write(Probe)).await, Ok(Ok(())));
-        *last = Some((Instant::now(), good));
-        good
-    }
-}
 
 /// How the server is.
 #[derive(Debug, Serialize, ToSchema)]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::api;
+use super::refuse;
 use crate::base::clock::Moment;
 use crate::base::refusal::Refusal;
 use crate::store::{Connection, Error, Operation, Store, values};
@@ -51,7 +51,7 @@ pub(crate) async fn write<B: Beat>(
     for is_durable in [false, true] {
         if is_durable || store.has_cheap_writes() {
             let take = Take { beats: Arc::clone(&beats), answers, is_durable, now };
-            answers = store.write(take).await.map_err(api::refuse)?;
+            answers = store.write(take).await.map_err(refuse)?;
         }
         if answers.iter().all(Option::is_some) {
             break;

@@ -16,11 +16,11 @@ use self::operations::{
 use super::accounts::{RotateKeys, TOKEN_LIFE};
 use super::claims::{Claim, site_id};
 use super::code::ProvisionCode;
-use crate::api::nodes::{ListNodes, NodeResponse};
+use super::nodes::{ListNodes, NodeView};
+use super::opening::{OpenError, open};
 use crate::base::clock::{Clock, Moment};
 use crate::base::secret::{self, Purpose, ServerSecret};
 use crate::config::Config;
-use crate::server::{StartError, open};
 use crate::store::{self, Store};
 
 /// How many codes are made in one transaction.
@@ -230,12 +230,12 @@ pub struct ApplianceEntry {
 /// A node in a list.
 #[derive(Clone, Debug, Serialize)]
 #[serde(transparent)]
-pub struct NodeEntry(NodeResponse);
+pub struct NodeEntry(NodeView);
 
 impl NodeEntry {
     /// Id, household, room, version, and when it was last heard of.
     pub fn columns(&self) -> [Option<&str>; 5] {
-        let NodeResponse { node_id, household_id, room, last_seen_version, last_seen, .. } = &self.0;
+        let NodeView { node_id, household_id, room, last_seen_version, last_seen, .. } = &self.0;
         [Some(node_id), Some(household_id), Some(room), last_seen_version.as_deref(), last_seen.as_deref()]
     }
 
@@ -252,7 +252,7 @@ impl NodeEntry {
 
 impl Operator {
     /// Opens the database of a configuration.
-    pub async fn open(config: &Config) -> Result<Self, StartError> {
+    pub async fn open(config: &Config) -> Result<Self, OpenError> {
         let (store, secret) = open(config).await?;
         Ok(Self { store, secret, clock: config.clock.clone() })
     }

@@ -13,14 +13,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// The files of a server's identity, both in PEM.
-#[derive(Clone, Debug)]
-pub struct TlsFiles {
-    /// The certificate, and behind it those that lead to one that clients know.
-    pub certificate: PathBuf,
-    /// The private key, which nobody else may read.
-    pub key: PathBuf,
-}
+use crate::config::TlsFiles;
 
 /// Files that make no identity.
 #[derive(Debug, Error)]

@@ -1,8 +1,8 @@
 //! What the operator's wishes do to the database.
 
 use super::{ApplianceEntry, CodeEntry, CodeState, Counts, NodeEntry, Overview, PAGE, Partner, SiteEntry};
-use crate::api::nodes::NewestNodes;
 use crate::base::clock::Moment;
+use crate::domain::nodes::NewestNodes;
 use crate::store::{self, Connection, Operation, Row, values};
 
 pub(super) struct AddPartner {

@@ -1,0 +1,140 @@
+//! Refusals over HTTP: each with its status and its text.
+
+use axum::Json;
+use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::{IntoResponses, ToSchema};
+
+use crate::base::refusal::Refusal;
+
+impl Refusal {
+    /// The status, and the text for `detail`.
+    pub(crate) fn parts(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::Malformed(_) => (StatusCode::BAD_REQUEST, "Request validation failed. Please correct the highlighted fields."),
+            Self::AuthenticationRequired => (StatusCode::UNAUTHORIZED, "Authentication required"),
+            Self::WrongAdminKey | Self::WrongApplianceKey => (StatusCode::UNAUTHORIZED, "Invalid API key"),
+            Self::WrongJwt => (StatusCode::UNAUTHORIZED, "Invalid or expired JWT"),
+            Self::BearerMissing => (StatusCode::UNAUTHORIZED, "Missing or invalid Authorization header"),
+            Self::BearerExpired => (StatusCode::UNAUTHORIZED, "Token has expired"),
+            Self::BearerInvalid => (StatusCode::UNAUTHORIZED, "Invalid token"),
+            Self::WrongNodeKey => (StatusCode::UNAUTHORIZED, "Invalid API Key"),
+            Self::NotAMember => (StatusCode::FORBIDDEN, "User is not a member of this household"),
+            Self::WrongProvisioningToken => (StatusCode::UNAUTHORIZED, "Invalid or expired provisioning token"),
+            Self::NodeAlreadyRegistered => (StatusCode::BAD_REQUEST, "Node already registered"),
+            Self::NodeNotFound => (StatusCode::NOT_FOUND, "Node not found"),
+            Self::UnknownCode => (StatusCode::NOT_FOUND, "Invalid provision code"),
+            Self::CodeClaimed => (StatusCode::BAD_REQUEST, "Provision code already claimed"),
+            Self::CodeRevoked { by_partner_route: true } => (StatusCode::BAD_REQUEST, "Provision code already revoked"),
+            Self::CodeRevoked { by_partner_route: false } => (StatusCode::BAD_REQUEST, "Provision code is revoked"),
+            Self::CodeExpired => (StatusCode::BAD_REQUEST, "Provision code expired"),
+            Self::TooManyGuesses { .. } => (StatusCode::TOO_MANY_REQUESTS, "Too many wrong attempts. Try again later."),
+            Self::ApplianceNotFound => (StatusCode::NOT_FOUND, "Appliance not found"),
+            Self::UserExists => (StatusCode::CONFLICT, "User already exists"),
+            Self::UserNotFound => (StatusCode::NOT_FOUND, "User not found"),
+            Self::WrongLogin => (StatusCode::UNAUTHORIZED, "Invalid email or password"),
+            Self::Forbidden => (StatusCode::FORBIDDEN, "Not allowed"),
+            Self::Unprocessable(_) => (StatusCode::UNPROCESSABLE_ENTITY, "Request validation failed"),
+            Self::NotFound => (StatusCode::NOT_FOUND, "Not Found"),
+            Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed"),
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "Request body too large"),
+            Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "Request body did not arrive in time"),
+            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "Database unavailable"),
+            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error"),
+        }
+    }
+}
+
+/// What is wrong, for people.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Detail {
+    /// The text.
+    detail: String,
+}
+
+/// A request that does not have the shape that was asked for.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ValidationError {
+    /// Always `validation_error`.
+    error: &'static str,
+    /// What is wrong, for people.
+    message: &'static str,
+    /// One line per fault, such as `body -> room: Field required`.
+    details: Vec<String>,
+}
+
+/// What every route with a body may answer.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "describes what the refusals above are turned into")]
+pub(crate) enum BodyRefusals {
+    /// The request does not have the shape that was asked for, or the rules do not allow it.
+    #[response(status = 400)]
+    Malformed(#[to_schema] OneOfRefusals),
+    /// The body did not arrive in time.
+    #[response(status = 408)]
+    TooSlow(#[to_schema] Detail),
+    /// The body is larger than 64 KiB.
+    #[response(status = 413)]
+    TooLarge(#[to_schema] Detail),
+    /// The database cannot be reached; `Retry-After` says when to ask again.
+    #[response(status = 503)]
+    Unavailable(#[to_schema] Detail),
+}
+
+/// What the routes of appliances may answer besides, whose clients show `detail` to people as it is.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "describes what the refusals above are turned into")]
+pub(crate) enum PlainBodyRefusals {
+    /// The body did not arrive in time.
+    #[response(status = 408)]
+    TooSlow(#[to_schema] Detail),
+    /// The body is larger than 64 KiB.
+    #[response(status = 413)]
+    TooLarge(#[to_schema] Detail),
+    /// The request does not have the shape that was asked for.
+    #[response(status = 422)]
+    Unprocessable(#[to_schema] Detail),
+    /// The database cannot be reached; `Retry-After` says when to ask again.
+    #[response(status = 503)]
+    Unavailable(#[to_schema] Detail),
+}
+
+/// What a 400 holds: faults of the shape, or a rule that forbids it.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "describes what the refusals above are turned into")]
+pub(crate) enum OneOfRefusals {
+    /// Faults of the shape.
+    Shape(ValidationError),
+    /// A rule.
+    Rule(Detail),
+}
+
+/// After this many seconds a client may ask a server again that could not reach its database.
+const RETRY_AFTER_SECONDS: u32 = 5;
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let (status, text) = self.parts();
+        let detail = |text: &str| (status, Json(Detail { detail: text.to_owned() })).into_response();
+        let mut response = match &self {
+            Self::Malformed(faults) => {
+                let details = faults.clone();
+                (status, Json(ValidationError { error: "validation_error", message: text, details })).into_response()
+            }
+            Self::Unprocessable(faults) => detail(faults),
+            _ => detail(text),
+        };
+        let retry_after = match self {
+            Self::Unavailable => Some(RETRY_AFTER_SECONDS),
+            Self::TooManyGuesses { retry_after_seconds } => Some(retry_after_seconds),
+            _ => None,
+        };
+        if let Some(seconds) = retry_after {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}

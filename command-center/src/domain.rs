@@ -1,0 +1,34 @@
+//! The rules: who may register and claim, what a heartbeat changes, what operators do.
+
+pub(crate) mod accounts;
+pub(crate) mod batch;
+pub(crate) mod caller;
+pub(crate) mod claims;
+pub(crate) mod code;
+pub(crate) mod guesses;
+pub(crate) mod health;
+pub(crate) mod heartbeats;
+pub(crate) mod jwt;
+pub(crate) mod nodes;
+pub(crate) mod opening;
+pub mod operator;
+pub(crate) mod registration;
+
+use crate::base::chain;
+use crate::base::refusal::Refusal;
+use crate::store;
+
+/// Turns what a store says into what a client is told; the journal is told the rest.
+pub(crate) fn refuse(error: store::Error) -> Refusal {
+    match error {
+        store::Error::Refused(refusal) => refusal,
+        error if error.is_fault_of_ours() => {
+            tracing::error!(error = %chain(&error), "a statement failed");
+            Refusal::Internal
+        }
+        error => {
+            tracing::warn!(error = %chain(&error), "the database is not available");
+            Refusal::Unavailable
+        }
+    }
+}

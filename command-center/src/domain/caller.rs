@@ -1,0 +1,20 @@
+//! Who asks for something.
+
+use super::jwt::User;
+
+/// The administrator, or a user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Caller {
+    Administrator,
+    User(User),
+}
+
+impl Caller {
+    /// Whether the caller may act for the household.
+    pub(crate) fn may_act_for(&self, household: &str) -> bool {
+        match self {
+            Self::Administrator => true,
+            Self::User(user) => user.is_member(household),
+        }
+    }
+}

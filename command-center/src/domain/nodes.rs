@@ -1,0 +1,219 @@
+//! Registered nodes: their keys, and how users see them.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::refuse;
+use crate::base::clock::Moment;
+use crate::base::refusal::Refusal;
+use crate::store::{Connection, Error, Operation, Row, Store, values};
+
+/// A node counts as online for this long after it was last heard of: three heartbeats of a node.
+const ONLINE: Duration = Duration::from_mins(15);
+
+/// At most this many nodes in one answer; `after` asks for more.
+const PAGE: i64 = 10_000;
+
+/// What a node shows of itself: `X-API-Key: node_id:node_key`, the key already hashed. Whether it is right is for the
+/// database to say.
+#[derive(Clone, Debug)]
+pub(crate) struct NodeKey {
+    pub(crate) node_id: String,
+    pub(crate) key_hash: String,
+}
+
+/// Checks the key of a node, and takes note of its first use.
+pub(crate) async fn authenticate(store: &Store, key: NodeKey, now: Moment) -> Result<(), Refusal> {
+    match store.read(CheckKey(key.clone())).await.map_err(refuse)? {
+        None => Err(Refusal::WrongNodeKey),
+        Some(KeyState::Used) => Ok(()),
+        Some(KeyState::Unused) => store.write(UseKey { key, now }).await.map_err(refuse),
+    }
+}
+
+enum KeyState {
+    Unused,
+    Used,
+}
+
+struct CheckKey(NodeKey);
+
+impl Operation for CheckKey {
+    type Answer = Option<KeyState>;
+
+    async fn run(&self, connection: &mut Connection<'_>) -> Result<Option<KeyState>, Error> {
+        // Hashes under a secret of the server's may be compared by the database: nobody outside can steer them.
+        let check = "SELECT key_used_at FROM nodes WHERE node_id = $1 AND key_hash = $2 AND deactivated_at IS NULL";
+        let Some(row) = connection.row(check, values![&self.0.node_id, &self.0.key_hash]).await? else { return Ok(None) };
+        Ok(Some(if row.column::<Option<i64>>(0)?.is_some() { KeyState::Used } else { KeyState::Unused }))
+    }
+}
+
+struct UseKey {
+    key: NodeKey,
+    now: Moment,
+}
+
+impl Operation for UseKey {
+    type Answer = ();
+
+    fn subject(&self) -> Option<&str> {
+        Some(&self.key.node_id)
+    }
+
+    async fn run(&self, connection: &mut Connection<'_>) -> Result<(), Error> {
+        let note = "UPDATE nodes SET key_used_at = COALESCE(key_used_at, $3)
+                     WHERE node_id = $1 AND key_hash = $2 AND deactivated_at IS NULL";
+        match connection.execute(note, values![&self.key.node_id, &self.key.key_hash, self.now]).await? {
+            0 => Err(Refusal::WrongNodeKey.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A node, as users see it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = NodeResponse)]
+#[expect(clippy::struct_excessive_bools, reason = "the shape that clients know")]
+pub(crate) struct NodeView {
+    /// Which node it is.
+    pub(crate) node_id: String,
+    /// Where it stands.
+    pub(crate) room: String,
+    /// What people call it.
+    pub(crate) name: Option<String>,
+    /// Whose voice it answers to.
+    pub(crate) user: String,
+    /// How much it says.
+    pub(crate) voice_mode: String,
+    /// Which adaptation of the voice model it uses.
+    pub(crate) adapter_hash: Option<String>,
+    /// Whose node it is.
+    pub(crate) household_id: String,
+    /// Whether its key is good.
+    pub(crate) is_active: bool,
+    /// Whether it was heard of in the last fifteen minutes.
+    pub(crate) online: bool,
+    /// When it was last heard of: UTC, with the zone.
+    pub(crate) last_seen: Option<String>,
+    /// Its version, when it last told.
+    pub(crate) last_seen_version: Option<String>,
+    /// How it was installed.
+    pub(crate) install_mode: Option<String>,
+    /// The commit that it was built from.
+    pub(crate) git_sha: Option<String>,
+    /// Whether it must not be updated.
+    pub(crate) is_busy: bool,
+    /// Whether it still waits for its settings key.
+    pub(crate) needs_k2: bool,
+}
+
+/// The columns of [`NodeView::from_row`], in its order.
+macro_rules! node_columns {
+    () => {
+        "node_id, room, name, user_name, voice_mode, adapter_hash, household_id, deactivated_at, last_seen, version,
+         install_mode, git_sha, is_busy"
+    };
+}
+
+impl NodeView {
+    fn from_row(row: &Row, now: Moment) -> Result<Self, Error> {
+        let last_seen = row.column::<Option<i64>>(8)?.map(Moment);
+        Ok(Self {
+            node_id: row.column(0)?,
+            room: row.column(1)?,
+            name: row.column(2)?,
+            user: row.column(3)?,
+            voice_mode: row.column(4)?,
+            adapter_hash: row.column(5)?,
+            household_id: row.column(6)?,
+            is_active: row.column::<Option<i64>>(7)?.is_none(),
+            online: last_seen.is_some_and(|seen| seen >= now.before(ONLINE)),
+            last_seen: last_seen.map(Moment::zoned),
+            last_seen_version: row.column(9)?,
+            install_mode: row.column(10)?,
+            git_sha: row.column(11)?,
+            is_busy: row.column::<i64>(12)? != 0,
+            // K2 goes from the phone to the node directly; nothing is relayed here, so nothing can be missing.
+            needs_k2: false,
+        })
+    }
+}
+
+/// Nodes in the order of their ids.
+pub(crate) struct ListNodes {
+    /// Whose nodes; everybody's without it.
+    pub(crate) households: Option<Vec<String>>,
+    pub(crate) include_inactive: bool,
+    /// Begins behind this id.
+    pub(crate) after: String,
+    pub(crate) now: Moment,
+}
+
+impl Operation for ListNodes {
+    type Answer = Vec<NodeView>;
+
+    async fn run(&self, connection: &mut Connection<'_>) -> Result<Vec<NodeView>, Error> {
+        let inactive = i64::from(self.include_inactive);
+        let mut rows = Vec::new();
+        match &self.households {
+            None => {
+                let all = concat!(
+                    "SELECT ",
+                    node_columns!(),
+                    " FROM nodes WHERE node_id > $1 AND (deactivated_at IS NULL OR $2 = 1) ORDER BY node_id LIMIT $3"
+                );
+                rows = connection.rows(all, values![&self.after, inactive, PAGE]).await?;
+            }
+            Some(households) => {
+                let of_one = concat!(
+                    "SELECT ",
+                    node_columns!(),
+                    " FROM nodes WHERE household_id = $4 AND node_id > $1 AND (deactivated_at IS NULL OR $2 = 1)
+                      ORDER BY node_id LIMIT $3"
+                );
+                for household in households {
+                    rows.extend(connection.rows(of_one, values![&self.after, inactive, PAGE, household]).await?);
+                }
+            }
+        }
+        rows.iter().map(|row| NodeView::from_row(row, self.now)).collect()
+    }
+}
+
+/// The nodes that registered last.
+pub(crate) struct NewestNodes {
+    /// How many.
+    pub(crate) count: i64,
+    pub(crate) now: Moment,
+}
+
+impl Operation for NewestNodes {
+    type Answer = Vec<NodeView>;
+
+    async fn run(&self, connection: &mut Connection<'_>) -> Result<Vec<NodeView>, Error> {
+        let newest = concat!("SELECT ", node_columns!(), " FROM nodes ORDER BY registered_at DESC, node_id LIMIT $1");
+        let rows = connection.rows(newest, values![self.count]).await?;
+        rows.iter().map(|row| NodeView::from_row(row, self.now)).collect()
+    }
+}
+
+/// One node, by its id.
+pub(crate) struct OneNode {
+    pub(crate) node_id: String,
+    pub(crate) now: Moment,
+}
+
+impl Operation for OneNode {
+    type Answer = NodeView;
+
+    async fn run(&self, connection: &mut Connection<'_>) -> Result<NodeView, Error> {
+        let one = concat!("SELECT ", node_columns!(), " FROM nodes WHERE node_id = $1");
+        match connection.row(one, values![&self.node_id]).await? {
+            Some(row) => NodeView::from_row(&row, self.now),
+            None => Err(Refusal::NodeNotFound.into()),
+        }
+    }
+}
