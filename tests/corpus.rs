@@ -14,8 +14,6 @@ mod handshake;
 mod json;
 #[path = "../fuzz/targets/machine.rs"]
 mod machine;
-#[path = "../fuzz/targets/random.rs"]
-mod random;
 #[path = "../fuzz/targets/wire.rs"]
 mod wire;
 

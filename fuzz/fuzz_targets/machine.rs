@@ -2,8 +2,6 @@
 
 #![no_main]
 
-#[path = "../targets/random.rs"]
-mod random;
 #[path = "../targets/machine.rs"]
 mod target;
 

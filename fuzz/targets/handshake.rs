@@ -4,8 +4,7 @@ use provisioning_core::domain::Pairing;
 use provisioning_core::secret::{SecretBytes, SecretText};
 use provisioning_core::session::{self, Opening, PhoneSecret};
 use provisioning_core::wire::{Open, Outbound, Record};
-
-use crate::random::Random;
+use testing::random::Random;
 
 /// Runs one input.
 pub(crate) fn run(data: &[u8]) {

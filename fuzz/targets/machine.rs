@@ -15,8 +15,7 @@ use provisioning_core::machine::{
 use provisioning_core::secret::{SecretBytes, SecretText};
 use provisioning_core::session::{Opening, PhoneSecret, Session};
 use provisioning_core::wire::{Message, Outbound};
-
-use crate::random::Random;
+use testing::random::Random;
 
 const CODE: &str = "071934";
 

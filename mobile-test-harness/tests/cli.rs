@@ -10,8 +10,8 @@ use std::process::{Output, Stdio};
 use mobile_test_harness::phone::Phone;
 use provisioning_core::machine::Command as NodeCommand;
 use serde_json::Value;
-use support::journal::TOKEN;
 use support::{CODE, NETWORKS, Node, PASSWORD, PATIENCE, SSID, secret};
+use testing::journal::TOKEN;
 use tokio::process::Command;
 use tokio::time::Instant;
 

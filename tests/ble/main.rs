@@ -1,19 +1,17 @@
 //! The Bluetooth link over D-Bus, against a `BlueZ` that answers as none should.
 
-#[path = "../nm/bus.rs"]
-mod bus;
 mod fake;
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use bus::PrivateBus;
 use fake::{ADAPTER, ADDRESS, Fake, Fault};
 use jarvis_provisioning::daemon::{Ends, Event, Handle, View};
 use jarvis_provisioning::link::ble::{self, Config};
 use provisioning_core::domain::{Identity, State, Status};
 use provisioning_core::endpoint::{ENDPOINTS, Endpoint};
 use provisioning_core::wire::Info;
+use testing::bus::PrivateBus;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use zbus::{OwnedObjectPath, Variant};

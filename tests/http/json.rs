@@ -10,8 +10,8 @@ use provisioning_core::fault::Fault;
 use provisioning_core::machine::{Command, Local};
 use serde_json::{Value, json};
 
-use crate::support::journal::PASSWORD;
 use crate::support::{NODE_ID, Node, config, kind, network, refused, request};
+use testing::journal::PASSWORD;
 
 /// The canary of K2 as the phone apps write a key.
 pub(crate) const K2: &str = "Y2FuYXJ5LXNldHRpbmdzLWtleS1vZi0zMi1ieXRlcyE";

@@ -5,8 +5,8 @@ use provisioning_core::machine::{Command, Done};
 use serde_json::json;
 
 use crate::json::{K2, faults, k2, with};
-use crate::support::journal::K2_KEY;
 use crate::support::{Node, config, kind};
+use testing::journal::K2_KEY;
 
 #[tokio::test]
 async fn k2_is_stored_and_echoed_with_all_four_keys() {

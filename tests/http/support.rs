@@ -20,15 +20,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
-#[path = "../support/http.rs"]
-mod client;
-#[expect(dead_code, reason = "the other tests use more of it; goes when these use all")]
-#[path = "../support/journal.rs"]
-pub(crate) mod journal;
-
-pub(crate) use client::{PATIENCE, Reply, exchange, request};
-pub(crate) use journal::CODE;
-use journal::{NODE_KEY, QR_SECRET};
+pub(crate) use testing::http::{PATIENCE, Reply, exchange, request};
+pub(crate) use testing::journal::CODE;
+use testing::journal::{self, NODE_KEY, QR_SECRET};
 
 pub(crate) const NODE_ID: &str = "jarvis-5b91b661";
 

@@ -1,7 +1,6 @@
 //! The network over D-Bus, against a NetworkManager that plays what the real one was seen to do.
 
 mod access_point;
-mod bus;
 mod fake;
 mod joining;
 mod keeping;
@@ -9,13 +8,13 @@ mod trouble;
 
 use std::time::Duration;
 
-use bus::PrivateBus;
 use fake::Fake;
 use jarvis_provisioning::network::nm::{NetworkManager, Settings};
 use jarvis_provisioning::network::{Error, Network};
 use provisioning_core::domain::{Passphrase, Ssid};
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::Joined;
+use testing::bus::PrivateBus;
 use tokio::time::timeout;
 
 /// The passphrase of every protected network in these tests.

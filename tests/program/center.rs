@@ -24,7 +24,7 @@ pub(crate) struct Center {
 
 impl Center {
     pub(crate) async fn start() -> Self {
-        crate::journal::watch();
+        testing::journal::watch();
         let place = tempfile::tempdir().expect("a temporary folder");
         let mut config =
             Config::new("127.0.0.1:0".parse().expect("an address"), Database::Sqlite(place.path().join("center.db")));

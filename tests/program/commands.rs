@@ -8,8 +8,8 @@ use provisioning_core::domain::State;
 use serde_json::{Value, json};
 
 use crate::center::{Center, credentials};
-use crate::journal::{PASSWORD, WRONG_PASSWORD};
 use crate::place::{Label, Place, bring_online, files, phone};
+use testing::journal::{PASSWORD, WRONG_PASSWORD};
 
 /// A provisioned node, which has ended, and its label.
 async fn provisioned() -> (Place, Label) {
@@ -180,7 +180,7 @@ async fn the_status_has_its_state_and_no_secret() {
     let mut phone = phone(&node.over_bluetooth(), &label.by_code()).await;
     let order = mobile_test_harness::command_center::Order {
         node_id: "0e8c1f5a".into(),
-        token: provisioning_core::secret::SecretText::new(crate::journal::TOKEN.into()),
+        token: provisioning_core::secret::SecretText::new(testing::journal::TOKEN.into()),
         good_for: std::time::Duration::ZERO,
     };
     bring_online(&mut phone, &credentials("Lighthouse", WRONG_PASSWORD, "http://127.0.0.1:9", &order)).await;

@@ -6,9 +6,9 @@ use provisioning_core::fault::Fault;
 use serde_json::{Value, json};
 
 use crate::center::{self, Center, credentials};
-use crate::journal::{PASSWORD, TOKEN};
 use crate::place::{Node, Place, bring_online, phone};
 use crate::relay::{Plan, Relay};
+use testing::journal::{PASSWORD, TOKEN};
 
 /// A command center that is never asked.
 const NOWHERE: &str = "http://127.0.0.1:9";

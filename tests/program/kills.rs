@@ -12,9 +12,9 @@ use provisioning_core::wire::Told;
 use rand_core::UnwrapErr;
 
 use crate::center::{self, Center, credentials};
-use crate::journal::PASSWORD;
 use crate::place::{Label, PATIENCE, Place, bring_online, phone};
 use crate::relay::{Plan, Relay};
+use testing::journal::PASSWORD;
 
 /// Kills the node when its first connection to the command center has come as far as `plan` lets it, and starts it again.
 async fn killed_while_registering(plan: Plan, answered: usize) {

@@ -13,10 +13,3 @@ mod place;
 mod provisioning;
 mod relay;
 mod secrets;
-
-#[expect(dead_code, reason = "the other tests use more of it; goes when these use all")]
-#[path = "../support/http.rs"]
-mod http;
-#[expect(dead_code, reason = "the other tests use more of it; goes when these use all")]
-#[path = "../support/journal.rs"]
-mod journal;

@@ -8,9 +8,9 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::center::{self, Center, credentials};
-use crate::journal::PASSWORD;
 use crate::place::Place;
 use crate::relay::{Plan, Relay};
+use testing::journal::PASSWORD;
 
 /// How long each sync of the slow disk takes. Whoever waited for one would be found out on the busiest machine.
 const SYNC: Duration = Duration::from_secs(5);

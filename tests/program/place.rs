@@ -21,7 +21,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
-use crate::journal;
+use testing::journal;
 
 /// Longer than anything that is waited for takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
@@ -275,13 +275,13 @@ impl Node {
         String::from_utf8_lossy(&shown).replace('\0', "\n")
     }
 
-    pub(crate) async fn get(&self, path: &str) -> crate::http::Reply {
-        crate::http::request(self.address(), "GET", path, &[], b"").await
+    pub(crate) async fn get(&self, path: &str) -> testing::http::Reply {
+        testing::http::request(self.address(), "GET", path, &[], b"").await
     }
 
-    pub(crate) async fn post(&self, path: &str, body: &Value) -> crate::http::Reply {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> testing::http::Reply {
         let headers = [("content-type", "application/json")];
-        crate::http::request(self.address(), "POST", path, &headers, body.to_string().as_bytes()).await
+        testing::http::request(self.address(), "POST", path, &headers, body.to_string().as_bytes()).await
     }
 
     /// Waits until `/status` fits.

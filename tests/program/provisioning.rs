@@ -12,9 +12,9 @@ use provisioning_core::session::PhoneSecret;
 use serde_json::{Value, json};
 
 use crate::center::{self, Center, credentials};
-use crate::journal::{K2_KEY, PASSWORD, WRONG_PASSWORD};
 use crate::place::{Label, Node, PATIENCE, Place, bring_online, phone};
 use crate::relay::{Plan, Relay};
+use testing::journal::{K2_KEY, PASSWORD, WRONG_PASSWORD};
 
 /// Everything that a phone does, with a wrong password on the way.
 async fn provision(over: fn(&Node) -> Target, secret: fn(&Label) -> PhoneSecret) {
@@ -155,7 +155,7 @@ async fn a_code_that_rides_on_the_credentials_is_claimed_once_the_node_is_online
     center.assert_enrolled(&place, &order).await;
     let own = format!("/api/provision/config/{}", config["appliance_id"].as_str().expect("an id"));
     let key = format!("Bearer {}", config["api_key"].as_str().expect("a key"));
-    let known = crate::http::request(center.address(), "GET", &own, &[("authorization", &key)], b"").await;
+    let known = testing::http::request(center.address(), "GET", &own, &[("authorization", &key)], b"").await;
     assert_eq!(known.status, 200, "the command center knows the appliance by the key in its file");
     assert_eq!(node.stop().await.0, Some(0));
 

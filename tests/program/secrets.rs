@@ -5,8 +5,8 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::center::{self, Center, credentials};
-use crate::journal::{PASSWORD, TOKEN};
 use crate::place::{Place, bring_online, files, phone};
+use testing::journal::{PASSWORD, TOKEN};
 
 /// The files that are made to hold a secret in clear: K1, the label, and the node's key.
 const MEANT: [&str; 3] = ["secrets.key", "pairing.json", "config.json"];
@@ -76,14 +76,14 @@ async fn no_answer_repeats_what_was_sent() {
     for path in ["/api/v1/provision", "/api/v1/provision/k2"] {
         for body in &bodies {
             let headers = [("content-type", "application/json")];
-            let reply = crate::http::request(node.address(), "POST", path, &headers, body.as_bytes()).await;
+            let reply = testing::http::request(node.address(), "POST", path, &headers, body.as_bytes()).await;
             assert_eq!(reply.status, 422, "{body}");
             assert!(reply.json()["detail"].is_array(), "{}", reply.text());
             place.assert_clean("a 422", reply.text());
         }
     }
     for (method, path, status) in [("PUT", "/api/v1/provision", 405), ("POST", "/api/v1/provisioning", 404)] {
-        let reply = crate::http::request(node.address(), method, path, &[], good.to_string().as_bytes()).await;
+        let reply = testing::http::request(node.address(), method, path, &[], good.to_string().as_bytes()).await;
         assert_eq!(reply.status, status);
         place.assert_clean("an error", reply.text());
     }

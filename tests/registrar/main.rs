@@ -3,8 +3,6 @@
 mod addresses;
 mod answers;
 mod health;
-#[path = "../support/journal.rs"]
-mod journal;
 mod server;
 mod tls;
 
@@ -16,7 +14,7 @@ use provisioning_core::fault::Fault;
 use provisioning_core::machine::Refused;
 use provisioning_core::secret::SecretText;
 
-use journal::{Journal, NODE_KEY, TOKEN};
+use testing::journal::{Journal, NODE_KEY, TOKEN};
 
 /// Long enough that no machine is too slow for what does happen.
 const AMPLE: Limits =

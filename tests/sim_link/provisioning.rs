@@ -13,8 +13,8 @@ use provisioning_core::session::PhoneSecret;
 use rand_core::UnwrapErr;
 use tokio::time::Instant;
 
-use crate::support::journal::{QR_SECRET, WRONG_PASSWORD};
 use crate::support::{Cable, NETWORKS, Node, PASSWORD, PATIENCE, SSID, credentials, secret};
+use testing::journal::{QR_SECRET, WRONG_PASSWORD};
 
 fn new_key() -> provisioning_core::domain::K2 {
     key::new(SystemTime::UNIX_EPOCH, &mut UnwrapErr(SysRng))

@@ -28,12 +28,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-#[expect(dead_code, reason = "the other tests use more of it; goes when these use all")]
-#[path = "../support/journal.rs"]
-pub(crate) mod journal;
-
-pub(crate) use journal::{CODE, PASSWORD};
-use journal::{NODE_KEY, QR_SECRET, TOKEN};
+use testing::journal::{self, NODE_KEY, QR_SECRET, TOKEN};
+pub(crate) use testing::journal::{CODE, PASSWORD};
 
 pub(crate) const SSID: &str = "Lighthouse";
 

@@ -12,8 +12,8 @@ use provisioning_core::fault::Fault;
 use provisioning_core::fault::chain;
 use provisioning_core::machine::FREE_ATTEMPTS;
 
-use crate::node::journal::{Journal, TOKEN};
 use crate::node::{Node, SHIPPED, credentials, k2, outcome, pending, registration, run, write_everything};
+use testing::journal::{Journal, TOKEN};
 
 /// The files whose content is read back.
 const READ: [&str; 7] =

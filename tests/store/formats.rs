@@ -5,8 +5,8 @@ use std::fs;
 use fernet::Fernet;
 use provisioning_core::domain::Ssid;
 
-use crate::node::journal::TOKEN;
 use crate::node::{Node, credentials, k2, registration};
+use testing::journal::TOKEN;
 
 const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 const SEALED_K2: &str = "gAAAAABpf05QZGVmZ2hpamtsbW5vcHFycw2XakONgJI4f7VRXufEb5YNUA8WUL-hUVZm7TY0-ERu64ph41js4uE07JnuyfQUmqwPBFGEt5OI\

@@ -14,12 +14,7 @@ use provisioning_core::fault::Fault;
 use provisioning_core::machine::Pending;
 use provisioning_core::secret::{SecretBytes, SecretText};
 use tempfile::TempDir;
-
-#[expect(dead_code, reason = "the other tests use more of it; goes when these use all")]
-#[path = "../support/journal.rs"]
-pub(crate) mod journal;
-
-use journal::{QUOTED_PASSWORD, TOKEN, VECTOR_NODE_KEY};
+use testing::journal::{self, QUOTED_PASSWORD, TOKEN, VECTOR_NODE_KEY};
 
 /// The configuration as the existing software ships it, with a key of the owner's.
 pub(crate) const SHIPPED: &str =

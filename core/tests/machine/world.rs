@@ -18,10 +18,7 @@ use provisioning_core::secret::{SecretBytes, SecretText};
 use provisioning_core::session::PhoneSecret;
 use provisioning_core::wire::{Message, Reply, Request};
 
-#[path = "../../../fuzz/targets/random.rs"]
-mod split_mix;
-
-pub(crate) use split_mix::Random;
+pub(crate) use testing::random::Random;
 
 use crate::phone::{Heard, Phone, right};
 

@@ -8,10 +8,7 @@ use provisioning_core::session::{self, Opening, PhoneSecret, Session};
 use provisioning_core::wire::Open;
 use rand_core::{TryCryptoRng, TryRng};
 
-#[path = "../../../fuzz/targets/random.rs"]
-mod split_mix;
-
-pub(crate) use split_mix::Random;
+pub(crate) use testing::random::Random;
 
 pub(crate) const NODE_ID: &str = "jarvis-5b91b661";
 pub(crate) const CODE: &str = "071934";

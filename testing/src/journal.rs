@@ -14,27 +14,27 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt as _};
 
 /// Stands for a pairing code.
-pub(crate) const CODE: &str = "482913";
+pub const CODE: &str = "482913";
 /// Stands for a pairing secret of a QR code.
-pub(crate) const QR_SECRET: [u8; 16] = *b"canary-QR-secret";
+pub const QR_SECRET: [u8; 16] = *b"canary-QR-secret";
 /// Stands for a Wi-Fi password. It is the one that the simulated network checks.
-pub(crate) const PASSWORD: &str = "correct horse battery";
+pub const PASSWORD: &str = "correct horse battery";
 /// Stands for a wrong Wi-Fi password, which may be the right one of another network.
-pub(crate) const WRONG_PASSWORD: &str = "canary wrong password";
+pub const WRONG_PASSWORD: &str = "canary wrong password";
 /// Stands for a provisioning token.
-pub(crate) const TOKEN: &str = "prov_canary-token-8VqvTm0T1rj5sWkq-and-so-on-0x";
+pub const TOKEN: &str = "prov_canary-token-8VqvTm0T1rj5sWkq-and-so-on-0x";
 /// Stands for a node's key at the command center.
-pub(crate) const NODE_KEY: &str = "canary-node-key-1hLkY0aXb7";
+pub const NODE_KEY: &str = "canary-node-key-1hLkY0aXb7";
 /// Stands for K2.
-pub(crate) const K2_KEY: [u8; 32] = *b"canary-settings-key-of-32-bytes!";
+pub const K2_KEY: [u8; 32] = *b"canary-settings-key-of-32-bytes!";
 
 /// Stands for a Wi-Fi password that has to be quoted, in the vectors of the files.
-pub(crate) const QUOTED_PASSWORD: &str = "hunter22 \"quoted\"";
+pub const QUOTED_PASSWORD: &str = "hunter22 \"quoted\"";
 /// Stands for a node's key, in the vectors of the files.
-pub(crate) const VECTOR_NODE_KEY: &str = "the-node-key";
+pub const VECTOR_NODE_KEY: &str = "the-node-key";
 
 /// Every value that no journal may hold.
-pub(crate) const CANARIES: [&[u8]; 9] = [
+pub const CANARIES: [&[u8]; 9] = [
     CODE.as_bytes(),
     &QR_SECRET,
     PASSWORD.as_bytes(),
@@ -47,7 +47,7 @@ pub(crate) const CANARIES: [&[u8]; 9] = [
 ];
 
 /// The ways in which a value can be written out: as it is, in digits, in base64, as a list of numbers.
-pub(crate) fn spellings(secret: &[u8]) -> Vec<String> {
+pub fn spellings(secret: &[u8]) -> Vec<String> {
     use base64::Engine as _;
     use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
     let digits = secret.iter().fold(String::new(), |mut digits, byte| {
@@ -67,7 +67,7 @@ pub(crate) fn spellings(secret: &[u8]) -> Vec<String> {
 }
 
 /// Whether a text holds the word, and not as a part of a longer number or word.
-pub(crate) fn holds(text: &str, word: &str) -> bool {
+pub fn holds(text: &str, word: &str) -> bool {
     let joins = |character: Option<char>| character.is_some_and(|character| character.is_ascii_alphanumeric());
     text.match_indices(word).any(|(at, _)| {
         !joins(text[..at].chars().next_back()) && !joins(text[at + word.len()..].chars().next()) || word.len() > 12
@@ -77,7 +77,7 @@ pub(crate) fn holds(text: &str, word: &str) -> bool {
 /// Ends the program when a canary is logged.
 ///
 /// It ends at once, without unwinding: a panic in a task would be taken for the end of that task alone.
-pub(crate) fn watch() {
+pub fn watch() {
     static WATCHED: Once = Once::new();
     WATCHED.call_once(|| {
         let watch = Watch::new(|line| {
@@ -91,14 +91,14 @@ pub(crate) fn watch() {
 }
 
 /// Looks at every line for a canary.
-pub(crate) struct Watch<F> {
+pub struct Watch<F> {
     words: Vec<String>,
     found: F,
 }
 
 impl<F: Fn(&str)> Watch<F> {
     /// Calls `found` with each line that holds a canary.
-    pub(crate) fn new(found: F) -> Self {
+    pub fn new(found: F) -> Self {
         Self { words: CANARIES.iter().flat_map(|canary| spellings(canary)).collect(), found }
     }
 
@@ -128,20 +128,20 @@ impl<S: Subscriber, F: Fn(&str) + 'static> Layer<S> for Watch<F> {
 }
 
 /// A journal that is being written.
-pub(crate) struct Writing {
+pub struct Writing {
     lines: Lines,
     guard: tracing::subscriber::DefaultGuard,
 }
 
 /// What one thread has logged.
-pub(crate) struct Journal(Vec<(Level, String)>);
+pub struct Journal(Vec<(Level, String)>);
 
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<(Level, String)>>>);
 
 impl Journal {
     /// Keeps what this thread logs from here on. Canaries in it still end the program.
-    pub(crate) fn start() -> Writing {
+    pub fn start() -> Writing {
         watch();
         let lines = Lines::default();
         let watch = Watch::new(|line| panic!("a secret is logged: {line}"));
@@ -150,18 +150,19 @@ impl Journal {
     }
 
     /// Every line.
-    pub(crate) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         self.0.iter().map(|(level, line)| format!("{level} {line}\n")).collect()
     }
 
     /// The lines that an operator should look at.
-    pub(crate) fn warnings(&self) -> impl Iterator<Item = &str> {
+    pub fn warnings(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter(|(level, _)| *level <= Level::WARN).map(|(_, line)| line.as_str())
     }
 }
 
 impl Writing {
-    pub(crate) fn stop(self) -> Journal {
+    /// Ends the recording.
+    pub fn stop(self) -> Journal {
         drop(self.guard);
         Journal(self.lines.0.lock().expect("no test panics while it holds this").clone())
     }

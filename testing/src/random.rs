@@ -1,9 +1,11 @@
+//! Random numbers that are the same in every run.
+
 use std::convert::Infallible;
 
 use rand_core::{TryCryptoRng, TryRng};
 
-/// `SplitMix64`: the same in every run, so that an input fails again.
-pub(crate) struct Random(pub(crate) u64);
+/// `SplitMix64` from a seed. A failure repeats with the same seed.
+pub struct Random(pub u64);
 
 impl TryRng for Random {
     type Error = Infallible;

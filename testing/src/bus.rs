@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 /// A `dbus-daemon` that ends with this value.
-pub(crate) struct PrivateBus {
+pub struct PrivateBus {
     daemon: Child,
     directory: tempfile::TempDir,
 }
 
 impl PrivateBus {
     /// None where there is no `dbus-daemon` and this is not CI, which has to have one.
-    pub(crate) fn start() -> Option<Self> {
+    pub fn start() -> Option<Self> {
         let directory = tempfile::tempdir().expect("a temporary folder");
         let Some(daemon) = spawn(directory.path()) else {
             assert!(std::env::var("CI").as_deref() != Ok("true"), "CI needs dbus-daemon: install the package dbus");
@@ -23,18 +23,18 @@ impl PrivateBus {
     }
 
     /// Where the bus is. Stays the same over a restart.
-    pub(crate) fn address(&self) -> String {
+    pub fn address(&self) -> String {
         format!("unix:path={}", socket(self.directory.path()).display())
     }
 
     /// Ends the bus, with all its connections.
-    pub(crate) fn stop(&mut self) {
+    pub fn stop(&mut self) {
         self.daemon.kill().expect("the daemon is a child of this process");
         self.daemon.wait().expect("a child that was killed ends");
     }
 
     /// Starts it again.
-    pub(crate) fn restart(&mut self) {
+    pub fn restart(&mut self) {
         self.daemon = spawn(self.directory.path()).expect("it was there a moment ago");
     }
 }

@@ -2,13 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
-#[expect(dead_code, reason = "the other tests use more of it; goes when this one uses all")]
-#[path = "support/journal.rs"]
-mod journal;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use journal::{CODE, K2_KEY, PASSWORD, TOKEN, Watch};
+use testing::journal::{CODE, K2_KEY, PASSWORD, TOKEN, Watch};
 use tracing::{debug, info, info_span, trace};
 use tracing_subscriber::layer::SubscriberExt as _;
 

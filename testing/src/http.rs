@@ -1,4 +1,4 @@
-//! A client that says exactly what it is told to.
+//! A plain HTTP client that sends exactly the given bytes.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,31 +8,38 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// Longer than anything that is waited for takes on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// A limit that only a failing test reaches, also on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// An answer, taken apart.
+/// A parsed response.
 #[derive(Debug)]
-pub(crate) struct Reply {
-    pub(crate) status: u16,
-    pub(crate) headers: Vec<(String, String)>,
-    pub(crate) body: Vec<u8>,
+pub struct Reply {
+    /// The status code.
+    pub status: u16,
+    /// Names in lower case, and values.
+    pub headers: Vec<(String, String)>,
+    /// Everything after the head.
+    pub body: Vec<u8>,
 }
 
 impl Reply {
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+    /// The value of the first header of that name, which is in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    pub(crate) fn text(&self) -> &str {
+    /// The body as text.
+    pub fn text(&self) -> &str {
         std::str::from_utf8(&self.body).expect("the body is text")
     }
 
-    pub(crate) fn json(&self) -> Value {
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).expect("the body is JSON")
     }
 
-    pub(crate) fn read(bytes: &[u8]) -> Self {
+    /// Parses a response that ended with its connection.
+    pub fn read(bytes: &[u8]) -> Self {
         let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").expect("a head");
         let head = std::str::from_utf8(&bytes[..end]).expect("the head is text");
         let mut lines = head.split("\r\n");
@@ -43,8 +50,8 @@ impl Reply {
     }
 }
 
-/// A request on its own connection.
-pub(crate) async fn request(to: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+/// Sends a request on a connection of its own.
+pub async fn request(to: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
     let host = headers.iter().all(|(name, _)| !name.eq_ignore_ascii_case("host")).then(|| format!("host: {to}\r\n"));
     let mut head = format!("{method} {path} HTTP/1.1\r\n{}connection: close\r\n", host.unwrap_or_default());
     for (name, value) in headers {
@@ -57,8 +64,8 @@ pub(crate) async fn request(to: SocketAddr, method: &str, path: &str, headers: &
     Reply::read(&exchange(to, &[head.as_bytes(), body].concat()).await)
 }
 
-/// Sends bytes on a connection, and reads until it is closed.
-pub(crate) async fn exchange(to: SocketAddr, bytes: &[u8]) -> Vec<u8> {
+/// Sends bytes on a new connection, and reads until the server closes it.
+pub async fn exchange(to: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(to).await.expect("the node listens");
     let (mut reader, mut writer) = stream.split();
     let mut answer = Vec::new();

@@ -1,0 +1,7 @@
+//! Support that the tests of several packages share. It depends on none of them, so that the core's tests compile without
+//! the node.
+
+pub mod bus;
+pub mod http;
+pub mod journal;
+pub mod random;
