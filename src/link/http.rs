@@ -20,7 +20,6 @@
 
 mod body;
 mod captive;
-mod connection;
 mod json;
 mod k2;
 mod routes;
@@ -34,9 +33,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::Full;
-use hyper::Response;
 use hyper::body::Bytes;
-use tokio::net::{TcpListener, TcpSocket};
+use hyper::{Request, Response};
+use jarvis_http::server::{self, Accepted, Plain, RequestBody, Service, WhenFull};
+use tokio::net::TcpListener;
 
 use crate::daemon::Handle;
 use provisioning_core::endpoint::Endpoint;
@@ -45,6 +45,11 @@ use routes::Api;
 
 /// An answer, whole: the largest is the schema.
 type Reply = Response<Full<Bytes>>;
+
+/// The largest head of a request, bytes.
+const HEAD_LIMIT: usize = 16 * 1024;
+/// How long requests under way may take when the node stops.
+const STOP: Duration = Duration::from_secs(2);
 
 /// What an operator decides about the API.
 #[derive(Clone, Debug, Default)]
@@ -73,10 +78,10 @@ pub enum Secrets {
 }
 
 impl Secrets {
-    fn taken_at(self, address: Option<IpAddr>) -> bool {
+    fn taken_at(self, address: IpAddr) -> bool {
         match self {
             Self::Anywhere => true,
-            Self::SentTo(expected) => address == Some(expected),
+            Self::SentTo(expected) => address == expected,
             Self::Nowhere => false,
         }
     }
@@ -116,10 +121,6 @@ pub struct Listeners {
     pub captive: Vec<TcpListener>,
 }
 
-/// Connections that may wait to be accepted. Linux drops what comes above that, and a phone whose first packet is dropped
-/// tries again only after a second.
-const BACKLOG: u32 = 1024;
-
 /// What the machine is asked when this body is posted to an endpoint of the JSON API, or the body of the answer that says
 /// why it is asked nothing: the first step of every such request, alone. Only [`Endpoint::Credentials`] and
 /// [`Endpoint::K2`] take JSON. `content_type` is the value of that header, if there is one.
@@ -127,20 +128,63 @@ pub fn read_json(endpoint: Endpoint, content_type: Option<&str>, body: &[u8]) ->
     routes::read_json(endpoint, content_type, body)
 }
 
-/// Listens at an address. With port 0, at a free port.
+/// Listens at an address; at a free port if the port is 0.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // A program that is started again need not wait for the connections of the one before it.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
+    server::bind(address)
 }
 
-/// Serves until `shutdown` is ready; then requests under way are given a moment to end.
+/// Serves until `shutdown` is ready. Then requests under way get a moment to end.
 pub async fn serve(listeners: Listeners, config: Config, handle: Handle, shutdown: impl Future<Output = ()>) {
+    let listener = |id| move |socket| server::Listener { id, socket };
+    let api_listeners = listeners.api.into_iter().map(listener(Port::Api));
+    let listeners = api_listeners.chain(listeners.captive.into_iter().map(listener(Port::Captive))).collect();
+    let limits = server::Limits {
+        connections: config.limits.connections,
+        when_full: WhenFull::CloseLongestSilent,
+        head: config.limits.head,
+        head_size: HEAD_LIMIT,
+        write: config.limits.write,
+        stop: STOP,
+    };
     let api = Arc::new(Api::new(config, handle));
     tokio::select! {
-        () = connection::accept(listeners, &api, shutdown) => {}
+        () = server::serve(listeners, Plain, limits, Arc::new(Link { api: Arc::clone(&api) }), shutdown) => {}
         () = api.phones.reap() => {}
+    }
+}
+
+/// Which of the two ports a connection came to.
+#[derive(Clone, Copy)]
+enum Port {
+    Api,
+    Captive,
+}
+
+/// What answers are made of.
+struct Link {
+    api: Arc<Api>,
+}
+
+/// How a connection came to the node.
+struct Arrival {
+    port: Port,
+    /// The address of the node that it was made to.
+    sent_to: IpAddr,
+}
+
+impl Service for Link {
+    type Listener = Port;
+    type Connection = Arrival;
+    type Body = Full<Bytes>;
+
+    fn connected(&self, accepted: &Accepted<'_, Port>) -> Option<Arrival> {
+        Some(Arrival { port: *accepted.listener, sent_to: accepted.local.ip().to_canonical() })
+    }
+
+    async fn answer(&self, connection: &Arrival, request: Request<RequestBody>) -> Reply {
+        match connection.port {
+            Port::Api => routes::answer(&self.api, connection.sent_to, request).await,
+            Port::Captive => captive::reply(request.method(), request.uri().path()),
+        }
     }
 }

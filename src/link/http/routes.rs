@@ -47,10 +47,6 @@ pub(super) struct Api {
     nudging: AtomicBool,
 }
 
-/// The address of the node that a request was sent to.
-#[derive(Clone, Copy)]
-pub(super) struct SentTo(pub(super) IpAddr);
-
 /// What is at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Route {
@@ -106,8 +102,8 @@ impl Route {
     }
 }
 
-/// Answers a request. `busy` is called when all of it is here.
-pub(super) async fn answer<B>(api: &Arc<Api>, request: Request<B>, busy: impl Fn()) -> Reply
+/// Answers a request that was sent to the node's address `sent_to`.
+pub(super) async fn answer<B>(api: &Arc<Api>, sent_to: IpAddr, request: Request<B>) -> Reply
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -121,21 +117,17 @@ where
         };
     };
     match head.method {
-        Method::GET if route.allowed() == "GET" => {
-            busy();
-            api.get(route, &head.headers).await
-        }
+        Method::GET if route.allowed() == "GET" => api.get(route, &head.headers).await,
         Method::POST if route.allowed() != "GET" || route.endpoint().is_some() && is_sealed(&head.headers) => {
             if is_foreign(&head.headers) {
                 return problem(StatusCode::FORBIDDEN, "Requests from another site are not accepted.");
             }
-            api.post(route, &head, body, busy).await
+            api.post(route, sent_to, &head.headers, body).await
         }
         Method::DELETE if route == Route::Session => {
             if is_foreign(&head.headers) {
                 return problem(StatusCode::FORBIDDEN, "Requests from another site are not accepted.");
             }
-            busy();
             api.phones.close(&head.headers).await
         }
         _ => {
@@ -172,18 +164,16 @@ impl Api {
         }
     }
 
-    async fn post<B>(&self, route: Route, head: &Parts, body: B, busy: impl Fn()) -> Reply
+    async fn post<B>(&self, route: Route, sent_to: IpAddr, headers: &HeaderMap, body: B) -> Reply
     where
         B: Body<Data = Bytes> + Unpin,
     {
-        let headers = &head.headers;
         let endpoint = route.endpoint().filter(|_| is_sealed(headers));
         if endpoint.is_none() {
             if route == Route::Session {
                 return problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unsupported Media Type");
             }
-            let address = head.extensions.get::<SentTo>().map(|SentTo(address)| *address);
-            if !self.config.secrets.taken_at(address) {
+            if !self.config.secrets.taken_at(sent_to) {
                 return problem(StatusCode::FORBIDDEN, SECRETS_REFUSED);
             }
         }
@@ -191,7 +181,6 @@ impl Api {
             Ok(body) => body,
             Err(unread) => return unread.into(),
         };
-        busy();
         let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
         match (route, endpoint) {
             (_, Some(Endpoint::Session)) => self.phones.open(headers, &body).await,
