@@ -1,10 +1,14 @@
-//! What `docs/protocol.md` says in tables is what the code does.
+//! The tables of `docs/protocol.md` match the code, and `docs/testing.md` names tests that exist.
+
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use provisioning_core::endpoint::{ENDPOINTS, Endpoint, OUTBOUND_LIMIT, PROTOBUF, SERVICE, SESSION_HEADER};
 use provisioning_core::fault::Fault;
 use provisioning_core::wire::framing::{VALUE_LIMIT, VALUE_MINIMUM};
 
 const DOCUMENT: &str = include_str!("../../../docs/protocol.md");
+const TESTING: &str = include_str!("../../../docs/testing.md");
 
 /// The 8-4-4-4-12 form.
 fn uuid(uuid: u128) -> String {
@@ -48,4 +52,34 @@ fn the_limits_are_those_of_the_code() {
     says(&format!("| text fields (room, kid, ids, URLs, token) | {} bytes |", provisioning_core::domain::TEXT_LIMIT));
     says(&format!("`{SESSION_HEADER}`"));
     says(&format!("`{PROTOBUF}`"));
+}
+
+/// The text of all Rust files below a folder.
+fn sources(folder: &Path) -> String {
+    let entries = fs::read_dir(folder).into_iter().flatten().map(|entry| entry.expect("a readable folder").path());
+    entries.fold(String::new(), |text, path| {
+        if path.is_dir() {
+            text + &sources(&path)
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            text + &fs::read_to_string(&path).expect("a readable file")
+        } else {
+            text
+        }
+    })
+}
+
+#[test]
+fn every_test_that_the_testing_guide_names_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let entries = fs::read_dir(&root).expect("the workspace").map(|entry| entry.expect("a readable folder").path());
+    let packages: Vec<PathBuf> = entries.filter(|path| path.join("Cargo.toml").exists()).chain([root.clone()]).collect();
+    let code: String = packages.iter().flat_map(|package| ["src", "tests"].map(|part| sources(&package.join(part)))).collect();
+    let (_, table) = TESTING.split_once("## Where each invariant is tested").expect("the table of invariants");
+    let names: Vec<&str> =
+        table.lines().filter(|line| line.starts_with('|')).flat_map(|line| line.split('`').skip(1).step_by(2)).collect();
+    assert!(names.len() > 50, "{} names", names.len());
+    for name in names.into_iter().filter(|name| !name.contains('/')) {
+        let exists = code.contains(&format!("fn {name}(")) || code.contains(&format!("\"{name}\""));
+        assert!(exists, "docs/testing.md names the test {name}, which does not exist");
+    }
 }
