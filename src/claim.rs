@@ -34,7 +34,7 @@ use record::Record;
 
 pub use client::{Claimant, Patience};
 pub use device::{Device, InvalidMacAddress, MacAddress};
-pub use node::{Claims, NodeClaims};
+pub use node::NodeClaims;
 pub use qr::{Error as QrError, read as read_qr};
 
 /// Where appliances claim their codes.

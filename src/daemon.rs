@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! links ──Event──▶ ┌──────┐ ──Input──▶ Machine ──Output──▶ store thread   (in order)
-//!                  │ loop │                               network, registrar  (a task each)
+//!                  │ loop │                               network, command center  (a task each)
 //! results ─Done──▶ └──────┘ ◀───────── timeout ◀────────── links, readers
 //! ```
 //!
@@ -24,9 +24,8 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
-use crate::claim::Claims;
+use crate::command_center::CommandCenter;
 use crate::network::Network;
-use crate::registrar::Registrar;
 use crate::store::Store;
 pub use handle::{Ends, Event, Handle, Stopping, View};
 use provisioning_core::domain::Status;
@@ -47,13 +46,12 @@ pub enum Ended {
 }
 
 /// The machine and all that it commands.
-pub struct Daemon<N, R, C> {
+pub struct Daemon<N, C> {
     machine: Machine,
     start: Instant,
     rng: UnwrapErr<SysRng>,
     network: Arc<N>,
-    registrar: Arc<R>,
-    claims: Arc<C>,
+    command_center: Arc<C>,
     store: std::sync::mpsc::Sender<(Op, Command)>,
     events: mpsc::Receiver<Event>,
     results: mpsc::UnboundedReceiver<(Op, Done)>,
@@ -68,9 +66,9 @@ pub struct Daemon<N, R, C> {
     inputs: Vec<Input>,
 }
 
-impl<N: Network, R: Registrar, C: Claims> Daemon<N, R, C> {
+impl<N: Network, C: CommandCenter> Daemon<N, C> {
     /// Makes the machine, and the way to it.
-    pub fn new(config: Config, boot: Boot, network: N, registrar: R, claims: C, store: Store) -> (Self, Handle) {
+    pub fn new(config: Config, boot: Boot, network: N, command_center: C, store: Store) -> (Self, Handle) {
         let machine = Machine::new(config, boot, Duration::ZERO);
         let (handle, Ends { events, view, advertising }) = Handle::channel(EVENT_QUEUE, view_of(&machine));
         let (result, results) = mpsc::unbounded_channel();
@@ -79,8 +77,7 @@ impl<N: Network, R: Registrar, C: Claims> Daemon<N, R, C> {
             start: Instant::now(),
             rng: UnwrapErr(SysRng),
             network: Arc::new(network),
-            registrar: Arc::new(registrar),
-            claims: Arc::new(claims),
+            command_center: Arc::new(command_center),
             store: store_thread(store, result.clone()),
             events,
             results,
@@ -227,10 +224,10 @@ impl<N: Network, R: Registrar, C: Claims> Daemon<N, R, C> {
                 self.store.send((op, command)).expect("the store's thread lives as long as this sender");
             }
             command => {
-                let (network, registrar) = (Arc::clone(&self.network), Arc::clone(&self.registrar));
-                let (claims, result) = (Arc::clone(&self.claims), self.result.clone());
+                let (network, command_center) = (Arc::clone(&self.network), Arc::clone(&self.command_center));
+                let result = self.result.clone();
                 let task = tokio::spawn(async move {
-                    let done = perform(&*network, &*registrar, &*claims, command).await;
+                    let done = perform(&*network, &*command_center, command).await;
                     // The receiver is gone only when the loop has ended.
                     let _ended = result.send((op, done));
                 });
@@ -240,7 +237,7 @@ impl<N: Network, R: Registrar, C: Claims> Daemon<N, R, C> {
     }
 }
 
-impl<N, R, C> Drop for Daemon<N, R, C> {
+impl<N, C> Drop for Daemon<N, C> {
     fn drop(&mut self) {
         for task in self.tasks.values() {
             task.abort();
@@ -272,7 +269,7 @@ fn store_thread(store: Store, result: mpsc::UnboundedSender<(Op, Done)>) -> std:
     sender
 }
 
-async fn perform<N: Network, R: Registrar, C: Claims>(network: &N, registrar: &R, claims: &C, command: Command) -> Done {
+async fn perform<N: Network, C: CommandCenter>(network: &N, center: &C, command: Command) -> Done {
     match command {
         Command::Scan => Done::Scanned(network.scan().await.map_err(|error| network_fault(&error))),
         Command::Join { ssid, passphrase, hidden } => {
@@ -283,10 +280,10 @@ async fn perform<N: Network, R: Registrar, C: Claims>(network: &N, registrar: &R
         Command::OpenAccessPoint { name } => saved(network.open_access_point(&name).await),
         Command::ForgetNetworks => saved(network.forget().await),
         Command::Register { command_center, node_id, token, room } => {
-            Done::Registered(registrar.register(&command_center, &node_id, &token, &room).await)
+            Done::Registered(center.register(&command_center, &node_id, &token, &room).await)
         }
-        Command::Claim { command_center, code } => Done::Claimed(claims.claim(&command_center, &code).await),
-        Command::CheckHealth(url) => Done::Health(registrar.healthy(&url).await),
+        Command::Claim { command_center, code } => Done::Claimed(center.claim(&command_center, &code).await),
+        Command::CheckHealth(url) => Done::Health(center.healthy(&url).await),
         command => unreachable!("a command for the store: {command:?}"),
     }
 }

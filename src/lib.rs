@@ -5,6 +5,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`claim`] | a provision code becomes an appliance's `config.yaml` |
+//! | [`command_center`] | the port to the command center |
 //! | [`config`] | the settings: file and environment |
 //! | [`daemon`] | the loop around the machine, and the way to it |
 //! | [`factory`] | accounts and images of many devices |
@@ -17,6 +18,7 @@
 //! | [`store`] | the files |
 
 pub mod claim;
+pub mod command_center;
 pub mod config;
 pub mod daemon;
 pub mod factory;

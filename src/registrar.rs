@@ -19,30 +19,9 @@ mod error;
 mod names;
 mod trust;
 
-use std::future::Future;
-
-use provisioning_core::domain::{CommandCenterUrl, Registration};
-use provisioning_core::machine::Refused;
-use provisioning_core::secret::SecretText;
-
 pub use address::{AddressPolicy, PlainHttp, Refusal, is_own};
 pub(crate) use client::Answer;
 pub use client::{Client, Limits};
 pub(crate) use error::Error;
 pub use names::{Lookup, Names, SystemNames};
 pub use trust::Trust;
-
-/// A command center that a node can register with.
-pub trait Registrar: Send + Sync + 'static {
-    /// One try to register. The cause of a failure is in the journal; what comes back is what the phone is told.
-    fn register(
-        &self,
-        command_center: &CommandCenterUrl,
-        node_id: &str,
-        token: &SecretText,
-        room: &str,
-    ) -> impl Future<Output = Result<Registration, Refused>> + Send;
-
-    /// Whether `GET /health` answers 200 in time.
-    fn healthy(&self, command_center: &CommandCenterUrl) -> impl Future<Output = bool> + Send;
-}

@@ -1,23 +1,11 @@
 //! The claim of a code that came with a phone's credentials.
 
-use std::future::Future;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
 use super::{Claimant, Device, Error, Request};
 use provisioning_core::domain::{CommandCenterUrl, ProvisionCode};
 use provisioning_core::fault::Fault;
-
-/// What claims codes for a node.
-pub trait Claims: Send + Sync + 'static {
-    /// Claims a code and stores what comes of it; the identity of the appliance. The same code, claimed again, has the same
-    /// result. The cause of a failure is in the journal; what comes back is what the phone is told.
-    fn claim(
-        &self,
-        command_center: &CommandCenterUrl,
-        code: &ProvisionCode,
-    ) -> impl Future<Output = Result<String, Fault>> + Send;
-}
 
 /// Claims codes at the node's command center, for this device.
 #[derive(Clone, Debug)]
@@ -32,8 +20,10 @@ pub struct NodeClaims {
     pub clock: fn() -> SystemTime,
 }
 
-impl Claims for NodeClaims {
-    async fn claim(&self, command_center: &CommandCenterUrl, code: &ProvisionCode) -> Result<String, Fault> {
+impl NodeClaims {
+    /// Claims a code and stores what comes of it; the identity of the appliance. The same code, claimed again, has the same
+    /// result. The cause of a failure is logged; what is returned is what the phone is told.
+    pub async fn claim(&self, command_center: &CommandCenterUrl, code: &ProvisionCode) -> Result<String, Fault> {
         let request = Request {
             code: code.clone(),
             device: self.device.clone(),

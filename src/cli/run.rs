@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use jarvis_provisioning::claim::{Claimant, Device, NodeClaims};
+use jarvis_provisioning::command_center;
 use jarvis_provisioning::config::Config;
 use jarvis_provisioning::daemon::{Daemon, Ended, Handle};
 use jarvis_provisioning::link::{ble, http, mdns, sim};
@@ -115,7 +116,8 @@ async fn serve<N: Network, L: Future<Output = ()> + Send + 'static>(
         folder: std::path::absolute(paths(config).claim).context("finding the folder of the appliance's configuration")?,
         clock: super::claim::clock,
     };
-    let (daemon, handle) = Daemon::new(machine_config(config), boot, network, client, claims, store);
+    let command_center = command_center::Client { registrar: client, claims };
+    let (daemon, handle) = Daemon::new(machine_config(config), boot, network, command_center, store);
     let (stop, stopped) = watch::channel(());
     let until_stopped = || -> BoxFuture {
         let mut stopped = stopped.clone();

@@ -13,10 +13,10 @@ use url::Host;
 use zeroize::Zeroizing;
 
 use super::address::{AddressPolicy, is_own};
+use super::answer;
 use super::error::Error;
 use super::names::{Gate, Names, Own, SystemNames};
 use super::trust::Trust;
-use super::{Registrar, answer};
 use provisioning_core::domain::{CommandCenterUrl, Registration};
 use provisioning_core::machine::Refused;
 use provisioning_core::secret::SecretText;
@@ -175,8 +175,9 @@ impl Client {
     }
 }
 
-impl Registrar for Client {
-    async fn register(
+impl Client {
+    /// Registers with a command center: one try. The cause of a failure is logged.
+    pub async fn register(
         &self,
         command_center: &CommandCenterUrl,
         node_id: &str,
@@ -195,7 +196,8 @@ impl Registrar for Client {
         })
     }
 
-    async fn healthy(&self, command_center: &CommandCenterUrl) -> bool {
+    /// Whether `GET /health` answers 200 in time.
+    pub async fn healthy(&self, command_center: &CommandCenterUrl) -> bool {
         let health = self.try_health(command_center).await;
         if let Err(error) = &health {
             tracing::debug!(

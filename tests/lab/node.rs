@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use jarvis_provisioning::claim::Claims;
+use jarvis_provisioning::command_center::CommandCenter;
 use jarvis_provisioning::daemon::{Daemon, Handle};
 use jarvis_provisioning::link::ble;
-use jarvis_provisioning::registrar::Registrar;
 use jarvis_provisioning::simulation::{GUARDED, PASSWORD, SimulatedNetwork};
 use jarvis_provisioning::store::{Paths, Store};
 use mobile_test_harness::phone::new_request_id;
@@ -22,7 +21,7 @@ use crate::air::Controllers;
 /// A command center that takes everybody.
 struct Agreeable;
 
-impl Registrar for Agreeable {
+impl CommandCenter for Agreeable {
     async fn register(&self, _: &CommandCenterUrl, node_id: &str, _: &SecretText, _: &str) -> Result<Registration, Refused> {
         Ok(Registration { node_id: node_id.to_owned(), node_key: SecretText::new("key".into()) })
     }
@@ -30,9 +29,7 @@ impl Registrar for Agreeable {
     async fn healthy(&self, _: &CommandCenterUrl) -> bool {
         true
     }
-}
 
-impl Claims for Agreeable {
     async fn claim(&self, _: &CommandCenterUrl, _: &ProvisionCode) -> Result<String, Fault> {
         Ok("appliance".into())
     }
@@ -61,7 +58,7 @@ impl Node {
             answer_leaves: Duration::ZERO,
             linger: None,
         };
-        let (daemon, handle) = Daemon::new(config, boot, SimulatedNetwork, Agreeable, Agreeable, store);
+        let (daemon, handle) = Daemon::new(config, boot, SimulatedNetwork, Agreeable, store);
         let mut tasks = JoinSet::new();
         tasks.spawn(async {
             daemon.run(std::future::pending()).await;

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use jarvis_provisioning::registrar::{Client, Limits, Registrar};
+use jarvis_provisioning::registrar::{Client, Limits};
 use provisioning_core::domain::Registration;
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::Refused;

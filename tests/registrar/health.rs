@@ -1,6 +1,6 @@
 //! Asking for health.
 
-use jarvis_provisioning::registrar::{AddressPolicy, Client, Limits, Registrar, Trust};
+use jarvis_provisioning::registrar::{AddressPolicy, Client, Limits, Trust};
 
 use crate::server::{Server, Then, answer};
 use crate::{AMPLE, SHORT, client, url};

@@ -8,7 +8,7 @@ mod tls;
 
 use std::time::Duration;
 
-use jarvis_provisioning::registrar::{AddressPolicy, Client, Limits, Registrar, Trust};
+use jarvis_provisioning::registrar::{AddressPolicy, Client, Limits, Trust};
 use provisioning_core::domain::{CommandCenterUrl, Registration};
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::Refused;

@@ -1,0 +1,64 @@
+//! What the daemon needs of the command center, and the node's client of it.
+
+use std::future::Future;
+
+use crate::claim::NodeClaims;
+use crate::registrar;
+use provisioning_core::domain::{CommandCenterUrl, ProvisionCode, Registration};
+use provisioning_core::fault::Fault;
+use provisioning_core::machine::Refused;
+use provisioning_core::secret::SecretText;
+
+/// The command center as the node uses it.
+///
+/// An implementation logs the cause of a failure; what it returns is what the phone is told.
+pub trait CommandCenter: Send + Sync + 'static {
+    /// Registers the node: one try.
+    fn register(
+        &self,
+        command_center: &CommandCenterUrl,
+        node_id: &str,
+        token: &SecretText,
+        room: &str,
+    ) -> impl Future<Output = Result<Registration, Refused>> + Send;
+
+    /// Claims a provision code, stores the appliance's configuration and returns the appliance's identity. The same code,
+    /// claimed again by this node, has the same result.
+    fn claim(
+        &self,
+        command_center: &CommandCenterUrl,
+        code: &ProvisionCode,
+    ) -> impl Future<Output = Result<String, Fault>> + Send;
+
+    /// Whether `GET /health` answers 200 in time.
+    fn healthy(&self, command_center: &CommandCenterUrl) -> impl Future<Output = bool> + Send;
+}
+
+/// The command center over HTTP.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// Registers, and checks the health.
+    pub registrar: registrar::Client,
+    /// Claims provision codes for this device.
+    pub claims: NodeClaims,
+}
+
+impl CommandCenter for Client {
+    async fn register(
+        &self,
+        command_center: &CommandCenterUrl,
+        node_id: &str,
+        token: &SecretText,
+        room: &str,
+    ) -> Result<Registration, Refused> {
+        self.registrar.register(command_center, node_id, token, room).await
+    }
+
+    async fn claim(&self, command_center: &CommandCenterUrl, code: &ProvisionCode) -> Result<String, Fault> {
+        self.claims.claim(command_center, code).await
+    }
+
+    async fn healthy(&self, command_center: &CommandCenterUrl) -> bool {
+        self.registrar.healthy(command_center).await
+    }
+}
