@@ -24,7 +24,7 @@ use crate::domain::{
 use crate::endpoint::Endpoint;
 use crate::fault::Fault;
 use crate::secret::SecretText;
-use crate::wire::{Info, Message, Told};
+use crate::wire::{Info, Message, StatusReport};
 use attempts::Attempts;
 use pairing::Slot;
 use run::Phase;
@@ -559,7 +559,7 @@ impl Machine {
 
     /// Tells the phone that has the session.
     fn announce(&mut self) {
-        let message = Message::Changed(Told::from(&self.status));
+        let message = Message::Changed(StatusReport::from(&self.status));
         self.tell(&message);
     }
 

@@ -26,7 +26,7 @@ mod generated {
     include!("wire/generated.rs");
 }
 use generated as pb;
-pub use sealed::{Message, Reply, Request, Told};
+pub use sealed::{Message, Reply, Request, StatusReport};
 
 /// Starts a session: the phone's part of the handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]

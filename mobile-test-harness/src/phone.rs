@@ -8,7 +8,7 @@ use provisioning_core::domain::{Credentials, K2, Network, State};
 use provisioning_core::endpoint::Endpoint;
 use provisioning_core::fault::Fault;
 use provisioning_core::session::{AcceptError, Opening, PhoneSecret, Session};
-use provisioning_core::wire::{Info, Message, Outbound, PublicStatus, Refusal, Reply, Request, Told};
+use provisioning_core::wire::{Info, Message, Outbound, PublicStatus, Refusal, Reply, Request, StatusReport};
 use rand_core::{Rng, UnwrapErr};
 use thiserror::Error;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -84,7 +84,7 @@ pub enum Progress<'a> {
     /// The node has taken the attempt.
     Accepted,
     /// The node told how it stands.
-    Told(&'a Told),
+    Status(&'a StatusReport),
     /// The link is gone; the phone tries to come back.
     Lost,
     /// The phone is back, in a new session.
@@ -100,7 +100,7 @@ pub struct Phone {
     secret: Option<PhoneSecret>,
     session: Option<Session>,
     /// What the node told while something else was waited for.
-    changes: VecDeque<Told>,
+    changes: VecDeque<StatusReport>,
 }
 
 impl std::fmt::Debug for Phone {
@@ -224,7 +224,7 @@ impl Phone {
     }
 
     /// How the node stands.
-    pub async fn status(&mut self) -> Result<Told, Error> {
+    pub async fn status(&mut self) -> Result<StatusReport, Error> {
         let to = self.request(&Request::Status).await?;
         match self.reply(to).await? {
             Reply::Status(told) => Ok(told),
@@ -233,7 +233,7 @@ impl Phone {
     }
 
     /// The next change that the node tells; waits until `until`.
-    pub async fn next_change(&mut self, until: Instant) -> Result<Told, Error> {
+    pub async fn next_change(&mut self, until: Instant) -> Result<StatusReport, Error> {
         loop {
             if let Some(told) = self.changes.pop_front() {
                 return Ok(told);
@@ -253,7 +253,7 @@ impl Phone {
         request_id: u64,
         patience: Duration,
         mut show: impl FnMut(Progress<'_>),
-    ) -> Result<Told, Error> {
+    ) -> Result<StatusReport, Error> {
         let until = Instant::now() + patience;
         loop {
             let told = match self.next_change(until).await {
@@ -273,7 +273,7 @@ impl Phone {
             if told.request_id != request_id {
                 continue;
             }
-            show(Progress::Told(&told));
+            show(Progress::Status(&told));
             if matches!(told.state, State::Provisioned | State::Error) {
                 return Ok(told);
             }
@@ -288,7 +288,7 @@ impl Phone {
         credentials: &Credentials,
         patience: Duration,
         mut show: impl FnMut(Progress<'_>),
-    ) -> Result<Told, Error> {
+    ) -> Result<StatusReport, Error> {
         let until = Instant::now() + patience;
         let request_id = credentials.request_id;
         loop {
@@ -320,7 +320,7 @@ impl Phone {
     }
 
     /// A new link and a new session, with the secret of the last one; returns how the node stands.
-    async fn come_back(&mut self, until: Instant) -> Result<Told, Error> {
+    async fn come_back(&mut self, until: Instant) -> Result<StatusReport, Error> {
         let secret = self.secret.clone().ok_or(Error::NoSession)?;
         let mut pause = RETRY_PAUSE;
         loop {
@@ -339,7 +339,7 @@ impl Phone {
         }
     }
 
-    async fn connect_again(&mut self, secret: &PhoneSecret) -> Result<Told, Error> {
+    async fn connect_again(&mut self, secret: &PhoneSecret) -> Result<StatusReport, Error> {
         self.link.reconnect(&self.target).await?;
         self.info = None;
         self.open_session(secret).await?;

@@ -11,7 +11,7 @@ use provisioning_core::domain::{Network, State};
 use provisioning_core::endpoint::{Endpoint, OUTBOUND_LIMIT};
 use provisioning_core::session::{Opening, PhoneSecret, Session};
 use provisioning_core::wire::framing::{Reassembler, frames};
-use provisioning_core::wire::{Info, Message, Outbound, Reply, Request, Told};
+use provisioning_core::wire::{Info, Message, Outbound, Reply, Request, StatusReport};
 use rand_core::UnwrapErr;
 use tokio::time::timeout;
 
@@ -224,7 +224,7 @@ async fn scan(att: &mut Att, session: &mut Session) -> Vec<Network> {
     }
 }
 
-async fn outcome(att: &mut Att, session: &mut Session) -> Told {
+async fn outcome(att: &mut Att, session: &mut Session) -> StatusReport {
     loop {
         match att.message(session).await {
             Message::Changed(told) if matches!(told.state, State::Provisioned | State::Error) => return told,

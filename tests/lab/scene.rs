@@ -6,7 +6,7 @@ use mobile_test_harness::command_center::Order;
 use mobile_test_harness::phone::{Phone, new_request_id};
 use provisioning_core::domain::{Credentials, Ssid, State};
 use provisioning_core::fault::Fault;
-use provisioning_core::wire::Told;
+use provisioning_core::wire::StatusReport;
 use tokio::time::Instant;
 
 use crate::air::{Controllers, breath, connect};
@@ -49,7 +49,7 @@ impl Scene {
     }
 
     /// Sends credentials; returns how it ended.
-    pub(crate) async fn send(&mut self, credentials: &Credentials) -> Told {
+    pub(crate) async fn send(&mut self, credentials: &Credentials) -> StatusReport {
         self.phone().bring_online(credentials, ATTEMPT, |_| {}).await.expect("an outcome")
     }
 
@@ -89,14 +89,14 @@ impl Scene {
     }
 
     /// The phone comes back with a new link and a new session, and asks how it stands.
-    pub(crate) async fn comes_back(&mut self) -> Told {
+    pub(crate) async fn comes_back(&mut self) -> StatusReport {
         self.goes().await;
         self.phone = Some(connected(&self.controllers).await);
         self.phone().status().await.expect("how it stands")
     }
 
     /// The phone comes back, and learns how the attempt ends.
-    pub(crate) async fn comes_back_for(&mut self, request_id: u64) -> Told {
+    pub(crate) async fn comes_back_for(&mut self, request_id: u64) -> StatusReport {
         let told = self.comes_back().await;
         assert_eq!(told.request_id, request_id, "the node remembers the attempt");
         if matches!(told.state, State::Provisioned | State::Error) {
@@ -144,6 +144,6 @@ async fn connected(controllers: &Controllers) -> Phone {
     phone
 }
 
-pub(crate) fn reason(told: &Told) -> Option<Fault> {
+pub(crate) fn reason(told: &StatusReport) -> Option<Fault> {
     told.failure.as_ref().map(|failure| failure.fault)
 }

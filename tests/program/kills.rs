@@ -8,7 +8,7 @@ use mobile_test_harness::key;
 use mobile_test_harness::link::Target;
 use mobile_test_harness::phone::Phone;
 use provisioning_core::domain::{Credentials, State};
-use provisioning_core::wire::Told;
+use provisioning_core::wire::StatusReport;
 use rand_core::UnwrapErr;
 
 use crate::center::{self, Center, credentials};
@@ -81,7 +81,7 @@ async fn killed_too_often_it_gives_up_and_says_why() {
 }
 
 /// All that a phone wants of a node, across restarts of it.
-async fn set_up(target: &Target, label: &Label, given: &Credentials) -> Told {
+async fn set_up(target: &Target, label: &Label, given: &Credentials) -> StatusReport {
     let k2 = key::new(SystemTime::UNIX_EPOCH, &mut UnwrapErr(SysRng));
     let mut phone = loop {
         let mut phone = Phone::connect_within(target, PATIENCE).await.expect("the node comes back");

@@ -329,7 +329,7 @@ pub(crate) async fn phone(target: &Target, secret: &PhoneSecret) -> Phone {
 }
 
 /// Follows an attempt to its end.
-pub(crate) async fn bring_online(phone: &mut Phone, credentials: &Credentials) -> provisioning_core::wire::Told {
+pub(crate) async fn bring_online(phone: &mut Phone, credentials: &Credentials) -> provisioning_core::wire::StatusReport {
     phone.bring_online(credentials, PATIENCE, |_| {}).await.expect("an outcome")
 }
 

@@ -48,7 +48,7 @@ async fn provision_with_a_wrong_password_first(mtu: u16) {
     let mut seen = Vec::new();
     let told = phone
         .bring_online(&right, PATIENCE, |progress| {
-            if let Progress::Told(told) = progress {
+            if let Progress::Status(told) = progress {
                 seen.push(told.progress);
             }
         })

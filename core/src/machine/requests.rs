@@ -10,14 +10,14 @@ use super::{
 use crate::domain::{Failure, Network, Status};
 use crate::fault::Fault;
 use crate::machine::run::{Left, Phase};
-use crate::wire::{Reply, Request, Told};
+use crate::wire::{Reply, Request, StatusReport};
 
 impl Machine {
     /// An authenticated phone asks.
     pub(super) fn requested(&mut self, link: Link, to: u64, request: Request, now: Instant) {
         match request {
             Request::Status => {
-                let told = Told::from(&self.status);
+                let told = StatusReport::from(&self.status);
                 self.reply(to, Reply::Status(told));
             }
             Request::Scan { fresh } => {

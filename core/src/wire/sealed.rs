@@ -48,7 +48,7 @@ pub enum Message {
         reply: Reply,
     },
     /// The state has changed.
-    Changed(Told),
+    Changed(StatusReport),
 }
 
 /// An answer.
@@ -72,14 +72,14 @@ pub enum Reply {
         request_id: u64,
     },
     /// How it stands.
-    Status(Told),
+    Status(StatusReport),
     /// No.
     Refused(Fault),
 }
 
 /// A status as it travels: what [`Status`] says, in a phone's terms.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct StatusReport {
     /// The state.
     pub state: State,
     /// 0 to 100.
@@ -100,7 +100,7 @@ pub struct Told {
     pub appliance_id: Option<String>,
 }
 
-impl From<&Status> for Told {
+impl From<&Status> for StatusReport {
     fn from(status: &Status) -> Self {
         Self {
             state: status.state(),
@@ -348,7 +348,7 @@ impl From<&Network> for pb::Network {
     }
 }
 
-impl TryFrom<pb::Status> for Told {
+impl TryFrom<pb::Status> for StatusReport {
     type Error = Fault;
 
     fn try_from(status: pb::Status) -> Result<Self, Fault> {
@@ -367,8 +367,8 @@ impl TryFrom<pb::Status> for Told {
     }
 }
 
-impl From<&Told> for pb::Status {
-    fn from(told: &Told) -> Self {
+impl From<&StatusReport> for pb::Status {
+    fn from(told: &StatusReport) -> Self {
         Self {
             state: state(told.state).into(),
             progress_percent: told.progress.into(),

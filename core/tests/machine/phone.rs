@@ -3,7 +3,7 @@
 use provisioning_core::machine::Link;
 use provisioning_core::secret::{SecretBytes, SecretText};
 use provisioning_core::session::{AcceptError, Opening, PhoneSecret, Session};
-use provisioning_core::wire::{Message, Outbound, Refusal, Reply, Request, Told};
+use provisioning_core::wire::{Message, Outbound, Refusal, Reply, Request, StatusReport};
 
 use crate::world::{CODE, QR, Random};
 
@@ -80,7 +80,7 @@ impl Phone {
     }
 
     /// Everything that was said of the state, in order.
-    pub(crate) fn told(&self) -> Vec<Told> {
+    pub(crate) fn told(&self) -> Vec<StatusReport> {
         let told = |message: &Message| match message {
             Message::Changed(told) | Message::Reply { reply: Reply::Status(told), .. } => Some(told.clone()),
             Message::Reply { .. } => None,
@@ -97,7 +97,7 @@ impl Phone {
         self.messages.iter().filter_map(reply).collect()
     }
 
-    pub(crate) fn last_told(&self) -> Told {
+    pub(crate) fn last_told(&self) -> StatusReport {
         self.told().pop().expect("the phone was told something")
     }
 }

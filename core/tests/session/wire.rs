@@ -9,7 +9,7 @@ use provisioning_core::endpoint::Endpoint;
 use provisioning_core::fault::Fault;
 use provisioning_core::secret::{SecretBytes, SecretText};
 use provisioning_core::wire::{
-    Accept, Answer, Info, Message, Offer, Open, Outbound, PublicStatus, Record, Refusal, Reply, Request, SecretKind, Told,
+    Accept, Answer, Info, Message, Offer, Open, Outbound, PublicStatus, Record, Refusal, Reply, Request, SecretKind, StatusReport,
 };
 
 use crate::support::{NODE_ID, bytes};
@@ -47,8 +47,8 @@ fn networks() -> Vec<Network> {
     ]
 }
 
-fn failed() -> Told {
-    Told {
+fn failed() -> StatusReport {
+    StatusReport {
         state: State::Error,
         progress: 35,
         message: Fault::WrongPassword.text().into(),
@@ -61,8 +61,14 @@ fn failed() -> Told {
     }
 }
 
-fn joining() -> Told {
-    Told { state: State::Connecting, message: "Connecting to Café ☕...".into(), failure: None, retryable: false, ..failed() }
+fn joining() -> StatusReport {
+    StatusReport {
+        state: State::Connecting,
+        message: "Connecting to Café ☕...".into(),
+        failure: None,
+        retryable: false,
+        ..failed()
+    }
 }
 
 fn k2() -> Request {
@@ -103,7 +109,7 @@ fn encoded() -> BTreeMap<String, Vec<u8>> {
     let reply = |to, reply| Message::Reply { to, reply }.encode();
     let accept = Accept { share: [0x22; 32], confirmation: [0x33; 64], answer: answer().encode() };
     let refusal = |fault, retry_after| Outbound::Refusal(Refusal { fault, retry_after }).encode();
-    let everything = Told {
+    let everything = StatusReport {
         state: State::Error,
         progress: 70,
         message: "x".into(),
@@ -114,7 +120,7 @@ fn encoded() -> BTreeMap<String, Vec<u8>> {
         limited_connectivity: true,
         appliance_id: None,
     };
-    let appliance = Told { appliance_id: Some("clinic-1-84:3A:5B:91:B6:61".into()), ..joining() };
+    let appliance = StatusReport { appliance_id: Some("clinic-1-84:3A:5B:91:B6:61".into()), ..joining() };
     let info = Info {
         node_id: NODE_ID.into(),
         name: NODE_ID.into(),

@@ -19,7 +19,7 @@ use provisioning_core::domain::{CommandCenterUrl, Credentials, Passphrase, Ssid,
 use provisioning_core::fault::Fault;
 use provisioning_core::secret::SecretText;
 use provisioning_core::session::PhoneSecret;
-use provisioning_core::wire::Told;
+use provisioning_core::wire::StatusReport;
 use rand_core::UnwrapErr;
 use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
@@ -220,11 +220,11 @@ async fn phone(
     Ok(Run { over: over.name(), outcome: told.state.name(), wrong_password, seconds, round_trips: traffic.round_trips })
 }
 
-async fn follow(phone: &mut Phone, credentials: &Credentials, timeline: &mut Timeline) -> Result<Told> {
+async fn follow(phone: &mut Phone, credentials: &Credentials, timeline: &mut Timeline) -> Result<StatusReport> {
     let told = phone
         .bring_online(credentials, PATIENCE, |progress| match progress {
             Progress::Accepted => {}
-            Progress::Told(told) => timeline.told(told),
+            Progress::Status(told) => timeline.told(told),
             Progress::Lost => timeline.step("link", "lost; the phone comes back"),
             Progress::Back => timeline.step("link", "back, in a new session"),
         })

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use mobile_test_harness::terminal::{self, Style, Tone};
 use provisioning_core::domain::{Network, State};
-use provisioning_core::wire::Told;
+use provisioning_core::wire::StatusReport;
 use tokio::time::Instant;
 
 /// How a run reaches its node.
@@ -79,7 +79,7 @@ impl Timeline {
     }
 
     /// What the node told of its progress.
-    pub(crate) fn told(&self, told: &Told) {
+    pub(crate) fn told(&self, told: &StatusReport) {
         let tone = match told.state {
             State::Provisioned => Tone::Good,
             State::Error => Tone::Bad,

@@ -7,7 +7,7 @@ use mobile_test_harness::phone::Progress;
 use mobile_test_harness::terminal::{self, Style, Tone, printable};
 use provisioning_core::domain::{Credentials, Network, State};
 use provisioning_core::fault::Fault;
-use provisioning_core::wire::{Info, PublicStatus, Told};
+use provisioning_core::wire::{Info, PublicStatus, StatusReport};
 use serde_json::{Value, json};
 
 use crate::Failure;
@@ -76,7 +76,7 @@ impl Report {
         self.result(&json!({ "networks": listed }), lines);
     }
 
-    pub(crate) fn status(self, public: PublicStatus, told: Option<&Told>) {
+    pub(crate) fn status(self, public: PublicStatus, told: Option<&StatusReport>) {
         let details = told.map(details);
         let json = json!({
             "state": public.state.name(), "progress_percent": public.progress, "fault": public.fault.map(Fault::name),
@@ -94,13 +94,20 @@ impl Report {
     pub(crate) fn follow(self, progress: Progress<'_>) {
         self.line(match progress {
             Progress::Accepted => self.style.paint(Tone::Quiet, "The device has taken the credentials."),
-            Progress::Told(told) => self.progress(told.state, told.progress, &told.message),
+            Progress::Status(told) => self.progress(told.state, told.progress, &told.message),
             Progress::Lost => self.style.paint(Tone::Warning, "The link to the device is lost; trying to come back."),
             Progress::Back => self.style.paint(Tone::Good, "Connected again."),
         });
     }
 
-    pub(crate) fn outcome(self, told: &Told, credentials: &Credentials, kid: Option<&str>, traffic: Traffic, seconds: f64) {
+    pub(crate) fn outcome(
+        self,
+        told: &StatusReport,
+        credentials: &Credentials,
+        kid: Option<&str>,
+        traffic: Traffic,
+        seconds: f64,
+    ) {
         let node_id = credentials.node_id.as_str();
         let mut json = details(told);
         json["outcome"] = told.state.name().into();
@@ -163,7 +170,7 @@ impl Report {
     }
 }
 
-fn details(told: &Told) -> Value {
+fn details(told: &StatusReport) -> Value {
     json!({
         "state": told.state.name(), "progress_percent": told.progress, "message": told.message,
         "fault": told.failure.as_ref().map(|failure| failure.fault.name()),
