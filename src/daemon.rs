@@ -130,7 +130,7 @@ impl<N: Network, C: CommandCenter> Daemon<N, C> {
                 None
             }
             Event::Received { link, endpoint, message } => Some(Input::Received { link, endpoint, message }),
-            Event::Garbled { link, fault } => Some(Input::Garbled { link, fault }),
+            Event::InvalidMessage { link, fault } => Some(Input::InvalidMessage { link, fault }),
             Event::Closed { link } => {
                 self.links.remove(&link);
                 Some(Input::Closed { link })

@@ -68,7 +68,7 @@ pub enum Input {
         message: Vec<u8>,
     },
     /// A phone wrote what is not a message, or more than the endpoint takes.
-    Garbled {
+    InvalidMessage {
         /// On this link.
         link: Link,
         /// [`Fault::Malformed`] or [`Fault::TooLarge`].
@@ -453,7 +453,7 @@ impl Machine {
                 self.heard = now;
                 self.received(link, endpoint, &message, now, rng);
             }
-            Input::Garbled { link, fault } => self.refuse(link, fault),
+            Input::InvalidMessage { link, fault } => self.refuse(link, fault),
             Input::Closed { link } => self.link_closed(link),
             Input::Asked { ticket, request } => self.asked(ticket, request, now),
             Input::Done { op, result } => self.done(op, result, now, rng),

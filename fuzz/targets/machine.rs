@@ -99,7 +99,7 @@ impl Node {
                 let endpoint = endpoint(steps.byte());
                 Input::Received { link, endpoint, message: steps.bytes().to_vec() }
             }
-            1 => Input::Garbled { link, fault: Fault::Malformed },
+            1 => Input::InvalidMessage { link, fault: Fault::Malformed },
             2 => Input::Closed { link },
             3 => {
                 self.tickets += 1;

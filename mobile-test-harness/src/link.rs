@@ -129,7 +129,7 @@ pub enum Error {
     Status(u16),
     /// The node sent what the protocol does not know.
     #[error("the device sent what is not part of the protocol: {0}")]
-    Garbled(Fault),
+    InvalidMessage(Fault),
 }
 
 /// What went over a link.

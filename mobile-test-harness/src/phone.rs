@@ -68,7 +68,7 @@ impl Error {
     /// Whether the same may work on a new link a little later.
     fn passes(&self) -> bool {
         match self {
-            Self::Link(link::Error::Garbled(_) | link::Error::Refused(_)) => false,
+            Self::Link(link::Error::InvalidMessage(_) | link::Error::Refused(_)) => false,
             Self::Link(link::Error::Wifi(error)) => error.passes(),
             // The last: the node was registered between the phone's question who it is and its answer.
             Self::Link(_) | Self::TimedOut | Self::NotAccepted(AcceptError::Mismatch) => true,
@@ -144,14 +144,14 @@ impl Phone {
 
     /// What the node says of itself. Public, and not authenticated before there is a session.
     pub async fn info(&mut self) -> Result<Info, Error> {
-        let info = Info::decode(&self.link.read(Endpoint::Info).await?).map_err(link::Error::Garbled)?;
+        let info = Info::decode(&self.link.read(Endpoint::Info).await?).map_err(link::Error::InvalidMessage)?;
         self.info = Some(info.clone());
         Ok(info)
     }
 
     /// How the node stands, as it tells everybody.
     pub async fn public_status(&mut self) -> Result<PublicStatus, Error> {
-        Ok(PublicStatus::decode(&self.link.read(Endpoint::Status).await?).map_err(link::Error::Garbled)?)
+        Ok(PublicStatus::decode(&self.link.read(Endpoint::Status).await?).map_err(link::Error::InvalidMessage)?)
     }
 
     /// Opens a session. The phone's own proof goes with its first request, so a wrong code is found out here and by the
@@ -375,7 +375,7 @@ impl Phone {
             Outbound::Record(record) => {
                 let not_authentic = Refusal { fault: Fault::NotAuthenticated, retry_after: 0 };
                 let plaintext = session.open(Endpoint::Status, &record).map_err(|_| Error::Refused(not_authentic))?;
-                Ok(Message::decode(&plaintext).map_err(link::Error::Garbled)?)
+                Ok(Message::decode(&plaintext).map_err(link::Error::InvalidMessage)?)
             }
             Outbound::Refusal(refusal) => Err(Error::Refused(refusal)),
             Outbound::Accept(_) => Err(Error::Unexpected),

@@ -38,7 +38,7 @@ pub struct View {
 pub enum Event {
     Opened { link: Link, outbound: mpsc::Sender<Vec<u8>> },
     Received { link: Link, endpoint: Endpoint, message: Vec<u8> },
-    Garbled { link: Link, fault: Fault },
+    InvalidMessage { link: Link, fault: Fault },
     Closed { link: Link },
     Asked { request: Local, answer: oneshot::Sender<Answer> },
     Bluetooth { available: bool },
@@ -95,8 +95,8 @@ impl Handle {
     }
 
     /// A phone wrote what is not a message, or one that is too large.
-    pub async fn garbled(&self, link: Link, fault: Fault) -> Result<(), Stopping> {
-        self.send(Event::Garbled { link, fault }).await
+    pub async fn invalid_message(&self, link: Link, fault: Fault) -> Result<(), Stopping> {
+        self.send(Event::InvalidMessage { link, fault }).await
     }
 
     /// A phone has gone.

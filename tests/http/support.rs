@@ -239,7 +239,7 @@ async fn run(mut machine: Machine, mut ends: Ends, mut world: World, commands: A
                         continue;
                     }
                     Event::Received { link, endpoint, message } => Input::Received { link, endpoint, message },
-                    Event::Garbled { link, fault } => Input::Garbled { link, fault },
+                    Event::InvalidMessage { link, fault } => Input::InvalidMessage { link, fault },
                     Event::Closed { link } => {
                         links.remove(&link);
                         Input::Closed { link }

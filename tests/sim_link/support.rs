@@ -259,7 +259,7 @@ async fn run(
                     continue;
                 }
                 Some(Event::Received { link, endpoint, message }) => Input::Received { link, endpoint, message },
-                Some(Event::Garbled { link, fault }) => Input::Garbled { link, fault },
+                Some(Event::InvalidMessage { link, fault }) => Input::InvalidMessage { link, fault },
                 Some(Event::Closed { link }) => {
                     links.remove(&link);
                     Input::Closed { link }

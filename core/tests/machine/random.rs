@@ -23,7 +23,7 @@ enum Action {
     Status,
     Write { endpoint: u8, message: Vec<u8> },
     Close,
-    Garble,
+    InvalidMessage,
     Local(u8),
     Work,
     Wait { seconds: u8 },
@@ -45,7 +45,7 @@ fn action() -> impl Strategy<Value = Action> {
         2 => Just(Action::Status),
         1 => (0..6_u8, prop::collection::vec(any::<u8>(), 0..40)).prop_map(|(endpoint, message)| Action::Write { endpoint, message }),
         2 => Just(Action::Close),
-        1 => Just(Action::Garble),
+        1 => Just(Action::InvalidMessage),
         2 => (0..5_u8).prop_map(Action::Local),
         12 => Just(Action::Work),
         3 => any::<u8>().prop_map(|seconds| Action::Wait { seconds }),
@@ -106,10 +106,10 @@ fn act(world: &mut World, action: Action) -> Result<(), PowerCut> {
                 world.close(phone)?;
             }
         }
-        Action::Garble => {
+        Action::InvalidMessage => {
             if let Some(phone) = connected {
                 let link = world.phones[phone].link;
-                world.input(Input::Garbled { link, fault: Fault::Malformed })?;
+                world.input(Input::InvalidMessage { link, fault: Fault::Malformed })?;
             }
         }
         Action::Local(kind) => {

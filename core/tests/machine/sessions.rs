@@ -238,7 +238,7 @@ fn a_garbled_message_is_refused_by_name_and_the_session_lives() {
     let phone = world.paired();
     world.ask(phone, &Request::Status).unwrap();
     let link = world.phones[phone].link;
-    world.input(Input::Garbled { link, fault: Fault::TooLarge }).unwrap();
+    world.input(Input::InvalidMessage { link, fault: Fault::TooLarge }).unwrap();
     assert_eq!(world.phones[phone].refusals[0].fault, Fault::TooLarge);
     world.ask(phone, &Request::Status).unwrap();
     assert_eq!(world.phones[phone].told().len(), 2);

@@ -204,8 +204,8 @@ impl Bluetooth {
             };
             self.traffic.received += value.len() as u64;
             trace!(bytes = value.len(), "notified");
-            if let Some(message) = self.notified.push(&value).map_err(|_| Error::Garbled(Fault::Malformed))? {
-                self.messages.push_back(Outbound::decode(&message).map_err(Error::Garbled)?);
+            if let Some(message) = self.notified.push(&value).map_err(|_| Error::InvalidMessage(Fault::Malformed))? {
+                self.messages.push_back(Outbound::decode(&message).map_err(Error::InvalidMessage)?);
             }
         }
     }

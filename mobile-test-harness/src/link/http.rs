@@ -145,7 +145,7 @@ impl Http {
                 status => Err(Error::Status(status.as_u16())),
             };
         }
-        let messages = Outbound::decode_list(&self.body(response).await?).map_err(Error::Garbled)?;
+        let messages = Outbound::decode_list(&self.body(response).await?).map_err(Error::InvalidMessage)?;
         if messages.is_empty() && !status.is_success() {
             return Err(Error::Status(status.as_u16()));
         }
@@ -158,7 +158,7 @@ impl Http {
         while let Some(chunk) = response.chunk().await.map_err(Error::Http)? {
             body.extend_from_slice(&chunk);
             if body.len() > BODY_LIMIT {
-                return Err(Error::Garbled(Fault::TooLarge));
+                return Err(Error::InvalidMessage(Fault::TooLarge));
             }
         }
         self.traffic.received += body.len() as u64;

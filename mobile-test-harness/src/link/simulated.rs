@@ -47,11 +47,11 @@ impl Simulated {
         match link.packet().await? {
             FromNode::Advertisement { name, service: SERVICE } => link.name = name,
             FromNode::Advertisement { .. } | FromNode::NotAdvertising => return Err(Error::NotAdvertising),
-            _ => return Err(Error::Garbled(Fault::Malformed)),
+            _ => return Err(Error::InvalidMessage(Fault::Malformed)),
         }
         match link.packet().await? {
             FromNode::Mtu(mtu) if mtu >= 23 => link.mtu = mtu,
-            _ => return Err(Error::Garbled(Fault::Malformed)),
+            _ => return Err(Error::InvalidMessage(Fault::Malformed)),
         }
         Ok(link)
     }
@@ -83,11 +83,13 @@ impl Simulated {
             let offset = u16::try_from(value.len()).expect("bounded below");
             self.traffic.reads += 1;
             let request = FromPhone::Read { characteristic: endpoint.row().uuid, offset };
-            let FromNode::Value(part) = self.transaction(&request).await? else { return Err(Error::Garbled(Fault::Malformed)) };
+            let FromNode::Value(part) = self.transaction(&request).await? else {
+                return Err(Error::InvalidMessage(Fault::Malformed));
+            };
             value.extend_from_slice(&part);
             self.traffic.received += part.len() as u64;
             if value.len() > ATTRIBUTE_LIMIT {
-                return Err(Error::Garbled(Fault::TooLarge));
+                return Err(Error::InvalidMessage(Fault::TooLarge));
             }
             if part.len() < usize::from(self.mtu) - 1 {
                 return Ok(value);
@@ -130,7 +132,7 @@ impl Simulated {
         self.traffic.round_trips += 1;
         match self.transaction(request).await? {
             FromNode::Written => Ok(()),
-            _ => Err(Error::Garbled(Fault::Malformed)),
+            _ => Err(Error::InvalidMessage(Fault::Malformed)),
         }
     }
 
@@ -147,14 +149,16 @@ impl Simulated {
     }
 
     fn notification(&mut self, packet: FromNode) -> Result<(), Error> {
-        let FromNode::Notification { characteristic, value } = packet else { return Err(Error::Garbled(Fault::Malformed)) };
+        let FromNode::Notification { characteristic, value } = packet else {
+            return Err(Error::InvalidMessage(Fault::Malformed));
+        };
         if characteristic != Endpoint::Status.row().uuid {
-            return Err(Error::Garbled(Fault::Malformed));
+            return Err(Error::InvalidMessage(Fault::Malformed));
         }
         self.traffic.received += value.len() as u64;
         trace!(bytes = value.len(), "notified");
-        if let Some(message) = self.notified.push(&value).map_err(|_| Error::Garbled(Fault::Malformed))? {
-            self.messages.push_back(Outbound::decode(&message).map_err(Error::Garbled)?);
+        if let Some(message) = self.notified.push(&value).map_err(|_| Error::InvalidMessage(Fault::Malformed))? {
+            self.messages.push_back(Outbound::decode(&message).map_err(Error::InvalidMessage)?);
         }
         Ok(())
     }
@@ -167,8 +171,8 @@ impl Simulated {
     async fn next_packet(&mut self) -> Result<FromNode, Error> {
         let mut bytes = [0; 1024];
         loop {
-            if let Some(packet) = self.packets.take().map_err(|_| Error::Garbled(Fault::Malformed))? {
-                return FromNode::decode(&packet).ok_or(Error::Garbled(Fault::Malformed));
+            if let Some(packet) = self.packets.take().map_err(|_| Error::InvalidMessage(Fault::Malformed))? {
+                return FromNode::decode(&packet).ok_or(Error::InvalidMessage(Fault::Malformed));
             }
             match self.stream.read(&mut bytes).await {
                 Ok(0) => return Err(Error::Lost(None)),

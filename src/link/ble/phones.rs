@@ -79,7 +79,7 @@ impl Phones {
             Err(error) => {
                 debug!(link = known.link.0, ?endpoint, %error, "a value that continues no message");
                 let fault = if error == FramingError::TooLarge { Fault::TooLarge } else { Fault::Malformed };
-                self.handle.garbled(known.link, fault).await
+                self.handle.invalid_message(known.link, fault).await
             }
         }
     }

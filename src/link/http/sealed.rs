@@ -162,7 +162,7 @@ impl Phones {
         if let Some((endpoint, message)) = message {
             let handed = async {
                 if message.len() > endpoint.row().limit {
-                    self.handle.garbled(phone.link, Fault::TooLarge).await
+                    self.handle.invalid_message(phone.link, Fault::TooLarge).await
                 } else {
                     self.handle.received(phone.link, endpoint, message.to_vec()).await
                 }

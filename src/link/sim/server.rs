@@ -303,7 +303,7 @@ impl Connection {
             Err(error) => {
                 debug!(link = link.0, ?endpoint, %error, "a value that continues no message");
                 let fault = if error == FramingError::TooLarge { Fault::TooLarge } else { Fault::Malformed };
-                self.handle.garbled(link, fault).await?;
+                self.handle.invalid_message(link, fault).await?;
             }
         }
         Ok(())
