@@ -135,11 +135,11 @@ impl<N: Network, C: CommandCenter> Daemon<N, C> {
                 self.links.remove(&link);
                 Some(Input::Closed { link })
             }
-            Event::Asked { request, answer } => {
+            Event::LocalRequest { request, answer } => {
                 let ticket = Ticket(self.next_ticket);
                 self.next_ticket += 1;
                 self.tickets.insert(ticket, answer);
-                Some(Input::Asked { ticket, request })
+                Some(Input::LocalRequest { ticket, request })
             }
             Event::Bluetooth { available } => Some(Input::Bluetooth { available }),
         }

@@ -80,11 +80,11 @@ pub enum Input {
         link: Link,
     },
     /// Somebody without a session asks: the JSON API, a button, the command line.
-    Asked {
+    LocalRequest {
         /// Comes back in [`Output::Answer`].
         ticket: Ticket,
         /// What is asked.
-        request: Local,
+        request: LocalRequest,
     },
     /// A command is done.
     Done {
@@ -104,7 +104,7 @@ pub enum Input {
 
 /// A request of somebody who has no session.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Local {
+pub enum LocalRequest {
     /// For the networks in range: answered at once with the last list.
     Scan,
     /// To store K2.
@@ -122,7 +122,7 @@ pub enum Local {
     Reset,
 }
 
-/// The answer to a [`Local`] request.
+/// The answer to a [`LocalRequest`] request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// In the order of the adapter.
@@ -455,7 +455,7 @@ impl Machine {
             }
             Input::InvalidMessage { link, fault } => self.refuse(link, fault),
             Input::Closed { link } => self.link_closed(link),
-            Input::Asked { ticket, request } => self.asked(ticket, request, now),
+            Input::LocalRequest { ticket, request } => self.asked(ticket, request, now),
             Input::Done { op, result } => self.done(op, result, now, rng),
             Input::Bluetooth { available } => self.bluetooth = available,
             Input::Timeout => {}

@@ -5,7 +5,7 @@
 use jarvis_provisioning::link::http::read_json;
 use provisioning_core::domain::TEXT_LIMIT;
 use provisioning_core::endpoint::Endpoint;
-use provisioning_core::machine::Local;
+use provisioning_core::machine::LocalRequest;
 use serde_json::Value;
 
 /// Runs one input.
@@ -14,13 +14,13 @@ pub(crate) fn run(data: &[u8]) {
     let endpoint = if kind & 1 == 0 { Endpoint::Credentials } else { Endpoint::K2 };
     let content_type = [Some("application/json"), None, Some("application/problem+json; charset=utf-8"), Some("text/plain")];
     match read_json(endpoint, content_type[usize::from(kind >> 1 & 3)], body) {
-        Ok(Local::Credentials(credentials)) => {
+        Ok(LocalRequest::Credentials(credentials)) => {
             let texts = [&credentials.room, &credentials.household_id, &credentials.node_id];
             assert!(texts.iter().all(|text| text.len() <= TEXT_LIMIT));
             assert!(!credentials.node_id.is_empty() && !credentials.token.expose().is_empty());
         }
-        Ok(Local::Unusable { ssid, .. }) => assert!(ssid.len() <= TEXT_LIMIT),
-        Ok(Local::K2(_)) => assert_eq!(endpoint, Endpoint::K2),
+        Ok(LocalRequest::Unusable { ssid, .. }) => assert!(ssid.len() <= TEXT_LIMIT),
+        Ok(LocalRequest::K2(_)) => assert_eq!(endpoint, Endpoint::K2),
         Ok(other) => panic!("{other:?} was not asked"),
         Err(answer) => refused(endpoint, &answer),
     }

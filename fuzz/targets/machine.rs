@@ -10,7 +10,7 @@ use provisioning_core::domain::{
 use provisioning_core::endpoint::{Endpoint, OUTBOUND_LIMIT};
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::{
-    AccessPointPolicy, Boot, Cleared, Config, Done, Input, Joined, Link, Local, Machine, Op, Output, Refused, Ticket,
+    AccessPointPolicy, Boot, Cleared, Config, Done, Input, Joined, Link, LocalRequest, Machine, Op, Output, Refused, Ticket,
 };
 use provisioning_core::secret::{SecretBytes, SecretText};
 use provisioning_core::session::{Opening, PhoneSecret, Session};
@@ -103,7 +103,7 @@ impl Node {
             2 => Input::Closed { link },
             3 => {
                 self.tickets += 1;
-                Input::Asked { ticket: Ticket(self.tickets), request: local(steps.byte()) }
+                Input::LocalRequest { ticket: Ticket(self.tickets), request: local(steps.byte()) }
             }
             4 => {
                 let index = usize::from(steps.byte());
@@ -189,17 +189,17 @@ fn credentials() -> Credentials {
     }
 }
 
-fn local(kind: u8) -> Local {
+fn local(kind: u8) -> LocalRequest {
     match kind % 5 {
-        0 => Local::Scan,
-        1 => Local::K2(K2 {
+        0 => LocalRequest::Scan,
+        1 => LocalRequest::K2(K2 {
             key: SecretBytes::new([1; 32]),
             kid: "kid".into(),
             created_at: CreatedAt::try_from("2026-03-01T12:00:00+00:00").expect("a date"),
         }),
-        2 => Local::Credentials(Box::new(credentials())),
-        3 => Local::Unusable { ssid: "x".repeat(usize::from(kind)), fault: Fault::InvalidSsid },
-        _ => Local::Reset,
+        2 => LocalRequest::Credentials(Box::new(credentials())),
+        3 => LocalRequest::Unusable { ssid: "x".repeat(usize::from(kind)), fault: Fault::InvalidSsid },
+        _ => LocalRequest::Reset,
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use provisioning_core::domain::{Identity, Network, Status};
 use provisioning_core::endpoint::Endpoint;
 use provisioning_core::fault::Fault;
-use provisioning_core::machine::{Answer, Link, Local};
+use provisioning_core::machine::{Answer, Link, LocalRequest};
 use provisioning_core::wire::Info;
 
 /// Messages that may wait for a slow phone before its link is closed.
@@ -40,7 +40,7 @@ pub enum Event {
     Received { link: Link, endpoint: Endpoint, message: Vec<u8> },
     InvalidMessage { link: Link, fault: Fault },
     Closed { link: Link },
-    Asked { request: Local, answer: oneshot::Sender<Answer> },
+    LocalRequest { request: LocalRequest, answer: oneshot::Sender<Answer> },
     Bluetooth { available: bool },
 }
 
@@ -105,9 +105,9 @@ impl Handle {
     }
 
     /// Asks without a session. Waits only for the disk, and only where the answer is a promise about it.
-    pub async fn ask(&self, request: Local) -> Result<Answer, Stopping> {
+    pub async fn ask(&self, request: LocalRequest) -> Result<Answer, Stopping> {
         let (answer, receiver) = oneshot::channel();
-        self.send(Event::Asked { request, answer }).await?;
+        self.send(Event::LocalRequest { request, answer }).await?;
         receiver.await.map_err(|_| Stopping)
     }
 

@@ -40,7 +40,7 @@ use tokio::net::TcpListener;
 
 use crate::daemon::Handle;
 use provisioning_core::endpoint::Endpoint;
-use provisioning_core::machine::Local;
+use provisioning_core::machine::LocalRequest;
 use routes::Api;
 
 /// An answer, whole: the largest is the schema.
@@ -124,7 +124,7 @@ pub struct Listeners {
 /// What the machine is asked when this body is posted to an endpoint of the JSON API, or the body of the answer that says
 /// why it is asked nothing: the first step of every such request, alone. Only [`Endpoint::Credentials`] and
 /// [`Endpoint::K2`] take JSON. `content_type` is the value of that header, if there is one.
-pub fn read_json(endpoint: Endpoint, content_type: Option<&str>, body: &[u8]) -> Result<Local, Bytes> {
+pub fn read_json(endpoint: Endpoint, content_type: Option<&str>, body: &[u8]) -> Result<LocalRequest, Bytes> {
     routes::read_json(endpoint, content_type, body)
 }
 

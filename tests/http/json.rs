@@ -7,7 +7,7 @@ use jarvis_provisioning::link::http::{Config, Limits, Secrets};
 use proptest::prelude::*;
 use provisioning_core::domain::{Security, Step};
 use provisioning_core::fault::Fault;
-use provisioning_core::machine::{Command, Local};
+use provisioning_core::machine::{Command, LocalRequest};
 use serde_json::{Value, json};
 
 use crate::support::{NODE_ID, Node, config, kind, network, refused, request};
@@ -502,7 +502,7 @@ async fn asking_for_networks_asks_for_one_scan_and_does_not_wait_for_it() {
         assert_eq!(node.get("/api/v1/scan-networks").await.status, 200);
     }
     let asked = ends.events.recv().await.expect("the server is there");
-    assert!(matches!(asked, Event::Asked { request: Local::Scan, .. }));
+    assert!(matches!(asked, Event::LocalRequest { request: LocalRequest::Scan, .. }));
     assert!(ends.events.is_empty());
 }
 

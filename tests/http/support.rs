@@ -244,10 +244,10 @@ async fn run(mut machine: Machine, mut ends: Ends, mut world: World, commands: A
                         links.remove(&link);
                         Input::Closed { link }
                     }
-                    Event::Asked { request, answer } => {
+                    Event::LocalRequest { request, answer } => {
                         next += 1;
                         tickets.insert(Ticket(next), answer);
-                        Input::Asked { ticket: Ticket(next), request }
+                        Input::LocalRequest { ticket: Ticket(next), request }
                     }
                     Event::Bluetooth { available } => Input::Bluetooth { available },
                 },

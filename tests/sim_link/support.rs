@@ -264,7 +264,7 @@ async fn run(
                     links.remove(&link);
                     Input::Closed { link }
                 }
-                Some(Event::Asked { .. } | Event::Bluetooth { .. }) => continue,
+                Some(Event::LocalRequest { .. } | Event::Bluetooth { .. }) => continue,
                 None => return,
             },
             () = tokio::time::sleep_until(start + timeout.unwrap_or_default()), if timeout.is_some() => Input::Timeout,

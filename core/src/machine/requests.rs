@@ -4,8 +4,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::{
-    AccessPoint, Answer, Asker, Cleared, Command, Done, Instant, Link, Local, Machine, Output, SCAN_LIMIT, SCAN_RECENT, Scan,
-    Ticket,
+    AccessPoint, Answer, Asker, Cleared, Command, Done, Instant, Link, LocalRequest, Machine, Output, SCAN_LIMIT, SCAN_RECENT,
+    Scan, Ticket,
 };
 use crate::domain::{Failure, Network, Status};
 use crate::fault::Fault;
@@ -42,10 +42,10 @@ impl Machine {
     }
 
     /// Somebody without a session asks.
-    pub(super) fn asked(&mut self, ticket: Ticket, request: Local, now: Instant) {
+    pub(super) fn asked(&mut self, ticket: Ticket, request: LocalRequest, now: Instant) {
         let resetting = matches!(self.phase, Phase::Resetting { .. });
         match request {
-            Local::Scan => {
+            LocalRequest::Scan => {
                 let networks = self.networks().to_vec();
                 self.answer(ticket, Answer::Networks(networks));
                 let recent = self.networks.as_ref().is_some_and(|(_, at)| *at + SCAN_LIMIT > now);
@@ -53,21 +53,21 @@ impl Machine {
                     self.scan(None, now);
                 }
             }
-            Local::Reset => {
+            LocalRequest::Reset => {
                 self.reset(Some(ticket));
             }
             _ if resetting => self.answer(ticket, Answer::Refused(Fault::Resetting)),
-            Local::K2(_) if self.provisioned && self.healthy => self.answer(ticket, Answer::AlreadyProvisioned),
-            Local::K2(k2) => {
+            LocalRequest::K2(_) if self.provisioned && self.healthy => self.answer(ticket, Answer::AlreadyProvisioned),
+            LocalRequest::K2(k2) => {
                 let op = self.start(Command::SaveK2(k2));
                 self.saving_k2.push((op, Asker::Local(ticket), String::new()));
             }
             _ if !matches!(self.phase, Phase::Idle) => self.answer(ticket, Answer::Busy),
-            Local::Credentials(credentials) => {
+            LocalRequest::Credentials(credentials) => {
                 self.answer(ticket, Answer::Accepted);
                 self.begin(*credentials, 0, now);
             }
-            Local::Unusable { ssid, fault } => {
+            LocalRequest::Unusable { ssid, fault } => {
                 self.answer(ticket, Answer::Accepted);
                 self.begin_unusable(ssid, fault);
             }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use provisioning_core::domain::{Credentials, Status};
 use provisioning_core::fault::Fault;
-use provisioning_core::machine::{Joined, Local, Refused};
+use provisioning_core::machine::{Joined, LocalRequest, Refused};
 
 use crate::world::{Radio, World, credentials, passphrase, request, ssid};
 
@@ -57,7 +57,7 @@ fn both_ways_in_tell_the_same_story() {
             world.ask(phone, &request(credentials)).unwrap();
         });
         let local = told(&story, |world, credentials| {
-            world.local(Local::Credentials(Box::new(credentials.clone()))).unwrap();
+            world.local(LocalRequest::Credentials(Box::new(credentials.clone()))).unwrap();
         });
         assert_eq!(sealed, local);
         assert!(sealed.0.len() >= 4);

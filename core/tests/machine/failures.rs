@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use provisioning_core::domain::{Credentials, State, Step};
 use provisioning_core::fault::Fault;
-use provisioning_core::machine::{Command, Done, Input, Joined, Local, Refused};
+use provisioning_core::machine::{Command, Done, Input, Joined, LocalRequest, Refused};
 use provisioning_core::wire::{Reply, Request};
 
 use crate::world::{Radio, World, credentials, k2, request, ssid, unreachable, with_a_code};
@@ -238,7 +238,7 @@ fn a_scan_without_an_end_is_given_up() {
 #[test]
 fn a_value_that_can_only_fail_fails_like_an_attempt() {
     let mut world = World::new();
-    let ticket = world.local(Local::Unusable { ssid: String::new(), fault: Fault::InvalidSsid }).unwrap();
+    let ticket = world.local(LocalRequest::Unusable { ssid: String::new(), fault: Fault::InvalidSsid }).unwrap();
     assert_eq!(world.answered(ticket), Some(&provisioning_core::machine::Answer::Accepted));
     world.until(World::settled).unwrap();
     assert_eq!(world.machine.status().failure.as_ref().unwrap().fault, Fault::InvalidSsid);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use provisioning_core::domain::{State, Step};
 use provisioning_core::endpoint::Endpoint;
 use provisioning_core::fault::Fault;
-use provisioning_core::machine::{AccessPointPolicy, Answer, Local};
+use provisioning_core::machine::{AccessPointPolicy, Answer, LocalRequest};
 use provisioning_core::wire::{Message, Reply, Request};
 
 use crate::phone::{by_qr, right};
@@ -169,7 +169,7 @@ fn the_access_point_comes_back_when_an_attempt_over_it_fails() {
     let before = world.radio.clone();
     let mut wrong = credentials();
     wrong.passphrase = passphrase("not this one");
-    world.local(Local::Credentials(Box::new(wrong))).unwrap();
+    world.local(LocalRequest::Credentials(Box::new(wrong))).unwrap();
     world.until(World::settled).unwrap();
     assert_eq!(world.radio, before);
     assert!(world.machine.status().hotspot_restored);
@@ -201,15 +201,15 @@ fn a_status_can_be_asked_for() {
 fn requests_of_the_json_api_are_answered() {
     let mut world = World::new();
     world.idle().unwrap();
-    let scan = world.local(Local::Scan).unwrap();
+    let scan = world.local(LocalRequest::Scan).unwrap();
     assert!(matches!(world.answered(scan), Some(Answer::Networks(networks)) if networks.len() == 3));
-    let stored = world.local(Local::K2(k2("k2-1"))).unwrap();
+    let stored = world.local(LocalRequest::K2(k2("k2-1"))).unwrap();
     assert_eq!(world.answered(stored), None, "not before it is on disk");
     world.idle().unwrap();
     assert_eq!(world.answered(stored), Some(&Answer::K2Stored));
-    let accepted = world.local(Local::Credentials(Box::new(credentials()))).unwrap();
+    let accepted = world.local(LocalRequest::Credentials(Box::new(credentials()))).unwrap();
     assert_eq!(world.answered(accepted), Some(&Answer::Accepted));
-    let busy = world.local(Local::Credentials(Box::new(credentials()))).unwrap();
+    let busy = world.local(LocalRequest::Credentials(Box::new(credentials()))).unwrap();
     assert_eq!(world.answered(busy), Some(&Answer::Busy));
     world.until(World::settled).unwrap();
     assert!(world.disk.provisioned);

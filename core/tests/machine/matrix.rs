@@ -1,7 +1,7 @@
 //! Every request in every state: what is asked is answered, and nothing panics.
 
 use provisioning_core::domain::{Status, Step};
-use provisioning_core::machine::{Command, Local};
+use provisioning_core::machine::{Command, LocalRequest};
 use provisioning_core::wire::{Reply, Request};
 
 use crate::phone::right;
@@ -77,7 +77,7 @@ impl States {
             sent = with_a_code();
         }
         if self == Self::Resetting {
-            world.local(Local::Reset).unwrap();
+            world.local(LocalRequest::Reset).unwrap();
         } else if self != Self::Established {
             world.ask(phone, &request(&sent)).unwrap();
         }
@@ -146,11 +146,11 @@ fn every_request_in_every_state_is_answered() {
 #[test]
 fn every_local_request_in_every_state_is_answered_once() {
     let requests = [
-        Local::Scan,
-        Local::K2(k2("k2-1")),
-        Local::Credentials(Box::new(credentials())),
-        Local::Unusable { ssid: String::new(), fault: provisioning_core::fault::Fault::InvalidSsid },
-        Local::Reset,
+        LocalRequest::Scan,
+        LocalRequest::K2(k2("k2-1")),
+        LocalRequest::Credentials(Box::new(credentials())),
+        LocalRequest::Unusable { ssid: String::new(), fault: provisioning_core::fault::Fault::InvalidSsid },
+        LocalRequest::Reset,
     ];
     for state in States::ALL {
         for request in &requests {

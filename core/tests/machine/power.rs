@@ -1,7 +1,7 @@
 //! The power goes at every instant: after each output, and between each command's effect and its report.
 
 use provisioning_core::domain::State;
-use provisioning_core::machine::{AccessPointPolicy, Local, RESUMES};
+use provisioning_core::machine::{AccessPointPolicy, LocalRequest, RESUMES};
 use provisioning_core::wire::Request;
 
 use crate::phone::right;
@@ -184,7 +184,7 @@ fn a_cut_at_every_instant_of_a_reset_ends_in_a_reset() {
             world.close(0).unwrap();
         },
         |world| {
-            world.local(Local::Reset)?;
+            world.local(LocalRequest::Reset)?;
             world.idle()?;
             provision(world)
         },

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use provisioning_core::domain::Step;
 use provisioning_core::endpoint::Endpoint;
 use provisioning_core::fault::Fault;
-use provisioning_core::machine::{AccessPointPolicy, Input, Joined, Local, Refused};
+use provisioning_core::machine::{AccessPointPolicy, Input, Joined, LocalRequest, Refused};
 use provisioning_core::wire::Request;
 
 use crate::phone::{by_qr, right, wrong};
@@ -114,11 +114,11 @@ fn act(world: &mut World, action: Action) -> Result<(), PowerCut> {
         }
         Action::Local(kind) => {
             let request = match kind {
-                0 => Local::Scan,
-                1 => Local::K2(k2("k2-local")),
-                2 => Local::Credentials(Box::new(credentials())),
-                3 => Local::Unusable { ssid: "x".repeat(40), fault: Fault::InvalidSsid },
-                _ => Local::Reset,
+                0 => LocalRequest::Scan,
+                1 => LocalRequest::K2(k2("k2-local")),
+                2 => LocalRequest::Credentials(Box::new(credentials())),
+                3 => LocalRequest::Unusable { ssid: "x".repeat(40), fault: Fault::InvalidSsid },
+                _ => LocalRequest::Reset,
             };
             world.local(request)?;
         }

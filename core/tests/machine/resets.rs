@@ -2,7 +2,7 @@
 
 use provisioning_core::domain::{Registration, State, Step};
 use provisioning_core::fault::Fault;
-use provisioning_core::machine::{AccessPointPolicy, Answer, Command, Done, Input, Joined, Local};
+use provisioning_core::machine::{AccessPointPolicy, Answer, Command, Done, Input, Joined, LocalRequest};
 use provisioning_core::secret::SecretText;
 use provisioning_core::wire::{Reply, Request};
 
@@ -13,7 +13,7 @@ use crate::world::{Radio, UNREGISTERED, World, credentials, k2, request};
 fn a_reset_in_every_state_clears_everything_and_the_node_can_be_provisioned_again() {
     for state in States::ALL {
         let (mut world, phone) = state.reach();
-        let ticket = world.local(Local::Reset).unwrap();
+        let ticket = world.local(LocalRequest::Reset).unwrap();
         world.idle().unwrap();
         assert!(matches!(world.answered(ticket), Some(Answer::Reset(_))), "{state:?}");
         assert_eq!(world.machine.status().state(), State::ApMode, "{state:?}");
@@ -44,7 +44,7 @@ fn late_answers_to_what_a_reset_stopped_are_dropped() {
     ] {
         let (mut world, _) = state.reach();
         let (op, command) = world.commands.front().cloned().unwrap();
-        world.local(Local::Reset).unwrap();
+        world.local(LocalRequest::Reset).unwrap();
         assert!(world.commands.iter().all(|(running, _)| *running != op), "{state:?} is cancelled");
         // The result was on its way.
         let before = snapshot(&world);
@@ -65,13 +65,13 @@ fn late_answers_to_what_a_reset_stopped_are_dropped() {
 #[test]
 fn a_reset_asked_for_twice_is_one_reset_with_two_answers() {
     let (mut world, _) = States::Done.reach();
-    let tickets = [world.local(Local::Reset).unwrap(), world.local(Local::Reset).unwrap()];
+    let tickets = [world.local(LocalRequest::Reset).unwrap(), world.local(LocalRequest::Reset).unwrap()];
     assert_eq!(world.commands.len(), 2, "forget the networks, and reset");
     world.idle().unwrap();
     for ticket in tickets {
         assert!(matches!(world.answered(ticket), Some(Answer::Reset(_))));
     }
-    let again = world.local(Local::Reset).unwrap();
+    let again = world.local(LocalRequest::Reset).unwrap();
     world.idle().unwrap();
     assert!(matches!(world.answered(again), Some(Answer::Reset(_))));
 }
@@ -81,7 +81,7 @@ fn during_a_reset_nothing_is_taken() {
     let (mut world, phone) = States::Resetting.reach();
     let settings = world.ask(phone, &Request::K2(k2("k2-1"))).unwrap();
     let attempt = world.ask(phone, &request(&credentials())).unwrap();
-    let local = world.local(Local::K2(k2("k2-1"))).unwrap();
+    let local = world.local(LocalRequest::K2(k2("k2-1"))).unwrap();
     for to in [settings, attempt] {
         assert_eq!(world.phones[phone].replies(to), [Reply::Refused(Fault::Resetting)]);
     }
@@ -94,7 +94,7 @@ fn during_a_reset_nothing_is_taken() {
 fn a_reset_that_was_cut_off_is_taken_up_after_a_restart() {
     let (mut world, _) = States::Done.reach();
     world.full.push_back(Fault::StorageFailed);
-    let ticket = world.local(Local::Reset).unwrap();
+    let ticket = world.local(LocalRequest::Reset).unwrap();
     world.idle().unwrap();
     assert_eq!(world.answered(ticket), Some(&Answer::Refused(Fault::StorageFailed)));
     assert!(world.disk.resetting);
@@ -108,7 +108,7 @@ fn a_reset_that_was_cut_off_is_taken_up_after_a_restart() {
 fn a_reset_that_fails_during_an_attempt_ends_the_attempt_with_the_reason() {
     for state in [States::Saving, States::Joining, States::Registering, States::Storing, States::Keeping, States::Marking] {
         let (mut world, phone) = state.reach();
-        let ticket = world.local(Local::Reset).unwrap();
+        let ticket = world.local(LocalRequest::Reset).unwrap();
         world.commands.retain(|(_, command)| !matches!(command, Command::SaveK2(_)));
         world.full.push_back(Fault::StorageFailed);
         world.until(World::settled).unwrap();
@@ -129,7 +129,7 @@ fn the_access_point_takes_the_new_name_after_a_reset() {
     world.reboot().unwrap();
     world.advance(std::time::Duration::from_mins(1)).unwrap();
     let Radio::AccessPoint(registered) = world.radio.clone() else { panic!("{:?}", world.radio) };
-    world.local(Local::Reset).unwrap();
+    world.local(LocalRequest::Reset).unwrap();
     world.idle().unwrap();
     assert_eq!(world.radio, Radio::AccessPoint(UNREGISTERED.into()));
     assert_ne!(registered, UNREGISTERED);

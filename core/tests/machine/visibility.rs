@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use provisioning_core::domain::{Credentials, State, Step};
 use provisioning_core::fault::Fault;
-use provisioning_core::machine::{AccessPointPolicy, Command, Done, Input, Local};
+use provisioning_core::machine::{AccessPointPolicy, Command, Done, Input, LocalRequest};
 use provisioning_core::wire::Request;
 
 use crate::world::{Radio, World, credentials, request, ssid};
@@ -78,7 +78,7 @@ fn the_loop_sleeps_while_an_access_point_that_failed_waits_for_something_else() 
     world.until(|world| world.commands.iter().any(|(_, command)| matches!(command, Command::OpenAccessPoint { .. }))).unwrap();
     let (op, _) = world.commands.pop_back().unwrap();
     world.input(Input::Done { op, result: Done::Saved(Err(Fault::RadioBlocked)) }).unwrap();
-    world.local(Local::Reset).unwrap();
+    world.local(LocalRequest::Reset).unwrap();
     let reset: Vec<_> = world.commands.drain(..).collect();
     world.advance(Duration::from_mins(2)).unwrap();
     world.commands.extend(reset);
@@ -138,7 +138,7 @@ fn a_join_waits_for_an_access_point_that_is_being_opened() {
     let mut world = World::with(AccessPointPolicy::Always);
     world.until(|world| world.commands.iter().any(|(_, command)| matches!(command, Command::OpenAccessPoint { .. }))).unwrap();
     let opening = world.commands.pop_front().unwrap();
-    world.local(Local::Credentials(Box::new(credentials()))).unwrap();
+    world.local(LocalRequest::Credentials(Box::new(credentials()))).unwrap();
     while world.commands.front().is_some_and(|(_, command)| matches!(command, Command::SavePending(_))) {
         world.work().unwrap();
     }

@@ -11,8 +11,8 @@ use provisioning_core::domain::{
 use provisioning_core::endpoint::Endpoint;
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::{
-    AccessPointPolicy, Answer, Boot, Cleared, Command, Config, Done, Input, Joined, Link, Local, Machine, Op, Output, Pending,
-    Refused, Ticket,
+    AccessPointPolicy, Answer, Boot, Cleared, Command, Config, Done, Input, Joined, Link, LocalRequest, Machine, Op, Output,
+    Pending, Refused, Ticket,
 };
 use provisioning_core::secret::{SecretBytes, SecretText};
 use provisioning_core::session::PhoneSecret;
@@ -302,10 +302,10 @@ impl World {
         self.input(Input::Closed { link })
     }
 
-    pub(crate) fn local(&mut self, request: Local) -> Result<Ticket, PowerCut> {
+    pub(crate) fn local(&mut self, request: LocalRequest) -> Result<Ticket, PowerCut> {
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
-        self.input(Input::Asked { ticket, request })?;
+        self.input(Input::LocalRequest { ticket, request })?;
         Ok(ticket)
     }
 

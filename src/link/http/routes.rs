@@ -25,7 +25,7 @@ use crate::daemon::Handle;
 use provisioning_core::domain::{CommandCenterUrl, Credentials, K2, Network, Passphrase, Ssid, TEXT_LIMIT};
 use provisioning_core::endpoint::{Endpoint, PROTOBUF};
 use provisioning_core::fault::Fault;
-use provisioning_core::machine::{Answer, Local};
+use provisioning_core::machine::{Answer, LocalRequest};
 use provisioning_core::secret::SecretText;
 use provisioning_core::wire::PublicStatus;
 
@@ -227,7 +227,7 @@ impl Api {
     }
 
     async fn reset(&self) -> Reply {
-        let response = match self.ask(Local::Reset).await {
+        let response = match self.ask(LocalRequest::Reset).await {
             Some(Answer::Reset(cleared)) => FactoryResetResponse { success: true, cleared, error: None },
             Some(Answer::Refused(fault)) => {
                 FactoryResetResponse { error: Some(fault.text().into()), ..FactoryResetResponse::default() }
@@ -238,7 +238,7 @@ impl Api {
     }
 
     /// Asks the loop; none if it does not answer in time.
-    async fn ask(&self, request: Local) -> Option<Answer> {
+    async fn ask(&self, request: LocalRequest) -> Option<Answer> {
         let _question = self.questions.try_acquire().ok()?;
         timeout(self.config.limits.answer, self.handle.ask(request)).await.ok()?.ok()
     }
@@ -249,7 +249,7 @@ impl Api {
             let api = Arc::clone(self);
             tokio::spawn(async move {
                 // The list is shown to whoever asks next; this one was answered with the last.
-                let _answer = timeout(api.config.limits.answer, api.handle.ask(Local::Scan)).await;
+                let _answer = timeout(api.config.limits.answer, api.handle.ask(LocalRequest::Scan)).await;
                 api.nudging.store(false, Ordering::Relaxed);
             });
         }
@@ -257,7 +257,7 @@ impl Api {
 }
 
 /// See [`super::read_json`].
-pub(super) fn read_json(endpoint: Endpoint, content_type: Option<&str>, body: &[u8]) -> Result<Local, Bytes> {
+pub(super) fn read_json(endpoint: Endpoint, content_type: Option<&str>, body: &[u8]) -> Result<LocalRequest, Bytes> {
     let kind = content_type.map(str::as_bytes);
     match endpoint {
         Endpoint::Credentials => Ok(attempt(ProvisionRequest::read(kind, body)?, &[])),
@@ -267,16 +267,16 @@ pub(super) fn read_json(endpoint: Endpoint, content_type: Option<&str>, body: &[
 }
 
 /// What is asked of the machine, or the text that says why not.
-fn key(K2ProvisionRequest { kid, k2, created_at, .. }: K2ProvisionRequest) -> Result<Local, String> {
-    Ok(Local::K2(K2 { key: k2::read(&k2)?, kid, created_at }))
+fn key(K2ProvisionRequest { kid, k2, created_at, .. }: K2ProvisionRequest) -> Result<LocalRequest, String> {
+    Ok(LocalRequest::K2(K2 { key: k2::read(&k2)?, kid, created_at }))
 }
 
 /// What is asked of the machine. A value that cannot work is an attempt that fails, because the apps look for it there.
-fn attempt(request: ProvisionRequest, networks: &[Network]) -> Local {
+fn attempt(request: ProvisionRequest, networks: &[Network]) -> LocalRequest {
     let ssid: String = limited(&request.wifi_ssid).into();
     match credentials(request, networks) {
-        Ok(credentials) => Local::Credentials(Box::new(credentials)),
-        Err(fault) => Local::Unusable { ssid, fault },
+        Ok(credentials) => LocalRequest::Credentials(Box::new(credentials)),
+        Err(fault) => LocalRequest::Unusable { ssid, fault },
     }
 }
 
