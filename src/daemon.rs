@@ -214,7 +214,7 @@ impl<N: Network, C: CommandCenter> Daemon<N, C> {
 
     fn start(&mut self, op: Op, command: Command) {
         match command {
-            Command::SaveAttempts(_)
+            Command::SaveGuesses(_)
             | Command::SaveK2(_)
             | Command::SavePending(_)
             | Command::SaveEnrollment { .. }
@@ -290,7 +290,7 @@ async fn perform<N: Network, C: CommandCenter>(network: &N, center: &C, command:
 
 fn write(store: &Store, command: Command) -> Done {
     let result = match command {
-        Command::SaveAttempts(made) => store.save_attempts(made),
+        Command::SaveGuesses(made) => store.save_guesses(made),
         Command::SaveK2(k2) => store.save_k2(&k2),
         Command::SavePending(pending) => store.save_pending(&pending),
         Command::SaveEnrollment { credentials, registration } => store.save_enrollment(&credentials, &registration),

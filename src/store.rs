@@ -136,7 +136,7 @@ impl Store {
         Ok(Boot {
             identity: self.identity(configuration.as_ref()),
             pairing: self.pairing(),
-            attempts: state.attempts,
+            guesses: state.attempts,
             provisioned: self.is_provisioned()?,
             command_center,
             pending: self.pending(&lock)?.map(|stored| stored.pending),
@@ -146,7 +146,7 @@ impl Store {
     }
 
     /// Stores the number of attempts since the last success.
-    pub fn save_attempts(&self, made: u32) -> Result<(), Error> {
+    pub fn save_guesses(&self, made: u32) -> Result<(), Error> {
         let lock = self.folder.lock()?;
         self.change_state(&lock, |state| state.attempts = made)
     }

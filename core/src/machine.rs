@@ -3,7 +3,7 @@
 //! [`Machine`] has no clock, no random source, no files and no sockets. The loop around it obeys one law: hand over one
 //! [`Input`], carry out every [`Output`] in order, then wait for the next input or for [`Machine::poll_timeout`].
 
-mod attempts;
+mod guesses;
 mod pairing;
 mod requests;
 mod run;
@@ -25,12 +25,12 @@ use crate::endpoint::Endpoint;
 use crate::fault::Fault;
 use crate::secret::SecretText;
 use crate::wire::{Info, Message, StatusReport};
-use attempts::Attempts;
+use guesses::Guesses;
 use pairing::Slot;
 use run::Phase;
 use visibility::AccessPoint;
 
-pub use attempts::FREE as FREE_ATTEMPTS;
+pub use guesses::FREE as FREE_GUESSES;
 
 /// How many times an attempt is taken up again after a restart before it is given up.
 pub const RESUMES: u32 = 3;
@@ -188,7 +188,7 @@ pub enum Command {
     /// Look for networks. → [`Done::Scanned`]
     Scan,
     /// Store the number of attempts since the last success. → [`Done::Saved`]
-    SaveAttempts(u32),
+    SaveGuesses(u32),
     /// Store K2. → [`Done::Saved`]
     SaveK2(K2),
     /// Store the intention, so that it is taken up after a restart. Fails if the configuration file could not be written
@@ -339,7 +339,7 @@ pub struct Boot {
     /// What a phone must prove to know.
     pub pairing: Pairing,
     /// Attempts since the last success.
-    pub attempts: u32,
+    pub guesses: u32,
     /// The marker is there.
     pub provisioned: bool,
     /// The command center of an earlier registration.
@@ -366,7 +366,7 @@ pub struct Machine {
     config: Config,
     identity: Identity,
     pairing: Pairing,
-    attempts: Attempts,
+    guesses: Guesses,
     slot: Option<Slot>,
     phase: Phase,
     status: Status,
@@ -406,7 +406,7 @@ impl Machine {
     /// Starts from what was on disk. There are outputs to carry out before the first input.
     pub fn new(config: Config, boot: Boot, now: Instant) -> Self {
         let mut machine = Self {
-            attempts: Attempts::restored(boot.attempts, now),
+            guesses: Guesses::restored(boot.guesses, now),
             status: boot.outcome.map_or_else(Status::waiting, Status::from),
             identity: boot.identity,
             pairing: boot.pairing,

@@ -77,7 +77,7 @@ impl Node {
         let boot = Boot {
             identity: Identity { node_id: "node".into(), hardware: "fuzz".into(), mac_address: String::new() },
             pairing: Pairing { code: SecretText::new(CODE.into()), secret: SecretBytes::new([7; 16]) },
-            attempts: u32::from(kind >> 4 & 7),
+            guesses: u32::from(kind >> 4 & 7),
             provisioned: kind & 8 != 0,
             command_center: CommandCenterUrl::try_from("https://center.example").ok(),
             pending: None,

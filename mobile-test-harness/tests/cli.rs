@@ -174,7 +174,7 @@ async fn a_code_that_is_none_costs_no_attempt() {
     let node = Node::start(185).await;
     let (code, _, _) = run(phone(&node, "scan", &["--code", "12345"])).await;
     assert_eq!(code, Some(2));
-    assert_eq!(node.started(|command| matches!(command, NodeCommand::SaveAttempts(_))), 0);
+    assert_eq!(node.started(|command| matches!(command, NodeCommand::SaveGuesses(_))), 0);
 }
 
 #[tokio::test]

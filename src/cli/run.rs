@@ -150,7 +150,7 @@ async fn serve<N: Network, L: Future<Output = ()> + Send + 'static>(
         }
     }
     match ended {
-        Ended::Finished => info!("{name} is provisioned, and nobody asks any more"),
+        Ended::Finished => info!("{name} is provisioned, and the linger time is over: exiting"),
         Ended::Stopped => info!("stopped"),
     }
     Ok(())

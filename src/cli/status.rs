@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use provisioning_core::domain::{CommandCenterUrl, Status};
-use provisioning_core::machine::FREE_ATTEMPTS;
+use provisioning_core::machine::FREE_GUESSES;
 use serde_json::json;
 
 use super::{Failure, Settings, open_store};
@@ -39,8 +39,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             "mac_address": boot.identity.mac_address,
             "provisioned": boot.provisioned,
             "command_center_url": boot.command_center.as_ref().map(CommandCenterUrl::as_str),
-            "pairing_attempts": boot.attempts,
-            "pairing_locked": boot.attempts >= FREE_ATTEMPTS,
+            "pairing_attempts": boot.guesses,
+            "pairing_locked": boot.guesses >= FREE_GUESSES,
             "last_failure": last.as_ref().zip(fault).map(|(status, fault)| json!({
                 "fault": fault.name(),
                 "text": fault.text(),
@@ -62,9 +62,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         if let Some(fault) = fault {
             lines.push(("Last failure", format!("{}: {}", fault.name(), fault.text())));
         }
-        if boot.attempts > 0 {
-            let locked = if boot.attempts >= FREE_ATTEMPTS { ", locked for a while" } else { "" };
-            lines.push(("Wrong codes", format!("{}{locked}", boot.attempts)));
+        if boot.guesses > 0 {
+            let locked = if boot.guesses >= FREE_GUESSES { ", locked for a while" } else { "" };
+            lines.push(("Wrong codes", format!("{}{locked}", boot.guesses)));
         }
         lines.iter().try_for_each(|(title, value)| writeln!(out, "{title:<15}{value}"))
     };

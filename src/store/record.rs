@@ -9,7 +9,7 @@ use provisioning_core::domain::{
     CommandCenterUrl, CreatedAt, Credentials, Failure, K2, Outcome, Pairing, Passphrase, ProvisionCode, Ssid, Step,
 };
 use provisioning_core::fault::Fault;
-use provisioning_core::machine::{FREE_ATTEMPTS, Pending};
+use provisioning_core::machine::{FREE_GUESSES, Pending};
 use provisioning_core::secret::{SecretBytes, SecretText};
 
 /// The version of every format here.
@@ -66,7 +66,7 @@ impl State {
 
     /// Of a node whose state is lost: every free attempt counts as made, because an attacker may have made them.
     pub(super) fn lost() -> Self {
-        Self { attempts: FREE_ATTEMPTS, ..Self::new() }
+        Self { attempts: FREE_GUESSES, ..Self::new() }
     }
 
     pub(super) fn parse(content: &[u8]) -> Result<Self, String> {
@@ -534,7 +534,7 @@ mod tests {
 
     #[test]
     fn a_lost_state_is_a_locked_one() {
-        assert!(State::lost().attempts >= FREE_ATTEMPTS);
+        assert!(State::lost().attempts >= FREE_GUESSES);
     }
 
     #[test]

@@ -194,8 +194,8 @@ async fn a_second_phone_is_told_busy() {
     phone.ask(&Request::Status).await;
     let (_, reply) = open(&node, CODE, &[]).await;
     assert_eq!((reply.status, outbound(&reply)), (200, refusal(Fault::Busy)));
-    let attempts = node.commands().into_iter().filter(|command| matches!(command, Command::SaveAttempts(_)));
-    assert_eq!(attempts.collect::<Vec<_>>(), [Command::SaveAttempts(1), Command::SaveAttempts(0)]);
+    let attempts = node.commands().into_iter().filter(|command| matches!(command, Command::SaveGuesses(_)));
+    assert_eq!(attempts.collect::<Vec<_>>(), [Command::SaveGuesses(1), Command::SaveGuesses(0)]);
 }
 
 #[tokio::test]

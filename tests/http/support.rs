@@ -97,7 +97,7 @@ impl Node {
                 mac_address: "d8:3a:dd:5b:91:b6".into(),
             },
             pairing: Pairing { code: SecretText::new(CODE.into()), secret: SecretBytes::new(QR_SECRET) },
-            attempts: 0,
+            guesses: 0,
             provisioned: command_center.is_some(),
             command_center: command_center.map(|url| CommandCenterUrl::try_from(url).expect("a plain URL")),
             pending: None,

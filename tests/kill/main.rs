@@ -16,7 +16,7 @@ use std::sync::Mutex;
 use jarvis_provisioning::store::{Error, Store};
 use provisioning_core::domain::{Credentials, Registration};
 use provisioning_core::fault::Fault;
-use provisioning_core::machine::{Boot, FREE_ATTEMPTS};
+use provisioning_core::machine::{Boot, FREE_GUESSES};
 
 #[path = "../store/node.rs"]
 #[allow(dead_code, reason = "shared with the other tests of the store")]
@@ -72,9 +72,9 @@ const WRITERS: [Writer; 13] = [
     Writer { name: "first start", prepare: |_| {}, act: open, side: first_start },
     Writer {
         name: "attempts",
-        prepare: |node| node.open().save_attempts(1).unwrap(),
-        act: |root| counted(root, |store| store.save_attempts(2)),
-        side: |_, _, boot| side(&boot.attempts, &1, &2),
+        prepare: |node| node.open().save_guesses(1).unwrap(),
+        act: |root| counted(root, |store| store.save_guesses(2)),
+        side: |_, _, boot| side(&boot.guesses, &1, &2),
     },
     Writer {
         name: "first K2",
@@ -137,7 +137,7 @@ const WRITERS: [Writer; 13] = [
         },
         act: open,
         side: |_, _, boot| {
-            assert_eq!(boot.attempts, FREE_ATTEMPTS);
+            assert_eq!(boot.guesses, FREE_GUESSES);
             Side::New
         },
     },
@@ -150,7 +150,7 @@ const WRITERS: [Writer; 13] = [
         act: open,
         side: |_, _, boot| {
             assert!(boot.provisioned);
-            assert_eq!((boot.attempts, &boot.pending), (3, &None));
+            assert_eq!((boot.guesses, &boot.pending), (3, &None));
             Side::New
         },
     },
@@ -200,7 +200,7 @@ fn open(root: &Path) -> Result<(), Error> {
 
 fn everything(node: &Node) {
     let store = node.open();
-    store.save_attempts(3).unwrap();
+    store.save_guesses(3).unwrap();
     write_everything(&store);
     fs::write(node.root().join("jarvis_node.db"), "data").unwrap();
     put(&node.file("db.key"), b"key");
@@ -218,7 +218,7 @@ fn side<T: PartialEq + std::fmt::Debug>(found: &T, old: &T, new: &T) -> Side {
 }
 
 fn first_start(node: &Node, left: &Files, boot: &Boot) -> Side {
-    assert_eq!((boot.attempts, boot.provisioned), (0, false));
+    assert_eq!((boot.guesses, boot.provisioned), (0, false));
     for name in ["secrets.key", "pairing.json"] {
         if let Some(content) = left.get(name) {
             assert_eq!(*content, fs::read(node.file(name)).unwrap(), "{name} is made once");
@@ -267,7 +267,7 @@ fn reset(node: &Node, left: &Files, boot: &Boot) -> Side {
             && config.contains("your-node-id")
             && config.contains("your_api_key_here")
     };
-    assert_eq!(boot.attempts, 3);
+    assert_eq!(boot.guesses, 3);
     if boot.resetting {
         let cleared = node.open().reset().unwrap();
         assert_eq!(cleared.names[..3], ["provisioning_marker", "k2_key", "wifi_credentials"]);

@@ -91,7 +91,7 @@ async fn the_secret_of_the_qr_code_opens_a_session_without_an_attempt() {
     let mut phone = connected(&node).await;
     phone.open_session(&PhoneSecret::Qr(SecretBytes::new(QR_SECRET))).await.expect("the right secret");
     assert_eq!(phone.status().await.expect("an answer").state, State::ApMode);
-    assert_eq!(node.started(|command| matches!(command, Command::SaveAttempts(_))), 0);
+    assert_eq!(node.started(|command| matches!(command, Command::SaveGuesses(_))), 0);
 }
 
 #[tokio::test]
@@ -101,10 +101,10 @@ async fn a_wrong_code_is_counted_and_the_right_one_works_on_the_same_link() {
     let wrong = PhoneSecret::Code(SecretText::new("000000".into()));
     let error = phone.open_session(&wrong).await.expect_err("a wrong code");
     assert_eq!(error.fault(), Some(Fault::WrongCode));
-    assert_eq!(node.started(|command| *command == Command::SaveAttempts(1)), 1);
+    assert_eq!(node.started(|command| *command == Command::SaveGuesses(1)), 1);
     phone.open_session(&secret()).await.expect("the right code");
     assert_eq!(phone.status().await.expect("an answer").state, State::ApMode);
-    assert_eq!(node.started(|command| *command == Command::SaveAttempts(0)), 1);
+    assert_eq!(node.started(|command| *command == Command::SaveGuesses(0)), 1);
 }
 
 #[tokio::test]
@@ -130,11 +130,11 @@ async fn a_second_phone_is_told_that_the_node_is_busy_and_that_is_no_attempt() {
     let mut first = connected(&node).await;
     first.open_session(&secret()).await.expect("the right code");
     first.status().await.expect("an answer");
-    let counted = node.started(|command| matches!(command, Command::SaveAttempts(_)));
+    let counted = node.started(|command| matches!(command, Command::SaveGuesses(_)));
 
     let mut second = connected(&node).await;
     assert_eq!(second.open_session(&secret()).await.expect_err("busy").fault(), Some(Fault::Busy));
-    assert_eq!(node.started(|command| matches!(command, Command::SaveAttempts(_))), counted);
+    assert_eq!(node.started(|command| matches!(command, Command::SaveGuesses(_))), counted);
     assert_eq!(first.status().await.expect("the first goes on").state, State::ApMode);
 }
 

@@ -123,7 +123,7 @@ impl Node {
         let boot = Boot {
             identity,
             pairing,
-            attempts: 0,
+            guesses: 0,
             provisioned: false,
             command_center: None,
             pending: None,

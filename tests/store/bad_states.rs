@@ -10,7 +10,7 @@ use fernet::Fernet;
 use jarvis_provisioning::store::{Error, Store};
 use provisioning_core::fault::Fault;
 use provisioning_core::fault::chain;
-use provisioning_core::machine::FREE_ATTEMPTS;
+use provisioning_core::machine::FREE_GUESSES;
 
 use crate::node::{Node, SHIPPED, credentials, k2, outcome, pending, registration, run, write_everything};
 use testing::journal::{Journal, TOKEN};
@@ -122,11 +122,11 @@ fn a_lost_count_of_attempts_counts_as_locked_and_stays_so() {
     let node = Node::new();
     node.open();
     fs::write(node.file("state.json"), "{\"schema\": 1, \"attem").unwrap();
-    assert_eq!(node.open().load().unwrap().attempts, FREE_ATTEMPTS);
-    assert_eq!(node.open().load().unwrap().attempts, FREE_ATTEMPTS);
+    assert_eq!(node.open().load().unwrap().guesses, FREE_GUESSES);
+    assert_eq!(node.open().load().unwrap().guesses, FREE_GUESSES);
 
     fs::remove_file(node.file("state.json")).unwrap();
-    assert_eq!(node.open().load().unwrap().attempts, FREE_ATTEMPTS);
+    assert_eq!(node.open().load().unwrap().guesses, FREE_GUESSES);
 }
 
 #[test]
@@ -135,18 +135,18 @@ fn a_count_that_is_lost_while_the_node_runs_counts_as_locked() {
     let store = node.open();
     fs::write(node.file("state.json"), "torn").unwrap();
     store.save_outcome(&outcome(Fault::WrongPassword)).unwrap();
-    assert_eq!(store.load().unwrap().attempts, FREE_ATTEMPTS);
+    assert_eq!(store.load().unwrap().guesses, FREE_GUESSES);
 }
 
 #[test]
 fn a_lost_label_is_replaced_and_the_attempts_stay() {
     let node = Node::new();
     let store = node.open();
-    store.save_attempts(3).unwrap();
+    store.save_guesses(3).unwrap();
     fs::write(node.file("pairing.json"), "torn").unwrap();
     let again = node.open();
     assert_ne!(again.pairing().secret, store.pairing().secret);
-    assert_eq!(again.load().unwrap().attempts, 3);
+    assert_eq!(again.load().unwrap().guesses, 3);
     assert!(node.has_aside("pairing.json"));
 }
 
@@ -233,7 +233,7 @@ fn links_pipes_sockets_and_folders_in_the_place_of_files_are_set_aside_untouched
         let store = node.open();
         let boot = store.load().unwrap();
         assert!(!boot.provisioned, "{kind}");
-        assert_eq!(boot.attempts, FREE_ATTEMPTS, "{kind}");
+        assert_eq!(boot.guesses, FREE_GUESSES, "{kind}");
         write_everything(&store);
         assert!(node.open().load().unwrap().provisioned, "{kind}");
         assert_eq!(fs::read_to_string(precious(node.root())).unwrap(), "precious", "{kind}");

@@ -11,7 +11,7 @@ fn a_fresh_node_begins_with_nothing_but_its_secrets() {
     let node = Node::new();
     let boot = node.open().load().unwrap();
     assert_eq!(node.names(), ["pairing.json", "secrets.key", "state.json"]);
-    assert_eq!((boot.attempts, boot.provisioned, boot.resetting), (0, false, false));
+    assert_eq!((boot.guesses, boot.provisioned, boot.resetting), (0, false, false));
     assert_eq!((boot.pending, boot.outcome, boot.command_center), (None, None, None));
     assert_eq!(boot.identity.node_id, "jarvis-eb5b9161");
     assert_eq!(boot.identity.mac_address, MAC_ADDRESS);
@@ -31,8 +31,8 @@ fn the_secrets_stay_when_the_node_is_started_again() {
 #[test]
 fn attempts_are_there_after_a_restart() {
     let node = Node::new();
-    node.open().save_attempts(3).unwrap();
-    assert_eq!(node.open().load().unwrap().attempts, 3);
+    node.open().save_guesses(3).unwrap();
+    assert_eq!(node.open().load().unwrap().guesses, 3);
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn a_reset_deletes_what_the_owner_gave_and_keeps_what_the_node_is() {
     let node = Node::new();
     let store = node.open();
     let (label, key) = (fs::read(node.file("pairing.json")).unwrap(), fs::read(node.file("secrets.key")).unwrap());
-    store.save_attempts(4).unwrap();
+    store.save_guesses(4).unwrap();
     store.save_k2(&k2(1)).unwrap();
     store.save_enrollment(&credentials(), &registration()).unwrap();
     store.mark_provisioned().unwrap();
@@ -166,7 +166,7 @@ fn a_reset_deletes_what_the_owner_gave_and_keeps_what_the_node_is() {
     assert_eq!(fs::read(node.file("pairing.json")).unwrap(), label);
     assert_eq!(fs::read(node.file("secrets.key")).unwrap(), key);
     let boot = node.open().load().unwrap();
-    assert_eq!((boot.attempts, boot.provisioned, boot.resetting), (4, false, false));
+    assert_eq!((boot.guesses, boot.provisioned, boot.resetting), (4, false, false));
     assert_eq!((boot.pending, boot.outcome), (None, None));
     assert_eq!(boot.identity.node_id, "jarvis-eb5b9161");
     assert_eq!(boot.command_center, Some(credentials().command_center));
@@ -205,7 +205,7 @@ fn two_writers_of_one_folder_lose_nothing() {
     std::thread::scope(|scope| {
         for _ in 0..2 {
             let store = node.open();
-            scope.spawn(move || (0..50).for_each(|_| store.save_attempts(1).unwrap()));
+            scope.spawn(move || (0..50).for_each(|_| store.save_guesses(1).unwrap()));
         }
     });
     let state: serde_json::Value = serde_json::from_slice(&fs::read(node.file("state.json")).unwrap()).unwrap();

@@ -55,7 +55,7 @@ fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
 fn assert_every_write_fails(store: &Store, state: &Path, words: &[&str]) {
     let before = contents(state);
     for (writer, result) in [
-        ("attempts", store.save_attempts(5)),
+        ("attempts", store.save_guesses(5)),
         ("k2", store.save_k2(&k2(2))),
         ("pending", store.save_pending(&pending(0))),
         ("enrollment", store.save_enrollment(&credentials(), &registration())),
@@ -69,7 +69,7 @@ fn assert_every_write_fails(store: &Store, state: &Path, words: &[&str]) {
         assert_eq!(error.fault(), Fault::StorageFailed, "{writer}");
         assert_eq!(contents(state), before, "{writer}");
     }
-    assert_eq!(store.load().unwrap().attempts, 3);
+    assert_eq!(store.load().unwrap().guesses, 3);
 }
 
 #[test]
@@ -78,13 +78,13 @@ fn full() {
     let Some(root) = root() else { return };
     let state = root.join("state");
     let store = Store::open(paths(&root)).unwrap();
-    store.save_attempts(3).unwrap();
+    store.save_guesses(3).unwrap();
     store.save_k2(&k2(1)).unwrap();
     let filler = fill(&state);
     assert_every_write_fails(&store, &state, &["/state/", "no space left", "free some"]);
     fs::remove_file(filler).unwrap();
-    store.save_attempts(4).unwrap();
-    assert_eq!(store.load().unwrap().attempts, 4);
+    store.save_guesses(4).unwrap();
+    assert_eq!(store.load().unwrap().guesses, 4);
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn full_at_first() {
     let text = chain(&Store::open(paths(&root)).unwrap_err());
     assert!(text.contains("/state/secrets.key`") && text.contains("free some"), "{text}");
     fs::remove_file(filler).unwrap();
-    assert_eq!(Store::open(paths(&root)).unwrap().load().unwrap().attempts, 0);
+    assert_eq!(Store::open(paths(&root)).unwrap().load().unwrap().guesses, 0);
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn read_only() {
     let Some(root) = root() else { return };
     let state = root.join("state");
     let store = Store::open(paths(&root)).unwrap();
-    store.save_attempts(3).unwrap();
+    store.save_guesses(3).unwrap();
     store.save_k2(&k2(1)).unwrap();
     run(Command::new("mount").args(["-o", "remount,bind,ro"]).arg(&state));
     assert_every_write_fails(&store, &state, &["/state/", "read-only", "mount it writable"]);
@@ -182,15 +182,15 @@ fn a_read_only_configuration_ends_a_run_before_it_begins() {
 fn size_limit() {
     let Some(root) = root() else { return };
     let store = Store::open(paths(&root)).unwrap();
-    let text = chain(&store.save_attempts(4).unwrap_err());
+    let text = chain(&store.save_guesses(4).unwrap_err());
     assert!(text.contains("/state/state.json`") && text.contains("raise it"), "{text}");
-    assert_eq!(store.load().unwrap().attempts, 3);
+    assert_eq!(store.load().unwrap().guesses, 3);
 }
 
 #[test]
 fn a_limit_on_the_size_of_files_loses_nothing() {
     let node = Node::new();
-    node.open().save_attempts(3).unwrap();
+    node.open().save_guesses(3).unwrap();
     let names = node.names();
     let mut command = Command::new("sh");
     command.args(["-c", "trap '' XFSZ; ulimit -f 0; exec \"$@\"", "sh"]).args(this_program("mounts::size_limit"));

@@ -78,12 +78,12 @@ impl Machine {
             // 128 bits cannot be guessed: they are neither counted nor locked, so that wrong codes lock no owner out.
             SecretKind::Qr => self.accept(link, &open, until, rng),
             SecretKind::Code => {
-                if let Some(left) = self.attempts.locked(now) {
+                if let Some(left) = self.guesses.locked(now) {
                     let seconds = u32::try_from(left.as_secs()).unwrap_or(u32::MAX).max(1);
                     return self.refuse_until(link, Fault::Locked, seconds);
                 }
-                let made = self.attempts.charge(now);
-                let op = self.start(Command::SaveAttempts(made));
+                let made = self.guesses.charge(now);
+                let op = self.start(Command::SaveGuesses(made));
                 self.slot = Some(Slot { link, stage: Stage::Counting { op, open }, until });
             }
         }
@@ -131,8 +131,8 @@ impl Machine {
         let until = if first || opened.is_some() { now + IDLE_LIMIT } else { until };
         self.slot = Some(Slot { link, stage: Stage::Established(session), until });
         if first {
-            if self.attempts.clear() {
-                self.start(Command::SaveAttempts(0));
+            if self.guesses.clear() {
+                self.start(Command::SaveGuesses(0));
             }
             if self.status != crate::domain::Status::waiting() {
                 self.announce();

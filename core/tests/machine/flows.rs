@@ -80,7 +80,7 @@ fn a_phone_with_the_qr_secret_provisions_a_node() {
     world.ask(phone, &request(&credentials())).unwrap();
     world.until(World::settled).unwrap();
     assert_eq!(world.phones[phone].last_told().state, State::Provisioned);
-    assert_eq!(world.disk.attempts, 0, "a secret that cannot be guessed is not counted");
+    assert_eq!(world.disk.guesses, 0, "a secret that cannot be guessed is not counted");
 }
 
 #[test]

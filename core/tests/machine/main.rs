@@ -2,9 +2,9 @@
 //! phones that speak the real session. Both ends are ours, so every instant can be the last one.
 
 mod agreement;
-mod attempts;
 mod failures;
 mod flows;
+mod guesses;
 mod links;
 mod matrix;
 mod phone;

@@ -111,7 +111,7 @@ pub(crate) struct Snapshot {
 
 pub(crate) fn snapshot(world: &World) -> Snapshot {
     let disk = &world.disk;
-    let under_way = world.commands.iter().filter(|(_, command)| !matches!(command, Command::SaveAttempts(_)));
+    let under_way = world.commands.iter().filter(|(_, command)| !matches!(command, Command::SaveGuesses(_)));
     Snapshot {
         status: world.machine.status().clone(),
         disk: format!("{:?} {:?} {:?} {}", disk.k2, disk.pending, disk.enrollment, disk.provisioned),

@@ -59,7 +59,7 @@ fn a_replayed_open_is_an_attempt_and_nothing_more() {
     for made in 1..=3 {
         world.input(Input::Received { link, endpoint: Endpoint::Session, message: recorded[0].1.clone() }).unwrap();
         world.idle().unwrap();
-        assert_eq!(world.disk.attempts, made);
+        assert_eq!(world.disk.guesses, made);
         for (endpoint, message) in &recorded[1..] {
             world.input(Input::Received { link, endpoint: *endpoint, message: message.clone() }).unwrap();
             world.idle().unwrap();

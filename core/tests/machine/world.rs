@@ -32,7 +32,7 @@ pub(crate) const TOKEN: &str = "token-of-this-node";
 /// What survives a power cut.
 #[derive(Default)]
 pub(crate) struct Disk {
-    pub(crate) attempts: u32,
+    pub(crate) guesses: u32,
     pub(crate) k2: Option<K2>,
     pub(crate) pending: Option<Pending>,
     pub(crate) enrollment: Option<(Credentials, Registration)>,
@@ -199,7 +199,7 @@ fn boot(disk: &Disk) -> Boot {
     Boot {
         identity: Identity { node_id: node_id.into(), hardware: "linux-aarch64".into(), mac_address: "02:00:5b:91:b6:61".into() },
         pairing: Pairing { code: SecretText::new(CODE.into()), secret: SecretBytes::new(QR) },
-        attempts: disk.attempts,
+        guesses: disk.guesses,
         provisioned: disk.provisioned,
         command_center: enrolled.map(|(credentials, _)| credentials.command_center.clone()),
         pending: disk.pending.clone(),
@@ -424,7 +424,7 @@ impl World {
         self.air.push(message.to_vec());
         let Some(phone) = self.phones.iter_mut().find(|phone| phone.link == link && phone.connected) else { return };
         match phone.hear(message) {
-            Heard::Accept => assert!(!phone.by_code || self.disk.attempts > 0, "answered before the attempt was counted"),
+            Heard::Accept => assert!(!phone.by_code || self.disk.guesses > 0, "answered before the attempt was counted"),
             Heard::Refusal => {}
             Heard::Message(message) => match *message {
                 Message::Changed(told) | Message::Reply { reply: Reply::Status(told), .. } => match told.state {
@@ -466,7 +466,7 @@ impl World {
     fn carry_out(&mut self, command: Command) -> Done {
         match command {
             Command::Scan => Done::Scanned(Ok(networks())),
-            Command::SaveAttempts(made) => self.write_or_fail(|disk| disk.attempts = made),
+            Command::SaveGuesses(made) => self.write_or_fail(|disk| disk.guesses = made),
             Command::SaveK2(k2) => self.write_or_fail(|disk| disk.k2 = Some(k2)),
             Command::SavePending(pending) => self.write_or_fail(|disk| disk.pending = Some(*pending)),
             Command::SaveEnrollment { credentials, registration } => {
@@ -517,7 +517,7 @@ impl World {
                 self.disk.resetting = true;
                 Err(fault)
             } else {
-                self.disk = Disk { attempts: self.disk.attempts, ..Disk::default() };
+                self.disk = Disk { guesses: self.disk.guesses, ..Disk::default() };
                 Ok(Cleared { names: vec!["provisioned"], node_id: UNREGISTERED.into() })
             }),
         }

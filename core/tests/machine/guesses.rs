@@ -44,7 +44,7 @@ fn after_five_wrong_codes_the_right_one_is_refused_and_a_reboot_does_not_help() 
         world.reboot().unwrap();
         assert_eq!(locked(&mut world), Some(60), "a restart begins the pause anew");
     }
-    assert_eq!(world.disk.attempts, 5);
+    assert_eq!(world.disk.guesses, 5);
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn a_locked_node_compares_nothing_and_counts_nothing() {
     for _ in 0..100 {
         assert!(locked(&mut world).is_some());
     }
-    assert_eq!(world.disk.attempts, 5);
+    assert_eq!(world.disk.guesses, 5);
     world.advance(Duration::from_mins(1)).unwrap();
     assert_eq!(locked(&mut world), None);
 }
@@ -84,10 +84,10 @@ fn a_success_clears_the_count_on_disk() {
         guess(&mut world);
     }
     let phone = world.paired();
-    assert_eq!(world.disk.attempts, 5, "not before the phone has proven that it knows the code");
+    assert_eq!(world.disk.guesses, 5, "not before the phone has proven that it knows the code");
     world.ask(phone, &Request::Status).unwrap();
     world.idle().unwrap();
-    assert_eq!(world.disk.attempts, 0);
+    assert_eq!(world.disk.guesses, 0);
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn a_fake_phone_that_never_confirms_is_charged() {
         world.open(phone, &right()).unwrap();
         assert!(world.phones[phone].session.is_some());
         world.close(phone).unwrap();
-        assert_eq!(world.disk.attempts, made);
+        assert_eq!(world.disk.guesses, made);
     }
     assert!(locked(&mut world).is_some());
 }
@@ -113,7 +113,7 @@ fn a_guess_is_charged_before_it_is_answered() {
     assert!(world.air.is_empty(), "nothing is answered while the count is not on disk");
     world.close(phone).unwrap();
     world.idle().unwrap();
-    assert_eq!(world.disk.attempts, 1, "and leaving does not give it back");
+    assert_eq!(world.disk.guesses, 1, "and leaving does not give it back");
     assert!(world.air.is_empty());
 }
 
@@ -123,7 +123,7 @@ fn a_new_handshake_on_the_same_link_is_a_new_attempt() {
     let phone = world.connect();
     for made in 1..=5 {
         world.open(phone, &wrong()).unwrap();
-        assert_eq!(world.disk.attempts, made);
+        assert_eq!(world.disk.guesses, made);
     }
     world.open(phone, &right()).unwrap();
     assert_eq!(world.phones[phone].refusals[0].fault, Fault::Locked);
@@ -139,7 +139,7 @@ fn a_second_phone_is_busy_and_is_not_charged() {
         assert_eq!(world.phones[second].refusals[0].fault, Fault::Busy);
         world.close(second).unwrap();
     }
-    assert_eq!(world.disk.attempts, 1);
+    assert_eq!(world.disk.guesses, 1);
     world.ask(first, &Request::Status).unwrap();
     assert_eq!(world.phones[first].told().len(), 1, "the first phone notices nothing");
 }
@@ -152,7 +152,7 @@ fn messages_that_no_honest_phone_sends_are_not_charged_and_not_answered_with_a_s
         world.write(phone, Endpoint::Session, message.to_vec()).unwrap();
     }
     world.idle().unwrap();
-    assert_eq!(world.disk.attempts, 0);
+    assert_eq!(world.disk.guesses, 0);
     assert_eq!(world.phones[phone].refusals.len(), 3);
 }
 
@@ -168,7 +168,7 @@ fn a_neighbour_who_locks_the_code_does_not_lock_out_the_owner_with_the_qr_code()
     world.ask(owner, &Request::Status).unwrap();
     assert_eq!(world.phones[owner].told().len(), 1);
     world.idle().unwrap();
-    assert_eq!(world.disk.attempts, 0, "and the owner's presence clears the count");
+    assert_eq!(world.disk.guesses, 0, "and the owner's presence clears the count");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! How often the pairing code may be tried.
+//! How often the pairing code may be guessed.
 //!
 //! Five times, then once after a pause that doubles from one minute to an hour; a success starts over. The count is on
 //! disk before a guess is answered, so neither a reconnect nor a power cut gives one back. There is no wall clock to
@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use super::Instant;
 
-/// Attempts before the first pause.
+/// Guesses before the first pause.
 pub const FREE: u32 = 5;
 
 /// The first pause.
@@ -16,25 +16,25 @@ const PAUSE: Duration = Duration::from_mins(1);
 /// The longest pause.
 const LONGEST: Duration = Duration::from_hours(1);
 
-/// The attempts since the last success.
+/// The guesses since the last success.
 #[derive(Debug)]
-pub(super) struct Attempts {
+pub(super) struct Guesses {
     made: u32,
     locked_until: Option<Instant>,
 }
 
-impl Attempts {
+impl Guesses {
     /// What was on disk at the start.
     pub(super) fn restored(made: u32, now: Instant) -> Self {
         Self { made, locked_until: pause(made).map(|pause| now + pause) }
     }
 
-    /// How long nothing is compared; none if an attempt may be made.
+    /// How long nothing is compared; none if a guess may be made.
     pub(super) fn locked(&self, now: Instant) -> Option<Duration> {
         self.locked_until.and_then(|until| until.checked_sub(now)).filter(|left| !left.is_zero())
     }
 
-    /// Charges an attempt; returns the count to store before it is answered.
+    /// Charges a guess; returns the count to store before it is answered.
     pub(super) fn charge(&mut self, now: Instant) -> u32 {
         self.made = self.made.saturating_add(1);
         self.locked_until = pause(self.made).map(|pause| now + pause);
@@ -61,31 +61,31 @@ mod tests {
     #[test]
     fn five_attempts_then_pauses_that_double_to_an_hour() {
         let mut now = Duration::ZERO;
-        let mut attempts = Attempts::restored(0, now);
+        let mut guesses = Guesses::restored(0, now);
         for _ in 0..4 {
-            attempts.charge(now);
-            assert_eq!(attempts.locked(now), None);
+            guesses.charge(now);
+            assert_eq!(guesses.locked(now), None);
         }
         for minutes in [1, 2, 4, 8, 16, 32, 60, 60, 60] {
-            attempts.charge(now);
-            assert_eq!(attempts.locked(now), Some(Duration::from_secs(minutes * 60)));
+            guesses.charge(now);
+            assert_eq!(guesses.locked(now), Some(Duration::from_secs(minutes * 60)));
             now += Duration::from_secs(minutes * 60);
-            assert_eq!(attempts.locked(now), None);
+            assert_eq!(guesses.locked(now), None);
         }
     }
 
     #[test]
     fn a_restart_begins_the_pause_anew() {
-        assert_eq!(Attempts::restored(6, Duration::ZERO).locked(Duration::ZERO), Some(Duration::from_mins(2)));
-        assert_eq!(Attempts::restored(4, Duration::ZERO).locked(Duration::ZERO), None);
-        assert!(Attempts::restored(u32::MAX, Duration::ZERO).locked(Duration::ZERO).is_some());
+        assert_eq!(Guesses::restored(6, Duration::ZERO).locked(Duration::ZERO), Some(Duration::from_mins(2)));
+        assert_eq!(Guesses::restored(4, Duration::ZERO).locked(Duration::ZERO), None);
+        assert!(Guesses::restored(u32::MAX, Duration::ZERO).locked(Duration::ZERO).is_some());
     }
 
     #[test]
     fn a_success_starts_over() {
-        let mut attempts = Attempts::restored(9, Duration::ZERO);
-        assert!(attempts.clear());
-        assert_eq!(attempts.locked(Duration::ZERO), None);
-        assert!(!attempts.clear());
+        let mut guesses = Guesses::restored(9, Duration::ZERO);
+        assert!(guesses.clear());
+        assert_eq!(guesses.locked(Duration::ZERO), None);
+        assert!(!guesses.clear());
     }
 }
