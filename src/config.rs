@@ -12,6 +12,9 @@ use thiserror::Error;
 
 use provisioning_core::machine::AccessPointPolicy;
 
+/// Where the pairing secrets are on a device and in its image: the factory writes them there.
+pub const PAIRING: &str = "boot/firmware/jarvis-pairing.json";
+
 /// A setting that cannot be used; says which, where, and what to do.
 #[derive(Debug, Error)]
 pub enum Error {
@@ -144,7 +147,7 @@ impl Default for AccessPoint {
 impl Default for Pairing {
     /// Where the factory writes it.
     fn default() -> Self {
-        Self { file: Some(Path::new("/").join(crate::factory::PAIRING)) }
+        Self { file: Some(Path::new("/").join(PAIRING)) }
     }
 }
 

@@ -21,28 +21,23 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `serial` | serials, the rule for accounts, lists |
-//! | `tree` | the tree of an image, which is hostile |
 //! | `image` | what is written into it |
 //! | `ledger` | what was meant and what was done |
-//! | `client` | the admin API |
 //! | `batch` | the steps for each device, many at once |
 //! | `manifest` | what was made, without secrets |
 //! | `sheet` | labels on paper |
 
 mod batch;
-mod client;
 mod image;
 mod ledger;
 mod manifest;
 mod serial;
 mod sheet;
-mod tree;
 
+pub use crate::config::PAIRING;
 pub use batch::{Batch, Failure, Outcome, Plan, Report, label};
-pub use client::{Api, ApiUrl, ApiUrlError, Creation, Credentials, Error as ApiError, Limits, Login, SetupError, Try};
-pub use image::{DEVICE_CONF, DeviceConf, DeviceConfError, Layout, PAIRING};
+pub use image::{DEVICE_CONF, Layout};
 pub use ledger::{Clock, Error as LedgerError, Ledger, Record};
 pub use manifest::{device_table, manifest};
 pub use serial::{AccountRule, AccountRuleError, Device, ListError, Problem, Serial, SerialError, read_list};
 pub use sheet::{Form, Sheet};
-pub use tree::{Error as TreeError, Folder, Lookup, Owner, Tree};

@@ -1,10 +1,25 @@
 //! The first login of a device: the credentials that its image was made with, and the loader's answer.
+//!
+//! The device and the factory share what is here: the factory writes the `device.conf` that the device reads, through
+//! the same folders, and speaks to the server that the device logs in to.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `client` | the admin API, and a loader's login |
+//! | `device_conf` | the credentials in an image |
+//! | `tree` | the tree of an image, which is hostile |
+
+mod client;
+mod device_conf;
+mod tree;
 
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::factory::{Api, ApiError, DeviceConf, DeviceConfError, Folder, Login, TreeError};
+pub use client::{Api, ApiUrl, ApiUrlError, Creation, Credentials, Error as ApiError, Limits, Login, SetupError, Try};
+pub use device_conf::{DeviceConf, DeviceConfError};
+pub use tree::{Error as TreeError, Folder, Lookup, Owner, Tree};
 
 /// More than a `device.conf` has, bytes.
 const LIMIT: usize = 16 * 1024;

@@ -7,9 +7,10 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use jarvis_provisioning::factory::{
-    AccountRule, Api, ApiUrl, Batch, Credentials, DEVICE_CONF, Device, Folder, Form, Layout, Ledger, Limits, ListError, Outcome,
-    Owner, PAIRING, Plan, Report, Serial, Sheet, device_table, manifest, read_list,
+    AccountRule, Batch, DEVICE_CONF, Device, Form, Layout, Ledger, ListError, Outcome, PAIRING, Plan, Report, Serial, Sheet,
+    device_table, manifest, read_list,
 };
+use jarvis_provisioning::login::{Api, ApiUrl, Credentials, Folder, Limits, Owner};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Failure;
@@ -256,7 +257,7 @@ fn draw(batch: &Batch, devices: &[&Device], path: &Path) -> Result<(), Failure> 
 
 fn write_sheet(
     devices: &[&Device],
-    label: impl Fn(&&Device) -> Result<Option<jarvis_provisioning::label::Label>, jarvis_provisioning::factory::TreeError>,
+    label: impl Fn(&&Device) -> Result<Option<jarvis_provisioning::label::Label>, jarvis_provisioning::login::TreeError>,
     path: &Path,
 ) -> Result<(), Failure> {
     let form = form(path)?;

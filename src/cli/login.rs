@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use jarvis_provisioning::factory::{Api, ApiUrl, Credentials, Limits};
-use jarvis_provisioning::login::{Error, LoggedIn, login};
+use jarvis_provisioning::login::{Api, ApiUrl, Credentials, Error, Limits, LoggedIn, login};
 
 use super::Failure;
 use super::factory::now;

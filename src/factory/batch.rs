@@ -6,12 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use thiserror::Error;
 use tokio::task::JoinSet;
 
-use super::client::{Api, Creation, Error as ApiError, Login};
 use super::image::{Image, Layout, PrepareError, Prepared};
 use super::ledger::{Error as LedgerError, Ledger, Record};
 use super::serial::Device;
-use super::tree::Error as TreeError;
 use crate::label::Label;
+use crate::login::{Api, ApiError, Creation, Login, TreeError};
 use provisioning_core::fault::chain;
 
 /// How many devices are worked on for each request that may be under way, so that disk and server are busy together.

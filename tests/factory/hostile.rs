@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use jarvis_provisioning::factory::{
-    AccountRule, Api, Batch, Credentials, Device, Layout, Ledger, Limits, Lookup, Outcome, Owner, PAIRING, Tree,
-};
+use jarvis_provisioning::factory::{AccountRule, Batch, Device, Layout, Ledger, Outcome, PAIRING};
+use jarvis_provisioning::login::{Api, Credentials, Limits, Lookup, Owner, Tree};
 
 use crate::server::Server;
 use crate::support::{CONF, Desk, files};
