@@ -8,20 +8,20 @@ mod reset;
 mod run;
 mod status;
 
-use std::io::IsTerminal;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::SystemTime;
 
-use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, Parser, Subcommand};
 use jarvis_provisioning::config;
 use jarvis_provisioning::config::Config;
+use jarvis_provisioning::logging::{LogFormat, log_to_standard_error};
 use jarvis_provisioning::store::{self, Paths, Store};
 use provisioning_core::fault::chain;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use thiserror::Error;
-use tracing_subscriber::EnvFilter;
 
 const AFTER_HELP: &str = "\
 Exit status:
@@ -33,6 +33,7 @@ Exit status:
   5  an address, a socket or a radio cannot be used
   6  the device's credentials are missing or refused: another try will not help
   7  the server cannot be reached, or fails: another try may help
+  127  `factory`, `label --sheet`: the program jarvis-factory is not installed
 
 Environment:
   JARVIS_SECRET_DIRECTORY       the node's files (default ~/.jarvis)
@@ -77,7 +78,7 @@ enum Command {
     /// Forget everything that the owner gave: a factory reset. What was interrupted is finished.
     Reset(reset::Arguments),
     /// Make accounts and images for devices that are about to be flashed.
-    Factory(Box<factory::Arguments>),
+    Factory(factory::Arguments),
     /// Log this device in with the credentials that the factory gave it.
     Login(login::Arguments),
     /// Write a completion script for a shell to standard output.
@@ -85,14 +86,6 @@ enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum LogFormat {
-    /// For people.
-    Human,
-    /// One object a line.
-    Json,
 }
 
 /// Where the settings come from; the same for every command.
@@ -128,6 +121,9 @@ enum Failure {
     /// Status 7.
     #[error(transparent)]
     Server(anyhow::Error),
+    /// Status 127, as shells have it.
+    #[error("{0} is not installed: install the package {0}, or put the program into the PATH")]
+    NotInstalled(&'static str),
     /// Status 1.
     #[error(transparent)]
     Other(#[from] anyhow::Error),
@@ -146,6 +142,7 @@ impl Failure {
             Self::Resource { .. } => 5,
             Self::Credentials(_) => 6,
             Self::Server(_) => 7,
+            Self::NotInstalled(_) => 127,
             Self::Told(status) => *status,
         })
     }
@@ -171,7 +168,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Label(arguments) => label::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
         Command::Reset(arguments) => reset::run(&arguments),
-        Command::Factory(arguments) => factory::run(&arguments),
+        Command::Factory(_) => factory::run().map(|never| match never {}),
         Command::Login(arguments) => login::run(&arguments),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "jarvis-provision", &mut std::io::stdout());
@@ -185,16 +182,6 @@ pub(crate) fn main() -> ExitCode {
             eprintln!("jarvis-provision: {}", chain(&failure));
             failure.status()
         }
-    }
-}
-
-fn log_to_standard_error(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let colours = std::io::stderr().is_terminal() && variable("NO_COLOR").is_none_or(|value| value.is_empty());
-    match format {
-        LogFormat::Human => subscriber.with_target(false).with_ansi(colours).init(),
-        LogFormat::Json => subscriber.json().init(),
     }
 }
 
@@ -226,4 +213,9 @@ fn paths(config: &Config) -> Paths {
 /// Opens the node's files.
 fn open_store(config: &Config) -> Result<Store, Failure> {
     Ok(Store::open(paths(config))?)
+}
+
+#[expect(clippy::disallowed_methods, reason = "servers name dates; nothing else is decided by it")]
+fn now() -> SystemTime {
+    SystemTime::now()
 }

@@ -8,9 +8,9 @@
 //! | [`command_center`] | the port to the command center |
 //! | [`config`] | the settings: file and environment |
 //! | [`daemon`] | the loop around the machine, and the way to it |
-//! | [`factory`] | accounts and images of many devices |
 //! | [`label`] | what an owner types or scans |
 //! | [`link`] | the links: bytes between a phone and an endpoint |
+//! | [`logging`] | how the programs log |
 //! | [`login`] | the first login of a device |
 //! | [`network`] | what is needed of the machine's network |
 //! | [`registrar`] | the client of the command center |
@@ -21,9 +21,9 @@ pub mod claim;
 pub mod command_center;
 pub mod config;
 pub mod daemon;
-pub mod factory;
 pub mod label;
 pub mod link;
+pub mod logging;
 pub mod login;
 pub mod network;
 pub mod registrar;

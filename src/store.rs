@@ -48,7 +48,7 @@ use provisioning_core::fault::chain;
 use provisioning_core::machine::{Boot, Cleared, Pending};
 use provisioning_core::secret::SecretText;
 use record::{Concluded, State, StoredPending};
-pub(crate) use record::{Label, hexadecimal};
+pub use record::{Label, hexadecimal};
 use seal::Key;
 
 const K2_KEY: &str = "k2.enc";

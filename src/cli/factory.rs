@@ -1,114 +1,33 @@
-//! `jarvis-provision factory`, and the sheet of `jarvis-provision label`.
+//! `jarvis-provision factory` and `jarvis-provision label --sheet`: both are carried out by `jarvis-factory`, which a device
+//! does not need.
 
-use std::io::{IsTerminal, Write};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
-
-use anyhow::Context;
-use jarvis_provisioning::factory::{
-    AccountRule, Batch, DEVICE_CONF, Device, Form, Layout, Ledger, ListError, Outcome, PAIRING, Plan, Report, Serial, Sheet,
-    device_table, manifest, read_list,
-};
-use jarvis_provisioning::login::{Api, ApiUrl, Credentials, Folder, Limits, Owner};
-use tokio::signal::unix::{SignalKind, signal};
+use std::convert::Infallible;
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Command;
 
 use super::Failure;
 
-/// Where the ledger is if nobody says.
-const LEDGER: &str = "factory-ledger.jsonl";
-/// Where a batch's manifest goes if nobody says.
-const MANIFEST: &str = "factory-manifest.json";
-/// Columns of the bar that shows the progress.
-const BAR: usize = 30;
-/// More threads do not make a disk faster.
-const DISK_THREADS: usize = 16;
+/// The program, in the package of the same name.
+const PROGRAM: &str = "jarvis-factory";
 
+/// Everything is for `jarvis-factory`, `--help` included.
 #[derive(clap::Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+#[command(disable_help_flag = true)]
 pub(super) struct Arguments {
-    #[command(flatten)]
-    devices: Devices,
-
-    /// The admin API: `https://host[:port][/path]`; without TLS only if it begins with `http://`.
-    #[arg(long, value_name = "URL", required_unless_present = "mark_shipped")]
-    api_url: Option<ApiUrl>,
-
-    /// How many requests are sent at once.
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
-    jobs: u16,
-
-    /// A file with the bearer token that the admin API asks for.
-    #[arg(long, value_name = "FILE")]
-    admin_token_file: Option<PathBuf>,
-
-    /// A PEM file with the certificate that the admin API asks for, and its chain.
-    #[arg(long, value_name = "FILE", requires = "client_key")]
-    client_cert: Option<PathBuf>,
-
-    /// A PEM file with the key of --client-cert.
-    #[arg(long, value_name = "FILE", requires = "client_cert")]
-    client_key: Option<PathBuf>,
-
-    /// A PEM file with the certificate authorities that are believed, and no others. Without it, the system's.
-    #[arg(long, value_name = "FILE")]
-    ca_file: Option<PathBuf>,
-
-    /// How long one request may take, seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=600))]
-    timeout: u16,
-
-    /// How often a request is sent before its device counts as failed.
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
-    tries: u16,
-
-    /// The user in the image that owns the files; root by default, if this user may give files to root.
-    #[arg(long, value_name = "NUMBER")]
-    uid: Option<u32>,
-
-    /// The group in the image that owns the files; root's by default, if this user may give files to it.
-    #[arg(long, value_name = "NUMBER")]
-    gid: Option<u32>,
-
-    /// Write what was made, with hashes and without secrets [default for --serials: factory-manifest.json].
-    #[arg(long, value_name = "FILE")]
-    manifest: Option<PathBuf>,
-
-    /// Draw the labels of all devices; pages if the name ends in .pdf, a picture if it ends in .svg. As secret as they are.
-    #[arg(long, value_name = "FILE", conflicts_with = "no_pairing")]
-    labels: Option<PathBuf>,
-
-    /// Write owners and modes for an image builder that sets them itself (genext2fs, mkfs.ubifs, makedevs).
-    #[arg(long, value_name = "FILE")]
-    device_table: Option<PathBuf>,
-
-    /// Write no pairing secrets; each device makes its own when it is first on.
-    #[arg(long)]
-    no_pairing: bool,
-
-    /// Give new passwords to accounts that may be in use. A device in the field with such an account never logs in again.
-    #[arg(long)]
-    reissue: bool,
-
-    /// Log in as each device at the end, also as those that were done before.
-    #[arg(long)]
-    verify: bool,
-
-    /// Say what would be done, as far as can be known without asking the server. Change nothing.
-    #[arg(long)]
-    dry_run: bool,
-
-    /// Note in the ledger that these devices left the factory, and do nothing else. Their passwords are not touched again.
-    #[arg(long, conflicts_with_all = ["reissue", "verify", "dry_run", "labels"])]
-    mark_shipped: bool,
+    /// The arguments of `jarvis-factory prepare`.
+    #[arg(value_name = "ARGUMENTS", trailing_var_arg = true, allow_hyphen_values = true)]
+    _arguments: Vec<OsString>,
 }
 
-/// Which devices, and where their files are.
+/// Which devices a sheet is for, and where their files are. `jarvis-factory` checks the values.
 #[derive(clap::Args)]
 pub(super) struct Devices {
     /// One device.
     #[arg(long, value_name = "SERIAL", conflicts_with = "serials")]
-    serial: Option<Serial>,
+    serial: Option<OsString>,
 
     /// Many devices: a CSV file with a column `serial`.
     #[arg(long, value_name = "FILE")]
@@ -116,19 +35,19 @@ pub(super) struct Devices {
 
     /// The tree that the image is made of; {serial} stands for the serial.
     #[arg(long, value_name = "DIRECTORY")]
-    rootfs_dir: Option<String>,
+    rootfs_dir: Option<OsString>,
 
-    /// What was meant and what was done, a line each; without secrets. Keep it: it says which accounts are ours.
-    #[arg(long, value_name = "FILE", default_value = LEDGER)]
-    ledger: PathBuf,
+    /// The ledger of `jarvis-provision factory` [default: factory-ledger.jsonl].
+    #[arg(long, value_name = "FILE")]
+    ledger: Option<PathBuf>,
 
-    /// How accounts are named: {suffix} is what follows the serial's last hyphen, {serial} the whole, in lower case.
-    #[arg(long, value_name = "TEMPLATE", default_value_t)]
-    account: AccountRule,
+    /// How accounts are named; as for `jarvis-provision factory`.
+    #[arg(long, value_name = "TEMPLATE")]
+    account: Option<OsString>,
 
-    /// Where the pairing secrets are in the image.
-    #[arg(long, value_name = "PATH", default_value = PAIRING)]
-    pairing_file: PathBuf,
+    /// Where the pairing secrets are in the image [default: boot/firmware/jarvis-pairing.json].
+    #[arg(long, value_name = "PATH")]
+    pairing_file: Option<PathBuf>,
 }
 
 impl Devices {
@@ -136,293 +55,16 @@ impl Devices {
     pub(super) const fn are_named(&self) -> bool {
         self.serial.is_some() || self.serials.is_some()
     }
-
-    fn list(&self, needs_tree: bool) -> Result<Vec<Device>, Failure> {
-        let rootfs = match self.rootfs_dir.as_deref() {
-            Some(rootfs) => rootfs,
-            None if needs_tree => return Err(Failure::Usage("say with --rootfs-dir where the image's tree is".into())),
-            None => "{serial}",
-        };
-        match (&self.serial, &self.serials) {
-            (Some(serial), _) => Ok(vec![Device::new(serial.clone(), &self.account, rootfs)]),
-            (None, Some(list)) => read_list(list, &self.account, rootfs).map_err(|error| match error {
-                ListError::Read { .. } => Failure::Other(error.into()),
-                ListError::Lines { .. } | ListError::OneTree => Failure::Usage(error.to_string()),
-            }),
-            (None, None) => Err(Failure::Usage("say with --serial or --serials which devices".into())),
-        }
-    }
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    arguments.labels.as_deref().map(form).transpose()?;
-    let devices = arguments.devices.list(!arguments.mark_shipped)?;
-    let url = arguments.api_url.as_ref().map(ToString::to_string).unwrap_or_default();
-    let ledger_path = &arguments.devices.ledger;
-    let ledger = if arguments.dry_run { Ledger::read_only(ledger_path, &url, now) } else { Ledger::open(ledger_path, &url, now) };
-    let ledger = ledger.map_err(anyhow::Error::from)?;
-    ledger.check_accounts(&devices).map_err(anyhow::Error::from)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(DISK_THREADS).build();
-    let runtime = runtime.map_err(anyhow::Error::from)?;
-    if arguments.mark_shipped {
-        runtime.block_on(ledger.shipped(&devices)).map_err(anyhow::Error::from)?;
-        println!("{} noted as shipped", count(devices.len()));
-        return Ok(());
-    }
-    let _entered = runtime.enter();
-    let batch = Arc::new(arguments.batch(ledger)?);
-    if arguments.dry_run {
-        return dry_run(&batch, &devices);
-    }
-    let reports = runtime.block_on(work(&batch, devices));
-    arguments.finish(&batch, &reports)
-}
-
-impl Arguments {
-    fn batch(&self, ledger: Ledger) -> Result<Batch, Failure> {
-        let url = self.api_url.clone().expect("clap asks for it unless devices are marked as shipped");
-        let credentials = Credentials {
-            token: self.admin_token_file.clone(),
-            certificate: self.client_cert.clone().zip(self.client_key.clone()),
-            authorities: self.ca_file.clone(),
-        };
-        let limits =
-            Limits { jobs: self.jobs.into(), tries: self.tries.into(), answer: Duration::from_secs(self.timeout.into()) };
-        let owner = Owner {
-            uid: self.uid.unwrap_or(0),
-            gid: self.gid.unwrap_or(0),
-            required: (self.uid.is_some() || self.gid.is_some()) && self.device_table.is_none(),
-        };
-        Ok(Batch {
-            api: Api::new(url, &credentials, limits, now).map_err(anyhow::Error::from)?,
-            ledger,
-            layout: Layout { pairing: (!self.no_pairing).then(|| self.devices.pairing_file.clone()), owner, lookup: None },
-            reissue: self.reissue,
-            // Who names one device asks for that one; who names a list asks for what is left of it.
-            confirm: self.devices.serial.is_some(),
-            verify: self.verify,
-        })
-    }
-
-    /// Tells what was done, and writes what was asked for about it.
-    fn finish(&self, batch: &Batch, reports: &[Report]) -> Result<(), Failure> {
-        if let [report] = reports {
-            tell_one(report, &batch.layout);
-        } else {
-            tell_many(reports);
-        }
-        let manifest_path = self.manifest.clone().or_else(|| self.devices.serials.is_some().then(|| MANIFEST.into()));
-        if let Some(path) = &manifest_path {
-            let content = manifest(batch.ledger.api(), now(), &batch.layout, reports);
-            write(path, content.as_bytes()).context("writing the manifest")?;
-        }
-        if let Some(path) = &self.device_table {
-            write(path, device_table(&batch.layout).as_bytes()).context("writing the device table")?;
-        }
-        if self.device_table.is_none() && reports.iter().any(|report| !report.is_owned) {
-            let Owner { uid, gid, .. } = batch.layout.owner;
-            eprintln!(
-                "warning: this user cannot give files to {uid}:{gid}, so they are its own in the tree: run as root or under \
-                 fakeroot, or let the image builder set owners with --device-table"
-            );
-        }
-        if let Some(path) = &self.labels {
-            let done: Vec<_> = reports.iter().filter(|report| report.is_done()).map(|report| &report.device).collect();
-            draw(batch, &done, path)?;
-        }
-        let open = reports.iter().filter(|report| !report.is_done()).count();
-        if open > 0 {
-            return Err(Failure::Other(anyhow::anyhow!(
-                "{open} of {} not done; the same command goes on where this one ended",
-                count(reports.len())
-            )));
-        }
-        Ok(())
-    }
-}
-
-/// Draws the labels of devices whose images are made: `jarvis-provision label --sheet`.
-pub(super) fn sheet(devices: &Devices, path: &Path) -> Result<(), Failure> {
-    let listed = devices.list(true)?;
-    let ledger = Ledger::read_only(&devices.ledger, "", now).map_err(anyhow::Error::from)?;
-    let owner = Owner { uid: 0, gid: 0, required: false };
-    let layout = Layout { pairing: Some(devices.pairing_file.clone()), owner, lookup: None };
-    let label = |device: &&Device| jarvis_provisioning::factory::label(device, &layout, &ledger);
-    write_sheet(&listed.iter().collect::<Vec<_>>(), label, path)
-}
-
-fn draw(batch: &Batch, devices: &[&Device], path: &Path) -> Result<(), Failure> {
-    write_sheet(devices, |device| jarvis_provisioning::factory::label(device, &batch.layout, &batch.ledger), path)
-}
-
-fn write_sheet(
-    devices: &[&Device],
-    label: impl Fn(&&Device) -> Result<Option<jarvis_provisioning::label::Label>, jarvis_provisioning::login::TreeError>,
-    path: &Path,
-) -> Result<(), Failure> {
-    let form = form(path)?;
-    let mut sheet = Sheet::default();
-    let mut without = Vec::new();
-    for device in devices {
-        match label(device).map_err(anyhow::Error::from)? {
-            Some(label) => sheet.add(&device.serial, &label).map_err(anyhow::Error::from)?,
-            None => without.push(device.serial.as_str()),
-        }
-    }
-    if !sheet.is_empty() {
-        write(path, &sheet.content(form)).context("writing the labels")?;
-        eprintln!("{} in {}; print it at its own size, and keep it secret", labels(sheet.len()), path.display());
-    }
-    if without.is_empty() {
-        Ok(())
-    } else {
-        Err(Failure::Other(anyhow::anyhow!("no pairing secrets of the ledger are in the trees of {}", without.join(", "))))
-    }
-}
-
-/// The form that a sheet's name asks for.
-fn form(path: &Path) -> Result<Form, Failure> {
-    match path.extension().and_then(|extension| extension.to_str()) {
-        Some("pdf") => Ok(Form::Pdf),
-        Some("svg") => Ok(Form::Svg),
-        _ => Err(Failure::Usage(format!("{}: the sheet's name ends in .pdf or .svg", path.display()))),
-    }
-}
-
-fn dry_run(batch: &Batch, devices: &[Device]) -> Result<(), Failure> {
-    let mut failing = 0;
-    let mut out = std::io::stdout().lock();
-    for device in devices {
-        let (what, why) = match batch.plan(device) {
-            Plan::Create => ("create", String::new()),
-            Plan::Resume => ("go on with", String::new()),
-            Plan::Reissue => ("reissue", String::new()),
-            Plan::Nothing => ("done", String::new()),
-            Plan::Fail(reason) => {
-                failing += 1;
-                ("fail", format!("  {reason}"))
-            }
-        };
-        writeln!(out, "{what:<11}{}  {}  {}{why}", device.serial, device.account, device.rootfs.display())
-            .map_err(anyhow::Error::from)?;
-    }
-    if failing > 0 {
-        return Err(Failure::Other(anyhow::anyhow!("{failing} of {} would fail", count(devices.len()))));
-    }
-    Ok(())
-}
-
-async fn work(batch: &Arc<Batch>, devices: Vec<Device>) -> Vec<Report> {
-    let signals = tokio::spawn(stop_on_signal(batch.api.clone()));
-    let mut progress = Progress::new(devices.len());
-    let reports = batch.run(devices, |report| progress.step(report)).await;
-    progress.clear();
-    signals.abort();
-    reports
-}
-
-/// The first signal lets what is under way end, the second does not.
-async fn stop_on_signal(api: Api) {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
-        return;
-    };
-    for asked in 0.. {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        if asked > 0 {
-            std::process::exit(130);
-        }
-        eprintln!("\nending; once more to end at once");
-        api.stop();
-    }
-}
-
-/// A bar on standard error, if somebody is looking.
-struct Progress {
-    total: usize,
-    done: usize,
-    failed: usize,
-    shown: bool,
-}
-
-impl Progress {
-    fn new(total: usize) -> Self {
-        Self { total, done: 0, failed: 0, shown: total > 1 && std::io::stderr().is_terminal() }
-    }
-
-    fn step(&mut self, report: &Report) {
-        self.done += 1;
-        self.failed += usize::from(!report.is_done());
-        if self.shown {
-            let filled = self.done * BAR / self.total;
-            let failed = if self.failed > 0 { format!(", {} failed", self.failed) } else { String::new() };
-            eprint!("\r[{:<BAR$}] {}/{}{failed}", "#".repeat(filled), self.done, self.total);
-        }
-    }
-
-    fn clear(&self) {
-        if self.shown {
-            eprint!("\r\u{1b}[K");
-        }
-    }
-}
-
-fn tell_one(report: &Report, layout: &Layout) {
-    let Report { device, .. } = report;
-    let (serial, account) = (&device.serial, &device.account);
-    match &report.outcome {
-        Outcome::Created => println!("{serial}: made the account {account}"),
-        Outcome::Updated => println!("{serial}: the account {account} was there, and has the password of this image"),
-        Outcome::Already => println!("{serial}: done already, as {account}"),
-        Outcome::Failed(reason) => eprintln!("{serial}: {reason}"),
-        Outcome::NotTried => eprintln!("{serial}: not tried"),
-    }
-    if report.is_done() {
-        println!("  {}", device.rootfs.join(DEVICE_CONF).display());
-        if let Some(path) = &layout.pairing {
-            let new = if report.has_new_label { ", new: print the label" } else { "" };
-            println!("  {}{new}", device.rootfs.join(path.strip_prefix("/").unwrap_or(path)).display());
-        }
-    }
-}
-
-fn tell_many(reports: &[Report]) {
-    let number = |is: fn(&Outcome) -> bool| reports.iter().filter(|report| is(&report.outcome)).count();
-    let rows = [
-        ("created", number(|outcome| *outcome == Outcome::Created)),
-        ("updated", number(|outcome| *outcome == Outcome::Updated)),
-        ("done already", number(|outcome| *outcome == Outcome::Already)),
-        ("failed", number(|outcome| matches!(outcome, Outcome::Failed(_)))),
-        ("not tried", number(|outcome| *outcome == Outcome::NotTried)),
-        ("new labels", reports.iter().filter(|report| report.has_new_label).count()),
-    ];
-    for (title, number) in rows {
-        println!("{title:<13}{number:>7}");
-    }
-    for report in reports {
-        if let Outcome::Failed(reason) = &report.outcome {
-            eprintln!("{}: {reason}", report.device.serial);
-        }
-    }
-}
-
-fn write(path: &Path, content: &[u8]) -> anyhow::Result<()> {
-    let (folder, name) = Folder::of(path)?;
-    folder.replace(&name, content, None)?;
-    Ok(())
-}
-
-fn count(devices: usize) -> String {
-    if devices == 1 { "1 device".into() } else { format!("{devices} devices") }
-}
-
-fn labels(labels: usize) -> String {
-    if labels == 1 { "1 label is".into() } else { format!("{labels} labels are") }
-}
-
-#[expect(clippy::disallowed_methods, reason = "ledger and manifest say when; nothing is decided by it")]
-pub(super) fn now() -> SystemTime {
-    SystemTime::now()
+/// Becomes `jarvis-factory` with the arguments of this process. One that is installed beside this program goes before one
+/// in the `PATH`, so that both are of one version.
+pub(super) fn run() -> Result<Infallible, Failure> {
+    let beside = std::env::current_exe().ok().map(|own| own.with_file_name(PROGRAM)).filter(|path| path.is_file());
+    let program = beside.unwrap_or_else(|| PROGRAM.into());
+    let error = Command::new(&program).args(std::env::args_os().skip(1)).exec();
+    Err(match error.kind() {
+        io::ErrorKind::NotFound => Failure::NotInstalled(PROGRAM),
+        _ => Failure::Other(anyhow::Error::new(error).context(format!("starting {}", program.display()))),
+    })
 }

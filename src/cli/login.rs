@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use jarvis_provisioning::login::{Api, ApiUrl, Credentials, Error, Limits, LoggedIn, login};
 
-use super::Failure;
-use super::factory::now;
+use super::{Failure, now};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {

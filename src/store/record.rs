@@ -107,13 +107,14 @@ impl State {
 
 /// `pairing.json`: what is on the label.
 #[derive(Clone, Debug)]
-pub(crate) struct Label {
-    pub(crate) pairing: Pairing,
+pub struct Label {
+    /// The pairing secrets.
+    pub pairing: Pairing,
     /// Of the node's access point.
-    pub(crate) passphrase: SecretText,
+    pub passphrase: SecretText,
     /// The identity without registration, if whoever made the image chose one: then the label could be printed before
     /// anybody knew the hardware address.
-    pub(crate) node_id: Option<String>,
+    pub node_id: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -153,7 +154,7 @@ const fn schema() -> u32 {
 
 impl Label {
     /// A label that nothing on the air, and no other label, gives a hint of.
-    pub(crate) fn random() -> Result<Self, getrandom::Error> {
+    pub fn random() -> Result<Self, getrandom::Error> {
         let mut secret = Zeroizing::new([0; 16]);
         getrandom::fill(&mut *secret)?;
         let mut passphrase = Zeroizing::new(String::with_capacity(16));
@@ -170,7 +171,8 @@ impl Label {
         Ok(Self { pairing, passphrase: SecretText::new(std::mem::take(&mut *passphrase)), node_id: None })
     }
 
-    pub(crate) fn parse(content: &[u8]) -> Result<Self, String> {
+    /// Parses the file; an error never quotes it.
+    pub fn parse(content: &[u8]) -> Result<Self, String> {
         let LabelIn { schema, code, secret, access_point_passphrase, node_id } = json(content)?;
         check_schema(schema)?;
         Ok(Self {
@@ -194,7 +196,8 @@ impl Label {
         })
     }
 
-    pub(crate) fn content(&self) -> Zeroizing<Vec<u8>> {
+    /// The file.
+    pub fn content(&self) -> Zeroizing<Vec<u8>> {
         let secret = Zeroizing::new(hexadecimal(self.pairing.secret.expose()));
         write_json(&LabelOut {
             schema: SCHEMA,
@@ -368,7 +371,7 @@ pub(super) fn k2_parse(content: &[u8]) -> Result<K2, String> {
 }
 
 /// Lower-case hexadecimal digits.
-pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+pub fn hexadecimal(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = String::with_capacity(bytes.len() * 2);
     for byte in bytes {

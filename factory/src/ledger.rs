@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
-use super::serial::{Device, Serial};
+use crate::serial::{Device, Serial};
 
 /// The largest ledger that is read, bytes: about a million devices.
 const LIMIT: u64 = 1024 * 1024 * 1024;
@@ -340,7 +340,7 @@ fn read(path: &Path, file: &mut File) -> Result<(HashMap<String, Record>, u64), 
 }
 
 /// RFC 3339 in UTC, to the second.
-pub(super) fn timestamp(time: SystemTime) -> String {
+pub(crate) fn timestamp(time: SystemTime) -> String {
     const DAY: u64 = 24 * 60 * 60;
     let seconds = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
     let (days, second) = (seconds / DAY, seconds % DAY);
@@ -359,7 +359,7 @@ pub(super) fn timestamp(time: SystemTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::factory::serial::AccountRule;
+    use crate::serial::AccountRule;
 
     const API: &str = "https://admin.test";
 

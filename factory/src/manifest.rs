@@ -6,9 +6,9 @@ use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
-use super::batch::{Outcome, Report};
-use super::image::{DEVICE_CONF, Layout};
-use super::ledger::timestamp;
+use crate::batch::{Outcome, Report};
+use crate::image::{DEVICE_CONF, Layout};
+use crate::ledger::timestamp;
 
 /// The manifest of a run: JSON. Files are named by their paths in the image, with their hashes, modes and owners.
 pub fn manifest(api: &str, time: SystemTime, layout: &Layout, reports: &[Report]) -> String {

@@ -36,7 +36,7 @@ fn speaking(answer: &'static [u8]) -> String {
 fn against(url: &str, more: &[&str]) -> (Desk, Run) {
     let desk = Desk::new();
     desk.tree("rootfs");
-    let fixed = ["factory", "--serial", "AZJN-0042", "--api-url", url, "--rootfs-dir", "rootfs"];
+    let fixed = ["prepare", "--serial", "AZJN-0042", "--api-url", url, "--rootfs-dir", "rootfs"];
     let run = desk.run(&[&fixed, more].concat());
     (desk, run)
 }
@@ -142,7 +142,7 @@ fn a_tree_that_is_missing_or_a_file_or_this_machines_root_is_told_before_anythin
     std::fs::write(desk.path("file"), "").unwrap();
     std::os::unix::fs::symlink("/", desk.path("link")).unwrap();
     for (rootfs, words) in [("missing", "missing"), ("file", "not a folder"), ("/", "own root"), ("link", "own root")] {
-        desk.run(&["factory", "--serial", "AZJN-0042", "--api-url", &url, "--rootfs-dir", rootfs]).failed_with(words);
+        desk.run(&["prepare", "--serial", "AZJN-0042", "--api-url", &url, "--rootfs-dir", rootfs]).failed_with(words);
     }
     assert_eq!(server.calls(), Vec::<String>::new());
 }
@@ -159,7 +159,7 @@ fn with_mount(desk: &Desk, server: &Server, script: &str) -> Option<Run> {
     let script = format!("set -e; {script}; exec \"$0\" \"$@\"");
     let mut command = Command::new("unshare");
     command.current_dir(desk.path("")).args(flags).args(["sh", "-c", &script]).arg(program);
-    command.args(["factory", "--serial", "AZJN-0042", "--rootfs-dir", "rootfs", "--api-url", &server.url()]);
+    command.args(["prepare", "--serial", "AZJN-0042", "--rootfs-dir", "rootfs", "--api-url", &server.url()]);
     Some(Run::of(command.output().unwrap()))
 }
 

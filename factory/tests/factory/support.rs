@@ -4,11 +4,29 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Mutex;
 
 use crate::server::Server;
 
 pub(crate) const CONF: &str = "etc/azaion/device.conf";
 pub(crate) const PAIRING: &str = "boot/firmware/jarvis-pairing.json";
+
+const FACTORY: &str = env!("CARGO_BIN_EXE_jarvis-factory");
+
+/// Another program of this workspace, beside the one under test: `cargo test` builds it. It is built here if it is not there
+/// because this package is tested by itself.
+pub(crate) fn program(name: &str) -> PathBuf {
+    static BUILD: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = BUILD.lock().unwrap();
+    let path = Path::new(FACTORY).with_file_name(name);
+    if !path.exists() {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).args(["build", "--quiet", "--bin", name]);
+        cargo.env("CARGO_TARGET_DIR", path.ancestors().nth(2).unwrap());
+        assert!(cargo.status().unwrap().success(), "building {name}");
+    }
+    path
+}
 
 /// A folder in which the program runs.
 pub(crate) struct Desk {
@@ -53,7 +71,8 @@ impl Desk {
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_jarvis-provision"));
+        let program = if arguments.first() == Some(&"login") { program("jarvis-provision") } else { FACTORY.into() };
+        let mut command = Command::new(program);
         command.current_dir(self.folder.path()).args(arguments).env_remove("RUST_LOG").env_remove("AZAION_LOADER_URL");
         command
     }
@@ -62,20 +81,20 @@ impl Desk {
         Run::of(self.command(arguments).output().unwrap())
     }
 
-    /// `factory` for one device, in the tree `rootfs`.
+    /// `prepare` for one device, in the tree `rootfs`.
     pub(crate) fn single(&self, server: &Server, more: &[&str]) -> Run {
         let url = server.url();
-        let fixed = ["factory", "--serial", "AZJN-0042", "--api-url", &url, "--rootfs-dir", "rootfs"];
+        let fixed = ["prepare", "--serial", "AZJN-0042", "--api-url", &url, "--rootfs-dir", "rootfs"];
         self.run(&[&fixed, more].concat())
     }
 
-    /// `factory` for the list.
+    /// `prepare` for the list.
     pub(crate) fn batch(&self, server: &Server, more: &[&str]) -> Run {
         self.run(&[&Self::batch_arguments(&server.url()), more].concat())
     }
 
     pub(crate) fn batch_arguments(url: &str) -> [&str; 7] {
-        ["factory", "--serials", "list.csv", "--rootfs-dir", "images/{serial}/rootfs", "--api-url", url]
+        ["prepare", "--serials", "list.csv", "--rootfs-dir", "images/{serial}/rootfs", "--api-url", url]
     }
 }
 

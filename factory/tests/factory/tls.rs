@@ -71,7 +71,7 @@ impl Factory {
 
     fn run(&self, port: u16, more: &[&str]) -> Run {
         let url = format!("https://localhost:{port}");
-        let fixed = ["factory", "--serial", "AZJN-0042", "--rootfs-dir", "rootfs", "--api-url", &url, "--tries", "1"];
+        let fixed = ["prepare", "--serial", "AZJN-0042", "--rootfs-dir", "rootfs", "--api-url", &url, "--tries", "1"];
         self.desk.run(&[&fixed, more].concat())
     }
 }
@@ -119,7 +119,7 @@ fn credentials_that_cannot_be_used_are_told_with_their_file() {
 fn a_password_in_the_address_is_refused() {
     let factory = Factory::new();
     let arguments =
-        ["factory", "--serial", "AZJN-0042", "--rootfs-dir", "rootfs", "--api-url", "https://admin:hunter2@localhost"];
+        ["prepare", "--serial", "AZJN-0042", "--rootfs-dir", "rootfs", "--api-url", "https://admin:hunter2@localhost"];
     let run = factory.desk.run(&arguments).failed_with("--admin-token-file");
     assert_eq!(run.status, Some(2));
 }

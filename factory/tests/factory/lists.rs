@@ -66,7 +66,7 @@ fn several_devices_are_never_written_into_one_tree() {
     desk.list(2);
     desk.tree("rootfs");
     let url = server.url();
-    desk.run(&["factory", "--serials", "list.csv", "--rootfs-dir", "rootfs", "--api-url", &url]).failed_with("{serial}");
+    desk.run(&["prepare", "--serials", "list.csv", "--rootfs-dir", "rootfs", "--api-url", &url]).failed_with("{serial}");
     assert_eq!(server.calls(), Vec::<String>::new());
 }
 
@@ -75,7 +75,7 @@ fn a_serial_on_the_command_line_is_checked_like_one_of_a_list() {
     let (desk, server) = (Desk::new(), Server::start());
     let url = server.url();
     for bad in ["", "../x", "a/b", "=1", "AZJN-0042\n"] {
-        let run = desk.run(&["factory", "--serial", bad, "--api-url", &url, "--rootfs-dir", "rootfs"]);
+        let run = desk.run(&["prepare", "--serial", bad, "--api-url", &url, "--rootfs-dir", "rootfs"]);
         assert_eq!(run.status, Some(2), "{bad:?}: {}", run.errors);
     }
     assert_eq!(server.calls(), Vec::<String>::new());

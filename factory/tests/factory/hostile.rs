@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use jarvis_provisioning::factory::{AccountRule, Batch, Device, Layout, Ledger, Outcome, PAIRING};
+use factory::{AccountRule, Batch, Device, Layout, Ledger, Outcome, PAIRING};
 use jarvis_provisioning::login::{Api, Credentials, Limits, Lookup, Owner, Tree};
 
 use crate::server::Server;
@@ -184,7 +184,7 @@ fn a_kernel_that_refuses_openat2_is_noticed() {
         let mut command = std::process::Command::new("strace");
         command.current_dir(desk.path("")).args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=openat2"]);
         command.args(["-e", &format!("inject=openat2:error={refusal}")]).arg(&program);
-        command.args(["factory", "--serial", "AZJN-0042", "--rootfs-dir", "rootfs", "--api-url", &server.url()]);
+        command.args(["prepare", "--serial", "AZJN-0042", "--rootfs-dir", "rootfs", "--api-url", &server.url()]);
         let Ok(output) = command.output() else { return eprintln!("skipped: strace is not installed") };
         crate::support::Run::of(output).failed_with("symbolic link");
     }

@@ -5,8 +5,8 @@ use std::fmt::Write;
 use pdf_writer::{Content, Name, Pdf, Rect, Ref, Str};
 use qrcode::{Color, EcLevel, QrCode};
 
-use super::serial::Serial;
-use crate::label::{Error, Label};
+use crate::serial::Serial;
+use jarvis_provisioning::label::{Error, Label};
 
 /// A4, millimetres.
 const PAGE: (f32, f32) = (210.0, 297.0);

@@ -72,7 +72,7 @@ fn one_slash_at_the_end_of_the_address_is_left_out() {
     let (desk, server) = (Desk::new(), Server::start());
     desk.tree("rootfs");
     let url = format!("{}/", server.url());
-    desk.run(&["factory", "--serial", "AZJN-0042", "--api-url", &url, "--rootfs-dir", "rootfs"]).succeeded();
+    desk.run(&["prepare", "--serial", "AZJN-0042", "--api-url", &url, "--rootfs-dir", "rootfs"]).succeeded();
     assert_eq!(server.calls(), ["POST /users"]);
 }
 
@@ -107,7 +107,7 @@ fn a_shipped_device_is_not_touched_until_the_operator_says_so() {
     let (desk, server) = (Desk::new(), Server::start());
     let rootfs = desk.tree("rootfs");
     desk.single(&server, &[]).succeeded();
-    desk.run(&["factory", "--serial", "AZJN-0042", "--mark-shipped"]).succeeded();
+    desk.run(&["prepare", "--serial", "AZJN-0042", "--mark-shipped"]).succeeded();
     let before = (credentials(&rootfs), server.calls());
     fs::remove_file(rootfs.join(CONF)).unwrap();
     desk.single(&server, &[]).failed_with("--reissue");
@@ -120,7 +120,7 @@ fn a_shipped_device_is_not_touched_until_the_operator_says_so() {
 #[test]
 fn a_device_that_was_never_registered_cannot_have_shipped() {
     let (desk, server) = (Desk::new(), Server::start());
-    desk.run(&["factory", "--serial", "AZJN-0042", "--mark-shipped"]).failed_with("not registered");
+    desk.run(&["prepare", "--serial", "AZJN-0042", "--mark-shipped"]).failed_with("not registered");
     assert_eq!(server.calls(), Vec::<String>::new());
 }
 
@@ -196,7 +196,7 @@ fn the_mask_of_the_process_changes_no_mode() {
         let script = format!("umask {mask}; exec \"$0\" \"$@\"");
         let mut shell = std::process::Command::new("sh");
         shell.current_dir(desk.path("")).args(["-c", &script]).arg(program);
-        shell.args(["factory", "--serial", "AZJN-0042", "--rootfs-dir", "rootfs", "--api-url", &server.url()]);
+        shell.args(["prepare", "--serial", "AZJN-0042", "--rootfs-dir", "rootfs", "--api-url", &server.url()]);
         // The ledger is the operator's own file: under the last mask only the superuser could read what was just made.
         if mask == "777" && !rustix::process::geteuid().is_root() {
             continue;
@@ -238,7 +238,7 @@ fn an_account_that_the_ledger_knows_as_another_devices_is_refused_before_anythin
     desk.tree("rootfs");
     desk.single(&server, &[]).succeeded();
     server.calls();
-    let arguments = ["factory", "--serial", "OTHER-0042", "--api-url", &server.url(), "--rootfs-dir", "rootfs"];
+    let arguments = ["prepare", "--serial", "OTHER-0042", "--api-url", &server.url(), "--rootfs-dir", "rootfs"];
     desk.run(&arguments).failed_with("AZJN-0042");
     assert_eq!(server.calls(), Vec::<String>::new());
 }
@@ -261,7 +261,7 @@ fn the_most_talkative_log_shows_no_secret() {
     fs::write(desk.path("token"), "canary.token").unwrap();
     let url = server.url();
     let arguments =
-        ["factory", "--serial", "AZJN-0042", "--api-url", &url, "--rootfs-dir", "rootfs", "--admin-token-file", "token"];
+        ["prepare", "--serial", "AZJN-0042", "--api-url", &url, "--rootfs-dir", "rootfs", "--admin-token-file", "token"];
     let output = desk.command(&arguments).env("RUST_LOG", "trace").output().unwrap();
     let run = crate::support::Run::of(output).succeeded();
     let pairing: Value = serde_json::from_slice(&fs::read(rootfs.join(PAIRING)).unwrap()).unwrap();

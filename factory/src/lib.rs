@@ -34,9 +34,9 @@ mod manifest;
 mod serial;
 mod sheet;
 
-pub use crate::config::PAIRING;
 pub use batch::{Batch, Failure, Outcome, Plan, Report, label};
 pub use image::{DEVICE_CONF, Layout};
+pub use jarvis_provisioning::config::PAIRING;
 pub use ledger::{Clock, Error as LedgerError, Ledger, Record};
 pub use manifest::{device_table, manifest};
 pub use serial::{AccountRule, AccountRuleError, Device, ListError, Problem, Serial, SerialError, read_list};

@@ -1,12 +1,12 @@
 //! The runbook: its commands run as they are written, against the real command center.
 
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 
-use crate::support::{Desk, Run};
+use crate::support::{Desk, Run, program};
 
-const RUNBOOK: &str = include_str!("../../docs/runbook.md");
+const RUNBOOK: &str = include_str!("../../../docs/runbook.md");
 
 /// The blocks that need no board, one after another.
 fn commands() -> String {
@@ -23,17 +23,10 @@ fn commands() -> String {
     commands
 }
 
-/// The folder with both programs; the command center is made if this test is run by itself.
-fn programs() -> &'static Path {
-    let folder = Path::new(env!("CARGO_BIN_EXE_jarvis-provision")).parent().unwrap();
-    let help = Command::new(folder.join("jarvis-command-center")).args(["serve", "--help"]).output();
-    if !help.is_ok_and(|help| String::from_utf8_lossy(&help.stdout).contains("--admin-key-file")) {
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--quiet", "--bin", "jarvis-command-center"]);
-        cargo.env("CARGO_TARGET_DIR", folder.parent().unwrap());
-        assert!(cargo.status().unwrap().success());
-    }
-    folder
+/// The folder with all programs.
+fn programs() -> PathBuf {
+    program("jarvis-command-center");
+    program("jarvis-provision").parent().unwrap().to_owned()
 }
 
 #[test]

@@ -6,11 +6,11 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use super::ledger::Record;
-use super::serial::Device;
-use crate::label::Label;
-use crate::login::{DeviceConf, Folder, Lookup, Owner, Tree, TreeError as Error};
-use crate::store::{self, hexadecimal};
+use crate::ledger::Record;
+use crate::serial::Device;
+use jarvis_provisioning::label::Label;
+use jarvis_provisioning::login::{DeviceConf, Folder, Lookup, Owner, Tree, TreeError as Error};
+use jarvis_provisioning::store::{self, hexadecimal};
 
 /// Where a device's credentials are, in the image.
 pub const DEVICE_CONF: &str = "etc/azaion/device.conf";
@@ -34,44 +34,44 @@ pub struct Layout {
 
 /// How a tree stands.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(crate) struct Found {
     /// The credentials to go on with, if there are any that the server may know.
     known: Option<DeviceConf>,
     /// They have their name already, which they get when the server knows them.
-    pub(super) is_done: bool,
+    pub(crate) is_done: bool,
     /// The hash of the pairing file, if it is this device's.
     pairing: Option<String>,
 }
 
 impl Found {
     /// The server may know the password, because an earlier run may have sent it.
-    pub(super) const fn is_resumed(&self) -> bool {
+    pub(crate) const fn is_resumed(&self) -> bool {
         self.known.is_some()
     }
 
     /// Everything is there.
-    pub(super) const fn is_complete(&self, layout: &Layout) -> bool {
+    pub(crate) const fn is_complete(&self, layout: &Layout) -> bool {
         self.is_done && (self.pairing.is_some() || layout.pairing.is_none())
     }
 }
 
 /// A tree with everything in it.
 #[derive(Debug)]
-pub(super) struct Prepared {
-    pub(super) conf: DeviceConf,
+pub(crate) struct Prepared {
+    pub(crate) conf: DeviceConf,
     /// The credentials wait for their name.
     is_staged: bool,
-    pub(super) device_conf: String,
-    pub(super) pairing: Option<String>,
+    pub(crate) device_conf: String,
+    pub(crate) pairing: Option<String>,
     /// The pairing secrets are new: a label that was printed before is void.
-    pub(super) has_new_label: bool,
+    pub(crate) has_new_label: bool,
     /// Everything has the owner it should have.
-    pub(super) is_owned: bool,
+    pub(crate) is_owned: bool,
 }
 
 /// The open tree of one device.
 #[derive(Debug)]
-pub(super) struct Image<'a> {
+pub(crate) struct Image<'a> {
     tree: Tree,
     device: &'a Device,
     layout: &'a Layout,
@@ -79,7 +79,7 @@ pub(super) struct Image<'a> {
 
 /// Why a tree could not be prepared.
 #[derive(Debug, Error)]
-pub(super) enum PrepareError {
+pub(crate) enum PrepareError {
     #[error(transparent)]
     Tree(#[from] Error),
     #[error("making a secret")]
@@ -87,7 +87,7 @@ pub(super) enum PrepareError {
 }
 
 impl<'a> Image<'a> {
-    pub(super) fn open(device: &'a Device, layout: &'a Layout) -> Result<Self, Error> {
+    pub(crate) fn open(device: &'a Device, layout: &'a Layout) -> Result<Self, Error> {
         let tree = match layout.lookup {
             None => Tree::open(&device.rootfs)?,
             Some(lookup) => Tree::open_with(&device.rootfs, lookup)?,
@@ -96,7 +96,7 @@ impl<'a> Image<'a> {
     }
 
     /// Looks, and changes nothing.
-    pub(super) fn look(&self, record: &Record, api: &str) -> Result<Found, Error> {
+    pub(crate) fn look(&self, record: &Record, api: &str) -> Result<Found, Error> {
         let mut found = Found { known: None, is_done: false, pairing: None };
         if let Some((folder, name)) = self.tree.folder_of(Path::new(DEVICE_CONF), None)? {
             for (name, is_done) in [(STAGED, false), (name.as_str(), true)] {
@@ -115,7 +115,7 @@ impl<'a> Image<'a> {
     }
 
     /// Writes what is missing. With `anew`, the password is made anew.
-    pub(super) fn prepare(&self, found: Found, anew: bool) -> Result<Prepared, PrepareError> {
+    pub(crate) fn prepare(&self, found: Found, anew: bool) -> Result<Prepared, PrepareError> {
         let owner = self.layout.owner;
         let mut is_owned = true;
         let (pairing, has_new_label) = match (&self.layout.pairing, found.pairing) {
@@ -143,7 +143,7 @@ impl<'a> Image<'a> {
     }
 
     /// The server knows the password: the credentials take their name.
-    pub(super) fn commit(&self, prepared: &Prepared) -> Result<(), Error> {
+    pub(crate) fn commit(&self, prepared: &Prepared) -> Result<(), Error> {
         if prepared.is_staged {
             let (folder, name) = self.make(Path::new(DEVICE_CONF))?;
             folder.rename(STAGED, &name)?;
@@ -152,7 +152,7 @@ impl<'a> Image<'a> {
     }
 
     /// The server will not know the password: it is removed.
-    pub(super) fn abandon(&self) -> Result<(), Error> {
+    pub(crate) fn abandon(&self) -> Result<(), Error> {
         match self.tree.folder_of(Path::new(DEVICE_CONF), None)? {
             Some((folder, _)) => folder.remove(STAGED),
             None => Ok(()),
@@ -160,7 +160,7 @@ impl<'a> Image<'a> {
     }
 
     /// The label, if the ledger knows the pairing file as this device's.
-    pub(super) fn label(&self, record: &Record) -> Result<Option<Label>, Error> {
+    pub(crate) fn label(&self, record: &Record) -> Result<Option<Label>, Error> {
         let content = self.pairing_file()?.filter(|content| record.has_pairing(&hash(content)));
         let stored = content.and_then(|content| store::Label::parse(&content).ok());
         Ok(stored.map(|store::Label { pairing, passphrase, .. }| Label {

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use thiserror::Error;
 use tokio::task::JoinSet;
 
-use super::image::{Image, Layout, PrepareError, Prepared};
-use super::ledger::{Error as LedgerError, Ledger, Record};
-use super::serial::Device;
-use crate::label::Label;
-use crate::login::{Api, ApiError, Creation, Login, TreeError};
+use crate::image::{Image, Layout, PrepareError, Prepared};
+use crate::ledger::{Error as LedgerError, Ledger, Record};
+use crate::serial::Device;
+use jarvis_provisioning::label::Label;
+use jarvis_provisioning::login::{Api, ApiError, Creation, Login, TreeError};
 use provisioning_core::fault::chain;
 
 /// How many devices are worked on for each request that may be under way, so that disk and server are busy together.

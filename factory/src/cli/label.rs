@@ -1,0 +1,75 @@
+//! `jarvis-factory label`: the sheet of devices whose images are made.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use factory::{Batch, Device, Form, Layout, Ledger, Sheet};
+use jarvis_provisioning::label::Label;
+use jarvis_provisioning::login::{Owner, TreeError};
+
+use super::{Devices, Failure, now, write};
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// Draw the labels into this file; pages if the name ends in .pdf, a picture if it ends in .svg. As secret as they are.
+    #[arg(long, value_name = "FILE")]
+    sheet: PathBuf,
+
+    #[command(flatten)]
+    devices: Devices,
+
+    /// The settings of a node, which no sheet needs: `jarvis-provision label` takes them for every kind of label.
+    #[arg(long = "config", value_name = "FILE", hide = true)]
+    _config: Option<PathBuf>,
+}
+
+pub(super) fn run(Arguments { sheet: path, devices, .. }: &Arguments) -> Result<(), Failure> {
+    let listed = devices.list(true)?;
+    let ledger = Ledger::read_only(&devices.ledger, "", now).map_err(anyhow::Error::from)?;
+    let owner = Owner { uid: 0, gid: 0, required: false };
+    let layout = Layout { pairing: Some(devices.pairing_file.clone()), owner, lookup: None };
+    let label = |device: &&Device| factory::label(device, &layout, &ledger);
+    write_sheet(&listed.iter().collect::<Vec<_>>(), label, path)
+}
+
+pub(super) fn draw(batch: &Batch, devices: &[&Device], path: &Path) -> Result<(), Failure> {
+    write_sheet(devices, |device| factory::label(device, &batch.layout, &batch.ledger), path)
+}
+
+fn write_sheet(
+    devices: &[&Device],
+    label: impl Fn(&&Device) -> Result<Option<Label>, TreeError>,
+    path: &Path,
+) -> Result<(), Failure> {
+    let form = form(path)?;
+    let mut sheet = Sheet::default();
+    let mut without = Vec::new();
+    for device in devices {
+        match label(device).map_err(anyhow::Error::from)? {
+            Some(label) => sheet.add(&device.serial, &label).map_err(anyhow::Error::from)?,
+            None => without.push(device.serial.as_str()),
+        }
+    }
+    if !sheet.is_empty() {
+        write(path, &sheet.content(form)).context("writing the labels")?;
+        eprintln!("{} in {}; print it at its own size, and keep it secret", labels(sheet.len()), path.display());
+    }
+    if without.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::Other(anyhow::anyhow!("no pairing secrets of the ledger are in the trees of {}", without.join(", "))))
+    }
+}
+
+/// The form that a sheet's name asks for.
+pub(super) fn form(path: &Path) -> Result<Form, Failure> {
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("pdf") => Ok(Form::Pdf),
+        Some("svg") => Ok(Form::Svg),
+        _ => Err(Failure::Usage(format!("{}: the sheet's name ends in .pdf or .svg", path.display()))),
+    }
+}
+
+fn labels(labels: usize) -> String {
+    if labels == 1 { "1 label is".into() } else { format!("{labels} labels are") }
+}
