@@ -9,6 +9,7 @@
 //! | [`fault`] | what a phone can be told went wrong |
 //! | [`domain`] | the values that provisioning is about, and the state of the node |
 //! | [`endpoint`] | the endpoints: characteristic, path, size limit |
+//! | [`backoff`] | pauses between tries |
 //! | [`wire`] | protobuf ↔ domain, and the framing of messages over GATT |
 //! | [`gatt`] | the rules of GATT that both roles share |
 //! | [`session`] | the handshake and the sealed records, both roles |
@@ -20,6 +21,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod backoff;
 pub mod domain;
 pub mod endpoint;
 pub mod fault;

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use getrandom::SysRng;
+use provisioning_core::backoff::{Backoff, Jitter};
 use provisioning_core::domain::{Credentials, K2, Network, State};
 use provisioning_core::endpoint::Endpoint;
 use provisioning_core::fault::Fault;
@@ -19,11 +20,8 @@ use crate::link::{self, Link, Target, Traffic};
 /// Longer than a node takes for its slowest answer, a scan.
 const REPLY_LIMIT: Duration = Duration::from_secs(40);
 
-/// Between the first two tries to come back; it doubles.
-const RETRY_PAUSE: Duration = Duration::from_millis(50);
-
-/// The longest pause between two tries to come back: a person is waiting.
-const RETRY_LONGEST: Duration = Duration::from_secs(2);
+/// Pauses between tries to connect again. Short, because a person is waiting.
+const RETRIES: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2), Jitter::None);
 
 /// Why a phone did not get what it wanted.
 #[derive(Debug, Error)]
@@ -119,13 +117,14 @@ impl Phone {
     /// Connects, and goes on trying for as long as `patience`.
     pub async fn connect_within(target: &Target, patience: Duration) -> Result<Self, Error> {
         let until = Instant::now() + patience;
-        let mut pause = RETRY_PAUSE;
+        let mut failed = 1;
         loop {
+            let pause = RETRIES.nominal(failed);
             match Self::connect(target).await {
                 Err(error) if error.passes() && Instant::now() + pause < until => {
                     debug!(%error, "nobody there yet");
                     sleep(pause).await;
-                    pause = (pause * 2).min(RETRY_LONGEST);
+                    failed += 1;
                 }
                 result => return result,
             }
@@ -322,7 +321,7 @@ impl Phone {
     /// A new link and a new session, with the secret of the last one; returns how the node stands.
     async fn come_back(&mut self, until: Instant) -> Result<StatusReport, Error> {
         let secret = self.secret.clone().ok_or(Error::NoSession)?;
-        let mut pause = RETRY_PAUSE;
+        let mut failed = 0;
         loop {
             let error = match timeout_at(until, self.connect_again(&secret)).await {
                 Ok(Ok(told)) => return Ok(told),
@@ -330,12 +329,13 @@ impl Phone {
                 Ok(Err(error)) => return Err(error),
                 Err(_) => Error::TimedOut,
             };
+            failed += 1;
+            let pause = RETRIES.nominal(failed);
             if Instant::now() + pause >= until {
                 return Err(error);
             }
             debug!(%error, "not back yet");
             sleep(pause).await;
-            pause = (pause * 2).min(RETRY_LONGEST);
         }
     }
 

@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use super::answer::{self, Grant, Refused};
 use super::{ClaimId, Error, Request};
 use crate::registrar::{self, Client};
+use provisioning_core::backoff::{Backoff, Jitter};
 use provisioning_core::domain::CommandCenterUrl;
 use provisioning_core::secret::SecretText;
 
@@ -115,7 +116,7 @@ impl Claimant {
                 }
                 return Err(error);
             }
-            let pause = self.pause(tries).max(retry_after.unwrap_or_default()).min(self.patience.longest);
+            let pause = self.backoff().pause_after_answer(tries, random(), retry_after);
             tracing::warn!(%error, pause = ?pause, "asking again");
             tokio::time::sleep(pause).await;
             tries += 1;
@@ -139,7 +140,7 @@ impl Claimant {
                 Err(error) => tracing::debug!(error = error.chain(), "telling the server that the configuration is stored"),
             }
             if tries < self.patience.tries {
-                tokio::time::sleep(self.pause(tries)).await;
+                tokio::time::sleep(self.backoff().pause(tries, random())).await;
             }
         }
         tracing::warn!("the server could not be told that the configuration is stored; it learns so when the agent starts");
@@ -166,13 +167,14 @@ impl Claimant {
         self.client.post(endpoint, path, headers, content, limit).await
     }
 
-    /// The pause after so many tries: between nothing and twice the one before.
-    fn pause(&self, tries: u32) -> Duration {
-        let most = self.patience.pause.saturating_mul(1 << (tries - 1).min(16)).min(self.patience.longest);
-        // Without randomness the pause is the longest: it is only there so that not all come at once.
-        let random = getrandom::u32().unwrap_or(u32::MAX);
-        most.mul_f64(f64::from(random) / f64::from(u32::MAX))
+    fn backoff(&self) -> Backoff {
+        Backoff::new(self.patience.pause, self.patience.longest, Jitter::Full)
     }
+}
+
+/// Without a random number the pause is the longest one.
+fn random() -> u32 {
+    getrandom::u32().unwrap_or(u32::MAX)
 }
 
 /// What a failure means to who waits for the claim.

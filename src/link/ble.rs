@@ -32,12 +32,11 @@ use crate::daemon::{Handle, Stopping};
 use application::{ADVERTISEMENT, Application, Meaning, ROOT};
 use bus::{Adapter, Bus, Caller, Heard};
 use phones::Phones;
+use provisioning_core::backoff::{Backoff, Jitter};
 use provisioning_core::fault::chain;
 
-/// The first pause before `BlueZ` is tried again; asking for it starts it.
-const RETRY_FIRST: Duration = Duration::from_millis(500);
-/// The longest pause, as each is twice the one before: an operator who turns a switch does not wait longer.
-const RETRY_LIMIT: Duration = Duration::from_secs(8);
+/// Pauses between tries to reach `BlueZ`; each try starts it. An operator who turns a switch waits at most the longest.
+const RETRIES: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(8), Jitter::None);
 
 /// How long Bluetooth may be gone before the node counts on it no more: `BlueZ` needs a few seconds to start again.
 const GRACE: Duration = Duration::from_secs(6);
@@ -104,12 +103,12 @@ async fn announce(handle: &Handle, mut serving: watch::Receiver<bool>) -> Result
 }
 
 async fn again_and_again(config: &Config, handle: &Handle, serving: &watch::Sender<bool>) {
-    let mut pause = RETRY_FIRST;
+    let mut failed = 0;
     let mut reported = String::new();
     loop {
         let Err(error) = on_the_air(config, handle, serving).await;
         if serving.send_replace(false) {
-            pause = RETRY_FIRST;
+            failed = 0;
             reported.clear();
         }
         if matches!(error, Error::Stopping(_)) {
@@ -123,8 +122,8 @@ async fn again_and_again(config: &Config, handle: &Handle, serving: &watch::Send
             warn!("no Bluetooth: {text}");
             reported = text;
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(RETRY_LIMIT);
+        failed += 1;
+        tokio::time::sleep(RETRIES.nominal(failed)).await;
     }
 }
 

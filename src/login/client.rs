@@ -24,6 +24,7 @@ use url::{Host, Url};
 use zeroize::Zeroizing;
 
 use crate::registrar::Trust;
+use provisioning_core::backoff::{Backoff, Jitter};
 use provisioning_core::secret::SecretText;
 
 /// What every account is for.
@@ -35,11 +36,9 @@ const CREDENTIAL_LIMIT: u64 = 64 * 1024;
 /// The longest answer to a login that is read, bytes: a token has a few hundred.
 const ANSWER_LIMIT: usize = 16 * 1024;
 
-/// The first pause after a failure; each further one is twice as long.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-
-/// The longest pause, also if the server asks for a longer one: an operator is waiting.
-const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+/// Pauses after failures. The longest also holds if the server asks for a longer one: an operator is waiting. Half of
+/// each is random, so that clients that failed together do not retry together.
+const RETRIES: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_mins(1), Jitter::Half);
 
 /// How often a server may ask for patience with one request before that counts as a failure. More than an honest limit
 /// needs, even if it lets one request through a minute for each of eight jobs.
@@ -447,7 +446,7 @@ impl Api {
     /// Nobody sends anything for that long.
     fn pause_for(&self, wish: Duration) {
         let mut until = self.shared.pause.lock().unwrap_or_else(PoisonError::into_inner);
-        *until = (*until).max(Instant::now() + wish.min(LONGEST_PAUSE));
+        *until = (*until).max(Instant::now() + RETRIES.limited(wish));
     }
 
     async fn wait(&self, until: Instant) -> Result<(), Error> {
@@ -499,14 +498,9 @@ impl Call {
     }
 }
 
-/// The pause after that many tries: twice as long each time, less up to a half by chance, so that many clients that failed
-/// together do not come back together.
+/// The pause after that many tries. Without a random number it is the longest one.
 fn pause(tries: u32) -> Duration {
-    let longest = FIRST_PAUSE.saturating_mul(1 << tries.saturating_sub(1).min(16)).min(LONGEST_PAUSE);
-    let mut chance = [0; 4];
-    // Without randomness the longest pause is right too.
-    let _ = getrandom::fill(&mut chance);
-    longest.mul_f64(1.0 - f64::from(u32::from_ne_bytes(chance)) / f64::from(u32::MAX) / 2.0)
+    RETRIES.pause(tries, getrandom::u32().unwrap_or(u32::MAX))
 }
 
 /// What the server asks for: seconds or a date (RFC 9110 §10.2.3).
@@ -618,9 +612,9 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_a_limit_and_differ() {
-        assert!((1..40).all(|tries| pause(tries) <= LONGEST_PAUSE));
-        assert!(pause(1) >= FIRST_PAUSE / 2 && pause(1) <= FIRST_PAUSE);
-        assert!(pause(40) >= LONGEST_PAUSE / 2);
+        assert!((1..40).all(|tries| pause(tries) <= RETRIES.longest()));
+        assert!(pause(1) >= RETRIES.nominal(1) / 2 && pause(1) <= RETRIES.nominal(1));
+        assert!(pause(40) >= RETRIES.longest() / 2);
     }
 
     #[test]

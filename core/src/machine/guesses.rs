@@ -7,14 +7,13 @@
 use core::time::Duration;
 
 use super::Instant;
+use crate::backoff::{Backoff, Jitter};
 
 /// Guesses before the first pause.
 pub const FREE: u32 = 5;
 
-/// The first pause.
-const PAUSE: Duration = Duration::from_mins(1);
-/// The longest pause.
-const LONGEST: Duration = Duration::from_hours(1);
+/// The pauses after those. Without jitter: a phone is told when the pause ends.
+const PAUSES: Backoff = Backoff::new(Duration::from_mins(1), Duration::from_hours(1), Jitter::None);
 
 /// The guesses since the last success.
 #[derive(Debug)]
@@ -50,8 +49,8 @@ impl Guesses {
 }
 
 fn pause(made: u32) -> Option<Duration> {
-    let extra = made.checked_sub(FREE)?;
-    Some(PAUSE.saturating_mul(1 << extra.min(6)).min(LONGEST))
+    let failed = made.saturating_add(1).checked_sub(FREE).filter(|failed| *failed > 0)?;
+    Some(PAUSES.nominal(failed))
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use core::time::Duration;
 use rand_core::CryptoRng;
 
 use super::{AccessPoint, Command, Done, Instant, Machine, Op, Output, Pending, RESUMES, Refused, Ticket};
+use crate::backoff::{Backoff, Jitter};
 use crate::domain::{Credentials, Failure, Outcome, Registration, Status, Step};
 use crate::fault::Fault;
 use crate::wire::Reply;
@@ -28,10 +29,8 @@ const JOIN_LIMIT: Duration = Duration::from_mins(2);
 const UNREACHABLE_TRIES: u32 = 8;
 /// Tries while the command center fails.
 const FAILED_TRIES: u32 = 3;
-/// The first pause between tries; it doubles.
-const RETRY_PAUSE: Duration = Duration::from_secs(1);
-/// The longest pause between tries.
-const RETRY_LONGEST: Duration = Duration::from_secs(15);
+/// Pauses between tries. Half of each is random: nodes that lost the same server do not retry together.
+const RETRIES: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(15), Jitter::Half);
 
 pub(super) enum Phase {
     /// Nothing is under way.
@@ -308,11 +307,7 @@ impl Machine {
         if tries >= allowed {
             return self.fail(Failure { fault: refused.fault, registration_status: refused.status }, run.left());
         }
-        let pause = (RETRY_PAUSE * (1 << (tries - 1).min(5))).min(RETRY_LONGEST);
-        // Half of the pause is random: nodes that lost the same server do not come back together.
-        let jitter = f64::from(rng.next_u32()) / f64::from(u32::MAX);
-        let pause = pause.mul_f64(0.5 + jitter / 2.0);
-        let pause = refused.retry_after.map_or(pause, |after| after.min(RETRY_LONGEST).max(pause));
+        let pause = RETRIES.pause_after_answer(tries, rng.next_u32(), refused.retry_after);
         self.phase = Phase::Pausing { run, tries, until: now + pause };
     }
 

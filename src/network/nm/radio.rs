@@ -17,15 +17,14 @@ use super::outcome::Change;
 use super::profile::Plan;
 use super::scan::List;
 use super::values::{DeviceReason, DeviceState};
+use provisioning_core::backoff::{Backoff, Jitter};
 use provisioning_core::domain::{Network, Passphrase, Ssid};
 use provisioning_core::machine::Joined;
 
 /// NetworkManager restarts within a few seconds; the adapter becomes available as soon as the supplicant has started.
 const READY_LIMIT: Duration = Duration::from_secs(10);
-/// The first pause before what was lost is tried again; it doubles.
-const AGAIN_PAUSE: Duration = Duration::from_secs(1);
-/// The longest pause.
-const AGAIN_LONGEST: Duration = Duration::from_secs(30);
+/// Pauses between tries to activate again what was lost.
+const RETRIES: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30), Jitter::None);
 
 /// What is asked for, and where the answer goes.
 pub(super) enum Request {
@@ -67,8 +66,8 @@ impl Caller {
 pub(super) struct Held {
     pub plan: Plan,
     pub device: OwnedObjectPath,
-    /// It is not up, and is tried again at that time after that pause.
-    pub lost: Option<(Instant, Duration)>,
+    /// It is not up: when it is tried again, and how many tries that makes.
+    pub lost: Option<(Instant, u32)>,
 }
 
 /// The radio's state.
@@ -212,20 +211,21 @@ impl Radio {
         if let Some(held) = &mut self.held
             && held.lost.is_none()
         {
-            held.lost = Some((Instant::now() + AGAIN_PAUSE, AGAIN_PAUSE));
+            held.lost = Some((Instant::now() + RETRIES.nominal(1), 1));
         }
     }
 
     /// Brings back what was lost; gives way to any request.
     async fn hold_again(&mut self) {
-        let Some(Held { plan, lost: Some((_, pause)), device }) = self.held.take() else { return };
+        let Some(Held { plan, lost: Some((_, tries)), device }) = self.held.take() else { return };
         // What was asked for before is answered already.
         self.wanted.mark_unchanged();
         let mut caller = Caller::new(self.wanted.clone());
         if let Err(cause) = self.activate_again(plan.clone(), &mut caller).await {
-            let pause = (pause * 2).min(AGAIN_LONGEST);
+            let tries = tries.saturating_add(1);
+            let pause = RETRIES.nominal(tries);
             debug!(again_in = ?pause, "{}", provisioning_core::fault::chain(&cause));
-            self.held = Some(Held { plan, device, lost: Some((Instant::now() + pause, pause)) });
+            self.held = Some(Held { plan, device, lost: Some((Instant::now() + pause, tries)) });
         }
     }
 
