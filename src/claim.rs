@@ -19,6 +19,7 @@ mod device;
 mod node;
 mod qr;
 mod record;
+mod refusal;
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -36,6 +37,7 @@ pub use client::{Claimant, Patience};
 pub use device::{Device, InvalidMacAddress, MacAddress};
 pub use node::NodeClaims;
 pub use qr::{Error as QrError, read as read_qr};
+pub use refusal::{RefusalReason, ServerRefusal};
 
 /// Where appliances claim their codes.
 pub const DEFAULT_ENDPOINT: &str = "https://api.osiriscare.net";
@@ -67,9 +69,9 @@ pub enum Error {
     /// There is a configuration already; nothing was asked.
     #[error("Already provisioned")]
     AlreadyProvisioned,
-    /// The server's own words, such as `Provision code expired`.
+    /// The server refused; shown in its own words.
     #[error("{0}")]
-    Refused(String),
+    Refused(ServerRefusal),
     /// Nothing came in time.
     #[error("Connection timed out")]
     TimedOut,

@@ -1,13 +1,18 @@
 //! What the daemon needs of the command center, and the node's client of it.
 
+mod answer;
+mod error;
+mod registrar;
+
 use std::future::Future;
 
 use crate::claim::NodeClaims;
-use crate::registrar;
 use provisioning_core::domain::{CommandCenterUrl, ProvisionCode, Registration};
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::Refused;
 use provisioning_core::secret::SecretText;
+
+pub use registrar::{Limits, Registrar};
 
 /// The command center as the node uses it.
 ///
@@ -38,7 +43,7 @@ pub trait CommandCenter: Send + Sync + 'static {
 #[derive(Clone, Debug)]
 pub struct Client {
     /// Registers, and checks the health.
-    pub registrar: registrar::Client,
+    pub registrar: Registrar,
     /// Claims provision codes for this device.
     pub claims: NodeClaims,
 }

@@ -13,7 +13,6 @@
 //! | [`logging`] | how the programs log |
 //! | [`login`] | the first login of a device |
 //! | [`network`] | what is needed of the machine's network |
-//! | [`registrar`] | the client of the command center |
 //! | [`simulation`] | a network without a radio |
 //! | [`store`] | the files |
 
@@ -26,6 +25,5 @@ pub mod link;
 pub mod logging;
 pub mod login;
 pub mod network;
-pub mod registrar;
 pub mod simulation;
 pub mod store;

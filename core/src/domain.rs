@@ -162,8 +162,9 @@ impl CommandCenterUrl {
     }
 
     /// The URL of a path at the command center, such as `/health`.
-    pub fn join(&self, path: &str) -> String {
-        format!("{}{path}", self.url.as_str().trim_end_matches('/'))
+    pub fn join(&self, path: &str) -> Url {
+        let text = format!("{}{path}", self.url.as_str().trim_end_matches('/'));
+        Url::parse(&text).expect("a path makes a longer URL of a plain one")
     }
 
     /// The parsed URL.
@@ -296,7 +297,7 @@ mod tests {
     fn trailing_slashes_are_stripped_only_in_use() {
         let url = CommandCenterUrl::try_from("http://10.0.0.2:7703//").expect("a plain URL");
         assert_eq!(url.as_str(), "http://10.0.0.2:7703//");
-        assert_eq!(url.join("/health"), "http://10.0.0.2:7703/health");
+        assert_eq!(url.join("/health").as_str(), "http://10.0.0.2:7703/health");
     }
 
     #[test]

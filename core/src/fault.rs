@@ -162,10 +162,18 @@ impl core::fmt::Display for Fault {
 
 impl core::error::Error for Fault {}
 
-/// An error with all its causes, for the journal.
+/// An error with all its causes, for the journal. An error that wraps another and repeats its text is shown once.
 pub fn chain(error: &dyn core::error::Error) -> String {
-    let causes = core::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+    let mut line = error.to_string();
+    let mut last = line.clone();
+    for cause in core::iter::successors(error.source(), |cause| cause.source()) {
+        let text = cause.to_string();
+        if text != last {
+            line = format!("{line}: {text}");
+        }
+        last = text;
+    }
+    line
 }
 
 #[cfg(test)]
@@ -178,5 +186,18 @@ mod tests {
             assert_eq!(Fault::from_number(fault.number()), Some(*fault));
         }
         assert_eq!(Fault::from_number(0), None);
+    }
+
+    #[test]
+    fn a_chain_shows_a_repeated_text_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("{text}")]
+        struct Error {
+            text: &'static str,
+            source: Option<std::boxed::Box<Self>>,
+        }
+        let error = |text, source: Option<Error>| Error { text, source: source.map(std::boxed::Box::new) };
+        let error = error("a", Some(error("b", Some(error("b", Some(error("a", None)))))));
+        assert_eq!(chain(&error), "a: b: a");
     }
 }

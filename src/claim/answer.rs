@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use jarvis_http::client::{InvalidJson, decode, optional_secret};
 use reqwest::StatusCode;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::Value;
+use zeroize::Zeroizing;
 
-use super::Error;
-use crate::registrar::Answer;
+use super::{Error, ServerRefusal};
 use provisioning_core::domain::{CommandCenterUrl, TEXT_LIMIT};
 use provisioning_core::secret::SecretText;
 
@@ -20,6 +21,14 @@ const WORDS: usize = 300;
 /// What stands for a partner who has not said how they look.
 const BRAND_NAME: &str = "OsirisCare";
 const PRIMARY_COLOR: &str = "#2563EB";
+
+/// What a server answered, whatever the status.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    /// When the server wants the request again.
+    pub(super) retry_after: Option<Duration>,
+    pub(super) body: Zeroizing<Vec<u8>>,
+}
 
 /// A code was claimed: what the device is from here on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +69,7 @@ pub(super) fn read(answer: &Answer, asked: &CommandCenterUrl) -> Result<Grant, R
     // What stands between a device and its server says so when the server is away for a moment.
     let is_passing =
         matches!(answer.status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT);
-    let error = Error::Refused(reason(answer.status, &answer.body));
+    let error = Error::Refused(ServerRefusal::new(reason(answer.status, &answer.body)));
     Err(Refused { error, is_passing, retry_after: answer.retry_after })
 }
 
@@ -71,7 +80,7 @@ struct Fields {
     message: Option<String>,
     site_id: Option<String>,
     appliance_id: Option<String>,
-    #[serde(default, deserialize_with = "secret")]
+    #[serde(default, deserialize_with = "optional_secret")]
     api_key: Option<SecretText>,
     api_endpoint: Option<String>,
     partner: Option<PartnerFields>,
@@ -85,19 +94,17 @@ struct PartnerFields {
     logo_url: Option<String>,
 }
 
-fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SecretText>, D::Error> {
-    Ok(Option::<String>::deserialize(deserializer)?.map(SecretText::new))
-}
-
 fn grant(body: &[u8], asked: &CommandCenterUrl) -> Result<Grant, Error> {
-    // The parser's own message quotes the body, which may hold a key.
-    let fields: Fields = serde_json::from_slice(body).map_err(|error| {
-        let what = if error.is_data() { "holds a field of another type" } else { "is not JSON" };
+    let fields: Fields = decode(body).map_err(|invalid| {
+        let what = match invalid {
+            InvalidJson::Shape => "holds a field of another type",
+            InvalidJson::Syntax => "is not JSON",
+        };
         Error::Unexpected(format!("the server's answer {what}"))
     })?;
     if fields.status.as_deref() != Some("claimed") {
         let message = fields.message.map(|message| shown(&message, WORDS)).filter(|message| !message.is_empty());
-        return Err(Error::Refused(message.unwrap_or_else(|| "Unknown error".into())));
+        return Err(Error::Refused(ServerRefusal::new(message.unwrap_or_else(|| "Unknown error".into()))));
     }
     let partner = fields.partner.unwrap_or_default();
     Ok(Grant {

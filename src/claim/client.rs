@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use reqwest::StatusCode;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, USER_AGENT};
+use jarvis_http::client::{self, Client, Request as HttpRequest, RetryAfter, encode};
+use reqwest::header::{HeaderValue, USER_AGENT};
+use reqwest::{Method, StatusCode};
 use serde::Serialize;
 use tokio::time::Instant;
-use zeroize::Zeroizing;
 
-use super::answer::{self, Grant, Refused};
-use super::{ClaimId, Error, Request};
-use crate::registrar::{self, Client};
+use super::answer::{self, Answer, Grant, Refused};
+use super::{ClaimId, Error, RefusalReason, Request};
 use provisioning_core::backoff::{Backoff, Jitter};
 use provisioning_core::domain::CommandCenterUrl;
+use provisioning_core::fault::chain;
 use provisioning_core::secret::SecretText;
 
 /// What the servers' logs know appliances by.
@@ -24,8 +24,8 @@ const CLAIM: &str = "/api/partners/claim";
 /// Where an appliance tells how far it is.
 const STATUS: &str = "/api/provision/status";
 
-/// How the texts of servers end that tell of a code that is gone.
-const CLAIMED: &str = "already claimed";
+/// The longest answer that is read, bytes.
+const ANSWER_LIMIT: usize = 64 * 1024;
 
 /// How long a server may take to take note of a status. Nobody needs its answer.
 const STATUS_LIMIT: Duration = Duration::from_secs(10);
@@ -111,7 +111,9 @@ impl Claimant {
             let Refused { error, is_passing, retry_after } = refused;
             if !is_passing || tries >= self.patience.tries || since.elapsed() > self.patience.longest {
                 // Servers that do not answer the same device the same leave a code claimed by nobody who knows it.
-                if (tries > 1 || claim_id.is_old) && matches!(&error, Error::Refused(words) if words.ends_with(CLAIMED)) {
+                if (tries > 1 || claim_id.is_old)
+                    && matches!(&error, Error::Refused(refusal) if refusal.reason == RefusalReason::AlreadyClaimed)
+                {
                     tracing::warn!("this device may have claimed the code itself, and missed the answer: ask for another code");
                 }
                 return Err(error);
@@ -137,7 +139,7 @@ impl Claimant {
                 Ok(answer) => {
                     return tracing::warn!(status = answer.status.as_u16(), "the server does not take note of its appliance");
                 }
-                Err(error) => tracing::debug!(error = error.chain(), "telling the server that the configuration is stored"),
+                Err(error) => tracing::debug!(error = chain(&error), "telling the server that the configuration is stored"),
             }
             if tries < self.patience.tries {
                 tokio::time::sleep(self.backoff().pause(tries, random())).await;
@@ -153,18 +155,15 @@ impl Claimant {
         key: Option<&SecretText>,
         body: &impl Serialize,
         limit: Duration,
-    ) -> Result<registrar::Answer, registrar::Error> {
-        let mut headers = HeaderMap::from_iter([(USER_AGENT, AGENT)]);
+    ) -> Result<Answer, client::Error> {
+        let mut request =
+            HttpRequest::json(Method::POST, endpoint.join(path), encode(body), limit).with_header(USER_AGENT, AGENT);
         if let Some(key) = key {
-            let bearer = Zeroizing::new(format!("Bearer {}", key.expose()));
-            let mut value = HeaderValue::from_str(&bearer).expect("a key is printable ASCII");
-            value.set_sensitive(true);
-            headers.insert(AUTHORIZATION, value);
+            request = request.with_bearer(key);
         }
-        // More than the longest body has, so that the buffer does not grow and leave a copy behind.
-        let mut content = Zeroizing::new(Vec::with_capacity(8 * 1024));
-        serde_json::to_writer(&mut *content, body).expect("text is JSON, and memory takes it");
-        self.client.post(endpoint, path, headers, content, limit).await
+        let response = self.client.send(request).await?;
+        let (status, retry_after) = (response.status(), response.retry_after().and_then(RetryAfter::by_server_clock));
+        Ok(Answer { status, retry_after, body: response.body(ANSWER_LIMIT).await? })
     }
 
     fn backoff(&self) -> Backoff {
@@ -178,15 +177,15 @@ fn random() -> u32 {
 }
 
 /// What a failure means to who waits for the claim.
-fn not_answered(error: &registrar::Error) -> Refused {
-    use registrar::Error as Cause;
-    tracing::debug!(error = error.chain(), "claiming a code");
+fn not_answered(error: &client::Error) -> Refused {
+    use client::Error as Cause;
+    tracing::debug!(error = chain(error), "claiming a code");
     let (told, is_passing) = match error {
         _ if error.is_timeout() => (Error::TimedOut, true),
         Cause::Unreachable(_) => (Error::Unreachable(error.root()), true),
         Cause::NotHttp(_) | Cause::TooLarge { .. } | Cause::Stopped(_) => (Error::Unexpected(error.to_string()), false),
         // The device's own clock or files, which the deepest cause does not name.
-        Cause::NotYetValid(_) | Cause::NoAuthorities | Cause::Authorities { .. } => (Error::Unreachable(error.chain()), false),
+        Cause::NotYetValid(_) | Cause::NoAuthorities | Cause::Authorities { .. } => (Error::Unreachable(chain(error)), false),
         _ => (Error::Unreachable(error.root()), false),
     };
     Refused { error: told, is_passing, retry_after: None }

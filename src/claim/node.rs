@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use super::{Claimant, Device, Error, Request};
+use super::{Claimant, Device, Error, RefusalReason, Request};
 use provisioning_core::domain::{CommandCenterUrl, ProvisionCode};
 use provisioning_core::fault::Fault;
 
@@ -43,14 +43,14 @@ impl NodeClaims {
     }
 }
 
-/// What the phone is told. Servers say why they refuse in words only, and these are the words.
+/// What the phone is told.
 fn fault(error: &Error) -> Fault {
     match error {
-        Error::Refused(words) => match words.to_ascii_lowercase() {
-            words if words.ends_with("already claimed") => Fault::ProvisionCodeClaimed,
-            words if words.ends_with("expired") => Fault::ProvisionCodeExpired,
-            words if words.starts_with("invalid provision code") || words.ends_with("revoked") => Fault::ProvisionCodeRejected,
-            _ => Fault::CommandCenterRefused,
+        Error::Refused(refusal) => match refusal.reason {
+            RefusalReason::AlreadyClaimed => Fault::ProvisionCodeClaimed,
+            RefusalReason::Expired => Fault::ProvisionCodeExpired,
+            RefusalReason::Invalid => Fault::ProvisionCodeRejected,
+            RefusalReason::Other => Fault::CommandCenterRefused,
         },
         Error::TimedOut | Error::Unreachable(_) => Fault::CommandCenterUnreachable,
         // A claim that replaces what is there is never told the first.
@@ -62,6 +62,7 @@ fn fault(error: &Error) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::claim::ServerRefusal;
 
     #[test]
     fn the_phone_is_told_why_a_code_is_refused() {
@@ -75,7 +76,7 @@ mod tests {
             ("Provision code already claimed", Fault::ProvisionCodeClaimed),
             ("Partner not found", Fault::CommandCenterRefused),
         ] {
-            assert_eq!(fault(&Error::Refused(words.into())), expected, "{words}");
+            assert_eq!(fault(&Error::Refused(ServerRefusal::new(words.into()))), expected, "{words}");
         }
     }
 }

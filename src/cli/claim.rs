@@ -6,10 +6,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use jarvis_http::client::{AddressPolicy, Client, Trust};
 use jarvis_provisioning::claim::{
     self, Appliance, CONFIG, Claimant, DEFAULT_ENDPOINT, DEFAULT_FOLDER, Device, Error, MacAddress, Request,
 };
-use jarvis_provisioning::registrar::{AddressPolicy, Client, Trust};
 use jarvis_provisioning::store;
 use provisioning_core::domain::{CommandCenterUrl, ProvisionCode};
 use tokio::runtime::Runtime;

@@ -7,14 +7,14 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use anyhow::Context;
+use jarvis_http::client::{AddressPolicy, Client, Trust};
 use jarvis_provisioning::claim::{Claimant, Device, NodeClaims};
-use jarvis_provisioning::command_center;
+use jarvis_provisioning::command_center::{self, Registrar};
 use jarvis_provisioning::config::Config;
 use jarvis_provisioning::daemon::{Daemon, Ended, Handle};
 use jarvis_provisioning::link::{ble, http, mdns, sim};
 use jarvis_provisioning::network::Network;
 use jarvis_provisioning::network::nm::{self, NetworkManager};
-use jarvis_provisioning::registrar::{AddressPolicy, Client, Trust};
 use jarvis_provisioning::simulation::SimulatedNetwork;
 use jarvis_provisioning::store::Store;
 use provisioning_core::domain::Passphrase;
@@ -116,7 +116,7 @@ async fn serve<N: Network, L: Future<Output = ()> + Send + 'static>(
         folder: std::path::absolute(paths(config).claim).context("finding the folder of the appliance's configuration")?,
         clock: super::claim::clock,
     };
-    let command_center = command_center::Client { registrar: client, claims };
+    let command_center = command_center::Client { registrar: Registrar::new(client), claims };
     let (daemon, handle) = Daemon::new(machine_config(config), boot, network, command_center, store);
     let (stop, stopped) = watch::channel(());
     let until_stopped = || -> BoxFuture {

@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use url::{Host, Url};
 use zeroize::Zeroizing;
 
-use crate::registrar::Trust;
+use jarvis_http::client::Trust;
 use provisioning_core::backoff::{Backoff, Jitter};
 use provisioning_core::secret::SecretText;
 
@@ -550,7 +550,11 @@ fn read_credential(path: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
 
 fn tls(used: bool, credentials: &Credentials) -> Result<ClientConfig, SetupError> {
     let trust = credentials.authorities.clone().map_or(Trust::System, Trust::Only);
-    let roots = if used { trust.authorities().map_err(SetupError::Authorities)? } else { rustls::RootCertStore::empty() };
+    let roots = if used {
+        trust.authorities().map_err(|error| SetupError::Authorities(error.into()))?
+    } else {
+        rustls::RootCertStore::empty()
+    };
     let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("ring has suites for TLS 1.2 and 1.3")

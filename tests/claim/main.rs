@@ -10,8 +10,8 @@ mod tls;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use jarvis_http::client::{AddressPolicy, Client, Trust};
 use jarvis_provisioning::claim::{Claimant, Device, Error, MacAddress, Patience, Request};
-use jarvis_provisioning::registrar::{AddressPolicy, Client, Trust};
 use provisioning_core::domain::{CommandCenterUrl, ProvisionCode};
 
 const CODE: &str = "ABCD1234EFGH5678";

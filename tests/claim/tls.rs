@@ -3,8 +3,8 @@
 use std::fs;
 use std::sync::Arc;
 
+use jarvis_http::client::{AddressPolicy, Client, Trust};
 use jarvis_provisioning::claim::Claimant;
-use jarvis_provisioning::registrar::{AddressPolicy, Client, Trust};
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;

@@ -4,12 +4,12 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
-use jarvis_provisioning::registrar::{AddressPolicy, Client, Limits, Lookup, Names, Trust};
+use jarvis_http::client::{AddressPolicy, Client, Lookup, Names, Trust};
 use provisioning_core::fault::Fault;
 use tokio::net::TcpListener;
 
 use crate::server::{Server, Then, answer, registered};
-use crate::{AMPLE, SHORT, client, fault, register, without_status};
+use crate::{CONNECT, SHORT, client, fault, register, without_status};
 
 /// Names that answer each lookup with the next of some lists.
 #[derive(Clone, Debug)]
@@ -44,7 +44,7 @@ impl Names for Silent {
 }
 
 fn device() -> Client {
-    Client::new(AddressPolicy::DEVICE, Trust::System).with_limits(AMPLE)
+    Client::new(AddressPolicy::DEVICE, Trust::System).with_connect_limit(CONNECT)
 }
 
 /// Two servers at one port: the first at an address that is spoken to, the second where 0.0.0.0 leads.
@@ -129,7 +129,7 @@ async fn the_nodes_own_address_is_refused() {
 
 #[tokio::test]
 async fn a_strict_node_refuses_http_and_private_addresses() {
-    let strict = Client::new(AddressPolicy::STRICT, Trust::System).with_limits(AMPLE);
+    let strict = Client::new(AddressPolicy::STRICT, Trust::System).with_connect_limit(CONNECT);
     for url in ["https://192.168.1.5", "https://[fd12::1]", "http://192.168.1.5", "http://1.1.1.1"] {
         assert_eq!(fault(&strict, url).await.0, without_status(Fault::AddressRefused), "{url}");
     }
@@ -182,7 +182,7 @@ async fn a_name_that_nobody_knows_is_unreachable() {
 
 #[tokio::test]
 async fn a_name_lookup_without_an_answer_ends_at_the_limit() {
-    let client = client().with_names(Silent).with_limits(Limits { connect: SHORT, ..AMPLE });
+    let client = client().with_names(Silent).with_connect_limit(SHORT);
     let (refused, _) = fault(&client, "http://center.example").await;
     assert_eq!(refused, without_status(Fault::CommandCenterUnreachable));
 }

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use jarvis_provisioning::registrar::{Client, Limits};
+use jarvis_provisioning::command_center::Limits;
 use provisioning_core::domain::Registration;
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::Refused;
@@ -12,7 +12,9 @@ use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpSocket};
 
 use crate::server::{Server, Then, answer, registered};
-use crate::{AMPLE, NODE_KEY, SHORT, TOKEN, client, fault, register, url, with_status, without_status};
+use crate::{
+    AMPLE, NODE_KEY, SHORT, TOKEN, client, failed, fault, register, register_once, registrar, url, with_status, without_status,
+};
 
 /// The longest answer that is read. Bytes.
 const LIMIT: usize = 64 * 1024;
@@ -160,8 +162,8 @@ async fn a_connection_that_drops_within_the_answer_can_be_tried_again() {
 async fn silence_at_any_point_ends_at_the_limit() {
     for part in ["", "HTTP/1.1 201 Created\r\n", "HTTP/1.1 201 Created\r\ncontent-length: 100\r\n\r\n{"] {
         let server = Server::then(part, Then::Hold).await;
-        let client = client().with_limits(Limits { register: SHORT, ..AMPLE });
-        let (refused, line) = fault(&client, &server.url()).await;
+        let registrar = registrar().with_limits(Limits { register: SHORT, ..AMPLE });
+        let (refused, line) = failed(register_once(&registrar, &server.url()).await);
         assert_eq!(refused, without_status(Fault::CommandCenterUnreachable), "{part}");
         assert!(line.contains("no answer within 0.1 s"), "{line}");
     }
@@ -171,7 +173,7 @@ async fn silence_at_any_point_ends_at_the_limit() {
 async fn a_connection_that_is_not_made_ends_at_its_own_limit() {
     // It accepts, and never says anything: TLS does not come about.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let client = client().with_limits(Limits { connect: SHORT, ..AMPLE });
+    let client = client().with_connect_limit(SHORT);
     let (refused, line) = fault(&client, &format!("https://{}", listener.local_addr().unwrap())).await;
     assert_eq!(refused, without_status(Fault::CommandCenterUnreachable));
     assert!(!line.contains("no answer within"), "{line}");
@@ -190,10 +192,10 @@ async fn a_port_where_nobody_listens_is_unreachable() {
 async fn an_abandoned_try_closes_its_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let command_center = url(&format!("http://{}", listener.local_addr().unwrap()));
-    let task = tokio::spawn(async move {
-        let client: Client = client();
-        client.register(&command_center, "node-1", &SecretText::new(TOKEN.into()), "kitchen").await
-    });
+    let task =
+        tokio::spawn(
+            async move { registrar().register(&command_center, "node-1", &SecretText::new(TOKEN.into()), "kitchen").await },
+        );
     let (mut stream, _) = listener.accept().await.unwrap();
     assert_ne!(stream.read(&mut [0; 1]).await.unwrap(), 0);
     task.abort();

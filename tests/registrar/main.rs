@@ -8,7 +8,8 @@ mod tls;
 
 use std::time::Duration;
 
-use jarvis_provisioning::registrar::{AddressPolicy, Client, Limits, Trust};
+use jarvis_http::client::{AddressPolicy, Client, Trust};
+use jarvis_provisioning::command_center::{Limits, Registrar};
 use provisioning_core::domain::{CommandCenterUrl, Registration};
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::Refused;
@@ -17,24 +18,35 @@ use provisioning_core::secret::SecretText;
 use testing::journal::{Journal, NODE_KEY, TOKEN};
 
 /// Long enough that no machine is too slow for what does happen.
-const AMPLE: Limits =
-    Limits { connect: Duration::from_mins(1), register: Duration::from_mins(1), health: Duration::from_mins(1) };
+const AMPLE: Limits = Limits { register: Duration::from_mins(1), health: Duration::from_mins(1) };
+
+/// The same for a connection.
+const CONNECT: Duration = Duration::from_mins(1);
 
 /// For what never happens.
 const SHORT: Duration = Duration::from_millis(100);
 
 fn client() -> Client {
-    Client::new(AddressPolicy::SIMULATION, Trust::System).with_limits(AMPLE)
+    Client::new(AddressPolicy::SIMULATION, Trust::System).with_connect_limit(CONNECT)
 }
 
 fn url(text: &str) -> CommandCenterUrl {
     CommandCenterUrl::try_from(text).expect("a plain URL")
 }
 
-/// One try, and what it left in the journal: a warning if and only if it failed.
+fn registrar() -> Registrar {
+    Registrar::new(client()).with_limits(AMPLE)
+}
+
+/// One try with ample limits, and what it left in the journal.
 async fn register(client: &Client, command_center: &str) -> (Result<Registration, Refused>, Journal) {
+    register_once(&Registrar::new(client.clone()).with_limits(AMPLE), command_center).await
+}
+
+/// One try, and what it left in the journal: a warning if and only if it failed.
+async fn register_once(registrar: &Registrar, command_center: &str) -> (Result<Registration, Refused>, Journal) {
     let journal = Journal::start();
-    let outcome = client.register(&url(command_center), "node-1", &SecretText::new(TOKEN.into()), "kitchen").await;
+    let outcome = registrar.register(&url(command_center), "node-1", &SecretText::new(TOKEN.into()), "kitchen").await;
     let journal = journal.stop();
     assert_eq!(journal.warnings().count(), usize::from(outcome.is_err()), "{}", journal.text());
     (outcome, journal)
@@ -42,8 +54,12 @@ async fn register(client: &Client, command_center: &str) -> (Result<Registration
 
 /// The fault of one try that must fail, and its line in the journal.
 async fn fault(client: &Client, command_center: &str) -> (Refused, String) {
-    let (outcome, journal) = register(client, command_center).await;
-    let refused = outcome.expect_err(command_center);
+    failed(register(client, command_center).await)
+}
+
+/// The same of a try that was made.
+fn failed((outcome, journal): (Result<Registration, Refused>, Journal)) -> (Refused, String) {
+    let refused = outcome.expect_err("a try that cannot succeed");
     let line = journal.warnings().next().expect("counted above").to_owned();
     assert!(line.contains(refused.fault.name()), "{line}");
     (refused, line)

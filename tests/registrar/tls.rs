@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use jarvis_provisioning::registrar::{AddressPolicy, Client, Trust};
+use jarvis_http::client::{AddressPolicy, Client, Trust};
 use provisioning_core::fault::Fault;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::ServerConfig;
@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use crate::server::{Server, Then, answer, registered};
-use crate::{AMPLE, fault, register, without_status};
+use crate::{CONNECT, fault, register, without_status};
 
 /// An authority, and its certificate in a file.
 struct Authority {
@@ -60,7 +60,7 @@ impl Authority {
 }
 
 fn trusting(trust: Trust) -> Client {
-    Client::new(AddressPolicy::SIMULATION, trust).with_limits(AMPLE)
+    Client::new(AddressPolicy::SIMULATION, trust).with_connect_limit(CONNECT)
 }
 
 fn https(server: &Server) -> String {

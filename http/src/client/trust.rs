@@ -29,15 +29,11 @@ pub enum Trust {
 impl Trust {
     /// Reads the authorities. Blocks on the disk.
     pub(super) fn load(&self) -> Result<ClientConfig, Error> {
-        self.read().map(with_roots)
+        self.authorities().map(with_roots)
     }
 
     /// Reads the authorities, for a client that may show a certificate of its own. Blocks on the disk.
-    pub(crate) fn authorities(&self) -> Result<RootCertStore, Box<dyn std::error::Error + Send + Sync>> {
-        Ok(self.read()?)
-    }
-
-    fn read(&self) -> Result<RootCertStore, Error> {
+    pub fn authorities(&self) -> Result<RootCertStore, Error> {
         let mut roots = RootCertStore::empty();
         match self {
             Self::System => add_system(&mut roots),

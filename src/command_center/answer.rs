@@ -1,0 +1,90 @@
+//! What a command center answers to a registration.
+
+use jarvis_http::client::{Response, RetryAfter, decode, secret};
+use reqwest::StatusCode;
+use serde::Deserialize;
+
+use super::error::Error;
+use provisioning_core::domain::{Registration, TEXT_LIMIT};
+use provisioning_core::secret::SecretText;
+
+/// The longest answer that is read. Bytes. A registration has a few hundred; the rest is room for fields that a later
+/// command center adds.
+const LIMIT: usize = 64 * 1024;
+
+/// Parses a registration, or the reason why there is none.
+pub(super) async fn read(response: Response) -> Result<Registration, Error> {
+    let status = response.status();
+    if !matches!(status, StatusCode::OK | StatusCode::CREATED) {
+        // The body of a refusal is not read: its text is for the operator of the command center, and may repeat the token.
+        let retry_after = response.retry_after().and_then(RetryAfter::by_server_clock);
+        return Err(Error::Status { status, retry_after });
+    }
+    parse(status, &response.body(LIMIT).await?)
+}
+
+/// What is read of an answer; other fields are for other readers.
+#[derive(Deserialize)]
+struct Answer {
+    node_id: String,
+    #[serde(deserialize_with = "secret")]
+    node_key: SecretText,
+}
+
+fn parse(status: StatusCode, body: &[u8]) -> Result<Registration, Error> {
+    let problem = |problem: &str| Error::Answer { status, problem: problem.into() };
+    let Answer { node_id, node_key } = decode(body).map_err(|invalid| problem(&invalid.to_string()))?;
+    // Both become parts of an HTTP header, and lines of files.
+    for text in [&node_id, node_key.expose()] {
+        if text.is_empty() {
+            return Err(problem("a field is empty"));
+        }
+        if text.len() > TEXT_LIMIT || text.chars().any(char::is_control) {
+            return Err(problem("a field is too long, or holds control characters"));
+        }
+    }
+    Ok(Registration { node_id, node_key })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use provisioning_core::fault::chain;
+
+    fn parsed(body: &str) -> Result<Registration, String> {
+        parse(StatusCode::CREATED, body.as_bytes()).map_err(|error| chain(&error))
+    }
+
+    #[test]
+    fn an_answer_holds_identity_and_key_among_other_fields() {
+        let registration = parsed(r#"{"node_id":"n","room":"den","user":"default","voice_mode":"brief","node_key":"k","x":[1]}"#);
+        assert_eq!(registration, Ok(Registration { node_id: "n".into(), node_key: SecretText::new("k".into()) }));
+    }
+
+    #[test]
+    fn an_answer_without_credentials_is_told_without_its_content() {
+        let long = format!(r#"{{"node_id":"n","node_key":"{}"}}"#, "canary".repeat(100));
+        for body in [
+            "",
+            "canary",
+            "<html>canary</html>",
+            "[]",
+            "null",
+            "{}",
+            r#""canary""#,
+            r#"{"node_id":"canary"}"#,
+            r#"{"node_key":"canary"}"#,
+            r#"{"node_id":"n","node_key":null,"c":"canary"}"#,
+            r#"{"node_id":7,"node_key":"canary"}"#,
+            r#"{"node_id":"","node_key":"canary"}"#,
+            r#"{"node_id":"canary","node_key":""}"#,
+            r#"{"node_id":"n","node_key":"canary\r\nX-Other: 1"}"#,
+            r#"{"node_id":"n","node_key":"canary"#,
+            r#"{"node_id":"n","node_key":"canary"}}"#,
+            &long,
+        ] {
+            let told = parsed(body).expect_err(body);
+            assert!(!told.contains("canary"), "{told}");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Registration and the check of the health: one try is one connection. Retrying is up to the machine.
+
+use std::time::Duration;
+
+use jarvis_http::client::{Client, Request, encode};
+use reqwest::{Method, StatusCode};
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use super::answer;
+use super::error::Error;
+use provisioning_core::domain::{CommandCenterUrl, Registration};
+use provisioning_core::fault::chain;
+use provisioning_core::machine::Refused;
+use provisioning_core::secret::SecretText;
+
+/// Registers a node with command centers, and checks their health.
+#[derive(Clone, Debug)]
+pub struct Registrar {
+    client: Client,
+    limits: Limits,
+}
+
+/// How long requests may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// A registration, from start to end.
+    pub register: Duration,
+    /// A check of the health, from start to end.
+    pub health: Duration,
+}
+
+impl Default for Limits {
+    /// A registration may take as long as the node's own software lets it: the command center sends a request to another
+    /// service meanwhile. The health is checked while people wait.
+    fn default() -> Self {
+        Self { register: Duration::from_secs(30), health: Duration::from_secs(5) }
+    }
+}
+
+impl Registrar {
+    /// A client with the address policy and the trust of another one.
+    pub fn new(client: Client) -> Self {
+        Self { client, limits: Limits::default() }
+    }
+
+    /// With other limits.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    async fn try_register(
+        &self,
+        command_center: &CommandCenterUrl,
+        node_id: &str,
+        token: &SecretText,
+        room: &str,
+    ) -> Result<Registration, Error> {
+        let url = command_center.join("/api/v0/nodes/register");
+        let request = Request::json(Method::POST, url, body(node_id, token, room), self.limits.register);
+        answer::read(self.client.send(request).await?).await
+    }
+
+    async fn try_health(&self, command_center: &CommandCenterUrl) -> Result<(), Error> {
+        let request = Request::get(command_center.join("/health"), self.limits.health);
+        match self.client.send(request).await?.status() {
+            StatusCode::OK => Ok(()),
+            status => Err(Error::Status { status, retry_after: None }),
+        }
+    }
+}
+
+impl Registrar {
+    /// Registers with a command center: one try. The cause of a failure is logged.
+    pub async fn register(
+        &self,
+        command_center: &CommandCenterUrl,
+        node_id: &str,
+        token: &SecretText,
+        room: &str,
+    ) -> Result<Registration, Refused> {
+        self.try_register(command_center, node_id, token, room).await.map_err(|error| {
+            let refused = error.refused();
+            tracing::warn!(
+                command_center = command_center.url().origin().ascii_serialization(),
+                fault = refused.fault.name(),
+                error = chain(&error),
+                "could not register"
+            );
+            refused
+        })
+    }
+
+    /// Whether `GET /health` answers 200 in time.
+    pub async fn healthy(&self, command_center: &CommandCenterUrl) -> bool {
+        let health = self.try_health(command_center).await;
+        if let Err(error) = &health {
+            tracing::debug!(
+                command_center = command_center.url().origin().ascii_serialization(),
+                error = chain(error),
+                "the command center is not healthy"
+            );
+        }
+        health.is_ok()
+    }
+}
+
+/// The body of a registration.
+#[derive(Serialize)]
+struct Fields<'a> {
+    node_id: &'a str,
+    provisioning_token: &'a str,
+    room: &'a str,
+}
+
+fn body(node_id: &str, token: &SecretText, room: &str) -> Zeroizing<Vec<u8>> {
+    encode(&Fields { node_id, provisioning_token: token.expose(), room })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_request_is_the_three_fields() {
+        let token = SecretText::new("prov_\u{1}\"\\\u{1f600}".into());
+        let body = body("n", &token, &"\u{1}".repeat(512));
+        let parsed: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+        assert_eq!(parsed["node_id"], "n");
+        assert_eq!(parsed["provisioning_token"], token.expose());
+        assert_eq!(parsed["room"], "\u{1}".repeat(512));
+        assert_eq!(parsed.as_object().map(serde_json::Map::len), Some(3));
+    }
+}
