@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use provisioning_core::endpoint::Endpoint;
 use provisioning_core::fault::Fault;
-use provisioning_core::gatt::packets::AttError;
+use provisioning_core::gatt::AttError;
 use provisioning_core::wire::Outbound;
 use thiserror::Error;
 use tokio::time::Instant;

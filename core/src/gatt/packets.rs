@@ -9,17 +9,10 @@ use alloc::vec::Vec;
 
 use thiserror::Error;
 
-/// The largest value that an attribute can have, bytes (Bluetooth Core 5.4, Vol 3, Part F, 3.2.9).
-pub const ATTRIBUTE_LIMIT: usize = 512;
+use super::{ATTRIBUTE_LIMIT, AttError};
 
 /// The largest packet without its length, bytes: a kind, a characteristic and a whole attribute.
 pub const PACKET_LIMIT: usize = 1 + 16 + ATTRIBUTE_LIMIT;
-
-/// The smallest ATT MTU, and the one before any other is agreed on, bytes (Vol 3, Part G, 5.2.1).
-pub const MTU_MINIMUM: u16 = 23;
-
-/// The largest ATT MTU that is of use: an attribute of 512 bytes in one packet, bytes.
-pub const MTU_MAXIMUM: u16 = 517;
 
 const ERROR: u8 = 0x01;
 const MTU: u8 = 0x03;
@@ -84,50 +77,6 @@ pub enum FromNode {
         /// The value.
         value: Vec<u8>,
     },
-}
-
-/// Why a request was not carried out (Bluetooth Core 5.4, Vol 3, Part F, 3.4.1.1; the last one is from the Supplement,
-/// Part B, 1.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[repr(u8)]
-pub enum AttError {
-    /// No such characteristic.
-    #[error("there is no such characteristic")]
-    InvalidHandle = 0x01,
-    /// It cannot be read.
-    #[error("the characteristic cannot be read")]
-    ReadNotPermitted = 0x02,
-    /// It cannot be written.
-    #[error("the characteristic cannot be written")]
-    WriteNotPermitted = 0x03,
-    /// The packet has not the shape of its kind.
-    #[error("the request is malformed")]
-    InvalidPdu = 0x04,
-    /// There is no such kind of packet, or not for this characteristic.
-    #[error("the request is not supported")]
-    NotSupported = 0x06,
-    /// The offset is past the end of the value.
-    #[error("the offset is past the end of the value")]
-    InvalidOffset = 0x07,
-    /// The value is larger than the link carries.
-    #[error("the value is too long")]
-    InvalidLength = 0x0d,
-    /// The answer would reach nobody: `status` was not subscribed to.
-    #[error("the phone has not subscribed to the status")]
-    NotSubscribed = 0xfd,
-}
-
-impl AttError {
-    const ALL: [Self; 8] = [
-        Self::InvalidHandle,
-        Self::ReadNotPermitted,
-        Self::WriteNotPermitted,
-        Self::InvalidPdu,
-        Self::NotSupported,
-        Self::InvalidOffset,
-        Self::InvalidLength,
-        Self::NotSubscribed,
-    ];
 }
 
 /// A packet that nobody sends: empty or over the limit. What follows it in the stream means nothing.
@@ -201,7 +150,7 @@ impl FromNode {
             (MTU, &[high, low]) => Some(Self::Mtu(u16::from_be_bytes([high, low]))),
             (READ_RESPONSE, value) => Some(Self::Value(value.to_vec())),
             (WRITE_RESPONSE, []) => Some(Self::Written),
-            (ERROR, &[code]) => AttError::ALL.into_iter().find(|error| *error as u8 == code).map(Self::Error),
+            (ERROR, &[code]) => AttError::from_code(code).map(Self::Error),
             (NOTIFICATION, body) => {
                 let (characteristic, value) = body.split_first_chunk()?;
                 Some(Self::Notification { characteristic: u128::from_be_bytes(*characteristic), value: value.to_vec() })

@@ -9,6 +9,8 @@ use alloc::vec::Vec;
 
 use thiserror::Error;
 
+use crate::fault::Fault;
+
 /// The largest value that is written or notified, bytes: `BlueZ` before 5.69 loses writes of 511 and 512.
 pub const VALUE_LIMIT: usize = 495;
 
@@ -34,6 +36,16 @@ pub enum FramingError {
     /// More payload than was announced.
     #[error("the message is longer than announced")]
     TooLong,
+}
+
+impl FramingError {
+    /// What the sender is told.
+    pub const fn fault(self) -> Fault {
+        match self {
+            Self::TooLarge => Fault::TooLarge,
+            Self::NotAFrame | Self::OutOfOrder | Self::TooLong => Fault::Malformed,
+        }
+    }
 }
 
 /// Puts the frames of one direction of one endpoint together. Holds at most one message.

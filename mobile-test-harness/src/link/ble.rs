@@ -1,17 +1,16 @@
 //! The phone's end of Bluetooth LE, over `BlueZ`.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use bluer::gatt::remote::{Characteristic, CharacteristicReadRequest, CharacteristicWriteRequest};
 use bluer::gatt::{CharacteristicReader, WriteOp};
 use bluer::{Adapter, Device, DiscoveryFilter, DiscoveryTransport, ErrorKind, Session, Uuid};
 use futures_util::StreamExt;
-use provisioning_core::endpoint::{ENDPOINTS, Endpoint, OUTBOUND_LIMIT, SERVICE};
-use provisioning_core::fault::Fault;
-use provisioning_core::gatt::packets::AttError;
+use provisioning_core::endpoint::{Endpoint, SERVICE};
+use provisioning_core::gatt::central::{self, Inbox};
+use provisioning_core::gatt::{AttError, value_size};
 use provisioning_core::wire::Outbound;
-use provisioning_core::wire::framing::{Reassembler, VALUE_LIMIT, frames};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, trace};
 
@@ -44,12 +43,10 @@ const CONNECT_TRIES: u32 = 3;
 pub struct Bluetooth {
     device: Device,
     name: String,
-    characteristics: HashMap<Uuid, Characteristic>,
+    characteristics: HashMap<Endpoint, Characteristic>,
     /// What the node says; from the first write on.
     notifications: Option<CharacteristicReader>,
-    notified: Reassembler,
-    /// Whole messages that arrived while something else was waited for.
-    messages: VecDeque<Outbound>,
+    inbox: Inbox,
     traffic: Traffic,
 }
 
@@ -98,20 +95,12 @@ impl Bluetooth {
         }
         let found = timeout(ANSWER_LIMIT, characteristics(&device)).await.map_err(|_| Error::Silent)?;
         let characteristics = found.map_err(bluez("looking for the service"))?;
-        if characteristics.len() < ENDPOINTS.len() {
+        if !central::is_complete(|endpoint| characteristics.contains_key(&endpoint)) {
             // A node that has just started, or ends.
             device.disconnect().await.map_err(bluez(attempt))?;
             return Err(Error::NotAdvertising);
         }
-        Ok(Self {
-            device,
-            name,
-            characteristics,
-            notifications: None,
-            notified: Reassembler::new(OUTBOUND_LIMIT),
-            messages: VecDeque::new(),
-            traffic: Traffic::default(),
-        })
+        Ok(Self { device, name, characteristics, notifications: None, inbox: Inbox::default(), traffic: Traffic::default() })
     }
 
     /// The advertised name.
@@ -148,8 +137,8 @@ impl Bluetooth {
 
     /// Writes a message, one value after another. Subscribes first, because what is written is answered by notification.
     pub async fn write(&mut self, endpoint: Endpoint, message: &[u8]) -> Result<(), Error> {
-        let size = self.subscribe().await?;
-        for value in frames(message, size) {
+        self.subscribe().await?;
+        for value in central::values(message, self.mtu()) {
             self.write_value(endpoint, &value).await?;
         }
         Ok(())
@@ -159,7 +148,7 @@ impl Bluetooth {
     pub async fn subscribe(&mut self) -> Result<usize, Error> {
         if self.notifications.is_none() {
             self.traffic.round_trips += 1;
-            let reader = match timeout(ANSWER_LIMIT, self.characteristic(Endpoint::Status)?.notify_io()).await {
+            let reader = match timeout(ANSWER_LIMIT, self.characteristic(central::NOTIFYING)?.notify_io()).await {
                 Err(_) => return Err(Error::Silent),
                 Ok(Err(error)) => return Err(self.refused("subscribing", AttError::NotSupported, error).await),
                 Ok(Ok(reader)) => reader,
@@ -167,8 +156,13 @@ impl Bluetooth {
             debug!(mtu = reader.mtu(), "subscribed");
             self.notifications = Some(reader);
         }
+        Ok(value_size(self.mtu()))
+    }
+
+    /// The ATT MTU, bytes; 0 before the subscription, because `BlueZ` does not tell it earlier.
+    fn mtu(&self) -> u16 {
         let mtu = self.notifications.as_ref().map_or(0, CharacteristicReader::mtu);
-        Ok(mtu.saturating_sub(3).min(VALUE_LIMIT))
+        u16::try_from(mtu).unwrap_or(u16::MAX)
     }
 
     /// Unsubscribes.
@@ -191,7 +185,7 @@ impl Bluetooth {
     /// The next message that was notified; none if there is none until `until`.
     pub async fn receive(&mut self, until: Instant) -> Result<Option<Outbound>, Error> {
         loop {
-            if let Some(message) = self.messages.pop_front() {
+            if let Some(message) = self.inbox.pop() {
                 return Ok(Some(message));
             }
             let notifications = self.notifications.as_ref().ok_or(Error::Lost(None))?;
@@ -204,9 +198,7 @@ impl Bluetooth {
             };
             self.traffic.received += value.len() as u64;
             trace!(bytes = value.len(), "notified");
-            if let Some(message) = self.notified.push(&value).map_err(|_| Error::InvalidMessage(Fault::Malformed))? {
-                self.messages.push_back(Outbound::decode(&message).map_err(Error::InvalidMessage)?);
-            }
+            self.inbox.push(&value).map_err(Error::InvalidMessage)?;
         }
     }
 
@@ -218,7 +210,7 @@ impl Bluetooth {
     }
 
     fn characteristic(&self, endpoint: Endpoint) -> Result<&Characteristic, Error> {
-        self.characteristics.get(&Uuid::from_u128(endpoint.row().uuid)).ok_or(Error::Refused(AttError::InvalidHandle))
+        self.characteristics.get(&endpoint).ok_or(Error::Refused(AttError::InvalidHandle))
     }
 
     /// What an error of `BlueZ` means: it does not say whether the node refused or the connection is gone.
@@ -321,17 +313,16 @@ async fn listen(adapter: &Adapter) -> Result<Option<Device>, Error> {
     }
 }
 
-/// The service's characteristics, by their UUID.
-async fn characteristics(device: &Device) -> bluer::Result<HashMap<Uuid, Characteristic>> {
+/// The service's characteristics, by endpoint.
+async fn characteristics(device: &Device) -> bluer::Result<HashMap<Endpoint, Characteristic>> {
     let mut found = HashMap::new();
     for service in device.services().await? {
         if service.uuid().await? != Uuid::from_u128(SERVICE) {
             continue;
         }
         for characteristic in service.characteristics().await? {
-            let uuid = characteristic.uuid().await?;
-            if ENDPOINTS.iter().any(|row| Uuid::from_u128(row.uuid) == uuid) {
-                found.insert(uuid, characteristic);
+            if let Some(endpoint) = Endpoint::from_uuid(characteristic.uuid().await?.as_u128()) {
+                found.insert(endpoint, characteristic);
             }
         }
     }

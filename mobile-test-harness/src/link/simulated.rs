@@ -1,14 +1,13 @@
 //! The phone's end of the simulated Bluetooth link.
 
-use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 
-use provisioning_core::endpoint::{Endpoint, OUTBOUND_LIMIT, SERVICE};
+use provisioning_core::endpoint::{Endpoint, SERVICE};
 use provisioning_core::fault::Fault;
-use provisioning_core::gatt::packets::{ATTRIBUTE_LIMIT, FromNode, FromPhone, Packets};
+use provisioning_core::gatt::central::{self, Inbox, LongRead};
+use provisioning_core::gatt::packets::{FromNode, FromPhone, Packets};
 use provisioning_core::wire::Outbound;
-use provisioning_core::wire::framing::{Reassembler, VALUE_LIMIT, frames};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -24,9 +23,7 @@ pub struct Simulated {
     name: String,
     mtu: u16,
     subscribed: bool,
-    notified: Reassembler,
-    /// Whole messages that arrived while something else was waited for.
-    messages: VecDeque<Outbound>,
+    inbox: Inbox,
     traffic: Traffic,
 }
 
@@ -40,8 +37,7 @@ impl Simulated {
             name: String::new(),
             mtu: 0,
             subscribed: false,
-            notified: Reassembler::new(OUTBOUND_LIMIT),
-            messages: VecDeque::new(),
+            inbox: Inbox::default(),
             traffic: Traffic::default(),
         };
         match link.packet().await? {
@@ -50,7 +46,7 @@ impl Simulated {
             _ => return Err(Error::InvalidMessage(Fault::Malformed)),
         }
         match link.packet().await? {
-            FromNode::Mtu(mtu) if mtu >= 23 => link.mtu = mtu,
+            FromNode::Mtu(mtu) => link.mtu = central::mtu(mtu).map_err(Error::InvalidMessage)?,
             _ => return Err(Error::InvalidMessage(Fault::Malformed)),
         }
         Ok(link)
@@ -78,20 +74,15 @@ impl Simulated {
 
     /// Reads a value, in as many parts as the MTU makes of it.
     pub async fn read(&mut self, endpoint: Endpoint) -> Result<Vec<u8>, Error> {
-        let mut value = Vec::new();
+        let mut value = LongRead::new(self.mtu);
         loop {
-            let offset = u16::try_from(value.len()).expect("bounded below");
             self.traffic.reads += 1;
-            let request = FromPhone::Read { characteristic: endpoint.row().uuid, offset };
+            let request = FromPhone::Read { characteristic: endpoint.row().uuid, offset: value.offset() };
             let FromNode::Value(part) = self.transaction(&request).await? else {
                 return Err(Error::InvalidMessage(Fault::Malformed));
             };
-            value.extend_from_slice(&part);
             self.traffic.received += part.len() as u64;
-            if value.len() > ATTRIBUTE_LIMIT {
-                return Err(Error::InvalidMessage(Fault::TooLarge));
-            }
-            if part.len() < usize::from(self.mtu) - 1 {
+            if let Some(value) = value.push(&part).map_err(Error::InvalidMessage)? {
                 return Ok(value);
             }
         }
@@ -100,10 +91,10 @@ impl Simulated {
     /// Writes a message, one value after another. Subscribes first, because what is written is answered by notification.
     pub async fn write(&mut self, endpoint: Endpoint, message: &[u8]) -> Result<(), Error> {
         if !self.subscribed {
-            self.acknowledged(&FromPhone::Subscribe { characteristic: Endpoint::Status.row().uuid }).await?;
+            self.acknowledged(&FromPhone::Subscribe { characteristic: central::NOTIFYING.row().uuid }).await?;
             self.subscribed = true;
         }
-        for value in frames(message, usize::from(self.mtu - 3).min(VALUE_LIMIT)) {
+        for value in central::values(message, self.mtu) {
             self.write_value(endpoint, value).await?;
         }
         Ok(())
@@ -118,7 +109,7 @@ impl Simulated {
     /// The next message that was notified; none if there is none until `until`.
     pub async fn receive(&mut self, until: Instant) -> Result<Option<Outbound>, Error> {
         loop {
-            if let Some(message) = self.messages.pop_front() {
+            if let Some(message) = self.inbox.pop() {
                 return Ok(Some(message));
             }
             match timeout_at(until, self.next_packet()).await {
@@ -152,15 +143,12 @@ impl Simulated {
         let FromNode::Notification { characteristic, value } = packet else {
             return Err(Error::InvalidMessage(Fault::Malformed));
         };
-        if characteristic != Endpoint::Status.row().uuid {
+        if characteristic != central::NOTIFYING.row().uuid {
             return Err(Error::InvalidMessage(Fault::Malformed));
         }
         self.traffic.received += value.len() as u64;
         trace!(bytes = value.len(), "notified");
-        if let Some(message) = self.notified.push(&value).map_err(|_| Error::InvalidMessage(Fault::Malformed))? {
-            self.messages.push_back(Outbound::decode(&message).map_err(Error::InvalidMessage)?);
-        }
-        Ok(())
+        self.inbox.push(&value).map_err(Error::InvalidMessage)
     }
 
     async fn packet(&mut self) -> Result<FromNode, Error> {

@@ -3,7 +3,7 @@
 //! `BlueZ` lays characteristics out in the order in which they are listed, so they are listed in order, and from a fixed
 //! handle on: phones remember where they found what.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 
@@ -13,8 +13,8 @@ use zbus::{DynamicType, Fd, Message, ObjectPath, OwnedObjectPath, Variant};
 
 use crate::daemon::Handle;
 use provisioning_core::endpoint::{ENDPOINTS, Endpoint, SERVICE};
-use provisioning_core::wire::PublicStatus;
-use provisioning_core::wire::framing::VALUE_LIMIT;
+use provisioning_core::gatt::peripheral::{Reads, check_subscribe, check_write};
+use provisioning_core::gatt::{AttError, MTU_MAXIMUM, multiple_value_size, value_size};
 
 /// The object whose children are the service and its characteristics.
 pub(super) const ROOT: &str = "/jarvis/provisioning";
@@ -28,10 +28,6 @@ const CHARACTERISTIC_INTERFACE: &str = "org.bluez.GattCharacteristic1";
 
 /// Where the service lies: above what `BlueZ` itself has, whatever is switched on in it.
 const FIRST_HANDLE: u16 = 0x0100;
-
-/// What a notification takes of the ATT MTU when it holds several values, as `BlueZ` sends it to phones that know it; two
-/// bytes more than a notification of one.
-const NOTIFICATION_HEADER: u16 = 5;
 
 /// How often the node advertises while it waits for a phone, milliseconds. Phones that look for devices listen a tenth of
 /// the time, so this finds the node within about two seconds; `BlueZ` by itself would take ten times as long.
@@ -53,7 +49,7 @@ pub(super) enum Meaning {
     Released,
 }
 
-/// Why a call is refused: the end of an error's name, which decides the ATT error.
+/// Why a call is refused: the end of the name of a D-Bus error, from which `BlueZ` chooses the ATT error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refusal {
     Failed,
@@ -66,14 +62,12 @@ enum Refusal {
 /// The objects.
 pub(super) struct Application {
     handle: Handle,
-    /// By endpoint: the value that a phone is reading in parts, so that they are parts of one value. The last reader's is
-    /// kept; who is interrupted by another reader goes on in the value as it is then.
-    reading: HashMap<Endpoint, (OwnedObjectPath, Vec<u8>)>,
+    reads: Reads<OwnedObjectPath>,
 }
 
 impl Application {
     pub(super) fn new(handle: Handle) -> Self {
-        Self { handle, reading: HashMap::new() }
+        Self { handle, reads: Reads::default() }
     }
 
     /// Carries out a call; gives its answer, and what it means beyond that.
@@ -100,7 +94,7 @@ impl Application {
                     Err(refusal) => refuse(refusal),
                 }
             }
-            ("AcquireNotify", Some(Endpoint::Status)) => match arguments(call).and_then(|options| subscribe(&options)) {
+            ("AcquireNotify", Some(endpoint)) => match arguments(call).and_then(|options| subscribe(endpoint, &options)) {
                 Ok((theirs, mtu, meaning)) => Ok((answer(call, &(Fd::from(theirs), mtu))?, Some(meaning))),
                 Err(refusal) => refuse(refusal),
             },
@@ -110,19 +104,20 @@ impl Application {
 
     fn read(&mut self, endpoint: Endpoint, options: &Options) -> Result<Vec<u8>, Refusal> {
         let phone = options.device.clone().ok_or(Refusal::Failed)?;
-        let offset = usize::from(options.offset.unwrap_or_default());
-        let goes_on = offset > 0 && self.reading.get(&endpoint).is_some_and(|(reader, _)| *reader == phone);
-        if !goes_on {
-            let view = self.handle.view();
-            let value = match endpoint {
-                Endpoint::Info => view.info.encode(),
-                Endpoint::Status => PublicStatus::from(&view.status).encode(),
-                _ => return Err(Refusal::NotSupported),
-            };
-            self.reading.insert(endpoint, (phone, value));
+        let view = self.handle.view();
+        let value = self.reads.read(phone, endpoint, options.offset(), &view.info, &view.status)?;
+        Ok(value.to_vec())
+    }
+}
+
+impl From<AttError> for Refusal {
+    fn from(error: AttError) -> Self {
+        match error {
+            AttError::InvalidOffset => Self::InvalidOffset,
+            AttError::InvalidLength => Self::InvalidValueLength,
+            AttError::ReadNotPermitted | AttError::WriteNotPermitted | AttError::NotSupported => Self::NotSupported,
+            AttError::InvalidHandle | AttError::InvalidPdu | AttError::NotSubscribed => Self::Failed,
         }
-        let value = self.reading.get(&endpoint).map_or(&[][..], |(_, value)| value);
-        value.get(offset..).map(<[u8]>::to_vec).ok_or(Refusal::InvalidOffset)
     }
 }
 
@@ -137,6 +132,12 @@ struct Options {
     prepare_authorize: Option<bool>,
 }
 
+impl Options {
+    fn offset(&self) -> usize {
+        self.offset.unwrap_or_default().into()
+    }
+}
+
 /// The arguments of a call. One of another form is a fault of its caller, and ends nothing else.
 fn arguments<T: serde::de::DeserializeOwned + zbus::Type>(call: &Message) -> Result<T, Refusal> {
     call.body().deserialize().map_err(|error| {
@@ -149,20 +150,14 @@ fn write(endpoint: Endpoint, value: Vec<u8>, options: &Options) -> Result<Option
     if options.prepare_authorize == Some(true) {
         return Ok(None);
     }
-    if options.offset.unwrap_or_default() != 0 {
-        return Err(Refusal::InvalidOffset);
-    }
-    if endpoint.row().limit == 0 {
-        return Err(Refusal::NotSupported);
-    }
-    if value.len() > VALUE_LIMIT {
-        return Err(Refusal::InvalidValueLength);
-    }
+    // BlueZ itself refuses what is over the MTU of the connection.
+    check_write(endpoint, options.offset(), value.len(), value_size(MTU_MAXIMUM))?;
     let phone = options.device.clone().ok_or(Refusal::Failed)?;
     Ok(Some(Meaning::Written { phone, endpoint, value }))
 }
 
-fn subscribe(options: &Options) -> Result<(OwnedFd, u16, Meaning), Refusal> {
+fn subscribe(endpoint: Endpoint, options: &Options) -> Result<(OwnedFd, u16, Meaning), Refusal> {
+    check_subscribe(endpoint)?;
     let phone = options.device.clone().ok_or(Refusal::Failed)?;
     let mtu = options.mtu.ok_or(Refusal::Failed)?;
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
@@ -170,7 +165,7 @@ fn subscribe(options: &Options) -> Result<(OwnedFd, u16, Meaning), Refusal> {
         debug!(%error, "making a socket for a subscription");
         Refusal::Failed
     })?;
-    let value_size = usize::from(mtu.saturating_sub(NOTIFICATION_HEADER));
+    let value_size = multiple_value_size(mtu);
     Ok((theirs, mtu, Meaning::Subscribed { phone, socket: ours.into(), value_size }))
 }
 
@@ -199,16 +194,16 @@ fn objects() -> BTreeMap<ObjectPath<'static>, BTreeMap<&'static str, Properties>
     let mut objects = BTreeMap::from([(path(SERVICE_PATH.into()), BTreeMap::from([(SERVICE_INTERFACE, service)]))]);
     for row in &ENDPOINTS {
         let mut flags = Vec::new();
-        if matches!(row.endpoint, Endpoint::Info | Endpoint::Status) {
+        if row.readable {
             flags.push("read");
         }
-        if row.limit > 0 {
+        if row.writable {
             flags.extend(["write", "write-without-response"]);
         }
         let mut properties = Properties::from([("UUID", uuid(row.uuid).into()), ("Service", path(SERVICE_PATH.into()).into())]);
-        if row.endpoint == Endpoint::Status {
+        if row.notifies {
             flags.push("notify");
-            // That it is there makes `BlueZ` ask for a socket for each subscriber.
+            // With this property, `BlueZ` requests a socket for each subscriber.
             properties.insert("NotifyAcquired", false.into());
         }
         properties.insert("Flags", flags.into());

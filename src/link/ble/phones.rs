@@ -11,16 +11,15 @@ use tracing::{debug, info};
 use zbus::OwnedObjectPath;
 
 use crate::daemon::{Handle, Stopping};
-use provisioning_core::endpoint::{ENDPOINTS, Endpoint};
-use provisioning_core::fault::Fault;
+use provisioning_core::endpoint::Endpoint;
+use provisioning_core::gatt::peripheral::Inbox;
 use provisioning_core::machine::Link;
-use provisioning_core::wire::framing::{FramingError, Reassembler, frames};
+use provisioning_core::wire::framing::frames;
 
 /// One phone that has subscribed.
 struct Phone {
     link: Link,
-    /// By endpoint: what was written of the next message.
-    endpoints: [Reassembler; ENDPOINTS.len()],
+    inbox: Inbox,
     task: AbortHandle,
 }
 
@@ -62,8 +61,7 @@ impl Phones {
         let (link, outbound) = self.handle.open().await?;
         info!(link = link.0, %phone, value_size, "a phone has subscribed");
         let task = self.tasks.spawn(carry(phone.clone(), link, socket, value_size, outbound));
-        let endpoints = ENDPOINTS.map(|row| Reassembler::new(row.limit));
-        self.by_object.insert(phone, Phone { link, endpoints, task });
+        self.by_object.insert(phone, Phone { link, inbox: Inbox::default(), task });
         Ok(())
     }
 
@@ -73,13 +71,12 @@ impl Phones {
             debug!(%phone, ?endpoint, "a phone writes that has not subscribed");
             return Ok(());
         };
-        match known.endpoints[usize::from(endpoint.row().number)].push(value) {
+        match known.inbox.push(endpoint, value) {
             Ok(None) => Ok(()),
             Ok(Some(message)) => self.handle.received(known.link, endpoint, message).await,
             Err(error) => {
                 debug!(link = known.link.0, ?endpoint, %error, "a value that continues no message");
-                let fault = if error == FramingError::TooLarge { Fault::TooLarge } else { Fault::Malformed };
-                self.handle.invalid_message(known.link, fault).await
+                self.handle.invalid_message(known.link, error.fault()).await
             }
         }
     }
@@ -161,6 +158,7 @@ async fn gone(socket: &UnixDatagram) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use provisioning_core::wire::framing::Reassembler;
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
     fn pair() -> (UnixDatagram, UnixDatagram) {

@@ -15,12 +15,12 @@ use tokio::task::JoinSet;
 use tracing::{debug, trace, warn};
 
 use crate::daemon::{Handle, Stopping};
-use provisioning_core::endpoint::{ENDPOINTS, Endpoint, SERVICE};
-use provisioning_core::fault::Fault;
-use provisioning_core::gatt::packets::{AttError, BadLength, FromNode, FromPhone, MTU_MAXIMUM, MTU_MINIMUM, Packets};
+use provisioning_core::endpoint::{Endpoint, SERVICE};
+use provisioning_core::gatt::packets::{BadLength, FromNode, FromPhone, Packets};
+use provisioning_core::gatt::peripheral::{Inbox, Reads, check_subscribe, check_write};
+use provisioning_core::gatt::{AttError, MTU_MAXIMUM, MTU_MINIMUM, read_size, value_size};
 use provisioning_core::machine::Link;
-use provisioning_core::wire::PublicStatus;
-use provisioning_core::wire::framing::{FramingError, Reassembler, VALUE_LIMIT, frames};
+use provisioning_core::wire::framing::frames;
 
 /// A phone that takes no packet for so long has gone (Bluetooth Core 5.4, Vol 3, Part F, 3.3.3).
 const TRANSACTION_LIMIT: Duration = Duration::from_secs(30);
@@ -190,7 +190,8 @@ async fn connection(stream: UnixStream, config: Config, handle: Handle, mut stop
         handle: handle.clone(),
         packets: Packets::default(),
         opened: None,
-        endpoints: ENDPOINTS.map(|row| Reassembler::new(row.limit)),
+        reads: Reads::default(),
+        inbox: Inbox::default(),
     };
     let ended = tokio::select! {
         Err(ended) = connection.run() => ended,
@@ -213,8 +214,8 @@ struct Connection {
     packets: Packets,
     /// The link to the loop: from the subscription on, because nothing that the node says would arrive before.
     opened: Option<(Link, mpsc::Receiver<Vec<u8>>)>,
-    /// By endpoint: what was written of the next message.
-    endpoints: [Reassembler; ENDPOINTS.len()],
+    reads: Reads<()>,
+    inbox: Inbox,
 }
 
 impl Connection {
@@ -258,52 +259,39 @@ impl Connection {
                 }
                 Err(error) => self.send(&FromNode::Error(error)).await,
             },
-            Ok(FromPhone::Subscribe { characteristic }) => match endpoint(characteristic) {
-                Ok(Endpoint::Status) => {
+            Ok(FromPhone::Subscribe { characteristic }) => match endpoint(characteristic).and_then(check_subscribe) {
+                Ok(()) => {
                     if self.opened.is_none() {
                         self.opened = Some(self.handle.open().await?);
                     }
                     self.send(&FromNode::Written).await
                 }
-                Ok(_) => self.send(&FromNode::Error(AttError::NotSupported)).await,
                 Err(error) => self.send(&FromNode::Error(error)).await,
             },
             Err(error) => self.send(&FromNode::Error(error)).await,
         }
     }
 
-    fn read(&self, characteristic: u128, offset: usize) -> Result<Vec<u8>, AttError> {
+    fn read(&mut self, characteristic: u128, offset: usize) -> Result<Vec<u8>, AttError> {
         let view = self.handle.view();
-        let value = match endpoint(characteristic)? {
-            Endpoint::Info => view.info.encode(),
-            Endpoint::Status => PublicStatus::from(&view.status).encode(),
-            _ => return Err(AttError::ReadNotPermitted),
-        };
-        let rest = value.get(offset..).ok_or(AttError::InvalidOffset)?;
-        Ok(rest[..rest.len().min(usize::from(self.mtu) - 1)].to_vec())
+        let rest = self.reads.read((), endpoint(characteristic)?, offset, &view.info, &view.status)?;
+        Ok(rest[..rest.len().min(read_size(self.mtu))].to_vec())
     }
 
     fn writable(&self, characteristic: u128, value: &[u8]) -> Result<(Endpoint, Link), AttError> {
         let endpoint = endpoint(characteristic)?;
-        if endpoint.row().limit == 0 {
-            return Err(AttError::WriteNotPermitted);
-        }
-        if value.len() > self.value_size() {
-            return Err(AttError::InvalidLength);
-        }
+        check_write(endpoint, 0, value.len(), value_size(self.mtu))?;
         let (link, _) = self.opened.as_ref().ok_or(AttError::NotSubscribed)?;
         Ok((endpoint, *link))
     }
 
     async fn written(&mut self, endpoint: Endpoint, link: Link, value: &[u8]) -> Result<(), Ended> {
-        let reassembler = &mut self.endpoints[usize::from(endpoint.row().number)];
-        match reassembler.push(value) {
+        match self.inbox.push(endpoint, value) {
             Ok(None) => {}
             Ok(Some(message)) => self.handle.received(link, endpoint, message).await?,
             Err(error) => {
                 debug!(link = link.0, ?endpoint, %error, "a value that continues no message");
-                let fault = if error == FramingError::TooLarge { Fault::TooLarge } else { Fault::Malformed };
-                self.handle.invalid_message(link, fault).await?;
+                self.handle.invalid_message(link, error.fault()).await?;
             }
         }
         Ok(())
@@ -311,15 +299,10 @@ impl Connection {
 
     async fn notify(&mut self, message: &[u8]) -> Result<(), Ended> {
         let characteristic = Endpoint::Status.row().uuid;
-        for value in frames(message, self.value_size()) {
+        for value in frames(message, value_size(self.mtu)) {
             self.send(&FromNode::Notification { characteristic, value }).await?;
         }
         Ok(())
-    }
-
-    /// The largest value of a write or a notification, bytes: the MTU less a kind and a handle.
-    fn value_size(&self) -> usize {
-        usize::from(self.mtu - 3).min(VALUE_LIMIT)
     }
 
     async fn send(&mut self, packet: &FromNode) -> Result<(), Ended> {
@@ -329,5 +312,5 @@ impl Connection {
 }
 
 fn endpoint(characteristic: u128) -> Result<Endpoint, AttError> {
-    ENDPOINTS.iter().find(|row| row.uuid == characteristic).map(|row| row.endpoint).ok_or(AttError::InvalidHandle)
+    Endpoint::from_uuid(characteristic).ok_or(AttError::InvalidHandle)
 }
