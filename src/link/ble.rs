@@ -1,17 +1,17 @@
 //! Bluetooth LE: a GATT server over `BlueZ`, and the advertisement that leads to it.
 //!
-//! One primary service has one characteristic per endpoint. A phone subscribes to `status`, and from then on it has a
-//! link: what it writes is attributed to it by the object that `BlueZ` names with every write, and everything that the
-//! node says comes to it alone, through the socket of its own subscription, which closes with its connection.
+//! One primary service has one characteristic per endpoint. A phone has a link from its subscription to `status` on: writes
+//! are attributed to it by the D-Bus object of the device that `BlueZ` passes with every write, and messages of the node
+//! reach it alone, through the socket of its own subscription, which closes with its connection.
 //!
-//! No attribute asks for encryption, so that no phone asks to pair. Whatever `BlueZ` or the adapter does (restart,
-//! vanish, lose power), the server comes back as soon as they do.
+//! No attribute requires encryption, so phones do not ask their user to pair. If `BlueZ` restarts, or the adapter vanishes or
+//! loses power, the service is registered again as soon as they are back.
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | `application` | the objects that `BlueZ` calls |
-//! | `phones` | the links of those who have subscribed |
-//! | `bus`, `rfkill` | what is on the bus, and the kernel's switches |
+//! | `application` | the D-Bus objects that `BlueZ` calls |
+//! | `phones` | the links of phones that have subscribed |
+//! | `bus`, `rfkill` | `BlueZ` on the system bus, and the kernel's radio switches |
 
 mod application;
 mod bus;
@@ -38,7 +38,7 @@ use provisioning_core::fault::chain;
 /// Pauses between tries to reach `BlueZ`; each try starts it. An operator who turns a switch waits at most the longest.
 const RETRIES: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(8), Jitter::None);
 
-/// How long Bluetooth may be gone before the node counts on it no more: `BlueZ` needs a few seconds to start again.
+/// How long Bluetooth may be gone before the daemon treats it as unavailable: `BlueZ` takes a few seconds to restart.
 const GRACE: Duration = Duration::from_secs(6);
 
 /// Which radio to use.
@@ -46,16 +46,16 @@ const GRACE: Duration = Duration::from_secs(6);
 pub struct Config {
     /// The D-Bus address of another bus than the system's.
     pub bus: Option<String>,
-    /// The adapter, by its name (`hci0`) or its address; the system's first one if none is named.
+    /// The adapter, by its name (`hci0`) or its address; the system's first one by default.
     pub adapter: Option<String>,
 }
 
-/// Why the service is not on the air.
+/// Why the service is not available over the air.
 #[derive(Debug, Error)]
 enum Error {
-    #[error("asking on the system bus")]
+    #[error("calling the system bus")]
     Bus(#[from] zbus::Error),
-    #[error("BlueZ gave no answer to {member} in time")]
+    #[error("BlueZ did not answer {member} in time")]
     Late { member: &'static str },
     #[error("BlueZ refused {member}")]
     Refused {
@@ -63,15 +63,15 @@ enum Error {
         #[source]
         source: zbus::Error,
     },
-    #[error("the system bus is gone")]
+    #[error("the connection to the system bus was lost")]
     BusLost,
-    #[error("Bluetooth is blocked by a switch of the device: turn it on")]
+    #[error("Bluetooth is blocked by a hardware switch: turn it on")]
     HardBlocked,
-    #[error("lifting the block of Bluetooth: run `rfkill unblock bluetooth`")]
+    #[error("unblocking Bluetooth: run `rfkill unblock bluetooth`")]
     SoftBlocked(#[source] std::io::Error),
-    #[error("BlueZ has ended")]
+    #[error("BlueZ has exited")]
     Ended,
-    #[error("the Bluetooth adapter is gone")]
+    #[error("the Bluetooth adapter was removed")]
     AdapterGone,
     #[error("the Bluetooth adapter was switched off")]
     PoweredOff,
@@ -79,34 +79,35 @@ enum Error {
     Stopping(#[from] Stopping),
 }
 
-/// Serves phones until `shutdown` is ready, or until the loop has ended.
+/// Serves phones until `shutdown` is ready, or until the daemon's loop has ended.
 pub async fn serve(config: Config, handle: Handle, shutdown: impl Future<Output = ()>) {
     let (serving, watched) = watch::channel(false);
     tokio::select! {
         () = shutdown => {}
-        () = again_and_again(&config, &handle, &serving) => {}
+        () = run_with_reconnect(&config, &handle, &serving) => {}
         Err(Stopping) = announce(&handle, watched) => {}
     }
 }
 
-/// Tells the loop whether there is Bluetooth, unless it comes back at once. The loop counts on it at the start.
+/// Tells the daemon's loop when Bluetooth becomes available or unavailable. Interruptions shorter than [`GRACE`] are not
+/// reported. The loop assumes at the start that it is available.
 async fn announce(handle: &Handle, mut serving: watch::Receiver<bool>) -> Result<Infallible, Stopping> {
-    let mut told = true;
+    let mut reported = true;
     loop {
         let is = *serving.borrow_and_update();
-        if is != told && (is || tokio::time::timeout(GRACE, serving.wait_for(|is| *is)).await.is_err()) {
+        if is != reported && (is || tokio::time::timeout(GRACE, serving.wait_for(|is| *is)).await.is_err()) {
             handle.bluetooth(is).await?;
-            told = is;
+            reported = is;
         }
         serving.changed().await.map_err(|_| Stopping)?;
     }
 }
 
-async fn again_and_again(config: &Config, handle: &Handle, serving: &watch::Sender<bool>) {
+async fn run_with_reconnect(config: &Config, handle: &Handle, serving: &watch::Sender<bool>) {
     let mut failed = 0;
     let mut reported = String::new();
     loop {
-        let Err(error) = on_the_air(config, handle, serving).await;
+        let Err(error) = serve_once(config, handle, serving).await;
         if serving.send_replace(false) {
             failed = 0;
             reported.clear();
@@ -114,7 +115,7 @@ async fn again_and_again(config: &Config, handle: &Handle, serving: &watch::Send
         if matches!(error, Error::Stopping(_)) {
             return;
         }
-        // What stays as it is, is said once.
+        // The same error is logged once as a warning, not at every retry.
         let text = chain(&error);
         if text == reported {
             debug!("still no Bluetooth: {text}");
@@ -127,8 +128,8 @@ async fn again_and_again(config: &Config, handle: &Handle, serving: &watch::Send
     }
 }
 
-/// Registers service and advertisement, and serves until something is in the way.
-async fn on_the_air(config: &Config, handle: &Handle, serving: &watch::Sender<bool>) -> Result<Infallible, Error> {
+/// Registers service and advertisement, and serves phones until an error occurs.
+async fn serve_once(config: &Config, handle: &Handle, serving: &watch::Sender<bool>) -> Result<Infallible, Error> {
     let mut bus = Bus::connect(config.bus.as_deref()).await?;
     let adapter = adapter(&mut bus, config).await?;
     rfkill::lift()?;
@@ -141,7 +142,7 @@ async fn on_the_air(config: &Config, handle: &Handle, serving: &watch::Sender<bo
     result
 }
 
-/// The adapter, as soon as it is there.
+/// Waits for the adapter.
 async fn adapter(bus: &mut Bus, config: &Config) -> Result<Adapter, Error> {
     loop {
         let wanted = config.adapter.as_deref();
@@ -154,7 +155,7 @@ async fn adapter(bus: &mut Bus, config: &Config) -> Result<Adapter, Error> {
     }
 }
 
-/// Something that `BlueZ` was asked for. It calls back before it answers, so nothing waits for the answer alone.
+/// A request to `BlueZ`. It calls the application back before it answers, so the loop must serve calls while one is pending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Register,
@@ -163,11 +164,11 @@ enum Step {
     Disconnect,
 }
 
-/// How the advertisement stands.
+/// The state of the advertisement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Visible {
     No,
-    /// `BlueZ` was asked, and has not answered.
+    /// A request to `BlueZ` is pending.
     Changing,
     Yes,
 }
@@ -181,7 +182,7 @@ async fn serve_phones(
 ) -> Result<Infallible, Error> {
     let mut application = Application::new(handle.clone());
     let mut advertising = handle.advertising();
-    // Nobody may be led to a service that is not there yet.
+    // Advertise only after the service is registered.
     let mut visible = Visible::Changing;
     let mut steps = JoinSet::new();
     steps.spawn(step(bus.caller(), Step::Register, adapter.path.as_str().to_owned()));
@@ -200,7 +201,7 @@ async fn serve_phones(
             heard = bus.heard() => match heard? {
                 Heard::Call(call) => {
                     let (answer, meaning) = application.call(&call)?;
-                    // A write is answered before it is looked at, and a subscription counts before it is answered.
+                    // Acknowledge a write before processing it; register a subscription before acknowledging it.
                     if let Some(Meaning::Subscribed { phone, socket, value_size }) = meaning {
                         phones.subscribed(phone, socket, value_size).await?;
                         bus.answer(&call, &answer).await?;
@@ -225,7 +226,7 @@ async fn serve_phones(
                 match step {
                     Step::Register => {
                         result?;
-                        info!(adapter = adapter.name(), "the service is registered");
+                        info!(adapter = adapter.name(), "GATT service registered");
                         serving.send_replace(true);
                         visible = Visible::No;
                     }
@@ -235,7 +236,7 @@ async fn serve_phones(
                         visible = Visible::Yes;
                     }
                     Step::Hide => {
-                        info!("advertising no more");
+                        info!("stopped advertising");
                         visible = Visible::No;
                     }
                     Step::Disconnect => {}
@@ -249,7 +250,7 @@ async fn serve_phones(
     }
 }
 
-/// Asks the object at `path`.
+/// Calls the object at `path`.
 async fn step(caller: Caller, step: Step, path: String) -> (Step, Result<(), Error>) {
     let options = std::collections::HashMap::<&str, Variant<'_>>::new();
     let object = |path: &'static str| ObjectPath::try_from(path).expect("the application's paths are paths");

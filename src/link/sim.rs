@@ -1,8 +1,8 @@
 //! A Bluetooth link without a radio: a Unix stream socket that behaves like GATT.
 //!
-//! The [packets](provisioning_core::gatt::packets) are part of the core, because both ends speak them; the node's end is part of the shell. What a phone
-//! finds there is what it finds over the air: an advertisement, an ATT MTU, characteristics that are read in pieces,
-//! written one value at a time with an acknowledgement, and notified once they are subscribed to.
+//! The [packets](provisioning_core::gatt::packets) are part of the core, because both roles use them; the node's role is
+//! here. A phone finds the same as over the air: an advertisement, an ATT MTU, and characteristics that are read in parts,
+//! written value by value with an acknowledgement, and notified after a subscription.
 
 mod server;
 

@@ -1,7 +1,7 @@
-//! The objects that `BlueZ` is shown: the service, its characteristics, and the advertisement.
+//! The D-Bus objects that `BlueZ` calls: the service, its characteristics, and the advertisement.
 //!
-//! `BlueZ` lays characteristics out in the order in which they are listed, so they are listed in order, and from a fixed
-//! handle on: phones remember where they found what.
+//! `BlueZ` assigns handles in the order in which characteristics are listed. They are listed in the order of the endpoints
+//! and start at a fixed handle, because phones cache handles.
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -26,26 +26,26 @@ pub(super) const ADVERTISEMENT: &str = "/jarvis/advertisement";
 const SERVICE_INTERFACE: &str = "org.bluez.GattService1";
 const CHARACTERISTIC_INTERFACE: &str = "org.bluez.GattCharacteristic1";
 
-/// Where the service lies: above what `BlueZ` itself has, whatever is switched on in it.
+/// The first handle of the service: above those of the services that `BlueZ` itself can have.
 const FIRST_HANDLE: u16 = 0x0100;
 
-/// How often the node advertises while it waits for a phone, milliseconds. Phones that look for devices listen a tenth of
-/// the time, so this finds the node within about two seconds; `BlueZ` by itself would take ten times as long.
+/// The smallest and largest advertising interval, milliseconds. Phones that scan listen a tenth of the time, so they find
+/// the node within about two seconds; the default interval of `BlueZ` would take ten times as long.
 const INTERVAL: (u32, u32) = (100, 150);
 
-/// The longest name that fits a scan response: 31 bytes, less its length and its kind.
+/// The longest name that fits a scan response: 31 bytes, less one each for length and type.
 const NAME_LIMIT: usize = 29;
 
 /// The properties of one interface.
 type Properties = BTreeMap<&'static str, Variant<'static>>;
 
-/// What a call means for a link.
+/// The effect of a call on a link or on the advertisement.
 pub(super) enum Meaning {
     /// A phone wrote a value.
     Written { phone: OwnedObjectPath, endpoint: Endpoint, value: Vec<u8> },
-    /// A phone has subscribed: what is written to the socket, it is notified of.
+    /// A phone has subscribed: it is notified of what is written to the socket.
     Subscribed { phone: OwnedObjectPath, socket: UnixDatagram, value_size: usize },
-    /// `BlueZ` advertises no more, for its own reasons.
+    /// `BlueZ` has stopped advertising by itself.
     Released,
 }
 
@@ -59,7 +59,7 @@ enum Refusal {
     NotSupported,
 }
 
-/// The objects.
+/// Answers calls to the objects.
 pub(super) struct Application {
     handle: Handle,
     reads: Reads<OwnedObjectPath>,
@@ -70,7 +70,7 @@ impl Application {
         Self { handle, reads: Reads::default() }
     }
 
-    /// Carries out a call; gives its answer, and what it means beyond that.
+    /// Handles a call; returns its answer and its effect.
     pub(super) fn call(&mut self, call: &Message) -> zbus::Result<(Message, Option<Meaning>)> {
         let header = call.header();
         let path = header.path().map(ObjectPath::as_str).unwrap_or_default();
@@ -121,7 +121,7 @@ impl From<AttError> for Refusal {
     }
 }
 
-/// What `BlueZ` says with every call.
+/// The options that `BlueZ` passes with every call.
 #[derive(Debug, Default, zbus::DeserializeDict, zbus::Type)]
 #[zbus(signature = "dict")]
 struct Options {
@@ -138,10 +138,10 @@ impl Options {
     }
 }
 
-/// The arguments of a call. One of another form is a fault of its caller, and ends nothing else.
+/// The arguments of a call. Invalid arguments fail the call alone.
 fn arguments<T: serde::de::DeserializeOwned + zbus::Type>(call: &Message) -> Result<T, Refusal> {
     call.body().deserialize().map_err(|error| {
-        debug!(%error, "a call of an unknown form");
+        debug!(%error, "call with invalid arguments");
         Refusal::InvalidArguments
     })
 }
@@ -162,7 +162,7 @@ fn subscribe(endpoint: Endpoint, options: &Options) -> Result<(OwnedFd, u16, Mea
     let mtu = options.mtu.ok_or(Refusal::Failed)?;
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).map_err(|error| {
-        debug!(%error, "making a socket for a subscription");
+        debug!(%error, "creating the socket of a subscription");
         Refusal::Failed
     })?;
     let value_size = multiple_value_size(mtu);
@@ -212,8 +212,8 @@ fn objects() -> BTreeMap<ObjectPath<'static>, BTreeMap<&'static str, Properties>
     objects
 }
 
-/// Flags and the service in the advertisement, 21 bytes; the name, which `BlueZ` puts there, in the scan response. More
-/// than 31 bytes in either would make an extended advertisement, which phones do not find by default.
+/// The advertising data holds flags and the service, 21 bytes; `BlueZ` puts the name into the scan response. More than 31
+/// bytes in either would make it an extended advertisement, which phones do not find by default.
 fn advertisement(name: &str) -> Properties {
     Properties::from([
         ("Type", "peripheral".into()),
@@ -233,7 +233,7 @@ mod tests {
     fn every_packet_of_the_advertisement_fits() {
         for name in ["jarvis-5b91b661".to_owned(), "jarvis-".to_owned() + &"😀".repeat(8)] {
             let advertisement = advertisement(&name);
-            // Flags take three bytes, a UUID 16, and their list two; what is not here takes none.
+            // Flags take three bytes, a UUID 16, and its list two. Other properties would take more.
             let known = ["Type", "ServiceUUIDs", "LocalName", "Discoverable", "MinInterval", "MaxInterval"];
             assert!(advertisement.keys().all(|key| known.contains(key)));
             let Variant::Str(local_name) = &advertisement["LocalName"] else { panic!("a name is a text") };

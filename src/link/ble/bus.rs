@@ -1,4 +1,4 @@
-//! The system bus: what is heard of `BlueZ` there, and what it is asked.
+//! The connection to the system bus: calls to `BlueZ`, and its calls and signals.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -23,16 +23,16 @@ const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 /// `BlueZ` answers within milliseconds, and within seconds while it starts or while the adapter is busy.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 
-/// What was heard, in the order in which it was sent.
+/// A call or a signal, in the order in which it was sent.
 #[derive(Debug)]
 pub(super) enum Heard {
     /// `BlueZ` calls one of our objects.
     Call(Message),
-    /// `BlueZ` has ended, or another one has begun.
+    /// The process that owns the name of `BlueZ` has ended or started.
     Owner,
-    /// An object has come, perhaps an adapter.
+    /// An object was added, possibly an adapter.
     Added,
-    /// An adapter has gone.
+    /// An adapter was removed.
     Removed(OwnedObjectPath),
     /// An adapter was switched off.
     PoweredOff(OwnedObjectPath),
@@ -53,24 +53,24 @@ impl Adapter {
         self.path.as_str().rsplit('/').next().unwrap_or_default()
     }
 
-    /// Whether an operator means this one.
+    /// Whether the configured name or address is that of this adapter.
     pub(super) fn is(&self, wanted: &str) -> bool {
         self.name() == wanted || self.address.eq_ignore_ascii_case(wanted)
     }
 }
 
-/// A connection to the bus. Its messages are read at once into a queue without a limit: a stream that is not read would hold
-/// up every answer of the connection.
+/// A connection to the bus. Messages are moved at once into an unbounded queue, because an unread stream would block every
+/// answer of the connection.
 pub(super) struct Bus {
     connection: Connection,
     heard: mpsc::UnboundedReceiver<Message>,
-    /// Whose calls are answered; none before `BlueZ` was there.
+    /// The unique name of `BlueZ`, whose calls alone are answered; none before it was found.
     owner: Option<OwnedUniqueName>,
     _reader: JoinSet<()>,
 }
 
 impl Bus {
-    /// Connects to the bus at an address, or to the system's, and subscribes to all that is of interest.
+    /// Connects to the bus at an address, or to the system bus, and subscribes to the signals of [`Heard`].
     pub(super) async fn connect(address: Option<&str>) -> Result<Self, Error> {
         let builder = match address {
             Some(address) => zbus::connection::Builder::address(address),
@@ -124,12 +124,12 @@ impl Bus {
         self.caller().call(adapter.path.as_str(), PROPERTIES, "Set", &body).await.map(drop)
     }
 
-    /// A way to call, which can be given away.
+    /// A caller, which tasks can own.
     pub(super) fn caller(&self) -> Caller {
         Caller(self.connection.clone())
     }
 
-    /// Answers a call, if its caller waits for that: the bus rejects an answer that nobody expects.
+    /// Answers a call, unless its caller expects no answer: the bus rejects unexpected ones.
     pub(super) async fn answer(&self, call: &Message, answer: &Message) -> Result<(), Error> {
         if !call.primary_header().flags().contains(Flags::NO_REPLY_EXPECTED) {
             self.connection.send(answer).await?;
@@ -137,7 +137,7 @@ impl Bus {
         Ok(())
     }
 
-    /// What is heard next. May be dropped at any time without losing anything.
+    /// The next call or signal. Cancel safe.
     pub(super) async fn heard(&mut self) -> Result<Heard, Error> {
         loop {
             let message = self.heard.recv().await.ok_or(Error::BusLost)?;
@@ -156,7 +156,7 @@ impl Bus {
                     .sender()
                     .is_some_and(|sender| self.owner.as_ref().is_some_and(|owner| owner.as_str() == sender.as_str()));
                 if !authorized {
-                    debug!(sender = ?header.sender(), "a call of somebody else");
+                    debug!(sender = ?header.sender(), "ignoring a call of another process");
                     return None;
                 }
                 drop(header);
@@ -203,12 +203,12 @@ fn rules() -> zbus::Result<[MatchRule<'static>; 5]> {
     ])
 }
 
-/// A way to call `BlueZ`; clones share it.
+/// Calls `BlueZ`; clones share the connection.
 #[derive(Clone, Debug)]
 pub(super) struct Caller(Connection);
 
 impl Caller {
-    /// Calls a method, and waits for its answer, but not for ever.
+    /// Calls a method, and waits for its answer for at most [`ANSWER_LIMIT`].
     pub(super) async fn call<B>(&self, path: &str, interface: &str, member: &'static str, body: &B) -> Result<Message, Error>
     where
         B: serde::Serialize + zbus::DynamicType + Sync,

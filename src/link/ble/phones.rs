@@ -1,4 +1,4 @@
-//! The phones that have subscribed, and their links.
+//! The links of the phones that have subscribed.
 
 use std::collections::HashMap;
 use std::io;
@@ -27,11 +27,11 @@ struct Phone {
 struct Ended {
     phone: OwnedObjectPath,
     link: Link,
-    /// The node wants it to end; otherwise the phone has gone.
+    /// The node has closed it; otherwise the phone has left.
     by_node: bool,
 }
 
-/// The phones that have subscribed, by their object.
+/// The phones that have subscribed, by their D-Bus object.
 pub(super) struct Phones {
     handle: Handle,
     by_object: HashMap<OwnedObjectPath, Phone>,
@@ -43,7 +43,7 @@ impl Phones {
         Self { handle, by_object: HashMap::new(), tasks: JoinSet::new() }
     }
 
-    /// Opens a link. A phone that subscribes again begins anew.
+    /// Opens a link. A phone that subscribes again gets a new one.
     pub(super) async fn subscribed(
         &mut self,
         phone: OwnedObjectPath,
@@ -54,50 +54,50 @@ impl Phones {
         let socket = match UnixDatagram::from_std(socket) {
             Ok(socket) => socket,
             Err(error) => {
-                debug!(%error, "a subscription's socket");
+                debug!(%error, "using the socket of a subscription");
                 return Ok(());
             }
         };
         let (link, outbound) = self.handle.open().await?;
-        info!(link = link.0, %phone, value_size, "a phone has subscribed");
+        info!(link = link.0, %phone, value_size, "phone subscribed");
         let task = self.tasks.spawn(carry(phone.clone(), link, socket, value_size, outbound));
         self.by_object.insert(phone, Phone { link, inbox: Inbox::default(), task });
         Ok(())
     }
 
-    /// Takes a value. Without a subscription the answer would reach nobody, so there is none.
+    /// Takes a value. A value from a phone that has not subscribed is dropped, because it could not be answered.
     pub(super) async fn written(&mut self, phone: &OwnedObjectPath, endpoint: Endpoint, value: &[u8]) -> Result<(), Stopping> {
         let Some(known) = self.by_object.get_mut(phone) else {
-            debug!(%phone, ?endpoint, "a phone writes that has not subscribed");
+            debug!(%phone, ?endpoint, "write without a subscription");
             return Ok(());
         };
         match known.inbox.push(endpoint, value) {
             Ok(None) => Ok(()),
             Ok(Some(message)) => self.handle.received(known.link, endpoint, message).await,
             Err(error) => {
-                debug!(link = known.link.0, ?endpoint, %error, "a value that continues no message");
+                debug!(link = known.link.0, ?endpoint, %error, "invalid frame");
                 self.handle.invalid_message(known.link, error.fault()).await
             }
         }
     }
 
-    /// Waits until a link has ended; returns the phone that the node wants to be disconnected, if it is that.
+    /// Waits until a link has ended; returns its phone if the node has closed the link and the phone must be disconnected.
     pub(super) async fn ended(&mut self) -> Result<Option<OwnedObjectPath>, Stopping> {
         let Some(ended) = self.tasks.join_next().await else { return std::future::pending().await };
-        // A task that was aborted belonged to a link that is closed already.
+        // An aborted task belonged to a link that is closed already.
         let Ok(Ended { phone, link, by_node }) = ended else { return Ok(None) };
         if self.by_object.get(&phone).is_some_and(|known| known.link == link) {
-            info!(link = link.0, %phone, by_node, "a link has ended");
+            info!(link = link.0, %phone, by_node, "link ended");
             self.close(&phone).await?;
         }
         Ok(by_node.then_some(phone))
     }
 
-    /// Ends the link of a phone whose connection has ended. `BlueZ` keeps the socket of a subscription that was ended while
-    /// it was being made, and asks for no other one before that is closed.
+    /// Ends the link of a phone whose connection has ended. If a subscription is cancelled while it is set up, `BlueZ` keeps its
+    /// socket, and requests no other one before that socket is closed.
     pub(super) async fn left(&mut self, phone: &OwnedObjectPath) -> Result<(), Stopping> {
         if let Some(known) = self.by_object.get(phone) {
-            info!(link = known.link.0, %phone, "a phone has left");
+            info!(link = known.link.0, %phone, "phone disconnected");
         }
         self.close(phone).await
     }
@@ -119,7 +119,7 @@ impl Phones {
     }
 }
 
-/// Notifies a phone of everything that the node says to it, until one of them ends the link.
+/// Notifies a phone of every message of the node, until one of them ends the link.
 async fn carry(
     phone: OwnedObjectPath,
     link: Link,
@@ -141,7 +141,7 @@ async fn carry(
     Ended { phone, link, by_node }
 }
 
-/// Sends a message in values that the connection carries.
+/// Sends a message as values of at most `value_size` bytes.
 async fn notify(socket: &UnixDatagram, message: &[u8], value_size: usize) -> io::Result<()> {
     for value in frames(message, value_size) {
         socket.send(&value).await?;
@@ -149,7 +149,7 @@ async fn notify(socket: &UnixDatagram, message: &[u8], value_size: usize) -> io:
     Ok(())
 }
 
-/// Waits until the other end of the socket is closed. Nothing is ever received through it.
+/// Waits until the other end of the socket is closed. Phones send nothing over it.
 async fn gone(socket: &UnixDatagram) {
     let mut nothing = [0];
     while matches!(socket.recv(&mut nothing).await, Ok(1..)) {}

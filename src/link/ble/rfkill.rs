@@ -1,4 +1,4 @@
-//! The kernel's switches of radios.
+//! The kernel's radio switches (rfkill).
 
 use std::fs;
 use std::io;
@@ -8,10 +8,10 @@ use tracing::info;
 
 use super::Error;
 
-/// Where the kernel shows its switches.
+/// Where the kernel lists its switches.
 const SWITCHES: &str = "/sys/class/rfkill";
 
-/// Opens every soft switch of Bluetooth. A hard one only a hand can open.
+/// Lifts every soft block of Bluetooth. A hard block is an error, because only a person can lift it.
 pub(super) fn lift() -> Result<(), Error> {
     lift_in(Path::new(SWITCHES))
 }
@@ -25,7 +25,7 @@ fn lift_in(switches: &Path) -> Result<(), Error> {
     };
     for switch in switches.flatten() {
         let path = switch.path();
-        // A switch can vanish with its adapter at any time, and then blocks nothing.
+        // A switch can vanish with its adapter at any time; it then blocks nothing.
         let reads =
             |attribute: &str| fs::read_to_string(path.join(attribute)).map(|text| text.trim().to_owned()).unwrap_or_default();
         if reads("type") != "bluetooth" {
@@ -36,7 +36,7 @@ fn lift_in(switches: &Path) -> Result<(), Error> {
         }
         if reads("soft") == "1" {
             fs::write(path.join("soft"), "0").map_err(Error::SoftBlocked)?;
-            info!(switch = reads("name"), "lifted a block of Bluetooth");
+            info!(switch = reads("name"), "Bluetooth unblocked");
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! The node's end of the simulated link.
+//! The node's role on the simulated link.
 
 use std::fs;
 use std::future::Future;
@@ -22,26 +22,26 @@ use provisioning_core::gatt::{AttError, MTU_MAXIMUM, MTU_MINIMUM, read_size, val
 use provisioning_core::machine::Link;
 use provisioning_core::wire::framing::frames;
 
-/// A phone that takes no packet for so long has gone (Bluetooth Core 5.4, Vol 3, Part F, 3.3.3).
+/// A phone that reads no packet for this long is gone (Bluetooth Core 5.4, Vol 3, Part F, 3.3.3).
 const TRANSACTION_LIMIT: Duration = Duration::from_secs(30);
 
-/// Before another connection is accepted after the system refused one, for lack of descriptors mostly.
+/// The pause after a failed accept, whose usual cause is a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Connections that the system holds until they are accepted.
 const BACKLOG: u32 = 16;
 
-/// What a node's radio would be set to.
+/// The properties of the simulated radio.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
     /// The ATT MTU of every link, bytes; brought into 23 to 517.
     pub mtu: u16,
-    /// Links at one time; more find nothing on the air.
+    /// Simultaneous links; further phones find no advertisement.
     pub connections: usize,
 }
 
 impl Default for Config {
-    /// What current phones agree on with `BlueZ`, and more links than one radio holds.
+    /// The MTU that current phones negotiate with `BlueZ`, and more links than one radio holds.
     fn default() -> Self {
         Self { mtu: MTU_MAXIMUM, connections: 8 }
     }
@@ -50,7 +50,7 @@ impl Default for Config {
 /// Why the socket could not be opened.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// There is something at the path that was not made by this program.
+    /// The path holds a file that is not a socket.
     #[error("`{}` exists and is not a socket", path.display())]
     NotASocket {
         /// The path.
@@ -73,17 +73,17 @@ pub enum Error {
     },
 }
 
-/// A socket that phones of the same user can connect to; its file goes with it.
+/// A socket that phones of the same user can connect to; its file is removed on drop.
 #[derive(Debug)]
 pub struct Listener {
     socket: UnixListener,
     path: PathBuf,
-    /// Device and inode, so that only the file that was made here is removed.
+    /// Device and inode, so that only the file created here is removed.
     file: (u64, u64),
 }
 
 impl Listener {
-    /// Listens at `path`, for the user alone (0600). The file of a process that has ended is replaced; anything else at
+    /// Listens at `path`, for the user alone (0600). The socket of a process that has ended is replaced; any other file at
     /// that path stays, and is an error.
     ///
     /// Must be called within a runtime.
@@ -102,7 +102,7 @@ impl Listener {
         }
         let socket = UnixSocket::new_stream().map_err(open)?;
         socket.bind(path).map_err(open)?;
-        // Nobody can connect before `listen`, so nobody does before the mode is right.
+        // Connections are possible only after `listen`, so the mode is set before.
         fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(open)?;
         let file = fs::symlink_metadata(path).map_err(open)?;
         let socket = socket.listen(BACKLOG).map_err(open)?;
@@ -119,7 +119,7 @@ impl Drop for Listener {
     fn drop(&mut self) {
         let own = fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.file);
         if own && let Err(error) = fs::remove_file(&self.path) {
-            warn!(path = %self.path.display(), %error, "the socket's file stays behind");
+            warn!(path = %self.path.display(), %error, "removing the socket failed");
         }
     }
 }
@@ -140,7 +140,7 @@ pub async fn serve(listener: Listener, config: Config, handle: Handle, shutdown:
                     if vacant {
                         connections.spawn(connection(stream, config, handle, stopped));
                     } else {
-                        debug!("no link is free");
+                        debug!("refusing a phone: all links are in use");
                         refuse(stream).await;
                     }
                 }
@@ -155,21 +155,21 @@ pub async fn serve(listener: Listener, config: Config, handle: Handle, shutdown:
     while connections.join_next().await.is_some() {}
 }
 
-/// Says that nothing is on the air. A new stream takes that much at once.
+/// Answers that the node does not advertise. The buffer of a new stream has room for it, so this does not block.
 async fn refuse(mut stream: UnixStream) {
     if let Err(error) = stream.write_all(&FromNode::NotAdvertising.encode()).await {
-        trace!(%error, "a phone that is refused does not listen");
+        trace!(%error, "refusing a phone");
     }
 }
 
 /// Why a link has ended.
 #[derive(Debug, Error)]
 enum Ended {
-    #[error("the phone has gone")]
+    #[error("the phone has disconnected")]
     Gone,
-    #[error("the node has ended the link")]
+    #[error("the node has closed the link")]
     ByNode,
-    #[error("the phone takes nothing any more")]
+    #[error("the phone has stopped reading")]
     Stuck,
     #[error(transparent)]
     BadLength(#[from] BadLength),
@@ -195,14 +195,14 @@ async fn connection(stream: UnixStream, config: Config, handle: Handle, mut stop
     };
     let ended = tokio::select! {
         Err(ended) = connection.run() => ended,
-        // The sender sends nothing: it is dropped when the server ends.
+        // Nothing is sent: the sender is dropped when the server ends.
         _ = stopped.changed() => Ended::Stopping(Stopping),
     };
-    debug!(reason = %ended, "a link has ended");
+    debug!(reason = %ended, "link ended");
     if let Some((link, _)) = connection.opened
         && handle.closed(link).await.is_err()
     {
-        debug!("nobody is left to be told");
+        debug!("the daemon ended before the link");
     }
 }
 
@@ -212,7 +212,7 @@ struct Connection {
     mtu: u16,
     handle: Handle,
     packets: Packets,
-    /// The link to the loop: from the subscription on, because nothing that the node says would arrive before.
+    /// The link to the daemon's loop: from the subscription on, because messages of the node could not be delivered before.
     opened: Option<(Link, mpsc::Receiver<Vec<u8>>)>,
     reads: Reads<()>,
     inbox: Inbox,
@@ -244,8 +244,8 @@ impl Connection {
         }
     }
 
-    /// Carries out one request. The next one is read when the loop has taken this one, so a phone that writes faster
-    /// than that waits for its acknowledgements.
+    /// Handles one request. The next one is read after the loop has taken this one, so a phone that writes faster waits for
+    /// its acknowledgements.
     async fn answer(&mut self, packet: &[u8]) -> Result<(), Ended> {
         match FromPhone::decode(packet) {
             Ok(FromPhone::Read { characteristic, offset }) => {
@@ -290,7 +290,7 @@ impl Connection {
             Ok(None) => {}
             Ok(Some(message)) => self.handle.received(link, endpoint, message).await?,
             Err(error) => {
-                debug!(link = link.0, ?endpoint, %error, "a value that continues no message");
+                debug!(link = link.0, ?endpoint, %error, "invalid frame");
                 self.handle.invalid_message(link, error.fault()).await?;
             }
         }
