@@ -9,12 +9,12 @@
 //! phone → node   Record  Ta with the first sealed request
 //! ```
 //!
-//! [CPace](cpace) turns the pairing secret into a key that an eavesdropper or an impostor learns nothing about except by
-//! one guess in one live run. Offer and answer are its associated data, byte for byte, so nothing in them can be altered:
+//! [CPace](cpace) derives a key from the pairing secret. An eavesdropper learns nothing about either; an impostor can test
+//! one guess per live run. Offer and answer are its associated data, byte for byte, so nothing in them can be altered:
 //! versions, capabilities and both X25519 keys are authenticated. The record keys come from the CPace key, the X25519
 //! secret and the transcript, one for each direction; a stolen pairing secret opens no recorded session.
 //!
-//! Who calls [`accept`] has counted the attempt on disk before, because its answer lets a guess be checked.
+//! The caller of [`accept`] has counted the guess on disk before, because the answer lets the phone check its guess.
 
 pub mod cpace;
 mod record;
@@ -56,10 +56,10 @@ pub enum PhoneSecret {
 /// Why a phone does not accept a node's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum AcceptError {
-    /// The answer is not one, or holds values that no honest node sends.
+    /// The answer cannot be parsed, or contains values that no honest node sends.
     #[error("the node's answer is malformed")]
     Malformed,
-    /// The node chose a version that was not offered, or is another node than the one asked.
+    /// The node chose a version that was not offered, or it is another node.
     #[error("the node's answer does not fit the offer")]
     Mismatch,
     /// The node does not know this pairing secret: a wrong code, or another node.
@@ -77,7 +77,7 @@ pub struct Opening {
 }
 
 impl Opening {
-    /// Starts a session with the node that says it is `node_id`. Returns the message to write to `session`.
+    /// Starts a session with the node that claims to be `node_id`. Returns the message to write to `session`.
     pub fn new(node_id: &str, secret: &PhoneSecret, rng: &mut impl CryptoRng) -> (Self, Open) {
         let key = StaticSecret::from(*random::<32>(rng));
         let session_id = *random(rng);
@@ -121,9 +121,9 @@ pub struct Unconfirmed {
     confirmation: [u8; cpace::TAG],
 }
 
-/// Answers a phone. `node_id` and `capabilities` are what the node has advertised.
+/// Answers a phone. `node_id` and `capabilities` are those that the node has advertised.
 ///
-/// The answer is a guess's only test, so the attempt must be on disk before this is called.
+/// The answer lets the phone check its guess, so the guess must be counted on disk before this is called.
 pub fn accept(
     open: &Open,
     pairing: &Pairing,
@@ -165,7 +165,7 @@ pub fn check(open: &Open) -> Result<Offer, Fault> {
         return Err(Fault::UnsupportedVersion);
     }
     cpace::decode(&open.share).map_err(|_| Fault::Malformed)?;
-    // A key of low order gives zero with every scalar, so any scalar shows it.
+    // A key of low order gives zero with every scalar, so one scalar is enough to detect it.
     x25519(&StaticSecret::from([1; 32]), offer.key).ok_or(Fault::Malformed)?;
     Ok(offer)
 }
@@ -183,8 +183,8 @@ impl Unconfirmed {
     }
 }
 
-/// CI: what both ends know before the first share. Roles, initiator first; the transport is not named, because the code
-/// is the same over all of them.
+/// CI, the channel identifier, which both sides know before the first share: the roles, initiator first, and the node. The
+/// transport is not part of it, because the code is the same over all of them.
 fn channel(node_id: &str) -> Vec<u8> {
     prefixed(&[PROTOCOL, b"phone", b"node", node_id.as_bytes()])
 }
@@ -214,7 +214,7 @@ fn keys(
     record::Keys { phone_to_node: expand(b" phone to node"), node_to_phone: expand(b" node to phone") }
 }
 
-/// Each part with its length before it, four bytes, big-endian.
+/// Each part, preceded by its length, four bytes, big-endian.
 fn prefixed(parts: &[&[u8]]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for part in parts {

@@ -1,7 +1,7 @@
-//! Generated protobuf types ↔ domain types. Nothing else sees the generated ones.
+//! Conversion between generated protobuf types and domain types. The generated types are private to this module.
 //!
-//! Decoding is strict where it matters: lengths, ranges and the choice of a oneof. Unknown fields are ignored, so that a
-//! newer phone can talk to an older node. The shapes are those of `proto/jarvis/provisioning/v1`.
+//! Decoding checks lengths, ranges and the presence of a oneof. Unknown fields are ignored, so that a newer phone can talk
+//! to an older node. The messages are defined in `proto/jarvis/provisioning/v1`.
 
 pub mod framing;
 mod sealed;
@@ -31,7 +31,7 @@ pub use sealed::{Message, Reply, Request, StatusReport};
 /// Starts a session: the phone's part of the handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Open {
-    /// Names the run.
+    /// Identifies the handshake.
     pub session_id: [u8; 16],
     /// Ya.
     pub share: [u8; SHARE],
@@ -48,7 +48,7 @@ pub enum SecretKind {
     Qr,
 }
 
-/// What the phone offers.
+/// The phone's offer in the handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offer {
     /// Protocol versions.
@@ -70,10 +70,10 @@ pub struct Accept {
     pub answer: Vec<u8>,
 }
 
-/// What the node answers.
+/// The node's answer in the handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// The version that both will speak.
+    /// The version that the session uses.
     pub version: u32,
     /// X25519.
     pub key: [u8; 32],
@@ -96,27 +96,27 @@ pub struct Record {
     pub confirmation: Vec<u8>,
 }
 
-/// Something said in clear because there is no session to say it in.
+/// A fault, sent in clear because there is no session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// What is wrong.
+    /// The fault.
     pub fault: Fault,
     /// When to try again, seconds; 0 if that is not known.
     pub retry_after: u32,
 }
 
-/// Everything that a node sends.
+/// A message of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outbound {
     /// The answer to an [`Open`].
     Accept(Accept),
     /// A sealed [`Message`].
     Record(Record),
-    /// No.
+    /// A refusal outside of a session.
     Refusal(Refusal),
 }
 
-/// What the node says of itself in clear.
+/// The node's identity and capabilities, in clear.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Info {
     /// Its identity.
@@ -125,11 +125,11 @@ pub struct Info {
     pub name: String,
     /// Its version.
     pub firmware_version: String,
-    /// What kind of device it is.
+    /// Its hardware.
     pub hardware: String,
-    /// What it can do.
+    /// Its capabilities.
     pub capabilities: Vec<String>,
-    /// How provisioning stands.
+    /// The state of provisioning.
     pub state: State,
     /// Whether it was provisioned before.
     pub previously_provisioned: bool,
@@ -137,7 +137,7 @@ pub struct Info {
     pub versions: Vec<u32>,
 }
 
-/// How it stands, in clear: no name of a network and no text.
+/// The status in clear: without the network's name and without text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PublicStatus {
     /// The state.
@@ -149,20 +149,20 @@ pub struct PublicStatus {
 }
 
 impl Open {
-    /// Reads what was written to `session`.
+    /// Parses a message that was written to `session`.
     pub fn decode(bytes: &[u8]) -> Result<Self, Fault> {
         let pb::Open { session_id, share, offer } = decode(bytes)?;
         Ok(Self { session_id: array(&session_id)?, share: array(&share)?, offer })
     }
 
-    /// What to write to `session`.
+    /// The message to write to `session`.
     pub fn encode(&self) -> Vec<u8> {
         pb::Open { session_id: self.session_id.to_vec(), share: self.share.to_vec(), offer: self.offer.clone() }.encode_to_vec()
     }
 }
 
 impl Offer {
-    /// Reads the phone's offer.
+    /// Parses the phone's offer.
     pub fn decode(bytes: &[u8]) -> Result<Self, Fault> {
         let offer: pb::Offer = decode(bytes)?;
         let secret = match offer.secret() {
@@ -173,7 +173,7 @@ impl Offer {
         Ok(Self { secret, key: array(&offer.key)?, versions: offer.versions })
     }
 
-    /// The bytes that both ends authenticate.
+    /// The bytes that both sides authenticate.
     pub fn encode(&self) -> Vec<u8> {
         let secret = match self.secret {
             SecretKind::Code => pb::PairingSecret::Code,
@@ -184,13 +184,13 @@ impl Offer {
 }
 
 impl Answer {
-    /// Reads the node's answer.
+    /// Parses the node's answer.
     pub fn decode(bytes: &[u8]) -> Result<Self, Fault> {
         let pb::Answer { version, key, node_id, versions, capabilities } = decode(bytes)?;
         Ok(Self { version, key: array(&key)?, node_id, versions, capabilities })
     }
 
-    /// The bytes that both ends authenticate.
+    /// The bytes that both sides authenticate.
     pub fn encode(&self) -> Vec<u8> {
         pb::Answer {
             version: self.version,
@@ -204,12 +204,12 @@ impl Answer {
 }
 
 impl Record {
-    /// Reads what was written to an endpoint other than `session`.
+    /// Parses a message that was written to an endpoint other than `session`.
     pub fn decode(bytes: &[u8]) -> Result<Self, Fault> {
         decode::<pb::Record>(bytes).map(Self::from)
     }
 
-    /// What to write to an endpoint other than `session`.
+    /// The message to write to an endpoint other than `session`.
     pub fn encode(&self) -> Vec<u8> {
         pb::Record::from(self.clone()).encode_to_vec()
     }
@@ -228,26 +228,26 @@ impl From<Record> for pb::Record {
 }
 
 impl Outbound {
-    /// Reads a message of the node.
+    /// Parses a message of the node.
     pub fn decode(bytes: &[u8]) -> Result<Self, Fault> {
         Self::try_from(decode::<pb::Outbound>(bytes)?)
     }
 
-    /// What the node sends.
+    /// The message to send.
     pub fn encode(&self) -> Vec<u8> {
         pb::Outbound::from(self.clone()).encode_to_vec()
     }
 
-    /// Reads the body of an HTTP answer.
+    /// Parses the body of an HTTP response.
     pub fn decode_list(bytes: &[u8]) -> Result<Vec<Self>, Fault> {
         decode::<pb::OutboundList>(bytes)?.outbound.into_iter().map(Self::try_from).collect()
     }
 
-    /// The body of an HTTP answer, from encoded messages.
+    /// The body of an HTTP response, from encoded messages.
     pub fn encode_list(messages: &[Vec<u8>]) -> Vec<u8> {
         let mut body = Vec::new();
         for message in messages {
-            // A repeated field is each element under the field's key: field 1, length-delimited.
+            // A repeated field is encoded as each element under the field's key: field 1, length-delimited.
             prost::encoding::bytes::encode(1, message, &mut body);
         }
         body
@@ -289,7 +289,7 @@ impl From<Outbound> for pb::Outbound {
 }
 
 impl Info {
-    /// Reads `info`.
+    /// Parses the value of `info`.
     pub fn decode(bytes: &[u8]) -> Result<Self, Fault> {
         let info: pb::Info = decode(bytes)?;
         Ok(Self {
@@ -321,7 +321,7 @@ impl Info {
 }
 
 impl PublicStatus {
-    /// Reads `status`.
+    /// Parses the value of `status`.
     pub fn decode(bytes: &[u8]) -> Result<Self, Fault> {
         let status: pb::PublicStatus = decode(bytes)?;
         Ok(Self {

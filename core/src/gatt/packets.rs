@@ -1,8 +1,8 @@
-//! What travels over the simulated link.
+//! The wire format of the simulated link.
 //!
 //! A packet is its length (two bytes, big-endian, at most [`PACKET_LIMIT`]), one byte for its kind, and its body. Kinds
 //! and error codes are those of the Attribute Protocol where it has them (Bluetooth Core 5.4, Vol 3, Part F, 3.4);
-//! characteristics are named by their UUID, 16 bytes, big-endian, because handles would say nothing more here.
+//! characteristics are identified by their UUID, 16 bytes, big-endian, because there is no discovery of handles.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -21,77 +21,77 @@ const READ_RESPONSE: u8 = 0x0d;
 const WRITE: u8 = 0x12;
 const WRITE_RESPONSE: u8 = 0x13;
 const NOTIFICATION: u8 = 0x1b;
-// The Attribute Protocol has no kinds from 0x80 to 0x8f: these stand for what happens outside of it.
+// The Attribute Protocol has no opcodes from 0x80 to 0x8f: these represent events outside of it.
 const SUBSCRIBE: u8 = 0x80;
 const ADVERTISEMENT: u8 = 0x81;
 const NOT_ADVERTISING: u8 = 0x82;
 
-/// What a phone sends.
+/// A request of a phone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FromPhone {
     /// Read a part of a value. Answered with [`FromNode::Value`] or [`FromNode::Error`].
     Read {
-        /// Whose value.
+        /// The characteristic.
         characteristic: u128,
-        /// From this byte on.
+        /// The first byte of the part.
         offset: u16,
     },
     /// Write a value. Answered with [`FromNode::Written`] or [`FromNode::Error`].
     Write {
-        /// Where to.
+        /// The characteristic.
         characteristic: u128,
         /// At most the MTU less three bytes.
         value: Vec<u8>,
     },
-    /// Notify from here on. Answered like a write.
+    /// Enable notifications. Answered like a write.
     Subscribe {
-        /// Of whose values.
+        /// The characteristic.
         characteristic: u128,
     },
 }
 
-/// What a node sends.
+/// A packet of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FromNode {
-    /// Found on the air: the first packet of every link.
+    /// The advertisement: the first packet of every link.
     Advertisement {
         /// The local name.
         name: String,
         /// The primary service.
         service: u128,
     },
-    /// There is nothing on the air; the link ends.
+    /// The node does not advertise; the link ends.
     NotAdvertising,
     /// The ATT MTU of the link: the second packet of every link.
     Mtu(u16),
-    /// The part that was asked for, at most the MTU less one byte; a shorter one is the last.
+    /// The requested part, at most the MTU less one byte; a shorter one is the last.
     Value(Vec<u8>),
-    /// The value was taken.
+    /// The acknowledgement of a write or a subscription.
     Written,
-    /// The request was not carried out.
+    /// The request is refused.
     Error(AttError),
-    /// A value that was subscribed to, at most the MTU less three bytes.
+    /// A notified value, at most the MTU less three bytes.
     Notification {
-        /// Whose value.
+        /// The characteristic.
         characteristic: u128,
         /// The value.
         value: Vec<u8>,
     },
 }
 
-/// A packet that nobody sends: empty or over the limit. What follows it in the stream means nothing.
+/// A length that no packet has: zero or over the limit. The rest of the stream cannot be parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("a packet of {0} bytes")]
 pub struct BadLength(pub usize);
 
-/// Bytes of a stream on their way to becoming packets. Holds at most what was pushed since the last whole packet.
+/// Splits a stream into packets. Holds the bytes that were pushed since the last whole packet.
 #[derive(Debug, Default)]
 pub struct Packets {
     bytes: Vec<u8>,
 }
 
 impl Packets {
-    /// Takes what was read.
+    /// Adds bytes of the stream.
     pub fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }
@@ -110,7 +110,7 @@ impl Packets {
 }
 
 impl FromPhone {
-    /// Reads a packet without its length. The error is what the phone is answered.
+    /// Parses a packet without its length. The error is the answer to the phone.
     pub fn decode(packet: &[u8]) -> Result<Self, AttError> {
         let (&kind, body) = packet.split_first().ok_or(AttError::InvalidPdu)?;
         if !matches!(kind, READ | WRITE | SUBSCRIBE) {
@@ -137,7 +137,7 @@ impl FromPhone {
 }
 
 impl FromNode {
-    /// Reads a packet without its length; none if no node sends it.
+    /// Parses a packet without its length; none if it is invalid.
     pub fn decode(packet: &[u8]) -> Option<Self> {
         let (&kind, body) = packet.split_first()?;
         match (kind, body) {

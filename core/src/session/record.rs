@@ -28,10 +28,10 @@ enum Direction {
     NodeToPhone = 1,
 }
 
-/// An established session: seals what goes out, opens what comes in.
+/// An established session: seals outgoing and opens incoming messages.
 ///
-/// A counter is used once in each direction. What comes in must have a higher counter than everything before it, so a
-/// replayed or reordered record does not open; a lost one is not noticed here.
+/// A counter is used once in each direction. An incoming record must have a higher counter than every record before it, so
+/// a replayed or reordered record does not open; a lost one is not detected here.
 pub struct Session {
     outgoing: Sealer,
     incoming: Sealer,
@@ -57,7 +57,7 @@ impl Session {
         Self { outgoing: node, incoming: phone, confirmation: None }
     }
 
-    /// Seals a message. What the node sends is always for [`Endpoint::Status`].
+    /// Seals a message. The node always seals for [`Endpoint::Status`].
     pub fn seal(&mut self, endpoint: Endpoint, plaintext: &[u8]) -> Record {
         let counter = self.outgoing.next;
         self.outgoing.next += 1;
@@ -69,7 +69,7 @@ impl Session {
         Record { counter, sealed, confirmation: self.confirmation.take().map(Vec::from).unwrap_or_default() }
     }
 
-    /// Opens a record that arrived at `endpoint`. After an error the session is as it was.
+    /// Opens a record that was written to `endpoint`. An error leaves the session unchanged.
     pub fn open(&mut self, endpoint: Endpoint, record: &Record) -> Result<Zeroizing<Vec<u8>>, NotAuthentic> {
         if record.counter < self.incoming.next || record.counter == u64::MAX {
             return Err(NotAuthentic);

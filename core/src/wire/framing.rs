@@ -1,8 +1,9 @@
-//! Messages cut into GATT values, and put together again.
+//! Fragmentation of messages into GATT values, and reassembly.
 //!
 //! A value starts with one control byte: bit 7 is set on the first frame of a message, bits 0 to 5 count the frames from
 //! 0, modulo 64; bit 6 is zero. On the first frame the message's length follows, two bytes, big-endian. The rest is
-//! payload. A message is complete when it has its length; a first frame begins a new one whatever came before.
+//! payload. A message is complete when it has its length; a first frame starts a new message, even if the last one is not
+//! complete.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -11,7 +12,7 @@ use thiserror::Error;
 
 use crate::fault::Fault;
 
-/// The largest value that is written or notified, bytes: `BlueZ` before 5.69 loses writes of 511 and 512.
+/// The largest value that is written or notified, bytes: `BlueZ` before 5.69 loses writes of 511 and 512 bytes.
 pub const VALUE_LIMIT: usize = 495;
 
 /// The smallest value that any link must carry: the ATT MTU of 23 less the five bytes that a notification of several values
@@ -25,12 +26,12 @@ const INDEX: u8 = 0x3f;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum FramingError {
     /// No control byte, no length, no payload, or an unknown flag.
-    #[error("the frame is not one")]
+    #[error("the frame is malformed")]
     NotAFrame,
     /// A frame that is not the next one.
     #[error("the frame is out of order")]
     OutOfOrder,
-    /// The message is announced to be larger than its endpoint takes.
+    /// The announced length is over the limit of the endpoint.
     #[error("the message is too large")]
     TooLarge,
     /// More payload than was announced.
@@ -48,7 +49,7 @@ impl FramingError {
     }
 }
 
-/// Puts the frames of one direction of one endpoint together. Holds at most one message.
+/// Reassembles the frames of one direction of one endpoint. Holds at most one message.
 #[derive(Debug)]
 pub struct Reassembler {
     limit: usize,
@@ -62,8 +63,8 @@ impl Reassembler {
         Self { limit, partial: None }
     }
 
-    /// Takes the next value; returns the message that it completes. After an error the message is forgotten, and the
-    /// next one is expected.
+    /// Takes the next value; returns the message that it completes. An error discards the message; the next first frame
+    /// starts another one.
     pub fn push(&mut self, value: &[u8]) -> Result<Option<Vec<u8>>, FramingError> {
         let partial = self.partial.take();
         let (&control, rest) = value.split_first().ok_or(FramingError::NotAFrame)?;
@@ -103,7 +104,7 @@ impl Reassembler {
     }
 }
 
-/// Cuts a message into values of at most `size` bytes; `size` is brought into the range that every link carries.
+/// Splits a message into values of at most `size` bytes; `size` is clamped to the range that every link carries.
 pub fn frames(message: &[u8], size: usize) -> Vec<Vec<u8>> {
     let size = size.clamp(VALUE_MINIMUM, VALUE_LIMIT);
     let length = u16::try_from(message.len()).expect("every endpoint's limit is below 64 KiB");
@@ -170,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_frame_is_refused() {
+    fn malformed_frames_are_refused() {
         for value in [&[][..], &[0x80], &[0x80, 0], &[0x80, 0, 1], &[0x80, 0, 0, 1], &[0x81, 0, 1, 1], &[0xc0, 0, 1, 1]] {
             assert_eq!(Reassembler::new(99).push(value), Err(FramingError::NotAFrame), "{value:?}");
         }
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_first_frame_begins_anew() {
+    fn a_first_frame_discards_an_incomplete_message() {
         let mut reassembler = Reassembler::new(100);
         reassembler.push(&frames(&[1; 100], 20)[0]).expect("the first frame");
         assert_eq!(deliver(&mut reassembler, &frames(&[2; 30], 20)), Ok(Some(vec![2; 30])));

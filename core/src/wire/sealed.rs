@@ -1,4 +1,4 @@
-//! What travels inside sealed records: requests, replies and events.
+//! The plaintext of sealed records: requests, replies and events.
 
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
@@ -21,23 +21,23 @@ use crate::secret::{SecretBytes, SecretText};
 /// The largest part of a scan's result in one message, encoded bytes; leaves room for the record around it.
 const NETWORKS_LIMIT: usize = 400;
 
-/// What an authenticated phone asks.
+/// A request of an authenticated phone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// For the networks in range.
+    /// List the networks in range.
     Scan {
-        /// Even if a recent list is at hand.
+        /// Scan again even if the node has a recent list.
         fresh: bool,
     },
-    /// To store K2.
+    /// Store K2.
     K2(K2),
-    /// To go online and register.
+    /// Join a network and register.
     Credentials(Box<Credentials>),
-    /// How it stands.
+    /// Query the status.
     Status,
 }
 
-/// What the node tells an authenticated phone.
+/// A message of the node to an authenticated phone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     /// The answer to a request.
@@ -54,26 +54,26 @@ pub enum Message {
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// A part of the list.
+    /// A part of the list of networks.
     Networks {
         /// Strongest first.
         networks: Vec<Network>,
-        /// Nothing follows.
+        /// Whether this is the last part.
         last: bool,
     },
     /// K2 is stored.
     K2Stored {
-        /// Its name.
+        /// Its key id.
         kid: String,
     },
-    /// The attempt has begun.
+    /// The attempt has started.
     Accepted {
-        /// Its name.
+        /// Its id.
         request_id: u64,
     },
-    /// How it stands.
+    /// The status.
     Status(StatusReport),
-    /// No.
+    /// The request is refused.
     Refused(Fault),
 }
 
@@ -96,7 +96,7 @@ pub struct StatusReport {
     pub ssid: Option<Ssid>,
     /// No internet behind the network.
     pub limited_connectivity: bool,
-    /// What the provision code has made of the node.
+    /// The appliance that the provision code has made the node part of.
     pub appliance_id: Option<String>,
 }
 
@@ -127,7 +127,7 @@ impl Request {
         }
     }
 
-    /// Reads a request that arrived, opened, at `endpoint`; one that belongs to another endpoint is malformed.
+    /// Parses the plaintext of a request that was written to `endpoint`; a request of another endpoint is malformed.
     pub fn decode(endpoint: Endpoint, bytes: &[u8]) -> Result<Self, Fault> {
         use pb::request::Kind;
         let kind = decode::<pb::Request>(bytes)?.kind.ok_or(Fault::Malformed)?;
@@ -165,7 +165,7 @@ impl Request {
     }
 }
 
-/// Overwrites the secrets of a message that was encoded.
+/// Overwrites the secrets of an encoded message.
 fn erase(request: pb::Request) {
     use pb::request::Kind;
     match request.kind {
@@ -183,7 +183,7 @@ impl TryFrom<pb::Credentials> for Credentials {
     type Error = Fault;
 
     fn try_from(credentials: pb::Credentials) -> Result<Self, Fault> {
-        // The secrets are in types that erase them before anything is refused.
+        // Move the secrets into types that erase them before returning an error.
         let provision_code = Zeroizing::new(credentials.provision_code);
         let token = SecretText::new(credentials.provisioning_token);
         let passphrase = Passphrase::try_from(credentials.passphrase)?;
@@ -231,7 +231,7 @@ impl From<&Credentials> for pb::Credentials {
 }
 
 impl Message {
-    /// Reads the plaintext of a node's record.
+    /// Parses the plaintext of a node's record.
     pub fn decode(bytes: &[u8]) -> Result<Self, Fault> {
         use pb::message::Kind;
         Ok(match decode::<pb::Message>(bytes)?.kind.ok_or(Fault::Malformed)? {
