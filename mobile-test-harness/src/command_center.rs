@@ -1,4 +1,4 @@
-//! What a phone app asks of the command center, and what a node asks once it is enrolled.
+//! The requests of a phone app to the command center, and those of an enrolled node.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-/// Longer than a command center takes that is there.
+/// Longer than a reachable command center takes.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
-/// How the owner proves who they are.
+/// The credentials of an owner.
 #[derive(Clone, Debug)]
 pub enum Owner {
-    /// A user's token, as the phone app has one.
+    /// A user's token, such as that of the phone app.
     User(SecretText),
     /// The administrator's key.
     Administrator(SecretText),
@@ -24,30 +24,30 @@ pub enum Owner {
 /// An order for one registration.
 #[derive(Clone, Debug)]
 pub struct Order {
-    /// The identity that the command center made for the node.
+    /// The identity that the command center assigned to the node.
     pub node_id: String,
     /// The provisioning token.
     pub token: SecretText,
-    /// How long it is good for.
+    /// How long the token is valid.
     pub good_for: Duration,
 }
 
-/// Why the command center did not give what it was asked for.
+/// Why a request to the command center failed.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// No answer.
-    #[error("asking the command center")]
+    /// The request could not be sent, or was not answered.
+    #[error("sending a request to the command center")]
     Ask(#[source] reqwest::Error),
-    /// An answer that says no.
+    /// The command center answered with an error status.
     #[error("the command center answered with HTTP status {status}{}", detail.as_deref().map(|detail| format!(": {detail}")).unwrap_or_default())]
     Refused {
         /// The HTTP status.
         status: u16,
-        /// What the command center says about it.
+        /// The command center's explanation.
         detail: Option<String>,
     },
-    /// An answer that is not one.
-    #[error("the command center's answer could not be read")]
+    /// The answer could not be parsed.
+    #[error("parsing the command center's answer")]
     Unreadable(#[source] reqwest::Error),
 }
 
@@ -72,7 +72,7 @@ struct Refusal {
     message: Option<String>,
 }
 
-/// A command center, as its clients see it.
+/// A client of a command center.
 #[derive(Debug)]
 pub struct CommandCenter {
     client: Client,
@@ -92,7 +92,7 @@ impl CommandCenter {
         Ok(Self { client, url })
     }
 
-    /// Orders the registration of a new node.
+    /// Requests an identity and a token for a new node.
     pub async fn order(&self, owner: &Owner, household_id: &str, room: Option<&str>) -> Result<Order, Error> {
         let request = self.client.post(self.url.join("/api/v0/provisioning/token")).json(&TokenRequest { household_id, room });
         let request = match owner {
@@ -105,7 +105,7 @@ impl CommandCenter {
         Ok(Order { node_id, token: SecretText::new(token), good_for: Duration::from_secs(expires_in) })
     }
 
-    /// Whether the command center knows the node by that key.
+    /// Whether the command center accepts the node's key.
     pub async fn knows(&self, node_id: &str, node_key: &SecretText) -> Result<bool, Error> {
         let key = Zeroizing::new(format!("{node_id}:{}", node_key.expose()));
         let request = self.client.post(self.url.join("/api/v0/admin/nodes/heartbeat")).header("x-api-key", key.as_str());
@@ -126,9 +126,9 @@ async fn accepted(response: reqwest::Response) -> Result<reqwest::Response, Erro
     Err(Error::Refused { status: status.as_u16(), detail })
 }
 
-/// Chooses the implementation of TLS for the whole process; harmless when it is chosen already.
+/// Installs the TLS implementation of the process, unless one is installed.
 pub(crate) fn install_cryptography() {
     if rustls::crypto::ring::default_provider().install_default().is_err() {
-        tracing::trace!("an implementation of TLS was chosen before");
+        tracing::trace!("a TLS implementation is installed already");
     }
 }

@@ -1,4 +1,4 @@
-//! A new K2: the key that phone and node share for settings.
+//! Generation of K2, the key that phone and node share for settings.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,7 +10,7 @@ use rand_core::CryptoRng;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-/// Makes a key: 32 random bytes, named `k2-YYYYMM-xxxxxx` after its month and four more random bytes.
+/// Generates a key: 32 random bytes, with the key id `k2-YYYYMM-xxxxxx` from its month and four more random bytes.
 pub fn new(now: SystemTime, rng: &mut impl CryptoRng) -> K2 {
     let date = iso_milliseconds(now);
     let mut name = [0; 4];
@@ -20,11 +20,11 @@ pub fn new(now: SystemTime, rng: &mut impl CryptoRng) -> K2 {
     K2 {
         key: SecretBytes::new(*key),
         kid: format!("k2-{}{}-{}", &date[..4], &date[5..7], &URL_SAFE_NO_PAD.encode(name)),
-        created_at: CreatedAt::try_from(date.as_str()).expect("the date is in a form that nodes read"),
+        created_at: CreatedAt::try_from(date.as_str()).expect("the date is in a format that nodes parse"),
     }
 }
 
-/// The key as phone apps keep it: url-safe base64 without padding.
+/// The key in the format of phone apps: URL-safe base64 without padding.
 pub fn export(k2: &K2, node_id: &str) -> Zeroizing<String> {
     let key = Zeroizing::new(URL_SAFE_NO_PAD.encode(k2.key.expose()));
     let [node_id, kid, created_at] = [node_id, &k2.kid, k2.created_at.as_str()].map(|text| Value::from(text).to_string());

@@ -2,15 +2,15 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`link`] | the way to a node: Bluetooth, the simulated Bluetooth link, or sealed HTTP |
-//! | [`wifi`] | the phone's own Wi-Fi, for a node's access point |
-//! | [`phone`] | what a phone does there: find out, open a session, scan, hand over, follow |
-//! | [`command_center`] | what a phone app asks of the command center |
-//! | [`key`] | a new K2, with its name and its date |
-//! | [`terminal`] | colours, tables and bars for people |
+//! | [`link`] | the connection to a node: Bluetooth, the simulated Bluetooth link, or sealed HTTP |
+//! | [`wifi`] | the phone's own Wi-Fi, to join a node's access point |
+//! | [`phone`] | the operations of a phone: read the info, open a session, scan, send credentials, follow an attempt |
+//! | [`command_center`] | the requests of a phone app to the command center |
+//! | [`key`] | generation of K2, with its key id and its date |
+//! | [`terminal`] | colours, tables and bars for terminals |
 //!
-//! The session itself is that of `provisioning_core::session`, in the initiator's role; nothing of the protocol is
-//! written twice.
+//! The session is that of `provisioning_core::session`, in the initiator's role. The protocol is implemented in the core
+//! alone.
 
 pub mod command_center;
 pub mod key;

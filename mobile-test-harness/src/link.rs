@@ -1,4 +1,4 @@
-//! The way to a node, over either carrier.
+//! Connections to a node, over every transport.
 
 pub mod access_point;
 pub mod ble;
@@ -23,27 +23,27 @@ use ble::Bluetooth;
 use http::Http;
 use simulated::Simulated;
 
-/// What the names of nodes begin with, in what they advertise and of their access points; the end of their identity follows.
+/// The prefix of a node's name, in its advertisement and of its access point; the end of its identity follows.
 const NAME_PREFIX: &str = "jarvis-";
 
-/// A node that does not answer for so long is not there (the transaction limit of the Attribute Protocol).
+/// How long to wait for an answer: the transaction timeout of the Attribute Protocol.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
 /// Where a node is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// `ble` or `ble:ADAPTER`: the node that advertises, over the system's first adapter or over that one (a name such as
-    /// `hci0`, or an address).
+    /// `ble` or `ble:ADAPTER`: an advertising node, over the system's first adapter or the given one (a name such as `hci0`,
+    /// or an address).
     Bluetooth(Option<String>),
-    /// `ap` or `ap:INTERFACE`: in its access point, which the phone joins with its first Wi-Fi device or with that one.
+    /// `ap` or `ap:INTERFACE`: in its access point, which the phone joins with its first Wi-Fi device or the given one.
     AccessPoint(Way),
-    /// `ble-sim:PATH`: at the Unix socket that stands for Bluetooth.
+    /// `ble-sim:PATH`: at the Unix socket of the simulated Bluetooth link.
     Simulated(PathBuf),
     /// `http://HOST:PORT`: at its HTTP server.
     Http(reqwest::Url),
 }
 
-/// A text that names no node.
+/// A text that is not a target.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("`{0}` is neither ble[:ADAPTER] nor ap[:INTERFACE] nor ble-sim:PATH nor http://HOST:PORT")]
 pub struct BadTarget(String);
@@ -88,35 +88,35 @@ impl fmt::Display for Target {
     }
 }
 
-/// Why a link does not do what it should.
+/// Why an operation on a link failed.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// Nobody is there.
+    /// No node accepts connections there.
     #[error("connecting to the device")]
     Connect(#[source] io::Error),
-    /// Nobody answers over HTTP.
-    #[error("asking the device over HTTP")]
+    /// The HTTP request failed.
+    #[error("sending an HTTP request to the device")]
     Http(#[source] reqwest::Error),
-    /// `BlueZ` could not.
+    /// A call to `BlueZ` failed.
     #[error("{attempt}")]
     Bluetooth {
-        /// What was tried.
+        /// The operation.
         attempt: &'static str,
         /// The cause.
         #[source]
         source: bluer::Error,
     },
-    /// The phone's Wi-Fi could not.
+    /// The phone's Wi-Fi failed.
     #[error(transparent)]
     Wifi(#[from] crate::wifi::Error),
     /// The phone has no such adapter.
     #[error("there is no such Bluetooth adapter")]
     NoAdapter,
-    /// Somebody is there and does not advertise: the node does not wait for a phone, or has no link to spare.
+    /// The node does not advertise: it does not wait for a phone, or all its links are in use.
     #[error("the device is not advertising")]
     NotAdvertising,
     /// The link has ended.
-    #[error("the link to the device is lost")]
+    #[error("the link to the device was lost")]
     Lost(#[source] Option<io::Error>),
     /// The node did not answer in time.
     #[error("the device did not answer in time")]
@@ -124,24 +124,24 @@ pub enum Error {
     /// The node refused a read or a write.
     #[error("the device refused: {0}")]
     Refused(AttError),
-    /// The node answered with an HTTP status that says no.
+    /// The node answered with an HTTP error status.
     #[error("the device answered with HTTP status {0}")]
     Status(u16),
-    /// The node sent what the protocol does not know.
-    #[error("the device sent what is not part of the protocol: {0}")]
+    /// The node sent an invalid message.
+    #[error("the device sent an invalid message: {0}")]
     InvalidMessage(Fault),
 }
 
-/// What went over a link.
+/// The traffic of a link.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
-    /// Over Bluetooth: writes that were acknowledged, the subscription included. Over HTTP: requests.
+    /// Over Bluetooth: acknowledged writes, including the subscription. Over HTTP: requests.
     pub round_trips: u32,
-    /// Over Bluetooth: reads. Over HTTP they are requests like any other.
+    /// Over Bluetooth: reads. Over HTTP, reads count as round trips.
     pub reads: u32,
-    /// Bytes of values or bodies that were sent.
+    /// Bytes of values or bodies sent.
     pub sent: u64,
-    /// Bytes of values or bodies that were received.
+    /// Bytes of values or bodies received.
     pub received: u64,
 }
 
@@ -154,7 +154,7 @@ impl std::ops::AddAssign for Traffic {
     }
 }
 
-/// A connection to a node. It carries bytes between endpoints and knows nothing of what they mean.
+/// A connection to a node. It carries bytes to and from endpoints and does not interpret them.
 #[derive(Debug)]
 pub enum Link {
     /// Over the air.
@@ -170,7 +170,7 @@ pub enum Link {
 impl Link {
     /// Connects.
     pub async fn connect(target: &Target) -> Result<Self, Error> {
-        // What is rare and large is on the heap, so that every future of a phone need not be as large.
+        // Boxed, because the variants differ much in size and every future of a phone holds one.
         Ok(match target {
             Target::Bluetooth(adapter) => Self::Bluetooth(Box::new(Bluetooth::connect(adapter.as_deref()).await?)),
             Target::AccessPoint(way) => Self::AccessPoint(Box::new(Box::pin(AccessPoint::connect(way)).await?)),
@@ -179,7 +179,7 @@ impl Link {
         })
     }
 
-    /// Connects again after a loss. What went over the link before stays counted.
+    /// Connects again after a loss. The traffic continues to count.
     pub async fn reconnect(&mut self, target: &Target) -> Result<(), Error> {
         match (self, target) {
             (Self::Simulated(link), Target::Simulated(path)) => {
@@ -187,7 +187,7 @@ impl Link {
                 **link = Simulated::connect(path).await?;
                 link.count(traffic);
             }
-            // The name of the session is kept: the node may still hold it, and would take this phone for a second one.
+            // Keep the session's name: the node may still hold the session, and would refuse this phone as a second one.
             (Self::Http(link), Target::Http(_)) => link.forget_messages(),
             (Self::AccessPoint(link), Target::AccessPoint(_)) => Box::pin(link.reconnect()).await?,
             (link, target) => *link = Self::connect(target).await?,
@@ -215,7 +215,7 @@ impl Link {
         }
     }
 
-    /// Writes a whole message. What the node answers comes from [`receive`](Self::receive).
+    /// Writes a whole message. The node's answers come from [`receive`](Self::receive).
     pub async fn write(&mut self, endpoint: Endpoint, message: &[u8]) -> Result<(), Error> {
         match self {
             Self::Bluetooth(link) => link.write(endpoint, message).await,
@@ -225,7 +225,7 @@ impl Link {
         }
     }
 
-    /// The next message of the node, in order; none if there is none until `until`.
+    /// The next message of the node, in order; none if no message arrives until `until`.
     pub async fn receive(&mut self, until: Instant) -> Result<Option<Outbound>, Error> {
         match self {
             Self::Bluetooth(link) => link.receive(until).await,
@@ -235,7 +235,7 @@ impl Link {
         }
     }
 
-    /// What went over it so far.
+    /// The traffic so far.
     pub fn traffic(&self) -> Traffic {
         match self {
             Self::Bluetooth(link) => link.traffic(),
@@ -245,7 +245,7 @@ impl Link {
         }
     }
 
-    /// Tells the node that the phone goes, where a carrier does not tell by itself.
+    /// Closes the link. Where the transport does not signal that to the node, it is sent a message.
     pub async fn close(self) {
         match self {
             Self::Bluetooth(link) => link.close().await,

@@ -1,4 +1,4 @@
-//! What a phone does at a node.
+//! The operations of a phone on a node.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -17,43 +17,43 @@ use tracing::{debug, info};
 
 use crate::link::{self, Link, Target, Traffic};
 
-/// Longer than a node takes for its slowest answer, a scan.
+/// Longer than a node takes for its slowest answer, that to a scan.
 const REPLY_LIMIT: Duration = Duration::from_secs(40);
 
 /// Pauses between tries to connect again. Short, because a person is waiting.
 const RETRIES: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2), Jitter::None);
 
-/// Why a phone did not get what it wanted.
+/// Why an operation failed.
 #[derive(Debug, Error)]
 pub enum Error {
     /// The link failed.
     #[error(transparent)]
     Link(#[from] link::Error),
-    /// The node said no before there was a session, or ended it.
+    /// The node refused outside of a session, or ended the session.
     #[error("{}", .0.fault)]
     Refused(Refusal),
-    /// The node said no within the session.
+    /// The node refused within the session.
     #[error("{0}")]
     Failed(Fault),
     /// The node could not prove that it knows the pairing secret.
     #[error("{0}")]
     NotAccepted(#[from] AcceptError),
-    /// The node answered something else than what was asked.
-    #[error("the device gave an answer to another question")]
+    /// The answer does not match the request.
+    #[error("the device's answer does not match the request")]
     Unexpected,
-    /// There is no session to ask in.
+    /// There is no session.
     #[error("there is no session")]
     NoSession,
-    /// Nothing was heard in time.
-    #[error("the device gave no answer in time")]
+    /// No message arrived in time.
+    #[error("the device did not answer in time")]
     TimedOut,
-    /// The node knows nothing of the attempt: it restarted before the attempt was stored.
-    #[error("the device knows nothing of the attempt; send it again")]
+    /// The node does not know the attempt: it restarted before the attempt was stored.
+    #[error("the device does not know the attempt; send it again")]
     Forgotten,
 }
 
 impl Error {
-    /// The fault by which the node named it, if it did.
+    /// The fault that the node reported.
     pub const fn fault(&self) -> Option<Fault> {
         match self {
             Self::Refused(refusal) => Some(refusal.fault),
@@ -63,12 +63,12 @@ impl Error {
         }
     }
 
-    /// Whether the same may work on a new link a little later.
+    /// Whether a retry on a new link can succeed.
     fn passes(&self) -> bool {
         match self {
             Self::Link(link::Error::InvalidMessage(_) | link::Error::Refused(_)) => false,
             Self::Link(link::Error::Wifi(error)) => error.passes(),
-            // The last: the node was registered between the phone's question who it is and its answer.
+            // Mismatch: the node was registered, and so renamed, after the phone read its info.
             Self::Link(_) | Self::TimedOut | Self::NotAccepted(AcceptError::Mismatch) => true,
             Self::Refused(refusal) => matches!(refusal.fault, Fault::Busy | Fault::NotAuthenticated | Fault::StorageFailed),
             _ => false,
@@ -76,16 +76,16 @@ impl Error {
     }
 }
 
-/// What there is to show while an attempt is followed.
+/// An event to show while an attempt is followed.
 #[derive(Clone, Copy, Debug)]
 pub enum Progress<'a> {
-    /// The node has taken the attempt.
+    /// The node has accepted the attempt.
     Accepted,
-    /// The node told how it stands.
+    /// The node has sent its status.
     Status(&'a StatusReport),
-    /// The link is gone; the phone tries to come back.
+    /// The link was lost; the phone reconnects.
     Lost,
-    /// The phone is back, in a new session.
+    /// The phone has reconnected, in a new session.
     Back,
 }
 
@@ -93,11 +93,11 @@ pub enum Progress<'a> {
 pub struct Phone {
     target: Target,
     link: Link,
-    /// What the node said of itself on this link, until a session has used it.
+    /// The node's info, read on this link, until a session has used it.
     info: Option<Info>,
     secret: Option<PhoneSecret>,
     session: Option<Session>,
-    /// What the node told while something else was waited for.
+    /// Changes of state that arrived while the phone waited for a reply.
     changes: VecDeque<StatusReport>,
 }
 
@@ -114,7 +114,7 @@ impl Phone {
         Ok(Self { target: target.clone(), link, info: None, secret: None, session: None, changes: VecDeque::new() })
     }
 
-    /// Connects, and goes on trying for as long as `patience`.
+    /// Connects, and retries for as long as `patience`.
     pub async fn connect_within(target: &Target, patience: Duration) -> Result<Self, Error> {
         let until = Instant::now() + patience;
         let mut failed = 1;
@@ -122,7 +122,7 @@ impl Phone {
             let pause = RETRIES.nominal(failed);
             match Self::connect(target).await {
                 Err(error) if error.passes() && Instant::now() + pause < until => {
-                    debug!(%error, "nobody there yet");
+                    debug!(%error, "connecting again");
                     sleep(pause).await;
                     failed += 1;
                 }
@@ -136,28 +136,28 @@ impl Phone {
         self.link.name()
     }
 
-    /// What went over all links so far.
+    /// The traffic of all links so far.
     pub fn traffic(&self) -> Traffic {
         self.link.traffic()
     }
 
-    /// What the node says of itself. Public, and not authenticated before there is a session.
+    /// Reads the node's info. It is public, and not authenticated before a session is open.
     pub async fn info(&mut self) -> Result<Info, Error> {
         let info = Info::decode(&self.link.read(Endpoint::Info).await?).map_err(link::Error::InvalidMessage)?;
         self.info = Some(info.clone());
         Ok(info)
     }
 
-    /// How the node stands, as it tells everybody.
+    /// Reads the node's public status.
     pub async fn public_status(&mut self) -> Result<PublicStatus, Error> {
         Ok(PublicStatus::decode(&self.link.read(Endpoint::Status).await?).map_err(link::Error::InvalidMessage)?)
     }
 
-    /// Opens a session. The phone's own proof goes with its first request, so a wrong code is found out here and by the
-    /// phone; the node has counted it.
+    /// Opens a session. A wrong code is detected here, by the phone; the node has counted the guess. The phone's own proof is
+    /// sent with its first request.
     pub async fn open_session(&mut self, secret: &PhoneSecret) -> Result<(), Error> {
         match self.try_to_open_session(secret).await {
-            // It was registered, and so renamed, between what it said of itself and its answer.
+            // The node was registered, and so renamed, after its info was read.
             Err(Error::NotAccepted(AcceptError::Mismatch)) => self.try_to_open_session(secret).await,
             result => result,
         }
@@ -169,7 +169,7 @@ impl Phone {
         if self.info.is_none() {
             self.info().await?;
         }
-        // It is not relied on for a second time.
+        // The info may be outdated at the next session, so it is used once.
         let node_id = self.info.take().expect("it was read").node_id;
         let (opening, open) = Opening::new(&node_id, secret, &mut UnwrapErr(SysRng));
         self.link.write(Endpoint::Session, &open.encode()).await?;
@@ -178,7 +178,7 @@ impl Phone {
             match self.link.receive(until).await?.ok_or(Error::TimedOut)? {
                 Outbound::Accept(accept) => break accept,
                 Outbound::Refusal(refusal) => return Err(Error::Refused(refusal)),
-                Outbound::Record(_) => debug!("said in an earlier session on this link"),
+                Outbound::Record(_) => debug!("record of an earlier session on this link"),
             }
         };
         self.session = Some(opening.read(&accept)?);
@@ -186,7 +186,7 @@ impl Phone {
         Ok(())
     }
 
-    /// The networks in range of the node, strongest first. `fresh`: even if the node has a recent list.
+    /// The networks in range of the node, strongest first. With `fresh`, the node scans even if it has a recent list.
     pub async fn scan(&mut self, fresh: bool) -> Result<Vec<Network>, Error> {
         let to = self.request(&Request::Scan { fresh }).await?;
         let mut found = Vec::new();
@@ -203,7 +203,7 @@ impl Phone {
         }
     }
 
-    /// Hands over K2. The node has stored it when this returns.
+    /// Sends K2. The node has stored it when this returns.
     pub async fn send_k2(&mut self, k2: K2) -> Result<(), Error> {
         let expected = k2.kid.clone();
         let to = self.request(&Request::K2(k2)).await?;
@@ -213,7 +213,7 @@ impl Phone {
         }
     }
 
-    /// Hands over credentials. The attempt has begun when this returns; how it goes is told to [`follow`](Self::follow).
+    /// Sends credentials. The attempt has started when this returns; [`follow`](Self::follow) reports its progress.
     pub async fn send_credentials(&mut self, credentials: &Credentials) -> Result<(), Error> {
         let to = self.request(&Request::Credentials(Box::new(credentials.clone()))).await?;
         match self.reply(to).await? {
@@ -222,7 +222,7 @@ impl Phone {
         }
     }
 
-    /// How the node stands.
+    /// Queries the node's status.
     pub async fn status(&mut self) -> Result<StatusReport, Error> {
         let to = self.request(&Request::Status).await?;
         match self.reply(to).await? {
@@ -231,7 +231,7 @@ impl Phone {
         }
     }
 
-    /// The next change that the node tells; waits until `until`.
+    /// The next change of state; waits until `until`.
     pub async fn next_change(&mut self, until: Instant) -> Result<StatusReport, Error> {
         loop {
             if let Some(told) = self.changes.pop_front() {
@@ -239,14 +239,14 @@ impl Phone {
             }
             match self.message(until).await? {
                 Message::Changed(told) => return Ok(told),
-                Message::Reply { to, .. } => debug!(to, "an answer that nobody waits for"),
+                Message::Reply { to, .. } => debug!(to, "ignoring a reply to an earlier request"),
             }
         }
     }
 
-    /// Follows an attempt until the node is provisioned or says why it is not, for as long as `patience`.
+    /// Follows an attempt until the node is provisioned or reports a failure, for as long as `patience`.
     ///
-    /// A lost link is no end: the phone comes back, opens a new session with the same secret, and asks how it stands.
+    /// After a lost link the phone reconnects, opens a new session with the same secret, and queries the status.
     pub async fn follow(
         &mut self,
         request_id: u64,
@@ -258,9 +258,9 @@ impl Phone {
             let told = match self.next_change(until).await {
                 Ok(told) => told,
                 Err(error) if error.passes() && Instant::now() < until => {
-                    info!(%error, "coming back");
+                    info!(%error, "reconnecting");
                     show(Progress::Lost);
-                    let told = self.come_back(until).await?;
+                    let told = self.restore_session(until).await?;
                     show(Progress::Back);
                     if told.request_id != request_id {
                         return Err(Error::Forgotten);
@@ -279,9 +279,9 @@ impl Phone {
         }
     }
 
-    /// Hands over credentials and follows them to the end, across lost links and restarts of the node.
+    /// Sends credentials and follows the attempt to its end, across lost links and restarts of the node.
     ///
-    /// The credentials may be sent more than once; by their `request_id` the node knows that they are the same.
+    /// The credentials may be sent more than once; the node recognizes them by their `request_id`.
     pub async fn bring_online(
         &mut self,
         credentials: &Credentials,
@@ -294,14 +294,14 @@ impl Phone {
             match self.send_credentials(credentials).await {
                 Ok(()) => show(Progress::Accepted),
                 Err(error) if error.passes() && Instant::now() < until => {
-                    info!(%error, "coming back");
+                    info!(%error, "reconnecting");
                     show(Progress::Lost);
-                    let told = self.come_back(until).await?;
+                    let told = self.restore_session(until).await?;
                     show(Progress::Back);
                     if told.request_id != request_id {
                         continue;
                     }
-                    // The node has taken them before the link was lost: what it told then is told once more.
+                    // The node accepted them before the link was lost: report the status that it sent then.
                     self.changes.push_back(told);
                 }
                 Err(error) => return Err(error),
@@ -318,8 +318,8 @@ impl Phone {
         self.link.close().await;
     }
 
-    /// A new link and a new session, with the secret of the last one; returns how the node stands.
-    async fn come_back(&mut self, until: Instant) -> Result<StatusReport, Error> {
+    /// Opens a new link and a new session, with the secret of the last one; returns the node's status.
+    async fn restore_session(&mut self, until: Instant) -> Result<StatusReport, Error> {
         let secret = self.secret.clone().ok_or(Error::NoSession)?;
         let mut failed = 0;
         loop {
@@ -334,7 +334,7 @@ impl Phone {
             if Instant::now() + pause >= until {
                 return Err(error);
             }
-            debug!(%error, "not back yet");
+            debug!(%error, "reconnecting again");
             sleep(pause).await;
         }
     }
@@ -346,7 +346,7 @@ impl Phone {
         self.status().await
     }
 
-    /// Seals a request and writes it; returns the counter that its answers name.
+    /// Seals a request and writes it; returns the counter that identifies its replies.
     async fn request(&mut self, request: &Request) -> Result<u64, Error> {
         let session = self.session.as_mut().ok_or(Error::NoSession)?;
         let record = session.seal(request.endpoint(), &request.encode());
@@ -354,7 +354,7 @@ impl Phone {
         Ok(record.counter)
     }
 
-    /// The next answer to the request of that counter.
+    /// The next reply to the request of that counter.
     async fn reply(&mut self, to: u64) -> Result<Reply, Error> {
         let until = Instant::now() + REPLY_LIMIT;
         loop {
@@ -364,7 +364,7 @@ impl Phone {
                     return Err(Error::Failed(fault));
                 }
                 Message::Reply { to: answered, reply } if answered == to => return Ok(reply),
-                Message::Reply { to, .. } => debug!(to, "an answer that nobody waits for"),
+                Message::Reply { to, .. } => debug!(to, "ignoring a reply to an earlier request"),
             }
         }
     }
@@ -383,8 +383,8 @@ impl Phone {
     }
 }
 
-/// A name for an attempt, which the node gives back with everything that it tells of it.
+/// A new id for an attempt, which the node includes in every status of that attempt.
 pub fn new_request_id() -> u64 {
-    // 53 bits, because scripts may read it from JSON as a double; zero stands for an attempt without a name.
+    // 53 bits, because scripts may parse it from JSON as a double; zero denotes an attempt without an id.
     (UnwrapErr(SysRng).next_u64() >> 11).max(1)
 }

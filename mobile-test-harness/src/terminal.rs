@@ -1,4 +1,4 @@
-//! What people see: colours where they are wanted, signal bars, and tables.
+//! Terminal output: colours, signal bars and tables.
 
 use std::fmt::Display;
 use std::io::IsTerminal;
@@ -11,23 +11,23 @@ pub struct Style {
     coloured: bool,
 }
 
-/// What a text is, rather than what it looks like.
+/// The role of a text, from which its colour follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tone {
-    /// Something went well.
+    /// A success.
     Good,
-    /// Something is to be noticed.
+    /// A warning.
     Warning,
-    /// Something went wrong.
+    /// A failure.
     Bad,
-    /// A heading, or what the line is about.
+    /// A heading, or the subject of the line.
     Strong,
-    /// What may be read or not.
+    /// A detail.
     Quiet,
 }
 
 impl Style {
-    /// Colours on a terminal, unless `NO_COLOR` is set to anything or the terminal is a dumb one.
+    /// Colours on a terminal, unless `NO_COLOR` is set and not empty, or `TERM` is `dumb`.
     pub fn of(stream: &impl IsTerminal) -> Self {
         let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
@@ -52,7 +52,7 @@ impl Style {
     }
 }
 
-/// The strength of a signal as four bars: `▂▄▆█` is the strongest.
+/// The signal strength as four bars: `▂▄▆█` is the strongest.
 pub fn bars(dbm: i8) -> &'static str {
     match dbm {
         -55.. => "▂▄▆█",
@@ -63,7 +63,7 @@ pub fn bars(dbm: i8) -> &'static str {
     }
 }
 
-/// The name of a kind of protection, as routers show it.
+/// The name of a security protocol, as routers show it.
 pub const fn security(security: Security) -> &'static str {
     match security {
         Security::Open => "open",
@@ -77,12 +77,12 @@ pub const fn security(security: Security) -> &'static str {
     }
 }
 
-/// A text from the air, fit for a terminal: nothing in it moves the cursor or changes colours.
+/// A received text without control characters, so that it cannot move the cursor or change colours.
 pub fn printable(text: &str) -> String {
     text.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect()
 }
 
-/// The networks as lines of a table, in their order.
+/// The networks as the lines of a table, in the given order.
 pub fn networks(networks: &[Network], style: Style) -> Vec<String> {
     let names: Vec<String> = networks.iter().map(|network| printable(&network.ssid.to_string())).collect();
     let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max("NETWORK".len());

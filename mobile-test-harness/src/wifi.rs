@@ -1,7 +1,7 @@
-//! The phone's Wi-Fi, over NetworkManager: into a node's access point, and back to where it was.
+//! The phone's Wi-Fi, over NetworkManager: joins a node's access point, and returns to the previous network.
 //!
-//! The way into the access point is a volatile profile that ends with this program, however that ends; the network before
-//! is only left and returned to, and never changed.
+//! The access point is joined with a volatile profile, which NetworkManager removes when this program ends, even by a crash.
+//! The profile of the previous network is deactivated and activated, and never changed.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -21,18 +21,18 @@ const WIRELESS: &str = "org.freedesktop.NetworkManager.Device.Wireless";
 const ACCESS_POINT: &str = "org.freedesktop.NetworkManager.AccessPoint";
 const ACTIVE: &str = "org.freedesktop.NetworkManager.Connection.Active";
 
-/// What NetworkManager calls no object.
+/// The path by which NetworkManager denotes no object.
 const NONE: &str = "/";
 
-/// NetworkManager answers within milliseconds, unless it asks its user.
+/// NetworkManager answers within milliseconds, unless it prompts its user.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
-/// A scan of all channels, after another one that is under way.
+/// A scan of all channels, after another scan in progress.
 const SCAN_LIMIT: Duration = Duration::from_secs(20);
 /// Association and address; NetworkManager's own limit for the former is 25 s.
 const JOIN_LIMIT: Duration = Duration::from_secs(45);
-/// A frame that is lost in the handshake looks like a wrong passphrase, so one more try is made before it is said.
+/// A frame lost in the handshake looks like a wrong passphrase, so a second try is made before that is reported.
 const TRIES: u32 = 2;
-/// Between two looks at what NetworkManager tells by no signal of its own.
+/// The polling interval for properties without a change signal.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 // NetworkManager's numbers: `nm-dbus-interface.h`.
@@ -46,35 +46,35 @@ const REASON_SSID_NOT_FOUND: u32 = 53;
 const ACTIVE_ACTIVATING: u32 = 1;
 const ACTIVE_ACTIVATED: u32 = 2;
 
-/// Why the phone's Wi-Fi does not do what it should.
+/// Why an operation of the phone's Wi-Fi failed.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// NetworkManager refused, or is not there.
+    /// NetworkManager refused, or is not running.
     #[error("asking NetworkManager to {attempt}")]
     Call {
-        /// What it was asked for.
+        /// The operation.
         attempt: &'static str,
         /// The cause.
         #[source]
         source: zbus::Error,
     },
-    /// NetworkManager gave no answer.
-    #[error("NetworkManager gave no answer")]
+    /// NetworkManager did not answer.
+    #[error("NetworkManager did not answer in time")]
     Late,
-    /// There is no such Wi-Fi device, or none that NetworkManager may use.
+    /// There is no such Wi-Fi device, or NetworkManager cannot use it.
     #[error("there is no Wi-Fi device that NetworkManager can use")]
     NoDevice,
     /// No access point of a node is in range.
     #[error("no access point of a device is in range")]
     NotInRange,
-    /// Several are, and it was not said which.
-    #[error("several devices are in range: {}; say which with --ap-name", .0.join(", "))]
+    /// Several access points are in range, and none was chosen.
+    #[error("several devices are in range: {}; choose one with --ap-name", .0.join(", "))]
     Several(Vec<String>),
-    /// The access point does not take the passphrase.
-    #[error("the access point does not take this passphrase; it is on the label")]
+    /// The access point rejects the passphrase.
+    #[error("the access point rejects this passphrase; the right one is on the label")]
     WrongPassphrase,
     /// Joining failed in another way.
-    #[error("joining failed: NetworkManager's reason {0}")]
+    #[error("joining failed; NetworkManager's reason is {0}")]
     Join(u32),
     /// Joining took too long.
     #[error("joining took longer than {} s", JOIN_LIMIT.as_secs())]
@@ -82,7 +82,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the same may work a little later.
+    /// Whether a retry can succeed.
     pub const fn passes(&self) -> bool {
         !matches!(self, Self::WrongPassphrase | Self::Several(_) | Self::NoDevice)
     }
@@ -96,19 +96,19 @@ async fn within<T>(attempt: &'static str, answer: impl Future<Output = zbus::Res
     timeout(ANSWER_LIMIT, answer).await.map_err(|_| Error::Late)?.map_err(call(attempt))
 }
 
-/// The phone's Wi-Fi device, and what it did before.
+/// The phone's Wi-Fi device, and its previous network.
 #[derive(Debug)]
 pub struct Wifi {
     connection: Connection,
     device: OwnedObjectPath,
-    /// The profile that was active; none if the device was idle.
+    /// The profile that was active before; none if the device was idle.
     before: Option<OwnedObjectPath>,
     /// The activation of the access point, while it lasts.
     joined: Option<OwnedObjectPath>,
 }
 
 impl Wifi {
-    /// Takes the Wi-Fi device of that name, or the first one that can be used.
+    /// Opens the Wi-Fi device of that name, or the first one that can be used.
     pub async fn open(interface: Option<&str>) -> Result<Self, Error> {
         let connection = within("connect", Connection::system()).await?;
         let root = proxy(&connection, ROOT, SERVICE).await?;
@@ -129,14 +129,14 @@ impl Wifi {
         Err(Error::NoDevice)
     }
 
-    /// The names that begin with `prefix` and are on the air, strongest first; from a scan of its own.
+    /// The names of the access points in range that start with `prefix`, strongest first; from a new scan.
     pub async fn look_for(&self, prefix: &str) -> Result<Vec<String>, Error> {
         let wireless = proxy(&self.connection, self.device.as_str(), WIRELESS).await?;
         let before: i64 = read(&wireless, "LastScan").await?;
         let options = HashMap::<&str, Variant<'_>>::new();
         if let Err(error) = within("look for networks", wireless.call::<_, _, ()>("RequestScan", &(options,))).await {
-            // A scan that is under way will do as well.
-            debug!(%error, "no scan of our own");
+            // A scan that is in progress is as good.
+            debug!(%error, "requesting a scan");
         }
         let until = Instant::now() + SCAN_LIMIT;
         while read::<i64>(&wireless, "LastScan").await? == before && Instant::now() < until {
@@ -146,7 +146,7 @@ impl Wifi {
         let mut found = Vec::new();
         for point in points {
             let properties = proxy(&self.connection, point.as_str(), ACCESS_POINT).await?;
-            // One that has gone in between is not in range.
+            // An access point that has vanished meanwhile is not in range.
             let (Ok(ssid), Ok(mode)) = (read::<Vec<u8>>(&properties, "Ssid").await, read::<u32>(&properties, "Mode").await)
             else {
                 continue;
@@ -154,7 +154,7 @@ impl Wifi {
             let seen: i32 = read(&properties, "LastSeen").await.unwrap_or(-1);
             let strength: u8 = read(&properties, "Strength").await.unwrap_or(0);
             let name = String::from_utf8_lossy(&ssid).into_owned();
-            // What has left the air stays in the list for a while. The time of a scan is in milliseconds, of a sight in seconds.
+            // Access points stay in the list for a while after they vanish. `LastScan` is in milliseconds, `LastSeen` in seconds.
             let fresh = i64::from(seen) * 1000 >= before;
             if mode == MODE_INFRASTRUCTURE && fresh && name.starts_with(prefix) {
                 found.push((strength, name));
@@ -166,11 +166,11 @@ impl Wifi {
         Ok(names)
     }
 
-    /// Joins an access point, in place of whatever the device does.
+    /// Joins an access point; the device leaves its current network.
     pub async fn join(&mut self, ssid: &str, passphrase: &SecretText) -> Result<(), Error> {
         for _ in 1..TRIES {
             match self.try_to_join(ssid, passphrase).await {
-                Err(error @ (Error::WrongPassphrase | Error::Join(_))) => debug!(%error, "joining once more"),
+                Err(error @ (Error::WrongPassphrase | Error::Join(_))) => debug!(%error, "joining again"),
                 result => return result,
             }
         }
@@ -180,8 +180,8 @@ impl Wifi {
     async fn try_to_join(&mut self, ssid: &str, passphrase: &SecretText) -> Result<(), Error> {
         let options = HashMap::from([("persist", Variant::from("volatile")), ("bind-activation", Variant::from("dbus-client"))]);
         let device = proxy(&self.connection, self.device.as_str(), DEVICE).await?;
-        // Before the call: an activation may end faster than its answer arrives.
-        let mut states = within("tell its states", device.receive_signal("StateChanged")).await?;
+        // Subscribe before the call: an activation can end before its answer arrives.
+        let mut states = within("report its states", device.receive_signal("StateChanged")).await?;
         let root = proxy(&self.connection, ROOT, SERVICE).await?;
         let body = (profile(ssid, passphrase), &self.device, any(), options);
         let asking = root.call("AddAndActivateConnection2", &body);
@@ -191,30 +191,30 @@ impl Wifi {
         settled(&mut states).await
     }
 
-    /// Whether the device is in the access point that was joined.
+    /// Whether the device is still in the access point that was joined.
     pub async fn is_joined(&self) -> Result<bool, Error> {
         let Some(joined) = &self.joined else { return Ok(false) };
         Ok(self.active().await?.is_some_and(|(_, active)| active == *joined))
     }
 
-    /// Goes back to what the device did before.
+    /// Returns to the previous network.
     pub async fn go_back(&mut self) -> Result<(), Error> {
         let joined = self.joined.take();
         let Some(before) = &self.before else {
             let Some(joined) = joined else { return Ok(()) };
             let root = proxy(&self.connection, ROOT, SERVICE).await?;
-            // An error means that it has ended by itself.
+            // An error means that the activation has ended already.
             let ended = within("leave the access point", root.call::<_, _, ()>("DeactivateConnection", &(&joined,))).await;
             debug!(?ended, "left the access point");
             return Ok(());
         };
-        // NetworkManager goes back by itself when the access point vanishes.
+        // NetworkManager returns by itself when the access point vanishes.
         if self.active().await?.is_some_and(|(profile, _)| profile == *before) {
             return Ok(());
         }
         for _ in 1..TRIES {
             match self.try_to_go_back(before).await {
-                Err(error) if error.passes() || matches!(error, Error::WrongPassphrase) => debug!(%error, "going back once more"),
+                Err(error) if error.passes() || matches!(error, Error::WrongPassphrase) => debug!(%error, "returning again"),
                 result => return result,
             }
         }
@@ -223,16 +223,16 @@ impl Wifi {
 
     async fn try_to_go_back(&self, before: &OwnedObjectPath) -> Result<(), Error> {
         let device = proxy(&self.connection, self.device.as_str(), DEVICE).await?;
-        let mut states = within("tell its states", device.receive_signal("StateChanged")).await?;
+        let mut states = within("report its states", device.receive_signal("StateChanged")).await?;
         let root = proxy(&self.connection, ROOT, SERVICE).await?;
         let body = (before, &self.device, any());
-        let _active: OwnedObjectPath = within("go back to the network before", root.call("ActivateConnection", &body)).await?;
+        let _active: OwnedObjectPath = within("return to the previous network", root.call("ActivateConnection", &body)).await?;
         settled(&mut states).await?;
-        info!("back in the network before");
+        info!("returned to the previous network");
         Ok(())
     }
 
-    /// The profile and the activation that the device is in; none while it is on its way.
+    /// The device's profile and activation, after an activation in progress has ended; none if the device is idle.
     async fn active(&self) -> Result<Option<(OwnedObjectPath, OwnedObjectPath)>, Error> {
         let until = Instant::now() + JOIN_LIMIT;
         loop {
@@ -246,9 +246,9 @@ impl Wifi {
                 (Ok(ACTIVE_ACTIVATED), Ok(profile)) => return Ok(Some((profile, active))),
                 (Ok(ACTIVE_ACTIVATING), Ok(_)) if Instant::now() < until => sleep(LOOK_AGAIN).await,
                 (Ok(_), Ok(_)) => return Ok(None),
-                // It has ended in between.
+                // The activation has ended meanwhile.
                 (error, _) => {
-                    debug!(?error, "an activation that is gone");
+                    debug!(?error, "the activation has ended");
                     return Ok(None);
                 }
             }
@@ -259,12 +259,12 @@ impl Wifi {
 impl Drop for Wifi {
     fn drop(&mut self) {
         if self.joined.is_some() {
-            warn!("the access point is left to NetworkManager, which takes it down with this program");
+            warn!("still in the access point; NetworkManager leaves it when this program ends");
         }
     }
 }
 
-/// What NetworkManager takes for any object.
+/// The path that lets NetworkManager choose an object.
 fn any() -> zbus::ObjectPath<'static> {
     NONE.try_into().expect("a valid path")
 }
@@ -283,10 +283,10 @@ async fn read<T>(proxy: &Proxy<'_>, name: &'static str) -> Result<T, Error>
 where
     T: serde::de::DeserializeOwned + zbus::Type,
 {
-    within("tell how things stand", proxy.get_property(name)).await
+    within("read a property", proxy.get_property(name)).await
 }
 
-/// Waits until an activation that has begun is done. What the device leaves on the way is no failure.
+/// Waits until the activation succeeds or fails. The deactivation of the previous network is not a failure.
 async fn settled(states: &mut SignalStream<'_>) -> Result<(), Error> {
     let until = Instant::now() + JOIN_LIMIT;
     loop {
@@ -303,7 +303,7 @@ async fn settled(states: &mut SignalStream<'_>) -> Result<(), Error> {
     }
 }
 
-/// The way into a node's access point: nothing else of the phone goes there, because nothing else is there.
+/// The profile for a node's access point. It sets no default route and no DNS, because only the node is there.
 fn profile<'a>(ssid: &'a str, passphrase: &'a SecretText) -> HashMap<&'a str, HashMap<&'a str, Variant<'a>>> {
     let mut profile = HashMap::from([
         ("connection", HashMap::from([("id", ssid.into()), ("type", "802-11-wireless".into()), ("autoconnect", false.into())])),

@@ -1,4 +1,4 @@
-//! The main job, shown with real processes: a command center and two nodes start on this machine, and a phone brings one
+//! Provisioning end to end, with real processes: a command center and two nodes start on this machine, and a phone brings one
 //! online over the simulated Bluetooth link and the other over sealed HTTP.
 
 mod processes;
@@ -35,14 +35,14 @@ const WRONG_PASSWORD: &str = "wrong horse battery";
 
 const HOUSEHOLD: &str = "demo-household";
 
-/// Far longer than a simulated node takes for anything.
+/// Far longer than any operation of a simulated node takes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Shows the main job: a real command center, two real nodes, and a phone that brings them online, one over the simulated
+/// Shows provisioning end to end: a real command center, two real nodes, and a phone that brings them online, one over the simulated
 /// Bluetooth link and one over sealed HTTP.
 ///
-/// Needs no root and no radio; everything it writes is in a temporary directory, which is removed at the end.
-/// Exit status: 0 when both nodes are provisioned and the command center knows them by their keys; 1 otherwise.
+/// Needs no root and no radio; all files are in a temporary directory, which is removed at the end.
+/// Exit status: 0 when both nodes are provisioned and the command center accepts their keys; 1 otherwise.
 #[derive(Debug, Parser)]
 #[command(name = "demo", version)]
 struct Arguments {
@@ -51,7 +51,7 @@ struct Arguments {
     json: bool,
 }
 
-/// What came of a run, for scripts.
+/// The result of a run, for scripts.
 #[derive(Debug, Serialize)]
 struct Run {
     over: &'static str,
@@ -66,13 +66,13 @@ struct Runs {
     runs: Vec<Run>,
 }
 
-/// What the label of a node says, as far as it is needed here.
+/// The part of a node's label that is used here.
 #[derive(Deserialize)]
 struct Label {
     code: String,
 }
 
-/// What a node keeps for its normal operation, as far as it is needed here.
+/// The part of a node's configuration that is used here.
 #[derive(Deserialize)]
 struct Configuration {
     node_id: String,
@@ -92,7 +92,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs the demo; a signal ends it as an error does, so that the processes it started end with it.
+/// Runs the demo; a signal ends it like an error, so that the processes it started end with it.
 async fn until_interrupted(json: bool) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -101,14 +101,14 @@ async fn until_interrupted(json: bool) -> Result<()> {
         shown = demo(json) => shown,
         _ = interrupt.recv() => bail!("interrupted"),
         _ = terminate.recv() => bail!("terminated"),
-        _ = hang_up.recv() => bail!("the terminal has gone"),
+        _ = hang_up.recv() => bail!("the terminal was closed"),
     }
 }
 
 async fn demo(json: bool) -> Result<()> {
     let timeline = Timeline::new(json);
     let programs = Programs::find(&timeline).await?;
-    let directory = tempfile::Builder::new().prefix("jarvis-demo-").tempdir().context("making a temporary directory")?;
+    let directory = tempfile::Builder::new().prefix("jarvis-demo-").tempdir().context("creating a temporary directory")?;
     let result = both(&programs, directory.path(), timeline).await;
     if result.is_err() {
         processes::show_logs(directory.path());
@@ -136,7 +136,7 @@ async fn both(programs: &Programs, directory: &Path, mut timeline: Timeline) -> 
 async fn run(programs: &Programs, directory: &Path, center: &Center, over: Over, timeline: &mut Timeline) -> Result<Run> {
     timeline.run(over);
     let node = Node::start(programs, &directory.join(over.name())).await?;
-    timeline.step("device", format!("{} starts, with an empty folder", node.name));
+    timeline.step("device", format!("{} starts without any files", node.name));
     let label: Label = serde_json::from_slice(&node.label(programs).await?).context("reading the label")?;
     timeline.step("label", format!("the owner reads the pairing code {} on it", label.code));
     let command_center = CommandCenter::new(center.url()?)?;
@@ -155,14 +155,14 @@ async fn run(programs: &Programs, directory: &Path, center: &Center, over: Over,
     timeline.files("The device wrote", &node.files()?);
     let configuration = std::fs::read(node.configuration()).context("reading the device's configuration")?;
     let Configuration { node_id, api_key } =
-        serde_json::from_slice(&configuration).context("the device's configuration holds no credentials")?;
+        serde_json::from_slice(&configuration).context("the device's configuration contains no credentials")?;
     let known = command_center.knows(&node_id, &SecretText::new(api_key)).await?;
-    ensure!(node_id == order.node_id && known, "the command center does not know the device by its key");
-    timeline.good("key check", "the command center knows the device by the key in its configuration");
+    ensure!(node_id == order.node_id && known, "the command center does not accept the device's key");
+    timeline.good("key check", "the command center accepts the key in the device's configuration");
     Ok(run)
 }
 
-/// What a phone app does, from looking around to the outcome.
+/// The steps of a phone app, from discovery to the outcome.
 async fn phone(
     target: &Target,
     secret: &PhoneSecret,
@@ -180,7 +180,7 @@ async fn phone(
     let info = phone.info().await?;
     timeline.step("info", format!("{}, firmware {}, {}", info.hardware, info.firmware_version, info.state.name()));
     phone.open_session(secret).await?;
-    timeline.step("session", "both ends know the code, and neither has sent it");
+    timeline.step("session", "phone and device have proven that they know the code, without sending it");
     let networks = phone.scan(false).await?;
     timeline.step("scan", format!("{} networks in range of the device", networks.len()));
     timeline.networks(&networks);
@@ -225,14 +225,14 @@ async fn follow(phone: &mut Phone, credentials: &Credentials, timeline: &mut Tim
         .bring_online(credentials, PATIENCE, |progress| match progress {
             Progress::Accepted => {}
             Progress::Status(told) => timeline.told(told),
-            Progress::Lost => timeline.step("link", "lost; the phone comes back"),
-            Progress::Back => timeline.step("link", "back, in a new session"),
+            Progress::Lost => timeline.step("link", "lost; the phone reconnects"),
+            Progress::Back => timeline.step("link", "restored, in a new session"),
         })
         .await?;
     Ok(told)
 }
 
-#[expect(clippy::disallowed_methods, reason = "a program for people may look at the calendar; goes with dated keys")]
+#[expect(clippy::disallowed_methods, reason = "a new key is dated; goes with dated keys")]
 fn now() -> SystemTime {
     SystemTime::now()
 }

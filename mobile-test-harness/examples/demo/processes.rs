@@ -1,4 +1,4 @@
-//! The processes that the demo starts. Each ends, at the latest, when its value here is dropped.
+//! The processes that the demo starts. Each is killed when its value here is dropped.
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ use tokio::time::timeout;
 
 use crate::timeline::{FileRow, Timeline};
 
-/// A process that has not said where it listens for so long will not.
+/// How long a process may take until it prints its address.
 const READY_LIMIT: Duration = Duration::from_secs(20);
 
 /// Lines of a log that are shown after a failure.
@@ -29,13 +29,13 @@ const LOG_LINES: usize = 20;
 const NODE: &str = "jarvis-provision";
 const CENTER: &str = "jarvis-command-center";
 
-/// Where the two servers are.
+/// The directory of the two servers.
 pub(crate) struct Programs {
     directory: PathBuf,
 }
 
 impl Programs {
-    /// The servers of this program's build. Under `cargo run` they are built first, so that they are those of the sources.
+    /// The servers of this program's build. Under `cargo run` they are built first, so that they match the sources.
     pub(crate) async fn find(timeline: &Timeline) -> Result<Self> {
         let own = std::env::current_exe().context("finding this program")?;
         // target/PROFILE/examples/demo: the servers are built into target/PROFILE.
@@ -57,12 +57,12 @@ impl Programs {
         }
         for program in [NODE, CENTER] {
             let path = directory.join(program);
-            ensure!(path.exists(), "`{}` is not there; `cargo demo` builds it", path.display());
+            ensure!(path.exists(), "`{}` does not exist; `cargo demo` builds it", path.display());
         }
         Ok(Self { directory })
     }
 
-    /// A command of one of them, which sees nothing of the settings and the home of whoever runs the demo.
+    /// A command of one of them, without the settings and the home directory of the user who runs the demo.
     fn command(&self, program: &str, home: &Path) -> Command {
         let mut command = Command::new(self.directory.join(program));
         for (name, _) in std::env::vars_os() {
@@ -78,17 +78,17 @@ impl Programs {
     }
 }
 
-/// A running server, and what it said when it was ready.
+/// Starts a server; returns it and the first line of its output, which it prints when it is ready.
 async fn start<Ready: DeserializeOwned>(mut command: Command, log: &Path) -> Result<(Child, Ready)> {
-    let errors = File::create(log).with_context(|| format!("making `{}`", log.display()))?;
+    let errors = File::create(log).with_context(|| format!("creating `{}`", log.display()))?;
     let mut child = command.stdout(Stdio::piped()).stderr(errors).spawn().context("starting a server")?;
     let output = child.stdout.take().expect("the output is a pipe");
     let mut lines = BufReader::new(output).lines();
-    let line = timeout(READY_LIMIT, lines.next_line()).await.context("the server does not say where it listens")??;
+    let line = timeout(READY_LIMIT, lines.next_line()).await.context("the server did not print its address in time")??;
     let Some(line) = line else {
         bail!("the server ended before it listened: {}", child.wait().await?);
     };
-    // What else it prints is of no interest, but must not fill the pipe.
+    // Read and discard the rest of the output, which would otherwise fill the pipe.
     tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
     Ok((child, serde_json::from_str(&line).with_context(|| format!("the server's first line is `{line}`"))?))
 }
@@ -108,9 +108,9 @@ struct CenterReady {
 impl Center {
     pub(crate) async fn start(programs: &Programs, directory: &Path) -> Result<Self> {
         let home = directory.join("command-center");
-        fs::create_dir(&home).with_context(|| format!("making `{}`", home.display()))?;
+        fs::create_dir(&home).with_context(|| format!("creating `{}`", home.display()))?;
         let mut random = [0; 24];
-        getrandom::fill(&mut random).context("asking the system for random bytes")?;
+        getrandom::fill(&mut random).context("getting random bytes from the system")?;
         let administrator_key = SecretText::new(URL_SAFE_NO_PAD.encode(random));
         let mut command = programs.command(CENTER, &home);
         command.args(["serve", "--listen", "127.0.0.1:0", "--database"]);
@@ -143,11 +143,11 @@ struct NodeReady {
 }
 
 impl Node {
-    /// Starts a node whose files are all in `home`, which is made.
+    /// Starts a node with all its files in `home`, which is created.
     pub(crate) async fn start(programs: &Programs, home: &Path) -> Result<Self> {
-        fs::create_dir(home).with_context(|| format!("making `{}`", home.display()))?;
+        fs::create_dir(home).with_context(|| format!("creating `{}`", home.display()))?;
         let settings = home.join("provision.toml");
-        fs::write(&settings, "# The demo gives everything in the environment.\n").context("writing the node's settings")?;
+        fs::write(&settings, "# The demo sets everything in the environment.\n").context("writing the node's settings")?;
         let mut command = Self::command(programs, home);
         command.args(["run", "--simulate", "--config"]).arg(settings);
         let (process, NodeReady { listening, ble_sim, name }) =
@@ -198,7 +198,7 @@ fn row(path: &Path, name: &str) -> Result<FileRow> {
     Ok(FileRow { mode: metadata.permissions().mode() & 0o7777, size: metadata.len(), name: name.to_owned() })
 }
 
-/// Prints the ends of the servers' logs, for whoever wants to know why.
+/// Prints the ends of the servers' logs, for diagnosis.
 pub(crate) fn show_logs(directory: &Path) {
     let logs = fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
     for log in logs.filter(|path| path.extension().is_some_and(|extension| extension == "log")) {

@@ -1,4 +1,4 @@
-//! What the demo shows: a step a line, with its time.
+//! The output of the demo: one line per step, with its time.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -32,7 +32,7 @@ pub(crate) struct FileRow {
     pub(crate) name: String,
 }
 
-/// The lines of the demo; none if JSON was asked for.
+/// Prints the lines of the demo; none with `--json`.
 pub(crate) struct Timeline {
     quiet: bool,
     style: Style,
@@ -44,12 +44,12 @@ impl Timeline {
         Self { quiet, style: Style::of(&io::stdout()), start: Instant::now() }
     }
 
-    /// A line that belongs to no step.
+    /// A line outside of the steps.
     pub(crate) fn note(&self, text: &str) {
         self.line(&self.style.paint(Tone::Quiet, text));
     }
 
-    /// The time counts from here.
+    /// Prints the title; times are relative to this call.
     pub(crate) fn start(&mut self, title: &str) {
         self.start = Instant::now();
         self.line("");
@@ -68,17 +68,17 @@ impl Timeline {
         self.line("");
     }
 
-    /// A step: what was done, and what was learned.
+    /// A step and its result.
     pub(crate) fn step(&self, step: &str, learned: impl Display) {
         self.timed(Tone::Strong, step, learned);
     }
 
-    /// A step that settles something.
+    /// A step that proves success.
     pub(crate) fn good(&self, step: &str, learned: &str) {
         self.timed(Tone::Good, step, learned);
     }
 
-    /// What the node told of its progress.
+    /// A status of the node.
     pub(crate) fn told(&self, told: &StatusReport) {
         let tone = match told.state {
             State::Provisioned => Tone::Good,
@@ -107,7 +107,7 @@ impl Timeline {
         self.line("");
     }
 
-    /// The last lines: what came of each run.
+    /// The last lines: the outcome of each run.
     pub(crate) fn end(&self, runs: impl Iterator<Item = (&'static str, &'static str, f64, u32)>) {
         self.line("");
         for (over, outcome, seconds, round_trips) in runs {
@@ -127,7 +127,7 @@ impl Timeline {
 
     fn line(&self, text: &str) {
         if !self.quiet {
-            // A reader that has gone, such as `head`, wants no more lines; the exit status says the rest.
+            // The reader may have closed the pipe, as `head` does; the exit status still tells the result.
             let _unread = writeln!(io::stdout(), "{text}");
         }
     }

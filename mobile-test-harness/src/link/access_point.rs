@@ -1,8 +1,9 @@
-//! A node's access point: joined for as long as the phone talks to it, and left as the phone was.
+//! A link through a node's access point. The phone joins it for the duration of the link, and then returns to the network
+//! where it was.
 //!
-//! The access point vanishes when the node tries the network that it was told. When it fails, the access point comes back
-//! under the same name, and the phone with it. When it succeeds, the node is in the owner's network, says so by mDNS, and
-//! the phone asks there.
+//! The access point vanishes when the node tries to join the owner's network. If that fails, the access point returns under
+//! the same name, and the phone joins it again. If it succeeds, the node announces itself by mDNS in the owner's network,
+//! and the phone continues there.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -19,26 +20,26 @@ use super::http::Http;
 use super::{Error, NAME_PREFIX};
 use crate::wifi::{self, Wifi};
 
-/// Where a node's HTTP API is, in its access point.
+/// The address of a node's HTTP API in its access point.
 const NODE: &str = "http://192.168.4.1:8080";
 
-/// A node that is near answers within milliseconds.
+/// How long to wait for a TCP connection to a node, which takes milliseconds.
 const NEAR_LIMIT: Duration = Duration::from_secs(2);
-/// Names are asked for after 0, 1 and 3 s; a node that is there has answered by then.
+/// mDNS queries are sent after 0, 1 and 3 s; a node that is there has answered by then.
 const MDNS_LIMIT: Duration = Duration::from_secs(5);
 
-/// Which access point, and how to get in.
+/// Which access point to join, and how.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Way {
-    /// The phone's Wi-Fi device; the first one that NetworkManager can use if there is none.
+    /// The phone's Wi-Fi device; by default the first one that NetworkManager can use.
     pub interface: Option<String>,
-    /// The access point's name; the only one in range if there is none.
+    /// The access point's name; by default the only one in range.
     pub name: Option<String>,
     /// Its passphrase, from the label; none for an open one.
     pub passphrase: Option<SecretText>,
 }
 
-/// A connection to a node by its access point, and later in its owner's network.
+/// A connection to a node through its access point, and later in its owner's network.
 #[derive(Debug)]
 pub struct AccessPoint {
     wifi: Wifi,
@@ -63,7 +64,7 @@ impl AccessPoint {
             back(&mut wifi).await;
             return Err(error.into());
         }
-        debug!(name, "in the access point");
+        debug!(name, "joined the access point");
         Ok(Self { wifi, name, passphrase, http: Http::new(node()) })
     }
 
@@ -79,8 +80,8 @@ impl AccessPoint {
             if answers(&self.http.node()).await {
                 return Ok(());
             }
-            // Radios notice late that the other end is gone.
-            debug!("the access point is silent");
+            // Radios detect late that the access point is gone.
+            debug!("the node does not answer in its access point");
         }
         if self.wifi.look_for(&self.name).await?.contains(&self.name) {
             self.wifi.join(&self.name, &self.passphrase).await?;
@@ -94,17 +95,17 @@ impl AccessPoint {
         Ok(())
     }
 
-    /// Ends the session, and leaves the phone's Wi-Fi as it was.
+    /// Ends the session, and returns the phone's Wi-Fi to its previous network.
     pub async fn close(mut self) {
         self.http.end_session().await;
         back(&mut self.wifi).await;
     }
 }
 
-/// The phone's network is its owner's: what goes wrong is said, and ends nothing.
+/// Returns to the previous network. A failure is logged and otherwise ignored, because the provisioning itself is done.
 async fn back(wifi: &mut Wifi) {
     if let Err(error) = wifi.go_back().await {
-        warn!("the phone's network before is not back: {}", crate::chain(&error));
+        warn!("returning to the previous network failed: {}", crate::chain(&error));
     }
 }
 
@@ -112,15 +113,15 @@ fn node() -> Url {
     Url::parse(NODE).expect("a plain URL")
 }
 
-/// Whether somebody answers there.
+/// Whether a server accepts TCP connections there.
 async fn answers(node: &Url) -> bool {
     let Ok(addresses) = node.socket_addrs(|| None) else { return false };
     matches!(timeout(NEAR_LIMIT, TcpStream::connect(&*addresses)).await, Ok(Ok(_)))
 }
 
-/// Where the node of that name is in the phone's network; none if it does not say so, or is not to be reached.
+/// The address of the node of that name in the phone's network; none if it does not announce one, or is not reachable.
 pub async fn in_the_network(name: &str) -> Option<Url> {
-    let daemon = ServiceDaemon::new().inspect_err(|error| warn!(%error, "no mDNS")).ok()?;
+    let daemon = ServiceDaemon::new().inspect_err(|error| warn!(%error, "mDNS is not available")).ok()?;
     let url = match daemon.browse(NETWORK_SERVICE) {
         Ok(events) => {
             let until = Instant::now() + MDNS_LIMIT;
@@ -145,7 +146,7 @@ pub async fn in_the_network(name: &str) -> Option<Url> {
             found
         }
         Err(error) => {
-            warn!(%error, "asking by mDNS");
+            warn!(%error, "browsing by mDNS");
             None
         }
     };

@@ -1,4 +1,4 @@
-//! The phone's end of Bluetooth LE, over `BlueZ`.
+//! The phone's role on Bluetooth LE, over `BlueZ`.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -16,26 +16,25 @@ use tracing::{debug, trace};
 
 use super::{ANSWER_LIMIT, Error, NAME_PREFIX, Traffic};
 
-/// A node that is not heard for so long is not there. Under load, controllers take their time to begin listening.
+/// How long to scan for a node. Under load, controllers start scanning late.
 const DISCOVERY_LIMIT: Duration = Duration::from_secs(30);
 
-/// After so long without finding anything the phone begins to listen anew: some controllers report a device only once, and
-/// that report can be lost.
+/// Discovery restarts after this time: some controllers report a device only once, and that report can be lost.
 const DISCOVERY_ROUND: Duration = Duration::from_secs(3);
 
-/// How often the phone looks at what its adapter has heard.
+/// The interval at which the discovered devices are checked.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
-/// The name comes in a scan response, which is heard a moment after the rest or not at all.
+/// How long to wait for the name. It is in the scan response, which arrives after the advertisement, or never.
 const NAME_LIMIT: Duration = Duration::from_secs(1);
 
-/// One try to connect. `BlueZ` itself would go on for four times as long.
+/// The limit of one try to connect. That of `BlueZ` is four times as long.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
-/// How long the phone tries a device that it knows before it looks for others.
+/// How long the phone tries a known device before it scans for others.
 const KNOWN_LIMIT: Duration = Duration::from_secs(5);
 
-/// A first try often fails on the air, and the second one works.
+/// First tries often fail over the air, and the second one succeeds.
 const CONNECT_TRIES: u32 = 3;
 
 /// A connection to a node over the air.
@@ -44,7 +43,7 @@ pub struct Bluetooth {
     device: Device,
     name: String,
     characteristics: HashMap<Endpoint, Characteristic>,
-    /// What the node says; from the first write on.
+    /// Notifications of the node; from the first write on.
     notifications: Option<CharacteristicReader>,
     inbox: Inbox,
     traffic: Traffic,
@@ -55,8 +54,8 @@ fn bluez(attempt: &'static str) -> impl FnOnce(bluer::Error) -> Error {
 }
 
 impl Bluetooth {
-    /// Looks for a node that advertises, and connects to it. `adapter` is a name or an address; the system's first adapter
-    /// if there is none.
+    /// Scans for an advertising node, and connects to it. `adapter` is a name or an address; the system's first adapter by
+    /// default.
     pub async fn connect(adapter: Option<&str>) -> Result<Self, Error> {
         let session = Session::new().await.map_err(bluez("connecting to BlueZ"))?;
         let adapter = find_adapter(&session, adapter).await?;
@@ -66,13 +65,13 @@ impl Bluetooth {
             transport: DiscoveryTransport::Le,
             ..DiscoveryFilter::default()
         };
-        adapter.set_discovery_filter(filter).await.map_err(bluez("choosing what to look for"))?;
-        // One that the phone was connected to a moment ago need not be looked for.
+        adapter.set_discovery_filter(filter).await.map_err(bluez("setting the discovery filter"))?;
+        // A node that the phone was just connected to needs no scan.
         for device in known(&adapter).await? {
             match timeout(KNOWN_LIMIT, Self::try_connect(device)).await {
                 Ok(Ok(link)) => return Ok(link),
-                Ok(Err(error)) => debug!(%error, "looking for the device"),
-                Err(_) => debug!("looking for the device, which does not answer where it was"),
+                Ok(Err(error)) => debug!(%error, "known device not reachable; scanning"),
+                Err(_) => debug!("known device does not answer; scanning"),
             }
         }
         let mut tries = CONNECT_TRIES;
@@ -80,7 +79,7 @@ impl Bluetooth {
             tries -= 1;
             let device = discover(&adapter).await?;
             match Self::try_connect(device).await {
-                Err(error) if tries > 0 => debug!(%error, "connecting once more"),
+                Err(error) if tries > 0 => debug!(%error, "connecting again"),
                 result => return result,
             }
         }
@@ -88,7 +87,7 @@ impl Bluetooth {
 
     async fn try_connect(device: Device) -> Result<Self, Error> {
         let attempt = "connecting to the device";
-        // Before the connection, after which `BlueZ` reads the name of the machine and keeps that one.
+        // Before the connection: after it, `BlueZ` replaces the advertised name by the machine's name.
         let name = device.name().await.map_err(bluez(attempt))?.unwrap_or_default();
         if !device.is_connected().await.map_err(bluez(attempt))? {
             timeout(CONNECT_LIMIT, device.connect()).await.map_err(|_| Error::Silent)?.map_err(bluez(attempt))?;
@@ -96,7 +95,7 @@ impl Bluetooth {
         let found = timeout(ANSWER_LIMIT, characteristics(&device)).await.map_err(|_| Error::Silent)?;
         let characteristics = found.map_err(bluez("looking for the service"))?;
         if !central::is_complete(|endpoint| characteristics.contains_key(&endpoint)) {
-            // A node that has just started, or ends.
+            // The node is starting or stopping.
             device.disconnect().await.map_err(bluez(attempt))?;
             return Err(Error::NotAdvertising);
         }
@@ -108,12 +107,12 @@ impl Bluetooth {
         &self.name
     }
 
-    /// What went over the link so far.
+    /// The traffic so far.
     pub const fn traffic(&self) -> Traffic {
         self.traffic
     }
 
-    /// Reads a value. `BlueZ` puts the parts of a long one together.
+    /// Reads a value. `BlueZ` joins the parts of a long one.
     pub async fn read(&mut self, endpoint: Endpoint) -> Result<Vec<u8>, Error> {
         self.traffic.reads += 1;
         let value = match timeout(ANSWER_LIMIT, self.characteristic(endpoint)?.read()).await {
@@ -135,7 +134,7 @@ impl Bluetooth {
         }
     }
 
-    /// Writes a message, one value after another. Subscribes first, because what is written is answered by notification.
+    /// Writes a message, value by value. Subscribes first, because the node answers by notification.
     pub async fn write(&mut self, endpoint: Endpoint, message: &[u8]) -> Result<(), Error> {
         self.subscribe().await?;
         for value in central::values(message, self.mtu()) {
@@ -144,7 +143,7 @@ impl Bluetooth {
         Ok(())
     }
 
-    /// Subscribes, unless that is done; returns the largest value that the connection carries, bytes.
+    /// Subscribes once; returns the largest value that the connection carries, bytes.
     pub async fn subscribe(&mut self) -> Result<usize, Error> {
         if self.notifications.is_none() {
             self.traffic.round_trips += 1;
@@ -159,7 +158,7 @@ impl Bluetooth {
         Ok(value_size(self.mtu()))
     }
 
-    /// The ATT MTU, bytes; 0 before the subscription, because `BlueZ` does not tell it earlier.
+    /// The ATT MTU, bytes; 0 before the subscription, because `BlueZ` reports it with the subscription.
     fn mtu(&self) -> u16 {
         let mtu = self.notifications.as_ref().map_or(0, CharacteristicReader::mtu);
         u16::try_from(mtu).unwrap_or(u16::MAX)
@@ -170,7 +169,7 @@ impl Bluetooth {
         self.notifications = None;
     }
 
-    /// Writes one value as it is.
+    /// Writes one value without framing.
     pub async fn write_value(&mut self, endpoint: Endpoint, value: &[u8]) -> Result<(), Error> {
         self.traffic.round_trips += 1;
         self.traffic.sent += value.len() as u64;
@@ -182,7 +181,7 @@ impl Bluetooth {
         }
     }
 
-    /// The next message that was notified; none if there is none until `until`.
+    /// The next notified message; none if no message arrives until `until`.
     pub async fn receive(&mut self, until: Instant) -> Result<Option<Outbound>, Error> {
         loop {
             if let Some(message) = self.inbox.pop() {
@@ -213,7 +212,7 @@ impl Bluetooth {
         self.characteristics.get(&endpoint).ok_or(Error::Refused(AttError::InvalidHandle))
     }
 
-    /// What an error of `BlueZ` means: it does not say whether the node refused or the connection is gone.
+    /// Translates an error of `BlueZ`, which does not tell a refusal of the node from a lost connection.
     async fn refused(&self, attempt: &'static str, refusal: AttError, error: bluer::Error) -> Error {
         match error.kind {
             _ if !self.device.is_connected().await.unwrap_or(false) => Error::Lost(None),
@@ -237,24 +236,24 @@ async fn find_adapter(session: &Session, wanted: Option<&str>) -> Result<Adapter
     Err(Error::NoAdapter)
 }
 
-/// The first device that is connected already, or that is heard, and has the service.
+/// The first device with the service that is connected already, or that is in range.
 async fn discover(adapter: &Adapter) -> Result<Device, Error> {
     let until = Instant::now() + DISCOVERY_LIMIT;
     while Instant::now() < until {
         let round = timeout_at(until.min(Instant::now() + DISCOVERY_ROUND), listen(adapter));
         match round.await {
             Ok(Ok(Some(device))) => return Ok(device),
-            // The adapter has stopped listening by itself.
-            Ok(Ok(None)) | Err(_) => debug!("nothing was heard; listening anew"),
+            // The adapter has stopped discovery by itself, or the round is over.
+            Ok(Ok(None)) | Err(_) => debug!("no node found; restarting discovery"),
             Ok(Err(error)) => return Err(error),
         }
     }
     Err(Error::NotAdvertising)
 }
 
-/// The devices that the adapter knows, near or not, which have the service.
+/// The devices with the service that the adapter knows, in range or not.
 async fn known(adapter: &Adapter) -> Result<Vec<Device>, Error> {
-    let attempt = "asking for the devices that are known";
+    let attempt = "listing the known devices";
     let mut known = Vec::new();
     for address in adapter.device_addresses().await.map_err(bluez(attempt))? {
         let device = adapter.device(address).map_err(bluez(attempt))?;
@@ -265,19 +264,19 @@ async fn known(adapter: &Adapter) -> Result<Vec<Device>, Error> {
     Ok(known)
 }
 
-/// Makes `BlueZ` forget the nodes that are heard and of which it believes that they have another service: it looked at them
-/// while their program was ending, and holds that against what they advertise. It hears them anew a moment later.
+/// Removes nodes in range for which `BlueZ` has cached a list of services without ours: it discovered their services while
+/// their program was stopping, and prefers its cache to their advertisement. It discovers them again a moment later.
 async fn forget_outdated(adapter: &Adapter) -> Result<(), Error> {
-    let attempt = "asking for the devices that are known";
+    let attempt = "listing the known devices";
     for address in adapter.device_addresses().await.map_err(bluez(attempt))? {
         let device = adapter.device(address).map_err(bluez(attempt))?;
-        // One that vanishes in between is none that could be forgotten.
+        // A device that vanishes meanwhile needs no removal.
         let is_node = device.name().await.ok().flatten().is_some_and(|name| name.starts_with(NAME_PREFIX));
         let is_heard = device.rssi().await.is_ok_and(|rssi| rssi.is_some());
         let is_in_use = device.is_connected().await.unwrap_or(true) || device.is_paired().await.unwrap_or(true);
         if is_node && is_heard && !is_in_use && !has_service(&device).await {
-            debug!(%address, "forgetting what is known of the device");
-            adapter.remove_device(address).await.map_err(bluez("forgetting a device"))?;
+            debug!(%address, "removing a device with outdated services");
+            adapter.remove_device(address).await.map_err(bluez("removing a device"))?;
         }
     }
     Ok(())
@@ -287,16 +286,16 @@ async fn has_service(device: &Device) -> bool {
     matches!(device.uuids().await, Ok(Some(uuids)) if uuids.contains(&Uuid::from_u128(SERVICE)))
 }
 
-/// Listens until a device is heard that has the service; none if the adapter stops listening.
+/// Runs discovery until a device with the service is in range; none if the adapter stops discovery.
 async fn listen(adapter: &Adapter) -> Result<Option<Device>, Error> {
     let attempt = "looking for devices";
-    // It listens as long as this stream lives, and so not while the phone connects.
+    // Discovery runs as long as this stream exists, so not while the phone connects.
     let mut events = std::pin::pin!(adapter.discover_devices().await.map_err(bluez(attempt))?);
     let mut nameless_until = None;
     loop {
         forget_outdated(adapter).await?;
         for device in known(adapter).await? {
-            // A device that vanishes in between is none that could be connected to.
+            // A device that vanishes meanwhile cannot be connected to.
             if matches!(device.rssi().await, Ok(Some(_))) || device.is_connected().await.unwrap_or(false) {
                 let until = *nameless_until.get_or_insert_with(|| Instant::now() + NAME_LIMIT);
                 if Instant::now() < until && !matches!(device.name().await, Ok(Some(_))) {
@@ -306,7 +305,7 @@ async fn listen(adapter: &Adapter) -> Result<Option<Device>, Error> {
                 return Ok(Some(device));
             }
         }
-        // A device that was known before is heard without an event.
+        // A device that was known before causes no event.
         if let Ok(None) = timeout(LOOK_AGAIN, events.next()).await {
             return Ok(None);
         }

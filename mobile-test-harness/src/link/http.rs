@@ -12,16 +12,16 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{ANSWER_LIMIT, Error, Traffic};
 
-/// Where a phone fetches what the node has sent since the last answer.
+/// The path from which a phone fetches the node's messages since the last answer.
 const EVENTS: &str = "/api/v1/events";
 
 /// The largest body that a node sends, bytes: a queue full of the largest messages.
 const BODY_LIMIT: usize = 64 * (OUTBOUND_LIMIT + 16);
 
-/// Between two requests for events when the node does not hold the first one, so that a phone does not ask without pause.
+/// The pause between requests for events when the node answers at once, so that the phone does not poll in a tight loop.
 const EVENTS_PAUSE: Duration = Duration::from_millis(20);
 
-/// A node on the same network, or the access point.
+/// A node on the same network, or in its access point.
 #[derive(Debug)]
 pub struct Http {
     client: Client,
@@ -32,12 +32,12 @@ pub struct Http {
 }
 
 impl Http {
-    /// Talks to the node at `node`; connects when there is something to say.
+    /// A link to the node at `node`. The first request connects.
     pub fn new(node: Url) -> Self {
         Self { client: client(), node, session: None, messages: VecDeque::new(), traffic: Traffic::default() }
     }
 
-    /// What went over the link so far.
+    /// The traffic so far.
     pub const fn traffic(&self) -> Traffic {
         self.traffic
     }
@@ -52,7 +52,7 @@ impl Http {
         self.body(response).await
     }
 
-    /// Posts a message; keeps what the node answers.
+    /// Posts a message; keeps the node's answers.
     pub async fn write(&mut self, endpoint: Endpoint, message: &[u8]) -> Result<(), Error> {
         let mut request = self.request(Method::POST, endpoint.row().path).header(CONTENT_TYPE, PROTOBUF);
         if let Some(session) = &self.session {
@@ -61,13 +61,13 @@ impl Http {
         self.traffic.sent += message.len() as u64;
         let response = self.send(request.body(message.to_vec())).await?;
         if endpoint == Endpoint::Session {
-            // The same name if the node still knew it, else a new one.
+            // The same name if the node still held the session, else a new one.
             self.session = response.headers().get(SESSION_HEADER).cloned();
         }
         self.take(response).await
     }
 
-    /// The next message; asks for events until there is one, or until `until`.
+    /// The next message; requests events until one arrives, or until `until`.
     pub async fn receive(&mut self, until: Instant) -> Result<Option<Outbound>, Error> {
         loop {
             if let Some(message) = self.messages.pop_front() {
@@ -81,10 +81,10 @@ impl Http {
             let request = || self.request(Method::GET, EVENTS).header(SESSION_HEADER, session);
             let (first, second) = (request(), request());
             let response = match self.send(first).await {
-                // A node ends a connection that is silent for a while, which it is when its radio looks around: the request
-                // and the end may meet on the way.
+                // A node closes an idle connection, such as one that was silent during a scan. The request and the close may
+                // cross.
                 Err(Error::Http(error)) if !error.is_connect() => {
-                    tracing::debug!(%error, "asking for events once more");
+                    tracing::debug!(%error, "requesting events again");
                     self.send(second).await?
                 }
                 result => result?,
@@ -96,29 +96,29 @@ impl Http {
         }
     }
 
-    /// Where the node is.
+    /// The node's address.
     pub(super) fn node(&self) -> Url {
         self.node.clone()
     }
 
-    /// The node is somewhere else. It is the same one, and may still hold the session.
+    /// Changes the node's address. It is the same node, and may still hold the session.
     pub(super) fn move_to(&mut self, node: Url) {
         self.node = node;
-        // Connections that are open lead to where it was.
+        // Open connections lead to the old address.
         self.client = client();
     }
 
-    /// Forgets what the node said in a session that is over.
+    /// Discards messages of a session that has ended.
     pub(super) fn forget_messages(&mut self) {
         self.messages.clear();
     }
 
-    /// Ends the session, if there is one, so that the next phone need not wait.
+    /// Ends the session, so that the next phone need not wait.
     pub async fn end_session(&mut self) {
         let Some(session) = self.session.take() else { return };
         let request = self.request(Method::DELETE, Endpoint::Session.row().path).header(SESSION_HEADER, session);
         if let Err(error) = self.send(request).await {
-            // The node ends it by itself after a while.
+            // The node ends it after a while in any case.
             tracing::debug!(%error, "ending the session");
         }
     }
@@ -134,7 +134,7 @@ impl Http {
         request.send().await.map_err(|error| if error.is_timeout() { Error::Silent } else { Error::Http(error) })
     }
 
-    /// Takes the messages of an answer. A node that says no in its own words says it in a message.
+    /// Takes the messages of a response. A refusal of the protocol is a message, whatever the HTTP status.
     async fn take(&mut self, response: Response) -> Result<(), Error> {
         let status = response.status();
         if !is_protobuf(&response) {
@@ -177,8 +177,8 @@ fn client() -> Client {
         .redirect(reqwest::redirect::Policy::none())
         .timeout(ANSWER_LIMIT)
         .connect_timeout(Duration::from_secs(5))
-        // Nodes speak plain HTTP, and what matters is sealed: there is no certificate to look for.
+        // Nodes use plain HTTP with sealed messages, so no certificates are needed.
         .tls_certs_only(std::iter::empty())
         .build()
-        .expect("nothing in this configuration can be refused")
+        .expect("the configuration is constant and valid")
 }

@@ -1,4 +1,4 @@
-//! The phone's end of the simulated Bluetooth link.
+//! The phone's role on the simulated Bluetooth link.
 
 use std::io;
 use std::path::Path;
@@ -28,7 +28,7 @@ pub struct Simulated {
 }
 
 impl Simulated {
-    /// Connects to the peripheral at `path`, and takes its advertisement and its MTU.
+    /// Connects to the peripheral at `path`, and reads its advertisement and its MTU.
     pub async fn connect(path: &Path) -> Result<Self, Error> {
         let stream = UnixStream::connect(path).await.map_err(Error::Connect)?;
         let mut link = Self {
@@ -62,17 +62,17 @@ impl Simulated {
         self.mtu
     }
 
-    /// What went over the link so far.
+    /// The traffic so far.
     pub const fn traffic(&self) -> Traffic {
         self.traffic
     }
 
-    /// Adds what went over an earlier link.
+    /// Adds the traffic of an earlier link.
     pub(super) fn count(&mut self, earlier: Traffic) {
         self.traffic += earlier;
     }
 
-    /// Reads a value, in as many parts as the MTU makes of it.
+    /// Reads a value, in parts that fit the MTU.
     pub async fn read(&mut self, endpoint: Endpoint) -> Result<Vec<u8>, Error> {
         let mut value = LongRead::new(self.mtu);
         loop {
@@ -88,7 +88,7 @@ impl Simulated {
         }
     }
 
-    /// Writes a message, one value after another. Subscribes first, because what is written is answered by notification.
+    /// Writes a message, value by value. Subscribes first, because the node answers by notification.
     pub async fn write(&mut self, endpoint: Endpoint, message: &[u8]) -> Result<(), Error> {
         if !self.subscribed {
             self.acknowledged(&FromPhone::Subscribe { characteristic: central::NOTIFYING.row().uuid }).await?;
@@ -100,13 +100,13 @@ impl Simulated {
         Ok(())
     }
 
-    /// Writes one value as it is.
+    /// Writes one value without framing.
     pub async fn write_value(&mut self, endpoint: Endpoint, value: Vec<u8>) -> Result<(), Error> {
         self.traffic.sent += value.len() as u64;
         self.acknowledged(&FromPhone::Write { characteristic: endpoint.row().uuid, value }).await
     }
 
-    /// The next message that was notified; none if there is none until `until`.
+    /// The next notified message; none if no message arrives until `until`.
     pub async fn receive(&mut self, until: Instant) -> Result<Option<Outbound>, Error> {
         loop {
             if let Some(message) = self.inbox.pop() {
@@ -127,7 +127,7 @@ impl Simulated {
         }
     }
 
-    /// One request and its response; what is notified in between is kept.
+    /// Sends a request and returns its response; keeps notifications that arrive before it.
     async fn transaction(&mut self, request: &FromPhone) -> Result<FromNode, Error> {
         self.stream.write_all(&request.encode()).await.map_err(|error| Error::Lost(Some(error)))?;
         loop {
@@ -155,7 +155,7 @@ impl Simulated {
         timeout(ANSWER_LIMIT, self.next_packet()).await.map_err(|_| Error::Silent)?
     }
 
-    /// The next packet. Nothing is lost if this is given up half-way.
+    /// The next packet. Cancel safe.
     async fn next_packet(&mut self) -> Result<FromNode, Error> {
         let mut bytes = [0; 1024];
         loop {

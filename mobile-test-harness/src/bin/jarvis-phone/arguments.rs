@@ -12,55 +12,55 @@ use provisioning_core::domain::CommandCenterUrl;
 
 const EXAMPLES: &str = "\
 Examples:
-  Is there a device, and what is it?
+  Find a device and show its properties:
     jarvis-phone info --over ble-sim:/run/jarvis/ble.sock
 
-  Which networks does it see? (asks for the code on the label)
+  List the networks in its range (prompts for the code on the label):
     jarvis-phone scan --over ble
 
-  Which, if this computer has no Bluetooth? (asks for the passphrase of the access point, too)
+  The same through its access point, without Bluetooth (prompts for the access point's passphrase, too):
     jarvis-phone scan --over ap
 
-  Bring it online; the password is asked for, the token comes from the command center:
+  Bring it online (prompts for the Wi-Fi password, gets the token from the command center):
     jarvis-phone provision --over ble-sim:/run/jarvis/ble.sock --ssid Home \\
         --command-center https://center.example --household home --mint --admin-key-file admin.key
 
 Exit codes:
   0  done
-  1  the device said what is wrong, or the attempt failed; the fault is named
-  2  wrong arguments, or a secret that cannot be read
-  3  no device there
-  4  not let in: wrong code, too many wrong codes, another phone is connected
-  5  the device was lost, and the outcome is not known
-  6  the command center gave no token
+  1  the device reported an error, or the attempt failed; the output names the fault
+  2  invalid arguments, or a secret that cannot be read
+  3  no device found
+  4  access refused: wrong code, too many wrong codes, or another phone is connected
+  5  the connection to the device was lost, and the outcome is unknown
+  6  no token from the command center
 
 Environment:
   JARVIS_PAIRING_CODE, JARVIS_AP_PASSPHRASE, JARVIS_WIFI_PASSWORD, JARVIS_PROVISIONING_TOKEN, JARVIS_JWT,
   JARVIS_PROVISION_CODE
-            secrets, where they are not in files
-  RUST_LOG  what is logged to standard error, such as `debug` [default: warn]
-  NO_COLOR  no colours";
+            secrets that are not given in files
+  RUST_LOG  log level of standard error, such as `debug` [default: warn]
+  NO_COLOR  disables colours";
 
 /// The phone's side of provisioning: finds a Jarvis device and brings it online.
 ///
-/// A device is reached over Bluetooth (ble), in its access point (ap), over the simulated Bluetooth link of a node that
-/// runs here (ble-sim:PATH), or at an address (http://HOST:PORT). Everything that is secret travels sealed, over all of them.
+/// A device is reached over Bluetooth (ble), through its access point (ap), over the simulated Bluetooth link of a node on
+/// this machine (ble-sim:PATH), or at an address (http://HOST:PORT). Secrets are encrypted end to end on all of them.
 ///
-/// With `ap` this computer joins the access point jarvis-XXXX through NetworkManager, follows the device into its network
-/// if it is in the same one, and is back in the network where it was when the program ends.
+/// With `ap`, this computer joins the access point jarvis-XXXX through NetworkManager, continues in the device's new network
+/// if this computer is in the same one, and returns to its previous network when the program ends.
 #[derive(Debug, Parser)]
 #[command(name = "jarvis-phone", version, after_help = EXAMPLES, arg_required_else_help = true)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
-    /// How the log is written.
+    /// Log format.
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Human)]
     pub(crate) log_format: LogFormat,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum LogFormat {
-    /// For people.
+    /// Plain text.
     Human,
     /// One JSON object per line.
     Json,
@@ -68,17 +68,17 @@ pub(crate) enum LogFormat {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// What the device says of itself. Needs no code.
+    /// Show the device's properties. Needs no code.
     Info(Node),
-    /// The networks that the device sees.
+    /// List the networks in range of the device.
     Scan(Scan),
     /// Bring the device online and enroll it.
     Provision(Box<Provision>),
-    /// How the device stands; more of it with a code.
+    /// Show the device's status; with a code, in detail.
     Status(Status),
-    /// A script that completes this program's arguments.
+    /// Print a shell completion script.
     Completions {
-        /// For this shell.
+        /// The shell.
         shell: Shell,
     },
 }
@@ -88,11 +88,11 @@ pub(crate) struct Node {
     /// Where the device is: `ble[:ADAPTER]`, `ap[:INTERFACE]`, `ble-sim:PATH` or `http://HOST:PORT`.
     #[arg(long, value_name = "WHERE")]
     pub(crate) over: Target,
-    /// With `ap`: the access point's name, if several devices are near.
+    /// With `ap`: the access point's name, if several devices are in range.
     #[arg(long, value_name = "NAME")]
     pub(crate) ap_name: Option<String>,
-    /// With `ap`: a file with the access point's passphrase, which is on the label; else it is taken from
-    /// JARVIS_AP_PASSPHRASE, or asked for.
+    /// With `ap`: a file with the access point's passphrase, which is on the label [default: JARVIS_AP_PASSPHRASE, or a
+    /// prompt].
     #[arg(long, value_name = "FILE")]
     pub(crate) ap_passphrase_file: Option<PathBuf>,
     /// With `ap`: the access point has no passphrase.
@@ -110,14 +110,14 @@ pub(crate) struct Node {
 pub(crate) struct Pairing {
     /// The six digits on the label.
     ///
-    /// Other users of this machine can see it while the program runs; --code-file, the variable JARVIS_PAIRING_CODE or
-    /// the prompt keep it to yourself.
+    /// Other users of this machine can see it while the program runs; use --code-file, the variable JARVIS_PAIRING_CODE or
+    /// the prompt to keep it private.
     #[arg(long, value_name = "DIGITS")]
     pub(crate) code: Option<String>,
     /// A file with the six digits.
     #[arg(long, value_name = "FILE", conflicts_with = "code")]
     pub(crate) code_file: Option<PathBuf>,
-    /// A file with the 32 hexadecimal digits of the label's QR code, in place of the six.
+    /// A file with the 32 hexadecimal digits of the label's QR code, in place of the six digits.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["code", "code_file"])]
     pub(crate) qr_secret_file: Option<PathBuf>,
 }
@@ -128,7 +128,7 @@ pub(crate) struct Scan {
     pub(crate) node: Node,
     #[command(flatten)]
     pub(crate) pairing: Pairing,
-    /// Have the device look around again, even if it did so a moment ago.
+    /// Scan again even if the device has a recent list.
     #[arg(long)]
     pub(crate) fresh: bool,
 }
@@ -157,10 +157,10 @@ pub(crate) struct Provision {
     /// The network has no password.
     #[arg(long, conflicts_with = "wifi_password_file")]
     pub(crate) open: bool,
-    /// A file with the Wi-Fi password; else it is taken from JARVIS_WIFI_PASSWORD, or asked for.
+    /// A file with the Wi-Fi password [default: JARVIS_WIFI_PASSWORD, or a prompt].
     #[arg(long, value_name = "FILE")]
     pub(crate) wifi_password_file: Option<PathBuf>,
-    /// Where the device will stand.
+    /// The room of the device.
     #[arg(long, value_name = "NAME", default_value = "default")]
     pub(crate) room: String,
     /// The command center to enroll with.
@@ -169,13 +169,13 @@ pub(crate) struct Provision {
     /// The configuration service, if there is one.
     #[arg(long, value_name = "URL")]
     pub(crate) config_service: Option<String>,
-    /// Whose device it is.
+    /// The household that the device belongs to.
     #[arg(long, value_name = "ID")]
     pub(crate) household: String,
-    /// The identity that the command center made for the device.
+    /// The identity that the command center assigned to the device.
     #[arg(long, value_name = "ID", required_unless_present = "mint", conflicts_with = "mint")]
     pub(crate) node_id: Option<String>,
-    /// A file with the provisioning token; else it is taken from JARVIS_PROVISIONING_TOKEN, or asked for.
+    /// A file with the provisioning token [default: JARVIS_PROVISIONING_TOKEN, or a prompt].
     #[arg(long, value_name = "FILE", conflicts_with = "mint")]
     pub(crate) token_file: Option<PathBuf>,
     /// Get identity and token from the command center, as a user (JARVIS_JWT) or as the administrator.
@@ -184,14 +184,14 @@ pub(crate) struct Provision {
     /// A file with the administrator's key at the command center.
     #[arg(long, value_name = "FILE", requires = "mint")]
     pub(crate) admin_key_file: Option<PathBuf>,
-    /// A file with a provision code, which the device claims at the command center once it is online; else it is taken from
-    /// JARVIS_PROVISION_CODE, if that is set.
+    /// A file with a provision code, which the device claims at the command center once it is online [default:
+    /// JARVIS_PROVISION_CODE, if set].
     #[arg(long = "provision-code-file", value_name = "FILE")]
     pub(crate) code_to_claim: Option<PathBuf>,
-    /// Write the settings key (K2) that the device is given to a new file, for this user alone.
+    /// Write the settings key (K2) of the device to a new file that only this user can read.
     #[arg(long, value_name = "FILE", conflicts_with = "no_k2")]
     pub(crate) k2_out: Option<PathBuf>,
-    /// Give the device no settings key.
+    /// Send no settings key to the device.
     #[arg(long)]
     pub(crate) no_k2: bool,
     /// How long to follow the device, seconds.

@@ -1,4 +1,4 @@
-//! `jarvis-phone`: arguments and secrets → what a phone does → a report and an exit code.
+//! `jarvis-phone`: arguments and secrets → operations of a phone → a report and an exit code.
 
 mod arguments;
 mod report;
@@ -40,7 +40,7 @@ enum Exit {
     NoToken = 6,
 }
 
-/// Why there is no good result.
+/// An error, with its exit code.
 #[derive(Debug)]
 struct Failure {
     exit: Exit,
@@ -154,20 +154,20 @@ fn start_log(format: LogFormat) {
     }
 }
 
-/// Connects, does the work, and ends the session whatever came of it: else the device would be busy for a while.
+/// Connects, does the work, and ends the session even after an error; otherwise the device would stay busy for a while.
 async fn visit<T>(node: &Node, report: Report, work: impl AsyncFnOnce(&mut Phone) -> Result<T, Failure>) -> Result<T, Failure> {
     let wait = Duration::from_secs(node.wait);
     let target = target(node)?;
     let mut phone = Phone::connect_within(&target, wait).await.map_err(|error| Failure::no_device(&error))?;
     if let (Target::AccessPoint(_), Some(name)) = (&target, phone.name()) {
-        report.line(format!("In the access point {name}: this computer's own network is back at the end."));
+        report.line(format!("Joined the access point {name}; this computer returns to its network at the end."));
     }
     let result = work(&mut phone).await;
     phone.leave().await;
     result
 }
 
-/// Where the device is, and what its access point wants to know.
+/// The target, with the access point's name and passphrase.
 fn target(node: &Node) -> Result<Target, Failure> {
     let Target::AccessPoint(way) = &node.over else { return Ok(node.over.clone()) };
     let mut way = way.clone();
@@ -179,20 +179,20 @@ fn target(node: &Node) -> Result<Target, Failure> {
 }
 
 async fn info(node: &Node, report: Report) -> Result<ExitCode, Failure> {
-    let info = visit(node, report, async |phone| look(phone).await).await?;
+    let info = visit(node, report, async |phone| read_info(phone).await).await?;
     report.info(&info);
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the device says of itself. Over HTTP this is the first request, and so the connection.
-async fn look(phone: &mut Phone) -> Result<Info, Failure> {
+/// Reads the device's info. Over HTTP this is the first request, so it fails if the device is not there.
+async fn read_info(phone: &mut Phone) -> Result<Info, Failure> {
     phone.info().await.map_err(|error| Failure::no_device(&error))
 }
 
 async fn scan(arguments: Scan, report: Report) -> Result<ExitCode, Failure> {
     let secret = arguments.pairing.secret()?;
     let networks = visit(&arguments.node, report, async |phone| {
-        look(phone).await?;
+        read_info(phone).await?;
         phone.open_session(&secret).await?;
         Ok(phone.scan(arguments.fresh).await?)
     })
@@ -238,12 +238,12 @@ async fn provision(arguments: Provision, report: Report) -> Result<ExitCode, Fai
 
     let started = Instant::now();
     let (told, traffic) = visit(&arguments.node, report, async |phone| {
-        let info = look(phone).await?;
+        let info = read_info(phone).await?;
         report.line(format!("Found {} ({}).", info.name, info.hardware));
         phone.open_session(&secret).await?;
         report.line("The session is open: the device knows the code.");
         if let Some(k2) = &k2 {
-            // Kept before it is sent: the device must not hold a key of which there is no other copy.
+            // Write the file before sending the key: the device must not hold the only copy.
             if let Some(path) = &arguments.k2_out {
                 secrets::write(path, &key::export(k2, node_id))?;
             }
@@ -260,7 +260,7 @@ async fn provision(arguments: Provision, report: Report) -> Result<ExitCode, Fai
     Ok(if told.failure.is_some() { ExitCode::from(Exit::Failed as u8) } else { ExitCode::SUCCESS })
 }
 
-/// The network's password, if it has one. One that no network can have is not sent.
+/// The network's password; empty for an open network. An invalid one is refused here.
 fn passphrase(arguments: &Provision) -> Result<Passphrase, Failure> {
     let text = if arguments.open {
         String::new()
@@ -275,7 +275,7 @@ fn passphrase(arguments: &Provision) -> Result<Passphrase, Failure> {
     }
 }
 
-/// The device's identity and its token: as they were given, or from the command center.
+/// The device's identity and its token, from the arguments or from the command center.
 async fn order(arguments: &Provision) -> Result<(String, SecretText), Failure> {
     let Some(node_id) = &arguments.node_id else {
         let owner = match &arguments.admin_key_file {
@@ -289,7 +289,7 @@ async fn order(arguments: &Provision) -> Result<(String, SecretText), Failure> {
     Ok((node_id.clone(), secrets::TOKEN.obtain(arguments.token_file.as_deref())?))
 }
 
-#[expect(clippy::disallowed_methods, reason = "a program for people may look at the calendar; goes with dated keys")]
+#[expect(clippy::disallowed_methods, reason = "a new key is dated; goes with dated keys")]
 fn now() -> SystemTime {
     SystemTime::now()
 }

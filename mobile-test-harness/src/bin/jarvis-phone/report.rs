@@ -1,4 +1,4 @@
-//! What is printed: lines for people, or one JSON object.
+//! The output: plain text, or one JSON object.
 
 use std::io::{self, Write};
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::Failure;
 
-/// Where results go.
+/// Prints results.
 #[derive(Clone, Copy)]
 pub(crate) struct Report {
     json: bool,
@@ -24,7 +24,7 @@ impl Report {
         Self { json, style: if json { Style::plain() } else { Style::of(&io::stdout()) } }
     }
 
-    /// One line, unless JSON was asked for.
+    /// One line; none with `--json`.
     pub(crate) fn line(self, text: impl AsRef<str>) {
         if !self.json {
             print(text.as_ref());
@@ -52,7 +52,7 @@ impl Report {
             ("node id", node_id.clone()),
             ("hardware", hardware.clone()),
             ("firmware", firmware_version.clone()),
-            ("can do", capabilities.join(", ")),
+            ("capabilities", capabilities.join(", ")),
             ("state", state.name().to_owned()),
             ("provisioned before", if *previously_provisioned { "yes" } else { "no" }.to_owned()),
         ];
@@ -90,12 +90,12 @@ impl Report {
         self.result(&json, std::iter::once(line).chain(fault));
     }
 
-    /// What is seen while an attempt is followed.
+    /// An event of an attempt.
     pub(crate) fn follow(self, progress: Progress<'_>) {
         self.line(match progress {
-            Progress::Accepted => self.style.paint(Tone::Quiet, "The device has taken the credentials."),
+            Progress::Accepted => self.style.paint(Tone::Quiet, "The device has accepted the credentials."),
             Progress::Status(told) => self.progress(told.state, told.progress, &told.message),
-            Progress::Lost => self.style.paint(Tone::Warning, "The link to the device is lost; trying to come back."),
+            Progress::Lost => self.style.paint(Tone::Warning, "The link to the device was lost; reconnecting."),
             Progress::Back => self.style.paint(Tone::Good, "Connected again."),
         });
     }
@@ -138,7 +138,7 @@ impl Report {
         self.result(&json, std::iter::once(line).chain(claimed).chain(limited));
     }
 
-    /// A failure: with JSON on standard output, else on standard error.
+    /// A failure: with `--json` on standard output, otherwise on standard error.
     pub(crate) fn failure(self, failure: &Failure) {
         if self.json {
             let error = json!({
@@ -150,7 +150,7 @@ impl Report {
         let name = failure.fault.map(|fault| format!("{}: ", fault.name())).unwrap_or_default();
         let again = failure.retry_after.map(|seconds| format!("Try again in {seconds} seconds.\n")).unwrap_or_default();
         let text = format!("{} {name}{}\n{again}", style.paint(Tone::Bad, "error:"), failure.text);
-        // Nobody reads standard error: there is nobody to be told.
+        // If standard error is closed, there is no way to report that.
         let _unread = io::stderr().write_all(text.as_bytes());
     }
 
@@ -182,6 +182,6 @@ fn details(told: &StatusReport) -> Value {
 }
 
 fn print(line: &str) {
-    // A reader that has gone, such as `head`, wants no more lines.
+    // The reader may have closed the pipe, as `head` does.
     let _unread = writeln!(io::stdout(), "{line}");
 }

@@ -1,4 +1,4 @@
-//! Secrets come from a file, from the environment, or from whoever sits at the terminal.
+//! Reads secrets from a file, the environment, or a prompt.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, IsTerminal, Read, Write};
@@ -14,10 +14,10 @@ use zeroize::Zeroizing;
 
 use crate::arguments::Pairing;
 
-/// Longer than any secret here; what is larger is another file than the one that was meant. Bytes.
+/// The largest secret file, bytes. A larger file is not the intended one.
 const FILE_LIMIT: u64 = 4096;
 
-/// A secret that could not be had.
+/// Why a secret could not be read or written.
 #[derive(Debug, Error)]
 pub(crate) enum Error {
     #[error("reading {what} from `{}`", path.display())]
@@ -27,17 +27,17 @@ pub(crate) enum Error {
         #[source]
         source: io::Error,
     },
-    #[error("`{}` does not hold {what}", path.display())]
+    #[error("`{}` does not contain {what}", path.display())]
     NotASecret { what: &'static str, path: PathBuf },
     #[error("the variable {0} is not UTF-8")]
     NotUnicode(&'static str),
-    #[error("there is no {what}: give {flag}, set {variable}, or run this on a terminal")]
+    #[error("no {what} given: use {flag}, set {variable}, or run this on a terminal")]
     Missing { what: &'static str, flag: &'static str, variable: &'static str },
-    #[error("the pairing code has six digits, as they are on the label")]
+    #[error("the pairing code must have six digits; it is on the label")]
     NotACode,
     #[error(transparent)]
     NotAProvisionCode(FormatError),
-    #[error("asking for {what}")]
+    #[error("prompting for {what}")]
     Prompt {
         what: &'static str,
         #[source]
@@ -53,10 +53,10 @@ pub(crate) enum Error {
     },
 }
 
-/// Where a secret may come from, apart from a file.
+/// The sources of a secret.
 #[derive(Clone, Copy)]
 pub(crate) struct Source {
-    /// What it is, as an error says it.
+    /// Its name in errors and prompts.
     pub(crate) what: &'static str,
     /// The argument that names its file.
     pub(crate) flag: &'static str,
@@ -76,7 +76,7 @@ pub(crate) const JWT: Source = Source { what: "user token", flag: "--admin-key-f
 /// The variable of a provision code.
 const PROVISION_CODE: &str = "JARVIS_PROVISION_CODE";
 
-/// The provision code, if one was given.
+/// The provision code, if one is given.
 pub(crate) fn provision_code(file: Option<&Path>) -> Result<Option<ProvisionCode>, Error> {
     let text = match file {
         Some(path) => Some(read("a provision code", path)?),
@@ -100,7 +100,7 @@ impl Source {
 }
 
 impl Pairing {
-    /// The pairing secret; asks for the code if none was given.
+    /// The pairing secret; prompts for the code if none is given.
     pub(crate) fn secret(&self) -> Result<PhoneSecret, Error> {
         match self.given()? {
             Some(secret) => Ok(secret),
@@ -108,7 +108,7 @@ impl Pairing {
         }
     }
 
-    /// The pairing secret, if one was given.
+    /// The pairing secret, if one is given.
     pub(crate) fn given(&self) -> Result<Option<PhoneSecret>, Error> {
         if let Some(path) = &self.qr_secret_file {
             let text = read("the secret of a QR code", path)?;
@@ -125,7 +125,7 @@ impl Pairing {
     }
 }
 
-/// A secret from a file; a line end after it is not part of it.
+/// A secret from a file, without the line end after it.
 pub(crate) fn read(what: &'static str, path: &Path) -> Result<SecretText, Error> {
     let failed = |source| Error::Read { what, path: path.to_owned(), source };
     let mut text = Zeroizing::new(String::new());
@@ -148,7 +148,7 @@ pub(crate) fn variable(name: &'static str) -> Result<Option<SecretText>, Error> 
     }
 }
 
-/// Writes a secret to a new file that nobody else can read.
+/// Writes a secret to a new file that only this user can read.
 pub(crate) fn write(path: &Path, secret: &str) -> Result<(), Error> {
     let mut file = OpenOptions::new()
         .write(true)
@@ -161,7 +161,7 @@ pub(crate) fn write(path: &Path, secret: &str) -> Result<(), Error> {
         .map_err(|source| Error::Write { path: path.to_owned(), source })
 }
 
-/// A code as people type it: `482913`, or `482 913`.
+/// Parses a code as typed: `482913`, or `482 913`.
 fn digits(text: &str) -> Result<PhoneSecret, Error> {
     let digits: Zeroizing<String> =
         Zeroizing::new(text.chars().filter(|character| !character.is_whitespace() && *character != '-').collect());
@@ -184,43 +184,43 @@ fn hexadecimal(text: &str) -> Option<SecretBytes<16>> {
     Some(SecretBytes::new(*bits))
 }
 
-/// A terminal that shows nothing of what is typed, until this value is dropped.
-struct Unseen {
+/// Disables the echo of the terminal until it is dropped.
+struct NoEcho {
     before: Termios,
 }
 
-impl Unseen {
+impl NoEcho {
     fn new() -> io::Result<Self> {
         let before = tcgetattr(io::stdin())?;
-        let mut unseen = before.clone();
-        // Without ISIG an interrupt is a character like any other, so that the echo is switched on again before the end.
-        unseen.local_modes.remove(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG);
-        tcsetattr(io::stdin(), OptionalActions::Flush, &unseen)?;
+        let mut silent = before.clone();
+        // Without ISIG an interrupt is read as a character, so the echo is restored before the program ends.
+        silent.local_modes.remove(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG);
+        tcsetattr(io::stdin(), OptionalActions::Flush, &silent)?;
         Ok(Self { before })
     }
 }
 
-impl Drop for Unseen {
+impl Drop for NoEcho {
     fn drop(&mut self) {
         if let Err(error) = tcsetattr(io::stdin(), OptionalActions::Flush, &self.before) {
-            tracing::warn!(%error, "the terminal does not show what is typed; `stty echo` helps");
+            tracing::warn!(%error, "restoring the terminal's echo failed; run `stty echo`");
         }
     }
 }
 
-/// Asks at the terminal, without showing what is typed.
+/// Prompts at the terminal, without echo.
 fn prompt(what: &'static str) -> Result<SecretText, Error> {
     let failed = |source| Error::Prompt { what, source };
     let mut output = io::stderr();
     write!(output, "{what}: ").and_then(|()| output.flush()).map_err(failed)?;
-    let unseen = Unseen::new().map_err(failed)?;
+    let silent = NoEcho::new().map_err(failed)?;
     let line = line(&mut io::stdin().lock());
-    drop(unseen);
+    drop(silent);
     writeln!(output).map_err(failed)?;
     line.map_err(failed)?.ok_or(Error::Interrupted)
 }
 
-/// One line, as a terminal without line editing gives it; none if it was interrupted.
+/// Reads one line from a terminal without line editing; none if it was interrupted.
 fn line(input: &mut impl BufRead) -> io::Result<Option<SecretText>> {
     const INTERRUPT: u8 = 3;
     const END: u8 = 4;
@@ -234,7 +234,7 @@ fn line(input: &mut impl BufRead) -> io::Result<Option<SecretText>> {
             END | b'\r' | b'\n' => break,
             KILL => typed.clear(),
             BACKSPACE | DELETE => {
-                // The bytes of a character in UTF-8 after its first one start with the bits 10.
+                // The continuation bytes of a UTF-8 character start with the bits 10.
                 while typed.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {}
             }
             byte => typed.push(byte),
