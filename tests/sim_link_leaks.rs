@@ -1,7 +1,7 @@
 //! Phones that come and go leave nothing behind. Alone in its process, because it counts the process's descriptors.
 
 #[expect(dead_code, reason = "the other tests use more of it; goes when this one uses all")]
-#[path = "sim_link/support.rs"]
+#[path = "node/sim_link/support.rs"]
 mod support;
 
 use mobile_test_harness::phone::Phone;

@@ -1,7 +1,7 @@
 //! `jarvis-phone` as a person or a script runs it, at a node in this process.
 
 #[expect(dead_code, reason = "the tests of the link use more of it; goes when these use all")]
-#[path = "../../tests/sim_link/support.rs"]
+#[path = "../../tests/node/sim_link/support.rs"]
 mod support;
 
 use std::fs;

@@ -18,7 +18,7 @@ use provisioning_core::domain::{Credentials, Registration};
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::{Boot, FREE_GUESSES};
 
-#[path = "../store/node.rs"]
+#[path = "../node/store/node.rs"]
 #[allow(dead_code, reason = "shared with the other tests of the store")]
 mod node;
 

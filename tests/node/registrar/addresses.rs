@@ -8,8 +8,8 @@ use jarvis_http::client::{AddressPolicy, Client, Lookup, Names, Trust};
 use provisioning_core::fault::Fault;
 use tokio::net::TcpListener;
 
-use crate::server::{Server, Then, answer, registered};
-use crate::{CONNECT, SHORT, client, fault, register, without_status};
+use crate::registrar::server::{Server, Then, answer, registered};
+use crate::registrar::{CONNECT, SHORT, client, fault, register, without_status};
 
 /// Names that answer each lookup with the next of some lists.
 #[derive(Clone, Debug)]

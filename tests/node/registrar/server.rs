@@ -7,7 +7,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use crate::NODE_KEY;
+use crate::registrar::NODE_KEY;
 
 /// A server on this machine; it ends with the value.
 pub(crate) struct Server {

@@ -8,8 +8,8 @@ use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
-use crate::server::{Server, answer, claimed};
-use crate::{CODE, MAC, config};
+use crate::claim::server::{Server, answer, claimed};
+use crate::claim::{CODE, MAC, config};
 
 /// A run of the program.
 struct Run {
@@ -136,7 +136,7 @@ async fn a_script_gives_the_code_in_a_file_a_variable_a_picture_or_standard_inpu
             format!("Auto-provisioning with code: ABCD...5678\nProvisioning complete. Config: {}\n", config(&folder).display());
         assert_eq!((run.out, run.status), (expected, 0), "{}", run.err);
         assert!(server.requests()[0].contains(CODE));
-        for secret in [CODE, &crate::value(&folder, "api_key")] {
+        for secret in [CODE, &crate::claim::value(&folder, "api_key")] {
             assert!(!run.err.contains(secret), "{}", run.err);
         }
         assert!(!run.err.contains("WARN"), "{}", run.err);
@@ -198,7 +198,7 @@ async fn an_appliance_that_is_provisioned_is_left_as_it_is() {
     let mut again = command(folder.path(), &arguments);
     again.arg("--again");
     assert_eq!(run(again, "").await.status, 0);
-    assert_eq!(crate::value(folder.path(), "site_id"), "partner-clinic-abc123");
+    assert_eq!(crate::claim::value(folder.path(), "site_id"), "partner-clinic-abc123");
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use provisioning_core::fault::Fault;
 use provisioning_core::fault::chain;
 use provisioning_core::machine::FREE_GUESSES;
 
-use crate::node::{Node, SHIPPED, credentials, k2, outcome, pending, registration, run, write_everything};
+use crate::store::node::{Node, SHIPPED, credentials, k2, outcome, pending, registration, run, write_everything};
 use testing::journal::{Journal, TOKEN};
 
 /// The files whose content is read back.

@@ -4,8 +4,8 @@ use provisioning_core::fault::Fault;
 use provisioning_core::machine::{Command, Done};
 use serde_json::json;
 
-use crate::json::{K2, faults, k2, with};
-use crate::support::{Node, config, kind};
+use crate::http::json::{K2, faults, k2, with};
+use crate::http::support::{Node, config, kind};
 use testing::journal::K2_KEY;
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use provisioning_core::fault::Fault;
 use provisioning_core::machine::{Command, LocalRequest};
 use serde_json::{Value, json};
 
-use crate::support::{NODE_ID, Node, config, kind, network, refused, request};
+use crate::http::support::{NODE_ID, Node, config, kind, network, refused, request};
 use testing::journal::PASSWORD;
 
 /// The canary of K2 as the phone apps write a key.
@@ -40,7 +40,7 @@ pub(crate) fn k2() -> Value {
 }
 
 /// The place and the type of each fault of a 422.
-pub(crate) fn faults(reply: &crate::support::Reply) -> Vec<(Value, String)> {
+pub(crate) fn faults(reply: &crate::http::support::Reply) -> Vec<(Value, String)> {
     assert_eq!(reply.status, 422, "{}", reply.text());
     let body = reply.json();
     let fault = |fault: &Value| (fault["loc"].clone(), fault["type"].as_str().expect("a type").to_owned());

@@ -4,7 +4,7 @@ use std::fs;
 
 use provisioning_core::fault::Fault;
 
-use crate::node::{MAC_ADDRESS, Node, SHIPPED, credentials, k2, outcome, pending, registration};
+use crate::store::node::{MAC_ADDRESS, Node, SHIPPED, credentials, k2, outcome, pending, registration};
 
 #[test]
 fn a_fresh_node_begins_with_nothing_but_its_secrets() {

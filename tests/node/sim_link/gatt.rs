@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use crate::support::{Node, PATIENCE, secret, view};
+use crate::sim_link::support::{Node, PATIENCE, secret, view};
 use jarvis_provisioning::daemon::{Ends, Event, Handle};
 use jarvis_provisioning::link::sim::{Config, Error, Listener, serve};
 use mobile_test_harness::link::simulated::Simulated;

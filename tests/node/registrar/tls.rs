@@ -14,8 +14,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use crate::server::{Server, Then, answer, registered};
-use crate::{CONNECT, fault, register, without_status};
+use crate::registrar::server::{Server, Then, answer, registered};
+use crate::registrar::{CONNECT, fault, register, without_status};
 
 /// An authority, and its certificate in a file.
 struct Authority {

@@ -8,8 +8,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-use crate::server::{Act, Server, answer, claimed};
-use crate::{AMPLE, CODE, MAC, SHORT, claimant, config, failure, request, value};
+use crate::claim::server::{Act, Server, answer, claimed};
+use crate::claim::{AMPLE, CODE, MAC, SHORT, claimant, config, failure, request, value};
 
 fn body(request: &str) -> Value {
     serde_json::from_str(request.split_once("\r\n\r\n").unwrap().1).unwrap()

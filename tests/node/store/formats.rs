@@ -5,7 +5,7 @@ use std::fs;
 use fernet::Fernet;
 use provisioning_core::domain::Ssid;
 
-use crate::node::{Node, credentials, k2, registration};
+use crate::store::node::{Node, credentials, k2, registration};
 use testing::journal::TOKEN;
 
 const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
@@ -113,7 +113,7 @@ fn a_reset_puts_the_placeholders_of_the_existing_software_back() {
 #[test]
 fn what_is_under_way_is_not_readable_on_the_disk() {
     let node = Node::new();
-    node.open().save_pending(&crate::node::pending(0)).unwrap();
+    node.open().save_pending(&crate::store::node::pending(0)).unwrap();
     let content = fs::read_to_string(node.file("pending.enc")).unwrap();
     for secret in ["hunter22", TOKEN, "Caf"] {
         assert!(!content.contains(secret));

@@ -16,7 +16,7 @@ use getrandom::SysRng;
 use rand_core::UnwrapErr;
 use tokio::time::timeout;
 
-use crate::support::{CODE, NODE_ID, Node, PATIENCE, Reply, config, kind, request};
+use crate::http::support::{CODE, NODE_ID, Node, PATIENCE, Reply, config, kind, request};
 use testing::journal::{K2_KEY, PASSWORD, TOKEN};
 
 const SEALED: (&str, &str) = ("content-type", PROTOBUF);

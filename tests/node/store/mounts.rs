@@ -10,11 +10,11 @@ use jarvis_provisioning::store::Store;
 use provisioning_core::fault::Fault;
 use provisioning_core::fault::chain;
 
-use crate::node::{Node, SHIPPED, credentials, k2, outcome, paths, pending, registration, run, skip, this_program};
+use crate::store::node::{Node, SHIPPED, credentials, k2, outcome, paths, pending, registration, run, skip, this_program};
 
 /// Runs an ignored test of this module in a mount namespace, where `script` has made the mounts.
 fn in_namespace(test: &str, script: &str) {
-    let flags: &[&str] = if crate::node::is_root() { &["--mount"] } else { &["--mount", "--map-root-user"] };
+    let flags: &[&str] = if crate::store::node::is_root() { &["--mount"] } else { &["--mount", "--map-root-user"] };
     let probe = Command::new("unshare").args(flags).args(["sh", "-c", "mount -t tmpfs tmpfs /mnt"]).output();
     if !probe.is_ok_and(|probe| probe.status.success()) {
         return skip("this machine lets nobody mount file systems in a namespace", false);
@@ -22,7 +22,7 @@ fn in_namespace(test: &str, script: &str) {
     let node = Node::new();
     let script = format!("set -e; cd \"$JARVIS_TEST_ROOT\"; {script}; exec \"$@\"");
     let mut command = Command::new("unshare");
-    command.args(flags).args(["sh", "-c", &script, "sh"]).args(this_program(&format!("mounts::{test}")));
+    command.args(flags).args(["sh", "-c", &script, "sh"]).args(this_program(&format!("store::mounts::{test}")));
     let printed = run(command.env("JARVIS_TEST_ROOT", node.root()));
     assert!(printed.contains("1 passed"), "{printed}");
 }
@@ -193,7 +193,7 @@ fn a_limit_on_the_size_of_files_loses_nothing() {
     node.open().save_guesses(3).unwrap();
     let names = node.names();
     let mut command = Command::new("sh");
-    command.args(["-c", "trap '' XFSZ; ulimit -f 0; exec \"$@\"", "sh"]).args(this_program("mounts::size_limit"));
+    command.args(["-c", "trap '' XFSZ; ulimit -f 0; exec \"$@\"", "sh"]).args(this_program("store::mounts::size_limit"));
     let printed = run(command.env("JARVIS_TEST_ROOT", node.root()));
     assert!(printed.contains("1 passed"), "{printed}");
     assert_eq!(node.names(), names);

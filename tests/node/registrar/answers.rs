@@ -11,8 +11,8 @@ use provisioning_core::secret::SecretText;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpSocket};
 
-use crate::server::{Server, Then, answer, registered};
-use crate::{
+use crate::registrar::server::{Server, Then, answer, registered};
+use crate::registrar::{
     AMPLE, NODE_KEY, SHORT, TOKEN, client, failed, fault, register, register_once, registrar, url, with_status, without_status,
 };
 
@@ -203,11 +203,11 @@ async fn an_abandoned_try_closes_its_connection() {
     while let Ok(1..) = stream.read(&mut [0; 1024]).await {}
 }
 
-/// Runs another test of this file where a proxy is set that nobody runs.
+/// Runs another test of this module where a proxy is set that nobody runs.
 #[test]
 fn proxies_of_the_environment_are_not_used() {
     let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["--exact", "answers::created_and_ok_both_register"]);
+    child.args(["--exact", "registrar::answers::created_and_ok_both_register"]);
     for name in ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {
         child.env(name, "http://127.0.0.1:1");
     }

@@ -13,8 +13,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use crate::server::{Server, claimed};
-use crate::{AMPLE, CODE, claimant, failure, request};
+use crate::claim::server::{Server, claimed};
+use crate::claim::{AMPLE, CODE, claimant, failure, request};
 
 /// A server with a certificate of its own, and a claimant that believes it.
 async fn server(place: &TempDir, change: impl FnOnce(&mut CertificateParams)) -> (Server, Claimant) {

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::{MAC, claimant, config, failure, request, value};
+use crate::claim::{MAC, claimant, config, failure, request, value};
 
 /// A running command center, alone with its database.
 struct Center {

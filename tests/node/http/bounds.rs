@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::support::{Node, PATIENCE, Reply, config, exchange, kind, request};
+use crate::http::support::{Node, PATIENCE, Reply, config, exchange, kind, request};
 
 /// Short enough for a test, long enough for an honest request on a busy machine.
 const SHORT: Duration = Duration::from_millis(700);

@@ -8,7 +8,7 @@ use jarvis_provisioning::store::Store;
 use provisioning_core::fault::Fault;
 use provisioning_core::fault::chain;
 
-use crate::node::{
+use crate::store::node::{
     Node, credentials, is_root, mode, owner, paths, pending, registration, run, skip, this_program, write_everything,
 };
 
@@ -32,7 +32,7 @@ fn with_a_umask() {
 fn every_umask_gives_private_files() {
     for umask in ["000", "022", "077", "277"] {
         let node = Node::new();
-        let [program, arguments @ ..] = &this_program("modes::with_a_umask")[..] else { unreachable!() };
+        let [program, arguments @ ..] = &this_program("store::modes::with_a_umask")[..] else { unreachable!() };
         let script = format!("umask {umask} && exec \"$@\"");
         run(Command::new("sh").args(["-c", &script, "sh", program]).args(arguments).env("JARVIS_TEST_ROOT", node.root()));
         assert_private(&node);

@@ -13,7 +13,7 @@ use provisioning_core::session::PhoneSecret;
 use rand_core::UnwrapErr;
 use tokio::time::Instant;
 
-use crate::support::{Cable, NETWORKS, Node, PASSWORD, PATIENCE, SSID, credentials, secret};
+use crate::sim_link::support::{Cable, NETWORKS, Node, PASSWORD, PATIENCE, SSID, credentials, secret};
 use testing::journal::{QR_SECRET, WRONG_PASSWORD};
 
 fn new_key() -> provisioning_core::domain::K2 {

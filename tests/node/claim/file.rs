@@ -7,8 +7,8 @@ use jarvis_provisioning::claim::{Device, MacAddress};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::server::{Server, answer};
-use crate::{CODE, claimant, config, noon, request};
+use crate::claim::server::{Server, answer};
+use crate::claim::{CODE, claimant, config, noon, request};
 
 /// Prints the file as JSON, the way agents read it. A value that JSON does not know fails.
 const READER: &str = "import json, sys, yaml; json.dump(yaml.safe_load(open(sys.argv[1], encoding='ascii')), sys.stdout)";
@@ -83,6 +83,6 @@ async fn a_clock_of_1970_or_2100_does_not_stop_a_claim() {
         let mut request = request(&server.url(), CODE, folder.path());
         request.clock = clock;
         claimant().provision(&request).await.unwrap();
-        assert_eq!(crate::value(folder.path(), "provisioned_at"), expected);
+        assert_eq!(crate::claim::value(folder.path(), "provisioned_at"), expected);
     }
 }

@@ -3,8 +3,8 @@
 use jarvis_http::client::{AddressPolicy, Client, Trust};
 use jarvis_provisioning::command_center::{Limits, Registrar};
 
-use crate::server::{Server, Then, answer};
-use crate::{AMPLE, SHORT, registrar, url};
+use crate::registrar::server::{Server, Then, answer};
+use crate::registrar::{AMPLE, SHORT, registrar, url};
 
 #[tokio::test]
 async fn a_command_center_that_answers_200_is_healthy() {

@@ -1,0 +1,11 @@
+//! The node's parts against real files, sockets and buses: one program, so that it is linked once.
+//!
+//! Tests that need a process of their own, or change its state, are programs of their own.
+
+mod ble;
+mod claim;
+mod http;
+mod nm;
+mod registrar;
+mod sim_link;
+mod store;
