@@ -45,7 +45,7 @@ pub(crate) use identity::mac_address;
 pub use paths::Paths;
 use provisioning_core::domain::{CommandCenterUrl, Credentials, Identity, K2, Outcome, Pairing, Registration};
 use provisioning_core::fault::chain;
-use provisioning_core::machine::{Boot, Cleared, Pending};
+use provisioning_core::machine::{Boot, Cleared, ClearedItem, Pending};
 use provisioning_core::secret::SecretText;
 use record::{Concluded, State, StoredPending};
 pub use record::{Label, hexadecimal};
@@ -208,26 +208,26 @@ impl Store {
             state.concluded = None;
             state.set_outcome(None);
         })?;
-        let mut names = vec!["provisioning_marker", "k2_key", "wifi_credentials"];
+        let mut items = vec![ClearedItem::ProvisioningMarker, ClearedItem::K2, ClearedItem::WifiCredentials];
         for name in [MARKER, K2_PENDING, K2_METADATA, K2_KEY, WIFI, PENDING] {
             self.folder.remove(name)?;
         }
         self.folder.remove_aside(&[K2_PENDING, K2_METADATA, K2_KEY, WIFI, PENDING])?;
         if self.remove_database()? {
-            names.push("node_database");
+            items.push(ClearedItem::NodeDatabase);
         }
         if self.folder.remove(DATABASE_KEY)? {
-            names.push("db_key");
+            items.push(ClearedItem::DatabaseKey);
         }
         if self.clear_configuration().map_err(Error::Configuration)? {
-            names.push("config_credentials");
+            items.push(ClearedItem::ConfigurationCredentials);
         }
         if crate::claim::forget(&self.paths.claim)? {
-            names.push("appliance_config");
+            items.push(ClearedItem::ApplianceConfiguration);
         }
         self.change_state(&lock, |state| state.resetting = false)?;
-        info!(cleared = ?names, "everything that the owner gave is deleted");
-        Ok(Cleared { names, node_id: self.unregistered(&self.mac_address()) })
+        info!(cleared = ?items, "everything that the owner gave is deleted");
+        Ok(Cleared { items, node_id: self.unregistered(&self.mac_address()) })
     }
 
     fn identity(&self, configuration: Option<&Configuration>) -> Identity {

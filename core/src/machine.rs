@@ -135,8 +135,8 @@ pub enum Answer {
     Busy,
     /// The node is provisioned, and its command center is in reach: not without pairing mode.
     AlreadyProvisioned,
-    /// What was cleared, in the words of the JSON API.
-    Reset(Vec<&'static str>),
+    /// What was cleared.
+    Reset(Vec<ClearedItem>),
     /// No.
     Refused(Fault),
 }
@@ -290,10 +290,29 @@ pub struct Refused {
 /// A factory reset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cleared {
-    /// What was cleared, in the words of the JSON API.
-    pub names: Vec<&'static str>,
+    /// What was cleared.
+    pub items: Vec<ClearedItem>,
     /// The node's identity without registration.
     pub node_id: String,
+}
+
+/// What a factory reset clears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClearedItem {
+    /// The marker of a provisioned node.
+    ProvisioningMarker,
+    /// K2 and its metadata.
+    K2,
+    /// The credentials of the joined network.
+    WifiCredentials,
+    /// The database of the node's normal operation.
+    NodeDatabase,
+    /// The key of that database.
+    DatabaseKey,
+    /// The node's identity and key in its configuration.
+    ConfigurationCredentials,
+    /// The configuration that a provision code was exchanged for.
+    ApplianceConfiguration,
 }
 
 /// An attempt that is stored before it is made.

@@ -219,6 +219,6 @@ fn done(kind: u8) -> Done {
         4 => Done::Registered(Ok(Registration { node_id: "registered".into(), node_key: SecretText::new("key".into()) })),
         5 => Done::Registered(Err(Refused { fault, status: Some(500), retry_after: Some(Duration::from_secs(kind.into())) })),
         6 => Done::Health(kind & 8 == 0),
-        _ => Done::Reset(if kind & 8 == 0 { Ok(Cleared { names: Vec::new(), node_id: "node".into() }) } else { Err(fault) }),
+        _ => Done::Reset(if kind & 8 == 0 { Ok(Cleared { items: Vec::new(), node_id: "node".into() }) } else { Err(fault) }),
     }
 }

@@ -2,6 +2,8 @@
 
 use std::io::{BufRead, IsTerminal, Write};
 
+use jarvis_provisioning::link::http::cleared_name;
+
 use super::{Failure, Settings, lock, open_store, paths};
 
 #[derive(clap::Args)]
@@ -24,8 +26,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         return Ok(());
     }
     let cleared = store.reset()?;
-    for what in cleared.names {
-        println!("cleared {what}");
+    for item in cleared.items {
+        println!("cleared {}", cleared_name(item));
     }
     eprintln!("{name} has forgotten its owner, and is now {}. The label stays valid.", cleared.node_id);
     Ok(())

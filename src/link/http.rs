@@ -43,6 +43,8 @@ use provisioning_core::endpoint::Endpoint;
 use provisioning_core::machine::LocalRequest;
 use routes::Api;
 
+pub use schema::cleared_name;
+
 /// An answer, whole: the largest is the schema.
 type Reply = Response<Full<Bytes>>;
 

@@ -16,7 +16,7 @@ use std::sync::Mutex;
 use jarvis_provisioning::store::{Error, Store};
 use provisioning_core::domain::{Credentials, Registration};
 use provisioning_core::fault::Fault;
-use provisioning_core::machine::{Boot, FREE_GUESSES};
+use provisioning_core::machine::{Boot, ClearedItem, FREE_GUESSES};
 
 #[path = "../node/store/node.rs"]
 #[allow(dead_code, reason = "shared with the other tests of the store")]
@@ -270,7 +270,7 @@ fn reset(node: &Node, left: &Files, boot: &Boot) -> Side {
     assert_eq!(boot.guesses, 3);
     if boot.resetting {
         let cleared = node.open().reset().unwrap();
-        assert_eq!(cleared.names[..3], ["provisioning_marker", "k2_key", "wifi_credentials"]);
+        assert_eq!(cleared.items[..3], [ClearedItem::ProvisioningMarker, ClearedItem::K2, ClearedItem::WifiCredentials]);
         assert!(is_gone(node));
         assert!(!node.open().load().unwrap().resetting);
     } else if is_gone(node) {

@@ -123,8 +123,8 @@ pub struct Status {
     pub ssid_bytes: Option<Ssid>,
     /// After a failure: the phone may send again at once.
     pub retryable: bool,
-    /// After a failure: the access point is on the air again.
-    pub hotspot_restored: bool,
+    /// After a failure: the access point is open again.
+    pub access_point_restored: bool,
     /// The node joined, but a portal or a router keeps it from the internet.
     pub limited_connectivity: bool,
     /// What the provision code of the attempt has made of the node.
@@ -141,7 +141,7 @@ impl Status {
             ssid: None,
             ssid_bytes: None,
             retryable: false,
-            hotspot_restored: false,
+            access_point_restored: false,
             limited_connectivity: false,
             appliance_id: None,
         }
@@ -163,30 +163,6 @@ impl Status {
             Some(_) => "Provisioning failed".into(),
             None => self.step.message(self.ssid.as_deref().unwrap_or_default()),
         }
-    }
-
-    /// The error text of the JSON API.
-    pub fn error(&self) -> Option<String> {
-        let fault = self.failure.as_ref()?.fault;
-        Some(match fault {
-            Fault::CommandCenterAnswer | Fault::ConfigurationFailed => fault.text().into(),
-            _ if fault.is_provision_code() => fault.text().into(),
-            _ if fault.is_registration() => "Failed to register with command center".into(),
-            _ if fault.is_network() => format!("Failed to connect to {}", self.ssid.as_deref().unwrap_or_default()),
-            _ => fault.text().into(),
-        })
-    }
-
-    /// The error code of the JSON API's later version.
-    pub const fn error_code(&self) -> Option<&'static str> {
-        let Some(failure) = &self.failure else { return None };
-        Some(match failure.fault {
-            Fault::ConfigurationFailed => "config_write_failed",
-            Fault::StorageFailed => "credentials_save_failed",
-            fault if fault.is_registration() => "registration_failed",
-            fault if fault.is_network() => "wifi_connect_failed",
-            _ => "internal_error",
-        })
     }
 }
 

@@ -167,7 +167,7 @@ impl Machine {
         now: Instant,
     ) {
         let answer = match result {
-            Ok(Cleared { names, node_id }) => {
+            Ok(Cleared { items, node_id }) => {
                 self.identity.node_id = node_id;
                 self.provisioned = false;
                 self.healthy = false;
@@ -181,7 +181,7 @@ impl Machine {
                 } else {
                     self.access_point = AccessPoint::Closed;
                 }
-                Answer::Reset(names)
+                Answer::Reset(items)
             }
             Err(fault) => {
                 // The attempt that the reset stopped does not come back.

@@ -96,9 +96,9 @@ impl Machine {
             return;
         }
         let restored = self.access_point == AccessPoint::Open;
-        if !self.status.retryable || self.status.hotspot_restored != restored {
+        if !self.status.retryable || self.status.access_point_restored != restored {
             self.status.retryable = true;
-            self.status.hotspot_restored = restored;
+            self.status.access_point_restored = restored;
             self.announce();
         }
     }

@@ -172,7 +172,7 @@ fn the_access_point_comes_back_when_an_attempt_over_it_fails() {
     world.local(LocalRequest::Credentials(Box::new(wrong))).unwrap();
     world.until(World::settled).unwrap();
     assert_eq!(world.radio, before);
-    assert!(world.machine.status().hotspot_restored);
+    assert!(world.machine.status().access_point_restored);
 }
 
 #[test]

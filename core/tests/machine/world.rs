@@ -11,8 +11,8 @@ use provisioning_core::domain::{
 use provisioning_core::endpoint::Endpoint;
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::{
-    AccessPointPolicy, Answer, Boot, Cleared, Command, Config, Done, Input, Joined, Link, LocalRequest, Machine, Op, Output,
-    Pending, Refused, Ticket,
+    AccessPointPolicy, Answer, Boot, Cleared, ClearedItem, Command, Config, Done, Input, Joined, Link, LocalRequest, Machine, Op,
+    Output, Pending, Refused, Ticket,
 };
 use provisioning_core::secret::{SecretBytes, SecretText};
 use provisioning_core::session::PhoneSecret;
@@ -518,7 +518,7 @@ impl World {
                 Err(fault)
             } else {
                 self.disk = Disk { guesses: self.disk.guesses, ..Disk::default() };
-                Ok(Cleared { names: vec!["provisioned"], node_id: UNREGISTERED.into() })
+                Ok(Cleared { items: vec![ClearedItem::ProvisioningMarker], node_id: UNREGISTERED.into() })
             }),
         }
     }

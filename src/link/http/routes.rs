@@ -17,7 +17,7 @@ use super::captive::Probe;
 use super::json::{encode, json, problem};
 use super::schema::{
     FactoryResetResponse, K2ProvisionRequest, K2ProvisionResponse, LiveStatus, NodeInfo, ProvisionRequest, ProvisionResponse,
-    ScanNetworksResponse,
+    ScanNetworksResponse, cleared_name,
 };
 use super::sealed::{Phones, protobuf};
 use super::{Config, Reply, body, k2, schema};
@@ -228,7 +228,9 @@ impl Api {
 
     async fn reset(&self) -> Reply {
         let response = match self.ask(LocalRequest::Reset).await {
-            Some(Answer::Reset(cleared)) => FactoryResetResponse { success: true, cleared, error: None },
+            Some(Answer::Reset(items)) => {
+                FactoryResetResponse { success: true, cleared: items.into_iter().map(cleared_name).collect(), error: None }
+            }
             Some(Answer::Refused(fault)) => {
                 FactoryResetResponse { error: Some(fault.text().into()), ..FactoryResetResponse::default() }
             }

@@ -12,6 +12,8 @@ use zeroize::Zeroizing;
 use super::json::{Fields, Invalid};
 use crate::daemon::View;
 use provisioning_core::domain::{self, CreatedAt, Security, Status};
+use provisioning_core::fault::Fault;
+use provisioning_core::machine::ClearedItem;
 
 /// What the node is.
 #[derive(Serialize, ToSchema)]
@@ -168,13 +170,50 @@ impl From<&Status> for LiveStatus {
                 state: status.state().into(),
                 message: status.message(),
                 progress_percent: status.progress(),
-                error: status.error(),
+                error: error_text(status),
             },
-            error_code: status.error_code(),
+            error_code: error_code(status),
             registration_status: status.failure.as_ref().and_then(|failure| failure.registration_status),
             retryable: status.retryable,
-            hotspot_restored: status.hotspot_restored,
+            hotspot_restored: status.access_point_restored,
         }
+    }
+}
+
+/// One sentence of the existing software for an attempt that failed.
+fn error_text(status: &Status) -> Option<String> {
+    let fault = status.failure.as_ref()?.fault;
+    Some(match fault {
+        Fault::CommandCenterAnswer | Fault::ConfigurationFailed => fault.text().into(),
+        _ if fault.is_provision_code() => fault.text().into(),
+        _ if fault.is_registration() => "Failed to register with command center".into(),
+        _ if fault.is_network() => format!("Failed to connect to {}", status.ssid.as_deref().unwrap_or_default()),
+        _ => fault.text().into(),
+    })
+}
+
+/// The error code of the existing software's later version.
+const fn error_code(status: &Status) -> Option<&'static str> {
+    let Some(failure) = &status.failure else { return None };
+    Some(match failure.fault {
+        Fault::ConfigurationFailed => "config_write_failed",
+        Fault::StorageFailed => "credentials_save_failed",
+        fault if fault.is_registration() => "registration_failed",
+        fault if fault.is_network() => "wifi_connect_failed",
+        _ => "internal_error",
+    })
+}
+
+/// The API's name of what a factory reset has cleared.
+pub const fn cleared_name(item: ClearedItem) -> &'static str {
+    match item {
+        ClearedItem::ProvisioningMarker => "provisioning_marker",
+        ClearedItem::K2 => "k2_key",
+        ClearedItem::WifiCredentials => "wifi_credentials",
+        ClearedItem::NodeDatabase => "node_database",
+        ClearedItem::DatabaseKey => "db_key",
+        ClearedItem::ConfigurationCredentials => "config_credentials",
+        ClearedItem::ApplianceConfiguration => "appliance_config",
     }
 }
 

@@ -10,8 +10,8 @@ use jarvis_provisioning::daemon::{Ends, Event, Handle, View};
 use jarvis_provisioning::link::http::{Config, Limits, Listeners, Secrets, bind, serve};
 use provisioning_core::domain::{CommandCenterUrl, Identity, Network, Pairing, Registration, Security, Ssid};
 use provisioning_core::machine::{
-    AccessPointPolicy, Answer, Boot, Cleared, Command, Config as MachineConfig, Done, Input, Joined, Link, Machine, Op, Output,
-    Refused, Ticket,
+    AccessPointPolicy, Answer, Boot, Cleared, ClearedItem, Command, Config as MachineConfig, Done, Input, Joined, Link, Machine,
+    Op, Output, Refused, Ticket,
 };
 use provisioning_core::secret::{SecretBytes, SecretText};
 use rand_core::UnwrapErr;
@@ -68,9 +68,10 @@ pub(crate) fn kind(command: &Command) -> Done {
             Done::Registered(Ok(Registration { node_id: node_id.clone(), node_key: SecretText::new(NODE_KEY.into()) }))
         }
         Command::CheckHealth(_) => Done::Health(true),
-        Command::Reset => {
-            Done::Reset(Ok(Cleared { names: vec!["provisioning_marker", "k2_key", "wifi_credentials"], node_id: NODE_ID.into() }))
-        }
+        Command::Reset => Done::Reset(Ok(Cleared {
+            items: vec![ClearedItem::ProvisioningMarker, ClearedItem::K2, ClearedItem::WifiCredentials],
+            node_id: NODE_ID.into(),
+        })),
         _ => Done::Saved(Ok(())),
     }
 }

@@ -10,7 +10,7 @@ use fernet::Fernet;
 use jarvis_provisioning::store::{Error, Store};
 use provisioning_core::fault::Fault;
 use provisioning_core::fault::chain;
-use provisioning_core::machine::FREE_GUESSES;
+use provisioning_core::machine::{ClearedItem, FREE_GUESSES};
 
 use crate::store::node::{Node, SHIPPED, credentials, k2, outcome, pending, registration, run, write_everything};
 use testing::journal::{Journal, TOKEN};
@@ -290,7 +290,7 @@ fn a_configuration_that_cannot_be_replaced_ends_a_run_before_it_begins() {
         // The rest of the node works without it.
         let boot = store.load().unwrap();
         assert_eq!((boot.pending, boot.identity.node_id.as_str()), (None, "jarvis-eb5b9161"));
-        assert!(!store.reset().unwrap().names.contains(&"config_credentials"));
+        assert!(!store.reset().unwrap().items.contains(&ClearedItem::ConfigurationCredentials));
     }
 }
 
