@@ -1,7 +1,5 @@
 //! The database gone and back, and the disk full.
 
-mod support;
-
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
@@ -10,8 +8,9 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use reqwest::header::RETRY_AFTER;
 use serde_json::{Value, json};
-use support::postgres::Cluster;
-use support::{ADMIN_KEY, Center, answer, text};
+
+use crate::support::postgres::Cluster;
+use crate::support::{self, ADMIN_KEY, Center, answer, text};
 
 /// Asks until the server says what it should.
 async fn until_health(client: &reqwest::Client, url: &str, expected: StatusCode) {

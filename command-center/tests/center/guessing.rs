@@ -1,13 +1,12 @@
 //! Guessing codes: counted for each source and in total, kept over restarts, and never in the way of a right code.
 
-mod support;
-
 use std::time::Duration;
 
 use reqwest::header::RETRY_AFTER;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
-use support::{Center, on_both_databases};
+
+use crate::support::{self, Center, on_both_databases};
 
 const FIRST: &str = "84:3A:5B:91:B6:61";
 

@@ -1,14 +1,13 @@
 //! Tokens and registrations: what a phone and a node may count on.
 
-mod support;
-
 use std::collections::HashSet;
 use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
 use serde_json::json;
-use support::{ADMIN_KEY, Center, answer, on_both_databases, text};
 use tokio::task::JoinSet;
+
+use crate::support::{ADMIN_KEY, Center, answer, on_both_databases, text};
 
 on_both_databases!(
     a_minted_token_has_the_shape_that_phones_know,

@@ -1,7 +1,5 @@
 //! The operator's page, as text and in a browser.
 
-mod support;
-
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -10,7 +8,8 @@ use command_center::operator::Partner;
 use reqwest::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, LOCATION, ORIGIN, WWW_AUTHENTICATE};
 use reqwest::{Method, Response, StatusCode};
 use serde_json::json;
-use support::{ADMIN_KEY, Center, on_both_databases};
+
+use crate::support::{self, ADMIN_KEY, Center, on_both_databases};
 
 const FIRST: &str = "84:3A:5B:91:B6:61";
 

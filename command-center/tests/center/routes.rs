@@ -1,10 +1,9 @@
 //! Every route, asked with no credential, with wrong ones, and with those of others.
 
-mod support;
-
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use support::{ADMIN_KEY, Center, answer, on_both_databases, text, with};
+
+use crate::support::{ADMIN_KEY, Center, answer, on_both_databases, text, with};
 
 on_both_databases!(only_the_named_routes_answer_without_a_credential, nobody_acts_with_the_credential_of_another,);
 

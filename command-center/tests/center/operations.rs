@@ -1,7 +1,5 @@
 //! TLS, metrics, health, and clients that are slow.
 
-mod support;
-
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -11,7 +9,8 @@ use std::time::Duration;
 use command_center::{Clock, Config, Database, OpenError, SecretText, Server, StartError, TlsError, TlsFiles};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
-use support::{ADMIN_KEY, Center, text};
+
+use crate::support::{self, ADMIN_KEY, Center, text};
 
 /// Writes a fresh certificate for this machine and its key; the certificate.
 fn certify(folder: &Path) -> (TlsFiles, reqwest::Certificate) {

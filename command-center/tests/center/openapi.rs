@@ -1,12 +1,11 @@
 //! The description of the interface.
 
-mod support;
-
 use std::path::Path;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use support::{ADMIN_KEY, Center};
+
+use crate::support::{ADMIN_KEY, Center};
 
 #[test]
 fn the_checked_in_description_is_the_generated_one() {

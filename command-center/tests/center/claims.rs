@@ -1,7 +1,5 @@
 //! Provision codes: what an installer, an appliance and an attacker may count on.
 
-mod support;
-
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,10 +7,11 @@ use std::time::Duration;
 use command_center::operator::{CodeState, NewCodes, OperatorError, Partner};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use support::wire::{self, Wire};
-use support::{Center, answer, on_both_databases, text};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
+
+use crate::support::wire::{self, Wire};
+use crate::support::{Center, answer, on_both_databases, text};
 
 const FIRST: &str = "84:3A:5B:91:B6:61";
 const SECOND: &str = "84:3A:5B:91:B6:62";

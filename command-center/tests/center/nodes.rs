@@ -1,13 +1,12 @@
 //! Registered nodes, and what users see of them.
 
-mod support;
-
 use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use support::{ADMIN_KEY, Center, answer, on_both_databases};
 use tokio::task::JoinSet;
+
+use crate::support::{ADMIN_KEY, Center, answer, on_both_databases};
 
 on_both_databases!(
     a_heartbeat_needs_the_nodes_own_key,

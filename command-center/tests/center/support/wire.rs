@@ -7,32 +7,32 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 /// One connection.
-pub struct Wire {
+pub(crate) struct Wire {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
 
 /// A `POST` of JSON, as a client behind the proxy at `source` sends it.
-pub fn post(path: &str, source: &str, body: &Value) -> Vec<u8> {
+pub(crate) fn post(path: &str, source: &str, body: &Value) -> Vec<u8> {
     let body = body.to_string();
     let length = body.len();
     format!("POST {path} HTTP/1.1\r\nhost: center\r\nx-forwarded-for: {source}\r\ncontent-length: {length}\r\n\r\n{body}").into()
 }
 
 impl Wire {
-    pub async fn connect(address: SocketAddr) -> Self {
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
         Self { stream, buffer: Vec::with_capacity(4096) }
     }
 
     /// Sends a request, or a part of one, and hangs up: nobody reads the answer.
-    pub async fn lose(mut self, request: &[u8]) {
+    pub(crate) async fn lose(mut self, request: &[u8]) {
         self.stream.write_all(request).await.unwrap();
     }
 
     /// The status of the answer, and its body.
-    pub async fn ask(&mut self, request: &[u8]) -> (u16, Value) {
+    pub(crate) async fn ask(&mut self, request: &[u8]) -> (u16, Value) {
         self.stream.write_all(request).await.unwrap();
         self.buffer.clear();
         loop {

@@ -1,14 +1,13 @@
 //! The operator's command line, beside a running server.
 
-mod support;
-
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Output, Stdio};
 
 use command_center::Database;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use support::{Center, on_both_databases, text};
+
+use crate::support::{self, Center, on_both_databases, text};
 
 const FIRST: &str = "84:3A:5B:91:B6:61";
 

@@ -1,12 +1,11 @@
 //! Accounts: what the factory makes, what devices log in with, and what guessing them costs.
 
-mod support;
-
 use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use support::{ADMIN_KEY, Center, answer, on_both_databases, text};
+
+use crate::support::{self, ADMIN_KEY, Center, answer, on_both_databases, text};
 
 const EMAIL: &str = "azaion-jetson-0042@azaion.com";
 const PASSWORD: &str = "0123456789abcdef0123456789abcdef";

@@ -1,11 +1,11 @@
 //! TLS towards PostgreSQL, and servers that do not speak it.
 
-mod support;
-
 use std::path::Path;
 
 use command_center::{Config, Database, OpenError, Server, StartError};
-use support::postgres::Cluster;
+
+use crate::support;
+use crate::support::postgres::Cluster;
 
 /// Starts a server on a database and stops it; why it did not start. Its secret is in the folder.
 async fn open(folder: &Path, address: &str) -> Result<(), String> {

@@ -1,7 +1,5 @@
 //! The program itself: its first line, its exit codes, signals, and sudden death.
 
-mod support;
-
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
@@ -11,9 +9,10 @@ use std::sync::{Arc, Mutex};
 use command_center::Database;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use support::{ADMIN_KEY, answer, text};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinSet;
+
+use crate::support::{self, ADMIN_KEY, answer, text};
 
 struct Process {
     child: Child,

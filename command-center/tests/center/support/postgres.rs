@@ -38,7 +38,7 @@ rm -rf "$folder"
 "#;
 
 /// A running cluster.
-pub struct Cluster {
+pub(crate) struct Cluster {
     folder: PathBuf,
     wishes: ChildStdin,
     answers: ChildStdout,
@@ -49,12 +49,12 @@ pub struct Cluster {
 
 impl Cluster {
     /// Makes and starts one.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::start_with(5432, &[], &[])
     }
 
     /// Makes and starts one that also listens on a port of 127.0.0.1, there also with TLS.
-    pub fn start_with_tls(certificate: &str, key: &str, port: u16) -> Self {
+    pub(crate) fn start_with_tls(certificate: &str, key: &str, port: u16) -> Self {
         let files = [("server.crt", certificate), ("server.key", key)];
         let settings = ["ssl=on", "ssl_cert_file=../server.crt", "ssl_key_file=../server.key", "listen_addresses=127.0.0.1"];
         Self::start_with(port, &files, &settings)
@@ -98,19 +98,19 @@ impl Cluster {
     }
 
     /// Stops the server, as for maintenance.
-    pub fn pause(&mut self) {
+    pub(crate) fn pause(&mut self) {
         self.wishes.write_all(b"stop\n").unwrap();
         self.await_answer();
     }
 
     /// Starts it again.
-    pub fn resume(&mut self) {
+    pub(crate) fn resume(&mut self) {
         self.wishes.write_all(b"start\n").unwrap();
         self.await_answer();
     }
 
     /// Makes an empty database.
-    pub fn fresh_database(&mut self) -> Database {
+    pub(crate) fn fresh_database(&mut self) -> Database {
         let name = format!("test_{}", self.databases);
         self.databases += 1;
         let folder = self.folder.display();
@@ -127,7 +127,7 @@ impl Cluster {
 static SHARED: Mutex<Option<Cluster>> = Mutex::new(None);
 
 /// An empty database in the cluster that the tests of this program share.
-pub async fn fresh_database() -> Database {
+pub(crate) async fn fresh_database() -> Database {
     let make = || SHARED.lock().unwrap().get_or_insert_with(Cluster::start).fresh_database();
     tokio::task::spawn_blocking(make).await.unwrap()
 }
@@ -139,7 +139,7 @@ fn user_id(name: &str) -> u32 {
 }
 
 /// Whether there is a PostgreSQL.
-pub fn is_installed() -> bool {
+pub(crate) fn is_installed() -> bool {
     super::is_there("PostgreSQL (Debian: postgresql)", find_programs().is_some())
 }
 
@@ -155,14 +155,14 @@ fn find_programs() -> Option<PathBuf> {
 }
 
 /// The whole database as SQL.
-pub fn dump(url: &str) -> String {
+pub(crate) fn dump(url: &str) -> String {
     let output = Command::new(programs().join("pg_dump")).arg(url).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
 /// Copies a database into an empty one, with the tools that an operator uses.
-pub fn copy(from: &str, to: &Database) {
+pub(crate) fn copy(from: &str, to: &Database) {
     let Database::Postgres(to) = to else { panic!("{to:?}") };
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("dump");

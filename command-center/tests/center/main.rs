@@ -1,0 +1,17 @@
+//! The command center, tested over HTTP and through its program, on both databases.
+
+mod accounts;
+mod claims;
+mod faults;
+mod guessing;
+mod layers;
+mod nodes;
+mod openapi;
+mod operations;
+mod operator;
+mod page;
+mod postgres_tls;
+mod process;
+mod registration;
+mod routes;
+mod support;
