@@ -11,14 +11,14 @@ const EMAIL: &str = "azaion-jetson-0042@azaion.com";
 const PASSWORD: &str = "0123456789abcdef0123456789abcdef";
 
 on_both_databases!(
-    a_device_account_is_made_once_and_its_password_can_be_set,
+    a_device_account_is_created_once_and_its_password_can_be_set,
     accounts_are_managed_by_the_administrator_or_their_role_only,
     the_last_password_logs_in_and_the_one_before_does_not,
     a_token_of_a_login_names_its_account_until_it_ends,
     rotated_keys_end_tokens_gracefully_or_at_once,
-    unknown_accounts_and_wrong_passwords_are_told_the_same,
+    unknown_accounts_and_wrong_passwords_get_the_same_answer,
     guessing_a_password_is_slowed_and_the_right_one_clears_the_count,
-    malformed_accounts_are_told_what_is_wrong,
+    malformed_accounts_are_refused_with_the_reason,
     no_password_is_in_the_database,
 );
 
@@ -42,7 +42,7 @@ async fn bearer(center: &Center, email: &str, password: &str) -> String {
     format!("Bearer {}", text(&answer, "token"))
 }
 
-async fn a_device_account_is_made_once_and_its_password_can_be_set(center: Center) {
+async fn a_device_account_is_created_once_and_its_password_can_be_set(center: Center) {
     let made = create(&center, EMAIL, PASSWORD, "CompanionPC").await;
     assert_eq!(made, (StatusCode::CREATED, json!({ "email": EMAIL, "role": "CompanionPC" })));
     let again = create(&center, &EMAIL.to_uppercase(), PASSWORD, "CompanionPC").await;
@@ -104,7 +104,7 @@ async fn rotated_keys_end_tokens_gracefully_or_at_once(center: Center) {
     assert_eq!(center.get("/users/current", &[("authorization", &third)]).await.0, StatusCode::OK);
 }
 
-async fn unknown_accounts_and_wrong_passwords_are_told_the_same(center: Center) {
+async fn unknown_accounts_and_wrong_passwords_get_the_same_answer(center: Center) {
     create(&center, EMAIL, PASSWORD, "CompanionPC").await;
     let wrong = login(&center, EMAIL, "wrong").await;
     assert_eq!(wrong, (StatusCode::UNAUTHORIZED, json!({ "detail": "Invalid email or password" })));
@@ -119,7 +119,7 @@ async fn guessing_a_password_is_slowed_and_the_right_one_clears_the_count(mut ce
     assert_eq!(login(&center, EMAIL, PASSWORD).await.0, StatusCode::OK);
     assert_eq!(login(&center, EMAIL, "wrong").await.0, StatusCode::UNAUTHORIZED);
     center.restart().await;
-    // While it is locked nothing is compared, so the right one is told the same.
+    // While it is locked no password is checked, so the right one gets the same answer.
     assert_eq!(login(&center, EMAIL, PASSWORD).await.0, StatusCode::TOO_MANY_REQUESTS);
     // The owner, at another address, is not locked out.
     let request = center.request(Method::POST, "/login").header("x-forwarded-for", "192.0.2.1");
@@ -129,7 +129,7 @@ async fn guessing_a_password_is_slowed_and_the_right_one_clears_the_count(mut ce
     assert_eq!(login(&center, EMAIL, PASSWORD).await.0, StatusCode::OK);
 }
 
-async fn malformed_accounts_are_told_what_is_wrong(center: Center) {
+async fn malformed_accounts_are_refused_with_the_reason(center: Center) {
     let (status, refused) = create(&center, "no address", "short", "").await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
     let expected = json!([

@@ -22,23 +22,23 @@ on_both_databases!(
     a_code_may_be_typed_in_any_way,
     a_code_without_a_site_makes_one_of_the_host_name,
     codes_of_one_site_share_it,
-    a_code_that_is_none_is_told_so,
-    a_body_without_code_is_told_in_one_line,
+    an_unknown_code_is_refused,
+    a_body_without_code_is_reported_in_one_line,
     an_expired_code_is_refused_the_same_each_time,
     a_revoked_code_is_refused_in_the_words_of_each_route,
-    another_device_is_told_that_the_code_is_claimed,
+    another_device_learns_that_the_code_is_claimed,
     the_same_device_gets_a_lost_answer_again_until_it_uses_its_key,
     a_different_claim_id_is_a_different_device,
-    a_device_that_comes_back_with_another_code_begins_anew,
+    a_device_that_claims_another_code_starts_over,
     a_claimed_code_cannot_be_revoked_but_its_appliance_can,
-    validate_tells_without_claiming,
+    validate_does_not_claim,
     a_restart_between_claim_and_repeat_changes_nothing,
     of_a_hundred_racing_clients_one_wins_each_of_a_thousand_codes,
     two_servers_on_one_database_give_each_code_once,
     a_thousand_claims_with_lost_answers_all_end_claimed_once,
-    the_clock_of_the_appliance_is_not_asked,
+    the_clock_of_the_appliance_is_ignored,
     progress_shows_in_the_list,
-    an_appliance_is_known_by_its_key_and_nobody_else_is,
+    only_the_key_authenticates_an_appliance,
     the_configuration_is_the_appliances_own,
 );
 
@@ -115,14 +115,14 @@ async fn codes_of_one_site_share_it(center: Center) {
     assert_ne!(first["api_key"], second["api_key"]);
 }
 
-async fn a_code_that_is_none_is_told_so(center: Center) {
+async fn an_unknown_code_is_refused(center: Center) {
     let expected = (StatusCode::NOT_FOUND, json!({ "detail": "Invalid provision code" }));
     for wrong in ["", "SHORT", "ABCD1234EFGH56789", "ABCD1234EFGH567!", "ABCD1234EFGH5678"] {
         assert_eq!(center.claim(wrong, FIRST).await, expected, "{wrong}");
     }
 }
 
-async fn a_body_without_code_is_told_in_one_line(center: Center) {
+async fn a_body_without_code_is_reported_in_one_line(center: Center) {
     let refused = center.post("/api/provision/claim", &[], &json!({ "mac_address": "x" })).await;
     let detail = "provision_code: Field required; mac_address: Input should be a valid hardware address";
     assert_eq!(refused, (StatusCode::UNPROCESSABLE_ENTITY, json!({ "detail": detail })));
@@ -149,7 +149,7 @@ async fn a_revoked_code_is_refused_in_the_words_of_each_route(center: Center) {
     assert_eq!(refused, (StatusCode::BAD_REQUEST, json!({ "detail": "Provision code already revoked" })));
 }
 
-async fn another_device_is_told_that_the_code_is_claimed(center: Center) {
+async fn another_device_learns_that_the_code_is_claimed(center: Center) {
     let code = center.code().await;
     assert_eq!(center.claim(&code, FIRST).await.0, StatusCode::OK);
     assert_eq!(center.claim(&code, SECOND).await, claimed_already());
@@ -177,7 +177,7 @@ async fn a_different_claim_id_is_a_different_device(center: Center) {
     assert_eq!(center.post("/api/provision/claim", &[], &body).await, claimed_already());
 }
 
-async fn a_device_that_comes_back_with_another_code_begins_anew(center: Center) {
+async fn a_device_that_claims_another_code_starts_over(center: Center) {
     let codes = center.codes(Some("Clinic"), 2).await;
     let (_, first) = center.claim(&codes[0], FIRST).await;
     let (status, second) = center.claim(&codes[1], FIRST).await;
@@ -211,7 +211,7 @@ async fn a_claimed_code_cannot_be_revoked_but_its_appliance_can(center: Center) 
     assert_eq!(center.claim(&code, FIRST).await, claimed_already());
 }
 
-async fn validate_tells_without_claiming(center: Center) {
+async fn validate_does_not_claim(center: Center) {
     let code = center.code().await;
     let valid = json!({
         "valid": true,
@@ -334,7 +334,7 @@ async fn a_thousand_claims_with_lost_answers_all_end_claimed_once(center: Center
     assert_eq!(states(&center).await, HashMap::from([(CodeState::Claimed, codes.len())]));
 }
 
-async fn the_clock_of_the_appliance_is_not_asked(center: Center) {
+async fn the_clock_of_the_appliance_is_ignored(center: Center) {
     for (date, mac_address) in [("Thu, 01 Jan 1970 00:00:00 GMT", FIRST), ("Fri, 01 Jan 2100 00:00:00 GMT", SECOND)] {
         let body = json!({ "provision_code": center.code().await, "mac_address": mac_address });
         let (status, _) = center.post("/api/provision/claim", &[("date", date)], &body).await;
@@ -358,7 +358,7 @@ async fn progress_shows_in_the_list(center: Center) {
     assert_eq!(refused, (StatusCode::UNPROCESSABLE_ENTITY, json!({ "detail": detail })));
 }
 
-async fn an_appliance_is_known_by_its_key_and_nobody_else_is(center: Center) {
+async fn only_the_key_authenticates_an_appliance(center: Center) {
     let body = json!({ "mac_address": FIRST.to_lowercase(), "hostname": "box", "ip_address": "10.0.0.7" });
     let unknown = center.post("/api/provision/heartbeat", &[], &body).await;
     let message = "Appliance not provisioned. Use provision code to claim.";

@@ -20,7 +20,7 @@ async fn until_health(client: &reqwest::Client, url: &str, expected: StatusCode)
             if status == expected {
                 return;
             }
-            // Health is looked at once a second; asking more often only asks.
+            // The server probes once a second; asking more often returns the cached result.
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
@@ -28,7 +28,7 @@ async fn until_health(client: &reqwest::Client, url: &str, expected: StatusCode)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_was_gone_is_used_again_when_it_is_back() {
+async fn service_resumes_when_the_database_is_back() {
     if !support::postgres::is_installed() {
         return;
     }
@@ -88,14 +88,14 @@ fn on_a_small_disk(folder: &str) -> Small {
     Small { child, url: format!("http://{}", text(&said, "listening")), filler }
 }
 
-/// Whether disks can be mounted in a namespace of one's own, which not every container allows.
+/// Whether disks can be mounted in a new namespace, which not every container allows.
 fn can_mount() -> bool {
     let tried = Command::new("unshare").args(["--map-root-user", "--mount", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]).status();
     support::is_there("a mount namespace (Debian: util-linux)", tried.is_ok_and(|status| status.success()))
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_a_full_disk_changes_are_refused_whole_and_taken_again_when_there_is_room() {
+async fn a_full_disk_refuses_changes_atomically_until_there_is_room() {
     if !can_mount() {
         return;
     }

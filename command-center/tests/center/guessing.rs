@@ -11,15 +11,15 @@ use crate::support::{self, Center, on_both_databases};
 const FIRST: &str = "84:3A:5B:91:B6:61";
 
 on_both_databases!(
-    the_eleventh_wrong_code_has_to_wait,
-    a_restart_does_not_forget_guesses,
+    the_eleventh_wrong_code_is_limited,
+    guess_counts_survive_a_restart,
     two_servers_on_one_database_count_together,
-    another_source_is_not_held_back,
-    a_right_code_and_repeats_of_it_are_never_held_back,
-    what_cannot_be_a_code_is_no_guess,
-    many_sources_together_are_held_back,
-    one_source_that_guesses_on_holds_back_nobody_else,
-    a_clock_that_was_wrong_does_not_lock_for_years,
+    another_source_is_not_limited,
+    a_right_code_and_repeats_of_it_are_never_limited,
+    a_malformed_code_is_not_counted_as_a_guess,
+    many_sources_together_are_limited,
+    one_source_that_keeps_guessing_does_not_limit_others,
+    a_window_in_the_future_does_not_lock_for_years,
 );
 
 /// One wrong guess from an address; the status, and how long to wait.
@@ -37,7 +37,7 @@ async fn exhaust(center: &Center, source: &str) {
     }
 }
 
-async fn the_eleventh_wrong_code_has_to_wait(center: Center) {
+async fn the_eleventh_wrong_code_is_limited(center: Center) {
     exhaust(&center, "192.0.2.1").await;
     center.clock.advance(Duration::from_mins(5));
     assert_eq!(guess(&center, "192.0.2.1").await, (StatusCode::TOO_MANY_REQUESTS, Some(600)));
@@ -48,7 +48,7 @@ async fn the_eleventh_wrong_code_has_to_wait(center: Center) {
     assert_eq!(guess(&center, "192.0.2.1").await, (StatusCode::NOT_FOUND, None));
 }
 
-async fn a_restart_does_not_forget_guesses(mut center: Center) {
+async fn guess_counts_survive_a_restart(mut center: Center) {
     for _ in 0..10 {
         assert_eq!(guess(&center, "192.0.2.1").await.0, StatusCode::NOT_FOUND);
         center.restart().await;
@@ -66,7 +66,7 @@ async fn two_servers_on_one_database_count_together(center: Center) {
     assert_eq!(guess(&twin, "192.0.2.1").await.0, StatusCode::TOO_MANY_REQUESTS);
 }
 
-async fn another_source_is_not_held_back(center: Center) {
+async fn another_source_is_not_limited(center: Center) {
     exhaust(&center, "192.0.2.1").await;
     // Only the last place was written by the proxy.
     assert_eq!(guess(&center, "192.0.2.1, 192.0.2.2").await.0, StatusCode::NOT_FOUND);
@@ -79,7 +79,7 @@ async fn another_source_is_not_held_back(center: Center) {
     assert_eq!(guess(&center, "2001:db8:0:1::1").await.0, StatusCode::NOT_FOUND);
 }
 
-async fn a_right_code_and_repeats_of_it_are_never_held_back(center: Center) {
+async fn a_right_code_and_repeats_of_it_are_never_limited(center: Center) {
     let code = center.code().await;
     for _ in 0..11 {
         guess(&center, "127.0.0.1").await;
@@ -92,14 +92,14 @@ async fn a_right_code_and_repeats_of_it_are_never_held_back(center: Center) {
     }
 }
 
-async fn what_cannot_be_a_code_is_no_guess(center: Center) {
+async fn a_malformed_code_is_not_counted_as_a_guess(center: Center) {
     for _ in 0..20 {
         assert_eq!(center.claim("TYPING", FIRST).await.0, StatusCode::NOT_FOUND);
     }
     assert_eq!(guess(&center, "127.0.0.1").await.0, StatusCode::NOT_FOUND);
 }
 
-async fn many_sources_together_are_held_back(center: Center) {
+async fn many_sources_together_are_limited(center: Center) {
     for index in 0..1000 {
         assert_eq!(guess(&center, &format!("10.0.{}.{}", index / 250, index % 250)).await.0, StatusCode::NOT_FOUND);
     }
@@ -108,7 +108,7 @@ async fn many_sources_together_are_held_back(center: Center) {
     assert_eq!(center.claim(&code, FIRST).await.0, StatusCode::OK);
 }
 
-async fn one_source_that_guesses_on_holds_back_nobody_else(center: Center) {
+async fn one_source_that_keeps_guessing_does_not_limit_others(center: Center) {
     for _ in 0..1100 {
         guess(&center, "192.0.2.1").await;
     }
@@ -116,7 +116,7 @@ async fn one_source_that_guesses_on_holds_back_nobody_else(center: Center) {
     assert_eq!(guess(&center, "192.0.2.2").await.0, StatusCode::NOT_FOUND);
 }
 
-async fn a_clock_that_was_wrong_does_not_lock_for_years(mut center: Center) {
+async fn a_window_in_the_future_does_not_lock_for_years(mut center: Center) {
     let true_clock = center.clock.clone();
     let wrong = command_center::Clock::manual(support::START.after(Duration::from_hours(24 * 365 * 74)));
     center.config.clock = wrong;

@@ -13,14 +13,14 @@ on_both_databases!(
     a_heartbeat_without_a_key_is_malformed,
     a_heartbeat_shows_in_the_list,
     a_heartbeat_keeps_what_it_does_not_mention,
-    strange_reports_do_not_make_a_node_look_dead,
+    malformed_reports_do_not_make_a_node_seem_offline,
     a_node_is_offline_after_fifteen_minutes,
-    heartbeats_of_one_batch_are_judged_one_by_one,
+    heartbeats_of_one_batch_are_checked_one_by_one,
     mqtt_credentials_are_null_where_there_are_none,
     users_see_the_nodes_of_their_households_only,
     nodes_cannot_be_listed_without_a_credential,
-    the_server_says_that_it_is_healthy,
-    unknown_routes_and_methods_are_told_in_json,
+    the_server_reports_that_it_is_healthy,
+    unknown_routes_and_methods_are_refused_in_json,
     a_body_of_ten_megabytes_is_refused_on_every_route,
 );
 
@@ -94,7 +94,7 @@ async fn a_heartbeat_keeps_what_it_does_not_mention(center: Center) {
     assert_eq!((&node["last_seen_version"], &node["git_sha"], &node["is_busy"]), (&json!("1"), &json!("abc"), &json!(true)));
 }
 
-async fn strange_reports_do_not_make_a_node_look_dead(center: Center) {
+async fn malformed_reports_do_not_make_a_node_seem_offline(center: Center) {
     let credentials = center.node().await;
     for report in [
         json!({ "version_info": 7 }),
@@ -117,7 +117,7 @@ async fn a_node_is_offline_after_fifteen_minutes(center: Center) {
     assert_eq!(node_of(&center, &credentials).await["online"], false);
 }
 
-async fn heartbeats_of_one_batch_are_judged_one_by_one(center: Center) {
+async fn heartbeats_of_one_batch_are_checked_one_by_one(center: Center) {
     let credentials = center.node().await;
     let (node_id, _) = credentials.split_once(':').unwrap();
     let mut beating = JoinSet::new();
@@ -169,7 +169,7 @@ async fn nodes_cannot_be_listed_without_a_credential(center: Center) {
     }
 }
 
-async fn the_server_says_that_it_is_healthy(center: Center) {
+async fn the_server_reports_that_it_is_healthy(center: Center) {
     for path in ["/health", "/api/v0/health"] {
         let (status, health) = center.get(path, &[]).await;
         assert_eq!((status, &health["status"]), (StatusCode::OK, &json!("healthy")));
@@ -178,7 +178,7 @@ async fn the_server_says_that_it_is_healthy(center: Center) {
     assert_eq!(center.get("/api/v0/ping", &[]).await, (StatusCode::OK, json!({ "message": "pong" })));
 }
 
-async fn unknown_routes_and_methods_are_told_in_json(center: Center) {
+async fn unknown_routes_and_methods_are_refused_in_json(center: Center) {
     assert_eq!(center.get("/nothing", &[]).await, (StatusCode::NOT_FOUND, json!({ "detail": "Not Found" })));
     let wrong = answer(center.request(Method::DELETE, "/health")).await;
     assert_eq!(wrong, (StatusCode::METHOD_NOT_ALLOWED, json!({ "detail": "Method Not Allowed" })));

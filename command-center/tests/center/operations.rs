@@ -36,7 +36,7 @@ fn config(folder: &Path) -> Config {
 }
 
 #[tokio::test]
-async fn over_tls_a_client_that_trusts_the_certificate_is_served_and_a_renewal_is_taken_up() {
+async fn tls_clients_are_served_and_a_renewed_certificate_is_loaded() {
     let folder = tempfile::tempdir().unwrap();
     let (files, first) = certify(folder.path());
     let mut config = config(folder.path());
@@ -53,7 +53,7 @@ async fn over_tls_a_client_that_trusts_the_certificate_is_served_and_a_renewal_i
     std::fs::write(folder.path().join("certificate.pem"), "nonsense").unwrap();
     assert!(server.reload_certificate().is_err());
     assert_eq!(trusting(second).get(&url).send().await.unwrap().status(), StatusCode::OK);
-    // Who speaks plainly gets no answer, and does not disturb.
+    // A client without TLS gets no answer, and does not affect others.
     let mut plain = TcpStream::connect(server.address()).unwrap();
     plain.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
     plain.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
@@ -105,7 +105,7 @@ fn until_closed(mut stream: TcpStream) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn slow_clients_are_cut_off_and_others_are_served_meanwhile() {
+async fn slow_clients_are_disconnected_and_others_served() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = config(folder.path());
     config.patience.head = Duration::from_millis(300);
@@ -138,7 +138,7 @@ async fn slow_clients_are_cut_off_and_others_are_served_meanwhile() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_that_ask_and_never_read_are_cut_off() {
+async fn clients_that_never_read_are_disconnected() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = config(folder.path());
     config.patience.answer = Duration::from_millis(300);

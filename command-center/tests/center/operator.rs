@@ -13,15 +13,15 @@ const FIRST: &str = "84:3A:5B:91:B6:61";
 
 on_both_databases!(
     a_code_from_the_command_line_can_be_claimed,
-    codes_are_listed_with_what_has_become_of_them,
+    codes_are_listed_with_their_state,
     a_code_is_revoked_by_its_id_or_by_itself,
     a_claimed_code_is_not_revoked,
     each_code_is_drawn_as_a_qr_code_that_only_its_owner_can_read,
     a_partner_is_added_once_and_shown_to_its_appliances,
-    a_wrong_wish_is_told_and_has_its_exit_code,
-    appliances_are_listed_and_their_keys_taken_back,
-    nodes_are_listed_with_when_they_were_seen,
-    a_nodes_key_is_taken_back,
+    an_invalid_command_is_reported_with_its_exit_code,
+    appliances_are_listed_and_their_keys_revoked,
+    nodes_are_listed_with_their_last_heartbeat,
+    a_nodes_key_is_revoked,
     a_list_longer_than_a_page_is_complete,
     a_backup_restores_keys_and_codes,
     a_backup_never_overwrites,
@@ -59,7 +59,7 @@ async fn a_code_from_the_command_line_can_be_claimed(center: Center) {
     assert_eq!(center.claim(code, FIRST).await.0, StatusCode::OK);
 }
 
-async fn codes_are_listed_with_what_has_become_of_them(center: Center) {
+async fn codes_are_listed_with_their_state(center: Center) {
     let made = listed(&center, &["code", "create", "--count", "3", "--expires-in", "2d", "--json"]);
     assert_eq!(made.len(), 3);
     let (_, claimed) = center.claim(&text(&made[0], "code"), FIRST).await;
@@ -124,7 +124,7 @@ async fn a_partner_is_added_once_and_shown_to_its_appliances(center: Center) {
     assert_eq!(claimed["partner"], expected);
 }
 
-async fn a_wrong_wish_is_told_and_has_its_exit_code(center: Center) {
+async fn an_invalid_command_is_reported_with_its_exit_code(center: Center) {
     for (arguments, code, words) in [
         (vec!["code", "create", "--partner", "nobody"], 1, "there is no partner `nobody`"),
         (vec!["code", "revoke", "0123456789abcdef"], 1, "there is no such code"),
@@ -143,7 +143,7 @@ async fn a_wrong_wish_is_told_and_has_its_exit_code(center: Center) {
     }
 }
 
-async fn appliances_are_listed_and_their_keys_taken_back(center: Center) {
+async fn appliances_are_listed_and_their_keys_revoked(center: Center) {
     let (appliance_id, bearer) = center.appliance(FIRST).await;
     let list = listed(&center, &["appliance", "list", "--json"]);
     assert_eq!((&list[0]["appliance_id"], &list[0]["site"]), (&json!(appliance_id), &json!("Clinic")));
@@ -153,7 +153,7 @@ async fn appliances_are_listed_and_their_keys_taken_back(center: Center) {
     assert!(done(&center, &["appliance", "list"]).contains("revoked"));
 }
 
-async fn nodes_are_listed_with_when_they_were_seen(center: Center) {
+async fn nodes_are_listed_with_their_last_heartbeat(center: Center) {
     let credentials = center.node().await;
     center.heartbeat(&credentials).await;
     let list = listed(&center, &["node", "list", "--json"]);
@@ -163,7 +163,7 @@ async fn nodes_are_listed_with_when_they_were_seen(center: Center) {
     assert!(done(&center, &["node", "list"]).starts_with("NODE "));
 }
 
-async fn a_nodes_key_is_taken_back(center: Center) {
+async fn a_nodes_key_is_revoked(center: Center) {
     let credentials = center.node().await;
     let node_id = credentials.split(':').next().unwrap();
     done(&center, &["node", "revoke", node_id]);

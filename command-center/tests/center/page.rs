@@ -16,11 +16,11 @@ const FIRST: &str = "84:3A:5B:91:B6:61";
 on_both_databases!(
     a_browser_is_asked_for_the_administrators_key,
     the_page_shows_sites_codes_appliances_and_nodes,
-    what_devices_and_operators_wrote_cannot_become_markup,
-    codes_are_made_and_shown_once,
+    values_of_devices_and_operators_cannot_become_markup,
+    codes_are_created_and_shown_once,
     a_code_is_revoked_from_the_page,
     a_form_of_another_page_is_refused,
-    a_wrong_form_is_told_on_the_page,
+    an_invalid_form_is_reported_on_the_page,
 );
 
 fn as_operator(center: &Center, method: Method, path: &str) -> reqwest::RequestBuilder {
@@ -75,7 +75,7 @@ async fn the_page_shows_sites_codes_appliances_and_nodes(center: Center) {
     }
 }
 
-async fn what_devices_and_operators_wrote_cannot_become_markup(center: Center) {
+async fn values_of_devices_and_operators_cannot_become_markup(center: Center) {
     let hostile = "<script>document.title='owned'</script>\"'&";
     let partner = Partner { slug: "p".into(), brand_name: hostile.into(), primary_color: "#000000".into(), logo_url: None };
     center.operator().await.add_partner(partner).await.unwrap();
@@ -87,7 +87,7 @@ async fn what_devices_and_operators_wrote_cannot_become_markup(center: Center) {
     assert!(!page.contains("<script"));
 }
 
-async fn codes_are_made_and_shown_once(center: Center) {
+async fn codes_are_created_and_shown_once(center: Center) {
     let made = submit(&center, "/codes", "site=North+Clinic&partner=default&days=7&count=2").await;
     assert_eq!(made.status(), StatusCode::OK);
     let shown = made.text().await.unwrap();
@@ -127,7 +127,7 @@ async fn a_form_of_another_page_is_refused(center: Center) {
     assert!(center.operator().await.codes(None).await.unwrap().is_empty());
 }
 
-async fn a_wrong_form_is_told_on_the_page(center: Center) {
+async fn an_invalid_form_is_reported_on_the_page(center: Center) {
     for form in ["", "partner=default&days=0&count=1", "partner=default&days=1&count=25", "partner=default&days=x&count=1"] {
         let response = submit(&center, "/codes", form).await;
         assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{form}");

@@ -61,7 +61,7 @@ async fn mint(client: &reqwest::Client, url: &str) -> (StatusCode, Value) {
 }
 
 #[tokio::test]
-async fn the_first_line_is_the_address_and_a_signal_ends_it_well() {
+async fn the_first_line_is_the_address_and_a_signal_stops_it_cleanly() {
     for name in ["TERM", "INT"] {
         let folder = tempfile::tempdir().unwrap();
         let mut process = serve(folder.path());
@@ -133,7 +133,7 @@ fn synchronized(trace: &Path) -> usize {
 }
 
 #[tokio::test]
-async fn the_first_heartbeat_with_a_key_is_on_the_disk_and_the_later_ones_leave_it_alone() {
+async fn only_the_first_heartbeat_with_a_key_synchronizes_the_disk() {
     if !support::is_there("strace", Command::new("strace").arg("-V").output().is_ok()) {
         return;
     }
@@ -169,7 +169,7 @@ async fn the_first_heartbeat_with_a_key_is_on_the_disk_and_the_later_ones_leave_
     assert!(synchronized(&trace) < first + 50);
 }
 
-/// What a client was told.
+/// What a client has received.
 enum Acknowledged {
     /// A node, by its credentials.
     Node(String),

@@ -12,7 +12,7 @@ use crate::support::{ADMIN_KEY, Center, answer, on_both_databases, text};
 on_both_databases!(
     a_minted_token_has_the_shape_that_phones_know,
     minting_needs_a_credential,
-    an_api_key_decides_alone,
+    an_api_key_takes_precedence,
     a_user_mints_for_their_own_household_only,
     a_request_without_household_is_malformed,
     a_token_registers_its_node_once_and_the_key_works_at_once,
@@ -23,7 +23,7 @@ on_both_databases!(
     a_refresh_keeps_the_node_and_ends_the_earlier_token,
     a_registered_node_cannot_be_refreshed,
     a_refresh_from_another_household_is_refused_and_changes_nothing,
-    a_lost_answer_can_be_asked_for_again_until_the_key_is_used,
+    a_registration_can_be_repeated_until_the_key_is_used,
     a_repeat_after_the_tokens_end_still_gets_the_lost_answer,
     a_restart_changes_nothing,
     a_hundred_racing_registrations_make_one_node,
@@ -55,7 +55,7 @@ async fn minting_needs_a_credential(center: Center) {
     assert_eq!(expired, (StatusCode::UNAUTHORIZED, json!({ "detail": "Invalid or expired JWT" })));
 }
 
-async fn an_api_key_decides_alone(center: Center) {
+async fn an_api_key_takes_precedence(center: Center) {
     let headers = [("x-api-key", "wrong"), ("authorization", &center.bearer(&["home"]))];
     let refused = center.post("/api/v0/provisioning/token", &headers, &json!({ "household_id": "home" })).await;
     assert_eq!(refused, (StatusCode::UNAUTHORIZED, json!({ "detail": "Invalid API key" })));
@@ -158,7 +158,7 @@ async fn a_refresh_from_another_household_is_refused_and_changes_nothing(center:
     assert_eq!(center.register(&node_id, &token).await.0, StatusCode::CREATED);
 }
 
-async fn a_lost_answer_can_be_asked_for_again_until_the_key_is_used(center: Center) {
+async fn a_registration_can_be_repeated_until_the_key_is_used(center: Center) {
     let (node_id, token) = center.token().await;
     let first = center.register(&node_id, &token).await;
     let second = center.register(&node_id, &token).await;

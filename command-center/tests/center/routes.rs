@@ -1,11 +1,11 @@
-//! Every route, asked with no credential, with wrong ones, and with those of others.
+//! Every route, requested without a credential, with wrong ones, and with those of others.
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::{ADMIN_KEY, Center, answer, on_both_databases, text, with};
 
-on_both_databases!(only_the_named_routes_answer_without_a_credential, nobody_acts_with_the_credential_of_another,);
+on_both_databases!(only_the_named_routes_answer_without_a_credential, a_credential_authorizes_its_owner_only,);
 
 const OPEN: StatusCode = StatusCode::OK;
 const NONE: StatusCode = StatusCode::UNAUTHORIZED;
@@ -76,7 +76,7 @@ async fn only_the_named_routes_answer_without_a_credential(center: Center) {
     }
 }
 
-async fn nobody_acts_with_the_credential_of_another(center: Center) {
+async fn a_credential_authorizes_its_owner_only(center: Center) {
     let node = center.node().await;
     let other_node = center.node().await;
     let (appliance_id, appliance) = center.appliance("84:3A:5B:91:B6:61").await;
@@ -106,7 +106,7 @@ async fn nobody_acts_with_the_credential_of_another(center: Center) {
         "/api/provision/status" | "/api/provision/heartbeat" => vec![2],
         path if path.starts_with("/api/provision/config/") => vec![2],
         "/users/current" => vec![4],
-        // The administrator too is refused where no page of ours asks.
+        // The administrator too is refused if the form is not sent by the server's own page.
         _ => vec![],
     };
     for (method, path, body, without) in routes(node_id, &appliance_id) {

@@ -43,7 +43,7 @@ pub(crate) struct Cluster {
     wishes: ChildStdin,
     answers: ChildStdout,
     databases: u32,
-    /// It ends after this program, so nobody waits for it.
+    /// It ends after this program, so it is not awaited.
     _script: Child,
 }
 
@@ -144,7 +144,7 @@ pub(crate) fn is_installed() -> bool {
 }
 
 fn programs() -> PathBuf {
-    find_programs().expect("whoever comes here has asked whether it is installed")
+    find_programs().expect("the tests check `is_installed` first")
 }
 
 /// The folder with the programs: Debian keeps them out of the path, one folder for each version.

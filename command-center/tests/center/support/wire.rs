@@ -26,7 +26,7 @@ impl Wire {
         Self { stream, buffer: Vec::with_capacity(4096) }
     }
 
-    /// Sends a request, or a part of one, and hangs up: nobody reads the answer.
+    /// Sends a request, or a part of one, and disconnects without reading the answer.
     pub(crate) async fn lose(mut self, request: &[u8]) {
         self.stream.write_all(request).await.unwrap();
     }
