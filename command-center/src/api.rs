@@ -1,4 +1,4 @@
-//! The HTTP interface: which route is answered by what.
+//! The HTTP interface: the routes and their handlers.
 
 mod accounts;
 pub(crate) mod auth;
@@ -37,7 +37,7 @@ use crate::domain::heartbeats::{ApplianceBeat, NodeBeat};
 use crate::domain::operator::Operator;
 use crate::store::Store;
 
-/// What every handler works with.
+/// The state that all handlers share.
 #[derive(Debug)]
 pub(crate) struct Center {
     pub(crate) config: Config,
@@ -166,7 +166,7 @@ async fn metrics(State(center): State<Arc<Center>>, _: auth::Administrator) -> R
     ([(CONTENT_TYPE, "text/plain; version=0.0.4")], center.metrics.text(is_healthy)).into_response()
 }
 
-/// Counts each answer, and tells it at debug level: the route, never the path, whose segments may be secrets.
+/// Counts each answer, and logs it at debug level: the route, never the path, whose segments may be secrets.
 async fn observe(State(center): State<Arc<Center>>, request: Request, next: Next) -> Response {
     let start = Instant::now();
     let method = request.method().clone();

@@ -22,19 +22,19 @@ Examples:
   Try it on this machine; the port is printed on the first line:
     ADMIN_API_KEY=an-example-key jarvis-command-center serve --listen 127.0.0.1:0 --database sqlite:/tmp/center.db
 
-  Let a node in (the answer has the token that the phone gives to the node):
+  Authorize a node to register (the answer contains the token that the phone sends to the node):
     curl -H 'X-API-Key: an-example-key' -H 'Content-Type: application/json' \\
          -d '{\"household_id\": \"home\"}' http://127.0.0.1:7703/api/v0/provisioning/token
 
-  Make ten codes for the appliances of a site, with QR codes to print, while a server runs on the same database:
+  Create ten codes for the appliances of a site, with QR codes to print, while a server uses the same database:
     jarvis-command-center --database sqlite:/tmp/center.db code create --site 'North Clinic' --count 10 --qr ./labels
 
-  See what has become of them:
+  List them with their state:
     jarvis-command-center --database sqlite:/tmp/center.db code list
 
 Exit codes:
   0  done
-  1  not done, for the reason that is told
+  1  failed, for the reason on standard error
   2  wrong arguments or configuration
   3  the database cannot be used
   4  the address cannot be listened on";
@@ -43,7 +43,7 @@ Exit codes:
 #[derive(Debug, Parser)]
 #[command(name = "jarvis-command-center", version, after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// `sqlite:PATH`, made if it is not there, or `postgres://USER@HOST/NAME`.
+    /// `sqlite:PATH`, created if missing, or `postgres://USER@HOST/NAME`.
     #[arg(
         long,
         global = true,
@@ -53,7 +53,7 @@ pub(crate) struct Arguments {
         default_value = "sqlite:command-center.db"
     )]
     database: DatabaseArgument,
-    /// The server's own secret, made at the first start [default: beside the SQLite file, with `.secret` added].
+    /// The server's secret, created at the first start [default: the SQLite file's path with `.secret` added].
     #[arg(long, global = true, value_name = "FILE", env = "JARVIS_COMMAND_CENTER_SECRET_FILE")]
     secret_file: Option<PathBuf>,
     #[command(subcommand)]
@@ -90,12 +90,12 @@ enum Command {
     /// Nodes: devices that have registered.
     #[command(subcommand)]
     Node(Node),
-    /// Copy a SQLite database to a new file, while servers run on it. The secret file is not copied: keep it elsewhere.
+    /// Copy a SQLite database to a new file, also while servers use it. The secret file is not copied: store it elsewhere.
     Backup {
         /// The new file.
         file: PathBuf,
     },
-    /// Print the interface as an OpenAPI document.
+    /// Print the OpenAPI document of the HTTP API.
     Openapi,
     /// Keys that the bearer tokens of accounts are signed with.
     #[command(subcommand)]
@@ -104,19 +104,19 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum Code {
-    /// Make codes. They are shown once: the database keeps hashes.
+    /// Create codes. They are shown once, because the database stores hashes only.
     Create(CreateCode),
-    /// List codes, the oldest first.
+    /// List codes, oldest first.
     List {
-        /// Only codes of which this has become.
+        /// Only codes in this state.
         #[arg(long, value_parser = parse_state, value_name = "pending|claimed|expired|revoked")]
         state: Option<CodeState>,
         #[command(flatten)]
         format: Format,
     },
-    /// Take back a code that nobody has claimed.
+    /// Revoke a code that has not been claimed.
     Revoke {
-        /// The code or, better, its id from the list, with which nobody who sees this command line can claim;
+        /// The code or, better, its id from the list, which cannot be used to claim if this command line is seen;
         /// `-` reads it from standard input.
         code: String,
     },
@@ -124,19 +124,19 @@ enum Code {
 
 #[derive(Debug, Args)]
 struct CreateCode {
-    /// The site whose appliances claim the codes; without it each code makes a site of its own.
+    /// The site whose appliances claim the codes; without it each code creates a site.
     #[arg(long, value_name = "NAME")]
     site: Option<String>,
-    /// Whose brand the appliances show.
+    /// The partner whose brand the appliances show.
     #[arg(long, value_name = "SLUG", default_value = "default")]
     partner: String,
-    /// How long the codes may be claimed: a number with s, m, h, d or w.
+    /// How long the codes are valid: a number with s, m, h, d or w.
     #[arg(long, value_name = "TIME", default_value = "30d", value_parser = parse_duration)]
     expires_in: Duration,
-    /// How many codes.
+    /// The number of codes.
     #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     count: u32,
-    /// Write each code as a QR code to DIR/ID.png, readable by you alone.
+    /// Write each code as a QR code to DIR/ID.png, readable by the owner only.
     #[arg(long, value_name = "DIR")]
     qr: Option<PathBuf>,
     #[command(flatten)]
@@ -149,7 +149,7 @@ enum PartnerCommand {
     Add {
         /// Its name in commands: lower-case letters, digits and dashes.
         slug: String,
-        /// Its name for people [default: the slug].
+        /// Its display name [default: the slug].
         #[arg(long, value_name = "NAME")]
         name: Option<String>,
         /// The colour of its brand.
@@ -168,12 +168,12 @@ enum PartnerCommand {
 
 #[derive(Debug, Subcommand)]
 enum Appliance {
-    /// List appliances, with how far they are and when they were last heard of.
+    /// List appliances, with their progress and when they were last seen.
     List {
         #[command(flatten)]
         format: Format,
     },
-    /// Take back an appliance's key, for ever.
+    /// Revoke an appliance's key permanently.
     Revoke {
         /// Its id from the list.
         appliance_id: String,
@@ -182,7 +182,7 @@ enum Appliance {
 
 #[derive(Debug, Subcommand)]
 enum Node {
-    /// List nodes, with when they were last heard of.
+    /// List nodes, with when they were last seen.
     List {
         /// Only the nodes of this household.
         #[arg(long, value_name = "ID")]
@@ -190,7 +190,7 @@ enum Node {
         #[command(flatten)]
         format: Format,
     },
-    /// Take back a node's key, for ever.
+    /// Revoke a node's key permanently.
     Revoke {
         /// Its id from the list.
         node_id: String,
@@ -199,9 +199,9 @@ enum Node {
 
 #[derive(Debug, Subcommand)]
 enum Key {
-    /// Make a new key. Tokens that are out stay good until they end, at most eight hours.
+    /// Create a new key. Issued tokens stay valid until they expire, after at most eight hours.
     Rotate {
-        /// End the tokens that are out: after a key or the server's memory was seen by others.
+        /// Invalidate issued tokens: use it after a key or the server's memory has leaked.
         #[arg(long)]
         at_once: bool,
     },
@@ -270,7 +270,7 @@ impl From<std::io::Error> for Failure {
 }
 
 impl Arguments {
-    /// Does what was asked for.
+    /// Runs the command.
     pub(crate) async fn run(self) -> Result<(), Failure> {
         let invalid = |error: DatabaseError| Failure::config(format!("invalid value for '--database <DATABASE>': {error}"));
         let mut config = Config::new(([127, 0, 0, 1], 0).into(), self.database.0.map_err(invalid)?);

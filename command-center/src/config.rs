@@ -12,7 +12,7 @@ use crate::store::Database;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
-    /// Where to listen; port 0 takes a free one, which [`crate::Server::address`] then tells.
+    /// The address to listen on; port 0 chooses a free port, which [`crate::Server::address`] returns.
     pub listen: SocketAddr,
     /// Where the data are.
     pub database: Database,
@@ -23,12 +23,12 @@ pub struct Config {
     pub admin_key: Option<SecretText>,
     /// The secret that the auth service signs bearer tokens with. Without it no user is let in.
     pub jwt_secret: Option<SecretText>,
-    /// What nodes are told when they ask for their MQTT account.
+    /// The MQTT account that nodes receive.
     pub mqtt: Option<MqttAccount>,
     /// The server's certificate and key. Without them it speaks plain HTTP, for a proxy or for this machine alone.
     pub tls: Option<TlsFiles>,
-    /// Where this server is reached from outside, such as `https://center.example`; claimed appliances are told. Without it
-    /// they are told the name that they used themselves.
+    /// The URL of this server for clients, such as `https://center.example`; sent to claimed appliances. Without it they
+    /// receive the host of their own request.
     pub public_url: Option<String>,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpAddr>,
@@ -52,7 +52,7 @@ pub struct MqttAccount {
 pub struct TlsFiles {
     /// The certificate, and behind it those that lead to one that clients know.
     pub certificate: PathBuf,
-    /// The private key, which nobody else may read.
+    /// The private key, readable by its owner only.
     pub key: PathBuf,
 }
 
@@ -78,7 +78,7 @@ impl Default for Patience {
 }
 
 impl Config {
-    /// A server at `listen` with its data in `database`, which lets in nobody but nodes.
+    /// A server at `listen` with its data in `database`, which accepts no users and no administrator.
     pub fn new(listen: SocketAddr, database: Database) -> Self {
         Self {
             listen,

@@ -18,16 +18,16 @@ use crate::base::chain;
 use crate::base::refusal::Refusal;
 use crate::store;
 
-/// Turns what a store says into what a client is told; the journal is told the rest.
+/// Maps an error of the store to a refusal for the client, and logs the cause.
 pub(crate) fn refuse(error: store::Error) -> Refusal {
     match error {
         store::Error::Refused(refusal) => refusal,
         error if error.is_fault_of_ours() => {
-            tracing::error!(error = %chain(&error), "a statement failed");
+            tracing::error!(error = %chain(&error), "database statement failed");
             Refusal::Internal
         }
         error => {
-            tracing::warn!(error = %chain(&error), "the database is not available");
+            tracing::warn!(error = %chain(&error), "database unavailable");
             Refusal::Unavailable
         }
     }

@@ -15,9 +15,9 @@
 //!
 //! What it promises:
 //!
-//! - What it has acknowledged is on the disk, and survives a power cut; of heartbeats the last seconds may be lost.
-//! - A request whose answer was lost can be sent again, and is answered the same.
-//! - Whoever copies the database learns no token and no key: it holds keyed hashes, and the key to them is elsewhere.
+//! - Every acknowledged change is on the disk and survives a power cut, except the heartbeats of the last seconds.
+//! - A request whose answer was lost can be sent again and gets the same answer.
+//! - A copy of the database reveals no token and no key: it has keyed hashes, and their key is stored elsewhere.
 
 mod api;
 mod base;

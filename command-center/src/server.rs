@@ -42,7 +42,7 @@ const CONNECTIONS: usize = 8192;
 /// The largest head of a request; a path and a bearer token fit several times.
 const LARGEST_HEAD: usize = 32 * 1024;
 
-/// How often what has expired is removed.
+/// How often expired rows are deleted.
 const TIDY: Duration = Duration::from_hours(1);
 
 /// Pause after the system refused a connection, such as for want of file descriptors.
@@ -102,11 +102,11 @@ impl Server {
     /// Takes no more connections, lets the running requests end, and closes the database.
     pub async fn stop(mut self) {
         if let Some(stop) = self.stop.take() {
-            // Nobody listens only if the server has ended.
+            // Fails only if the server task has ended already.
             let _ended_already = stop.send(());
         }
         if let Err(error) = (&mut self.running).await {
-            tracing::error!(%error, "the server did not end well");
+            tracing::error!(%error, "server task failed");
         }
     }
 }
@@ -165,7 +165,7 @@ async fn serve(
         match stream {
             Ok((stream, peer)) => {
                 if let Err(error) = stream.set_nodelay(true) {
-                    tracing::trace!(%error, "a connection went away");
+                    tracing::trace!(%error, "connection closed by the client");
                     continue;
                 }
                 let (watcher, router, identity) = (graceful.watcher(), router.clone(), identity.clone());
@@ -176,27 +176,27 @@ async fn serve(
                         None => connect(stream, peer, router, patience, watcher).await,
                         Some(identity) => match tokio::time::timeout(patience.head, identity.accept(stream)).await {
                             Ok(Ok(stream)) => connect(stream, peer, router, patience, watcher).await,
-                            Ok(Err(error)) => tracing::trace!(%error, "a handshake failed"),
-                            Err(_) => tracing::trace!("a handshake took too long"),
+                            Ok(Err(error)) => tracing::trace!(%error, "TLS handshake failed"),
+                            Err(_) => tracing::trace!("TLS handshake timed out"),
                         },
                     }
                     drop((counted, place));
                 });
             }
             Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
+                tracing::warn!(%error, "accepting a connection failed");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
     drop((listener, router, center));
     if tokio::time::timeout(patience.stop, graceful.shutdown()).await.is_err() {
-        tracing::warn!("some requests did not end in time and are cut off");
+        tracing::warn!("stop timeout over: aborting the requests that still run");
     }
     connections.shutdown().await;
     for beating in [nodes_beating, appliances_beating] {
         if let Err(error) = beating.await {
-            tracing::error!(%error, "the heartbeats did not end well");
+            tracing::error!(%error, "heartbeat task failed");
         }
     }
     store.close().await;
@@ -221,7 +221,7 @@ async fn connect(
         .max_buf_size(LARGEST_HEAD)
         .serve_connection(TokioIo::new(Patient::new(stream, patience.answer)), service);
     if let Err(error) = watcher.watch(connection).await {
-        tracing::trace!(%error, "a connection broke");
+        tracing::trace!(%error, "connection failed");
     }
 }
 
@@ -229,9 +229,9 @@ async fn forget(store: &Store, now: Moment) {
     let tokens = store.write(ForgetTokens { now }).await;
     let guesses = store.write(ForgetGuesses { now }).await;
     match (tokens, guesses) {
-        (Ok(tokens), Ok(sources)) => tracing::debug!(tokens, sources, "forgot what has expired"),
+        (Ok(tokens), Ok(sources)) => tracing::debug!(tokens, sources, "deleted expired tokens and guess counters"),
         (Err(error), _) | (_, Err(error)) => {
-            tracing::warn!(error = %crate::base::chain(&error), "what has expired could not be forgotten");
+            tracing::warn!(error = %crate::base::chain(&error), "deleting expired tokens and guess counters failed");
         }
     }
 }

@@ -5,8 +5,8 @@
 //! not keep anything between two runs. A refusal from inside rolls it back.
 //!
 //! SQLite has one writer, a thread of its own. All operations that wait while it commits share its next transaction and its
-//! next `fsync`, and are answered after it: the price of durability is paid once per batch, and nobody is told what a power
-//! cut could undo.
+//! next `fsync`, and are answered after it: the price of durability is paid once per batch, and no answer is sent
+//! that a power cut could undo.
 //! Operations that are not [durable](Operation::is_durable) pay none: they last when this process ends, and reach the disk
 //! soon afterwards.
 //! PostgreSQL does the same by itself; there, operations on one [subject](Operation::subject) are put in a row by an
@@ -68,7 +68,7 @@ impl FromStr for Database {
     }
 }
 
-/// Why an operation had no effect.
+/// Why an operation failed.
 #[derive(Debug, Error)]
 pub(crate) enum Error {
     /// The rules do not allow it.
@@ -81,7 +81,7 @@ pub(crate) enum Error {
     #[error("the database failed")]
     Sqlite(#[from] rusqlite::Error),
     /// A statement that always has a row had none.
-    #[error("the database answered with no row")]
+    #[error("the database returned no row")]
     NoRow,
     /// The schema is newer than this program.
     #[error("the database has schema {found}, this program knows {known}: use the newer program")]
@@ -103,7 +103,7 @@ pub(crate) enum Error {
     #[error("starting a thread for the database")]
     Thread(#[source] std::io::Error),
     /// The file of a copy has a name that the database cannot take.
-    #[error("the name of a copy is UTF-8")]
+    #[error("the name of the backup file must be UTF-8")]
     CopyName,
     /// The server is stopping.
     #[error("the server is stopping")]
@@ -128,9 +128,9 @@ impl From<Refusal> for Error {
     }
 }
 
-/// What must happen together.
+/// Statements that take effect together or not at all.
 pub(crate) trait Operation: Send + Sync + 'static {
-    /// What comes of it.
+    /// Its result.
     type Answer: Send + 'static;
 
     /// Operations with the same subject run one after the other, whichever process runs them.
@@ -138,8 +138,8 @@ pub(crate) trait Operation: Send + Sync + 'static {
         None
     }
 
-    /// Whether an answer promises that a power cut does not undo it. What is not durable survives the end of this process,
-    /// however it ends. PostgreSQL is asked for its own durability either way.
+    /// Whether an answer promises that a power cut does not undo it. A change that is not durable survives a
+    /// crash of this process, but not one of the machine. On PostgreSQL every operation is durable.
     fn is_durable(&self) -> bool {
         true
     }
@@ -173,7 +173,7 @@ impl Store {
         }
     }
 
-    /// Whether what is not [durable](Operation::is_durable) costs less here.
+    /// Whether operations that are not [durable](Operation::is_durable) are cheaper on this database.
     pub(crate) const fn has_cheap_writes(&self) -> bool {
         matches!(self, Self::Sqlite(_))
     }

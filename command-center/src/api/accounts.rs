@@ -1,4 +1,4 @@
-//! Accounts over HTTP: what the factory makes, and what devices log in with.
+//! Accounts over HTTP: created by the factory, used by devices to log in.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::base::secret::{Purpose, SecretText};
 use crate::domain::accounts::{
     ADMINISTRATOR_ROLE, Account, CreateAccount, FindAccount, IsAccepted, SetPassword, SigningKey, TOKEN_LIFE,
 };
-use crate::domain::guesses::{Attempt, Forgive, Source};
+use crate::domain::guesses::{CountGuess, Forgive, Source};
 use crate::domain::jwt;
 use crate::domain::refuse;
 
@@ -49,7 +49,7 @@ impl FromRequestParts<Arc<Center>> for Manager {
     }
 }
 
-/// The holder of a bearer token of ours.
+/// The holder of a bearer token that this server signed.
 #[derive(Debug)]
 pub(super) struct Holder(Account);
 
@@ -91,7 +91,7 @@ impl FromFields for CreateRequest {
     }
 }
 
-/// An address, in lower case, so that nobody has two accounts that read alike.
+/// An address, in lower case, so that no two accounts differ in case only.
 fn email(fields: &mut Fields) -> String {
     let parse = |text: &str| {
         let (user, host) = text.split_once('@')?;
@@ -140,7 +140,7 @@ pub(super) async fn create(
     let account = Account { email, role };
     let create = CreateAccount { account: account.clone(), password_hash, now: center.config.clock.now() };
     center.store.write(create).await.map_err(refuse)?;
-    tracing::info!(role = account.role, "made an account");
+    tracing::info!(role = account.role, "created an account");
     Ok((StatusCode::CREATED, Json(account.into())))
 }
 
@@ -215,7 +215,7 @@ pub(super) struct LoginAnswer {
 
 /// Gives a bearer token for a name and a password.
 ///
-/// An attempt is counted before the password is looked at, and taken back when it was right.
+/// Each guess is counted before the password is checked, and uncounted if the password is right.
 #[utoipa::path(
     post,
     path = "/login",
@@ -237,7 +237,7 @@ pub(super) async fn login(
     let account = Source::named(&center.secret, &format!("account {email}"));
     let both = asker.for_account(&center.secret, &email);
     let limits = [(both.clone(), PER_SOURCE), (account.clone(), PER_ACCOUNT)];
-    center.store.write(Attempt { limits, now }).await.map_err(refuse)??;
+    center.store.write(CountGuess { limits, now }).await.map_err(refuse)??;
     let found = center.store.read(FindAccount { email }).await.map_err(refuse)?;
     let (account_found, hash) = found.unzip();
     let is_right = center.passwords.verify(password, hash).await?;
@@ -256,7 +256,7 @@ pub(super) async fn login(
     Ok(Json(LoginAnswer { token: jwt::sign_with(&claims, &*key, Some(&key_id)), expires_at: expires.zoned() }))
 }
 
-/// Who a bearer token belongs to.
+/// The account that a bearer token belongs to.
 #[utoipa::path(
     get,
     path = "/users/current",

@@ -1,4 +1,4 @@
-//! Who asks: nodes by their key, users by a bearer token, the administrator by the administrator's key.
+//! Authentication: nodes by their key, users by a bearer token, the administrator by the administrator's key.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -46,7 +46,7 @@ impl FromRequestParts<Arc<Center>> for Caller {
     }
 }
 
-/// An API key decides alone where there is one; a bearer token beside it is not looked at.
+/// An API key takes precedence; a bearer token sent with it is ignored.
 fn caller(headers: &HeaderMap, center: &Center) -> Result<Caller, Refusal> {
     if api_key(headers, center)? {
         return Ok(Caller::Administrator);
@@ -59,7 +59,7 @@ fn caller(headers: &HeaderMap, center: &Center) -> Result<Caller, Refusal> {
     })
 }
 
-/// The administrator and nobody else.
+/// The administrator only.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Administrator;
 
@@ -119,7 +119,7 @@ impl FromRequestParts<Arc<Center>> for NodeKey {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer(pub(crate) IpAddr);
 
-/// The header in which a proxy says for whom it asks.
+/// The header in which a proxy names its client.
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// Where a request comes from: the other end of the connection or, if that is a proxy of ours, what it says in the last

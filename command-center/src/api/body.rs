@@ -1,4 +1,4 @@
-//! Reading a request's body: bounded in size and time, and every fault of its shape told at once.
+//! Reading a request's body: bounded in size and time, and all faults of its shape reported together.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -20,8 +20,7 @@ const LONGEST: usize = 1024;
 
 /// A type that is read from the fields of a JSON object.
 pub(crate) trait FromFields: Sized {
-    /// Takes its fields, leaving a fault behind for each that is not as it should be. What it returns is used only when
-    /// there is none.
+    /// Takes its fields, and records a fault for each that is invalid. The result is used only if there is no fault.
     fn from_fields(fields: &mut Fields) -> Self;
 }
 
@@ -74,7 +73,7 @@ fn parse<T: FromFields>(body: &[u8]) -> Result<T, Refusal> {
     }
 }
 
-/// The fields of an object, and what is wrong with them.
+/// The fields of an object, and their faults.
 #[derive(Debug)]
 pub(crate) struct Fields {
     object: Map<String, Value>,
@@ -233,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn every_fault_is_told_at_once() {
+    fn all_faults_are_reported_together() {
         let told = faults(r#"{"second": 7}"#);
         assert_eq!(told, ["body -> first: Field required", "body -> second: Input should be a valid string"]);
     }
@@ -254,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_number_may_be_written_with_a_fraction_of_nothing() {
+    fn a_whole_number_may_have_a_zero_fraction() {
         assert_eq!(whole(&serde_json::from_str("16.0").unwrap()), Some(16));
         assert_eq!(whole(&serde_json::from_str("-16").unwrap()), Some(-16));
         assert_eq!(whole(&serde_json::from_str("16.5").unwrap()), None);
@@ -262,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_an_object_is_told_as_such() {
+    fn a_body_that_is_not_an_object_is_refused() {
         assert_eq!(faults("[]"), ["body: Input should be a valid dictionary"]);
         assert_eq!(faults("{"), ["body -> 1: JSON decode error"]);
     }

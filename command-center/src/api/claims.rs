@@ -21,7 +21,7 @@ use crate::domain::heartbeats::{ApplianceBeat, Standing};
 use crate::domain::operator::Partner;
 use crate::domain::refuse;
 
-/// A body whose faults are told in one line, because the clients of these routes show `detail` to people as it is.
+/// A body whose faults are reported in one line, because the clients of these routes show `detail` unchanged.
 #[derive(Debug)]
 pub(super) struct Plain<T>(T);
 
@@ -40,7 +40,7 @@ impl<T: FromFields> FromRequest<Arc<Center>> for Plain<T> {
     }
 }
 
-/// Where this server is reached, as far as the asker is concerned: as configured, or as the asker called it.
+/// The URL of this server for the client: as configured, or as in the client's request.
 #[derive(Debug)]
 pub(super) struct Endpoint(String);
 
@@ -105,7 +105,7 @@ impl FromFields for ClaimRequest {
     }
 }
 
-/// What an appliance is from here on, and the key it shows from here on.
+/// The identity and the key of a new appliance.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ClaimAnswer {
     /// Always `claimed`.
@@ -190,14 +190,14 @@ async fn claim_code(
     by_partner_route: bool,
 ) -> Result<Claimed, Refusal> {
     let ClaimRequest { provision_code, mac_address, hostname, hardware_id, public_key, claim_id } = request;
-    // What cannot be a code is no guess.
+    // A malformed code is not counted as a guess.
     let code = ProvisionCode::parse(&provision_code).ok_or(Refusal::UnknownCode)?;
     let device = Device { mac_address, hostname, hardware_id, public_key, claim_id };
     let code_hash = Claim::hash(&center.secret, &code);
     let (secret, now) = (center.secret.clone(), center.config.clock.now());
     let claim = Claim { code_hash, device, source, secret, by_partner_route, now };
     let claimed = center.store.write(claim).await.map_err(refuse)??;
-    tracing::info!(appliance_id = claimed.appliance_id, "a code was claimed");
+    tracing::info!(appliance_id = claimed.appliance_id, "claimed a code");
     Ok(claimed)
 }
 
@@ -218,7 +218,7 @@ pub(super) enum ValidateAnswer {
     Invalid(InvalidCode),
 }
 
-/// What can be told of a code before it is claimed.
+/// What is known of a code before it is claimed.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ValidCode {
     /// Always true.
@@ -268,7 +268,7 @@ pub(super) async fn validate_path(
     validate_code(&center, asker, &code).await
 }
 
-/// A code to be looked at.
+/// A code to validate.
 #[derive(Debug, ToSchema)]
 pub(super) struct ValidateRequest {
     /// The code, as it was typed or scanned.
@@ -324,7 +324,7 @@ async fn validate_code(center: &Center, Asker(source): Asker, code: &str) -> Res
 /// How far an appliance is.
 #[derive(Debug, ToSchema)]
 pub(super) struct StatusRequest {
-    /// Which appliance it is, as it was told.
+    /// The id of the appliance, from the answer to its claim.
     #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     appliance_id: String,
     /// Where it is, in its own words, such as `configuring`, `testing`, `active` or `failed`.
@@ -349,7 +349,7 @@ impl FromFields for StatusRequest {
     }
 }
 
-/// What was noted.
+/// The stored progress.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct StatusAnswer {
     /// Always `updated`.
@@ -393,7 +393,7 @@ fn plain_id(appliance_id: &str) -> String {
     appliance_id.replace("%3A", ":").replace("%3a", ":")
 }
 
-/// A device that tells that it is there.
+/// The heartbeat of a device.
 #[derive(Debug, ToSchema)]
 pub(super) struct HeartbeatRequest {
     /// The device's hardware address.
@@ -417,7 +417,7 @@ impl FromFields for HeartbeatRequest {
     }
 }
 
-/// What a device is to this server.
+/// What the server knows of a device.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(tag = "status", rename_all = "lowercase")]
 pub(super) enum HeartbeatAnswer {
@@ -435,7 +435,7 @@ pub(super) enum HeartbeatAnswer {
     },
 }
 
-/// Tells that a device is there: without a key before it has claimed, with its key afterwards.
+/// Reports that a device is alive: without a key before it has claimed a code, with its key afterwards.
 #[utoipa::path(
     post,
     path = "/api/provision/heartbeat",
@@ -473,7 +473,7 @@ impl axum::extract::OptionalFromRequestParts<Arc<Center>> for ApplianceKey {
     }
 }
 
-/// What an appliance is.
+/// An appliance and its configuration.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ConfigurationAnswer {
     /// Which appliance it is.
@@ -482,11 +482,11 @@ pub(super) struct ConfigurationAnswer {
     site_id: String,
     /// The name of that place.
     clinic_name: String,
-    /// What belongs into its configuration.
+    /// The fields of its configuration.
     config: ConfigurationFields,
 }
 
-/// What belongs into the configuration of an appliance.
+/// The configuration of an appliance.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ConfigurationFields {
     /// Where to report to.
@@ -497,7 +497,7 @@ pub(super) struct ConfigurationFields {
     appliance_id: String,
 }
 
-/// Tells an appliance what it is.
+/// Returns the configuration of an appliance.
 #[utoipa::path(
     get,
     path = "/api/provision/config/{appliance_id}",

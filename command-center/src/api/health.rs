@@ -14,7 +14,7 @@ use super::Center;
 /// How the server is.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct HealthAnswer {
-    /// `healthy`, or `unhealthy` if nobody could register.
+    /// `healthy`, or `unhealthy` if no node could register.
     status: &'static str,
     /// Always `jarvis-command-center`.
     service: &'static str,
@@ -22,12 +22,12 @@ pub(super) struct HealthAnswer {
     timestamp: String,
 }
 
-/// Whether a node could register: the database is asked to write.
+/// Whether a node could register: tests that the database accepts writes.
 #[utoipa::path(
     get,
     path = "/health",
     tag = "health",
-    responses((status = 200, body = HealthAnswer), (status = 503, description = "Nobody could register", body = HealthAnswer))
+    responses((status = 200, body = HealthAnswer), (status = 503, description = "No node could register", body = HealthAnswer))
 )]
 pub(super) async fn health(State(center): State<Arc<Center>>) -> Response {
     let timestamp = center.config.clock.now().zoned();
@@ -45,7 +45,7 @@ pub(super) async fn health(State(center): State<Arc<Center>>) -> Response {
     get,
     path = "/api/v0/health",
     tag = "health",
-    responses((status = 200, body = HealthAnswer), (status = 503, description = "Nobody could register", body = HealthAnswer))
+    responses((status = 200, body = HealthAnswer), (status = 503, description = "No node could register", body = HealthAnswer))
 )]
 pub(super) async fn health_of_nodes(center: State<Arc<Center>>) -> Response {
     health(center).await

@@ -1,6 +1,6 @@
-//! HTML, so written that a value cannot become markup: only texts of this program are taken as they are.
+//! An HTML writer that escapes all values: only texts of this program are written unchanged.
 
-/// A document in the making.
+/// A document that is being written.
 #[derive(Debug, Default)]
 pub(crate) struct Html(String);
 

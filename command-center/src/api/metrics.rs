@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// Upper bounds of the classes of times, in seconds: around what a heartbeat may take, and what a disk under load does.
+/// Upper bounds of the classes of times, in seconds: chosen for heartbeats, and for a disk under load.
 const BOUNDS: [f64; 9] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.25, 1.0, 5.0];
 
 /// Why the results of writing are expected.

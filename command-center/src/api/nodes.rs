@@ -18,7 +18,7 @@ use crate::domain::heartbeats::{NodeBeat, Report};
 use crate::domain::nodes::{ListNodes, NodeKey, NodeView, OneNode, authenticate};
 use crate::domain::refuse;
 
-/// What a node tells of itself.
+/// What a node reports about itself.
 #[derive(Debug, Default, ToSchema)]
 pub(super) struct NodeHeartbeat {
     /// What runs on it; a lone text is the version.
@@ -40,7 +40,8 @@ pub(super) struct VersionInfo {
 }
 
 impl FromFields for NodeHeartbeat {
-    /// What is not understood is passed over: a node must not seem dead because it tells more than this server knows.
+    /// Fields that are not understood are ignored: a node must not seem offline because it reports more than this server
+    /// knows.
     fn from_fields(fields: &mut Fields) -> Self {
         let understood = |value: Option<Value>| match value {
             Some(Value::String(text)) if text.len() <= 128 && !text.chars().any(char::is_control) => Some(text),
@@ -72,7 +73,7 @@ pub(super) struct NodeHeartbeatAnswer {
     status: &'static str,
 }
 
-/// Tells that a node is there. An answer means that it is committed.
+/// Reports that a node is alive. The answer is sent after the commit.
 #[utoipa::path(
     post,
     path = "/api/v0/admin/nodes/heartbeat",
@@ -126,13 +127,13 @@ pub(super) async fn mqtt_credentials(State(center): State<Arc<Center>>, key: Nod
     }))
 }
 
-/// Which nodes are wanted.
+/// Selects nodes.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct NodeFilter {
     /// The nodes of one household; without it, of all that the caller may see.
     household_id: Option<String>,
-    /// Also nodes whose keys are not good any more.
+    /// Also nodes whose keys are no longer valid.
     include_inactive: Option<bool>,
     /// Begins behind this id; an answer has at most 10,000 nodes of a household.
     after: Option<String>,

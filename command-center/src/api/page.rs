@@ -1,4 +1,4 @@
-//! The operator's page: what there is, and codes to make. Plain HTML from the server; no script runs on it.
+//! The operator's page: lists of the fleet, and a form that creates codes. Plain HTML without scripts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,13 +23,13 @@ use crate::base::qr::qr_png;
 use crate::base::refusal::Refusal;
 use crate::domain::operator::{CodeState, NewCode, NewCodes, OperatorError, Overview};
 
-/// The look of the page. Its hash is in the policy below, so that no other style is applied.
+/// The style of the page. Its hash is in the policy below, so that browsers apply no other.
 const STYLE: &str = include_str!("page.css");
 
-/// How many codes may be made at once here; more are made, and drawn into files, with the command line.
+/// How many codes the page creates at once at most; the command line creates more, and writes them to files.
 const MOST_CODES: usize = 24;
 
-/// The operator in a browser: the administrator's key is the password of whatever name is typed.
+/// The operator in a browser: the administrator's key is the password of any user name.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Browser;
 
@@ -47,8 +47,8 @@ impl FromRequestParts<Arc<Center>> for Browser {
     }
 }
 
-/// A form that this server's own page sent. A browser shows its credentials to any page that asks for it, so the page that
-/// asked has to be ours.
+/// A form that was sent from this server's own page. A browser sends its credentials with the forms of any page, so the
+/// origin must be this server.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct OwnForm;
 
@@ -68,7 +68,7 @@ pub(super) async fn show(State(center): State<Arc<Center>>, _: Browser) -> Respo
     render(&center, &[], None, StatusCode::OK).await
 }
 
-/// What codes are wanted.
+/// The codes to create.
 #[derive(Debug, Deserialize)]
 pub(super) struct CreateForm {
     #[serde(default)]
@@ -100,7 +100,7 @@ pub(super) async fn create(
     }
 }
 
-/// Which code to take back.
+/// The code to revoke.
 #[derive(Debug, Deserialize)]
 pub(super) struct RevokeForm {
     id: String,
@@ -123,7 +123,7 @@ pub(super) async fn revoke(
 async fn fail(center: &Center, error: &OperatorError) -> Response {
     let status = match error {
         OperatorError::Database(_) | OperatorError::Random(_) => {
-            tracing::warn!(error = %crate::base::chain(error), "the operator's wish was not carried out");
+            tracing::warn!(error = %crate::base::chain(error), "operator request failed");
             return Refusal::Unavailable.into_response();
         }
         OperatorError::UnknownCode | OperatorError::UnknownAppliance => StatusCode::NOT_FOUND,
@@ -136,7 +136,7 @@ async fn render(center: &Center, fresh: &[NewCode], fault: Option<&str>, status:
     let overview = match center.operator.overview().await {
         Ok(overview) => overview,
         Err(error) => {
-            tracing::warn!(error = %crate::base::chain(&error), "the page cannot be shown");
+            tracing::warn!(error = %crate::base::chain(&error), "rendering the operator page failed");
             return Refusal::Unavailable.into_response();
         }
     };
@@ -203,7 +203,7 @@ fn form(html: &mut Html, overview: &Overview) {
         .markup("<button>Make</button>\n</form></section>\n");
 }
 
-/// A time as people read it: to the minute, in UTC as the head of the page says.
+/// A time for display: to the minute, in UTC as the head of the page says.
 fn when(zoned: &str) -> String {
     zoned.chars().take(16).map(|character| if character == 'T' { ' ' } else { character }).collect()
 }

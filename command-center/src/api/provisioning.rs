@@ -83,7 +83,7 @@ pub(super) async fn mint(
     }
     let now = center.config.clock.now();
     let secret = secret::random_text().map_err(|error| {
-        tracing::error!(error = %crate::base::chain(&error), "no token can be made");
+        tracing::error!(error = %crate::base::chain(&error), "creating a provisioning token failed");
         Refusal::Internal
     })?;
     let token = format!("prov_{}", secret.expose());
@@ -99,7 +99,7 @@ pub(super) async fn mint(
     };
     let node_id = operation.node_id.clone();
     center.store.write(operation).await.map_err(refuse)?;
-    tracing::info!(node_id, "made a provisioning token");
+    tracing::info!(node_id, "created a provisioning token");
     let expires_at = now.after(TOKEN_LIFE).naive();
     Ok((StatusCode::CREATED, Json(MintAnswer { token, node_id, expires_at, expires_in: TOKEN_LIFE.as_secs() })))
 }
@@ -128,7 +128,7 @@ impl FromFields for RegisterRequest {
     }
 }
 
-/// What a node is from here on, and the key it shows from here on.
+/// The identity and the key of a registered node.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct RegisterAnswer {
     /// Which node it is.
@@ -145,8 +145,8 @@ pub(super) struct RegisterAnswer {
 
 /// Registers a node.
 ///
-/// The token is the permission, and the name of the request: asked again with it, the answer is the same, until the node
-/// has shown its key for the first time. From then on the token is worth nothing.
+/// The token is the permission, and identifies the request: a repeated request gets the same answer until the node
+/// first uses its key. After that the token is invalid.
 #[utoipa::path(
     post,
     path = "/api/v0/nodes/register",

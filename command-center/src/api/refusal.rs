@@ -54,7 +54,7 @@ pub(crate) struct Detail {
     detail: String,
 }
 
-/// A request that does not have the shape that was asked for.
+/// A request that does not have the expected shape.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ValidationError {
     /// Always `validation_error`.
@@ -69,7 +69,7 @@ pub(crate) struct ValidationError {
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "describes what the refusals above are turned into")]
 pub(crate) enum BodyRefusals {
-    /// The request does not have the shape that was asked for, or the rules do not allow it.
+    /// The request does not have the expected shape, or the rules do not allow it.
     #[response(status = 400)]
     Malformed(#[to_schema] OneOfRefusals),
     /// The body did not arrive in time.
@@ -83,7 +83,7 @@ pub(crate) enum BodyRefusals {
     Unavailable(#[to_schema] Detail),
 }
 
-/// What the routes of appliances may answer besides, whose clients show `detail` to people as it is.
+/// Further answers of the routes of appliances, whose clients show `detail` unchanged.
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "describes what the refusals above are turned into")]
 pub(crate) enum PlainBodyRefusals {
@@ -93,7 +93,7 @@ pub(crate) enum PlainBodyRefusals {
     /// The body is larger than 64 KiB.
     #[response(status = 413)]
     TooLarge(#[to_schema] Detail),
-    /// The request does not have the shape that was asked for.
+    /// The request does not have the expected shape.
     #[response(status = 422)]
     Unprocessable(#[to_schema] Detail),
     /// The database cannot be reached; `Retry-After` says when to ask again.

@@ -1,17 +1,17 @@
-//! Everything that a client can be told besides success: a closed list, each with its status and its text.
+//! Every refusal that a client can receive: a closed list.
 
-/// A refusal. The texts are part of the wire contract: clients compare them.
+/// A refusal. The texts that `api` gives them are part of the wire contract: clients compare them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// The request does not have the shape that was asked for; one line per fault, such as `body -> room: Field required`.
+    /// The request does not have the expected shape; one line per fault, such as `body -> room: Field required`.
     Malformed(Vec<String>),
     /// Neither an API key nor a bearer token.
     AuthenticationRequired,
     /// The API key is not the administrator's.
     WrongAdminKey,
-    /// The bearer token on the route that mints tokens is not valid any more or never was.
+    /// The bearer token on the route that mints tokens is expired or invalid.
     WrongJwt,
-    /// The other routes say more about a bearer token: there is none …
+    /// The other routes distinguish the faults of a bearer token: it is missing …
     BearerMissing,
     /// … it is too old …
     BearerExpired,
@@ -40,7 +40,7 @@ pub(crate) enum Refusal {
     CodeExpired,
     /// There were too many wrong codes from here, or altogether.
     TooManyGuesses {
-        /// When the count begins anew.
+        /// When counting restarts.
         retry_after_seconds: u32,
     },
     /// No appliance of this name has this key.
@@ -67,6 +67,6 @@ pub(crate) enum Refusal {
     TooSlow,
     /// The database cannot be reached or cannot write; asking again later may help.
     Unavailable,
-    /// A fault of the server, of which the journal says more.
+    /// A fault of the server; the log has the cause.
     Internal,
 }

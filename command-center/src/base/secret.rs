@@ -1,4 +1,4 @@
-//! Secrets: the server's own, and what is derived from it.
+//! The server's secret, and the keys and hashes that are derived from it.
 //!
 //! The server keeps one secret of 32 bytes in a file beside the database, never in it. Everything that the database knows
 //! about a token, a code or a key is a keyed hash under that secret, so a copy of the database alone neither opens
@@ -95,7 +95,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// The system gives no random bytes.
-    #[error("asking the system for random bytes")]
+    #[error("reading random bytes from the system")]
     Random(#[source] getrandom::Error),
 }
 
@@ -267,7 +267,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_file_is_made_once_and_private() {
+    fn a_secret_file_is_created_once_and_private() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("secret");
         let first = ServerSecret::open(&path).unwrap();

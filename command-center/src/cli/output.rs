@@ -30,7 +30,7 @@ impl Table {
     }
 }
 
-/// A text as it may be shown on a terminal: what devices send must not move the cursor or change a title.
+/// A text without control characters: texts of devices must not move the cursor or change the title of a terminal.
 fn printable(text: &str) -> String {
     text.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect()
 }
@@ -59,7 +59,7 @@ impl Listing {
         Ok(())
     }
 
-    /// Writes what is left.
+    /// Writes the rest.
     pub(super) fn end(mut self) -> io::Result<()> {
         if self.json {
             let end = if self.is_first { "[]" } else { "\n]" };

@@ -13,16 +13,16 @@ use super::Failure;
 
 pub(super) const ENVIRONMENT: &str = "\
 Environment:
-  ADMIN_API_KEY                                the administrator's key, if there is no --admin-key-file
-  JARVIS_JWT_SECRET                            what users' bearer tokens are signed with (HS256), if there is no --jwt-secret-file
-  JARVIS_MQTT_USERNAME, JARVIS_MQTT_PASSWORD   the account at the message broker that nodes are told
-  RUST_LOG                                     what is logged, such as `debug` or `command_center=debug` [default: info]
+  ADMIN_API_KEY                                the administrator's key, unless --admin-key-file is given
+  JARVIS_JWT_SECRET                            the key of users' bearer tokens (HS256), unless --jwt-secret-file is given
+  JARVIS_MQTT_USERNAME, JARVIS_MQTT_PASSWORD   the account at the message broker that is sent to nodes
+  RUST_LOG                                     the log filter, such as `debug` or `command_center=debug` [default: info]
 
-Secrets are never taken from the command line, where every user of the machine can read them.";
+Secrets are not accepted on the command line, because every user of the machine can read it.";
 
 #[derive(Debug, Args)]
 pub(super) struct Serve {
-    /// Where to listen; port 0 takes a free one.
+    /// The address to listen on; port 0 chooses a free port.
     #[arg(long, value_name = "ADDRESS", env = "JARVIS_COMMAND_CENTER_LISTEN", default_value = "127.0.0.1:7703")]
     listen: SocketAddr,
     /// A file with the administrator's key.
@@ -31,20 +31,20 @@ pub(super) struct Serve {
     /// A file with the secret that users' bearer tokens are signed with.
     #[arg(long, value_name = "FILE")]
     jwt_secret_file: Option<PathBuf>,
-    /// The server's certificate and those above it, in PEM; read again on SIGHUP.
+    /// The server's certificate chain in PEM; reloaded on SIGHUP.
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_certificate: Option<PathBuf>,
     /// The certificate's private key, in PEM.
     #[arg(long, value_name = "FILE", requires = "tls_certificate")]
     tls_key: Option<PathBuf>,
-    /// Where this server is reached from outside, such as `https://center.example`; claimed appliances are told
-    /// [default: the name that they used themselves].
+    /// The URL of this server for clients, such as `https://center.example`; sent to claimed appliances
+    /// [default: the host of their request].
     #[arg(long, value_name = "URL", env = "JARVIS_COMMAND_CENTER_PUBLIC_URL")]
     public_url: Option<String>,
-    /// A proxy whose X-Forwarded-For is believed; may be given several times.
+    /// A proxy whose X-Forwarded-For is trusted; may be given several times.
     #[arg(long, value_name = "ADDRESS")]
     trusted_proxy: Vec<IpAddr>,
-    /// How the log is written [default: human on a terminal, else json].
+    /// The format of the log [default: human on a terminal, else json].
     #[arg(long, value_name = "FORMAT")]
     log: Option<LogFormat>,
 }
@@ -52,11 +52,11 @@ pub(super) struct Serve {
 /// How the log is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
-    /// Lines to read.
+    /// Text lines.
     Human,
     /// One JSON object per line.
     Json,
-    /// Warnings and errors only, as lines to read.
+    /// Warnings and errors only, as text lines.
     Quiet,
 }
 
@@ -67,7 +67,7 @@ impl Serve {
     }
 
     pub(super) async fn run(self, mut config: Config) -> Result<(), Failure> {
-        // Taken over before the address is announced, so that whoever reads it may send a signal at once.
+        // Installed before the address is printed, so that a parent process may send a signal as soon as it has read it.
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hang_up = signal(SignalKind::hangup())?;
@@ -82,10 +82,10 @@ impl Serve {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
                 _ = hang_up.recv() => match server.reload_certificate() {
-                    Ok(()) => tracing::info!("read the certificate again"),
+                    Ok(()) => tracing::info!("reloaded the certificate"),
                     Err(error) => {
                         let error = command_center::chain(&error);
-                        tracing::error!(error, "the new certificate is not usable; the one in use stays");
+                        tracing::error!(error, "reloading the certificate failed; the current one stays in use");
                     }
                 },
             }
@@ -107,7 +107,7 @@ impl Serve {
             config.mqtt = Some(MqttAccount { username, password });
         }
         if config.admin_key.is_none() && config.jwt_secret.is_none() {
-            tracing::warn!("neither an administrator's key nor a JWT secret is set: nobody can let a node in");
+            tracing::warn!("neither an administrator key nor a JWT secret is set: nobody can authorize a registration");
         }
         Ok(())
     }

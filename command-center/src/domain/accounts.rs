@@ -15,7 +15,7 @@ use crate::base::refusal::Refusal;
 use crate::base::secret::{Purpose, SecretText, ServerSecret};
 use crate::store::{Connection, Error, Operation, values};
 
-/// How long a bearer token of ours is good: a working day's flashing, less than a stolen image's life.
+/// The lifetime of a bearer token: a working day at the factory, and short enough to limit the use of a stolen image.
 pub(crate) const TOKEN_LIFE: Duration = Duration::from_hours(8);
 
 /// The role whose accounts may manage accounts.
@@ -24,7 +24,7 @@ pub(crate) const ADMINISTRATOR_ROLE: &str = "ApiAdmin";
 /// How many passwords are hashed at once. Each takes a core and 19 MiB for some tens of milliseconds.
 const AT_ONCE: usize = 2;
 
-/// How long to wait for a turn before the client is asked to come back.
+/// How long a request waits for its turn before it is refused with `Retry-After`.
 const TURN: Duration = Duration::from_secs(5);
 
 /// Hashes passwords with Argon2id, mixed with a pepper that is not in the database.
@@ -72,7 +72,7 @@ impl Passwords {
     }
 }
 
-/// Who holds a bearer token of ours.
+/// The holder of a bearer token that this server signed.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct Account {
     /// The name.

@@ -40,7 +40,7 @@ impl<B: Beat> Batches<B> {
         (Self(sender), tokio::spawn(write_batches(store, clock, receiver)))
     }
 
-    /// Hands in one; an answer means that it is committed, or that it was refused.
+    /// Submits one; the answer means that it is committed, or that it was refused.
     pub(crate) async fn take(&self, beat: B) -> Result<B::Answer, Refusal> {
         let (answer_to, answer) = oneshot::channel();
         self.0.send(Waiting { beat, answer_to }).await.map_err(|_| Refusal::Unavailable)?;
@@ -52,7 +52,7 @@ async fn write_batches<B: Beat>(store: Arc<Store>, clock: Clock, mut receiver: m
     let mut batch = Vec::with_capacity(BATCH);
     while receiver.recv_many(&mut batch, BATCH).await > 0 {
         let (beats, askers): (Vec<_>, Vec<_>) = batch.drain(..).map(|Waiting { beat, answer_to }| (beat, answer_to)).unzip();
-        // Who asked may have hung up; what was asked counts all the same.
+        // The client may have disconnected; its heartbeat is written all the same.
         match heartbeats::write(&store, beats, clock.now()).await {
             Ok(answers) => {
                 for (asker, answer) in askers.into_iter().zip(answers) {

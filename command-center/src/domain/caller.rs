@@ -1,4 +1,4 @@
-//! Who asks for something.
+//! The caller of a request that manages nodes.
 
 use super::jwt::User;
 

@@ -8,7 +8,7 @@ use crate::base::refusal::Refusal;
 use crate::base::secret::{Purpose, SecretText, ServerSecret};
 use crate::store::{Connection, Error, Operation, values};
 
-/// What a device tells of itself when it claims.
+/// What a device reports about itself when it claims.
 #[derive(Clone, Debug)]
 pub(crate) struct Device {
     /// In upper case with colons.
@@ -16,12 +16,12 @@ pub(crate) struct Device {
     pub(crate) hostname: Option<String>,
     pub(crate) hardware_id: Option<String>,
     pub(crate) public_key: Option<String>,
-    /// 128 random bits that the device stored before it asked: whoever repeats them is the same device.
+    /// 128 random bits that the device stored before its first request: a request that repeats them is from the same device.
     pub(crate) claim_id: Option<String>,
 }
 
 impl Device {
-    /// What the same device shows each time, and no other does.
+    /// A hash that is the same in each request of the device, and different for every other device.
     fn fingerprint(&self, secret: &ServerSecret) -> String {
         let optional = |text: &Option<String>| text.as_ref().map_or_else(String::new, |text| format!("={text}"));
         let (hardware, key, claim) = (optional(&self.hardware_id), optional(&self.public_key), optional(&self.claim_id));
@@ -29,7 +29,7 @@ impl Device {
     }
 }
 
-/// What came of a claim.
+/// The result of a claim.
 #[derive(Debug)]
 pub(crate) struct Claimed {
     pub(crate) site_id: String,
@@ -40,8 +40,8 @@ pub(crate) struct Claimed {
 
 /// Claims a code for a device.
 ///
-/// One conditional statement decides who gets it. The same device asking again is answered the same, until it has shown
-/// the key that it was given.
+/// One conditional statement decides which device gets it. A repeated request of the same device gets the same answer,
+/// until the device has used its key.
 pub(crate) struct Claim {
     pub(crate) code_hash: String,
     pub(crate) device: Device,
@@ -67,7 +67,7 @@ impl Claim {
         Ok(site_id)
     }
 
-    /// Why this device will never get the code, as far as that is sure.
+    /// Why this device can never get the code, if that is certain.
     async fn lost(&self, connection: &mut Connection<'_>, fingerprint: &str) -> Result<Option<Refusal>, Error> {
         let look = "SELECT claimed_by, revoked_at FROM provision_codes WHERE code_hash = $1";
         let Some(row) = connection.row(look, values![&self.code_hash]).await? else { return Ok(Some(Refusal::UnknownCode)) };
@@ -84,14 +84,14 @@ impl Claim {
         Ok(connection.row(look, values![&self.code_hash, fingerprint]).await?.is_some())
     }
 
-    /// Counts a wrong guess; what to tell.
+    /// Counts a wrong guess and returns the refusal to send.
     async fn refuse(&self, connection: &mut Connection<'_>, refusal: Refusal) -> Result<Refusal, Error> {
         let counted = guesses::count(connection, &self.source, 1, self.now).await?;
         Ok(counted.err().unwrap_or(refusal))
     }
 }
 
-/// The id of a site: readable, and told apart from others of the same name by what only the server can compute.
+/// The id of a site: readable, and distinguished from others of the same name by a part that only the server can compute.
 pub(crate) fn site_id(secret: &ServerSecret, name: &str, parts: &[&str]) -> String {
     let tail = secret.hash(Purpose::SiteId, parts);
     format!("{}-{}", slug(name), &tail[..12])
@@ -132,8 +132,8 @@ impl Operation for Claim {
         let appliance_id = format!("{site_id}-{}", self.device.mac_address);
         let api_key = self.secret.key(Purpose::ApplianceKey, &[&appliance_id, &self.code_hash, &fingerprint]);
         let key_hash = self.secret.hash(Purpose::ApplianceKeyHash, &[api_key.expose()]);
-        // A device that comes back to its site with another code, such as after a reinstallation, begins anew; its old key
-        // ends. A repeat of the same claim changes nothing.
+        // A device that comes back to its site with another code, such as after a reinstallation, starts over; its old key
+        // becomes invalid. A repeat of the same claim changes nothing.
         let make = "
             INSERT INTO appliances (appliance_id, site_id, code_hash, key_hash, mac_address, hostname, hardware_id, public_key,
                                     claimed_at, status, progress_percent)
@@ -165,7 +165,7 @@ impl Operation for Claim {
     }
 }
 
-/// Looks at a code without claiming it. Counts like a claim.
+/// Checks a code without claiming it. A wrong one counts like a claim's.
 pub(crate) struct Validate {
     pub(crate) code_hash: String,
     pub(crate) source: Source,
@@ -200,7 +200,7 @@ impl Operation for Validate {
     }
 }
 
-/// An appliance tells how far it is.
+/// Stores the progress that an appliance reports.
 pub(crate) struct SetStatus {
     pub(crate) appliance_id: String,
     pub(crate) key_hash: String,
@@ -223,12 +223,12 @@ impl Operation for SetStatus {
         if connection.execute(note, values).await? > 0 {
             return Ok(());
         }
-        Err(stranger(connection, key_hash).await?.into())
+        Err(refusal_for_foreign_key(connection, key_hash).await?.into())
     }
 }
 
-/// Who shows a key that is not this appliance's: another appliance, which learns nothing of it, or nobody.
-async fn stranger(connection: &mut Connection<'_>, key_hash: &str) -> Result<Refusal, Error> {
+/// The refusal for a key that is not this appliance's: another appliance must not learn whether this one exists.
+async fn refusal_for_foreign_key(connection: &mut Connection<'_>, key_hash: &str) -> Result<Refusal, Error> {
     let known = "SELECT 1 FROM appliances WHERE key_hash = $1 AND revoked_at IS NULL";
     Ok(match connection.row(known, values![key_hash]).await? {
         Some(_) => Refusal::ApplianceNotFound,
@@ -236,7 +236,7 @@ async fn stranger(connection: &mut Connection<'_>, key_hash: &str) -> Result<Ref
     })
 }
 
-/// An appliance asks what it is.
+/// Reads the configuration of an appliance.
 pub(crate) struct Configuration {
     pub(crate) appliance_id: String,
     pub(crate) key_hash: String,
@@ -258,7 +258,7 @@ impl Operation for Configuration {
             SELECT a.site_id, s.name, a.key_used_at FROM appliances a JOIN sites s ON s.site_id = a.site_id
              WHERE a.appliance_id = $1 AND a.key_hash = $2 AND a.revoked_at IS NULL";
         let Some(row) = connection.row(look, values![&self.appliance_id, &self.key_hash]).await? else {
-            return Err(stranger(connection, &self.key_hash).await?.into());
+            return Err(refusal_for_foreign_key(connection, &self.key_hash).await?.into());
         };
         if row.column::<Option<i64>>(2)?.is_none() {
             let note = "UPDATE appliances SET key_used_at = $3

@@ -25,7 +25,7 @@ impl ProvisionCode {
     /// The characters of a code.
     pub const LENGTH: usize = 16;
 
-    /// A code that nobody has.
+    /// A new random code.
     pub(crate) fn random() -> Result<Self, secret::Error> {
         let mut bytes = zeroize::Zeroizing::new([0_u8; Self::LENGTH]);
         secret::random(&mut *bytes)?;
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_not_sixteen_letters_or_digits_is_no_code() {
+    fn a_code_has_sixteen_letters_or_digits() {
         for wrong in ["", "ABCD1234EFGH567", "ABCD1234EFGH56789", "ABCD1234EFGH567_", "ABCD1234EFGH567é", &"A".repeat(100_000)] {
             assert!(ProvisionCode::parse(wrong).is_none());
         }

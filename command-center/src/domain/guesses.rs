@@ -1,8 +1,8 @@
 //! Guesses of codes and passwords: counted for each source and in total, in the database, so that neither a restart nor
 //! another server process forgets them.
 //!
-//! Only wrong guesses are counted and only wrong guesses are held back: who knows a right code is never slowed, whatever
-//! others at the same address do.
+//! Only wrong guesses are counted and limited: the holder of a right code is never delayed, whatever others at the same
+//! address do.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::store::{Connection, Error, Operation, values};
 /// How long a wrong guess counts.
 pub(crate) const WINDOW: Duration = Duration::from_mins(15);
 
-/// Wrong guesses of one source in a window: enough for somebody who types badly.
+/// Wrong guesses of one source in a window: enough for typing errors.
 pub(crate) const PER_SOURCE: i64 = 10;
 
 /// Wrong guesses of all sources in a window: a fleet is installed with fewer, a botnet needs more.
@@ -76,7 +76,7 @@ pub(crate) async fn count(
     let before = now.before(WINDOW);
     let (own, since) = add(connection, source, wrong, now).await?;
     if wrong > 0 && own > PER_SOURCE {
-        // Not counted in total: one source that guesses on would otherwise hold back everybody who mistypes.
+        // Not counted in the total: one source that keeps guessing would otherwise block all others.
         return Ok(Err(wait(since, now)));
     }
     connection.execute(of_all, values![source.shard, now, wrong, before]).await?;
@@ -104,20 +104,20 @@ async fn add(connection: &mut Connection<'_>, source: &Source, wrong: i64, now: 
 
 fn wait(since: Moment, now: Moment) -> Refusal {
     let wait = since.after(WINDOW).0.saturating_sub(now.0).max(0);
-    // Rounded up, so that who waits as long as told is not too early.
+    // Rounded up, so that a client that waits exactly that long is not too early.
     let seconds = u32::try_from(wait.saturating_add(999) / 1000).unwrap_or(u32::MAX).max(1);
     Refusal::TooManyGuesses { retry_after_seconds: seconds }
 }
 
-/// Counts an attempt before it is judged, so that one that is cut off counts too.
-pub(crate) struct Attempt {
-    /// Whom it counts for, and how many there may be in a window.
+/// Counts a guess before it is checked, so that one that is aborted counts too.
+pub(crate) struct CountGuess {
+    /// The sources that it counts for, and the limit of each in a window.
     pub(crate) limits: [(Source, i64); 2],
     pub(crate) now: Moment,
 }
 
-impl Operation for Attempt {
-    /// Whether it may be judged.
+impl Operation for CountGuess {
+    /// Whether it may be checked.
     type Answer = Result<(), Refusal>;
 
     async fn run(&self, connection: &mut Connection<'_>) -> Result<Self::Answer, Error> {
@@ -132,7 +132,7 @@ impl Operation for Attempt {
     }
 }
 
-/// Takes back an attempt that succeeded.
+/// Uncounts a guess that was right.
 pub(crate) struct Forgive {
     pub(crate) sources: [Source; 2],
     pub(crate) now: Moment,
@@ -149,7 +149,7 @@ impl Operation for Forgive {
     }
 }
 
-/// Forgets sources whose guesses do not count any more.
+/// Deletes sources whose window is over.
 pub(crate) struct ForgetGuesses {
     pub(crate) now: Moment,
 }

@@ -7,10 +7,10 @@ use tokio::time::Instant;
 
 use crate::store::{Connection, Error, Operation, Store};
 
-/// A database that takes longer to say one number is not healthy.
+/// A database that takes longer for one statement is not healthy.
 const DEADLINE: Duration = Duration::from_secs(2);
 
-/// Asks the database to write, because one that only reads cannot register anybody.
+/// Writes to the database, because nodes cannot register with a database that is read-only.
 struct Probe;
 
 impl Operation for Probe {
@@ -22,16 +22,16 @@ impl Operation for Probe {
     }
 }
 
-/// What the last probe said. Health is public, and a probe costs a write to the disk, so its answer serves for a while.
+/// The result of the last probe. Health is public, and a probe costs a write to the disk, so the result is cached.
 #[derive(Debug, Default)]
 pub(crate) struct Health(Mutex<Option<(Instant, bool)>>);
 
-/// How long an answer serves.
+/// How long a result is cached.
 const FRESH: Duration = Duration::from_secs(1);
 
 impl Health {
     pub(crate) async fn is_good(&self, store: &Store) -> bool {
-        // Held while probing: those who ask meanwhile share the answer.
+        // Held while probing: concurrent callers share the answer.
         let mut last = self.0.lock().await;
         if let Some((at, good)) = *last
             && at.elapsed() < FRESH

@@ -17,7 +17,7 @@ use crate::store::{Connection, Error, Operation, Store, values};
 
 /// A heartbeat, its key not yet checked.
 pub(crate) trait Beat: Serialize + Send + Sync + 'static {
-    /// What its sender is told.
+    /// The answer to its sender.
     type Answer: Clone + Send + Sync + 'static;
 
     /// Takes one, on SQLite. `None`: it is not taken, and would have to be durable to be decided.
@@ -91,7 +91,7 @@ impl<B: Beat> Operation for Take<B> {
     }
 }
 
-/// What a node tells of itself; what is absent stays as it was.
+/// What a node reports about itself; absent fields leave the stored ones unchanged.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Report {
     pub(crate) version: Option<String>,
@@ -170,13 +170,13 @@ impl Beat for NodeBeat {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct ApplianceBeat {
     pub(crate) mac_address: String,
-    /// Without it the appliance is only asked about.
+    /// Without it the answer only says whether the appliance is known.
     pub(crate) key_hash: Option<String>,
     pub(crate) hostname: Option<String>,
     pub(crate) ip_address: Option<String>,
 }
 
-/// What an appliance is told.
+/// The answer to an appliance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
     /// It has claimed a code, and its key is right.

@@ -11,7 +11,7 @@ use sha2::Sha256;
 use crate::base::clock::Moment;
 use crate::base::secret::SecretText;
 
-/// Who asks.
+/// The user that a token names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct User {
     /// The user's id, the claim `sub`.

@@ -16,7 +16,7 @@ const ONLINE: Duration = Duration::from_mins(15);
 /// At most this many nodes in one answer; `after` asks for more.
 const PAGE: i64 = 10_000;
 
-/// What a node shows of itself: `X-API-Key: node_id:node_key`, the key already hashed. Whether it is right is for the
+/// The credentials of a node: `X-API-Key: node_id:node_key`, the key already hashed. Whether it is right is for the
 /// database to say.
 #[derive(Clone, Debug)]
 pub(crate) struct NodeKey {
@@ -24,7 +24,7 @@ pub(crate) struct NodeKey {
     pub(crate) key_hash: String,
 }
 
-/// Checks the key of a node, and takes note of its first use.
+/// Checks the key of a node, and records its first use.
 pub(crate) async fn authenticate(store: &Store, key: NodeKey, now: Moment) -> Result<(), Refusal> {
     match store.read(CheckKey(key.clone())).await.map_err(refuse)? {
         None => Err(Refusal::WrongNodeKey),
@@ -44,7 +44,7 @@ impl Operation for CheckKey {
     type Answer = Option<KeyState>;
 
     async fn run(&self, connection: &mut Connection<'_>) -> Result<Option<KeyState>, Error> {
-        // Hashes under a secret of the server's may be compared by the database: nobody outside can steer them.
+        // The database may compare keyed hashes: without the server's secret nobody can choose them, so timing reveals nothing.
         let check = "SELECT key_used_at FROM nodes WHERE node_id = $1 AND key_hash = $2 AND deactivated_at IS NULL";
         let Some(row) = connection.row(check, values![&self.0.node_id, &self.0.key_hash]).await? else { return Ok(None) };
         Ok(Some(if row.column::<Option<i64>>(0)?.is_some() { KeyState::Used } else { KeyState::Unused }))
@@ -98,7 +98,7 @@ pub(crate) struct NodeView {
     pub(crate) online: bool,
     /// When it was last heard of: UTC, with the zone.
     pub(crate) last_seen: Option<String>,
-    /// Its version, when it last told.
+    /// Its version, as last reported.
     pub(crate) last_seen_version: Option<String>,
     /// How it was installed.
     pub(crate) install_mode: Option<String>,

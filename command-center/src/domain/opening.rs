@@ -7,7 +7,7 @@ use crate::base::secret::{self, Purpose, ServerSecret};
 use crate::config::Config;
 use crate::store::{Connection, Error, Operation, Store, values};
 
-/// Why the data cannot be used.
+/// Why the database and its secret cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The configuration cannot work.
@@ -29,7 +29,7 @@ pub(crate) async fn open(config: &Config) -> Result<(Arc<Store>, ServerSecret), 
     let path = config.secret_path().ok_or(OpenError::Config("a shared database needs a secret file"))?;
     let secret = ServerSecret::open(&path).map_err(OpenError::Secret)?;
     let store = Store::open(&config.database).await.map_err(|error| database(&error))?;
-    if !store.write(Recognize(secret.hash(Purpose::Fingerprint, &[]))).await.map_err(|error| database(&error))? {
+    if !store.write(CheckFingerprint(secret.hash(Purpose::Fingerprint, &[]))).await.map_err(|error| database(&error))? {
         return Err(OpenError::ForeignSecret);
     }
     Ok((Arc::new(store), secret))
@@ -39,10 +39,10 @@ fn database(error: &Error) -> OpenError {
     OpenError::Database(chain(error))
 }
 
-/// Leaves the mark of the secret in a new database; whether an old one has the same.
-struct Recognize(String);
+/// Stores the fingerprint of the secret in a new database; checks the one of an existing database.
+struct CheckFingerprint(String);
 
-impl Operation for Recognize {
+impl Operation for CheckFingerprint {
     type Answer = bool;
 
     async fn run(&self, connection: &mut Connection<'_>) -> Result<bool, Error> {

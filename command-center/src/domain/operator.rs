@@ -1,4 +1,4 @@
-//! What the operator does: codes, partners, and a look at the fleet.
+//! The operator's requests: codes, partners, and lists of the fleet.
 
 mod operations;
 
@@ -11,7 +11,8 @@ use thiserror::Error;
 use utoipa::ToSchema;
 
 use self::operations::{
-    AddPartner, CreateCodes, ListAppliances, ListCodes, ListPartners, Look, RevokeAppliance, RevokeCode, RevokeNode, Revoked,
+    AddPartner, CreateCodes, ListAppliances, ListCodes, ListPartners, ReadOverview, RevokeAppliance, RevokeCode, RevokeNode,
+    Revoked,
 };
 use super::accounts::{RotateKeys, TOKEN_LIFE};
 use super::claims::{Claim, site_id};
@@ -29,14 +30,14 @@ pub const CODES_AT_ONCE: usize = 500;
 /// How many rows one page of a list has.
 pub const PAGE: i64 = 1000;
 
-/// Why the operator's wish was not carried out.
+/// Why an operator request failed.
 #[derive(Debug, Error)]
 pub enum OperatorError {
     /// There is no such partner.
-    #[error("there is no partner `{0}`; `partner list` shows them, `partner add` makes one")]
+    #[error("there is no partner `{0}`; list partners with `partner list`, add one with `partner add`")]
     UnknownPartner(String),
     /// There is such a partner already, with other data.
-    #[error("there is a partner `{0}` already")]
+    #[error("a partner `{0}` with other data exists already")]
     PartnerExists(String),
     /// There is no such code.
     #[error("there is no such code")]
@@ -50,14 +51,14 @@ pub enum OperatorError {
     /// There is no such node.
     #[error("there is no such node")]
     UnknownNode,
-    /// What was given is not what was asked for.
+    /// An argument is invalid.
     #[error("{0}")]
     Invalid(&'static str),
     /// The system gives no random bytes.
-    #[error("making a code")]
+    #[error("creating a code")]
     Random(#[source] secret::Error),
     /// The database failed.
-    #[error("the database: {0}")]
+    #[error("database error: {0}")]
     Database(String),
 }
 
@@ -88,10 +89,10 @@ pub struct Partner {
     pub logo_url: Option<String>,
 }
 
-/// What codes are wanted.
+/// The codes to create.
 #[derive(Clone, Debug)]
 pub struct NewCodes {
-    /// The site whose appliances claim them; without it each code makes a site of its own.
+    /// The site whose appliances claim them; without it each code creates a site.
     pub site: Option<String>,
     /// Whose brand the appliances show.
     pub partner: String,
@@ -112,7 +113,7 @@ pub struct NewCode {
     pub expires_at: Moment,
 }
 
-/// What has become of a code.
+/// The state of a code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CodeState {
@@ -131,7 +132,7 @@ pub enum CodeState {
 pub struct CodeEntry {
     /// Its handle.
     pub id: String,
-    /// What has become of it.
+    /// Its state.
     pub state: CodeState,
     /// The name of its site.
     pub site: Option<String>,
@@ -177,7 +178,7 @@ pub struct SiteEntry {
 pub struct Counts {
     /// Sites.
     pub sites: i64,
-    /// Codes, whatever has become of them.
+    /// Codes in any state.
     pub codes: i64,
     /// Appliances.
     pub appliances: i64,
@@ -264,14 +265,14 @@ impl Operator {
 
     /// The newest of everything, some hundred of each.
     pub async fn overview(&self) -> Result<Overview, OperatorError> {
-        Ok(self.store.read(Look { now: self.clock.now() }).await?)
+        Ok(self.store.read(ReadOverview { now: self.clock.now() }).await?)
     }
 
     /// Writes a copy of a SQLite database to a new file, while servers run on it.
     pub async fn backup(&self, path: &Path) -> Result<(), OperatorError> {
         match self.store.copy_to(path).await {
             Some(done) => Ok(done?),
-            None => Err(OperatorError::Invalid("PostgreSQL is copied with its own tools, such as pg_dump")),
+            None => Err(OperatorError::Invalid("back up PostgreSQL with its own tools, such as pg_dump")),
         }
     }
 
@@ -294,7 +295,7 @@ impl Operator {
         if let Some(url) = &partner.logo_url {
             check_text(url)?;
             if !url.starts_with("https://") {
-                return Err(OperatorError::Invalid("a logo's address begins with https://"));
+                return Err(OperatorError::Invalid("a logo URL must start with https://"));
             }
         }
         let slug = partner.slug.clone();
@@ -307,7 +308,7 @@ impl Operator {
         Ok(self.store.read(ListPartners).await?)
     }
 
-    /// Makes codes, in portions of [`CODES_AT_ONCE`]; `made` is told after each how many there are.
+    /// Creates codes in portions of [`CODES_AT_ONCE`]; calls `made` after each with their number so far.
     pub async fn create_codes(
         &self,
         wanted: &NewCodes,
@@ -369,20 +370,20 @@ impl Operator {
         Err(OperatorError::UnknownCode)
     }
 
-    /// Takes back an appliance's key.
+    /// Revokes an appliance's key.
     pub async fn revoke_appliance(&self, appliance_id: &str) -> Result<(), OperatorError> {
         let revoke = RevokeAppliance { appliance_id: appliance_id.to_owned(), now: self.clock.now() };
         if self.store.write(revoke).await? { Ok(()) } else { Err(OperatorError::UnknownAppliance) }
     }
 
-    /// Takes back a node's key.
+    /// Revokes a node's key.
     pub async fn revoke_node(&self, node_id: &str) -> Result<(), OperatorError> {
         let revoke = RevokeNode { node_id: node_id.to_owned(), now: self.clock.now() };
         if self.store.write(revoke).await? { Ok(()) } else { Err(OperatorError::UnknownNode) }
     }
 
-    /// Makes a new key for the tokens of accounts. Tokens of the old keys are accepted until they end or, if `at_once`, not
-    /// any more. The name of the new key.
+    /// Creates a new key for the tokens of accounts and returns its name. Tokens of the old keys are accepted until they
+    /// expire or, with `at_once`, no longer.
     pub async fn rotate_keys(&self, at_once: bool) -> Result<String, OperatorError> {
         let grace = if at_once { Duration::ZERO } else { TOKEN_LIFE };
         Ok(self.store.write(RotateKeys { grace, now: self.clock.now() }).await?)

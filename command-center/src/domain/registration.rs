@@ -10,7 +10,7 @@ use crate::store::{Connection, Error, Operation, values};
 /// How long a token may be used: long enough to walk to the node and type a Wi-Fi password.
 pub(crate) const TOKEN_LIFE: Duration = Duration::from_mins(10);
 
-/// How long a token is kept after its end, so that a registration whose answer was lost can be asked for again.
+/// How long a token is kept after its end, so that a registration whose answer was lost can be repeated.
 pub(crate) const TOKEN_KEPT: Duration = Duration::from_hours(24);
 
 /// Makes a permission to register one node.
@@ -114,7 +114,7 @@ impl Operation for Register {
                 voice_mode: row.column(3)?,
             });
         }
-        // Only who holds a good token may learn that the name is taken by a node that another token made.
+        // Only the holder of a valid token may learn that another token has registered the node.
         let taken = "
             SELECT 1 FROM provisioning_tokens t JOIN nodes n ON n.node_id = t.node_id
              WHERE t.token_hash = $1 AND t.node_id = $2 AND t.expires_at > $3
@@ -126,7 +126,7 @@ impl Operation for Register {
     }
 }
 
-/// Forgets tokens that nobody can use any more.
+/// Deletes tokens that cannot be used again.
 pub(crate) struct ForgetTokens {
     pub(crate) now: Moment,
 }

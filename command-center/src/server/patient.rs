@@ -1,4 +1,4 @@
-//! A connection whose client has to read what it asked for.
+//! A connection with a timeout for writes.
 
 use std::future::Future as _;
 use std::io;
@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// Ends with an error when nothing could be written for so long. Without it, whoever asks much and reads nothing keeps a
-/// connection for ever.
+/// Fails when nothing could be written for the given time. Without it, a client that sends requests and never reads the
+/// answers would occupy a connection forever.
 pub(crate) struct Patient<S> {
     stream: S,
     limit: Duration,

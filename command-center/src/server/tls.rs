@@ -26,8 +26,8 @@ pub enum TlsError {
         /// Why.
         source: rustls::pki_types::pem::Error,
     },
-    /// The key cannot be looked at.
-    #[error("looking at {}", path.display())]
+    /// The permissions of the key cannot be read.
+    #[error("reading the permissions of {}", path.display())]
     Key {
         /// The file.
         path: PathBuf,
@@ -41,7 +41,7 @@ pub enum TlsError {
         path: PathBuf,
     },
     /// Certificate and key do not belong together, or are of a kind that is not supported.
-    #[error("using {}", path.display())]
+    #[error("loading {}", path.display())]
     Unusable {
         /// The certificate.
         path: PathBuf,

@@ -8,7 +8,7 @@ use super::{Connection, Error, values};
 /// Each step: the statements that bring the schema from its index to the next.
 const STEPS: &[&[&str]] = &[
     &[
-        // What must be the same for all processes that share the database.
+        // Values that all processes on the database must agree on.
         "CREATE TABLE server (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
         // Permissions to register one node, once.
         "CREATE TABLE provisioning_tokens (
@@ -120,7 +120,7 @@ const STEPS: &[&[&str]] = &[
     ],
 ];
 
-/// Brings the schema up to date. The caller has made sure that nobody else does the same.
+/// Migrates the schema to the latest version. The caller holds the lock that excludes other processes.
 pub(super) async fn run(connection: &mut Connection<'_>) -> Result<(), Error> {
     let known = i64::try_from(STEPS.len()).expect("a handful of steps");
     connection.execute("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)", &[]).await?;
@@ -137,7 +137,7 @@ pub(super) async fn run(connection: &mut Connection<'_>) -> Result<(), Error> {
     }
     if !missing.is_empty() {
         connection.execute("UPDATE schema_version SET version = $1", values![known]).await?;
-        tracing::info!(from = found, to = known, "brought the schema up to date");
+        tracing::info!(from = found, to = known, "migrated the database schema");
     }
     Ok(())
 }

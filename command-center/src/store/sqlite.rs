@@ -17,7 +17,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::{Connection, Error, Operation, Value, migrations};
 
-/// How many operations share a transaction at most: enough that the `fsync` is no longer what costs, few enough that the
+/// How many operations share a transaction at most: enough that the `fsync` no longer dominates the cost, few enough that the
 /// first of them does not wait noticeably for the last.
 const BATCH: usize = 256;
 
@@ -27,16 +27,16 @@ const QUEUE: usize = 4096;
 /// How long to wait for another process, such as the operator's command line, that writes to the same file.
 const BUSY: Duration = Duration::from_secs(5);
 
-/// The writer's page cache in KiB, negative as SQLite wants it: holds most of what the heartbeats of a million appliances touch,
-/// within what the unit allows. It grows only as far as the database does.
+/// The writer's page cache in KiB, negative as SQLite expects it: holds most pages that the heartbeats of a million
+/// appliances touch, within the memory limit of the unit. It grows only as far as the database does.
 const CACHE: i64 = -262_144;
 
-/// How often the journal is brought into the file, beside the writer, so that no commit waits for it. What is not durable
-/// is on the disk after as long.
+/// How often the journal is checkpointed, in another thread than the writer's, so that no commit waits for it. A change that
+/// is not durable is on the disk after this time.
 const CHECKPOINT: Duration = Duration::from_secs(5);
 
 /// How many pages the journal may have, 32 MiB, before the writer brings it into the file by itself: while it never pauses,
-/// only it can begin the journal anew.
+/// only the writer can restart the journal.
 const JOURNAL: i64 = 8192;
 
 /// Enough for a machine with a few cores; each holds a file and a page cache.
@@ -82,7 +82,7 @@ impl Store {
         let writer = Writer { connection, is_durable: true };
         let spawned = std::thread::Builder::new().name("writer".into()).spawn(move || {
             write_batches(writer, checkpointing, waiting);
-            // Whoever closes the store waits for this.
+            // `close` waits for this.
             drop(ends);
         });
         spawned.map_err(Error::Thread)?;
@@ -156,7 +156,7 @@ impl Readers {
     ) -> Result<T, Error> {
         let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| Error::Stopping)?;
         let (path, free) = (self.path.clone(), Arc::clone(&self.free));
-        // It goes on when its caller has gone, and gives the connection back.
+        // It continues when its caller is cancelled, and returns the connection.
         let working = tokio::task::spawn_blocking(move || {
             let kept = free.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let mut connection = kept.map_or_else(|| connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY), Ok)?;
@@ -171,7 +171,7 @@ impl Readers {
         working.await.map_err(|_| Error::Stopping)?
     }
 
-    /// Waits for those that are at work; nobody has a turn any more.
+    /// Waits for the readers in use; afterwards none can be acquired.
     async fn close(&self) {
         let all = self.turns.acquire_many(u32::try_from(READERS).expect("a handful")).await;
         self.turns.close();
@@ -180,15 +180,15 @@ impl Readers {
     }
 }
 
-/// An operation whose type the writer need not know.
+/// An operation with its type erased.
 trait Job: Send {
     /// As [`Operation::is_durable`].
     fn is_durable(&self) -> bool;
 
-    /// Runs it and keeps what comes of it; an error says that the database failed.
+    /// Runs it and keeps its result; an error means that the database failed.
     fn run(&mut self, connection: &mut Sqlite) -> Result<(), Error>;
 
-    /// Hands over what was kept, or why it did not last.
+    /// Sends the kept result, or the reason why it was not committed.
     fn answer(self: Box<Self>, committed: Result<(), Error>);
 }
 
@@ -220,7 +220,7 @@ impl<O: Operation> Job for Pending<O> {
     fn answer(self: Box<Self>, committed: Result<(), Error>) {
         let Self { answer_to, outcome, .. } = *self;
         let answer = committed.and_then(|()| outcome.expect("a transaction is committed after all its jobs have run"));
-        // The asker may have gone away; what it asked for has happened.
+        // The caller may be cancelled; the change has been committed.
         drop(answer_to.send(answer));
     }
 }
@@ -238,7 +238,7 @@ fn write_batches(mut writer: Writer, checkpointing: Sqlite, mut waiting: mpsc::R
     let checkpoints =
         std::thread::Builder::new().name("checkpoints".into()).spawn(move || checkpoint_until(&stopped, checkpointing));
     if let Err(error) = &checkpoints {
-        tracing::error!(%error, "the journal is only brought into the database when it is long");
+        tracing::error!(%error, "starting the checkpoint thread failed; only a long journal is checkpointed");
     }
     let mut batch = Vec::with_capacity(BATCH);
     while waiting.blocking_recv_many(&mut batch, BATCH) > 0 {
@@ -249,18 +249,18 @@ fn write_batches(mut writer: Writer, checkpointing: Sqlite, mut waiting: mpsc::R
             }
             continue;
         }
-        // One of them failed, or the disk did: each has a second chance alone, and only the guilty are told.
+        // One job failed, or the disk did: retry each job alone, so that only the failing ones get the error.
         for mut job in batch.drain(..) {
             let alone = writer.transaction(std::slice::from_mut(&mut job));
             if let Err(error) = &alone {
-                tracing::error!(error = %crate::base::chain(error), "the database did not take a change");
+                tracing::error!(error = %crate::base::chain(error), "database write failed");
             }
             job.answer(alone);
         }
     }
     drop(stop);
     if checkpoints.is_ok_and(|checkpoints| checkpoints.join().is_err()) {
-        tracing::error!("bringing the journal into the database did not end well");
+        tracing::error!("checkpoint thread failed");
     }
     // The last connection to be closed brings the rest of the journal into the file.
     close(writer.connection);
@@ -298,13 +298,13 @@ impl Writer {
 fn checkpoint_until(stopped: &std::sync::mpsc::Receiver<()>, connection: Sqlite) {
     while stopped.recv_timeout(CHECKPOINT) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
         if let Err(error) = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
-            tracing::warn!(error = %crate::base::chain(&error), "bringing the journal into the database");
+            tracing::warn!(error = %crate::base::chain(&error), "checkpoint failed");
         }
     }
     close(connection);
 }
 
-/// A connection to the file, which is there.
+/// Opens a connection to the file, which must exist.
 fn connect(path: &Path, access: OpenFlags) -> Result<Sqlite, Error> {
     // Each connection is used by one thread at a time.
     let connection = Sqlite::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
@@ -319,11 +319,11 @@ fn connect(path: &Path, access: OpenFlags) -> Result<Sqlite, Error> {
 
 fn close(connection: Sqlite) {
     if let Err((_, error)) = connection.close() {
-        tracing::warn!(%error, "closing the database");
+        tracing::warn!(%error, "closing the database failed");
     }
 }
 
-/// What comes of something that only awaits SQLite, which never makes it wait.
+/// Runs a future that only awaits SQLite, which never suspends it.
 fn run_now<T>(work: impl Future<Output = T>) -> T {
     match pin!(work).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(done) => done,

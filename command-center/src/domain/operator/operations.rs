@@ -1,4 +1,4 @@
-//! What the operator's wishes do to the database.
+//! The database operations behind the operator's commands.
 
 use super::{ApplianceEntry, CodeEntry, CodeState, Counts, NodeEntry, Overview, PAGE, Partner, SiteEntry};
 use crate::base::clock::Moment;
@@ -231,11 +231,11 @@ impl Operation for ListAppliances {
 /// How many of each the overview shows.
 const SHOWN: i64 = 200;
 
-pub(super) struct Look {
+pub(super) struct ReadOverview {
     pub(super) now: Moment,
 }
 
-impl Operation for Look {
+impl Operation for ReadOverview {
     type Answer = Overview;
 
     async fn run(&self, connection: &mut Connection<'_>) -> Result<Overview, store::Error> {

@@ -49,13 +49,13 @@ pub(crate) enum TlsError {
         source: pem::Error,
     },
     /// One of both is missing.
-    #[error("`sslcert` and `sslkey` belong together")]
+    #[error("`sslcert` and `sslkey` must be set together")]
     HalfClient,
     /// The certificates cannot be used.
-    #[error("using the certificates")]
+    #[error("loading the client certificate or the TLS settings")]
     Certificates(#[from] rustls::Error),
     /// There is no authority to trust.
-    #[error("using the root certificates")]
+    #[error("loading the root certificates")]
     Roots(#[from] rustls::client::VerifierBuilderError),
 }
 
