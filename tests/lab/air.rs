@@ -1,4 +1,4 @@
-//! The virtual radios: who has which, and what can happen to them.
+//! The virtual radios: their owners, and events that scenarios cause.
 
 use std::fmt::Debug;
 use std::process::{Command, Output, Stdio};
@@ -9,13 +9,13 @@ use mobile_test_harness::link::Target;
 use mobile_test_harness::link::ble::Bluetooth;
 use mobile_test_harness::phone::Phone;
 
-/// Far longer than anything takes under emulation; reached only when a scenario fails.
+/// Limit of every wait, longer than any step takes under emulation; reached only if a scenario fails.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(3);
 
-/// The controllers, as `guest/start` makes them.
+/// The controllers that `guest/start` creates.
 const CONTROLLERS: usize = 2;
 
-/// Waits until `condition` holds; `what` says what did not happen.
+/// Waits until `condition` holds; `what` describes it in the failure.
 pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let wait = async {
         while !condition().await {
@@ -25,21 +25,21 @@ pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) 
     assert!(tokio::time::timeout(PATIENCE, wait).await.is_ok(), "{what} did not happen in time");
 }
 
-/// After the end of a connection the node's kernel switches its advertisement off and on. A virtual controller that is
-/// connected to in between fails for good, which no real one does, so the phone leaves it the time.
+/// After a connection ends, the node's kernel restarts its advertisement. A connection during that time breaks a virtual
+/// controller permanently, unlike a real one, so the phone waits.
 pub(crate) async fn breath() {
     tokio::time::sleep(Duration::from_millis(300)).await;
 }
 
-/// The Bluetooth controllers, by address. There is one phone: a virtual controller gives every connection the same handle,
-/// so that two at one end cannot be.
+/// The Bluetooth controllers, by address. There is one phone, because a virtual controller gives every connection the same
+/// handle and so supports one only.
 pub(crate) struct Controllers {
     pub(crate) node: String,
     pub(crate) phone: String,
 }
 
 impl Controllers {
-    /// Waits until `bluetoothd` has taken all of them. Their names follow no order; their addresses do.
+    /// Waits until `bluetoothd` has all controllers. Their names are in arbitrary order, so they are identified by address.
     pub(crate) async fn ready() -> Self {
         let mut addresses = Vec::new();
         until("every controller is there", async || {
@@ -52,23 +52,23 @@ impl Controllers {
         Self { node, phone }
     }
 
-    /// The phone forgets every device that it has met.
+    /// Removes every device that the phone knows.
     pub(crate) async fn phone_forgets(&self) {
         let adapter = self.phone_adapter().await.expect("BlueZ has it");
-        // The scenario before may have left it switched off, and then nothing can be removed.
+        // The previous scenario may have left it off, and then no device can be removed.
         adapter.set_powered(true).await.expect("it can be switched on");
         for address in adapter.device_addresses().await.expect("a list") {
             adapter.remove_device(address).await.expect("it can be removed");
         }
     }
 
-    /// Switches the phone's controller off, as when it goes out of range. It is switched on by the next connection.
+    /// Switches the phone's controller off, as if it were out of range. The next connection switches it on.
     pub(crate) async fn switch_phone_off(&self) {
         let adapter = self.phone_adapter().await.expect("BlueZ has it");
         adapter.set_powered(false).await.expect("it can be switched off");
     }
 
-    /// Switches the phone's controller off and on: its connection ends at once, and one whose connection failed answers again.
+    /// Switches the phone's controller off and on: ends its connection at once, and recovers it after a failed connection.
     pub(crate) async fn restart_phone(&self) {
         let restarting = async {
             let adapter = self.phone_adapter().await?;
@@ -76,7 +76,7 @@ impl Controllers {
             adapter.set_powered(true).await
         };
         if let Err(error) = restarting.await {
-            eprintln!("restarting the phone's controller, which may be gone: {error}");
+            eprintln!("restarting the phone's controller: {error}");
         }
     }
 
@@ -97,7 +97,7 @@ pub(crate) async fn connect(controllers: &Controllers) -> Phone {
     patiently(controllers, async |target| Phone::connect(target).await).await
 }
 
-/// The bare link of a phone.
+/// A phone's link without a session.
 pub(crate) async fn bare(controllers: &Controllers) -> Bluetooth {
     patiently(controllers, async |target| {
         let Target::Bluetooth(adapter) = target else { unreachable!("the target that is made above") };
@@ -112,7 +112,7 @@ async fn patiently<T, E: Debug>(controllers: &Controllers, connect: impl AsyncFn
         match connect(&Target::Bluetooth(Some(controllers.phone.clone()))).await {
             Ok(link) => connected = Some(link),
             Err(error) => {
-                eprintln!("connecting once more: {error:?}");
+                eprintln!("retrying to connect: {error:?}");
                 eprintln!("{}", what_is_known(&controllers.node));
                 controllers.restart_phone().await;
             }
@@ -123,10 +123,10 @@ async fn patiently<T, E: Debug>(controllers: &Controllers, connect: impl AsyncFn
     connected.expect("that was waited for")
 }
 
-/// What `BlueZ` says of a device, for whoever reads why a scenario failed.
+/// The state of a device in `BlueZ`, for the diagnosis of a failed scenario.
 fn what_is_known(address: &str) -> String {
     let object = format!("dev_{}", address.replace(':', "_"));
-    // It may be gone, or go in between, which is for the scenario to judge.
+    // The device may be missing, or disappear meanwhile; the scenario decides whether that is a failure.
     let ask = |arguments: &[&str]| String::from_utf8_lossy(&run("busctl", arguments).stdout).into_owned();
     let tree = ask(&["tree", "--list", "org.bluez"]);
     let paths = tree.lines().filter(|path| path.ends_with(&object));
@@ -142,9 +142,9 @@ async fn addresses_of_all() -> bluer::Result<Vec<String>> {
     Ok(addresses)
 }
 
-/// Runs a program of the guest to its end.
+/// Runs a program of the guest until it exits.
 pub(crate) fn run(program: &str, arguments: &[&str]) -> Output {
-    // Interactive programs would wait for a terminal for ever.
+    // Interactive programs would wait for a terminal forever.
     Command::new(program)
         .args(arguments)
         .stdin(Stdio::null())

@@ -1,5 +1,4 @@
-//! A phone that speaks the Attribute Protocol itself, over a socket of the kernel: with the smallest MTU that there is, which
-//! `BlueZ` does not offer.
+//! A phone that implements the Attribute Protocol over a kernel socket, because `BlueZ` does not offer the smallest MTU.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -31,34 +30,34 @@ const INDICATION: u8 = 0x1d;
 const CONFIRMATION: u8 = 0x1e;
 /// The channel of the protocol on every LE connection.
 const CHANNEL: u16 = 4;
-/// What is agreed on when nobody asks for more, bytes.
+/// The default ATT MTU, bytes.
 const MTU: usize = 23;
 
-/// One try to connect; the kernel itself takes eight times as long to give up.
+/// Limit of one try to connect; the kernel's own limit is eight times longer.
 const TRY: Duration = Duration::from_secs(5);
 
-/// Of a characteristic's declaration, and of the switch of its notifications.
+/// The UUIDs of a characteristic's declaration and of its client configuration.
 const DECLARATION: u16 = 0x2803;
 const CONFIGURATION: u16 = 0x2902;
 
 /// A connection with the smallest MTU.
 pub(crate) struct Att {
     socket: SeqPacket,
-    /// By characteristic: where its value is.
+    /// The value handle of each characteristic.
     handles: HashMap<Uuid, u16>,
     notified: Reassembler,
     messages: VecDeque<Outbound>,
 }
 
 impl Att {
-    /// Connects, and finds out where everything is.
+    /// Connects, and discovers the handles.
     pub(crate) async fn connect(controllers: &Controllers) -> Self {
         let mut att = Self::connect_knowing(controllers, HashMap::new()).await;
         att.discover().await;
         att
     }
 
-    /// Connects, knowing where everything is. A node that has just lost a phone needs a moment to be found again.
+    /// Connects with known handles. A node that has just lost a phone is discoverable again after a moment.
     async fn connect_knowing(controllers: &Controllers, handles: HashMap<Uuid, u16>) -> Self {
         let address = |address: &str| SocketAddr {
             addr: address.parse().expect("an address"),
@@ -82,13 +81,13 @@ impl Att {
         Self { socket, handles, notified: Reassembler::new(OUTBOUND_LIMIT), messages: VecDeque::new() }
     }
 
-    /// Ends the connection at once, and connects anew.
+    /// Ends the connection at once, and reconnects.
     pub(crate) async fn again(self, controllers: &Controllers) -> Self {
         controllers.restart_phone().await;
         Self::connect_knowing(controllers, self.handles).await
     }
 
-    /// Sends a request; gives its answer, without the opcode, or the code of the error.
+    /// Sends a request; returns the answer without its opcode, or the error code.
     async fn ask(&mut self, request: &[u8]) -> Result<Vec<u8>, u8> {
         assert!(request.len() <= MTU);
         self.socket.send(request).await.expect("the link holds");
@@ -102,8 +101,8 @@ impl Att {
         }
     }
 
-    /// The next packet that answers something. Notifications are kept, and what the node asks is refused, so that it learns
-    /// of no larger MTU.
+    /// The next response. Queues notifications, and refuses the node's requests, so that it does not negotiate a larger
+    /// MTU.
     async fn packet(&mut self) -> Vec<u8> {
         loop {
             let mut packet = [0; 512];
@@ -133,7 +132,7 @@ impl Att {
         while let Ok(answer) = self.ask(&request(READ_BY_TYPE, &[from, u16::MAX, DECLARATION])).await {
             for entry in answer[1..].chunks(usize::from(answer[0])) {
                 from = handle(entry) + 1;
-                // Handle, properties, the value's handle, the UUID; those of 16 bits are none of ours.
+                // Handle, properties, value handle, UUID; 16-bit UUIDs belong to other services.
                 if let Ok(uuid) = <[u8; 16]>::try_from(&entry[5..]) {
                     self.handles.insert(Uuid::from_u128(u128::from_le_bytes(uuid)), handle(&entry[3..]));
                 }

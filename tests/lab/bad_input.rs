@@ -1,4 +1,4 @@
-//! What no phone should do, over real ATT: the node goes on, and keeps nothing.
+//! Invalid input over real ATT: the node continues, and leaks nothing.
 
 use getrandom::SysRng;
 use mobile_test_harness::link::Error;
@@ -15,14 +15,14 @@ use crate::att::Att;
 use crate::device::Usage;
 use crate::scene::Scene;
 
-/// What a phone may write to.
+/// The writable characteristics.
 const WRITABLE: [Endpoint; 5] = [Endpoint::Session, Endpoint::Scan, Endpoint::K2, Endpoint::Credentials, Endpoint::Status];
 
-/// What a program's memory may grow by under load and keep, KiB: the pages of an allocator that has been in use. A leak of
-/// all that the scenarios here send would be more.
+/// Permitted growth of a program's memory under load, KiB: pages that the allocator keeps. A leak of everything that these
+/// scenarios send would exceed it.
 const SLACK: usize = 1024;
 
-/// Sets a scene whose phone has gone, so that the radio is free for a bare link.
+/// Starts a scene and disconnects its phone, so that the radio is free for a raw link.
 async fn set() -> (Scene, Bluetooth) {
     let mut scene = Scene::set().await;
     scene.goes().await;
@@ -30,28 +30,28 @@ async fn set() -> (Scene, Bluetooth) {
     (scene, link)
 }
 
-/// The phone leaves, and is back.
+/// The phone disconnects and reconnects.
 async fn again(link: Bluetooth, scene: &Scene) -> Bluetooth {
     link.close().await;
     breath().await;
     bare(scene.controllers()).await
 }
 
-/// After whatever happened the next phone is provisioned.
+/// Afterwards the next phone can provision the node.
 async fn goes_on(mut scene: Scene) {
     assert_eq!(scene.comes_back().await.state, State::ApMode);
     scene.send_the_right_ones().await;
     scene.assert_provisioned().await;
 }
 
-/// The node uses no more than before.
+/// The node uses no more resources than before.
 async fn assert_flat(scene: &Scene, before: Usage) {
     until("descriptors are closed", async || scene.device.usage().descriptors <= before.descriptors).await;
     let after = scene.device.usage();
-    assert!(after.resident <= before.resident + SLACK, "{before:?} has become {after:?}");
+    assert!(after.resident <= before.resident + SLACK, "grew from {before:?} to {after:?}");
 }
 
-/// Takes what the node has said so far.
+/// Receives all messages that the node has sent so far.
 async fn drain(link: &mut Bluetooth) -> Vec<Outbound> {
     let mut heard = Vec::new();
     while let Some(message) = link.receive(Instant::now()).await.expect("the link holds") {
@@ -67,7 +67,7 @@ async fn random_bytes_on_every_characteristic() {
     let mut before = None;
     for round in 0..20 {
         if link.subscribe().await.is_err() {
-            // The node may end a link that brings nothing but noise.
+            // The node may end a link that sends only invalid data.
             link = again(link, &scene).await;
             link.subscribe().await.expect("a subscription");
         }
@@ -121,7 +121,7 @@ async fn values_of_no_bytes_and_of_too_many() {
         let answer = link.receive(Instant::now() + PATIENCE).await.expect("the link holds");
         let Some(Outbound::Refusal(refusal)) = answer else { panic!("{endpoint:?}: {answer:?}") };
         assert_eq!(refusal.fault, Fault::Malformed);
-        // The largest attribute that there is. Some versions of BlueZ lose it, and others ask the node, which refuses it.
+        // The largest possible attribute. Some versions of BlueZ lose it; others pass it to the node, which refuses it.
         if let Err(error) = link.write_value(endpoint, &[0x80; 512]).await {
             assert!(matches!(error, Error::Refused(_) | Error::Bluetooth { .. }), "{endpoint:?}: {error}");
         }
@@ -164,7 +164,7 @@ async fn a_storm_of_subscriptions() {
         // The first round allocates what stays.
         before.get_or_insert_with(|| scene.device.usage());
     }
-    // `BlueZ` may keep the socket of a subscription that was ended while it was being made, until its phone leaves.
+    // `BlueZ` may keep the socket of a subscription that ended while it was being established, until its phone disconnects.
     drop(att);
     assert_flat(&scene, before.expect("there were rounds")).await;
     goes_on(scene).await;

@@ -1,7 +1,7 @@
-//! The figures: what the product takes, beside what the tools of the system take for the same on the same radio.
+//! The figures of the product, compared with the system's tools on the same radio.
 //!
-//! What is compared is measured in one guest and one run, in turns, so that what an emulated machine does to one it does to the
-//! other. Seconds from elsewhere are ratios' bases only where a figure says so.
+//! Compared figures are measured in one guest and one run, in turns, so that effects of emulation are the same for both.
+//! Figures from other machines are compared only where the output says so.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -27,21 +27,21 @@ use crate::place::{AIR, CENTER_PORT, Home, PASSWORD, SSID, Settings, at_the_phon
 
 const ROUNDS: usize = 5;
 const ATTEMPT: Duration = Duration::from_secs(150);
-/// Between two looks at what is waited for: far less than what is measured.
+/// The polling interval: far shorter than the measured times.
 const LOOK: Duration = Duration::from_millis(20);
-/// A phone that is in the access point is answered in far less. Where its radio is not, nothing tells it so: it asks anew.
+/// Limit of one request in the access point. A phone outside of it gets no error, so it retries after this time.
 const ASKING: Duration = Duration::from_millis(100);
 
-/// A join that has not come about by then has failed.
+/// Limit of a join.
 const GIVEN_UP: Duration = Duration::from_secs(30);
 
-/// balena's wifi-connect in a guest of the same kind, medians, seconds: from a wrong password to the access point, which
-/// then tells no reason; and from a good one to the connection.
+/// balena's wifi-connect in the same kind of guest, medians, seconds: from a wrong passphrase to the access point, which
+/// reports no reason; and from a correct one to the connection.
 const PEER_WRONG: f64 = 19.3;
 const PEER_GOOD: f64 = 3.6;
 
-/// On a busy machine the home's access point gives a handshake up before the emulated guest has answered, and then no
-/// password is right. Such a round is no measurement, and is made again; more of them than this are a fault.
+/// On a busy machine the home's access point may abort a handshake before the emulated guest has answered, and then even
+/// the correct passphrase fails. Such a round is repeated; more rounds than this fail the benchmark.
 const SPOILED: usize = ROUNDS;
 
 /// The samples of one figure.
@@ -72,7 +72,7 @@ impl Samples {
     }
 }
 
-/// What is printed, and what was missed.
+/// The report, and the missed targets.
 #[derive(Default)]
 struct Table {
     text: String,
@@ -92,7 +92,7 @@ impl Table {
         }
     }
 
-    /// Prints it where `tests/lab/bench` looks.
+    /// Writes it to the file that `tests/lab/bench` prints.
     fn end(self) {
         let mut figures = std::fs::File::options().create(true).append(true).open("/lab/bench").expect("the laboratory's folder");
         figures.write_all(self.text.as_bytes()).expect("the figures can be written");
@@ -109,7 +109,7 @@ fn seconds(since: Instant) -> f64 {
     since.elapsed().as_secs_f64()
 }
 
-/// Credentials → PROVISIONED, beside `nmcli` and `curl`; what goes over the air; start and memory.
+/// Credentials → PROVISIONED, compared with `nmcli` and `curl`; traffic; start and memory.
 #[tokio::test]
 #[ignore = "takes minutes, and a guest for itself: `tests/lab/bench` runs it"]
 async fn over_bluetooth() {
@@ -133,7 +133,7 @@ async fn over_bluetooth() {
         let adapter = adapter(&controllers.node).await;
         until("it advertises", async || adapter.active_advertising_instances().await.is_ok_and(|count| count > 0)).await;
         let took = seconds(began);
-        // What a start allocates for a moment has been given back by then.
+        // By then the temporary allocations of the start are freed.
         sleep(Duration::from_secs(3)).await;
         let waiting = mebibytes(device.usage().resident);
         let order = home.order().await;
@@ -193,7 +193,7 @@ async fn over_bluetooth() {
 
 fn spoil(spoiled: usize, why: &str) -> usize {
     eprintln!("a round is made again: {why}");
-    assert!(spoiled < SPOILED, "too many rounds were spoiled: {why}");
+    assert!(spoiled < SPOILED, "too many rounds failed: {why}");
     spoiled + 1
 }
 
@@ -207,7 +207,7 @@ async fn warm_lease() {
     forget().await;
 }
 
-/// The same by the system's tools, seconds: the join, and the registration; none if the join failed.
+/// The same with the system's tools: join and registration, seconds; none if the join failed.
 async fn by_hand(home: &Home) -> Option<f64> {
     let order = home.order().await;
     rescan().await;
@@ -222,7 +222,7 @@ async fn by_hand(home: &Home) -> Option<f64> {
     Some(seconds(began))
 }
 
-/// A scan that is over.
+/// Runs a scan until it is complete.
 async fn rescan() {
     until("the home is on the air", async || {
         let listed =
@@ -232,7 +232,7 @@ async fn rescan() {
     .await;
 }
 
-/// Leaves every network, and forgets it.
+/// Leaves and deletes every network.
 async fn forget() {
     for uuid in profiles() {
         run("nmcli", &["connection", "delete", "uuid", &uuid]);
@@ -267,8 +267,8 @@ async fn monitor(round: usize) -> tokio::process::Child {
     monitor
 }
 
-/// The writes with an answer, and the bytes of all values and headers of the attribute protocol. Every packet is seen at
-/// both ends; it counts where it is sent.
+/// The acknowledged writes, and the bytes of all values and headers of the attribute protocol. Every packet is captured at
+/// both ends; it counts at its sender.
 fn attribute_protocol(round: usize) -> (f64, f64) {
     let text = must("btmon", &["--read", &capture(round)]);
     let (mut writes, mut bytes, mut sent) = (0_u32, 0_u32, false);
@@ -284,13 +284,13 @@ fn attribute_protocol(round: usize) -> (f64, f64) {
             writes += 1;
         }
         let length = attribute.rsplit_once("len ").and_then(|(_, length)| length.parse::<u32>().ok());
-        // The length is that of what follows the operation.
+        // The length excludes the operation.
         bytes += length.expect("btmon says the length") + 1;
     }
     (f64::from(writes), f64::from(bytes))
 }
 
-/// From the question for the access point to the answer over HTTP.
+/// From the request for the access point to the answer over HTTP.
 #[tokio::test]
 #[ignore = "takes minutes, and a guest for itself: `tests/lab/bench` runs it"]
 async fn access_point() {
@@ -306,13 +306,13 @@ async fn access_point() {
     let secret = ["wifi-sec.pmf", "disable", "wifi-sec.psk", PASSPHRASE];
     let address = ["ipv4.method", "shared", "ipv4.addresses", "192.168.4.1/24", "ipv6.method", "disabled"];
     must("nmcli", &[&make[..], &[&device.name], &rest, &security, &secret, &address].concat());
-    // The first round warms what is warmed once.
+    // The first round warms caches.
     for round in 0..=ROUNDS {
         let network = network();
-        // As the node does when it starts: it has the bus, and knows what is around.
+        // Like the node after its start: connected to the bus, with a list of networks.
         network.scan().await.expect("a list");
         quiet().await;
-        // The phone asks all the while.
+        // The phone polls during that time.
         let began = Instant::now();
         let answer = tokio::spawn(http_answers(began));
         network.open_access_point(&device.name).await.expect("the access point opens");
@@ -337,7 +337,7 @@ async fn access_point() {
     table.end();
 }
 
-/// The radio is idle, and its scan at the beginning of that is over.
+/// Waits until the radio is idle, and its first scan is complete.
 async fn quiet() {
     until("the radio is idle", async || {
         let state = run("nmcli", &["--terse", "--fields", "GENERAL.STATE", "device", "show", "wlan0"]);
@@ -352,7 +352,7 @@ fn network() -> NetworkManager {
     NetworkManager::start(Radio { interface: Some("wlan0".into()), passphrase: Some(passphrase), ..Radio::default() })
 }
 
-/// When the node answers over HTTP in its access point, at the phone's place; seconds since `began`.
+/// Seconds from `began` until the node answers over HTTP at the phone's place.
 async fn http_answers(began: Instant) -> f64 {
     at_the_phone(move || async move {
         told(|_| true).await;
@@ -361,7 +361,7 @@ async fn http_answers(began: Instant) -> f64 {
     .await
 }
 
-/// What the node first tells of which that holds, to any phone: by what it may ask without a session.
+/// The first public status for which a condition holds.
 async fn told(holds: impl Fn(&PublicStatus) -> bool) -> PublicStatus {
     let target = target();
     loop {
@@ -378,7 +378,7 @@ fn target() -> Target {
     "http://192.168.4.1:8080".parse().expect("a target")
 }
 
-/// The phone waits for a network that it knows, and has an address for it: what is measured is the node.
+/// A phone that waits for a known network, with a fixed address, so that only the node is measured.
 struct Waiting {
     _supplicant: tokio::process::Child,
 }
@@ -396,8 +396,8 @@ impl Waiting {
         supplicant.args(["-i", "wlan2", "-c"]).arg(&file).stdout(Stdio::null()).stderr(Stdio::null());
         let supplicant = supplicant.spawn().expect("wpa_supplicant can be started");
         let waiting = Self { _supplicant: supplicant };
-        // What is measured is when the node can be reached, and not when a phone happens to look: it looks all the while, and
-        // asks for the node's hardware address as often.
+        // Measures when the node is reachable, not when a phone happens to scan: it scans all the time, and resolves the
+        // node's hardware address as often.
         must("ip", &["netns", "exec", "phone", "sh", "-c", "echo 50 >/proc/sys/net/ipv4/neigh/wlan2/retrans_time_ms"]);
         while Self::asks("PING").is_err() {
             std::thread::sleep(Duration::from_millis(100));
@@ -405,19 +405,19 @@ impl Waiting {
         waiting
     }
 
-    /// Looks for the network at once if the phone is not in it, and does not hold against it that it went away: otherwise it
-    /// would leave it alone for ten seconds, and that is no figure of the node's.
+    /// Scans at once if the phone has lost the network, and clears the supplicant's ignore list: otherwise it would not
+    /// reconnect for ten seconds, which is not a property of the node.
     fn look() {
         let status = Self::asks("STATUS").expect("wpa_supplicant answers");
         if ["SCANNING", "DISCONNECTED", "INACTIVE"].iter().any(|state| status.contains(&format!("wpa_state={state}\n"))) {
             for command in ["BSSID_IGNORE clear", "ENABLE_NETWORK 0", "SCAN freq=2437"] {
-                // Busy means that it is looking already.
+                // Busy means that it is already scanning.
                 Self::asks(command).expect("wpa_supplicant answers");
             }
         }
     }
 
-    /// What `wpa_supplicant` answers on its control interface. Processes of `wpa_cli` would slow down what is measured.
+    /// The answer of `wpa_supplicant` on its control interface. Starting `wpa_cli` each time would slow the measurement.
     fn asks(command: &str) -> std::io::Result<String> {
         let here = "/run/waiting-asks";
         _ = std::fs::remove_file(here);
@@ -431,7 +431,7 @@ impl Waiting {
     }
 }
 
-/// From the access point: a wrong password, and a good one.
+/// From the access point: a wrong and a correct passphrase.
 #[tokio::test]
 #[ignore = "takes minutes, and a guest for itself: `tests/lab/bench` runs it"]
 async fn from_the_access_point() {
@@ -491,7 +491,7 @@ async fn from_the_access_point() {
     table.end();
 }
 
-/// The node sees the home: its owner has just chosen it from a fresh list.
+/// Waits until the node's list contains the home, as after the owner's choice from a fresh list.
 async fn look_around(phone: &mut Phone) {
     until("the home is in the list", async || {
         let found = phone.scan(true).await.expect("a list");
@@ -500,7 +500,7 @@ async fn look_around(phone: &mut Phone) {
     .await;
 }
 
-/// Whether the node's radio has an address that begins like that.
+/// Whether the node's radio has an address with that prefix.
 fn has_address(beginning: &str) -> bool {
     let shown = run("ip", &["-4", "-oneline", "address", "show", "dev", "wlan0"]);
     String::from_utf8_lossy(&shown.stdout).contains(&format!("inet {beginning}"))

@@ -1,4 +1,4 @@
-//! What phones do in an access point before anybody asks them to: they look for an internet.
+//! The captive-portal probes that phones send in an access point automatically.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;

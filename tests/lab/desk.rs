@@ -1,4 +1,4 @@
-//! A computer at the phone's place: with a NetworkManager of its own, which was in the home's network before.
+//! A computer at the phone's place, with a separate NetworkManager that is connected to the home's network.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -10,7 +10,7 @@ use tokio::process::Command;
 use crate::air::until;
 use crate::place::{PASSWORD, Running, SSID, start, there};
 
-/// NetworkManager finds its devices in a `/sys` that is not another place's, and leaves the files of the node's alone.
+/// Gives NetworkManager a separate `/sys`, and paths that do not collide with those of the node's instance.
 const NETWORK_MANAGER: &str = r#"
 set -e
 mount -o remount,ro /sys
@@ -43,7 +43,7 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
-    /// Starts it, and brings it into the home's network.
+    /// Starts it, and joins the home's network.
     pub(crate) async fn at_home() -> Self {
         let files = TempDir::new().expect("a temporary folder");
         let folder = files.path();
@@ -70,13 +70,13 @@ impl Desk {
         let profile = ["connection", "add", "type", "wifi", "con-name", "home", "ssid", SSID, "wifi-sec.key-mgmt", "wpa-psk"];
         let added = desk.nmcli(&[&profile[..], &["wifi-sec.psk", PASSWORD]].concat()).await;
         assert!(added.status.success(), "{added:?}");
-        // Under load a first handshake may take longer than the home's access point waits for.
+        // Under load a first handshake may exceed the time limit of the home's access point.
         until("it joins", async || desk.nmcli(&["connection", "up", "home"]).await.status.success()).await;
         desk.is_back_home().await;
         desk
     }
 
-    /// The phone's program. It runs here.
+    /// The phone's program, run on this computer.
     pub(crate) fn phone(&self) -> Command {
         let mut phone = there("phone", "jarvis-phone");
         phone
@@ -85,7 +85,7 @@ impl Desk {
         phone
     }
 
-    /// It is in the home's network, and knows no other.
+    /// Asserts that it is in the home's network, and has no other profile.
     pub(crate) async fn is_back_home(&self) {
         until("the computer is in its network", async || self.device_state().await.contains("connected:home")).await;
         let profiles = self.nmcli(&["--terse", "--fields", "NAME,TYPE", "connection", "show"]).await.stdout;

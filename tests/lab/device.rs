@@ -1,4 +1,4 @@
-//! A node as a device has it: the program, on the radios, with its files.
+//! A node as installed: the program, with radios and files.
 
 use std::fs;
 use std::path::PathBuf;
@@ -17,51 +17,51 @@ use tokio::time::timeout;
 use crate::air::{Controllers, PATIENCE, must, run, until};
 use crate::place::{HOUSEHOLD, Home, PASSWORD, Running, SSID, json, start};
 
-/// What its label says.
+/// The content of its label.
 pub(crate) const CODE: &str = "482913";
 pub(crate) const PASSPHRASE: &str = "on the label 4711";
 
-/// What a program uses.
+/// The resources of a program.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Usage {
     /// Open file descriptors.
     pub(crate) descriptors: usize,
     /// Resident memory, KiB.
     pub(crate) resident: usize,
-    /// The most resident memory that it ever had, KiB.
+    /// Peak resident memory, KiB.
     pub(crate) peak: usize,
 }
 
-/// A device. Its files stay when its program ends.
+/// A device. Its files outlive its program.
 pub(crate) struct Device {
     files: TempDir,
     settings: String,
     program: Option<Running>,
-    /// What it advertises, and what its access point is called.
+    /// The advertised name, and the access point's SSID.
     pub(crate) name: String,
 }
 
 impl Device {
-    /// A new device that has Bluetooth, and opens no access point.
+    /// A new device with Bluetooth that opens no access point.
     pub(crate) async fn start(controllers: &Controllers) -> Self {
         Self::with(&format!("adapter = \"{}\"\n[access_point]\nopen = \"never\"\n", controllers.node)).await
     }
 
-    /// A new device with those settings, beside its Wi-Fi and its label.
+    /// A new device with additional settings.
     pub(crate) async fn with(settings: &str) -> Self {
         forget_networks();
         let files = TempDir::new().expect("a temporary folder");
         let label = format!(r#"{{"code":"{CODE}","access_point_passphrase":"{PASSPHRASE}"}}"#);
         let label_file = files.path().join("label.json");
         fs::write(&label_file, label).expect("its label can be written");
-        // In TOML what belongs to no table comes first.
+        // In TOML top-level keys come first.
         let settings = format!("interface = \"wlan0\"\n{settings}\n[pairing]\nfile = \"{}\"\n", label_file.display());
         let mut device = Self { files, settings, program: None, name: String::new() };
         device.boot().await;
         device
     }
 
-    /// Its program, as it is started.
+    /// The command that starts its program.
     fn command(&self) -> Command {
         let folder = self.files.path();
         fs::write(folder.join("settings.toml"), &self.settings).expect("its settings can be written");
@@ -73,7 +73,7 @@ impl Device {
         command
     }
 
-    /// Runs its program, which has nothing to do; gives what it says.
+    /// Runs its program, which exits at once; returns its output.
     pub(crate) async fn runs_to_its_end(&self) -> String {
         let output = timeout(PATIENCE, self.command().output()).await.expect("it ends").expect("it starts");
         assert!(output.status.success(), "it ends well: {}", String::from_utf8_lossy(&output.stderr));
@@ -93,7 +93,7 @@ impl Device {
         self.program = None;
     }
 
-    /// What its program uses.
+    /// The resources of its program.
     pub(crate) fn usage(&self) -> Usage {
         let process = self.program.as_ref().expect("it runs").process().as_raw_nonzero();
         let descriptors = fs::read_dir(format!("/proc/{process}/fd")).expect("its descriptors").count();
@@ -103,7 +103,7 @@ impl Device {
         Usage { descriptors, resident, peak }
     }
 
-    /// What its label says, as a phone takes it.
+    /// The pairing code of its label.
     pub(crate) fn code() -> PhoneSecret {
         PhoneSecret::Code(SecretText::new(CODE.into()))
     }
@@ -113,17 +113,17 @@ impl Device {
         self.files.path().join("config.json")
     }
 
-    /// Whether it says that it is provisioned.
+    /// Whether it reports that it is provisioned.
     pub(crate) fn is_provisioned(&self) -> bool {
         self.files.path().join("secrets/.provisioned").exists()
     }
 
-    /// It is provisioned: it says so, and the command center knows it by the key in its configuration.
+    /// Asserts that it is provisioned: it reports so, and the command center accepts the key in its configuration.
     pub(crate) async fn assert_provisioned(&self, home: &Home, order: &Order) {
         self.assert_provisioned_in(home.name(), home, order).await;
     }
 
-    /// It is provisioned, in that network.
+    /// Asserts that it is provisioned, and in that network.
     pub(crate) async fn assert_provisioned_in(&self, ssid: &str, home: &Home, order: &Order) {
         assert!(self.is_provisioned(), "the marker is there");
         let configuration = json(&self.configuration());
@@ -133,7 +133,7 @@ impl Device {
         assert_eq!(active_network(), ssid, "the node is in the network");
     }
 
-    /// It is not: nothing says so, and no profile is left behind.
+    /// Asserts that it is not provisioned, and that no profile is left behind.
     pub(crate) async fn assert_not_provisioned(&self) {
         assert!(!self.is_provisioned(), "no marker is there");
         until("the profile is gone", async || profiles().is_empty()).await;
@@ -147,7 +147,7 @@ pub(crate) fn profiles() -> Vec<String> {
     text.lines().filter_map(|line| line.strip_suffix(":802-11-wireless")).map(str::to_owned).collect()
 }
 
-/// The node has no profile, and has heard of no network: what the scenario before had on the air may have had the same name.
+/// Removes all profiles and known networks of the node: networks of the previous scenario may have had the same name.
 pub(crate) fn forget_networks() {
     let supplicant = "fi.w1.wpa_supplicant1";
     let root = "/fi/w1/wpa_supplicant1";
@@ -156,24 +156,24 @@ pub(crate) fn forget_networks() {
         must("busctl", &["call", supplicant, interface, &format!("{supplicant}.Interface"), "FlushBSS", "u", "0"]);
     }
     for uuid in profiles() {
-        // A volatile one may have gone in between.
+        // A volatile profile may have disappeared meanwhile.
         run("nmcli", &["connection", "delete", "uuid", &uuid]);
     }
 }
 
-/// Waits until the node's radio is in a network; it may not have an address there yet.
+/// Waits until the node's radio has joined a network; it may not have an address yet.
 pub(crate) async fn until_in_network(ssid: &str) {
     until("the node is in the network", async || active_network() == ssid).await;
 }
 
-/// The network that the node's radio is in.
+/// The network of the node's radio.
 fn active_network() -> String {
     let link = run("iw", &["dev", "wlan0", "link"]);
     let text = String::from_utf8_lossy(&link.stdout).into_owned();
     text.lines().find_map(|line| line.trim().strip_prefix("SSID: ")).unwrap_or_default().to_owned()
 }
 
-/// What brings a node into a home.
+/// The credentials for a home.
 pub(crate) fn credentials(order: &Order) -> Credentials {
     Credentials {
         request_id: new_request_id(),

@@ -21,7 +21,7 @@ async fn provision(phone: &mut Phone, node: &Node) {
 #[tokio::test]
 async fn wrong_password_then_right_in_one_session_over_the_air() {
     let controllers = Controllers::ready().await;
-    // BlueZ replaces the name that is advertised by that of the machine when it has been connected.
+    // After a connection BlueZ replaces the advertised name by the machine's.
     controllers.phone_forgets().await;
     let node = Node::start(&controllers);
     let mut phone = connect(&controllers).await;

@@ -1,23 +1,23 @@
-//! The laboratory's scenarios: a node and a phone that meet on virtual radios, through the real `bluetoothd`.
+//! The laboratory's scenarios: a node and a phone on virtual radios, with the real `bluetoothd`.
 //!
-//! They are built only with the feature `lab`, and run in the guests that `tests/lab/run` boots, one process each. What
-//! a scenario starts ends with it.
+//! They are built only with the feature `lab`, and run in the guests that `tests/lab/run` boots, one process each. All
+//! processes of a scenario end with it.
 //!
-//! | module | what it holds |
+//! | module | contents |
 //! |---|---|
 //! | `gatt` | Bluetooth alone: a node on a simulated network |
-//! | `over_bluetooth`, `over_access_point` | the whole: the node's program, a home, a command center |
-//! | `att` | the whole, and a phone with the smallest MTU |
-//! | `bad_input` | the whole, and a phone that does what none should |
-//! | `trouble` | the whole, and something breaks in the middle |
+//! | `over_bluetooth`, `over_access_point` | the complete system: the node's program, a home, a command center |
+//! | `att` | the complete system, and a phone with the smallest MTU |
+//! | `bad_input` | the complete system, and a phone that sends invalid input |
+//! | `trouble` | the complete system, and a failure of one part |
 //! | `phone_program` | the phone's program, over Bluetooth and in the access point |
-//! | `captive_portal` | what phones do by themselves in the access point |
-//! | `network_service` | the node in the home's network afterwards |
-//! | `units` | the programs as their units start them |
+//! | `captive_portal` | the probes that phones send in the access point |
+//! | `network_service` | the node's mDNS service in the home's network |
+//! | `units` | the programs started by their systemd units |
 //! | `bench` | the figures |
-//! | `scene` | what scenarios of the whole begin with |
-//! | `air`, `place`, `desk` | radios, a home, and where the phone is |
-//! | `node`, `device` | the node, in this process and as a program |
+//! | `scene` | the common start of scenarios of the complete system |
+//! | `air`, `place`, `desk` | radios, a home, and the phone's place |
+//! | `node`, `device` | the node in this process, and as a program |
 
 mod air;
 mod att;

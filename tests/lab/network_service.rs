@@ -1,4 +1,4 @@
-//! The node in its owner's network: it says where it is, to resolvers that are not its own.
+//! The node's mDNS service in its owner's network, queried by independent resolvers.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use crate::device::profiles;
 use crate::place::{PASSWORD, SSID, Wifi, at_the_phone};
 use crate::scene::Scene;
 
-/// Where mDNS is spoken (RFC 6762, 3).
+/// The multicast address of mDNS (RFC 6762, 3).
 const GROUP: (Ipv4Addr, u16) = (Ipv4Addr::new(224, 0, 0, 251), 5353);
 
-/// Asks once who offers a service, as a resolver does that knows no mDNS (RFC 6762, 6.7); nothing if nobody answers.
+/// Sends one query for a service, like a resolver without mDNS (RFC 6762, 6.7); none without an answer.
 async fn browse(service: &str) -> Vec<u8> {
     let mut question = vec![0x12, 0x34, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
     for label in service.split_terminator('.') {

@@ -1,4 +1,4 @@
-//! A node in the scenario's own process, on a simulated network: enough for what concerns Bluetooth alone.
+//! A node in the scenario's process, on a simulated network: sufficient for tests of Bluetooth.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 
 use crate::air::Controllers;
 
-/// A command center that takes everybody.
+/// A command center that accepts every node.
 struct Agreeable;
 
 impl CommandCenter for Agreeable {
@@ -35,7 +35,7 @@ impl CommandCenter for Agreeable {
     }
 }
 
-/// A node; it ends with this value.
+/// A node; stops when dropped.
 pub(crate) struct Node {
     pub(crate) handle: Handle,
     pairing: Pairing,
@@ -68,18 +68,18 @@ impl Node {
         Self { handle, pairing, _files: files, _tasks: tasks }
     }
 
-    /// What its label says.
+    /// The content of its label.
     pub(crate) fn code(&self) -> PhoneSecret {
         PhoneSecret::Code(self.pairing.code.clone())
     }
 }
 
-/// What brings a node into the simulated network that checks its password.
+/// Credentials for the simulated network that checks its passphrase.
 pub(crate) fn right() -> Credentials {
     credentials(PASSWORD)
 }
 
-/// The same with another password.
+/// The same with another passphrase.
 pub(crate) fn wrong() -> Credentials {
     credentials("not the password")
 }

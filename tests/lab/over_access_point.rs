@@ -14,7 +14,7 @@ use crate::air::{must, run, until};
 use crate::device::{Device, PASSPHRASE, credentials, with_password};
 use crate::place::{Home, PASSWORD, SSID, Wifi, at_the_phone};
 
-/// An attempt takes the access point down and, when it fails, up again.
+/// Limit for an attempt: the access point closes and, after a failure, opens again.
 const ATTEMPT: Duration = Duration::from_mins(3);
 
 /// The node in its access point.
@@ -24,7 +24,7 @@ fn target() -> Target {
     format!("http://{NODE}:8080").parse().expect("a target")
 }
 
-/// Provisions a node over its access point, to the end. With a mistake first, and the phone hears of it.
+/// Provisions a node over its access point: first with a mistake that the phone is told, then successfully.
 async fn provision(device: &Device, mistake: bool) {
     let home = Home::open().await;
     let _wifi = Wifi::join(&device.name, PASSPHRASE).await;
@@ -41,7 +41,7 @@ async fn provision(device: &Device, mistake: bool) {
             let failed = phone.bring_online(&wrong, ATTEMPT, |_| {}).await.expect("an outcome");
             assert_eq!(failed.failure.map(|failure| failure.fault), Some(Fault::WrongPassword));
         }
-        // The access point is gone when the node succeeds: what is known here is that it was taken.
+        // After a success the access point is closed, so only the acceptance is known here.
         phone.send_credentials(&right).await.expect("they are taken");
     })
     .await;
@@ -60,7 +60,7 @@ async fn without_an_adapter_the_access_point_opens() {
     provision(&Device::with("[access_point]\nopen = \"when-quiet\"\nquiet_seconds = 3600\n").await, false).await;
 }
 
-/// Asks the node as the existing phone app does; none while the radio is elsewhere.
+/// Sends a request like the existing phone app; none while the radio is in another network.
 fn ask(node: &str, path: &str, arguments: &[&str]) -> Option<Value> {
     let url = format!("http://{node}:8080/api/v1/{path}");
     let asking = ["netns", "exec", "phone", "curl", "--silent", "--max-time", "3", &url];
@@ -80,7 +80,7 @@ fn hand_over(credentials: &Credentials) {
     assert_eq!(answer.expect("an answer")["success"], true);
 }
 
-/// Polls until a state is told.
+/// Polls until the node reports a state.
 async fn poll(node: &str, state: &str) -> Value {
     let mut status = Value::Null;
     until(&format!("{state} is told"), async || {
@@ -115,7 +115,7 @@ async fn a_phone_polls_the_status_through_failure_and_success() {
     assert!(!device.is_provisioned());
     hand_over(&right);
     until("the node is at home", async || address_at_home().is_some()).await;
-    // The setup network is gone, and the phone with it to where it came from.
+    // The access point is closed, and the phone has returned to its own network.
     drop(setup);
     let _wifi = Wifi::join(SSID, PASSWORD).await;
     let told = poll(&address_at_home().expect("it stays at home"), "PROVISIONED").await;

@@ -150,7 +150,7 @@ async fn wrong_code_five_times_is_locked_over_http_and_after_a_restart() {
 async fn sixty_networks_arrive_whole() {
     let mut scene = Scene::with(Settings { neighbours: 59, ..Settings::default() }).await;
     let mut missing = Vec::new();
-    // A scan of a radio may end before it has heard everybody.
+    // A scan may end before it has received all beacons.
     until("all are in one list", async || {
         let found = scene.phone().scan(true).await.expect("a list");
         missing = (0..59).map(|neighbour| format!("Neighbour {neighbour}")).collect();
@@ -163,7 +163,7 @@ async fn sixty_networks_arrive_whole() {
     scene.assert_provisioned().await;
 }
 
-/// The virtual controllers carry one connection, so the second phone comes over HTTP: there is one session for both.
+/// The virtual controllers support one connection, so the second phone uses HTTP: both links share the single session.
 #[tokio::test]
 async fn two_phones_at_once() {
     let mut scene = Scene::set().await;
@@ -199,7 +199,7 @@ async fn provisioned_in_the_first() -> Scene {
     scene
 }
 
-/// Credentials for the second network, and the order that they belong to.
+/// Credentials for the second network, and their order.
 async fn of_the_second(scene: &Scene) -> (Credentials, Order) {
     let order = scene.home.order().await;
     let ssid = Ssid::try_from(OTHER_SSID).expect("a short name");

@@ -1,4 +1,4 @@
-//! `jarvis-phone`: over Bluetooth, and from a computer that is at home and joins the node's access point by itself.
+//! `jarvis-phone`: over Bluetooth, and from a computer in the home's network that joins the node's access point.
 
 use std::process::Stdio;
 

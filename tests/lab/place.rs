@@ -1,4 +1,4 @@
-//! The places beside the node's: a home, and where a phone is. Each has a network namespace and a radio of its own.
+//! The places of a home and of a phone. Each has a network namespace and a radio.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -17,7 +17,7 @@ use tokio::process::{Child, Command};
 
 use crate::air::{PATIENCE, must, run, until};
 
-/// The home's network, and the password of every protected one here.
+/// The home's network, and the passphrase of every protected network here.
 pub(crate) const SSID: &str = "Lighthouse";
 pub(crate) const PASSWORD: &str = "correct horse battery";
 
@@ -27,7 +27,7 @@ pub(crate) const HOUSEHOLD: &str = "6f2f3a0e-93f1-4f0c-8a3c-1b7a9d2c4e5f";
 pub(crate) const OTHER_SSID: &str = "Harbour";
 const OTHER_AIR: &str = "10.21.0.1";
 
-/// The home's address on the air, and through the cable that leads there from the scenario.
+/// The home's address on Wi-Fi, and on the cable from the scenario.
 pub(crate) const AIR: &str = "10.20.0.1";
 const CABLE: &str = "10.30.0.2";
 
@@ -35,7 +35,7 @@ const CABLE: &str = "10.30.0.2";
 pub(crate) const CENTER_PORT: u16 = 7703;
 const ADMINISTRATOR: &str = "a key that only the laboratory has";
 
-/// How a network is protected.
+/// The protection of a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protection {
     Open,
@@ -44,15 +44,15 @@ pub(crate) enum Protection {
     Mixed,
 }
 
-/// What a home's access point does.
+/// The configuration of a home's access point.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
     pub(crate) protection: Protection,
     pub(crate) hidden: bool,
     pub(crate) dhcp: bool,
-    /// Names on the air beside the home's.
+    /// The number of neighbours' networks.
     pub(crate) neighbours: usize,
-    /// There is another network, of the same home.
+    /// Whether the home has a second network.
     pub(crate) other: bool,
 }
 
@@ -73,19 +73,19 @@ impl Default for Settings {
     }
 }
 
-/// A program that runs as long as this value.
+/// A program that is killed when dropped.
 pub(crate) struct Running {
     child: Child,
 }
 
 impl Running {
-    /// The number of its process.
+    /// Its process id.
     pub(crate) fn process(&self) -> Pid {
         let number = self.child.id().and_then(|number| number.try_into().ok()).and_then(Pid::from_raw);
         number.expect("it has not been waited for")
     }
 
-    /// Stops it where it is: nobody hears from it, and nobody is told so.
+    /// Suspends it: it stops answering, and its peers get no error.
     fn freeze(&self) {
         kill_process(self.process(), Signal::STOP).expect("it runs");
     }
@@ -95,20 +95,20 @@ impl Running {
     }
 }
 
-/// A program that runs in a place.
+/// A command that runs in a place.
 pub(crate) fn there(place: &str, program: &str) -> Command {
     let mut command = Command::new("ip");
     command.args(["netns", "exec", place, program]).stdin(Stdio::null()).kill_on_drop(true);
     command
 }
 
-/// Where a scenario's logs go.
+/// The folder of a scenario's logs.
 pub(crate) fn log(name: &str) -> PathBuf {
     let folder = std::env::var_os("LAB_LOGS").map_or_else(std::env::temp_dir, PathBuf::from);
     folder.join(name)
 }
 
-/// Starts a program and waits for a line of its output that has `word` in it; gives that line.
+/// Starts a program, and returns the first line of its output that contains `word`.
 pub(crate) async fn start(mut command: Command, name: &str, word: &str) -> (Running, String) {
     let errors = fs::File::options().create(true).append(true).open(log(name)).expect("the log can be written");
     command.stdout(Stdio::piped()).stderr(errors.try_clone().expect("a file"));
@@ -120,7 +120,7 @@ pub(crate) async fn start(mut command: Command, name: &str, word: &str) -> (Runn
                 return line;
             }
         }
-        panic!("{name} ended before it said {word:?}; see its log");
+        panic!("{name} exited before it printed {word:?}; see its log");
     };
     let line = tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{name} does not say {word:?}"));
     tokio::spawn(async move {
@@ -142,7 +142,7 @@ pub(crate) struct Home {
 }
 
 impl Home {
-    /// Opens a home as most are.
+    /// Opens a home with the default configuration.
     pub(crate) async fn open() -> Self {
         Self::with(Settings::default()).await
     }
@@ -166,7 +166,7 @@ impl Home {
                 command.args(["--interface=other", "--dhcp-range=10.21.0.10,10.21.0.250,1h"]);
             }
             command.args(["--dhcp-authoritative", "--log-dhcp", "--log-facility=-"]);
-            // It logs to standard error, which is where its log is.
+            // It logs to standard error, which is its log file.
             command.stdout(Stdio::null()).stderr(fs::File::create(log("dnsmasq")).expect("the log can be written"));
             home.dhcp = Some(Running { child: command.spawn().expect("dnsmasq can be started") });
         }
@@ -174,13 +174,13 @@ impl Home {
         home
     }
 
-    /// The name of its network. Radios remember for a while how a network of a name was protected, so that each kind has a
-    /// name of its own.
+    /// The name of its network. Radios cache the protection of a network by its name, so each kind of protection has a
+    /// different name.
     pub(crate) const fn name(&self) -> &'static str {
         self.settings.name()
     }
 
-    /// The access point comes up.
+    /// Starts the access point.
     pub(crate) async fn open_access_point(&mut self) {
         let file = self.files.path().join("hostapd.conf");
         fs::write(&file, hostapd(&self.settings)).expect("its settings can be written");
@@ -189,7 +189,7 @@ impl Home {
         self.access_point = Some(start(command, "hostapd", "AP-ENABLED").await.0);
     }
 
-    /// The home gives no addresses: whoever joins waits for one.
+    /// Suspends DHCP: clients wait for an address.
     pub(crate) fn hold_addresses(&self) {
         self.dhcp.as_ref().expect("this home gives addresses").freeze();
     }
@@ -198,7 +198,7 @@ impl Home {
         self.dhcp.as_ref().expect("this home gives addresses").thaw();
     }
 
-    /// The command center answers nobody: who registers waits.
+    /// Suspends the command center: registrations wait.
     pub(crate) fn hold_registrations(&self) {
         self.center.as_ref().expect("it is open").freeze();
     }
@@ -207,13 +207,13 @@ impl Home {
         self.center.as_ref().expect("it is open").thaw();
     }
 
-    /// The access point vanishes.
+    /// Stops the access point.
     pub(crate) fn close_access_point(&mut self) {
         self.access_point = None;
         silence("home", "wlan1");
     }
 
-    /// The command center comes up, with what it knew.
+    /// Starts the command center with its previous data.
     pub(crate) async fn open_command_center(&mut self) {
         let mut command = there("home", "jarvis-command-center");
         command.args(["serve", "--listen", &format!("0.0.0.0:{CENTER_PORT}"), "--database"]);
@@ -222,29 +222,29 @@ impl Home {
         self.center = Some(start(command, "command-center", "listening").await.0);
     }
 
-    /// The command center vanishes.
+    /// Stops the command center.
     pub(crate) fn close_command_center(&mut self) {
         self.center = None;
     }
 
-    /// The command center as the node finds it.
+    /// The command center's address for the node.
     pub(crate) fn command_center() -> CommandCenterUrl {
         CommandCenterUrl::try_from(&*format!("http://{AIR}:{CENTER_PORT}")).expect("a plain URL")
     }
 
-    /// The command center as its owner finds it.
+    /// The command center's client for its administrator.
     fn administration() -> CommandCenter {
         let url = CommandCenterUrl::try_from(&*format!("http://{CABLE}:{CENTER_PORT}")).expect("a plain URL");
         CommandCenter::new(url).expect("a client can be made")
     }
 
-    /// Orders a registration.
+    /// Requests a node id and a token.
     pub(crate) async fn order(&self) -> Order {
         let owner = Owner::Administrator(SecretText::new(ADMINISTRATOR.into()));
         Self::administration().order(&owner, HOUSEHOLD, Some("kitchen")).await.expect("the command center takes orders")
     }
 
-    /// Whether the command center knows a node by its key.
+    /// Whether the command center accepts a node's key.
     pub(crate) async fn knows(&self, node_id: &str, node_key: &str) -> bool {
         let node_key = SecretText::new(node_key.into());
         Self::administration().knows(node_id, &node_key).await.expect("the command center answers")
@@ -276,7 +276,7 @@ fn hostapd(settings: &Settings) -> String {
     text
 }
 
-/// Does something where a phone is, on a thread of its own, because a thread is in one place.
+/// Runs a closure at the phone's place, on a separate thread, because a network namespace is per thread.
 pub(crate) async fn at_the_phone<T, F>(work: impl FnOnce() -> F + Send + 'static) -> T
 where
     T: Send + 'static,
@@ -288,13 +288,13 @@ where
         let kind = Some(rustix::thread::LinkNameSpaceType::Network);
         rustix::thread::move_into_link_name_space(std::os::fd::AsFd::as_fd(&place), kind).expect("root may go there");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        // Nobody waits any more only when the scenario has failed.
+        // The receiver is dropped only after a failure of the scenario.
         let _failed = answer.send(runtime.block_on(work()));
     });
     result.await.expect("what is done there does not panic")
 }
 
-/// Takes a radio off the air, which may go on with what a program that was killed has begun.
+/// Switches a radio off, because it may continue what a killed program has started.
 fn silence(place: &str, device: &str) {
     must("ip", &["-n", place, "link", "set", device, "down"]);
 }
@@ -305,10 +305,10 @@ pub(crate) struct Wifi {
 }
 
 impl Wifi {
-    /// Joins a WPA2 network, as soon as it is there, and takes an address from it. It comes back to it by itself.
+    /// Joins a WPA2 network when it appears, and gets an address by DHCP. Reconnects automatically.
     pub(crate) async fn join(ssid: &str, passphrase: &str) -> Self {
         let file: PathBuf = std::env::temp_dir().join("phone.conf");
-        // The channels of the home and of the node: a look at all of them takes this kernel seconds.
+        // The channels of the home and of the node only: a scan of all channels takes this kernel seconds.
         let channels = "scan_freq=2412 2437";
         let network = format!("network={{\n ssid=\"{ssid}\"\n psk=\"{passphrase}\"\n scan_ssid=1\n {channels}\n}}\n");
         fs::write(&file, network).expect("its settings can be written");
@@ -335,7 +335,7 @@ impl Drop for Wifi {
     }
 }
 
-/// What is in a file that another program writes.
+/// The content of a file that another program writes.
 pub(crate) fn json(path: &Path) -> serde_json::Value {
     let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("reading {}: {error}", path.display()));
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("understanding {}: {error}", path.display()))

@@ -1,4 +1,4 @@
-//! What most scenarios begin with: a home, a device, and a phone that has opened a session.
+//! The common start of scenarios: a home, a device, and a phone with an open session.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::air::{Controllers, breath, connect};
 use crate::device::{Device, credentials, profiles, with_password};
 use crate::place::{Home, Settings};
 
-/// Longer than any attempt takes, every limit of the node's included.
+/// Longer than any attempt, including every limit of the node.
 pub(crate) const ATTEMPT: Duration = Duration::from_mins(4);
 
 /// A home, a device, and a phone that has opened a session over Bluetooth.
@@ -48,7 +48,7 @@ impl Scene {
         self.phone.as_mut().expect("it is only away while it comes back")
     }
 
-    /// Sends credentials; returns how it ended.
+    /// Sends credentials; returns the outcome.
     pub(crate) async fn send(&mut self, credentials: &Credentials) -> StatusReport {
         self.phone().bring_online(credentials, ATTEMPT, |_| {}).await.expect("an outcome")
     }
@@ -59,7 +59,7 @@ impl Scene {
         assert_eq!((told.state, reason(&told)), (State::Provisioned, None));
     }
 
-    /// Sends credentials that can only fail, for one of these reasons.
+    /// Sends credentials that must fail with one of these faults.
     pub(crate) async fn fails_with(&mut self, credentials: &Credentials, faults: &[Fault]) {
         let told = self.send(credentials).await;
         assert_eq!(told.state, State::Error);
@@ -68,7 +68,7 @@ impl Scene {
         self.device.assert_not_provisioned().await;
     }
 
-    /// Waits until the node tells the phone that it is in a state.
+    /// Waits until the node reports a state to the phone.
     pub(crate) async fn hears(&mut self, state: State) {
         let until = Instant::now() + ATTEMPT;
         loop {
@@ -80,7 +80,7 @@ impl Scene {
         }
     }
 
-    /// The phone goes.
+    /// The phone disconnects.
     pub(crate) async fn goes(&mut self) {
         if let Some(phone) = self.phone.take() {
             phone.leave().await;
@@ -88,14 +88,14 @@ impl Scene {
         }
     }
 
-    /// The phone comes back with a new link and a new session, and asks how it stands.
+    /// The phone reconnects with a new link and a new session, and requests the status.
     pub(crate) async fn comes_back(&mut self) -> StatusReport {
         self.goes().await;
         self.phone = Some(connected(&self.controllers).await);
         self.phone().status().await.expect("how it stands")
     }
 
-    /// The phone comes back, and learns how the attempt ends.
+    /// The phone reconnects, and waits for the outcome of the attempt.
     pub(crate) async fn comes_back_for(&mut self, request_id: u64) -> StatusReport {
         let told = self.comes_back().await;
         assert_eq!(told.request_id, request_id, "the node remembers the attempt");
@@ -110,19 +110,19 @@ impl Scene {
         &self.controllers
     }
 
-    /// The phone goes out of range, in the middle of whatever it does.
+    /// The phone goes out of range.
     pub(crate) async fn cut(&self) {
         self.controllers.switch_phone_off().await;
     }
 
-    /// Ends well: the node, the phone and the command center say the same.
+    /// Asserts the success: node, phone and command center report the same.
     pub(crate) async fn assert_provisioned(self) {
         self.device.assert_provisioned(&self.home, &self.order).await;
         assert_eq!(profiles().len(), 1, "one profile is kept");
         self.ends().await;
     }
 
-    /// The scenario ends, with no connection left behind.
+    /// Ends the scenario, and leaves no connection behind.
     pub(crate) async fn ends(self) {
         self.cut().await;
     }

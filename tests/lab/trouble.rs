@@ -1,7 +1,7 @@
-//! Something breaks while a node is provisioned: in each state, the same things.
+//! Failures during provisioning: the same failures in each state.
 //!
-//! A state is held for as long as the scenario needs it: while the home gives no addresses the node is CONNECTING, and while
-//! the command center answers nobody it is REGISTERING.
+//! A scenario holds a state as long as needed: the node stays CONNECTING while the home's DHCP server is suspended, and
+//! REGISTERING while the command center is suspended.
 
 use provisioning_core::domain::State;
 use provisioning_core::fault::Fault;
@@ -11,16 +11,16 @@ use crate::device::until_in_network;
 use crate::place::SSID;
 use crate::scene::{ATTEMPT, Scene, reason};
 
-/// What breaks.
+/// The part that fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trouble {
     /// The phone goes out of range.
     Link,
     Bluetoothd,
     NetworkManager,
-    /// The node's program, which is started again.
+    /// The node's program; it is restarted.
     Node,
-    /// The node's Bluetooth adapter, which is plugged in again, and the phone's with it.
+    /// The node's Bluetooth adapter; it is plugged in again, together with the phone's.
     Adapter,
 }
 
@@ -43,7 +43,7 @@ impl Trouble {
     }
 }
 
-/// Before the phone has sent anything: it comes back, and provisions.
+/// Before the phone has sent credentials: it reconnects, and provisions.
 async fn while_waiting(trouble: Trouble) {
     let mut scene = Scene::set().await;
     trouble.happen(&mut scene).await;
@@ -52,7 +52,7 @@ async fn while_waiting(trouble: Trouble) {
     scene.assert_provisioned().await;
 }
 
-/// While the node joins the network: the phone comes back, learns how it ends, and has the node provisioned.
+/// While the node joins the network: the phone reconnects, learns the outcome, and provisions the node.
 async fn while_connecting(trouble: Trouble) {
     let mut scene = Scene::set().await;
     let credentials = scene.credentials.clone();
@@ -67,7 +67,7 @@ async fn while_connecting(trouble: Trouble) {
     scene.assert_provisioned().await;
 }
 
-/// While the command center is asked.
+/// While the node registers.
 async fn while_registering(trouble: Trouble) {
     let mut scene = Scene::set().await;
     let credentials = scene.credentials.clone();
@@ -81,7 +81,7 @@ async fn while_registering(trouble: Trouble) {
     scene.assert_provisioned().await;
 }
 
-/// When it has ended well.
+/// After a success.
 async fn when_provisioned(trouble: Trouble) {
     let mut scene = Scene::set().await;
     let credentials = scene.credentials.clone();
@@ -94,7 +94,7 @@ async fn when_provisioned(trouble: Trouble) {
     scene.assert_provisioned().await;
 }
 
-/// When it has failed: the phone comes back, learns why, and has the node provisioned.
+/// After a failure: the phone reconnects, learns the reason, and provisions the node.
 async fn when_failed(trouble: Trouble) {
     let mut scene = Scene::set().await;
     let mistyped = scene.mistyped();
@@ -125,7 +125,7 @@ in_each_state! {
     adapter_unplugged: Adapter in while_waiting while_registering;
 }
 
-/// What was being joined goes with NetworkManager, so that the phone is told at once, and sends again.
+/// The join ends with NetworkManager, so the phone is told at once, and retries.
 #[tokio::test]
 async fn network_manager_killed_while_connecting() {
     let mut scene = Scene::set().await;
@@ -143,7 +143,7 @@ async fn network_manager_killed_while_connecting() {
     scene.assert_provisioned().await;
 }
 
-/// The program of a node that is provisioned has nothing to do, and says so.
+/// The program of a provisioned node exits, and reports the reason.
 #[tokio::test]
 async fn a_node_killed_when_provisioned_is_provisioned() {
     let mut scene = Scene::set().await;

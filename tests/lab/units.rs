@@ -1,4 +1,4 @@
-//! The units of `packaging/`, as the service manager starts them: with all that they forbid.
+//! The units of `packaging/`, started by systemd with all their restrictions.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,17 +10,17 @@ use crate::air::{Controllers, PATIENCE, connect, must, run, until};
 use crate::device::{CODE, Device, PASSPHRASE, credentials, forget_networks, until_in_network};
 use crate::place::{Home, SSID, Wifi, json as read};
 
-/// Where `tests/lab/run` puts them.
+/// The folder into which `tests/lab/run` copies them.
 const PACKAGED: &str = "/lab/packaging";
 
-/// A unit that is installed, and started.
+/// An installed and started unit.
 struct Unit {
     name: &'static str,
     file: PathBuf,
 }
 
 impl Unit {
-    /// Installs `program` and its unit where a package would, and starts it.
+    /// Installs `program` and its unit like a package, and starts it.
     fn start(name: &'static str, program: &str) -> Self {
         must("install", &[&format!("/opt/lab/{program}"), &format!("/usr/bin/{program}")]);
         let file = Path::new("/etc/systemd/system").join(name);
@@ -44,7 +44,7 @@ impl Drop for Unit {
     }
 }
 
-/// Asks with curl; none if nobody answers.
+/// Sends a request with curl; none without an answer.
 fn curl(arguments: &[&str]) -> Option<String> {
     let output = run("curl", &[&["--silent", "--fail", "--max-time", "5"], arguments].concat());
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
@@ -91,7 +91,7 @@ async fn a_device_opens_its_access_point_and_is_provisioned_over_bluetooth() {
     let key = configuration["api_key"].as_str().expect("a key");
     assert!(home.knows(&order.node_id, key).await, "the command center knows the node");
 
-    // Killed, it is started again, has nothing to do, and stays ended.
+    // After a kill it is restarted, exits because the node is provisioned, and stays stopped.
     must("systemctl", &["kill", "--signal=KILL", unit.name]);
     until("it has ended well", async || unit.property("ActiveState") == "inactive" && unit.property("Result") == "success").await;
     controllers.switch_phone_off().await;
