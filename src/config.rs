@@ -1,7 +1,7 @@
-//! What the operator sets: a file, and the environment above it.
+//! The operator's settings: a file, overridden by the environment.
 //!
-//! Everything has a default that is right on a device, so that no file is needed. A file that names something unknown is
-//! refused: a setting that is silently ignored is worse than none.
+//! Every setting has a default that suits a node, so no file is needed. A file with an unknown setting is refused, because
+//! a silently ignored setting is worse than an error.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -15,10 +15,10 @@ use provisioning_core::machine::AccessPointPolicy;
 /// Where the pairing secrets are on a device and in its image: the factory writes them there.
 pub const PAIRING: &str = "boot/firmware/jarvis-pairing.json";
 
-/// A setting that cannot be used; says which, where, and what to do.
+/// An invalid setting; the message names it, its source and the remedy.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// The file is not there, or may not be read.
+    /// The file is missing, or cannot be read.
     #[error("reading the configuration file {}", path.display())]
     Read {
         /// The file.
@@ -26,42 +26,60 @@ pub enum Error {
         /// The cause.
         source: std::io::Error,
     },
-    /// The file is not TOML, or names what there is not.
-    #[error("understanding the configuration file {}", path.display())]
+    /// The file is not TOML, or contains an unknown setting.
+    #[error("parsing the configuration file {}", path.display())]
     Parse {
         /// The file.
         path: PathBuf,
         /// The cause, with its line.
         source: Box<toml::de::Error>,
     },
-    /// A variable has a value that it cannot have.
+    /// A variable has an invalid value.
     #[error("the variable {name} is {value:?}: {expected}")]
     Variable {
         /// The variable.
         name: &'static str,
         /// Its value.
         value: String,
-        /// What it may be.
+        /// The valid values.
+        expected: &'static str,
+    },
+    /// A setting of the file has an invalid value.
+    #[error("the setting {name} is invalid: {expected}")]
+    Setting {
+        /// The setting.
+        name: &'static str,
+        /// The valid values.
         expected: &'static str,
     },
 }
 
-/// What the program does where the file says nothing, and what the file may say.
+/// Longest `firmware_version`, bytes. The whole of `info` must fit into a GATT attribute of 512 bytes.
+const VERSION_LIMIT: usize = 64;
+
+/// Most `capabilities`, and the longest of them in bytes; limited for the same reason.
+const CAPABILITIES_LIMIT: (usize, usize) = (8, 32);
+
+/// All settings. [`Config::default`] has the defaults.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The address that the HTTP API listens on. Every address by default, because the access point's comes and goes;
-    /// loopback in simulation.
+    /// The address that the HTTP API listens on. All addresses by default, because the access point's exists only while it
+    /// is open; loopback in simulation.
     pub listen: Option<IpAddr>,
-    /// The port of the HTTP API: 8080, where the existing phone app looks.
+    /// The port of the HTTP API: 8080, which the existing phone app uses.
     pub port: u16,
-    /// How long a phone can ask for the outcome after a success, seconds. Five minutes: time to walk back to the phone.
+    /// How long a phone can query the outcome after a success, seconds. Five minutes: time to walk back to the phone.
     pub linger_seconds: u64,
+    /// The firmware version that `info` reports. The existing node reports its API's version, 1.0.0.
+    pub firmware_version: String,
+    /// The capabilities that `info` reports, and that the handshake authenticates: by default those of the existing node.
+    pub capabilities: Vec<String>,
     /// The ATT MTU of the simulated Bluetooth link, 23 to 517. 517 is what BlueZ agrees to.
     pub simulated_mtu: u16,
-    /// The Wi-Fi device, such as `wlan0`; the first that there is if none is named.
+    /// The Wi-Fi interface, such as `wlan0`; the first one by default.
     pub interface: Option<String>,
-    /// The Bluetooth adapter, by its name (`hci0`) or its address; the first that there is if none is named.
+    /// The Bluetooth adapter, by its name (`hci0`) or its address; the first one by default.
     pub adapter: Option<String>,
     /// The access point.
     pub access_point: AccessPoint,
@@ -72,7 +90,7 @@ pub struct Config {
     /// No radio: simulated networks, HTTP on loopback, Bluetooth on a socket. Set by `--simulate` or the environment.
     #[serde(skip)]
     pub simulate: bool,
-    /// Begin even if the node is provisioned. Set by the environment.
+    /// Start even if the node is provisioned. Set by the environment.
     #[serde(skip)]
     pub skip_check: bool,
 }
@@ -81,12 +99,12 @@ pub struct Config {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AccessPoint {
-    /// When it is opened.
+    /// When the access point opens.
     pub open: Open,
-    /// With [`Open::WhenQuiet`]: after how long without a phone over Bluetooth, seconds. A minute: a phone that has
+    /// With [`Open::WhenQuiet`]: seconds without a phone over Bluetooth before it opens. A minute: a phone with
     /// Bluetooth finds the node within seconds.
     pub quiet_seconds: u64,
-    /// Whether the JSON API takes secrets in clear on an access point that is not encrypted.
+    /// Whether the JSON API accepts secrets in clear over an unencrypted access point.
     pub secrets_in_clear: bool,
 }
 
@@ -96,17 +114,17 @@ pub struct AccessPoint {
 pub enum Open {
     /// From the start.
     Always,
-    /// Without Bluetooth, or when no phone came for a while.
+    /// If Bluetooth is missing, or if no phone has connected for a while.
     WhenQuiet,
-    /// Not at all.
+    /// Never.
     Never,
 }
 
-/// Which command centers a node talks to.
+/// Which command centers the node connects to.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CommandCenter {
-    /// Certificates of a private authority, PEM; beside the system's.
+    /// Certificates of a private authority, PEM; in addition to the system's.
     pub certificates: Option<PathBuf>,
     /// Only https, and no private addresses.
     pub strict: bool,
@@ -116,7 +134,7 @@ pub struct CommandCenter {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Pairing {
-    /// A file of the owner's, on the boot partition; read once, when the node has no secrets of its own.
+    /// The owner's file on the boot partition; read once, if the node has no secrets yet.
     pub file: Option<PathBuf>,
 }
 
@@ -126,6 +144,8 @@ impl Default for Config {
             listen: None,
             port: 8080,
             linger_seconds: 300,
+            firmware_version: "1.0.0".into(),
+            capabilities: vec!["voice".into(), "speaker".into()],
             simulated_mtu: 517,
             interface: None,
             adapter: None,
@@ -152,8 +172,8 @@ impl Default for Pairing {
 }
 
 impl Config {
-    /// The file's settings, or the defaults without a file, with the environment above them. `lookup` gives the value of
-    /// a variable; an empty one counts as not set.
+    /// The file's settings, or the defaults without a file, overridden by the environment. `lookup` returns the value of
+    /// a variable; an empty value counts as unset.
     pub fn read(file: Option<&Path>, lookup: impl Fn(&str) -> Option<String>) -> Result<Self, Error> {
         let mut config = match file {
             None => Self::default(),
@@ -167,7 +187,7 @@ impl Config {
             let expected = "set it to a port, 0 to 65535";
             config.port = value.parse().map_err(|_| Error::Variable { name: "JARVIS_PROVISIONING_PORT", value, expected })?;
         }
-        // The words that the variables' users have always used; every other value means no.
+        // The values that the existing software accepts; every other value means no.
         let yes = |name| lookup(name).is_some_and(|value| ["true", "1", "yes"].contains(&value.to_lowercase().as_str()));
         config.simulate = yes("JARVIS_SIMULATE_PROVISIONING");
         config.skip_check = yes("JARVIS_SKIP_PROVISIONING_CHECK");
@@ -181,10 +201,23 @@ impl Config {
             };
             return Err(Error::Variable { name: "JARVIS_WIFI_BACKEND", value, expected });
         }
+        config.check()?;
         Ok(config)
     }
 
-    /// What the machine is told of the access point. The simulated one is there from the start.
+    /// Checks what the types do not.
+    fn check(&self) -> Result<(), Error> {
+        if self.firmware_version.is_empty() || self.firmware_version.len() > VERSION_LIMIT {
+            return Err(Error::Setting { name: "firmware_version", expected: "set it to 1 to 64 bytes of text" });
+        }
+        let (number, length) = CAPABILITIES_LIMIT;
+        if self.capabilities.len() > number || self.capabilities.iter().any(|name| name.is_empty() || name.len() > length) {
+            return Err(Error::Setting { name: "capabilities", expected: "list at most 8 names of 1 to 32 bytes" });
+        }
+        Ok(())
+    }
+
+    /// The access point's policy for the machine. The simulated access point is open from the start.
     pub const fn access_point_policy(&self) -> AccessPointPolicy {
         match self.access_point.open {
             Open::Never => AccessPointPolicy::Never,
@@ -233,6 +266,25 @@ mod tests {
         let error = read("", &[("JARVIS_WIFI_BACKEND", "hostapd")]).expect_err("no such backend");
         assert!(error.to_string().contains("networkmanager"));
         assert!(read("", &[("JARVIS_WIFI_BACKEND", "hostapd"), ("JARVIS_SIMULATE_PROVISIONING", "1")]).is_ok());
+    }
+
+    #[test]
+    fn firmware_version_and_capabilities_are_those_of_the_existing_node_by_default() {
+        let config = read("", &[]).expect("an empty file");
+        assert_eq!((config.firmware_version.as_str(), config.capabilities), ("1.0.0", vec!["voice".into(), "speaker".into()]));
+    }
+
+    #[test]
+    fn a_firmware_version_or_capability_too_long_for_info_is_refused_by_name() {
+        for (text, name) in [
+            (format!("firmware_version = {:?}", "1".repeat(65)), "firmware_version"),
+            ("firmware_version = \"\"".to_owned(), "firmware_version"),
+            (format!("capabilities = [{:?}]", "x".repeat(33)), "capabilities"),
+            (format!("capabilities = {:?}", ["x"; 9]), "capabilities"),
+        ] {
+            let error = read(&text, &[]).expect_err("too long");
+            assert!(error.to_string().contains(name), "{error}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `jarvis-provision run`: the only place that names concrete adapters.
+//! `jarvis-provision run`: the only module that names concrete adapters.
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -30,11 +30,11 @@ use super::{Failure, Settings, lock, open_store, paths, variable};
 
 type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// How long the servers may take to end their answers when the program ends.
+/// How long the servers may take to complete their answers when the program exits.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
-/// How long the answer to a phone may take to leave over the radio that is about to switch. A phone that sleeps between two
-/// packets fetches it after a beacon or two, a tenth of a second each, and what is lost once comes again within that.
+/// Time for the answer to reach the phone before the radio leaves the access point. A phone in power save fetches the
+/// answer after one or two beacons, a tenth of a second each; a lost frame is retransmitted within that time.
 const ANSWER_LEAVES: Duration = Duration::from_millis(500);
 
 #[derive(clap::Args)]
@@ -42,8 +42,8 @@ pub(super) struct Arguments {
     #[command(flatten)]
     settings: Settings,
 
-    /// No radio and no root: simulated networks, HTTP on loopback, Bluetooth on a Unix socket. Prints one JSON object
-    /// when it is ready: listening, `ble_sim`, name.
+    /// Simulate networks, serve HTTP on loopback and Bluetooth on a Unix socket; needs no radio and no root. Prints one JSON
+    /// object when it is ready: `listening`, `ble_sim`, `name`.
     #[arg(long)]
     simulate: bool,
 }
@@ -57,14 +57,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     if boot.provisioned && boot.pending.is_none() && !boot.resetting && !config.skip_check {
         println!("{} is provisioned already, as {}.", boot.identity.name(), boot.identity.node_id);
         eprintln!(
-            "To set it up again, run with JARVIS_SKIP_PROVISIONING_CHECK=true; to forget its owner, run `jarvis-provision reset`."
+            "To provision it again, run with JARVIS_SKIP_PROVISIONING_CHECK=true; for a factory reset, run `jarvis-provision reset`."
         );
         return Ok(());
     }
     if variable("CONFIG_PATH").is_none_or(|path| path.is_empty()) {
-        warn!("CONFIG_PATH is not set, so no attempt can succeed: set it to the path of the node's config.json");
+        warn!("CONFIG_PATH is not set, so every attempt will fail: set it to the path of the node's config.json");
     }
-    // One thread is enough for a program that waits for radios, and is a smaller program.
+    // One thread suffices for a program that waits for radios, and makes the program smaller.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
     runtime.block_on(async {
         if config.simulate {
@@ -86,8 +86,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     })
 }
 
-/// Runs the machine between a network and the links. `link` serves phones over Bluetooth, or over what stands for it;
-/// `ready` is printed, with where the HTTP API listens, when phones can come.
+/// Runs the daemon with a network and its links. `link` serves phones over real or simulated Bluetooth; `ready` is
+/// printed, with the address of the HTTP API, when phones can connect.
 async fn serve<N: Network, L: Future<Output = ()> + Send + 'static>(
     config: &Config,
     store: Store,
@@ -122,7 +122,7 @@ async fn serve<N: Network, L: Future<Output = ()> + Send + 'static>(
     let until_stopped = || -> BoxFuture {
         let mut stopped = stopped.clone();
         Box::pin(async move {
-            // An error means that the sender is gone, which is a reason to stop as well.
+            // An error means that the sender was dropped, which is a reason to stop as well.
             let _either_way = stopped.changed().await;
         })
     };
@@ -136,10 +136,10 @@ async fn serve<N: Network, L: Future<Output = ()> + Send + 'static>(
         servers.push(tokio::spawn(mdns::serve(announcement, handle, until_stopped())));
     }
 
-    info!(address = %bound, "{name} waits for a phone; `jarvis-provision label` shows its code");
+    info!(address = %bound, "{name} waits for a phone; `jarvis-provision label` prints its code");
     ready["listening"] = json!(bound);
     ready["name"] = json!(name);
-    // Whoever started the program may not care to read this.
+    // The parent process may not read standard output.
     let _unread = writeln!(std::io::stdout(), "{ready}");
 
     let ended = daemon.run(signals()?).await;
@@ -150,7 +150,7 @@ async fn serve<N: Network, L: Future<Output = ()> + Send + 'static>(
         }
     }
     match ended {
-        Ended::Finished => info!("{name} is provisioned, and the linger time is over: exiting"),
+        Ended::Finished => info!("{name} is provisioned; linger time over, exiting"),
         Ended::Stopped => info!("stopped"),
     }
     Ok(())
@@ -160,12 +160,12 @@ fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
     http::bind(address).map_err(|source| Failure::Resource { attempt: format!("listening on {address}"), source })
 }
 
-/// Phones look for a captive portal on port 80. Without it they may leave the access point, so the operator is told.
+/// Phones send captive-portal probes to port 80. Without answers they may leave the access point, so a failure is logged.
 fn captive_portal(address: IpAddr) -> Vec<TcpListener> {
     match bind(SocketAddr::new(address, 80)) {
         Ok(listener) => vec![listener],
         Err(failure) => {
-            warn!("phones may leave the access point by themselves: {}", chain(&failure));
+            warn!("phones may leave the access point, because captive-portal probes are not answered: {}", chain(&failure));
             Vec::new()
         }
     }
@@ -181,16 +181,16 @@ fn http_config(config: &Config) -> http::Config {
 
 fn machine_config(config: &Config) -> machine::Config {
     machine::Config {
-        firmware_version: "1.0.0".into(),
-        capabilities: vec!["voice".into(), "speaker".into()],
+        firmware_version: config.firmware_version.clone(),
+        capabilities: config.capabilities.clone(),
         access_point: config.access_point_policy(),
         answer_leaves: if config.simulate { Duration::ZERO } else { ANSWER_LEAVES },
-        // On a desk somebody looks on; a device has its own work to do.
+        // A developer stops a simulated node; a real node must start its normal operation.
         linger: (!config.simulate).then(|| Duration::from_secs(config.linger_seconds)),
     }
 }
 
-/// Ready when the program is asked to end.
+/// Ready on SIGTERM or SIGINT.
 fn signals() -> Result<impl Future<Output = ()>, Failure> {
     let mut terminate = signal(SignalKind::terminate()).context("waiting for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("waiting for SIGINT")?;

@@ -83,6 +83,17 @@ async fn settings_that_cannot_be_used_end_with_3_and_are_named() {
 }
 
 #[tokio::test]
+async fn info_reports_the_firmware_version_and_capabilities_of_the_settings() {
+    let mut place = Place::new();
+    let file = place.path("provision.toml");
+    fs::write(&file, "firmware_version = \"2.4.1-rc1\"\ncapabilities = [\"camera\"]\n").expect("a file");
+    place.set("JARVIS_PROVISION_CONFIG", file.to_str().expect("UTF-8"));
+    let node = place.start().await;
+    let info = node.get("/api/v1/info").await.json();
+    assert_eq!((&info["firmware_version"], &info["capabilities"]), (&json!("2.4.1-rc1"), &json!(["camera"])));
+}
+
+#[tokio::test]
 async fn an_address_that_is_taken_ends_with_5_and_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = taken.local_addr().expect("it is bound").port().to_string();
