@@ -1,7 +1,7 @@
 //! Generates `core/src/wire/generated.rs` from the `.proto` files beside this package; no `protoc` is needed.
 //!
-//! The file is checked in, because nobody but its authors needs the generator. `cargo run --package proto` writes it,
-//! `cargo test --package proto` fails when it is not what the `.proto` files say.
+//! The file is checked in, so that building the product does not need the generator. `cargo run --package proto` writes it;
+//! `cargo test --package proto` fails if it differs from the output for the `.proto` files.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -17,7 +17,7 @@ fn target() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/src/wire/generated.rs")
 }
 
-/// The generated types, as they are checked in.
+/// The content of the generated file.
 fn generate() -> io::Result<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let directory = root.join("jarvis/provisioning/v1");
