@@ -1,4 +1,4 @@
-//! The command line: what can be asked, how it is answered, and with which exit status.
+//! The command line: commands, their messages, and their exit status.
 
 mod claim;
 mod factory;
@@ -25,61 +25,61 @@ use thiserror::Error;
 
 const AFTER_HELP: &str = "\
 Exit status:
-  0  done; also when the node is provisioned already
-  1  failed for another reason than those below; `claim --check`: not provisioned
-  2  the command line is not understood
-  3  the settings cannot be used
+  0  success; also if the node is already provisioned
+  1  failure for a reason not listed below; `claim --check`: not provisioned
+  2  invalid command line
+  3  invalid settings
   4  the node's files cannot be read or written
   5  an address, a socket or a radio cannot be used
-  6  the device's credentials are missing or refused: another try will not help
-  7  the server cannot be reached, or fails: another try may help
+  6  the node's credentials are missing or refused: retrying does not help
+  7  the server cannot be reached, or fails: retrying may help
   127  `factory`, `label --sheet`: the program jarvis-factory is not installed
 
 Environment:
-  JARVIS_SECRET_DIRECTORY       the node's files (default ~/.jarvis)
+  JARVIS_SECRET_DIRECTORY       folder of the node's files (default ~/.jarvis)
   CONFIG_PATH                   config.json of the node's normal operation; without it no attempt succeeds
-  JARVIS_PROVISIONING_PORT      the port of the HTTP API (default 8080)
-  JARVIS_SIMULATE_PROVISIONING  true, 1 or yes: as --simulate
-  JARVIS_SKIP_PROVISIONING_CHECK  true, 1 or yes: begin even if the node is provisioned
+  JARVIS_PROVISIONING_PORT      port of the HTTP API (default 8080)
+  JARVIS_SIMULATE_PROVISIONING  true, 1 or yes: same as --simulate
+  JARVIS_SKIP_PROVISIONING_CHECK  true, 1 or yes: start even if the node is provisioned
   JARVIS_WIFI_BACKEND           networkmanager
-  JARVIS_PROVISION_CODE         the code for `claim`
-  RUST_LOG                      what is logged to standard error (default info)
-  NO_COLOR                      no colours
+  JARVIS_PROVISION_CODE         code for `claim`
+  RUST_LOG                      log filter; logs go to standard error (default info)
+  NO_COLOR                      disables colours
 
 Examples:
-  jarvis-provision run --simulate     try it on a desk: no radio, no root
-  sudo jarvis-provision run           on a device
+  jarvis-provision run --simulate     simulated node: no radio, no root
+  sudo jarvis-provision run           on a real node
   jarvis-provision label --png label.png
   jarvis-provision status --json
   sudo jarvis-provision claim --qr code.png";
 
-/// Brings this device from first boot to online and enrolled, from its owner's phone.
+/// Provisions this node from its owner's phone: from first boot to online and enrolled.
 #[derive(Parser)]
 #[command(name = "jarvis-provision", version, after_long_help = AFTER_HELP, arg_required_else_help = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
 
-    /// How log lines look.
+    /// Format of log lines.
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Human, env = "JARVIS_LOG_FORMAT")]
     log_format: LogFormat,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Wait for a phone and do what it asks, until the node is provisioned.
+    /// Serve phones until the node is provisioned.
     Run(run::Arguments),
-    /// Claim a provision code, as an appliance: become one of the code's site, and write config.yaml.
+    /// Claim a provision code: enroll this node as an appliance of the code's site, and write config.yaml.
     Claim(claim::Arguments),
-    /// Show or draw the label: pairing code, access point and password, and two QR codes.
+    /// Print or draw the label: pairing code, access point and passphrase, and two QR codes.
     Label(label::Arguments),
-    /// Show how it stands, without any secret.
+    /// Print the node's state, without secrets.
     Status(status::Arguments),
-    /// Forget everything that the owner gave: a factory reset. What was interrupted is finished.
+    /// Factory reset: delete everything that the owner has entered. Completes an interrupted reset.
     Reset(reset::Arguments),
-    /// Make accounts and images for devices that are about to be flashed.
+    /// Create accounts and images for devices before they are flashed.
     Factory(factory::Arguments),
-    /// Log this device in with the credentials that the factory gave it.
+    /// Log this node in with the credentials in its image.
     Login(login::Arguments),
     /// Write a completion script for a shell to standard output.
     Completions {
@@ -88,10 +88,10 @@ enum Command {
     },
 }
 
-/// Where the settings come from; the same for every command.
+/// The source of the settings; the same for every command.
 #[derive(clap::Args)]
 struct Settings {
-    /// The settings; without it everything has its default.
+    /// Settings file; without it every setting has its default.
     #[arg(long, value_name = "FILE", env = "JARVIS_PROVISION_CONFIG")]
     config: Option<PathBuf>,
 }
@@ -127,7 +127,7 @@ enum Failure {
     /// Status 1.
     #[error(transparent)]
     Other(#[from] anyhow::Error),
-    /// This status; there is nothing left to say.
+    /// This status; the message is already printed.
     #[error("failed")]
     Told(u8),
 }
@@ -154,11 +154,11 @@ impl Settings {
     }
 }
 
-/// Parses the command line, carries the command out, and says what went wrong.
+/// Parses the command line, executes the command, and prints its error.
 pub(crate) fn main() -> ExitCode {
     let Arguments { command, log_format } = Arguments::parse();
     log_to_standard_error(log_format);
-    // A core dump would hold every secret that the process holds.
+    // A core dump would contain every secret of the process.
     if let Err(error) = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable) {
         tracing::warn!("switching off core dumps: {error}");
     }
@@ -189,7 +189,7 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// Makes sure that the program runs once for a node; held until it is dropped.
+/// Ensures that one program runs per node; released when dropped.
 fn lock(paths: &Paths) -> Result<OwnedFd, Failure> {
     let path = paths.directory.join("run.lock");
     let attempt = |what: &str| format!("{what} {}", path.display());
@@ -203,7 +203,7 @@ fn lock(paths: &Paths) -> Result<OwnedFd, Failure> {
     }
 }
 
-/// Where the node's files are.
+/// The paths of the node's files.
 fn paths(config: &Config) -> Paths {
     let mut paths = Paths::from_environment(variable);
     paths.pairing.clone_from(&config.pairing.file);

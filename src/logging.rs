@@ -1,20 +1,20 @@
-//! How the programs log: to standard error, for people or for machines.
+//! The log of the programs: to standard error, as text or as JSON.
 
 use std::io::IsTerminal;
 
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
-/// How log lines look.
+/// Format of log lines.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum LogFormat {
-    /// For people.
+    /// Readable text.
     Human,
-    /// One object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// Logs to standard error from here on; `RUST_LOG` says what, and `NO_COLOR` switches colours off.
+/// Starts logging to standard error; `RUST_LOG` is the filter, and `NO_COLOR` disables colours.
 pub fn log_to_standard_error(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);

@@ -1,4 +1,4 @@
-//! `jarvis-provision`: arguments → settings → adapters → loop. The only file that names concrete adapters is `cli/run.rs`.
+//! `jarvis-provision`: arguments → settings → adapters → daemon. Only `cli/run.rs` names concrete adapters.
 
 mod cli;
 

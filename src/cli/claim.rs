@@ -1,4 +1,4 @@
-//! `jarvis-provision claim`: the screen, and the same without anybody before it.
+//! `jarvis-provision claim`: interactive on a screen, or unattended.
 
 use std::fs::File;
 use std::io::{self, BufRead, Read, Write};
@@ -17,13 +17,13 @@ use zeroize::Zeroizing;
 
 use super::{Failure, Settings, paths, variable};
 
-/// How often an installer may try.
+/// Codes that an installer may enter.
 const TRIES: u32 = 3;
 
-/// The longest line or file that is looked at for a code, bytes.
+/// Longest line or file that is searched for a code, bytes.
 const PAGE: usize = 4096;
 
-/// Where the code may come from without asking.
+/// The variable with the code for unattended claims.
 const VARIABLE: &str = "JARVIS_PROVISION_CODE";
 
 /// As wide as the screen's headings.
@@ -31,8 +31,8 @@ const RULE: &str = "============================================================
 
 #[derive(clap::Args)]
 #[command(after_long_help = "\
-Without --code-file, --qr and --code, the code is that of JARVIS_PROVISION_CODE; without that it is asked for.
-A claim that failed, or was interrupted, can be made again with the same code.")]
+Without --code-file, --qr and --code, the code is read from JARVIS_PROVISION_CODE; if that is unset, the program prompts for it.
+A claim that failed or was interrupted can be repeated with the same code.")]
 pub(super) struct Arguments {
     #[command(flatten)]
     settings: Settings,
@@ -41,31 +41,31 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE", group = "source")]
     code_file: Option<PathBuf>,
 
-    /// Read the code from a QR code in a PNG picture.
+    /// Read the code from a QR code in a PNG image.
     #[arg(long, value_name = "FILE.png", group = "source")]
     qr: Option<PathBuf>,
 
-    /// The code itself. Every user of this machine can see it while the program runs: --code-file is better.
+    /// The code. Every user of this machine can see it while the program runs: prefer --code-file.
     #[arg(long, value_name = "CODE", group = "source")]
     code: Option<String>,
 
-    /// Only say whether a code has to be claimed: exit status 0 if not, 1 if so.
+    /// Only check whether a code must be claimed: exit status 0 if not, 1 if so.
     #[arg(long, group = "source")]
     check: bool,
 
-    /// The server that knows the code.
+    /// The command center that issued the code.
     #[arg(long, value_name = "URL", default_value = DEFAULT_ENDPOINT)]
     api_endpoint: String,
 
-    /// The folder that config.yaml is written to.
+    /// The folder of config.yaml.
     #[arg(long, value_name = "DIR", env = "JARVIS_CLAIM_DIRECTORY", default_value = DEFAULT_FOLDER)]
     state_dir: PathBuf,
 
-    /// The hardware address that the server knows this device by. Default: that of a network interface.
+    /// The hardware address by which the server identifies this node. Default: that of a network interface.
     #[arg(long, value_name = "ADDRESS")]
     mac: Option<String>,
 
-    /// Claim a code even if there is a config.yaml, and replace it.
+    /// Claim a code even if config.yaml exists, and replace the file.
     #[arg(long)]
     again: bool,
 }
@@ -78,7 +78,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     if !needed && !arguments.again {
         say(format_args!("Already provisioned"))?;
-        eprintln!("{} is there. To claim another code, say --again.", arguments.state_dir.join(CONFIG).display());
+        eprintln!("{} exists. Use --again to claim another code.", arguments.state_dir.join(CONFIG).display());
         return Ok(());
     }
     let session = Session::open(arguments)?;
@@ -88,7 +88,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
 }
 
-/// The code that was given: not at all, or as text that may be one.
+/// The code from the arguments or the environment, if any: parsed, or the reason why it is invalid.
 fn given(arguments: &Arguments) -> Result<Option<Result<ProvisionCode, String>>, Failure> {
     let parse = |text: &str| ProvisionCode::try_from(text).map_err(|error| error.to_string());
     if let Some(path) = &arguments.code_file {
@@ -100,7 +100,7 @@ fn given(arguments: &Arguments) -> Result<Option<Result<ProvisionCode, String>>,
         return Ok(Some(Ok(claim::read_qr(picture).with_context(reading)?)));
     }
     if let Some(code) = &arguments.code {
-        tracing::warn!("every user of this machine can see what --code says: use --code-file, --qr or {VARIABLE}");
+        tracing::warn!("every user of this machine can see the value of --code: use --code-file, --qr or {VARIABLE}");
         return Ok(Some(parse(code)));
     }
     Ok(variable(VARIABLE).filter(|code| !code.is_empty()).map(|code| parse(&Zeroizing::new(code))))
@@ -115,20 +115,20 @@ fn read_code(path: &Path) -> Result<Zeroizing<String>, Failure> {
         File::open(path).and_then(|file| {
             let found = file.metadata()?;
             if found.is_file() && found.permissions().mode() & 0o077 != 0 {
-                tracing::warn!(file = %path.display(), "others can read the file with the code: run `chmod 600` on it");
+                tracing::warn!(file = %path.display(), "other users can read the file with the code: run `chmod 600` on it");
             }
             file.take(PAGE as u64).read_to_string(&mut text)
         })
     };
     match read {
         Ok(_) => Ok(text),
-        // What is not text is not a code either.
+        // Anything but text is not a code.
         Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(Zeroizing::default()),
         Err(source) => Err(Failure::Resource { attempt: format!("reading {}", path.display()), source }),
     }
 }
 
-/// Everything that a claim needs but its code.
+/// Everything that a claim needs except the code.
 struct Session {
     claimant: Claimant,
     runtime: Runtime,
@@ -149,14 +149,14 @@ impl Session {
             device.mac_address =
                 MacAddress::try_from(address.as_str()).map_err(|error| Failure::Usage(format!("--mac: {error}")))?;
         }
-        // Whoever names the address here has this machine; no stranger leads it to its own services.
+        // The caller controls this machine, so an address on it is intended.
         let policy = if config.command_center.strict {
             AddressPolicy::STRICT
         } else {
             AddressPolicy { loopback: true, ..AddressPolicy::DEVICE }
         };
         let trust = config.command_center.certificates.map_or(Trust::System, Trust::SystemAnd);
-        // The agent may run in another folder than this program.
+        // The agent may run in another working directory.
         let folder = std::path::absolute(&arguments.state_dir).context("finding the folder of --state-dir")?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
         Ok(Self {
@@ -250,7 +250,7 @@ pub(super) fn clock() -> std::time::SystemTime {
     std::time::SystemTime::now()
 }
 
-/// Files that cannot be written have their own exit status, and no other code helps.
+/// Unwritable files have their own exit status, because another code does not help.
 const fn status(error: &Error) -> u8 {
     match error {
         Error::Files(_) => 4,
@@ -265,7 +265,7 @@ fn in_full(error: &Error) -> String {
     }
 }
 
-/// A line of what somebody types; none when there is nobody any more.
+/// Prompts for a line; none at the end of the input.
 fn ask(question: &str) -> Result<Option<Zeroizing<String>>, Failure> {
     let mut out = io::stdout().lock();
     out.write_all(question.as_bytes()).and_then(|()| out.flush()).context("writing to the terminal")?;
@@ -278,7 +278,7 @@ fn say(line: std::fmt::Arguments<'_>) -> Result<(), Failure> {
     Ok(writeln!(io::stdout(), "{line}").context("writing to the terminal")?)
 }
 
-/// Text of a stranger's, without what moves the cursor.
+/// Text from the server without control characters.
 fn plain(text: &str) -> String {
     text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
 }

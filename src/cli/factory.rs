@@ -1,5 +1,5 @@
-//! `jarvis-provision factory` and `jarvis-provision label --sheet`: both are carried out by `jarvis-factory`, which a device
-//! does not need.
+//! `jarvis-provision factory` and `jarvis-provision label --sheet`: both execute `jarvis-factory`, which is not installed on
+//! devices.
 
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -13,7 +13,7 @@ use super::Failure;
 /// The program, in the package of the same name.
 const PROGRAM: &str = "jarvis-factory";
 
-/// Everything is for `jarvis-factory`, `--help` included.
+/// All arguments go to `jarvis-factory`, including `--help`.
 #[derive(clap::Args)]
 #[command(disable_help_flag = true)]
 pub(super) struct Arguments {
@@ -22,7 +22,7 @@ pub(super) struct Arguments {
     _arguments: Vec<OsString>,
 }
 
-/// Which devices a sheet is for, and where their files are. `jarvis-factory` checks the values.
+/// The devices of a sheet, and their files. `jarvis-factory` checks the values.
 #[derive(clap::Args)]
 pub(super) struct Devices {
     /// One device.
@@ -33,7 +33,7 @@ pub(super) struct Devices {
     #[arg(long, value_name = "FILE")]
     serials: Option<PathBuf>,
 
-    /// The tree that the image is made of; {serial} stands for the serial.
+    /// The image's file tree; {serial} is replaced by the serial.
     #[arg(long, value_name = "DIRECTORY")]
     rootfs_dir: Option<OsString>,
 
@@ -41,11 +41,11 @@ pub(super) struct Devices {
     #[arg(long, value_name = "FILE")]
     ledger: Option<PathBuf>,
 
-    /// How accounts are named; as for `jarvis-provision factory`.
+    /// Template of account names, as for `jarvis-provision factory`.
     #[arg(long, value_name = "TEMPLATE")]
     account: Option<OsString>,
 
-    /// Where the pairing secrets are in the image [default: boot/firmware/jarvis-pairing.json].
+    /// Path of the pairing secrets in the image [default: boot/firmware/jarvis-pairing.json].
     #[arg(long, value_name = "PATH")]
     pairing_file: Option<PathBuf>,
 }
@@ -57,8 +57,8 @@ impl Devices {
     }
 }
 
-/// Becomes `jarvis-factory` with the arguments of this process. One that is installed beside this program goes before one
-/// in the `PATH`, so that both are of one version.
+/// Executes `jarvis-factory` with the arguments of this process. Prefers the one beside this program to one in the `PATH`,
+/// so that both have the same version.
 pub(super) fn run() -> Result<Infallible, Failure> {
     let beside = std::env::current_exe().ok().map(|own| own.with_file_name(PROGRAM)).filter(|path| path.is_file());
     let program = beside.unwrap_or_else(|| PROGRAM.into());

@@ -16,11 +16,11 @@ pub(super) struct Arguments {
     #[command(flatten)]
     settings: Settings,
 
-    /// Draw the label into a PNG, to be printed at 300 dots per inch.
+    /// Draw the label as a PNG file for printing at 300 dots per inch.
     #[arg(long, value_name = "FILE")]
     png: Option<PathBuf>,
 
-    /// Print everything, the texts of both QR codes included, as one JSON object.
+    /// Print everything, including the texts of both QR codes, as one JSON object.
     #[arg(long)]
     json: bool,
 
@@ -33,7 +33,7 @@ pub(super) struct Arguments {
     devices: factory::Devices,
 }
 
-/// The label is made of secrets, and showing them is what it is for.
+/// Prints secrets deliberately: they are the content of the label.
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.sheet.is_some() {
         return factory::run().map(|never| match never {});

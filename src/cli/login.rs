@@ -9,7 +9,7 @@ use super::{Failure, now};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// The loader on this device.
+    /// The address of the loader on this node.
     #[arg(long, value_name = "URL", env = "AZAION_LOADER_URL")]
     loader_url: ApiUrl,
 
@@ -17,15 +17,15 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE", default_value = "/etc/azaion/device.conf")]
     device_conf: PathBuf,
 
-    /// Where the token goes. Its folder must be there.
+    /// The file for the token. Its folder must exist.
     #[arg(long, value_name = "FILE", default_value = "/var/lib/azaion/token")]
     token_file: PathBuf,
 
-    /// A PEM file with the certificate authorities that are believed, and no others. Without it, the system's.
+    /// A PEM file with the only trusted certificate authorities. Default: the system's.
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
 
-    /// How often it is tried.
+    /// The number of tries.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
     tries: u16,
 }
@@ -39,7 +39,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let token = &arguments.token_file;
     match runtime.block_on(login(&arguments.device_conf, &loader, token)) {
         Ok(LoggedIn::Stored) => println!("logged in; the token is in {}", token.display()),
-        Ok(LoggedIn::Kept) => println!("logged in; the loader keeps the token to itself"),
+        Ok(LoggedIn::Kept) => println!("logged in; the loader returned no token"),
         Err(error @ (Error::Read(_) | Error::Missing(_) | Error::Credentials { .. } | Error::Refused(_))) => {
             return Err(Failure::Credentials(error.into()));
         }

@@ -11,7 +11,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     settings: Settings,
 
-    /// Do not ask.
+    /// Do not ask for confirmation.
     #[arg(long)]
     yes: bool,
 }
@@ -29,15 +29,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     for item in cleared.items {
         println!("cleared {}", cleared_name(item));
     }
-    eprintln!("{name} has forgotten its owner, and is now {}. The label stays valid.", cleared.node_id);
+    eprintln!("{name} is reset, and its node id is {}. The label remains valid.", cleared.node_id);
     Ok(())
 }
 
 fn confirmed(name: &str) -> Result<bool, Failure> {
     if !std::io::stdin().is_terminal() {
-        return Err(Failure::Usage("there is no terminal to ask on: say --yes to reset without being asked".into()));
+        return Err(Failure::Usage("no terminal for the confirmation: use --yes to reset without it".into()));
     }
-    eprint!("Forget Wi-Fi, keys and registration of {name}? This cannot be undone. [y/N] ");
+    eprint!("Delete Wi-Fi, keys and registration of {name}? This cannot be undone. [y/N] ");
     std::io::stderr().flush().map_err(anyhow::Error::from)?;
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer).map_err(anyhow::Error::from)?;
