@@ -1,4 +1,4 @@
-//! The command line: what can be asked, how it is answered, and with which exit status.
+//! The command line: commands, their messages, and their exit status.
 
 mod label;
 mod prepare;
@@ -14,20 +14,20 @@ use jarvis_provisioning::login::Folder;
 use provisioning_core::fault::chain;
 use thiserror::Error;
 
-/// Where the ledger is if nobody says.
+/// The default ledger.
 const LEDGER: &str = "factory-ledger.jsonl";
 
 const AFTER_HELP: &str = "\
 Exit status:
-  0    done
-  1    devices are not done, or another failure
-  2    the command line, or the list of serials, is not understood
-  130  ended at once by a second signal
+  0    success
+  1    some devices are not complete, or another failure
+  2    invalid command line or list of serials
+  130  stopped at once by a second signal
 
 Environment:
   JARVIS_LOG_FORMAT  human or json
-  RUST_LOG           what is logged to standard error (default info)
-  NO_COLOR           no colours
+  RUST_LOG           log filter; logs go to standard error (default info)
+  NO_COLOR           disables colours
 
 `jarvis-provision factory` and `jarvis-provision label --sheet` start this program with the same arguments.
 
@@ -35,24 +35,24 @@ Examples:
   jarvis-factory prepare --serials list.csv --rootfs-dir 'images/{serial}/rootfs' --api-url https://admin.example --dry-run
   jarvis-factory label --serials list.csv --rootfs-dir 'images/{serial}/rootfs' --sheet labels.pdf";
 
-/// Makes accounts, credentials and labels for devices that are about to be flashed.
+/// Creates accounts, credentials and labels for devices before they are flashed.
 #[derive(Parser)]
 #[command(name = "jarvis-factory", version, after_long_help = AFTER_HELP, arg_required_else_help = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
 
-    /// How log lines look.
+    /// Format of log lines.
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Human, env = "JARVIS_LOG_FORMAT")]
     log_format: LogFormat,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Make accounts and images for devices that are about to be flashed.
+    /// Create accounts and images for devices before they are flashed.
     #[command(visible_alias = "factory")]
     Prepare(Box<prepare::Arguments>),
-    /// Draw the labels of devices whose images are made, from trees and ledger.
+    /// Draw the labels of devices with complete images, from trees and ledger.
     Label(label::Arguments),
     /// Write a completion script for a shell to standard output.
     Completions {
@@ -81,7 +81,7 @@ impl Failure {
     }
 }
 
-/// Which devices, and where their files are.
+/// The devices, and their files.
 #[derive(clap::Args)]
 struct Devices {
     /// One device.
@@ -92,19 +92,19 @@ struct Devices {
     #[arg(long, value_name = "FILE")]
     serials: Option<PathBuf>,
 
-    /// The tree that the image is made of; {serial} stands for the serial.
+    /// The image's file tree; {serial} is replaced by the serial.
     #[arg(long, value_name = "DIRECTORY")]
     rootfs_dir: Option<String>,
 
-    /// What was meant and what was done, a line each; without secrets. Keep it: it says which accounts are ours.
+    /// The ledger: a line per intention and per result, without secrets. Keep it: it records which accounts this factory created.
     #[arg(long, value_name = "FILE", default_value = LEDGER)]
     ledger: PathBuf,
 
-    /// How accounts are named: {suffix} is what follows the serial's last hyphen, {serial} the whole, in lower case.
+    /// Template of account names: {suffix} is the part after the serial's last hyphen, {serial} the whole, in lower case.
     #[arg(long, value_name = "TEMPLATE", default_value_t)]
     account: AccountRule,
 
-    /// Where the pairing secrets are in the image.
+    /// Path of the pairing secrets in the image.
     #[arg(long, value_name = "PATH", default_value = PAIRING)]
     pairing_file: PathBuf,
 }
@@ -113,7 +113,7 @@ impl Devices {
     fn list(&self, needs_tree: bool) -> Result<Vec<Device>, Failure> {
         let rootfs = match self.rootfs_dir.as_deref() {
             Some(rootfs) => rootfs,
-            None if needs_tree => return Err(Failure::Usage("say with --rootfs-dir where the image's tree is".into())),
+            None if needs_tree => return Err(Failure::Usage("use --rootfs-dir to set the image's file tree".into())),
             None => "{serial}",
         };
         match (&self.serial, &self.serials) {
@@ -122,16 +122,16 @@ impl Devices {
                 ListError::Read { .. } => Failure::Other(error.into()),
                 ListError::Lines { .. } | ListError::OneTree => Failure::Usage(error.to_string()),
             }),
-            (None, None) => Err(Failure::Usage("say with --serial or --serials which devices".into())),
+            (None, None) => Err(Failure::Usage("use --serial or --serials to select devices".into())),
         }
     }
 }
 
-/// Parses the command line, carries the command out, and says what went wrong.
+/// Parses the command line, executes the command, and prints its error.
 pub(crate) fn main() -> ExitCode {
     let Arguments { command, log_format } = Arguments::parse();
     log_to_standard_error(log_format);
-    // A core dump would hold every secret that the process holds.
+    // A core dump would contain every secret of the process.
     if let Err(error) = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable) {
         tracing::warn!("switching off core dumps: {error}");
     }
@@ -158,7 +158,7 @@ fn write(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     Ok(())
 }
 
-#[expect(clippy::disallowed_methods, reason = "ledger and manifest say when; nothing is decided by it")]
+#[expect(clippy::disallowed_methods, reason = "a timestamp in ledger and manifest; no decision depends on it")]
 fn now() -> SystemTime {
     SystemTime::now()
 }

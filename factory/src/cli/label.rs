@@ -1,4 +1,4 @@
-//! `jarvis-factory label`: the sheet of devices whose images are made.
+//! `jarvis-factory label`: the label sheet of devices with complete images.
 
 use std::path::{Path, PathBuf};
 
@@ -11,14 +11,14 @@ use super::{Devices, Failure, now, write};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// Draw the labels into this file; pages if the name ends in .pdf, a picture if it ends in .svg. As secret as they are.
+    /// Draw the labels into this file: pages for a name in .pdf, an image for .svg. The file is as secret as the labels.
     #[arg(long, value_name = "FILE")]
     sheet: PathBuf,
 
     #[command(flatten)]
     devices: Devices,
 
-    /// The settings of a node, which no sheet needs: `jarvis-provision label` takes them for every kind of label.
+    /// The settings of a node; unused, but `jarvis-provision label` accepts them for every kind of label.
     #[arg(long = "config", value_name = "FILE", hide = true)]
     _config: Option<PathBuf>,
 }
@@ -52,7 +52,7 @@ fn write_sheet(
     }
     if !sheet.is_empty() {
         write(path, &sheet.content(form)).context("writing the labels")?;
-        eprintln!("{} in {}; print it at its own size, and keep it secret", labels(sheet.len()), path.display());
+        eprintln!("{} in {}; print it at its original size, and keep it secret", labels(sheet.len()), path.display());
     }
     if without.is_empty() {
         Ok(())
@@ -61,12 +61,12 @@ fn write_sheet(
     }
 }
 
-/// The form that a sheet's name asks for.
+/// The format of a sheet, by its name.
 pub(super) fn form(path: &Path) -> Result<Form, Failure> {
     match path.extension().and_then(|extension| extension.to_str()) {
         Some("pdf") => Ok(Form::Pdf),
         Some("svg") => Ok(Form::Svg),
-        _ => Err(Failure::Usage(format!("{}: the sheet's name ends in .pdf or .svg", path.display()))),
+        _ => Err(Failure::Usage(format!("{}: the sheet's name must end in .pdf or .svg", path.display()))),
     }
 }
 

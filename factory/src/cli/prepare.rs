@@ -13,9 +13,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::label::{draw, form};
 use super::{Devices, Failure, now, write};
 
-/// Where a batch's manifest goes if nobody says.
+/// The default manifest of a batch.
 const MANIFEST: &str = "factory-manifest.json";
-/// Columns of the bar that shows the progress.
+/// Columns of the progress bar.
 const BAR: usize = 30;
 /// More threads do not make a disk faster.
 const DISK_THREADS: usize = 16;
@@ -30,15 +30,15 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "URL", required_unless_present = "mark_shipped")]
     api_url: Option<ApiUrl>,
 
-    /// How many requests are sent at once.
+    /// The number of concurrent requests.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: u16,
 
-    /// A file with the bearer token that the admin API asks for.
+    /// A file with the bearer token for the admin API.
     #[arg(long, value_name = "FILE")]
     admin_token_file: Option<PathBuf>,
 
-    /// A PEM file with the certificate that the admin API asks for, and its chain.
+    /// A PEM file with the client certificate for the admin API, and its chain.
     #[arg(long, value_name = "FILE", requires = "client_key")]
     client_cert: Option<PathBuf>,
 
@@ -46,55 +46,55 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE", requires = "client_cert")]
     client_key: Option<PathBuf>,
 
-    /// A PEM file with the certificate authorities that are believed, and no others. Without it, the system's.
+    /// A PEM file with the only trusted certificate authorities. Default: the system's.
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
 
-    /// How long one request may take, seconds.
+    /// Time limit of one request, seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=600))]
     timeout: u16,
 
-    /// How often a request is sent before its device counts as failed.
+    /// The number of tries per request before its device fails.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
     tries: u16,
 
-    /// The user in the image that owns the files; root by default, if this user may give files to root.
+    /// The user id that owns the files in the image; root by default, if this user may change owners.
     #[arg(long, value_name = "NUMBER")]
     uid: Option<u32>,
 
-    /// The group in the image that owns the files; root's by default, if this user may give files to it.
+    /// The group id that owns the files in the image; root's by default, if this user may change owners.
     #[arg(long, value_name = "NUMBER")]
     gid: Option<u32>,
 
-    /// Write what was made, with hashes and without secrets [default for --serials: factory-manifest.json].
+    /// Write a manifest of the results, with hashes and without secrets [default for --serials: factory-manifest.json].
     #[arg(long, value_name = "FILE")]
     manifest: Option<PathBuf>,
 
-    /// Draw the labels of all devices; pages if the name ends in .pdf, a picture if it ends in .svg. As secret as they are.
+    /// Draw the labels of all devices: pages for a name in .pdf, an image for .svg. The file is as secret as the labels.
     #[arg(long, value_name = "FILE", conflicts_with = "no_pairing")]
     labels: Option<PathBuf>,
 
-    /// Write owners and modes for an image builder that sets them itself (genext2fs, mkfs.ubifs, makedevs).
+    /// Write a table of owners and modes for image builders (genext2fs, mkfs.ubifs, makedevs).
     #[arg(long, value_name = "FILE")]
     device_table: Option<PathBuf>,
 
-    /// Write no pairing secrets; each device makes its own when it is first on.
+    /// Write no pairing secrets; each device generates its own at its first start.
     #[arg(long)]
     no_pairing: bool,
 
-    /// Give new passwords to accounts that may be in use. A device in the field with such an account never logs in again.
+    /// Set new passwords for accounts that may be in use. A deployed device with such an account can no longer log in.
     #[arg(long)]
     reissue: bool,
 
-    /// Log in as each device at the end, also as those that were done before.
+    /// Log in as each device at the end, including devices completed earlier.
     #[arg(long)]
     verify: bool,
 
-    /// Say what would be done, as far as can be known without asking the server. Change nothing.
+    /// Print the planned actions, as far as known without the server. Change nothing.
     #[arg(long)]
     dry_run: bool,
 
-    /// Note in the ledger that these devices left the factory, and do nothing else. Their passwords are not touched again.
+    /// Record in the ledger that these devices are shipped, and do nothing else. Their passwords stay unchanged.
     #[arg(long, conflicts_with_all = ["reissue", "verify", "dry_run", "labels"])]
     mark_shipped: bool,
 }
