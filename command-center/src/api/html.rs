@@ -1,36 +1,25 @@
-//! An HTML writer that escapes all values: only texts of this program are written unchanged.
+//! Values of devices and operators in HTML.
 
-/// A document that is being written.
-#[derive(Debug, Default)]
-pub(crate) struct Html(String);
+use maud::Render;
 
-impl Html {
-    /// Markup of this program.
-    pub(crate) fn markup(&mut self, markup: &'static str) -> &mut Self {
-        self.0.push_str(markup);
-        self
-    }
+/// A value, in a text or in an attribute between quotes. Besides markup it cannot contain control characters, nor characters
+/// that rearrange the text around them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Value<'a>(pub(crate) &'a str);
 
-    /// A value, in a text or in an attribute between quotes.
-    pub(crate) fn value(&mut self, value: &str) -> &mut Self {
-        for character in value.chars() {
+impl Render for Value<'_> {
+    fn render_to(&self, buffer: &mut String) {
+        for character in self.0.chars() {
             match character {
-                '&' => self.0.push_str("&amp;"),
-                '<' => self.0.push_str("&lt;"),
-                '>' => self.0.push_str("&gt;"),
-                '"' => self.0.push_str("&quot;"),
-                '\'' => self.0.push_str("&#39;"),
-                // Not allowed in HTML, and some rearrange the text around them.
-                control if control.is_control() || is_direction(control) => self.0.push('\u{fffd}'),
-                other => self.0.push(other),
+                '&' => buffer.push_str("&amp;"),
+                '<' => buffer.push_str("&lt;"),
+                '>' => buffer.push_str("&gt;"),
+                '"' => buffer.push_str("&quot;"),
+                '\'' => buffer.push_str("&#39;"),
+                control if control.is_control() || is_direction(control) => buffer.push('\u{fffd}'),
+                other => buffer.push(other),
             }
         }
-        self
-    }
-
-    /// The document.
-    pub(crate) fn finish(self) -> String {
-        self.0
     }
 }
 
@@ -41,13 +30,14 @@ const fn is_direction(character: char) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use maud::html;
+
     use super::*;
 
     #[test]
     fn a_value_cannot_become_markup() {
-        let mut html = Html::default();
-        html.markup("<p title=\"").value("\"><script>alert('&')</script>\u{202e}\u{0}").markup("\">");
-        let expected = "<p title=\"&quot;&gt;&lt;script&gt;alert(&#39;&amp;&#39;)&lt;/script&gt;\u{fffd}\u{fffd}\">";
-        assert_eq!(html.finish(), expected);
+        let value = Value("\"><script>alert('&')</script>\u{202e}\u{0}");
+        let escaped = "&quot;&gt;&lt;script&gt;alert(&#39;&amp;&#39;)&lt;/script&gt;\u{fffd}\u{fffd}";
+        assert_eq!(html! { p title=(value) { (value) } }.into_string(), format!("<p title=\"{escaped}\">{escaped}</p>"));
     }
 }

@@ -13,18 +13,24 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde::Deserialize;
 
 use super::Center;
 use super::auth;
-use super::html::Html;
+use super::html::Value;
 use crate::base::clock::Moment;
 use crate::base::qr::qr_png;
 use crate::base::refusal::Refusal;
-use crate::domain::operator::{CodeState, NewCode, NewCodes, OperatorError, Overview};
+use crate::domain::operator::{
+    ApplianceEntry, CodeEntry, CodeState, NewCode, NewCodes, NodeEntry, OperatorError, Overview, SiteEntry,
+};
 
 /// The style of the page. Its hash is in the policy below, so that browsers apply no other.
 const STYLE: &str = include_str!("page.css");
+
+/// A space at which no line ends.
+const NO_BREAK: PreEscaped<&str> = PreEscaped("&nbsp;");
 
 /// How many codes the page creates at once at most; the command line creates more, and writes them to files.
 const MOST_CODES: usize = 24;
@@ -156,51 +162,67 @@ async fn render(center: &Center, fresh: &[NewCode], fault: Option<&str>, status:
 }
 
 fn page(overview: &Overview, fresh: &[NewCode], fault: Option<&str>, now: Moment) -> String {
-    let mut html = Html::default();
-    html.markup("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Jarvis command center</title>\n")
-        .markup("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<style>")
-        .markup(STYLE)
-        .markup("</style></head><body>\n<header><h1>Jarvis command center</h1><p>")
-        .value(&when(&now.zoned()))
-        .markup(" UTC</p></header>\n<main>\n");
-    if let Some(fault) = fault {
-        html.markup("<p class=\"fault\" role=\"alert\">").value(fault).markup("</p>\n");
-    }
-    if !fresh.is_empty() {
-        show_codes(&mut html, fresh);
-    }
-    form(&mut html, overview);
-    tables(&mut html, overview);
-    html.markup("</main></body></html>\n");
-    html.finish()
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                title { "Jarvis command center" }
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                header { h1 { "Jarvis command center" } p { (when(&now.zoned())) " UTC" } }
+                main {
+                    @if let Some(fault) = fault { p.fault role="alert" { (Value(fault)) } }
+                    @if !fresh.is_empty() { (new_codes(fresh)) }
+                    (create_form(overview))
+                    (sites(overview))
+                    (codes(overview))
+                    (appliances(overview))
+                    (nodes(overview))
+                }
+            }
+        }
+    };
+    page.into_string()
 }
 
-fn show_codes(html: &mut Html, fresh: &[NewCode]) {
-    html.markup("<section class=\"fresh\"><h2>New codes</h2><p>Shown once: print them, or hold one before a phone.</p><ul>\n");
-    for new in fresh {
-        let image = BASE64_STANDARD.encode(qr_png(&new.code.uri()));
-        html.markup("<li><img alt=\"QR code of ")
-            .value(&new.id)
-            .markup("\" src=\"data:image/png;base64,")
-            .value(&image)
-            .markup("\"><code>")
-            .value(&new.code.grouped())
-            .markup("</code></li>\n");
+fn new_codes(fresh: &[NewCode]) -> Markup {
+    let image = |new: &NewCode| format!("data:image/png;base64,{}", BASE64_STANDARD.encode(qr_png(&new.code.uri())));
+    html! {
+        section.fresh {
+            h2 { "New codes" }
+            p { "Shown once: print them, or hold one before a phone." }
+            ul {
+                @for new in fresh {
+                    li { img alt={ "QR code of " (Value(&new.id)) } src=(image(new)); code { (new.code.grouped()) } }
+                }
+            }
+        }
     }
-    html.markup("</ul></section>\n");
 }
 
-fn form(html: &mut Html, overview: &Overview) {
-    html.markup("<section><h2>Make codes</h2>\n<form method=\"post\" action=\"/codes\">\n")
-        .markup("<label>Site <input name=\"site\" maxlength=\"200\" placeholder=\"one of its own\"></label>\n")
-        .markup("<label>Partner <select name=\"partner\">");
-    for partner in &overview.partners {
-        html.markup("<option value=\"").value(&partner.slug).markup("\">").value(&partner.brand_name).markup("</option>");
+fn create_form(overview: &Overview) -> Markup {
+    html! {
+        section {
+            h2 { "Create codes" }
+            form method="post" action="/codes" {
+                label { "Site " input name="site" maxlength="200" placeholder="a new one for each"; }
+                label {
+                    "Partner "
+                    select name="partner" {
+                        @for partner in &overview.partners {
+                            option value=(Value(&partner.slug)) { (Value(&partner.brand_name)) }
+                        }
+                    }
+                }
+                label { "Days " input name="days" type="number" min="1" max="365" value="30"; }
+                label { "Codes " input name="count" type="number" min="1" max="24" value="1"; }
+                button { "Create" }
+            }
+        }
     }
-    html.markup("</select></label>\n")
-        .markup("<label>Days <input name=\"days\" type=\"number\" min=\"1\" max=\"365\" value=\"30\"></label>\n")
-        .markup("<label>Codes <input name=\"count\" type=\"number\" min=\"1\" max=\"24\" value=\"1\"></label>\n")
-        .markup("<button>Make</button>\n</form></section>\n");
 }
 
 /// A time for display: to the minute, in UTC as the head of the page says.
@@ -208,77 +230,72 @@ fn when(zoned: &str) -> String {
     zoned.chars().take(16).map(|character| if character == 'T' { ' ' } else { character }).collect()
 }
 
-fn heading(html: &mut Html, title: &'static str, shown: usize, all: i64, columns: &[&'static str]) {
-    html.markup("<section><h2>").markup(title).markup(" <small>");
-    let count = if i64::try_from(shown) == Ok(all) { all.to_string() } else { format!("{shown} of {all}") };
-    html.value(&count).markup("</small></h2>\n<table><thead><tr>");
-    for column in columns {
-        html.markup("<th>").markup(column).markup("</th>");
-    }
-    html.markup("</tr></thead><tbody>\n");
-}
-
-fn row(html: &mut Html, columns: &[Option<&str>]) {
-    html.markup("<tr>");
-    cells(html, columns);
-}
-
-fn cells(html: &mut Html, columns: &[Option<&str>]) {
-    for column in columns {
-        html.markup("<td>").value(column.unwrap_or("–")).markup("</td>");
-    }
-}
-
-fn tables(html: &mut Html, overview: &Overview) {
-    const END: &str = "</tbody></table></section>\n";
-    let Overview { counts, sites, codes, appliances, nodes, .. } = overview;
-    heading(html, "Sites", sites.len(), counts.sites, &["Site", "Name", "Partner", "Appliances", "Last seen"]);
-    for site in sites {
-        let count = site.appliances.to_string();
-        let seen = site.last_seen.as_deref().map(when);
-        row(html, &[Some(&site.site_id), Some(&site.name), Some(&site.partner), Some(&count), seen.as_deref()]);
-        html.markup("</tr>\n");
-    }
-    html.markup(END);
-    let columns = ["Code", "State", "", "Ends", "Site", "Partner", "Appliance"];
-    heading(html, "Codes", codes.len(), counts.codes, &columns);
-    for code in codes {
-        row(html, &[Some(&code.id), Some(code.state.word())]);
-        html.markup("<td>");
-        if code.state == CodeState::Pending {
-            html.markup("<form method=\"post\" action=\"/codes/revoke\"><button name=\"id\" value=\"")
-                .value(&code.id)
-                .markup("\">Revoke</button></form>");
+/// A section with a table of `rows`, of which the database has `all`.
+fn table(title: &str, all: i64, columns: &[&str], rows: &[Markup]) -> Markup {
+    let is_complete = i64::try_from(rows.len()) == Ok(all);
+    html! {
+        section {
+            h2 { (title) " " small { @if !is_complete { (rows.len()) " of " } (all) } }
+            table {
+                thead { tr { @for column in columns { th { (column) } } } }
+                tbody { @for row in rows { tr { (row) } } }
+            }
         }
-        html.markup("</td>");
-        let (site, appliance, ends) = (code.site.as_deref(), code.appliance_id.as_deref(), when(&code.expires_at));
-        cells(html, &[Some(&ends), site, Some(&code.partner), appliance]);
-        html.markup("</tr>\n");
     }
-    html.markup(END);
-    let columns = ["Appliance", "Site", "Host", "Status", "Progress", "Last seen"];
-    heading(html, "Appliances", appliances.len(), counts.appliances, &columns);
-    for appliance in appliances {
+}
+
+/// Cells, with a dash for what is absent.
+fn cells(texts: &[Option<&str>]) -> Markup {
+    html! { @for text in texts { td { (Value(text.unwrap_or("–"))) } } }
+}
+
+fn sites(Overview { counts, sites, .. }: &Overview) -> Markup {
+    let row = |site: &SiteEntry| {
+        let (count, seen) = (site.appliances.to_string(), site.last_seen.as_deref().map(when));
+        cells(&[Some(&site.site_id), Some(&site.name), Some(&site.partner), Some(&count), seen.as_deref()])
+    };
+    let columns = ["Site", "Name", "Partner", "Appliances", "Last seen"];
+    table("Sites", counts.sites, &columns, &sites.iter().map(row).collect::<Vec<_>>())
+}
+
+fn codes(Overview { counts, codes, .. }: &Overview) -> Markup {
+    let row = |code: &CodeEntry| {
+        let (ends, site, appliance) = (when(&code.expires_at), code.site.as_deref(), code.appliance_id.as_deref());
+        html! {
+            (cells(&[Some(&code.id), Some(code.state.word())]))
+            td {
+                @if code.state == CodeState::Pending {
+                    form method="post" action="/codes/revoke" { button name="id" value=(Value(&code.id)) { "Revoke" } }
+                }
+            }
+            (cells(&[Some(&ends), site, Some(&code.partner), appliance]))
+        }
+    };
+    let columns = ["Code", "State", "", "Ends", "Site", "Partner", "Appliance"];
+    table("Codes", counts.codes, &columns, &codes.iter().map(row).collect::<Vec<_>>())
+}
+
+fn appliances(Overview { counts, appliances, .. }: &Overview) -> Markup {
+    let row = |appliance: &ApplianceEntry| {
         let status = if appliance.revoked { "revoked" } else { &appliance.status };
-        row(html, &[Some(&appliance.appliance_id), Some(&appliance.site), appliance.hostname.as_deref(), Some(status)]);
-        let percent = appliance.progress_percent.to_string();
-        html.markup("<td><progress max=\"100\" value=\"")
-            .value(&percent)
-            .markup("\"></progress>&nbsp;")
-            .value(&percent)
-            .markup("&nbsp;% ")
-            .value(appliance.message.as_deref().unwrap_or_default())
-            .markup("</td><td>")
-            .value(&appliance.last_seen.as_deref().map_or_else(|| "–".to_owned(), when))
-            .markup("</td></tr>\n");
-    }
-    html.markup(END);
-    heading(html, "Nodes", nodes.len(), counts.nodes, &["Node", "Household", "Room", "Version", "Last seen", "Online"]);
-    for node in nodes {
+        let (percent, seen) = (appliance.progress_percent, appliance.last_seen.as_deref().map(when));
+        let message = appliance.message.as_deref().unwrap_or_default();
+        html! {
+            (cells(&[Some(&appliance.appliance_id), Some(&appliance.site), appliance.hostname.as_deref(), Some(status)]))
+            td { progress max="100" value=(percent) {} (NO_BREAK) (percent) (NO_BREAK) "% " (Value(message)) }
+            (cells(&[seen.as_deref()]))
+        }
+    };
+    let columns = ["Appliance", "Site", "Host", "Status", "Progress", "Last seen"];
+    table("Appliances", counts.appliances, &columns, &appliances.iter().map(row).collect::<Vec<_>>())
+}
+
+fn nodes(Overview { counts, nodes, .. }: &Overview) -> Markup {
+    let row = |node: &NodeEntry| {
         let [id, household, room, version, seen] = node.columns();
         let online = if node.is_online() { "yes" } else { "no" };
-        row(html, &[id, household, room, version, seen.map(when).as_deref(), Some(online)]);
-        html.markup("</tr>\n");
-    }
-    html.markup(END);
+        cells(&[id, household, room, version, seen.map(when).as_deref(), Some(online)])
+    };
+    let columns = ["Node", "Household", "Room", "Version", "Last seen", "Online"];
+    table("Nodes", counts.nodes, &columns, &nodes.iter().map(row).collect::<Vec<_>>())
 }
