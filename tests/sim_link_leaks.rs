@@ -1,4 +1,4 @@
-//! Phones that come and go leave nothing behind. Alone in its process, because it counts the process's descriptors.
+//! Phones that connect and leave leak no descriptors and no tasks. Alone in its process, because it counts descriptors.
 
 #[expect(dead_code, reason = "the other tests use more of it; goes when this one uses all")]
 #[path = "node/sim_link/support.rs"]
@@ -13,7 +13,7 @@ fn descriptors() -> usize {
 }
 
 #[tokio::test]
-async fn a_hundred_phones_that_come_and_go_leave_no_descriptor() {
+async fn a_hundred_phones_that_connect_and_leave_leak_no_descriptor() {
     let node = Node::start(185).await;
     let mut phone = Phone::connect(&node.target).await.expect("a link");
     phone.open_session(&secret()).await.expect("the right code");
@@ -24,7 +24,7 @@ async fn a_hundred_phones_that_come_and_go_leave_no_descriptor() {
     for visit in 0..100 {
         let mut phone = Phone::connect_within(&node.target, PATIENCE).await.expect("a link");
         if visit % 2 == 0 {
-            // Half of them leave in the middle of a handshake, or are told that the node is busy.
+            // Every second phone opens a session, or is refused because the node is busy.
             others += usize::from(phone.open_session(&secret()).await.is_ok());
         }
     }

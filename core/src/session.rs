@@ -92,14 +92,14 @@ impl Opening {
         (Self { session_id, share, offer, key, node_id: node_id.to_owned() }, open)
     }
 
-    /// Checks the node's answer. The session that comes back carries Ta on its first record.
+    /// Checks the node's answer. The first record of the returned session carries Ta.
     pub fn read(self, accept: &Accept) -> Result<Session, AcceptError> {
         let answer = Answer::decode(&accept.answer).map_err(|_| AcceptError::Malformed)?;
         if answer.version != VERSION || answer.node_id != self.node_id {
             return Err(AcceptError::Mismatch);
         }
         let own = *self.share.public();
-        // draft-irtf-cfrg-cpace-21, 10.1: a share that comes back is a loopback attack.
+        // draft-irtf-cfrg-cpace-21, 10.1: receiving the own share is a loopback attack.
         if accept.share == own {
             return Err(AcceptError::Malformed);
         }

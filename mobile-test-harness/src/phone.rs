@@ -226,7 +226,7 @@ impl Phone {
     pub async fn status(&mut self) -> Result<StatusReport, Error> {
         let to = self.request(&Request::Status).await?;
         match self.reply(to).await? {
-            Reply::Status(told) => Ok(told),
+            Reply::Status(status) => Ok(status),
             _ => Err(Error::Unexpected),
         }
     }
@@ -234,11 +234,11 @@ impl Phone {
     /// The next change of state; waits until `until`.
     pub async fn next_change(&mut self, until: Instant) -> Result<StatusReport, Error> {
         loop {
-            if let Some(told) = self.changes.pop_front() {
-                return Ok(told);
+            if let Some(status) = self.changes.pop_front() {
+                return Ok(status);
             }
             match self.message(until).await? {
-                Message::Changed(told) => return Ok(told),
+                Message::Changed(status) => return Ok(status),
                 Message::Reply { to, .. } => debug!(to, "ignoring a reply to an earlier request"),
             }
         }
@@ -255,26 +255,26 @@ impl Phone {
     ) -> Result<StatusReport, Error> {
         let until = Instant::now() + patience;
         loop {
-            let told = match self.next_change(until).await {
-                Ok(told) => told,
+            let status = match self.next_change(until).await {
+                Ok(status) => status,
                 Err(error) if error.passes() && Instant::now() < until => {
                     info!(%error, "reconnecting");
                     show(Progress::Lost);
-                    let told = self.restore_session(until).await?;
+                    let status = self.restore_session(until).await?;
                     show(Progress::Back);
-                    if told.request_id != request_id {
+                    if status.request_id != request_id {
                         return Err(Error::Forgotten);
                     }
-                    told
+                    status
                 }
                 Err(error) => return Err(error),
             };
-            if told.request_id != request_id {
+            if status.request_id != request_id {
                 continue;
             }
-            show(Progress::Status(&told));
-            if matches!(told.state, State::Provisioned | State::Error) {
-                return Ok(told);
+            show(Progress::Status(&status));
+            if matches!(status.state, State::Provisioned | State::Error) {
+                return Ok(status);
             }
         }
     }
@@ -296,13 +296,13 @@ impl Phone {
                 Err(error) if error.passes() && Instant::now() < until => {
                     info!(%error, "reconnecting");
                     show(Progress::Lost);
-                    let told = self.restore_session(until).await?;
+                    let status = self.restore_session(until).await?;
                     show(Progress::Back);
-                    if told.request_id != request_id {
+                    if status.request_id != request_id {
                         continue;
                     }
                     // The node accepted them before the link was lost: report the status that it sent then.
-                    self.changes.push_back(told);
+                    self.changes.push_back(status);
                 }
                 Err(error) => return Err(error),
             }
@@ -324,7 +324,7 @@ impl Phone {
         let mut failed = 0;
         loop {
             let error = match timeout_at(until, self.connect_again(&secret)).await {
-                Ok(Ok(told)) => return Ok(told),
+                Ok(Ok(status)) => return Ok(status),
                 Ok(Err(error)) if error.passes() => error,
                 Ok(Err(error)) => return Err(error),
                 Err(_) => Error::TimedOut,
@@ -359,7 +359,7 @@ impl Phone {
         let until = Instant::now() + REPLY_LIMIT;
         loop {
             match self.message(until).await? {
-                Message::Changed(told) => self.changes.push_back(told),
+                Message::Changed(status) => self.changes.push_back(status),
                 Message::Reply { to: answered, reply: Reply::Refused(fault) } if answered == to => {
                     return Err(Error::Failed(fault));
                 }

@@ -44,7 +44,7 @@ async fn json(phone: Command) -> (Option<i32>, Value) {
     (code, serde_json::from_str(&output).expect("one JSON object"))
 }
 
-/// A scan; again while the node has not heard that the phone before has gone.
+/// A scan; repeated until the node has processed the end of the previous connection.
 async fn unless_busy(node: &Node, arguments: &[&str]) -> (Option<i32>, Value) {
     let until = Instant::now() + PATIENCE;
     loop {
@@ -99,7 +99,7 @@ async fn a_node_is_provisioned_and_the_key_is_kept() {
 }
 
 #[tokio::test]
-async fn progress_is_told_and_no_secret_is() {
+async fn progress_is_printed_and_no_secret_is() {
     let node = Node::start(185).await;
     let mut phone = provision(&node, &[]);
     phone.env("RUST_LOG", "trace");
@@ -131,7 +131,7 @@ async fn a_wrong_code_ends_with_4_and_its_name() {
 }
 
 #[tokio::test]
-async fn a_busy_node_ends_with_4_and_says_so() {
+async fn a_busy_node_ends_with_4_and_is_reported() {
     let node = Node::start(185).await;
     let mut first = Phone::connect(&node.target).await.expect("a link");
     first.open_session(&secret()).await.expect("the right code");
@@ -162,7 +162,7 @@ async fn without_a_device_it_ends_with_3() {
 }
 
 #[tokio::test]
-async fn a_missing_secret_ends_with_2_and_says_where_it_may_come_from() {
+async fn a_missing_secret_ends_with_2_and_names_its_sources() {
     let node = Node::start(185).await;
     let (code, _, errors) = run(phone(&node, "scan", &[])).await;
     assert_eq!(code, Some(2));
@@ -170,7 +170,7 @@ async fn a_missing_secret_ends_with_2_and_says_where_it_may_come_from() {
 }
 
 #[tokio::test]
-async fn a_code_that_is_none_costs_no_attempt() {
+async fn a_malformed_code_costs_no_guess() {
     let node = Node::start(185).await;
     let (code, _, _) = run(phone(&node, "scan", &["--code", "12345"])).await;
     assert_eq!(code, Some(2));

@@ -29,8 +29,8 @@ use tracing::{debug, info, warn};
 use zbus::{ObjectPath, Variant};
 
 use crate::daemon::{Handle, Stopping};
-use application::{ADVERTISEMENT, Application, Meaning, ROOT};
-use bus::{Adapter, Bus, Caller, Heard};
+use application::{ADVERTISEMENT, Application, Effect, ROOT};
+use bus::{Adapter, Bus, BusEvent, Caller};
 use phones::Phones;
 use provisioning_core::backoff::{Backoff, Jitter};
 use provisioning_core::fault::chain;
@@ -151,7 +151,7 @@ async fn adapter(bus: &mut Bus, config: &Config) -> Result<Adapter, Error> {
             return Ok(adapter);
         }
         info!("waiting for a Bluetooth adapter");
-        while !matches!(bus.heard().await?, Heard::Owner | Heard::Added) {}
+        while !matches!(bus.next_event().await?, BusEvent::Owner | BusEvent::Added) {}
     }
 }
 
@@ -198,27 +198,27 @@ async fn serve_phones(
             steps.spawn(step(bus.caller(), next, adapter.path.as_str().to_owned()));
         }
         tokio::select! {
-            heard = bus.heard() => match heard? {
-                Heard::Call(call) => {
-                    let (answer, meaning) = application.call(&call)?;
+            event = bus.next_event() => match event? {
+                BusEvent::Call(call) => {
+                    let (answer, effect) = application.call(&call)?;
                     // Acknowledge a write before processing it; register a subscription before acknowledging it.
-                    if let Some(Meaning::Subscribed { phone, socket, value_size }) = meaning {
+                    if let Some(Effect::Subscribed { phone, socket, value_size }) = effect {
                         phones.subscribed(phone, socket, value_size).await?;
                         bus.answer(&call, &answer).await?;
                     } else {
                         bus.answer(&call, &answer).await?;
-                        match meaning {
-                            Some(Meaning::Written { phone, endpoint, value }) => phones.written(&phone, endpoint, &value).await?,
-                            Some(Meaning::Released) if visible == Visible::Yes => visible = Visible::No,
+                        match effect {
+                            Some(Effect::Written { phone, endpoint, value }) => phones.written(&phone, endpoint, &value).await?,
+                            Some(Effect::Released) if visible == Visible::Yes => visible = Visible::No,
                             _ => {}
                         }
                     }
                 }
-                Heard::Owner => return Err(Error::Ended),
-                Heard::Removed(path) if path == adapter.path => return Err(Error::AdapterGone),
-                Heard::PoweredOff(path) if path == adapter.path => return Err(Error::PoweredOff),
-                Heard::Disconnected(phone) => phones.left(&phone).await?,
-                Heard::Added | Heard::Removed(_) | Heard::PoweredOff(_) => {}
+                BusEvent::Owner => return Err(Error::Ended),
+                BusEvent::Removed(path) if path == adapter.path => return Err(Error::AdapterGone),
+                BusEvent::PoweredOff(path) if path == adapter.path => return Err(Error::PoweredOff),
+                BusEvent::Disconnected(phone) => phones.left(&phone).await?,
+                BusEvent::Added | BusEvent::Removed(_) | BusEvent::PoweredOff(_) => {}
             },
             Some(done) = steps.join_next() => {
                 let (step, result) = done.expect("a step neither panics nor is aborted");

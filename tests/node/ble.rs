@@ -1,4 +1,4 @@
-//! The Bluetooth link over D-Bus, against a `BlueZ` that answers as none should.
+//! The Bluetooth link over D-Bus, against a fake `BlueZ` with faults.
 
 mod fake;
 
@@ -75,14 +75,14 @@ fn view() -> View {
     }
 }
 
-/// What `BlueZ` says with every call.
+/// The options that `BlueZ` passes with every call.
 fn options(phone: &str) -> HashMap<&'static str, Variant<'static>> {
     let phone = OwnedObjectPath::try_from(format!("{ADAPTER}/{phone}")).expect("a path");
     HashMap::from([("device", Variant::from(phone)), ("mtu", 517_u16.into())])
 }
 
 #[tokio::test]
-async fn an_answer_of_the_wrong_type_is_no_end() {
+async fn an_answer_of_the_wrong_type_is_retried() {
     for member in ["GetManagedObjects", "Get"] {
         let Some(lab) = Lab::start(&[(member, Fault::WrongType)]).await else { return };
         lab.fake.until_advertised().await;
@@ -91,7 +91,7 @@ async fn an_answer_of_the_wrong_type_is_no_end() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_no_end() {
+async fn a_refusal_is_retried() {
     for member in ["GetManagedObjects", "Get", "Set", "RegisterApplication", "RegisterAdvertisement"] {
         let Some(lab) = Lab::start(&[(member, Fault::Error)]).await else { return };
         lab.fake.until_advertised().await;
@@ -100,7 +100,7 @@ async fn a_refusal_is_no_end() {
 }
 
 #[tokio::test]
-async fn an_answer_that_never_comes_is_no_end() {
+async fn a_missing_answer_is_retried() {
     let Some(lab) = Lab::start(&[("RegisterApplication", Fault::Never)]).await else { return };
     lab.fake.until_advertised().await;
     assert_eq!(lab.fake.world().calls_of("RegisterApplication"), 2);
@@ -110,7 +110,7 @@ async fn an_answer_that_never_comes_is_no_end() {
 async fn a_late_answer_is_waited_for() {
     let Some(lab) = Lab::start(&[("RegisterApplication", Fault::Late)]).await else { return };
     lab.fake.until("it has asked", |world| world.calls_of("RegisterApplication") == 1).await;
-    assert_eq!(lab.fake.world().calls_of("RegisterAdvertisement"), 0, "nobody is led to a service that is not there yet");
+    assert_eq!(lab.fake.world().calls_of("RegisterAdvertisement"), 0, "advertises only after the service is registered");
     lab.fake.release();
     lab.fake.until_advertised().await;
     assert_eq!(lab.fake.world().calls_of("RegisterApplication"), 1);
@@ -143,14 +143,14 @@ async fn signals_of_the_wrong_type_are_nothing() {
             .tell_changed(ADAPTER, &(interface, HashMap::from([("Powered", 0_u32), ("Connected", 0)]), Vec::<&str>::new()))
             .await;
     }
-    // What is answered comes after what was heard.
+    // The answer is sent after the signals were processed.
     let read = lab.fake.call(&lab.fake.connection, STATUS, "ReadValue", &(options("dev_1"),)).await;
     assert!(read.is_ok(), "{read:?}");
     assert_eq!(lab.fake.world().calls_of("RegisterApplication"), 1);
 }
 
 #[tokio::test]
-async fn calls_of_the_wrong_form_are_refused_and_end_nothing() {
+async fn calls_with_invalid_arguments_are_refused_and_the_link_stays() {
     let Some(mut lab) = Lab::start(&[]).await else { return };
     lab.fake.until_advertised().await;
     let connection = lab.fake.connection.clone();
@@ -169,7 +169,7 @@ async fn calls_of_the_wrong_form_are_refused_and_end_nothing() {
     }
     let absent = lab.fake.call(&connection, "/jarvis/none", "ReadValue", &(options("dev_1"),)).await;
     assert!(absent.is_err(), "there is no such object");
-    // The link holds, with what was written before.
+    // The link is still open.
     let written = (vec![0x80_u8, 0, 1, 7], options("dev_1"));
     lab.fake.call(&connection, SCAN, "WriteValue", &written).await.expect("a whole message is taken");
     while !matches!(lab.event().await, Event::Received { endpoint: Endpoint::Scan, .. }) {}
@@ -178,7 +178,7 @@ async fn calls_of_the_wrong_form_are_refused_and_end_nothing() {
 }
 
 #[tokio::test]
-async fn a_phone_whose_connection_has_ended_is_let_go_though_its_socket_stays_open() {
+async fn a_link_ends_with_its_connection_even_if_its_socket_stays_open() {
     let Some(mut lab) = Lab::start(&[]).await else { return };
     lab.fake.until_advertised().await;
     let connection = lab.fake.connection.clone();
@@ -199,7 +199,7 @@ async fn a_phone_whose_connection_has_ended_is_let_go_though_its_socket_stays_op
 }
 
 #[tokio::test]
-async fn calls_of_somebody_else_are_not_answered() {
+async fn calls_of_other_processes_are_not_answered() {
     let Some(mut lab) = Lab::start(&[]).await else { return };
     lab.fake.until_advertised().await;
     let stranger = zbus::connection::Builder::address(&*lab.bus.address()).build().await.expect("a bus");
@@ -233,7 +233,7 @@ async fn a_bluez_that_was_restarted_is_registered_with_again() {
 }
 
 #[tokio::test]
-async fn a_bus_that_is_gone_is_connected_to_again() {
+async fn a_lost_bus_is_connected_to_again() {
     let Some(mut lab) = Lab::start(&[]).await else { return };
     lab.fake.until_advertised().await;
     lab.bus.stop();

@@ -23,7 +23,7 @@ const DSI_ISK: &[u8] = b"CPaceRistretto255_ISK";
 /// Input block of SHA-512, bytes.
 const BLOCK: usize = 128;
 
-/// What both ends must know before the first share: the password, the channel and the run.
+/// The inputs that both sides know before the first share: the password, the channel and the run.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
     /// PRS: the pairing secret.
@@ -34,13 +34,13 @@ pub struct Context<'a> {
     pub session_id: &'a [u8],
 }
 
-/// One end's secret scalar and its share.
+/// One side's secret scalar and its share.
 pub struct Share {
     scalar: Zeroizing<Scalar>,
     public: [u8; SHARE],
 }
 
-/// A share and the associated data that go with it, as both ends saw them.
+/// A share and its associated data, as both sides saw them.
 #[derive(Clone, Copy)]
 pub struct Side<'a> {
     /// Ya or Yb.
@@ -49,7 +49,7 @@ pub struct Side<'a> {
     pub data: &'a [u8],
 }
 
-/// The peer's share is no point, or the identity.
+/// The peer's share is not a point, or is the identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadShare;
 
@@ -60,7 +60,7 @@ pub struct SharedKey {
 }
 
 impl Share {
-    /// Makes this end's share. `random` is 64 uniformly random bytes, used once.
+    /// Generates this side's share. `random` is 64 uniformly random bytes, used once.
     pub fn new(context: &Context<'_>, random: &[u8; 64]) -> Self {
         Self::with_scalar(context, Scalar::from_bytes_mod_order_wide(random))
     }
@@ -76,7 +76,7 @@ impl Share {
         &self.public
     }
 
-    /// Combines this end's scalar with the peer's share. `initiator` and `responder` are the transcript; one of them
+    /// Combines this side's scalar with the peer's share. `initiator` and `responder` are the transcript; one of them
     /// holds the peer's share.
     pub fn agree(
         self,
@@ -111,7 +111,7 @@ impl SharedKey {
         &self.isk
     }
 
-    /// The tag by which the end that sent `side` proves that it holds this key.
+    /// The tag by which the sender of `side` proves that it holds this key.
     pub fn confirm(&self, side: Side<'_>) -> [u8; TAG] {
         self.mac(side).finalize().into_bytes().into()
     }
@@ -131,7 +131,7 @@ impl SharedKey {
     }
 }
 
-/// Refuses what is not the canonical encoding of a point, and the identity.
+/// Decodes a point; refuses encodings that are not canonical, and the identity.
 pub fn decode(share: &[u8; SHARE]) -> Result<RistrettoPoint, BadShare> {
     let point = CompressedRistretto(*share).decompress().ok_or(BadShare)?;
     if point.is_identity() { Err(BadShare) } else { Ok(point) }

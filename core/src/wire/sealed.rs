@@ -77,7 +77,7 @@ pub enum Reply {
     Refused(Fault),
 }
 
-/// A status as it travels: what [`Status`] says, in a phone's terms.
+/// A [`Status`] in the form in which it is sent to phones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatusReport {
     /// The state.

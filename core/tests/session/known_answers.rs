@@ -1,4 +1,4 @@
-//! What `tests/vectors/session.py` computed must be what this crate sends and accepts.
+//! This crate sends and accepts the values that `tests/vectors/session.py` computed.
 
 use std::process::Command;
 

@@ -29,7 +29,7 @@ fn guesses() -> impl Iterator<Item = String> {
 }
 
 mod broken {
-    //! A session key from X25519 and the code, without a PAKE: what this project must not be.
+    //! A session key from X25519 and the code, without a PAKE: the design that the attack breaks.
 
     use super::*;
 
@@ -39,7 +39,7 @@ mod broken {
         ChaCha20Poly1305::new(&Key::from(key))
     }
 
-    /// What an honest end sends first: something sealed under the key.
+    /// The first message of an honest side: a text sealed under the key.
     pub(super) fn first_message(own: &StaticSecret, peer: &PublicKey, code: &str) -> Vec<u8> {
         cipher(own.diffie_hellman(peer).as_bytes(), code).encrypt(&Nonce::from([0; 12]), &b"hello"[..]).expect("short")
     }
@@ -58,7 +58,7 @@ fn control_a_code_mixed_into_x25519_is_found_by_a_fake_node_and_by_a_fake_phone(
     assert_eq!(broken::search(shared.as_bytes(), &sealed).as_deref(), Some(CODE));
 }
 
-/// What an attacker can compute of CPace, written for the attack: from a point that may be K to the tags.
+/// The part of CPace that an attacker can compute: from a candidate for the point K to the tags.
 struct Run<'a> {
     open: &'a Open,
     accept: &'a Accept,
@@ -70,7 +70,7 @@ impl Run<'_> {
         tag_of(self.open, self.accept, k) == self.accept.confirmation
     }
 
-    /// Tries every code with every point that the attacker can make of the guess and of what it saw and chose.
+    /// Tries every code with every point that the attacker can compute from the guess, the transcript and its own choices.
     fn search(&self, scalar: Option<Scalar>) -> Option<String> {
         let (ya, yb) = (point(&self.open.share), point(&self.accept.share));
         let fixed = [ya, yb, ya + yb, ya - yb];
@@ -149,7 +149,7 @@ fn control_a_fake_phone_learns_whether_its_one_guess_was_right() {
 }
 
 #[test]
-fn a_fake_node_is_told_nothing_by_the_phone_and_finds_nothing_to_test_codes_with() {
+fn a_fake_node_learns_nothing_from_the_phone_to_test_codes_with() {
     let mut rng = Random(1);
     let (opening, open) = Opening::new(NODE_ID, &code(CODE), &mut rng);
     let scalar = random(&mut rng);
@@ -168,7 +168,7 @@ fn a_fake_node_is_told_nothing_by_the_phone_and_finds_nothing_to_test_codes_with
     assert!(Run { open: &open, accept: &accept }.explains(&k));
     // The phone ends here: it has no message left that could carry anything derived from the code.
     assert_eq!(opening.read(&accept).err(), Some(AcceptError::WrongSecret));
-    // What is left is Ya. A guess explains it only together with the phone's scalar, so no guess is better than another.
+    // The attacker has Ya left. A guess explains it only together with the phone's scalar, so no guess is better than another.
     for guess in guesses() {
         let generator = generator(&guess, &open.session_id);
         assert_ne!(generator.compress().to_bytes(), open.share);

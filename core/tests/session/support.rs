@@ -14,7 +14,7 @@ pub(crate) const NODE_ID: &str = "jarvis-5b91b661";
 pub(crate) const CODE: &str = "071934";
 pub(crate) const QR: [u8; 16] = *b"0123456789:;<=>?";
 
-/// Yields exactly these bytes, and panics when asked for more.
+/// Yields exactly these bytes, and panics after the last one.
 pub(crate) struct Scripted(pub(crate) Vec<u8>);
 
 impl TryRng for Scripted {
@@ -53,7 +53,7 @@ pub(crate) fn qr() -> PhoneSecret {
     PhoneSecret::Qr(SecretBytes::new(QR))
 }
 
-/// A handshake that succeeds: the phone's session, the node's, and what the phone sent.
+/// A successful handshake: the phone's session, the node's, and the phone's message.
 pub(crate) fn established(seed: u64) -> (Session, Session, Open) {
     let mut rng = Random(seed);
     let (opening, open) = Opening::new(NODE_ID, &code(CODE), &mut rng);

@@ -171,7 +171,7 @@ fn encoded() -> BTreeMap<String, Vec<u8>> {
     .into()
 }
 
-/// What each message is after it was read and written again.
+/// Each message after it was parsed and encoded again.
 fn again(name: &str, message: &[u8]) -> Result<Vec<u8>, Fault> {
     Ok(match name {
         name if name.starts_with("offer") => Offer::decode(message)?.encode(),
@@ -218,8 +218,8 @@ fn every_truncation_is_refused_or_is_a_shorter_message() {
     for (name, hexadecimal) in frozen() {
         let message = bytes(&hexadecimal);
         for length in 0..message.len() {
-            // Proto3 leaves out what is empty, so a cut between two fields may be a message of its own. Then it must be a
-            // whole one: what is read is written as it came.
+            // Proto3 omits empty fields, so a message cut between two fields can be valid. Then it must be a
+            // complete one: parsing and encoding it yields the same bytes.
             if let Ok(rewritten) = again(&name, &message[..length]) {
                 assert_eq!(rewritten, message[..length], "{name} cut at {length}");
             }

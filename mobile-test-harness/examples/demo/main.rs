@@ -209,7 +209,7 @@ async fn phone(
     let wrong_password = wrong.failure.map(|failure| failure.fault.name());
     ensure!(wrong_password == Some(Fault::WrongPassword.name()), "a wrong password ended as {wrong_password:?}");
     timeline.step("credentials", format!("for {SSID}, with the right one, in the same session"));
-    let told = follow(&mut phone, &credentials(PASSWORD)?, timeline).await?;
+    let status = follow(&mut phone, &credentials(PASSWORD)?, timeline).await?;
     let seconds = began.elapsed().as_secs_f64();
     let traffic = phone.traffic();
     phone.leave().await;
@@ -217,19 +217,19 @@ async fn phone(
         "phone leaves",
         format!("{} round trips, {} bytes sent, {} received", traffic.round_trips, traffic.sent, traffic.received),
     );
-    Ok(Run { over: over.name(), outcome: told.state.name(), wrong_password, seconds, round_trips: traffic.round_trips })
+    Ok(Run { over: over.name(), outcome: status.state.name(), wrong_password, seconds, round_trips: traffic.round_trips })
 }
 
 async fn follow(phone: &mut Phone, credentials: &Credentials, timeline: &mut Timeline) -> Result<StatusReport> {
-    let told = phone
+    let status = phone
         .bring_online(credentials, PATIENCE, |progress| match progress {
             Progress::Accepted => {}
-            Progress::Status(told) => timeline.told(told),
+            Progress::Status(status) => timeline.status(status),
             Progress::Lost => timeline.step("link", "lost; the phone reconnects"),
             Progress::Back => timeline.step("link", "restored, in a new session"),
         })
         .await?;
-    Ok(told)
+    Ok(status)
 }
 
 #[expect(clippy::disallowed_methods, reason = "a new key is dated; goes with dated keys")]

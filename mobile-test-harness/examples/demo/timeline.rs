@@ -79,15 +79,19 @@ impl Timeline {
     }
 
     /// A status of the node.
-    pub(crate) fn told(&self, told: &StatusReport) {
-        let tone = match told.state {
+    pub(crate) fn status(&self, status: &StatusReport) {
+        let tone = match status.state {
             State::Provisioned => Tone::Good,
             State::Error => Tone::Bad,
             _ => Tone::Quiet,
         };
-        let fault = told.failure.as_ref().map(|failure| format!("{}: ", failure.fault.name())).unwrap_or_default();
-        let state = self.style.paint(tone, format_args!("{:<11}", told.state.name()));
-        self.timed(Tone::Quiet, "", format!("{state} {:>3} %  {}{}", told.progress, self.style.paint(tone, fault), told.message));
+        let fault = status.failure.as_ref().map(|failure| format!("{}: ", failure.fault.name())).unwrap_or_default();
+        let state = self.style.paint(tone, format_args!("{:<11}", status.state.name()));
+        self.timed(
+            Tone::Quiet,
+            "",
+            format!("{state} {:>3} %  {}{}", status.progress, self.style.paint(tone, fault), status.message),
+        );
     }
 
     pub(crate) fn networks(&self, networks: &[Network]) {

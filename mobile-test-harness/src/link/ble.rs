@@ -272,9 +272,9 @@ async fn forget_outdated(adapter: &Adapter) -> Result<(), Error> {
         let device = adapter.device(address).map_err(bluez(attempt))?;
         // A device that vanishes meanwhile needs no removal.
         let is_node = device.name().await.ok().flatten().is_some_and(|name| name.starts_with(NAME_PREFIX));
-        let is_heard = device.rssi().await.is_ok_and(|rssi| rssi.is_some());
+        let is_in_range = device.rssi().await.is_ok_and(|rssi| rssi.is_some());
         let is_in_use = device.is_connected().await.unwrap_or(true) || device.is_paired().await.unwrap_or(true);
-        if is_node && is_heard && !is_in_use && !has_service(&device).await {
+        if is_node && is_in_range && !is_in_use && !has_service(&device).await {
             debug!(%address, "removing a device with outdated services");
             adapter.remove_device(address).await.map_err(bluez("removing a device"))?;
         }

@@ -73,8 +73,8 @@ impl Http {
             if let Some(message) = self.messages.pop_front() {
                 return Ok(Some(message));
             }
-            let asked = Instant::now();
-            if asked >= until {
+            let requested = Instant::now();
+            if requested >= until {
                 return Ok(None);
             }
             let session = self.session.as_ref().ok_or(Error::Lost(None))?;
@@ -91,7 +91,7 @@ impl Http {
             };
             self.take(response).await?;
             if self.messages.is_empty() {
-                sleep_until(asked + EVENTS_PAUSE).await;
+                sleep_until(requested + EVENTS_PAUSE).await;
             }
         }
     }

@@ -40,7 +40,7 @@ const NAME_LIMIT: usize = 29;
 type Properties = BTreeMap<&'static str, Variant<'static>>;
 
 /// The effect of a call on a link or on the advertisement.
-pub(super) enum Meaning {
+pub(super) enum Effect {
     /// A phone wrote a value.
     Written { phone: OwnedObjectPath, endpoint: Endpoint, value: Vec<u8> },
     /// A phone has subscribed: it is notified of what is written to the socket.
@@ -71,7 +71,7 @@ impl Application {
     }
 
     /// Handles a call; returns its answer and its effect.
-    pub(super) fn call(&mut self, call: &Message) -> zbus::Result<(Message, Option<Meaning>)> {
+    pub(super) fn call(&mut self, call: &Message) -> zbus::Result<(Message, Option<Effect>)> {
         let header = call.header();
         let path = header.path().map(ObjectPath::as_str).unwrap_or_default();
         let member = header.member().map(zbus::names::MemberName::as_str).unwrap_or_default();
@@ -83,19 +83,19 @@ impl Application {
         match (member, endpoint) {
             ("GetManagedObjects", _) if path == ROOT => Ok((answer(call, &objects())?, None)),
             ("GetAll", _) if path == ADVERTISEMENT => Ok((answer(call, &advertisement(&self.handle.view().info.name))?, None)),
-            ("Release", _) if path == ADVERTISEMENT => Ok((answer(call, &())?, Some(Meaning::Released))),
+            ("Release", _) if path == ADVERTISEMENT => Ok((answer(call, &())?, Some(Effect::Released))),
             ("ReadValue", Some(endpoint)) => match arguments(call).and_then(|options| self.read(endpoint, &options)) {
                 Ok(value) => Ok((answer(call, &value)?, None)),
                 Err(refusal) => refuse(refusal),
             },
             ("WriteValue", Some(endpoint)) => {
                 match arguments(call).and_then(|(value, options): (Vec<u8>, Options)| write(endpoint, value, &options)) {
-                    Ok(meaning) => Ok((answer(call, &())?, meaning)),
+                    Ok(effect) => Ok((answer(call, &())?, effect)),
                     Err(refusal) => refuse(refusal),
                 }
             }
             ("AcquireNotify", Some(endpoint)) => match arguments(call).and_then(|options| subscribe(endpoint, &options)) {
-                Ok((theirs, mtu, meaning)) => Ok((answer(call, &(Fd::from(theirs), mtu))?, Some(meaning))),
+                Ok((theirs, mtu, effect)) => Ok((answer(call, &(Fd::from(theirs), mtu))?, Some(effect))),
                 Err(refusal) => refuse(refusal),
             },
             _ => refuse(Refusal::NotSupported),
@@ -146,17 +146,17 @@ fn arguments<T: serde::de::DeserializeOwned + zbus::Type>(call: &Message) -> Res
     })
 }
 
-fn write(endpoint: Endpoint, value: Vec<u8>, options: &Options) -> Result<Option<Meaning>, Refusal> {
+fn write(endpoint: Endpoint, value: Vec<u8>, options: &Options) -> Result<Option<Effect>, Refusal> {
     if options.prepare_authorize == Some(true) {
         return Ok(None);
     }
     // BlueZ itself refuses what is over the MTU of the connection.
     check_write(endpoint, options.offset(), value.len(), value_size(MTU_MAXIMUM))?;
     let phone = options.device.clone().ok_or(Refusal::Failed)?;
-    Ok(Some(Meaning::Written { phone, endpoint, value }))
+    Ok(Some(Effect::Written { phone, endpoint, value }))
 }
 
-fn subscribe(endpoint: Endpoint, options: &Options) -> Result<(OwnedFd, u16, Meaning), Refusal> {
+fn subscribe(endpoint: Endpoint, options: &Options) -> Result<(OwnedFd, u16, Effect), Refusal> {
     check_subscribe(endpoint)?;
     let phone = options.device.clone().ok_or(Refusal::Failed)?;
     let mtu = options.mtu.ok_or(Refusal::Failed)?;
@@ -166,7 +166,7 @@ fn subscribe(endpoint: Endpoint, options: &Options) -> Result<(OwnedFd, u16, Mea
         Refusal::Failed
     })?;
     let value_size = multiple_value_size(mtu);
-    Ok((theirs, mtu, Meaning::Subscribed { phone, socket: ours.into(), value_size }))
+    Ok((theirs, mtu, Effect::Subscribed { phone, socket: ours.into(), value_size }))
 }
 
 fn answer<B: serde::Serialize + DynamicType>(call: &Message, body: &B) -> zbus::Result<Message> {
@@ -262,6 +262,6 @@ mod tests {
         assert_eq!(write(Endpoint::Scan, vec![1], &options(1)).err(), Some(Refusal::InvalidOffset));
         assert_eq!(write(Endpoint::Scan, vec![1; 496], &options(0)).err(), Some(Refusal::InvalidValueLength));
         assert_eq!(write(Endpoint::Info, vec![1], &options(0)).err(), Some(Refusal::NotSupported));
-        assert!(matches!(write(Endpoint::Scan, vec![1; 495], &options(0)), Ok(Some(Meaning::Written { .. }))));
+        assert!(matches!(write(Endpoint::Scan, vec![1; 495], &options(0)), Ok(Some(Effect::Written { .. }))));
     }
 }

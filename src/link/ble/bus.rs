@@ -25,7 +25,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 
 /// A call or a signal, in the order in which it was sent.
 #[derive(Debug)]
-pub(super) enum Heard {
+pub(super) enum BusEvent {
     /// `BlueZ` calls one of our objects.
     Call(Message),
     /// The process that owns the name of `BlueZ` has ended or started.
@@ -63,14 +63,14 @@ impl Adapter {
 /// answer of the connection.
 pub(super) struct Bus {
     connection: Connection,
-    heard: mpsc::UnboundedReceiver<Message>,
+    messages: mpsc::UnboundedReceiver<Message>,
     /// The unique name of `BlueZ`, whose calls alone are answered; none before it was found.
     owner: Option<OwnedUniqueName>,
     _reader: JoinSet<()>,
 }
 
 impl Bus {
-    /// Connects to the bus at an address, or to the system bus, and subscribes to the signals of [`Heard`].
+    /// Connects to the bus at an address, or to the system bus, and subscribes to the signals of [`BusEvent`].
     pub(super) async fn connect(address: Option<&str>) -> Result<Self, Error> {
         let builder = match address {
             Some(address) => zbus::connection::Builder::address(address),
@@ -78,7 +78,7 @@ impl Bus {
         };
         let connection = builder.build().await?;
         let mut stream = MessageStream::from(&connection);
-        let (sender, heard) = mpsc::unbounded_channel();
+        let (sender, messages) = mpsc::unbounded_channel();
         let mut reader = JoinSet::new();
         reader.spawn(async move {
             while let Some(Ok(message)) = stream.next().await {
@@ -91,7 +91,7 @@ impl Bus {
         for rule in rules()? {
             bus.add_match_rule(rule).await.map_err(zbus::Error::from)?;
         }
-        Ok(Self { connection, heard, owner: None, _reader: reader })
+        Ok(Self { connection, messages, owner: None, _reader: reader })
     }
 
     /// The adapters, in the order of their names. Starts `BlueZ` if it does not run.
@@ -138,16 +138,16 @@ impl Bus {
     }
 
     /// The next call or signal. Cancel safe.
-    pub(super) async fn heard(&mut self) -> Result<Heard, Error> {
+    pub(super) async fn next_event(&mut self) -> Result<BusEvent, Error> {
         loop {
-            let message = self.heard.recv().await.ok_or(Error::BusLost)?;
-            if let Some(heard) = self.understand(message) {
-                return Ok(heard);
+            let message = self.messages.recv().await.ok_or(Error::BusLost)?;
+            if let Some(event) = self.parse(message) {
+                return Ok(event);
             }
         }
     }
 
-    fn understand(&self, message: Message) -> Option<Heard> {
+    fn parse(&self, message: Message) -> Option<BusEvent> {
         let header = message.header();
         let path = || header.path().map(|path| OwnedObjectPath::from(path.to_owned()));
         match header.message_type() {
@@ -160,24 +160,24 @@ impl Bus {
                     return None;
                 }
                 drop(header);
-                Some(Heard::Call(message))
+                Some(BusEvent::Call(message))
             }
             Kind::Signal => match header.member()?.as_str() {
-                "NameOwnerChanged" => Some(Heard::Owner),
-                "InterfacesAdded" => Some(Heard::Added),
+                "NameOwnerChanged" => Some(BusEvent::Owner),
+                "InterfacesAdded" => Some(BusEvent::Added),
                 "InterfacesRemoved" => {
                     let body = message.body();
                     let (object, interfaces) = body.deserialize::<(OwnedObjectPath, Vec<String>)>().ok()?;
-                    interfaces.iter().any(|interface| interface == ADAPTER).then_some(Heard::Removed(object))
+                    interfaces.iter().any(|interface| interface == ADAPTER).then_some(BusEvent::Removed(object))
                 }
                 "PropertiesChanged" => {
                     let body = message.body();
                     let (_, changed, _) = body.deserialize::<(&str, HashMap<&str, Variant<'_>>, Vec<&str>)>().ok()?;
                     let is_off = |property| changed.get(property) == Some(&Variant::from(false));
                     if is_off("Powered") {
-                        path().map(Heard::PoweredOff)
+                        path().map(BusEvent::PoweredOff)
                     } else if is_off("Connected") {
-                        path().map(Heard::Disconnected)
+                        path().map(BusEvent::Disconnected)
                     } else {
                         None
                     }

@@ -130,7 +130,7 @@ async fn carry(
     let by_node = loop {
         let message = tokio::select! {
             message = outbound.recv() => message,
-            () = gone(&socket) => break false,
+            () = closed(&socket) => break false,
         };
         let Some(message) = message else { break true };
         if let Err(error) = notify(&socket, &message, value_size).await {
@@ -150,7 +150,7 @@ async fn notify(socket: &UnixDatagram, message: &[u8], value_size: usize) -> io:
 }
 
 /// Waits until the other end of the socket is closed. Phones send nothing over it.
-async fn gone(socket: &UnixDatagram) {
+async fn closed(socket: &UnixDatagram) {
     let mut nothing = [0];
     while matches!(socket.recv(&mut nothing).await, Ok(1..)) {}
 }

@@ -1,4 +1,5 @@
-//! A `BlueZ` that plays what it is told to: answers that are missing, late or of the wrong type, adapters that come and go.
+//! A fake `BlueZ` with scripted faults: answers that are missing, late or of the wrong type, and adapters that are added and
+//! removed.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -28,7 +29,7 @@ pub(crate) enum Fault {
     Never,
 }
 
-/// What the fake is, and what was done to it.
+/// The state of the fake, and the calls that it received.
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own; goes when two of them exclude each other")]
 pub(crate) struct World {
     /// There is an adapter.
@@ -37,7 +38,7 @@ pub(crate) struct World {
     pub(crate) addressed: bool,
     pub(crate) powered: bool,
     pub(crate) advertised: bool,
-    /// Whoever registered last.
+    /// The unique name of the last client that registered.
     pub(crate) client: Option<String>,
     pub(crate) faults: VecDeque<(&'static str, Fault)>,
     /// Members that were called, in order.
@@ -90,7 +91,7 @@ impl Fake {
                 }
             }
         });
-        connection.request_name(SERVICE).await.expect("nobody else has the name");
+        connection.request_name(SERVICE).await.expect("the name is free");
         Self { connection, world, changed, task }
     }
 
@@ -120,7 +121,7 @@ impl Fake {
         self.until("it advertises", |world| world.advertised).await;
     }
 
-    /// Tells everybody that an object came.
+    /// Signals that an object was added.
     pub(crate) async fn tell_added(&self) {
         let interfaces = HashMap::from([(ADAPTER_INTERFACE, HashMap::<&str, Variant<'_>>::new())]);
         self.tell("InterfacesAdded", &(ObjectPath::try_from(ADAPTER).expect("a path"), interfaces)).await;
@@ -138,7 +139,7 @@ impl Fake {
         self.connection.emit_signal(None::<&str>, "/", interface, member, body).await.expect("the bus is there");
     }
 
-    /// A signal that properties of the object at `path` have changed; `body` is interface, properties, and what is gone.
+    /// A signal that properties of the object at `path` have changed; `body` is interface, changed properties, and invalidated properties.
     pub(crate) async fn tell_changed<B: serde::Serialize + DynamicType>(&self, path: &str, body: &B) {
         let interface = "org.freedesktop.DBus.Properties";
         let told = self.connection.emit_signal(None::<&str>, path, interface, "PropertiesChanged", body).await;
@@ -162,7 +163,7 @@ impl Fake {
     }
 
     pub(crate) async fn come_back(&self) {
-        self.connection.request_name(SERVICE).await.expect("nobody else has the name");
+        self.connection.request_name(SERVICE).await.expect("the name is free");
     }
 }
 
@@ -228,7 +229,7 @@ impl Server {
             }
             _ => self.connection.reply_error(&header, "org.freedesktop.DBus.Error.UnknownMethod", &"no such method").await,
         };
-        // The node may have gone.
+        // The node may have disconnected.
         result.ok();
         self.changed.send_replace(());
     }

@@ -1,4 +1,4 @@
-//! Packet by packet: what GATT refuses, what framing refuses, and the socket itself.
+//! The simulated link packet by packet: refusals of GATT and of framing, and the socket.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -21,7 +21,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout};
 
-/// A phone that sends whatever it likes.
+/// A phone that sends arbitrary packets.
 struct Raw {
     stream: UnixStream,
     packets: Packets,
@@ -83,7 +83,7 @@ async fn refusal(link: &mut Simulated) -> Fault {
     }
 }
 
-/// A loop that does nothing by itself, and a link to it.
+/// The ends of a daemon whose loop the test plays, and a link to it.
 fn silent(config: Config) -> (TempDir, Target, Ends) {
     let directory = TempDir::new().expect("a temporary directory");
     let path = directory.path().join("node.sock");
@@ -111,7 +111,7 @@ async fn a_node_advertises_its_name_its_service_and_its_mtu() {
 }
 
 #[tokio::test]
-async fn an_mtu_that_no_link_has_is_brought_into_range() {
+async fn an_mtu_out_of_range_is_clamped() {
     for (configured, used) in [(0, 23), (22, 23), (518, 517), (u16::MAX, 517)] {
         let (_directory, target, _ends) = silent(Config { mtu: configured, ..Config::default() });
         assert_eq!(Simulated::connect(path(&target)).await.expect("a link").mtu(), used);
@@ -160,7 +160,7 @@ async fn a_value_over_495_bytes_is_refused_even_where_the_mtu_would_carry_it() {
 }
 
 #[tokio::test]
-async fn an_unknown_packet_is_refused_and_the_link_goes_on() {
+async fn an_unknown_packet_is_refused_and_the_link_stays() {
     let node = Node::start(185).await;
     let mut raw = Raw::greeted(&node.path()).await;
     raw.send(&[0, 2, 0x55, 1]).await;
@@ -172,7 +172,7 @@ async fn an_unknown_packet_is_refused_and_the_link_goes_on() {
 }
 
 #[tokio::test]
-async fn a_packet_of_a_length_that_none_has_ends_the_link() {
+async fn a_packet_of_invalid_length_ends_the_link() {
     let node = Node::start(185).await;
     for length in [0, PACKET_LIMIT + 1, 65_535] {
         let mut raw = Raw::greeted(&node.path()).await;
@@ -195,7 +195,7 @@ async fn frames_out_of_order_are_malformed_and_the_next_message_is_taken() {
     for frame in &message {
         phone.write_value(Endpoint::Scan, frame.clone()).await.expect("acknowledged");
     }
-    // Whole, and refused for what it is.
+    // The message is complete, and refused because it is not a record.
     assert_eq!(refusal(&mut phone).await, Fault::Malformed);
     drop(phone);
 
@@ -249,17 +249,17 @@ async fn messages_to_two_endpoints_may_be_written_in_turns() {
 }
 
 #[tokio::test]
-async fn a_write_is_acknowledged_before_anybody_has_looked_at_it() {
+async fn a_write_is_acknowledged_before_it_is_processed() {
     let (_directory, target, mut ends) = silent(Config::default());
     let mut phone = Simulated::connect(path(&target)).await.expect("a link");
-    // Nobody takes an event until the acknowledgement is there.
+    // No event is received before the acknowledgement.
     phone.write(Endpoint::Session, &[7; 4]).await.expect("acknowledged");
     assert!(matches!(ends.events.recv().await, Some(Event::Opened { .. })));
     assert!(matches!(ends.events.recv().await, Some(Event::Received { message, .. }) if message == [7; 4]));
 }
 
 #[tokio::test]
-async fn a_phone_that_only_reads_costs_the_loop_nothing() {
+async fn a_phone_that_only_reads_opens_no_link() {
     let (_directory, target, mut ends) = silent(Config::default());
     let mut phone = Phone::connect(&target).await.expect("a link");
     phone.info().await.expect("readable");
@@ -270,19 +270,19 @@ async fn a_phone_that_only_reads_costs_the_loop_nothing() {
 }
 
 #[tokio::test]
-async fn when_the_node_closes_a_link_the_phone_has_everything_that_was_said_before() {
+async fn a_link_that_the_node_closes_delivers_all_messages_sent_before() {
     let (_directory, target, mut ends) = silent(Config { mtu: 23, ..Config::default() });
     let mut phone = Simulated::connect(path(&target)).await.expect("a link");
     phone.write(Endpoint::Session, &[1]).await.expect("acknowledged");
     let Some(Event::Opened { outbound, link }) = ends.events.recv().await else { panic!("a link is opened first") };
-    let said = Outbound::Refusal(Refusal { fault: Fault::Locked, retry_after: 60 });
+    let sent = Outbound::Refusal(Refusal { fault: Fault::Locked, retry_after: 60 });
     for _ in 0..3 {
-        outbound.send(said.encode()).await.expect("the link is there");
+        outbound.send(sent.encode()).await.expect("the link is there");
     }
     drop(outbound);
     let until = Instant::now() + PATIENCE;
     for _ in 0..3 {
-        assert_eq!(phone.receive(until).await.expect("said"), Some(said.clone()));
+        assert_eq!(phone.receive(until).await.expect("a message"), Some(sent.clone()));
     }
     assert!(matches!(phone.receive(until).await, Err(LinkError::Lost(_))));
     loop {
@@ -343,11 +343,11 @@ async fn the_file_of_a_process_that_has_ended_is_replaced() {
     let path = directory.path().join("node.sock");
     drop(std::os::unix::net::UnixListener::bind(&path).expect("nothing is there yet"));
     assert!(path.exists());
-    Listener::bind(&path).expect("nobody listens there");
+    Listener::bind(&path).expect("the socket is unused");
 }
 
 #[tokio::test]
-async fn a_socket_that_somebody_listens_on_stays() {
+async fn a_socket_in_use_is_not_replaced() {
     let directory = TempDir::new().expect("a temporary directory");
     let path = directory.path().join("node.sock");
     let _first = Listener::bind(&path).expect("nothing is there yet");
@@ -356,7 +356,7 @@ async fn a_socket_that_somebody_listens_on_stays() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_socket_stays() {
+async fn a_file_that_is_not_a_socket_is_not_replaced() {
     let directory = TempDir::new().expect("a temporary directory");
     let path = directory.path().join("node.sock");
     fs::write(&path, "a letter").expect("a new file");
@@ -369,7 +369,7 @@ async fn a_file_that_is_no_socket_stays() {
 }
 
 #[tokio::test]
-async fn a_file_that_somebody_else_put_there_is_not_removed() {
+async fn a_file_that_replaced_the_socket_is_not_removed() {
     let directory = TempDir::new().expect("a temporary directory");
     let path = directory.path().join("node.sock");
     let listener = Listener::bind(&path).expect("nothing is there yet");

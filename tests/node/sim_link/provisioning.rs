@@ -1,4 +1,4 @@
-//! Whole runs: what a phone does from the first packet to the outcome.
+//! Complete provisioning, from the first packet to the outcome.
 
 use std::time::SystemTime;
 
@@ -108,7 +108,7 @@ async fn a_wrong_code_is_counted_and_the_right_one_works_on_the_same_link() {
 }
 
 #[tokio::test]
-async fn after_five_wrong_codes_the_right_one_is_told_when_to_come_back() {
+async fn after_five_wrong_codes_the_right_one_is_told_when_to_retry() {
     let node = Node::start(185).await;
     let mut phone = connected(&node).await;
     for guess in 0..5 {
@@ -135,11 +135,11 @@ async fn a_second_phone_is_told_that_the_node_is_busy_and_that_is_no_attempt() {
     let mut second = connected(&node).await;
     assert_eq!(second.open_session(&secret()).await.expect_err("busy").fault(), Some(Fault::Busy));
     assert_eq!(node.started(|command| matches!(command, Command::SaveGuesses(_))), counted);
-    assert_eq!(first.status().await.expect("the first goes on").state, State::ApMode);
+    assert_eq!(first.status().await.expect("the first session stays").state, State::ApMode);
 }
 
 #[tokio::test]
-async fn the_next_phone_gets_the_session_when_the_first_has_gone() {
+async fn the_next_phone_gets_the_session_after_the_first_has_left() {
     let node = Node::start(185).await;
     let mut first = connected(&node).await;
     first.open_session(&secret()).await.expect("the right code");
@@ -147,13 +147,13 @@ async fn the_next_phone_gets_the_session_when_the_first_has_gone() {
     let mut second = connected(&node).await;
     let until = Instant::now() + PATIENCE;
     while let Err(error) = second.open_session(&secret()).await {
-        // The node may hear of the second phone before it hears that the first has gone.
+        // The node may process the second connection before the end of the first.
         assert!(error.fault() == Some(Fault::Busy) && Instant::now() < until, "{error}");
     }
     assert_eq!(second.status().await.expect("the session is free").state, State::ApMode);
 }
 
-/// The link is cut while the node does what `hold` picks; the phone comes back and learns the outcome.
+/// The link is cut while the node executes the command that `hold` picks; the phone reconnects and gets the outcome.
 async fn cut_during(hold: fn(&Command) -> bool) {
     let node = Node::start(185).await;
     let cable = Cable::to(&node.path(), None);
@@ -205,7 +205,7 @@ async fn a_link_cut_while_the_marker_is_written_can_ask_afterwards() {
     cut_during(|command| matches!(command, Command::MarkProvisioned)).await;
 }
 
-/// What an app does when the link fails before there is an attempt: begin again.
+/// Starts over when the link fails before an attempt exists, as an app does.
 async fn provision_with_patience(cable: &Cable, credentials: &provisioning_core::domain::Credentials) -> Result<State, Error> {
     let mut phone = Phone::connect(&cable.target).await?;
     phone.open_session(&secret()).await?;

@@ -203,14 +203,14 @@ async fn scan(arguments: Scan, report: Report) -> Result<ExitCode, Failure> {
 
 async fn status(arguments: Status, report: Report) -> Result<ExitCode, Failure> {
     let secret = arguments.pairing.given()?;
-    let (public, told) = visit(&arguments.node, report, async |phone| {
+    let (public, status) = visit(&arguments.node, report, async |phone| {
         let public = phone.public_status().await.map_err(|error| Failure::no_device(&error))?;
         let Some(secret) = secret else { return Ok((public, None)) };
         phone.open_session(&secret).await?;
         Ok((public, Some(phone.status().await?)))
     })
     .await?;
-    report.status(public, told.as_ref());
+    report.status(public, status.as_ref());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -237,7 +237,7 @@ async fn provision(arguments: Provision, report: Report) -> Result<ExitCode, Fai
     let node_id = credentials.node_id.as_str();
 
     let started = Instant::now();
-    let (told, traffic) = visit(&arguments.node, report, async |phone| {
+    let (status, traffic) = visit(&arguments.node, report, async |phone| {
         let info = read_info(phone).await?;
         report.line(format!("Found {} ({}).", info.name, info.hardware));
         phone.open_session(&secret).await?;
@@ -251,13 +251,13 @@ async fn provision(arguments: Provision, report: Report) -> Result<ExitCode, Fai
             report.line(format!("The device has stored the settings key {}.", k2.kid));
         }
         let patience = Duration::from_secs(arguments.timeout);
-        let told = phone.bring_online(&credentials, patience, |progress| report.follow(progress)).await?;
-        Ok((told, phone.traffic()))
+        let status = phone.bring_online(&credentials, patience, |progress| report.follow(progress)).await?;
+        Ok((status, phone.traffic()))
     })
     .await?;
     let kid = k2.as_ref().map(|k2| k2.kid.as_str());
-    report.outcome(&told, &credentials, kid, traffic, started.elapsed().as_secs_f64());
-    Ok(if told.failure.is_some() { ExitCode::from(Exit::Failed as u8) } else { ExitCode::SUCCESS })
+    report.outcome(&status, &credentials, kid, traffic, started.elapsed().as_secs_f64());
+    Ok(if status.failure.is_some() { ExitCode::from(Exit::Failed as u8) } else { ExitCode::SUCCESS })
 }
 
 /// The network's password; empty for an open network. An invalid one is refused here.

@@ -76,14 +76,14 @@ impl Report {
         self.result(&json!({ "networks": listed }), lines);
     }
 
-    pub(crate) fn status(self, public: PublicStatus, told: Option<&StatusReport>) {
-        let details = told.map(details);
+    pub(crate) fn status(self, public: PublicStatus, status: Option<&StatusReport>) {
+        let details = status.map(details);
         let json = json!({
             "state": public.state.name(), "progress_percent": public.progress, "fault": public.fault.map(Fault::name),
             "details": details,
         });
-        let line = match told {
-            Some(told) => self.progress(told.state, told.progress, &told.message),
+        let line = match status {
+            Some(status) => self.progress(status.state, status.progress, &status.message),
             None => self.progress(public.state, public.progress, public.fault.map(Fault::text).unwrap_or_default()),
         };
         let fault = public.fault.map(|fault| self.style.paint(Tone::Bad, fault.name()));
@@ -94,7 +94,7 @@ impl Report {
     pub(crate) fn follow(self, progress: Progress<'_>) {
         self.line(match progress {
             Progress::Accepted => self.style.paint(Tone::Quiet, "The device has accepted the credentials."),
-            Progress::Status(told) => self.progress(told.state, told.progress, &told.message),
+            Progress::Status(status) => self.progress(status.state, status.progress, &status.message),
             Progress::Lost => self.style.paint(Tone::Warning, "The link to the device was lost; reconnecting."),
             Progress::Back => self.style.paint(Tone::Good, "Connected again."),
         });
@@ -102,35 +102,35 @@ impl Report {
 
     pub(crate) fn outcome(
         self,
-        told: &StatusReport,
+        status: &StatusReport,
         credentials: &Credentials,
         kid: Option<&str>,
         traffic: Traffic,
         seconds: f64,
     ) {
         let node_id = credentials.node_id.as_str();
-        let mut json = details(told);
-        json["outcome"] = told.state.name().into();
+        let mut json = details(status);
+        json["outcome"] = status.state.name().into();
         json["node_id"] = node_id.into();
         json["kid"] = kid.into();
         json["round_trips"] = traffic.round_trips.into();
         json["bytes_sent"] = traffic.sent.into();
         json["bytes_received"] = traffic.received.into();
         json["seconds"] = seconds.into();
-        let line = if let Some(failure) = &told.failure {
+        let line = if let Some(failure) = &status.failure {
             self.fault(failure.fault)
         } else {
             let done = self.style.paint(Tone::Good, "Provisioned.");
             format!("{done} The device is {node_id} ({seconds:.1} s, {} round trips).", traffic.round_trips)
         };
-        let limited = told.limited_connectivity.then(|| {
+        let limited = status.limited_connectivity.then(|| {
             self.style
                 .paint(Tone::Warning, "The network keeps the device from the internet: a portal, or a router without a line.")
         });
-        let claimed = match (&told.failure, &credentials.provision_code, &told.appliance_id) {
+        let claimed = match (&status.failure, &credentials.provision_code, &status.appliance_id) {
             (None, Some(_), Some(appliance_id)) => Some(format!("The code was claimed: it is {}.", printable(appliance_id))),
             (None, Some(_), None) => {
-                let text = "The device says nothing of the provision code: it is older than such codes, or was restarted.";
+                let text = "The device did not report the provision code: its software does not support such codes, or it was restarted.";
                 Some(self.style.paint(Tone::Warning, text))
             }
             _ => None,
@@ -170,14 +170,14 @@ impl Report {
     }
 }
 
-fn details(told: &StatusReport) -> Value {
+fn details(status: &StatusReport) -> Value {
     json!({
-        "state": told.state.name(), "progress_percent": told.progress, "message": told.message,
-        "fault": told.failure.as_ref().map(|failure| failure.fault.name()),
-        "registration_status": told.failure.as_ref().and_then(|failure| failure.registration_status),
-        "retryable": told.retryable, "request_id": told.request_id,
-        "ssid": told.ssid.as_ref().map(ToString::to_string), "limited_connectivity": told.limited_connectivity,
-        "appliance_id": told.appliance_id,
+        "state": status.state.name(), "progress_percent": status.progress, "message": status.message,
+        "fault": status.failure.as_ref().map(|failure| failure.fault.name()),
+        "registration_status": status.failure.as_ref().and_then(|failure| failure.registration_status),
+        "retryable": status.retryable, "request_id": status.request_id,
+        "ssid": status.ssid.as_ref().map(ToString::to_string), "limited_connectivity": status.limited_connectivity,
+        "appliance_id": status.appliance_id,
     })
 }
 
