@@ -1,6 +1,6 @@
 //! Generation of K2, the key that phone and node share for settings.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -8,6 +8,7 @@ use provisioning_core::domain::{CreatedAt, K2};
 use provisioning_core::secret::SecretBytes;
 use rand_core::CryptoRng;
 use serde_json::Value;
+use time::UtcDateTime;
 use zeroize::Zeroizing;
 
 /// Generates a key: 32 random bytes, with the key id `k2-YYYYMM-xxxxxx` from its month and four more random bytes.
@@ -33,33 +34,16 @@ pub fn export(k2: &K2, node_id: &str) -> Zeroizing<String> {
 
 /// `YYYY-MM-DDTHH:MM:SS.mmmZ`, as JavaScript writes a date.
 fn iso_milliseconds(time: SystemTime) -> String {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    let seconds = since.as_secs();
-    let (year, month, day) = civil(seconds / 86_400);
-    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", since.subsec_millis())
-}
-
-/// Year, month and day of a day since 1 January 1970, by counting: years first, then months.
-fn civil(mut day: u64) -> (u64, u64, u64) {
-    let leap = |year: u64| year.is_multiple_of(4) && !year.is_multiple_of(100) || year.is_multiple_of(400);
-    let mut year = 1970;
-    while day >= 365 + u64::from(leap(year)) {
-        day -= 365 + u64::from(leap(year));
-        year += 1;
-    }
-    let lengths = [31, 28 + u64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
-    for (month, length) in (1..).zip(lengths) {
-        if day < length {
-            return (year, month, day + 1);
-        }
-        day -= length;
-    }
-    unreachable!("the months have as many days as the year")
+    let time = UtcDateTime::from(time);
+    let (year, month, day) = (time.year(), u8::from(time.month()), time.day());
+    let (hour, minute, second, millisecond) = time.as_hms_milli();
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millisecond:03}Z")
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use getrandom::SysRng;
     use rand_core::UnwrapErr;

@@ -9,6 +9,7 @@ use std::os::unix::net::UnixDatagram;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use tracing::debug;
+use uuid::Uuid;
 use zbus::{DynamicType, Fd, Message, ObjectPath, OwnedObjectPath, Variant};
 
 use crate::daemon::Handle;
@@ -183,8 +184,7 @@ fn endpoint_at(path: &str) -> Option<Endpoint> {
 
 /// A UUID as text.
 fn uuid(value: u128) -> String {
-    let digits = format!("{value:032x}");
-    [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]].join("-")
+    Uuid::from_u128(value).to_string()
 }
 
 /// The service and its characteristics, in order.

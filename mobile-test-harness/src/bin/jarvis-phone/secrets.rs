@@ -174,13 +174,7 @@ fn digits(text: &str) -> Result<PhoneSecret, Error> {
 
 fn hexadecimal(text: &str) -> Option<SecretBytes<16>> {
     let mut bits = Zeroizing::new([0; 16]);
-    if text.len() != 32 || !text.is_ascii() {
-        return None;
-    }
-    for (bits, pair) in bits.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        let [high, low] = [pair[0], pair[1]].map(|digit| char::from(digit).to_digit(16));
-        *bits = u8::try_from(high? << 4 | low?).expect("two hexadecimal digits are a byte");
-    }
+    hex::decode_to_slice(text, &mut *bits).ok()?;
     Some(SecretBytes::new(*bits))
 }
 
