@@ -5,3 +5,5 @@ pub mod bus;
 pub mod http;
 pub mod journal;
 pub mod random;
+pub mod server;
+pub mod tls;

@@ -5,55 +5,36 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
+use rustls::{ServerConnection, StreamOwned};
+use testing::tls::Authority;
 
 use crate::support::{CONF, Desk, Run};
 
 /// An authority with an admin API behind TLS that asks for a certificate of the same authority.
 struct Factory {
-    issuer: Issuer<'static, KeyPair>,
-    authority: CertificateDer<'static>,
+    authority: Authority,
     desk: Desk,
 }
 
 impl Factory {
     fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.self_signed(&key).unwrap();
+        let authority = Authority::new();
         let desk = Desk::new();
         desk.tree("rootfs");
-        fs::write(desk.path("ca.pem"), certificate.pem()).unwrap();
-        Self { issuer: Issuer::new(params, key), authority: certificate.der().clone(), desk }
+        fs::copy(authority.path(), desk.path("ca.pem")).unwrap();
+        Self { authority, desk }
     }
 
     /// A certificate and its key, as PEM files.
     fn issue(&self, name: &str) {
-        let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(vec![name.into()]).unwrap().signed_by(&key, &self.issuer).unwrap();
-        fs::write(self.desk.path(format!("{name}.pem")), certificate.pem()).unwrap();
-        fs::write(self.desk.path(format!("{name}.key")), key.serialize_pem()).unwrap();
+        let identity = self.authority.issue(name, |_| {});
+        fs::write(self.desk.path(format!("{name}.pem")), identity.certificate_pem()).unwrap();
+        fs::write(self.desk.path(format!("{name}.key")), identity.key_pem()).unwrap();
     }
 
     /// Starts a server under that name; gives its port.
     fn serve(&self, name: &str) -> u16 {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut roots = RootCertStore::empty();
-        roots.add(self.authority.clone()).unwrap();
-        let clients = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone()).build().unwrap();
-        let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(vec![name.into()]).unwrap().signed_by(&key, &self.issuer).unwrap();
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_client_cert_verifier(clients)
-            .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
-            .unwrap();
-        let config = Arc::new(config);
+        let config = Arc::new(self.authority.server_config_for_own_clients(name));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         std::thread::spawn(move || {

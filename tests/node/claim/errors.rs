@@ -6,9 +6,10 @@ use std::os::unix::fs::PermissionsExt;
 use jarvis_provisioning::claim::{Error, Patience, forget, needs_provisioning};
 use serde_json::Value;
 use tempfile::TempDir;
+use testing::server::{Act, Server};
 use tokio::net::TcpListener;
 
-use crate::claim::server::{Act, Server, answer, claimed};
+use crate::claim::server::{answer, claimed};
 use crate::claim::{AMPLE, CODE, MAC, SHORT, claimant, config, failure, request, value};
 
 fn body(request: &str) -> Value {

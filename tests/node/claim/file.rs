@@ -6,8 +6,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use jarvis_provisioning::claim::{Device, MacAddress};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use testing::server::Server;
 
-use crate::claim::server::{Server, answer};
+use crate::claim::server::answer;
 use crate::claim::{CODE, claimant, config, noon, request};
 
 /// Prints the file as JSON, the way agents read it. A value that JSON does not know fails.

@@ -7,8 +7,9 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
+use testing::server::Server;
 
-use crate::claim::server::{Server, answer, claimed};
+use crate::claim::server::{answer, claimed};
 use crate::claim::{CODE, MAC, config};
 
 /// A run of the program.

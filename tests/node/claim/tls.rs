@@ -1,60 +1,40 @@
 //! Whose certificates are believed is the client's matter; here is what installers are told.
 
-use std::fs;
-use std::sync::Arc;
-
 use jarvis_http::client::{AddressPolicy, Client, Trust};
 use jarvis_provisioning::claim::Claimant;
-use rcgen::{CertificateParams, KeyPair, date_time_ymd};
-use rustls::ServerConfig;
-use rustls::pki_types::PrivateKeyDer;
 use tempfile::TempDir;
+use testing::server::Server;
+use testing::tls::{Authority, CertificateParams, date_time_ymd};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 
-use crate::claim::server::{Server, claimed};
+use crate::claim::server::claimed;
 use crate::claim::{AMPLE, CODE, claimant, failure, request};
 
-/// A server with a certificate of its own, and a claimant that believes it.
-async fn server(place: &TempDir, change: impl FnOnce(&mut CertificateParams)) -> (Server, Claimant) {
-    let mut params = CertificateParams::new(vec!["localhost".into()]).unwrap();
-    change(&mut params);
-    let key = KeyPair::generate().unwrap();
-    let certificate = params.self_signed(&key).unwrap();
-    let file = place.path().join("authority.pem");
-    fs::write(&file, certificate.pem()).unwrap();
-    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
-        .unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
-    let server = Server::wrapped([claimed()], move |stream| {
-        let accepting = acceptor.accept(stream);
-        async { accepting.await.ok() }
-    });
-    let client = Client::new(AddressPolicy::SIMULATION, Trust::Only(file));
-    (server.await, Claimant::new(client).with_patience(AMPLE))
+/// A server with a certificate of an authority, changed before it is signed, and a claimant that trusts the authority.
+async fn server(change: impl FnOnce(&mut CertificateParams)) -> (Server, Claimant, Authority) {
+    let authority = Authority::new();
+    let server = authority.server("localhost", [claimed()], change).await;
+    let client = Client::new(AddressPolicy::SIMULATION, Trust::Only(authority.path()));
+    (server, Claimant::new(client).with_patience(AMPLE), authority)
 }
 
 fn url(server: &Server) -> String {
-    format!("https://localhost:{}", server.port)
+    format!("https://localhost:{}", server.address.port())
 }
 
 #[tokio::test]
 async fn a_code_is_claimed_over_tls() {
-    let (folder, place) = (TempDir::new().unwrap(), TempDir::new().unwrap());
-    let (server, claimant) = server(&place, |_| {}).await;
+    let folder = TempDir::new().unwrap();
+    let (server, claimant, _authority) = server(|_| {}).await;
     claimant.provision(&request(&url(&server), CODE, folder.path())).await.unwrap();
     assert_eq!(server.requests().len(), 1);
 }
 
 #[tokio::test]
 async fn a_strangers_certificate_is_told_and_the_code_is_not() {
-    let (folder, place) = (TempDir::new().unwrap(), TempDir::new().unwrap());
-    let (server, _) = server(&place, |_| {}).await;
+    let folder = TempDir::new().unwrap();
+    let (server, ..) = server(|_| {}).await;
     let told = failure(&claimant(), &request(&url(&server), CODE, folder.path())).await;
     assert!(told.starts_with("Failed to connect to server: invalid peer certificate"), "{told}");
     assert!(server.requests().is_empty());
@@ -63,8 +43,8 @@ async fn a_strangers_certificate_is_told_and_the_code_is_not() {
 /// A device that was never told the time stands at 1970, and every certificate is one of the future.
 #[tokio::test]
 async fn a_certificate_of_the_future_is_told_with_the_clock() {
-    let (folder, place) = (TempDir::new().unwrap(), TempDir::new().unwrap());
-    let (server, claimant) = server(&place, |params| {
+    let folder = TempDir::new().unwrap();
+    let (server, claimant, _authority) = server(|params| {
         params.not_before = date_time_ymd(3000, 1, 1);
         params.not_after = date_time_ymd(3001, 1, 1);
     })

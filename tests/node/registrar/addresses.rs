@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex};
 
 use jarvis_http::client::{AddressPolicy, Client, Lookup, Names, Trust};
 use provisioning_core::fault::Fault;
+use testing::server::{Act, Server, answer};
 use tokio::net::TcpListener;
 
-use crate::registrar::server::{Server, Then, answer, registered};
+use crate::registrar::server::registered;
 use crate::registrar::{CONNECT, SHORT, client, fault, register, without_status};
 
 /// Names that answer each lookup with the next of some lists.
@@ -54,8 +55,8 @@ async fn good_and_bad() -> (Server, Server) {
         let port = good.local_addr().unwrap().port();
         // Somebody else may have the same port at the other address.
         if let Ok(bad) = TcpListener::bind(("127.0.0.1", port)).await {
-            let answer = answer("201 Created", &registered());
-            return (Server::on(good, answer.clone(), Then::Close), Server::on(bad, answer, Then::Close));
+            let answer = Act::Send(answer("201 Created", &registered()).into());
+            return (Server::on(good, [answer.clone()]), Server::on(bad, [answer]));
         }
     }
 }

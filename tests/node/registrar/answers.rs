@@ -8,10 +8,11 @@ use provisioning_core::domain::Registration;
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::Refused;
 use provisioning_core::secret::SecretText;
+use testing::server::{Act, Server, answer};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpSocket};
 
-use crate::registrar::server::{Server, Then, answer, registered};
+use crate::registrar::server::registered;
 use crate::registrar::{
     AMPLE, NODE_KEY, SHORT, TOKEN, client, failed, fault, register, register_once, registrar, url, with_status, without_status,
 };
@@ -128,7 +129,7 @@ async fn an_endless_answer_is_cut_at_the_limit() {
         ("transfer-encoding: chunked\r\n\r\n", b"10\r\n                \r\n"),
     ];
     for (head, flood) in heads {
-        let server = Server::then(format!("HTTP/1.1 201 Created\r\n{head}"), Then::Flood(flood)).await;
+        let server = Server::acting([Act::Flood(format!("HTTP/1.1 201 Created\r\n{head}").into(), flood)]).await;
         assert_eq!(fault_of(&server).await, with_status(Fault::CommandCenterAnswer, 201), "{head}");
     }
 }
@@ -136,7 +137,7 @@ async fn an_endless_answer_is_cut_at_the_limit() {
 #[tokio::test]
 async fn endless_headers_are_cut() {
     for flood in [&b"x: 0123456789abcdef\r\n"[..], b"xxxxxxxxxxxxxxxx"] {
-        let server = Server::then("HTTP/1.1 201 Created\r\n", Then::Flood(flood)).await;
+        let server = Server::acting([Act::Flood("HTTP/1.1 201 Created\r\n".into(), flood)]).await;
         assert_eq!(fault_of(&server).await, without_status(Fault::CommandCenterAnswer));
     }
 }
@@ -161,7 +162,7 @@ async fn a_connection_that_drops_within_the_answer_can_be_tried_again() {
 #[tokio::test]
 async fn silence_at_any_point_ends_at_the_limit() {
     for part in ["", "HTTP/1.1 201 Created\r\n", "HTTP/1.1 201 Created\r\ncontent-length: 100\r\n\r\n{"] {
-        let server = Server::then(part, Then::Hold).await;
+        let server = Server::acting([Act::SendAndHold(part.into())]).await;
         let registrar = registrar().with_limits(Limits { register: SHORT, ..AMPLE });
         let (refused, line) = failed(register_once(&registrar, &server.url()).await);
         assert_eq!(refused, without_status(Fault::CommandCenterUnreachable), "{part}");

@@ -2,8 +2,8 @@
 
 use jarvis_http::client::{AddressPolicy, Client, Trust};
 use jarvis_provisioning::command_center::{Limits, Registrar};
+use testing::server::{Act, Server, answer};
 
-use crate::registrar::server::{Server, Then, answer};
 use crate::registrar::{AMPLE, SHORT, registrar, url};
 
 #[tokio::test]
@@ -23,7 +23,7 @@ async fn any_other_status_is_not_healthy() {
 
 #[tokio::test]
 async fn a_silent_command_center_is_not_healthy() {
-    let server = Server::then("", Then::Hold).await;
+    let server = Server::acting([Act::Hold]).await;
     let registrar = registrar().with_limits(Limits { health: SHORT, ..AMPLE });
     assert!(!registrar.healthy(&url(&server.url())).await);
 }

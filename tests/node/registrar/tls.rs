@@ -1,62 +1,21 @@
 //! Whose certificates are believed.
 
 use std::fs;
-use std::path::PathBuf;
-use std::sync::Arc;
 
 use jarvis_http::client::{AddressPolicy, Client, Trust};
 use provisioning_core::fault::Fault;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
-use rustls::ServerConfig;
-use rustls::pki_types::PrivateKeyDer;
 use tempfile::TempDir;
+use testing::server::{Act, Server, answer};
+use testing::tls::{Authority, CertificateParams, date_time_ymd};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 
-use crate::registrar::server::{Server, Then, answer, registered};
+use crate::registrar::server::registered;
 use crate::registrar::{CONNECT, fault, register, without_status};
 
-/// An authority, and its certificate in a file.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    folder: TempDir,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let folder = TempDir::new().unwrap();
-        fs::write(folder.path().join("ca.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
-        Self { issuer: Issuer::new(params, key), folder }
-    }
-
-    fn path(&self) -> PathBuf {
-        self.folder.path().join("ca.pem")
-    }
-
-    /// A command center with a certificate of this authority, changed before it is signed.
-    async fn server(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Server {
-        let mut params = CertificateParams::new(vec![name.into()]).unwrap();
-        change(&mut params);
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
-            .unwrap();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let answer: Arc<[u8]> = answer("201 Created", &registered()).into_bytes().into();
-        Server::wrapped(listener, answer, Then::Close, move |stream| {
-            let accepting = acceptor.accept(stream);
-            async { accepting.await.ok() }
-        })
-    }
+/// A command center with a certificate for that name, changed before it is signed.
+async fn server(authority: &Authority, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Server {
+    authority.server(name, [Act::Send(answer("201 Created", &registered()).into())], change).await
 }
 
 fn trusting(trust: Trust) -> Client {
@@ -78,7 +37,7 @@ async fn distrusted(client: &Client, server: &Server) -> String {
 #[tokio::test]
 async fn a_certificate_of_a_configured_authority_is_believed() {
     let authority = Authority::new();
-    let server = authority.server("127.0.0.1", |_| {}).await;
+    let server = server(&authority, "127.0.0.1", |_| {}).await;
     for trust in [Trust::Only(authority.path()), Trust::SystemAnd(authority.path())] {
         let (outcome, journal) = register(&trusting(trust), &https(&server)).await;
         assert!(outcome.is_ok(), "{}", journal.text());
@@ -88,7 +47,7 @@ async fn a_certificate_of_a_configured_authority_is_believed() {
 #[tokio::test]
 async fn a_certificate_for_a_name_is_believed_under_that_name() {
     let authority = Authority::new();
-    let server = authority.server("localhost", |_| {}).await;
+    let server = server(&authority, "localhost", |_| {}).await;
     let url = format!("https://localhost:{}", server.address.port());
     assert!(register(&trusting(Trust::Only(authority.path())), &url).await.0.is_ok());
 }
@@ -96,7 +55,7 @@ async fn a_certificate_for_a_name_is_believed_under_that_name() {
 #[tokio::test]
 async fn an_evil_twin_with_another_authoritys_certificate_learns_nothing() {
     let (ours, theirs) = (Authority::new(), Authority::new());
-    let server = theirs.server("127.0.0.1", |_| {}).await;
+    let server = server(&theirs, "127.0.0.1", |_| {}).await;
     for trust in [Trust::System, Trust::SystemAnd(ours.path()), Trust::Only(ours.path())] {
         distrusted(&trusting(trust), &server).await;
     }
@@ -105,7 +64,7 @@ async fn an_evil_twin_with_another_authoritys_certificate_learns_nothing() {
 #[tokio::test]
 async fn a_certificate_for_another_name_is_not_believed() {
     let authority = Authority::new();
-    let server = authority.server("center.example", |_| {}).await;
+    let server = server(&authority, "center.example", |_| {}).await;
     let line = distrusted(&trusting(Trust::Only(authority.path())), &server).await;
     assert!(line.contains("center.example"), "the journal says whose certificate it is: {line}");
 }
@@ -113,7 +72,7 @@ async fn a_certificate_for_another_name_is_not_believed() {
 #[tokio::test]
 async fn an_expired_certificate_is_not_believed() {
     let authority = Authority::new();
-    let server = authority.server("127.0.0.1", |params| params.not_after = date_time_ymd(2001, 1, 1)).await;
+    let server = server(&authority, "127.0.0.1", |params| params.not_after = date_time_ymd(2001, 1, 1)).await;
     let line = distrusted(&trusting(Trust::Only(authority.path())), &server).await;
     assert!(line.contains("expired"), "{line}");
 }
@@ -122,7 +81,7 @@ async fn an_expired_certificate_is_not_believed() {
 #[tokio::test]
 async fn a_certificate_of_the_future_is_not_believed_and_the_journal_names_the_clock() {
     let authority = Authority::new();
-    let server = authority.server("127.0.0.1", |params| params.not_before = date_time_ymd(3000, 1, 1)).await;
+    let server = server(&authority, "127.0.0.1", |params| params.not_before = date_time_ymd(3000, 1, 1)).await;
     let line = distrusted(&trusting(Trust::Only(authority.path())), &server).await;
     assert!(line.contains("clock"), "{line}");
 }
@@ -145,7 +104,7 @@ async fn a_server_without_tls_is_a_tls_failure() {
 #[tokio::test]
 async fn authorities_that_cannot_be_read_are_named_and_nobody_is_believed() {
     let authority = Authority::new();
-    let server = authority.server("127.0.0.1", |_| {}).await;
+    let server = server(&authority, "127.0.0.1", |_| {}).await;
     let folder = TempDir::new().unwrap();
     let path = |name: &str, content: &str| {
         let path = folder.path().join(name);
