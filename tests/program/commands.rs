@@ -61,6 +61,20 @@ async fn a_command_line_that_is_none_ends_with_2() {
 }
 
 #[tokio::test]
+async fn a_factory_that_is_not_installed_ends_with_127_and_is_named() {
+    let place = Place::new().with("PATH", "/nonexistent");
+    // In a folder of its own, the program has no jarvis-factory beside it.
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let program = folder.path().join("jarvis-provision");
+    fs::hard_link(env!("CARGO_BIN_EXE_jarvis-provision"), &program).expect("one file system");
+    for arguments in [&["factory", "--help"][..], &["label", "--serial", "AZJN-0042", "--sheet", "labels.pdf"]] {
+        let ended = place.run_program(&program, arguments).await;
+        assert_eq!(ended.status, Some(127), "{arguments:?}: {}", ended.errors);
+        assert!(ended.errors.contains("install the package jarvis-factory"), "{}", ended.errors);
+    }
+}
+
+#[tokio::test]
 async fn settings_that_cannot_be_used_end_with_3_and_are_named() {
     let mut place = Place::new();
     for (name, value, expected) in [

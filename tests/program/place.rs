@@ -120,7 +120,12 @@ impl Place {
 
     /// Runs a command of the program to its end.
     pub(crate) async fn run<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Ended {
-        let output = timeout(PATIENCE, self.command(arguments).output()).await.expect("it ends").expect("it starts");
+        self.run_program(Path::new(PROGRAM), arguments).await
+    }
+
+    /// The same, with the program at another path.
+    pub(crate) async fn run_program<A: AsRef<OsStr>>(&self, program: &Path, arguments: &[A]) -> Ended {
+        let output = timeout(PATIENCE, self.wrapped(&[program], arguments).output()).await.expect("it ends").expect("it starts");
         let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
         Ended { status: output.status.code(), output: text(output.stdout), errors: text(output.stderr) }
     }

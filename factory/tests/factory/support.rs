@@ -11,7 +11,7 @@ use crate::server::Server;
 pub(crate) const CONF: &str = "etc/azaion/device.conf";
 pub(crate) const PAIRING: &str = "boot/firmware/jarvis-pairing.json";
 
-const FACTORY: &str = env!("CARGO_BIN_EXE_jarvis-factory");
+pub(crate) const FACTORY: &str = env!("CARGO_BIN_EXE_jarvis-factory");
 
 /// Another program of this workspace, beside the one under test: `cargo test` builds it. It is built here if it is not there
 /// because this package is tested by itself.
