@@ -3,7 +3,8 @@
 use std::io::IsTerminal;
 
 use clap::ValueEnum;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::prelude::*;
 
 /// Format of log lines.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -16,11 +17,45 @@ pub enum LogFormat {
 
 /// Starts logging to standard error; `RUST_LOG` is the filter, and `NO_COLOR` disables colours.
 pub fn log_to_standard_error(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let colours = std::io::stderr().is_terminal() && std::env::var("NO_COLOR").map_or(true, |value| value.is_empty());
+    let variable = |name| std::env::var(name).ok();
+    let colours = std::io::stderr().is_terminal() && variable("NO_COLOR").is_none_or(|value| value.is_empty());
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let registry = tracing_subscriber::registry().with(filter(variable("RUST_LOG").as_deref()));
     match format {
-        LogFormat::Human => subscriber.with_target(false).with_ansi(colours).init(),
-        LogFormat::Json => subscriber.json().init(),
+        LogFormat::Human => registry.with(lines.with_target(false).with_ansi(colours)).init(),
+        LogFormat::Json => registry.with(lines.json()).init(),
+    }
+}
+
+/// Parses levels and targets, such as `debug,zbus=info`. `EnvFilter` would add a regular-expression engine to the device's
+/// program, to match fields of spans; the programs create no spans.
+fn filter(directives: Option<&str>) -> Targets {
+    let info = || Targets::new().with_default(LevelFilter::INFO);
+    match directives {
+        Some("") => Targets::new().with_default(LevelFilter::ERROR),
+        Some(directives) => directives.parse().unwrap_or_else(|_| info()),
+        None => info(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tracing::Level;
+
+    #[test]
+    fn levels_and_targets_select_what_is_logged() {
+        for (directives, enabled, disabled) in [
+            (None, ("hyper", Level::INFO), ("hyper", Level::DEBUG)),
+            (Some(""), ("hyper", Level::ERROR), ("hyper", Level::WARN)),
+            (Some("debug"), ("hyper", Level::DEBUG), ("hyper", Level::TRACE)),
+            (Some("debug,zbus=info"), ("jarvis_provisioning::daemon", Level::DEBUG), ("zbus::connection", Level::DEBUG)),
+            (Some("off,zbus=trace"), ("zbus", Level::TRACE), ("hyper", Level::ERROR)),
+            (Some("zbus=louder"), ("hyper", Level::INFO), ("zbus", Level::DEBUG)),
+        ] {
+            let filter = filter(directives);
+            assert!(filter.would_enable(enabled.0, &enabled.1), "{directives:?} enables {enabled:?}");
+            assert!(!filter.would_enable(disabled.0, &disabled.1), "{directives:?} disables {disabled:?}");
+        }
     }
 }
