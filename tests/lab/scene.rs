@@ -92,7 +92,7 @@ impl Scene {
     pub(crate) async fn comes_back(&mut self) -> StatusReport {
         self.goes().await;
         self.phone = Some(connected(&self.controllers).await);
-        self.phone().status().await.expect("how it stands")
+        self.phone().status().await.expect("the status")
     }
 
     /// The phone reconnects, and waits for the outcome of the attempt.
