@@ -60,7 +60,7 @@ pub(crate) struct Arguments {
     command: Command,
 }
 
-/// A database that is checked after the arguments are parsed: in an error of the parser's the password would be printed.
+/// A database address that is checked after the arguments are parsed, because the parser's errors would print its password.
 #[derive(Clone, Debug)]
 struct DatabaseArgument(Result<Database, DatabaseError>);
 
@@ -78,16 +78,16 @@ enum Command {
     /// log goes to standard error.
     #[command(after_help = serve::ENVIRONMENT)]
     Serve(Box<Serve>),
-    /// Provision codes: what an installer types into an appliance.
+    /// Manage provision codes, which installers enter on appliances.
     #[command(subcommand)]
     Code(Code),
-    /// Partners: whose brand an appliance shows.
+    /// Manage partners, whose brands appliances show.
     #[command(subcommand)]
     Partner(PartnerCommand),
-    /// Appliances: devices that have claimed a code.
+    /// Manage appliances: devices that have claimed a code.
     #[command(subcommand)]
     Appliance(Appliance),
-    /// Nodes: devices that have registered.
+    /// Manage nodes: devices that have registered.
     #[command(subcommand)]
     Node(Node),
     /// Copy a SQLite database to a new file, also while servers use it. The secret file is not copied: store it elsewhere.
@@ -97,7 +97,7 @@ enum Command {
     },
     /// Print the OpenAPI document of the HTTP API.
     Openapi,
-    /// Keys that the bearer tokens of accounts are signed with.
+    /// Manage the signing keys of accounts' bearer tokens.
     #[command(subcommand)]
     Key(Key),
 }

@@ -1,4 +1,4 @@
-//! What a server is started with.
+//! The configuration of a server.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -8,20 +8,20 @@ use crate::base::clock::Clock;
 use crate::base::secret::SecretText;
 use crate::store::Database;
 
-/// The configuration of a server. [`Config::new`] gives every field that has a default.
+/// The configuration of a server. [`Config::new`] sets the defaults.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
     /// The address to listen on; port 0 chooses a free port, which [`crate::Server::address`] returns.
     pub listen: SocketAddr,
-    /// Where the data are.
+    /// The database.
     pub database: Database,
-    /// The file of the server's own secret, made at the first start. Processes that share a database share this file's
+    /// The file of the server's secret, created at the first start. Processes that share a database share this file's
     /// content. Without it, the file is `PATH.secret` beside the SQLite database at `PATH`.
     pub secret_file: Option<PathBuf>,
-    /// The administrator's key. Without it no administrator is let in.
+    /// The administrator's key. Without it no administrator is accepted.
     pub admin_key: Option<SecretText>,
-    /// The secret that the auth service signs bearer tokens with. Without it no user is let in.
+    /// The key with which the auth service signs bearer tokens. Without it no user is accepted.
     pub jwt_secret: Option<SecretText>,
     /// The MQTT account that nodes receive.
     pub mqtt: Option<MqttAccount>,
@@ -30,7 +30,7 @@ pub struct Config {
     /// The URL of this server for clients, such as `https://center.example`; sent to claimed appliances. Without it they
     /// receive the host of their own request.
     pub public_url: Option<String>,
-    /// Proxies whose `X-Forwarded-For` is believed.
+    /// Proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpAddr>,
     /// Where the time comes from.
     pub clock: Clock,
@@ -50,13 +50,13 @@ pub struct MqttAccount {
 /// The files of a server's identity, both in PEM.
 #[derive(Clone, Debug)]
 pub struct TlsFiles {
-    /// The certificate, and behind it those that lead to one that clients know.
+    /// The certificate chain, the server's certificate first.
     pub certificate: PathBuf,
     /// The private key, readable by its owner only.
     pub key: PathBuf,
 }
 
-/// How long a client may take before it is cut off.
+/// How long a client may take before it is disconnected.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
     /// For a request's head, and between two requests on one connection. Long enough for a node on a bad link, short
@@ -95,7 +95,7 @@ impl Config {
         }
     }
 
-    /// Where the server's secret is; nowhere, if the database is shared and no file was named.
+    /// The file of the server's secret; none if the database is shared and no file is configured.
     pub(crate) fn secret_path(&self) -> Option<PathBuf> {
         self.secret_file.clone().or_else(|| match &self.database {
             Database::Sqlite(path) => {

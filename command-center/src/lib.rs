@@ -13,7 +13,7 @@
 //! # }
 //! ```
 //!
-//! What it promises:
+//! Guarantees:
 //!
 //! - Every acknowledged change is on the disk and survives a power cut, except the heartbeats of the last seconds.
 //! - A request whose answer was lost can be sent again and gets the same answer.

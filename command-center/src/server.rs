@@ -45,13 +45,13 @@ const LARGEST_HEAD: usize = 32 * 1024;
 /// How often expired rows are deleted.
 const TIDY: Duration = Duration::from_hours(1);
 
-/// Pause after the system refused a connection, such as for want of file descriptors.
+/// Pause after accepting a connection failed, such as for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Why a server did not start.
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// The data cannot be used.
+    /// The database or its secret cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
     /// The certificate or its key cannot be used.
@@ -94,12 +94,12 @@ impl Server {
         self.address
     }
 
-    /// Reads certificate and key again, for the connections to come. If they are not usable, those in use stay.
+    /// Reloads certificate and key for new connections. If they are not usable, the current ones stay in use.
     pub fn reload_certificate(&self) -> Result<(), TlsError> {
         self.identity.as_ref().map_or(Ok(()), |identity| identity.reload())
     }
 
-    /// Takes no more connections, lets the running requests end, and closes the database.
+    /// Stops accepting connections, waits for the running requests, and closes the database.
     pub async fn stop(mut self) {
         if let Some(stop) = self.stop.take() {
             // Fails only if the server task has ended already.

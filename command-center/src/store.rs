@@ -1,16 +1,16 @@
 //! The database: one set of operations, run on SQLite or on PostgreSQL.
 //!
-//! An [`Operation`] is everything that must happen together, written once against [`Connection`] in SQL that both
-//! databases understand. It takes effect completely or not at all, and it may be run again after a failure, so it must
-//! not keep anything between two runs. A refusal from inside rolls it back.
+//! An [`Operation`] is a transaction, written once against [`Connection`] in SQL that both databases understand. It takes
+//! effect completely or not at all, and it may be run again after a failure, so it must not keep state between two runs.
+//! A refusal rolls it back.
 //!
-//! SQLite has one writer, a thread of its own. All operations that wait while it commits share its next transaction and its
+//! SQLite has one writer, on a dedicated thread. All operations that wait while it commits share its next transaction and its
 //! next `fsync`, and are answered after it: the price of durability is paid once per batch, and no answer is sent
 //! that a power cut could undo.
-//! Operations that are not [durable](Operation::is_durable) pay none: they last when this process ends, and reach the disk
-//! soon afterwards.
-//! PostgreSQL does the same by itself; there, operations on one [subject](Operation::subject) are put in a row by an
-//! advisory lock, so that the rules hold between any number of server processes.
+//! Operations that are not [durable](Operation::is_durable) cause no `fsync`: they survive a crash of this process, and
+//! reach the disk soon afterwards.
+//! PostgreSQL does the same by itself; there, operations on one [subject](Operation::subject) are serialized by an
+//! advisory lock, so that the rules hold across any number of server processes.
 
 mod migrations;
 mod postgres;
@@ -30,7 +30,7 @@ use crate::base::refusal::Refusal;
 /// Which database, parsed from `sqlite:PATH` or `postgres://USER:PASSWORD@HOST/NAME`.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Database {
-    /// A file on this machine; made if it is not there.
+    /// A file on this machine, created if missing.
     Sqlite(PathBuf),
     /// A server that any number of processes may share. The address may hold a password.
     Postgres(Zeroizing<String>),
@@ -45,7 +45,7 @@ impl fmt::Debug for Database {
     }
 }
 
-/// A text that names no database.
+/// A text that is no database address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("a database is `sqlite:PATH` or `postgres://USER:PASSWORD@HOST/NAME`")]
 pub struct DatabaseError;
@@ -80,7 +80,7 @@ pub(crate) enum Error {
     /// SQLite cannot read or write its file, or gave up.
     #[error("the database failed")]
     Sqlite(#[from] rusqlite::Error),
-    /// A statement that always has a row had none.
+    /// A statement that always returns a row returned none.
     #[error("the database returned no row")]
     NoRow,
     /// The schema is newer than this program.
@@ -91,7 +91,7 @@ pub(crate) enum Error {
         /// The newest that this program knows.
         known: i64,
     },
-    /// The file of the database, or of its copy, cannot be made.
+    /// The file of the database, or of its copy, cannot be created.
     #[error("creating the file {}", path.display())]
     Create {
         /// The file.
@@ -144,7 +144,7 @@ pub(crate) trait Operation: Send + Sync + 'static {
         true
     }
 
-    /// Does it. May be called again after a failed transaction.
+    /// Runs the statements. May be called again after a failed transaction.
     fn run(&self, connection: &mut Connection<'_>) -> impl Future<Output = Result<Self::Answer, Error>> + Send;
 }
 
@@ -156,7 +156,7 @@ pub(crate) enum Store {
 }
 
 impl Store {
-    /// Opens the database and brings its schema up to date.
+    /// Opens the database and migrates its schema.
     pub(crate) async fn open(database: &Database) -> Result<Self, Error> {
         match database {
             Database::Sqlite(path) => sqlite::Store::open(path).await.map(Self::Sqlite),
@@ -186,8 +186,8 @@ impl Store {
         }
     }
 
-    /// Writes a copy of the database, as it is at one moment, to a new file. `None` if this is not a database that can: one
-    /// on a server has tools of its own.
+    /// Writes a copy of the database, as it is at one moment, to a new file. `None` for PostgreSQL, which has
+    /// its own backup tools.
     pub(crate) async fn copy_to(&self, path: &Path) -> Option<Result<(), Error>> {
         match self {
             Self::Sqlite(store) => Some(store.copy_to(path).await),
@@ -195,7 +195,7 @@ impl Store {
         }
     }
 
-    /// Ends the work that is waiting and closes the connections.
+    /// Finishes the waiting operations and closes the connections.
     pub(crate) async fn close(&self) {
         match self {
             Self::Sqlite(store) => store.close().await,

@@ -1,4 +1,4 @@
-//! The time, as an input: every rule that depends on it can be tested by moving it.
+//! The time, as an input: tests of rules that depend on it move the clock.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -32,7 +32,7 @@ impl Moment {
         OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000).unwrap_or(OffsetDateTime::UNIX_EPOCH)
     }
 
-    /// ISO 8601 in UTC **without** a zone, with microseconds: what clients of the token route expect.
+    /// ISO 8601 in UTC **without** a zone, with microseconds: the format that clients of the token route expect.
     pub fn naive(self) -> String {
         let moment = self.date_time();
         let (date, time) = (moment.date(), moment.time());
@@ -48,7 +48,7 @@ impl Moment {
         )
     }
 
-    /// ISO 8601 in UTC, with the zone: what every other answer carries.
+    /// ISO 8601 in UTC, with the zone: the format of every other answer.
     pub fn zoned(self) -> String {
         format!("{}+00:00", self.naive())
     }

@@ -15,13 +15,13 @@ pub(crate) enum Refusal {
     BearerMissing,
     /// … it is too old …
     BearerExpired,
-    /// … it is not one of ours.
+    /// … it was not signed for this server.
     BearerInvalid,
     /// The API key is not this node's.
     WrongNodeKey,
     /// The user does not belong to the household.
     NotAMember,
-    /// The provisioning token is unknown, expired, used, or another node's: one text for all, so that nothing is learnt.
+    /// The provisioning token is unknown, expired, used, or another node's: one text for all, so that the answer reveals nothing.
     WrongProvisioningToken,
     /// There is such a node already.
     NodeAlreadyRegistered,
@@ -31,14 +31,14 @@ pub(crate) enum Refusal {
     UnknownCode,
     /// Another device has claimed the code, or this one has and has used its key since.
     CodeClaimed,
-    /// The operator has taken the code back. The two routes that claim say it in different words.
+    /// The operator has revoked the code. The two routes that claim use different texts.
     CodeRevoked {
         /// Whether the route is the partners'.
         by_partner_route: bool,
     },
     /// The code was not claimed in time.
     CodeExpired,
-    /// There were too many wrong codes from here, or altogether.
+    /// Too many wrong codes from this source, or in total.
     TooManyGuesses {
         /// When counting restarts.
         retry_after_seconds: u32,
@@ -55,7 +55,7 @@ pub(crate) enum Refusal {
     WrongLogin,
     /// The caller is known, and may not do this.
     Forbidden,
-    /// Like [`Refusal::Malformed`], for clients that print `detail` as it is.
+    /// Like [`Refusal::Malformed`], for clients that print `detail` unchanged.
     Unprocessable(String),
     /// There is no such route.
     NotFound,
@@ -65,7 +65,7 @@ pub(crate) enum Refusal {
     TooLarge,
     /// The body did not arrive in time.
     TooSlow,
-    /// The database cannot be reached or cannot write; asking again later may help.
+    /// The database cannot be reached or cannot write; a later retry may succeed.
     Unavailable,
     /// A fault of the server; the log has the cause.
     Internal,

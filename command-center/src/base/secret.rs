@@ -1,9 +1,9 @@
 //! The server's secret, and the keys and hashes that are derived from it.
 //!
-//! The server keeps one secret of 32 bytes in a file beside the database, never in it. Everything that the database knows
-//! about a token, a code or a key is a keyed hash under that secret, so a copy of the database alone neither opens
-//! anything nor lets anybody test guesses. Keys that are given to nodes are *derived* from it: asked again after a lost
-//! answer, the server computes the same key, without ever having stored it.
+//! The server keeps one secret of 32 bytes in a file beside the database, never in it. The database stores of
+//! tokens, codes and keys only hashes that are keyed with that secret, so a copy of the database alone grants no access and
+//! cannot be used to test guesses. The keys of nodes are *derived* from it: when a request is repeated after a lost answer,
+//! the server computes the same key without having stored it.
 
 use core::fmt;
 use std::fs::{File, OpenOptions};
@@ -57,7 +57,7 @@ pub fn read_secret(path: &Path) -> Result<SecretText, Error> {
     Ok(SecretText::new(trimmed.to_owned()))
 }
 
-/// A secret file that cannot be used.
+/// Why a secret file cannot be used.
 #[derive(Debug, Error)]
 pub enum Error {
     /// It cannot be read.
@@ -102,7 +102,7 @@ pub enum Error {
 /// What a hash or a key is for. Each purpose has its own label, so that no value made for one is accepted for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// Recognizes the secret itself, so that a wrong file is noticed at the start.
+    /// Identifies the secret, so that a wrong file is detected at the start.
     Fingerprint,
     /// What the database keeps of a provisioning token.
     ProvisioningToken,
@@ -116,7 +116,7 @@ pub(crate) enum Purpose {
     ProvisionCodeId,
     /// The random part of a site's id.
     SiteId,
-    /// How a device that claims is recognized when it asks again.
+    /// Identifies a device that repeats its claim.
     ClaimingDevice,
     /// The key of an appliance, derived from its id, its code and its claim.
     ApplianceKey,
@@ -124,7 +124,7 @@ pub(crate) enum Purpose {
     ApplianceKeyHash,
     /// Where guesses come from.
     GuessSource,
-    /// What passwords are mixed with before they are hashed.
+    /// The pepper of password hashes.
     PasswordPepper,
     /// A key that bearer tokens are signed with.
     SigningKey,
@@ -150,7 +150,7 @@ impl Purpose {
     }
 }
 
-/// The server's own secret.
+/// The server's secret.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub(crate) struct ServerSecret([u8; 32]);
 
@@ -161,7 +161,7 @@ impl fmt::Debug for ServerSecret {
 }
 
 impl ServerSecret {
-    /// Reads the secret from `path`, which must not be readable by others; makes it if there is no such file.
+    /// Reads the secret from `path`, which must not be readable by others; creates it if the file is missing.
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
         match Self::read(path) {
             Err(Error::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
@@ -187,7 +187,7 @@ impl ServerSecret {
         Ok(Self(bytes))
     }
 
-    /// Writes a fresh secret beside `path` and links it to its name, so that the name never stands for half a file.
+    /// Writes a fresh secret beside `path` and links it to its name, so that the name never refers to an incomplete file.
     fn create(path: &Path) -> Result<(), Error> {
         let failed = |source| Error::Create { path: path.to_owned(), source };
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
@@ -233,7 +233,7 @@ impl ServerSecret {
         self.key(Purpose::NodeKey, &[node_id, token_hash])
     }
 
-    /// [`ServerSecret::derive`] as a key that can be given away: 43 url-safe characters.
+    /// [`ServerSecret::derive`] as a key for a client: 43 url-safe characters.
     pub(crate) fn key(&self, purpose: Purpose, parts: &[&str]) -> SecretText {
         SecretText::new(BASE64_URL_SAFE_NO_PAD.encode(*self.derive(purpose, parts)))
     }

@@ -1,4 +1,4 @@
-//! TLS: certificate and key from files, read again when they are renewed.
+//! TLS: certificate and key from files, reloaded after a renewal.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -15,7 +15,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::config::TlsFiles;
 
-/// Files that make no identity.
+/// Why the certificate and key files cannot be used.
 #[derive(Debug, Error)]
 pub enum TlsError {
     /// A file cannot be read as PEM.
@@ -63,7 +63,7 @@ impl Identity {
         Ok(Self { files, current })
     }
 
-    /// Reads the files again. If they are not usable, the identity in use stays.
+    /// Reloads the files. If they are not usable, the current identity stays in use.
     pub(crate) fn reload(&self) -> Result<(), TlsError> {
         let fresh = read(&self.files)?;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;

@@ -19,10 +19,10 @@ use tls::TlsError;
 /// Enough to keep a database of a few cores busy; PostgreSQL allows 100 in all by default.
 const CONNECTIONS: usize = 16;
 
-/// How long a request waits for a connection before it is told that the database is gone.
+/// How long a request waits for a connection before it fails.
 const ACQUIRE: Duration = Duration::from_secs(5);
 
-/// Pause before a server that is starting is tried again; each pause is twice as long as the one before.
+/// First pause before another attempt to connect to a server that is starting; each pause is twice as long as the last.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// How long a connection may be idle before it is closed.
@@ -34,13 +34,13 @@ const LIFE: Duration = Duration::from_mins(30);
 /// How often idle and old connections are closed.
 const TIDY: Duration = Duration::from_mins(1);
 
-/// How often an operation is tried that PostgreSQL chose as the victim of a conflict.
+/// How often an operation is tried that PostgreSQL aborts because of a conflict.
 const TRIES: u32 = 5;
 
 /// The number of the lock that keeps two processes from changing the schema at once: "jarvis" in ASCII.
 const MIGRATION_LOCK: i64 = 0x6a61_7276_6973;
 
-/// Limits that the server itself keeps.
+/// Timeouts that the server enforces.
 const LIMITS: &str = "-c statement_timeout=10s -c lock_timeout=5s -c idle_in_transaction_session_timeout=10s";
 
 /// Why PostgreSQL did not carry out an operation.
@@ -110,7 +110,7 @@ impl Failure {
         self.has_code(&[SqlState::ADMIN_SHUTDOWN]) || matches!(self, Self::Client(error) if error.is_closed())
     }
 
-    /// The server is starting, or has no place at the moment: it is expected to accept a connection soon.
+    /// The server is starting, or has no free connection: it is expected to accept one soon.
     fn is_starting(&self) -> bool {
         let is_refused = |error: &std::io::Error| error.kind() == std::io::ErrorKind::ConnectionRefused;
         match self {
@@ -141,7 +141,7 @@ impl Store {
         let manager = Manager::new(config, tls.connector().map_err(Failure::from)?);
         let pool = Pool::builder(manager).max_size(CONNECTIONS).runtime(Runtime::Tokio1);
         let pool = pool.build().expect("a pool without timeouts needs nothing");
-        // The first connection is not tried again: the operator is told at once what is wrong.
+        // The first connection is not retried: the operator gets the reason at once.
         let mut client = pool.get().await.map_err(Failure::from)?;
         let transaction = client.transaction().await.map_err(Failure::from)?;
         let session = Session { client: transaction.client(), statements: &transaction.statement_cache };
@@ -199,7 +199,7 @@ impl Store {
         operation.run(&mut Connection::Postgres(session)).await
     }
 
-    /// A connection, when one is free. A server that is starting is waited for.
+    /// Waits for a free connection, and for a server that is starting.
     async fn acquire(&self) -> Result<Object, Failure> {
         let mut last = Failure::Busy;
         let connecting = async {

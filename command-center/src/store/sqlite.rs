@@ -1,7 +1,7 @@
-//! SQLite: one writer that commits in batches, a few readers, and one connection that brings the journal into the file.
+//! SQLite: one writer that commits in batches, a few readers, and one connection that checkpoints the journal.
 //!
-//! Nothing on SQLite waits for anything but the disk, so the writer is a thread that runs its operations one after the other:
-//! a transaction costs one way to that thread and back, however many statements it has.
+//! SQLite operations wait for the disk only, so the writer is a thread that runs them one after the other: a transaction
+//! costs one round trip to that thread, whatever the number of its statements.
 
 use std::fs::OpenOptions;
 use std::future::Future;
@@ -35,14 +35,14 @@ const CACHE: i64 = -262_144;
 /// is not durable is on the disk after this time.
 const CHECKPOINT: Duration = Duration::from_secs(5);
 
-/// How many pages the journal may have, 32 MiB, before the writer brings it into the file by itself: while it never pauses,
+/// How many pages the journal may have, 32 MiB, before the writer checkpoints it itself: while it never pauses,
 /// only the writer can restart the journal.
 const JOURNAL: i64 = 8192;
 
 /// Enough for a machine with a few cores; each holds a file and a page cache.
 const READERS: usize = 4;
 
-/// How many prepared statements a connection keeps: all that there are.
+/// How many prepared statements a connection caches: more than the program has.
 const STATEMENTS: usize = 128;
 
 /// The names of a statement's parameters.
@@ -67,7 +67,7 @@ impl Store {
     }
 
     fn open_now(path: PathBuf) -> Result<Self, Error> {
-        // SQLite would make the file readable by all; the journals take over the mode of the file.
+        // SQLite would create the file readable by all; the journals inherit the mode of the file.
         let made = OpenOptions::new().append(true).create(true).mode(0o600).open(&path);
         made.map_err(|source| Error::Create { path: path.clone(), source })?;
         let mut connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
@@ -113,7 +113,7 @@ impl Store {
         let copy = move |connection: &mut Sqlite| {
             let name = path.to_str().ok_or(Error::CopyName)?;
             let failed = |source| Error::Create { path: path.clone(), source };
-            // An empty file is taken as it is, so the copy is never readable by others.
+            // SQLite accepts an existing empty file, so the copy is never readable by others.
             OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
             connection.execute("VACUUM INTO ?1", [name])?;
             let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
@@ -136,7 +136,7 @@ impl Store {
     }
 }
 
-/// Connections that only read, made when they are needed.
+/// Connections that only read, opened on demand.
 #[derive(Debug)]
 struct Readers {
     path: PathBuf,
@@ -149,7 +149,7 @@ impl Readers {
         Self { path, free: Arc::default(), turns: Arc::new(Semaphore::new(READERS)) }
     }
 
-    /// Does something with one of them, on a thread that may wait for the disk.
+    /// Runs `work` with one of them, on a thread that may block.
     async fn with_one<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Sqlite) -> Result<T, Error> + Send + 'static,
