@@ -1,4 +1,4 @@
-//! What the daemon needs of the machine's network, and why it can fail.
+//! The port to the radio: what the daemon needs, and why it can fail.
 
 pub mod nm;
 
@@ -11,46 +11,46 @@ use provisioning_core::domain::{self, Passphrase, Ssid};
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::Joined;
 
-/// One Wi-Fi radio and its network service.
+/// One Wi-Fi radio.
 ///
-/// Nothing that existed before is changed or deleted: only what was made through this trait is.
+/// An implementation changes and deletes only what was created through this trait.
 pub trait Network: Send + Sync + 'static {
-    /// Looks for networks. The node's own access point and hidden names are not in the list.
+    /// Scans for networks. The list contains neither the node's own access point nor hidden names.
     fn scan(&self) -> impl Future<Output = Result<Vec<domain::Network>, Error>> + Send;
 
-    /// Joins a network without storing it, in place of whatever the radio does. Ends when the node has an address, or
-    /// with the reason why not.
+    /// Joins a network without storing it, and stops any other use of the radio. Ends when the node has an address, or with
+    /// the reason of the failure.
     fn join(&self, ssid: &Ssid, passphrase: &Passphrase, hidden: bool) -> impl Future<Output = Result<Joined, Error>> + Send;
 
-    /// Keeps the network that was joined last, over a restart too.
+    /// Stores the network that was joined last, so that it survives a restart.
     fn keep(&self) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// Leaves what was joined without being kept, and goes back to the network before it, if there was one.
+    /// Leaves a network that was joined and not stored, and returns to the previous network, if there was one.
     fn restore(&self) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// Opens the node's access point under that name, in place of whatever the radio does, and holds it open until
-    /// something else is asked of the radio. One that is open already stays as it is.
+    /// Opens the node's access point with that name, and stops any other use of the radio. Keeps it open until the next
+    /// request for the radio. An access point that is already open is unchanged.
     fn open_access_point(&self, name: &str) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// Deletes the profiles that were made through this trait.
+    /// Deletes the profiles that were created through this trait.
     fn forget(&self) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
-/// An attempt that failed: what the phone is told, and the cause for the journal.
+/// A failure: the fault for the phone, and the cause for the log.
 #[derive(Debug, Error)]
 #[error("{attempt}: {}", fault.name())]
 pub struct Error {
-    /// What was tried, for the journal.
+    /// The failed operation, for the log.
     pub attempt: String,
-    /// What the phone is told.
+    /// The fault for the phone.
     pub fault: Fault,
-    /// The cause, if there is one below.
+    /// The cause, if any.
     #[source]
     pub source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
 impl Error {
-    /// A failure without a cause below it.
+    /// A failure without a cause.
     pub fn new(attempt: impl Into<String>, fault: Fault) -> Self {
         Self { attempt: attempt.into(), fault, source: None }
     }

@@ -1,7 +1,7 @@
 //! The network through NetworkManager, over D-Bus.
 //!
-//! One task owns the radio and does one thing after another; whoever asks waits for its answer. A question that nobody
-//! waits for any more is given up where that leaves nothing behind: the task takes away what it had begun itself.
+//! One task owns the radio and executes one request after another; the caller waits for the answer. If the caller stops
+//! waiting, the task aborts the request where that is clean, and removes what it has created.
 //!
 //! ```text
 //! scan, join, keep … ──▶ radio (one task) ──calls──▶ NetworkManager
@@ -9,17 +9,18 @@
 //!                              └── states of the device ──┘
 //! ```
 //!
-//! A join is a *volatile* profile, which NetworkManager drops when it fails, when it ends, and when the power is cut; only
-//! [`keep`](Network::keep) stores it. What was joined and not yet kept, and an open access point, are held: they come back
-//! when NetworkManager, the bus or the adapter does, until something else is asked for, or somebody else takes the radio.
+//! A join is a *volatile* profile, which NetworkManager deletes when it fails, when it ends, and when the power is cut; only
+//! [`keep`](Network::keep) stores it. A network that is joined and not yet stored, and an open access point, are held: they
+//! are activated again when NetworkManager, the bus or the adapter returns, until the next request, or until another program
+//! takes the radio.
 //!
-//! | module | what it holds |
+//! | module | contents |
 //! |---|---|
-//! | `radio` | the task: one request after another, and what is held |
+//! | `radio` | the task: one request after another, and the held connection |
 //! | `activation` | one activation, from the call to its outcome |
-//! | `join`, `access_point`, `profiles`, `survey` | what the requests do |
-//! | `outcome`, `scan`, `profile`, `values` | pure: what numbers and properties mean |
-//! | `device`, `bus`, `proxies` | what is on the bus |
+//! | `join`, `access_point`, `profiles`, `survey` | the requests |
+//! | `outcome`, `scan`, `profile`, `values` | pure: the meaning of numbers and properties |
+//! | `device`, `bus`, `proxies` | the objects on the bus |
 
 mod access_point;
 mod activation;
@@ -47,22 +48,22 @@ use provisioning_core::domain::{self, Passphrase, Ssid};
 use provisioning_core::machine::Joined;
 use radio::{Asked, Caller, Radio, Request};
 
-/// How the radio is used.
+/// The settings of the radio.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The D-Bus address of another bus than the system's.
     pub bus: Option<String>,
-    /// The Wi-Fi device, such as `wlan0`; none for the first that there is.
+    /// The Wi-Fi interface, such as `wlan0`; none for the first one.
     pub interface: Option<String>,
     /// The access point's passphrase; none for an open one.
     pub passphrase: Option<Passphrase>,
-    /// The node's address in its access point, with 254 addresses around it. Phone apps know 192.168.4.1.
+    /// The node's address in its access point, with 254 addresses around it. Phone apps expect 192.168.4.1.
     pub address: Ipv4Addr,
-    /// The access point's channel: 1, 6 or 11, where every phone looks, and where no radar has to be waited for. 6 has
-    /// always been among the first that phones try.
+    /// The access point's channel: 1, 6 or 11, which every phone scans, and which need no radar detection. Phones scan 6
+    /// among the first.
     pub channel: u32,
-    /// Where NetworkManager's DNS server for access points looks for configuration. A file is there while the access
-    /// point is open, so that every name leads to the node.
+    /// The configuration folder of NetworkManager's DNS server for access points. It contains a file while the access
+    /// point is open, so that every name resolves to the node.
     pub dns_directory: PathBuf,
 }
 
@@ -79,7 +80,7 @@ impl Default for Settings {
     }
 }
 
-/// The Wi-Fi radio that NetworkManager drives.
+/// The Wi-Fi radio, controlled by NetworkManager.
 ///
 /// The access point ends when this is dropped; a joined network does not.
 pub struct NetworkManager {
@@ -88,7 +89,7 @@ pub struct NetworkManager {
 }
 
 impl NetworkManager {
-    /// Starts the task that owns the radio, on the current tokio runtime. NetworkManager need not be there yet.
+    /// Starts the task that owns the radio, on the current tokio runtime. NetworkManager may start later.
     pub fn start(settings: Settings) -> Self {
         let (requests, receiver) = mpsc::unbounded_channel();
         let (wanted, wanted_receiver) = watch::channel(0);
@@ -102,7 +103,7 @@ impl NetworkManager {
         request: impl FnOnce(oneshot::Sender<Result<T, Cause>>) -> Request,
     ) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
-        // Lives as long as this future: with it, the caller is gone.
+        // Lives as long as this future: its end tells the task that the caller is gone.
         let (_waiting, caller) = watch::channel(0);
         let asked = Asked { request: request(reply), caller: Caller::new(caller) };
         let answer = async {
@@ -116,7 +117,7 @@ impl NetworkManager {
 
 impl Network for NetworkManager {
     async fn scan(&self) -> Result<Vec<domain::Network>, Error> {
-        self.ask("looking for networks".into(), |reply| Request::Scan { reply }).await
+        self.ask("scanning for networks".into(), |reply| Request::Scan { reply }).await
     }
 
     async fn join(&self, ssid: &Ssid, passphrase: &Passphrase, hidden: bool) -> Result<Joined, Error> {
@@ -125,11 +126,11 @@ impl Network for NetworkManager {
     }
 
     async fn keep(&self) -> Result<(), Error> {
-        self.ask("keeping the joined network".into(), |reply| Request::Keep { reply }).await
+        self.ask("storing the joined network".into(), |reply| Request::Keep { reply }).await
     }
 
     async fn restore(&self) -> Result<(), Error> {
-        self.ask("going back to the network before".into(), |reply| Request::Restore { reply }).await
+        self.ask("returning to the previous network".into(), |reply| Request::Restore { reply }).await
     }
 
     async fn open_access_point(&self, name: &str) -> Result<(), Error> {
@@ -138,6 +139,6 @@ impl Network for NetworkManager {
     }
 
     async fn forget(&self) -> Result<(), Error> {
-        self.ask("forgetting the networks that were kept".into(), |reply| Request::Forget { reply }).await
+        self.ask("deleting the stored networks".into(), |reply| Request::Forget { reply }).await
     }
 }

@@ -20,11 +20,11 @@ use provisioning_core::domain::Ssid;
 
 /// The object of `wpa_supplicant`.
 const SUPPLICANT: &str = "/fi/w1/wpa_supplicant1";
-/// Measured 3 s, and 6 s with a scan under way, on a slow machine.
+/// Measured: 3 s on a slow machine, 6 s during a scan.
 const OPEN_LIMIT: Duration = Duration::from_secs(30);
 /// The supplicant answers within milliseconds.
 const SUPPLICANT_LIMIT: Duration = Duration::from_secs(1);
-/// The ports that NetworkManager's server for access points needs: DNS and DHCP.
+/// The ports of NetworkManager's server for access points: DNS and DHCP.
 const PORTS: [u16; 2] = [53, 67];
 
 impl Radio {
@@ -49,18 +49,18 @@ impl Radio {
         self.raise(access_point, &device, caller).await
     }
 
-    /// Raises it, with the DNS server's file in place: that is read only when the server starts.
+    /// Activates it, with the DNS server's file in place, because the server reads it only when it starts.
     pub(super) async fn raise(&mut self, access_point: AccessPoint, device: &Device, caller: &mut Caller) -> Result<(), Cause> {
         if !device.can_be_access_point {
             return Err(Cause::NoAccessPointMode(device.interface.clone()));
         }
         let address = access_point.address;
-        // The old file goes before the new one of the same name comes.
+        // Removes the old file before the new one of the same name is written.
         self.dns = None;
         let dns = DnsFile::write(&self.settings)
             .inspect_err(|error| {
                 let directory = self.settings.dns_directory.display();
-                warn!(%error, %directory, "names will not lead phones on the access point to the node");
+                warn!(%error, %directory, "names will not resolve to the node in the access point");
             })
             .ok();
         match self.activate(Plan::AccessPoint(access_point), device, None, caller, OPEN_LIMIT).await {
@@ -76,9 +76,9 @@ impl Radio {
         }
     }
 
-    /// Ends a scan that is under way. NetworkManager begins one whenever the radio has nothing to do, such as after a failed
-    /// join, and for the seconds that it takes the access point is there and hears nobody. Not as long as nothing is known
-    /// of the networks around: some drivers cannot look for them later, as access points.
+    /// Aborts a running scan. NetworkManager scans whenever the radio is idle, for example after a failed join, and during
+    /// those seconds the access point receives nothing. Not aborted while the list is empty, because some drivers cannot
+    /// scan as access points later.
     pub(super) async fn end_scan(&self, device: &Device) {
         if self.list.is_empty(boot_seconds()) {
             return;
@@ -92,22 +92,22 @@ impl Radio {
             bus.call(call, interface.abort_scan()).await
         };
         match timeout(SUPPLICANT_LIMIT, ending).await {
-            Ok(Ok(())) => debug!("a scan was ended"),
-            // There was none, the driver cannot, or another program than wpa_supplicant does its work.
-            Ok(Err(cause)) => debug!("no scan was ended: {}", provisioning_core::fault::chain(&cause)),
+            Ok(Ok(())) => debug!("aborted a scan"),
+            // No scan was running, the driver cannot abort it, or another program replaces wpa_supplicant.
+            Ok(Err(cause)) => debug!("no scan was aborted: {}", provisioning_core::fault::chain(&cause)),
             Err(_) => debug!("the supplicant does not answer"),
         }
     }
 }
 
-/// The file that makes every name lead to the node; it goes when this is dropped, because the DNS servers of all of the
-/// machine's shared connections read it.
+/// The file that makes every name resolve to the node. Removed on drop, because the DNS servers of all shared connections
+/// of the machine read it.
 pub(super) struct DnsFile(PathBuf);
 
 impl DnsFile {
     fn write(settings: &Settings) -> io::Result<Self> {
         let path = Self::path(settings);
-        // Answers without a lifetime are not remembered: at home the same names lead elsewhere.
+        // A time to live of zero prevents caching: in the home network the same names resolve to other addresses.
         fs::write(
             &path,
             format!("# Made by jarvis-provision while its access point is open.\naddress=/#/{}\nlocal-ttl=0\n", settings.address),
@@ -115,7 +115,7 @@ impl DnsFile {
         Ok(Self(path))
     }
 
-    /// Removes what an earlier run left.
+    /// Removes the file of an earlier run.
     pub(super) fn remove_leftover(settings: &Settings) {
         remove(&Self::path(settings));
     }
@@ -133,18 +133,20 @@ impl Drop for DnsFile {
 
 fn remove(path: &Path) {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => warn!(%error, path = %path.display(), "a file stays behind"),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            warn!(%error, path = %path.display(), "a file could not be removed")
+        }
         _ => {}
     }
 }
 
-/// The port that another program has, of those that NetworkManager's server needs.
+/// The port of NetworkManager's server that another program uses, if any.
 fn taken_port(address: Ipv4Addr) -> Option<u16> {
     let tables = ["udp", "udp6", "tcp", "tcp6"].map(|name| fs::read_to_string(format!("/proc/net/{name}")).unwrap_or_default());
     PORTS.into_iter().find(|port| tables.iter().any(|table| has_socket(table, address, *port)))
 }
 
-/// Whether one of the kernel's tables of sockets has one that is bound to the port, at the address or at every address.
+/// Whether a socket in one of the kernel's tables is bound to the port, at the address or at all addresses.
 /// proc(5): the second field is the local address in hexadecimal, an IPv4 address in the machine's byte order.
 fn has_socket(table: &str, address: Ipv4Addr, port: u16) -> bool {
     let address = format!("{:08X}", u32::from_ne_bytes(address.octets()));

@@ -16,18 +16,19 @@ use super::proxies::{ConnectionProxy, ServiceProxy, SettingsProxy};
 use super::radio::{Caller, Held, Radio};
 use super::values::{ACTIVE_ACTIVATED, ACTIVE_ACTIVATING, DeviceState};
 
-/// NetworkManager answers before it activates, unless it waits for polkit or is stuck.
+/// NetworkManager answers before it activates, unless it waits for polkit or hangs.
 const START_LIMIT: Duration = Duration::from_secs(10);
-/// An access point is announced as up before its DHCP and DNS server has started; if that fails, it does within 0.3 s.
+/// NetworkManager reports an access point as activated before its DHCP and DNS server has started; a failure follows within
+/// 0.3 s.
 const ACCESS_POINT_SETTLES: Duration = Duration::from_secs(1);
 
-/// No particular access point: with one, NetworkManager judges its security by rules that are too strict.
+/// No specific access point: for a specific one, NetworkManager checks the security with rules that are too strict.
 const ANY: &str = "/";
 
 pub(super) const DELETE: Call = Call { name: "Delete", action: "org.freedesktop.NetworkManager.settings.modify.system" };
 
 impl Radio {
-    /// Brings up what is planned, in place of what the device does, and holds it. If that fails, nothing of it is left.
+    /// Activates a plan in place of the device's current connection, and holds it. After a failure nothing of it is left.
     pub(super) async fn activate(
         &mut self,
         plan: Plan,
@@ -40,15 +41,15 @@ impl Radio {
         let started = match self.start(&plan, device, caller).await {
             Ok(started) => started,
             Err(cause) => {
-                // An answer that is not understood may still have begun something.
+                // After an unexpected answer the activation may have started nevertheless.
                 self.discard(plan.uuid()).await;
                 return Err(cause);
             }
         };
-        // From here on the device has left what it did before.
+        // From here on the device's previous connection is gone.
         self.held = None;
         if plan.mode() == Mode::Station {
-            // The access point has gone, and its DNS server with it.
+            // The access point is gone, and its DNS server with it.
             self.dns = None;
         }
         let up = self.watch(device, &started, plan.mode(), caller, limit).await;
@@ -57,7 +58,7 @@ impl Radio {
                 self.held = Some(Held { plan, device: device.path.clone(), lost: None });
                 Ok(())
             }
-            // What is volatile goes with NetworkManager.
+            // A volatile profile ends with NetworkManager.
             Err(cause @ (Cause::Left | Cause::BusLost)) => Err(cause),
             Err(cause) => {
                 self.discard(plan.uuid()).await;
@@ -69,7 +70,7 @@ impl Radio {
         }
     }
 
-    /// Activates a profile that NetworkManager has, without changing it.
+    /// Activates a stored profile, without changing it.
     pub(super) async fn activate_stored(
         &mut self,
         profile: &OwnedObjectPath,
@@ -87,7 +88,7 @@ impl Radio {
         self.watch(device, &active, Mode::Station, caller, limit).await
     }
 
-    /// Asks for the activation. The call goes on when its caller has gone, so that a profile it makes does not stay.
+    /// Calls for the activation. The call continues when the caller is gone, so that a profile that it creates is removed.
     async fn start(&self, plan: &Plan, device: &Device, caller: &mut Caller) -> Result<OwnedObjectPath, Cause> {
         let bus = self.bus()?;
         let service: ServiceProxy<'_> = bus.proxy(ROOT.try_into().expect("a valid path")).await?;
@@ -110,14 +111,13 @@ impl Radio {
             Ok(Ok(Ok((_, active, _)))) => Ok(active),
             Ok(Ok(Err(_))) if bus.is_closed() => Err(Cause::BusLost),
             Ok(Ok(Err(source))) => Err(self.refused(Cause::of(call, source)).await),
-            // The runtime is going down.
+            // The runtime is shutting down.
             Ok(Err(_)) => Err(Cause::Stopped),
             Err(_) => Err(Cause::Late { call: call.name, after: START_LIMIT }),
         }
     }
 
-    /// Why a call to activate was refused: a device that has just become unusable is not available, by NetworkManager's
-    /// word.
+    /// Why NetworkManager refused to activate: it reports a device that has just become unusable as not available.
     async fn refused(&self, cause: Cause) -> Cause {
         let unavailable = |name: &str| name.ends_with(".UnknownConnection") || name.ends_with(".ConnectionNotAvailable");
         let (true, Ok(bus)) = (cause.error_name().is_some_and(unavailable), self.bus()) else { return cause };
@@ -164,14 +164,14 @@ impl Radio {
                 }
                 Verdict::Activated => return Ok(()),
                 Verdict::Ended(ended) => return Err(Cause::Ended { ended, mode, sighting: None }),
-                // Ours took the device from an earlier one, or another one took it from ours.
+                // Our activation replaced an earlier one, or another one replaced ours.
                 Verdict::Superseded if self.is_alive(active).await => {}
                 Verdict::Superseded => return Err(Cause::Superseded),
             }
         }
     }
 
-    /// Whether an active connection is still on its way, or up. One that is not there any more has ended.
+    /// Whether an active connection is activating or activated. A missing one has ended.
     async fn is_alive(&self, active: &OwnedObjectPath) -> bool {
         let Ok(bus) = self.bus() else { return false };
         let properties = bus.properties(active, "org.freedesktop.NetworkManager.Connection.Active").await;
@@ -179,7 +179,7 @@ impl Radio {
         state.is_some_and(|state| [ACTIVE_ACTIVATING, ACTIVE_ACTIVATED].contains(&state))
     }
 
-    /// Takes a profile away that was made here, with what it does, if it is still there.
+    /// Deletes a profile of this program, and so deactivates it, if it still exists.
     pub(super) async fn discard(&self, uuid: &str) {
         let Ok(bus) = self.bus() else { return };
         let discarding = async {
@@ -189,10 +189,10 @@ impl Radio {
             bus.call(DELETE, profile.delete()).await
         };
         match discarding.await {
-            Ok(()) => debug!(uuid, "took away a profile"),
-            // A volatile profile that failed goes by itself.
+            Ok(()) => debug!(uuid, "deleted a profile"),
+            // NetworkManager deletes a failed volatile profile.
             Err(cause) if cause.is_missing_object() => {}
-            Err(cause) => warn!(uuid, "a profile could not be taken away: {}", provisioning_core::fault::chain(&cause)),
+            Err(cause) => warn!(uuid, "a profile could not be deleted: {}", provisioning_core::fault::chain(&cause)),
         }
     }
 }
@@ -203,9 +203,9 @@ pub(super) const GET_BY_UUID: Call =
     Call { name: "GetConnectionByUuid", action: "org.freedesktop.NetworkManager.network-control" };
 
 async fn remove_unwanted(connection: &zbus::Connection, profile: OwnedObjectPath) {
-    info!("an activation was answered when nobody wanted it any more; taking it back");
+    info!("an abandoned activation was answered; deleting its profile");
     let removing = async { ConnectionProxy::builder(connection).path(&profile).build().await?.delete().await };
     if let Err(error) = removing.await {
-        debug!(%error, "the unwanted profile had gone by itself");
+        debug!(%error, "the abandoned profile was already deleted");
     }
 }

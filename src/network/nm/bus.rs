@@ -1,4 +1,4 @@
-//! The connection to the system bus, and what is heard on it.
+//! The connection to the system bus, and its events.
 
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
@@ -18,31 +18,31 @@ use super::outcome::Change;
 
 /// NetworkManager's name on the bus.
 const SERVICE: &str = "org.freedesktop.NetworkManager";
-/// NetworkManager's own object.
+/// NetworkManager's main object.
 pub(super) const ROOT: &str = "/org/freedesktop/NetworkManager";
-/// NetworkManager answers within milliseconds, unless it waits for polkit or is stuck.
+/// NetworkManager answers within milliseconds, unless it waits for polkit or hangs.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
-/// Questions that are under way at one time: far below what the bus allows a program.
+/// Concurrent calls: far below the bus's limit per connection.
 const UNDER_WAY: usize = 16;
 
-/// What is heard on the bus.
+/// An event on the bus.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Event {
     /// A device changed its state.
     State { device: OwnedObjectPath, change: Change },
     /// A device finished a scan.
     Scanned { device: OwnedObjectPath },
-    /// A device was taken away.
+    /// A device was removed.
     Removed { device: OwnedObjectPath },
-    /// NetworkManager came to the bus, or left it.
+    /// NetworkManager appeared on the bus, or left it.
     Service { present: bool },
 }
 
 /// A connection to the bus.
 ///
-/// Everything is subscribed to at the beginning, so that no event of an activation can be missed, and is read at once into
-/// a queue without a limit: a stream that is not read would hold up every answer of the connection.
+/// Subscribes to all events at the start, so that no event of an activation is missed, and reads them at once into an
+/// unbounded queue, because an unread stream would block every answer of the connection.
 pub(super) struct Bus {
     connection: Connection,
     events: mpsc::UnboundedReceiver<Event>,
@@ -80,17 +80,17 @@ impl Bus {
             .map_err(Cause::Bus)
     }
 
-    /// Whether the bus has gone.
+    /// Whether the connection is closed.
     pub(super) fn is_closed(&self) -> bool {
         self.connection.is_closed()
     }
 
-    /// The next event; none when the bus has gone. May be dropped at any time without losing one.
+    /// The next event; none when the connection is closed. Cancel-safe.
     pub(super) async fn event(&mut self) -> Option<Event> {
         self.events.recv().await
     }
 
-    /// An event that is already here.
+    /// An event that has already arrived.
     pub(super) fn past_event(&mut self) -> Option<Event> {
         self.events.try_recv().ok()
     }
@@ -110,12 +110,12 @@ impl Bus {
     where
         P: From<zbus::Proxy<'a>> + Defaults,
     {
-        // A cache would cost a task and a subscription for each object.
+        // A cache would need a task and a subscription per object.
         let builder = zbus::proxy::Builder::new(&self.connection).path(path).cache_properties(CacheProperties::No);
         builder.build().await.map_err(|source| Cause::of(Call { name: "a proxy", action: "" }, source))
     }
 
-    /// Waits for an answer, but not for ever.
+    /// Waits for an answer, with a time limit.
     pub(super) async fn call<T>(&self, call: Call, answer: impl Future<Output = zbus::Result<T>>) -> Result<T, Cause> {
         match timeout(ANSWER_LIMIT, answer).await {
             Ok(Ok(answer)) => Ok(answer),
@@ -140,8 +140,8 @@ impl Bus {
         Ok(Properties { interface, values: self.call(call, asking).await? })
     }
 
-    /// The same of many objects, in their order, asked for without waiting for each answer: one after another they take
-    /// longer than all that is done with them.
+    /// The same of many objects, in their order. The calls run concurrently, because sequential calls take longer than all
+    /// processing of their answers.
     pub(super) async fn properties_of_all<'a>(
         &self,
         paths: &'a [OwnedObjectPath],
@@ -156,25 +156,25 @@ impl Bus {
     }
 }
 
-/// The properties of an object, read at one time.
+/// The properties of an object, read at once.
 pub(super) struct Properties {
     interface: &'static str,
     values: HashMap<String, OwnedVariant>,
 }
 
 impl Properties {
-    /// A property; none if it is not there, as in an older NetworkManager, or of another type.
+    /// A property; none if it is missing, as in an older NetworkManager, or has another type.
     pub(super) fn take<T: TryFrom<OwnedVariant>>(&mut self, name: &str) -> Option<T> {
         T::try_from(self.values.remove(name)?).ok()
     }
 
-    /// A property that has always been there.
+    /// A property that every version has.
     pub(super) fn need<T: TryFrom<OwnedVariant>>(&mut self, member: &'static str) -> Result<T, Cause> {
         self.take(member).ok_or(Cause::Answer { call: self.interface, member })
     }
 }
 
-/// What is listened to.
+/// The subscribed signals.
 fn rules() -> zbus::Result<[MatchRule<'static>; 4]> {
     let signal = |interface: &'static str, member: &'static str| {
         MatchRule::builder().msg_type(message::Type::Signal).interface(interface).member(member)
@@ -194,7 +194,7 @@ async fn next(stream: &mut MessageStream) -> Option<zbus::Result<Message>> {
     poll_fn(|context| Pin::new(&mut *stream).poll_next(context)).await
 }
 
-/// What a signal says; none if it is nothing of interest, or not what it should be.
+/// Parses a signal; none if it is irrelevant or malformed.
 fn understand(message: &Message) -> Option<Event> {
     let header = message.header();
     let body = message.body();
@@ -215,7 +215,7 @@ fn understand(message: &Message) -> Option<Event> {
         _ => Ok(None),
     };
     event.unwrap_or_else(|error| {
-        debug!(%error, member = ?header.member(), "NetworkManager sent a signal of an unknown form");
+        debug!(%error, member = ?header.member(), "NetworkManager sent a signal of an unexpected type");
         None
     })
 }

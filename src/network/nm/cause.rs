@@ -1,4 +1,4 @@
-//! Why something could not be done, for the journal, and which of the phone's faults it is.
+//! The causes of failures, for the log, and their faults for the phone.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub(super) struct Call {
     pub action: &'static str,
 }
 
-/// Why something could not be done.
+/// The cause of a failure.
 #[derive(Debug, Error)]
 pub(super) enum Cause {
     #[error("connecting to the system bus")]
@@ -24,11 +24,11 @@ pub(super) enum Cause {
     BusLost,
     #[error("NetworkManager is not running: start NetworkManager.service")]
     Absent,
-    #[error("NetworkManager stopped while it was at it")]
+    #[error("NetworkManager stopped during the operation")]
     Left,
     #[error("{call} was not answered within {} s", after.as_secs())]
     Late { call: &'static str, after: Duration },
-    #[error("{call} is not allowed: it takes the polkit action {action}")]
+    #[error("{call} is not permitted: it needs the polkit action {action}")]
     Denied { call: &'static str, action: &'static str, source: Box<zbus::Error> },
     #[error("calling {call}")]
     Call { call: &'static str, source: Box<zbus::Error> },
@@ -46,23 +46,23 @@ pub(super) enum Cause {
         "the radio is switched off by software: set the Wi-Fi country if there is none (on Raspberry Pi OS: raspi-config), then run `rfkill unblock wifi`"
     )]
     SoftBlocked,
-    #[error("the radio is switched off by a switch on the device")]
+    #[error("the radio is switched off by a hardware switch")]
     HardBlocked,
     #[error("the Wi-Fi device {0} is not available: is wpa_supplicant installed, and a country set?")]
     Unavailable(String),
     #[error("{ended}")]
     Ended { ended: Ended, mode: Mode, sighting: Option<Sighting> },
-    #[error("NetworkManager's server for port {port} did not start, because another program has the port: {ended}")]
+    #[error("NetworkManager's server for port {port} did not start, because another program uses the port: {ended}")]
     PortTaken { port: u16, ended: Ended },
-    #[error("another program took the radio for a connection of its own")]
+    #[error("another program took the radio for another connection")]
     Superseded,
-    #[error("it was not up within {} s", .0.as_secs())]
+    #[error("the connection was not activated within {} s", .0.as_secs())]
     Slow(Duration),
-    #[error("a fresh list of networks does not have it")]
+    #[error("a fresh list of networks does not contain it")]
     NotInList,
     #[error("its security is {0:?}")]
     Security(Security),
-    #[error("the passphrase has not 8 to 63 printable characters, nor 64 hexadecimal digits")]
+    #[error("the passphrase has neither 8 to 63 printable characters nor 64 hexadecimal digits")]
     Passphrase,
     #[error("the network is protected and no passphrase was given")]
     NoPassphrase,
@@ -70,22 +70,22 @@ pub(super) enum Cause {
     Open,
     #[error("the Wi-Fi device {0} has no access point mode")]
     NoAccessPointMode(String),
-    #[error("a name of an access point has 1 to 32 bytes")]
+    #[error("the name of an access point must have 1 to 32 bytes")]
     Name,
-    #[error("the scan was not done within {} s, and there is no earlier list", .0.as_secs())]
+    #[error("the scan did not complete within {} s, and there is no earlier list", .0.as_secs())]
     ScanSlow(Duration),
-    #[error("no network was joined that could be kept")]
+    #[error("there is no joined network to store")]
     NothingJoined,
-    #[error("making a unique name for a profile")]
+    #[error("generating the UUID of a profile")]
     Random(#[source] getrandom::Error),
-    #[error("it is no longer wanted")]
+    #[error("the request was abandoned")]
     Abandoned,
-    #[error("the task that drives the radio has ended")]
+    #[error("the radio's task has ended")]
     Stopped,
 }
 
 impl Cause {
-    /// What a phone is told.
+    /// The fault for the phone.
     pub(super) fn fault(&self) -> Fault {
         match self {
             Self::NoDevice | Self::NoSuchDevice(_) | Self::Unmanaged(_) | Self::NoFirmware(_) => Fault::AdapterGone,
@@ -99,7 +99,7 @@ impl Cause {
             Self::Open => Fault::WrongPassword,
             Self::Name => Fault::InvalidSsid,
             Self::ScanSlow(_) => Fault::ScanFailed,
-            // What is sent was checked: a property that is refused is one that this NetworkManager does not know.
+            // The values are valid, so a refused property is one that this version of NetworkManager does not know.
             Self::Call { .. } if self.error_name().is_some_and(|name| REFUSED_SETTINGS.contains(&name)) => {
                 Fault::UnsupportedSecurity
             }
@@ -120,7 +120,7 @@ impl Cause {
         }
     }
 
-    /// The D-Bus name of the error that was answered, if there was one that zbus has no type for.
+    /// The D-Bus name of the error answer, if zbus has no type for it.
     pub(super) fn error_name(&self) -> Option<&str> {
         match self {
             Self::Call { source, .. } | Self::Denied { source, .. } => error_name(source),
@@ -128,7 +128,7 @@ impl Cause {
         }
     }
 
-    /// Whether the object of the call is not there any more: it has already ended.
+    /// Whether the called object no longer exists.
     pub(super) fn is_missing_object(&self) -> bool {
         let Self::Call { source, .. } = self else { return false };
         let missing = |name: &str| {
@@ -140,13 +140,13 @@ impl Cause {
         }
     }
 
-    /// Whether a second try can end better.
+    /// Whether a second try may succeed.
     pub(super) fn is_worth_a_retry(&self) -> bool {
         let Self::Ended { mode: Mode::Station, ended, .. } = self else { return false };
         self.fault() == Fault::AssociationFailed || ended.is_silence()
     }
 
-    /// A failed call, told apart from one that is not allowed.
+    /// The cause of a failed call; distinguishes missing permission.
     pub(super) fn of(call: Call, source: zbus::Error) -> Self {
         let denied = match &source {
             zbus::Error::FDO(error) => matches!(**error, zbus::fdo::Error::AccessDenied(_)),
@@ -161,7 +161,7 @@ impl Cause {
     }
 }
 
-/// A setting that NetworkManager does not take.
+/// A setting that NetworkManager refuses.
 const REFUSED_SETTINGS: [&str; 3] = [
     "org.freedesktop.NetworkManager.Settings.Connection.InvalidProperty",
     "org.freedesktop.NetworkManager.Settings.Connection.InvalidSetting",

@@ -11,19 +11,19 @@ use super::values::{CAPABLE_OF_ACCESS_POINT, DEVICE_TYPE_WIFI, DeviceState, MODE
 const DEVICE: &str = "org.freedesktop.NetworkManager.Device";
 const WIRELESS: &str = "org.freedesktop.NetworkManager.Device.Wireless";
 
-/// The Wi-Fi device, as it was when it was asked.
+/// A snapshot of the Wi-Fi device.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a property of its own; goes when two of them exclude each other")]
 pub(super) struct Device {
     pub path: OwnedObjectPath,
-    /// Such as `wlan0`.
+    /// For example `wlan0`.
     pub interface: String,
     pub address: String,
     /// It is an access point.
     pub is_access_point: bool,
-    /// Its driver can make it one.
+    /// Its driver supports that mode.
     pub can_be_access_point: bool,
-    /// When its last scan was done, milliseconds since the boot; negative for never.
+    /// The time of its last scan, milliseconds since boot; negative if none.
     pub last_scan: i64,
     state: DeviceState,
     managed: bool,
@@ -40,7 +40,7 @@ impl Device {
         for (path, properties) in bus.properties_of_all(&paths, DEVICE).await {
             let mut properties = match properties {
                 Ok(properties) => properties,
-                // Devices come and go, and ours may be another one.
+                // Devices may disappear meanwhile, and ours may be another one.
                 Err(cause @ Cause::Call { .. }) => {
                     debug!(%path, "{}", provisioning_core::fault::chain(&cause));
                     continue;
@@ -68,7 +68,7 @@ impl Device {
             interface: properties.need("Interface")?,
             address: wireless.take("HwAddress").or_else(|| properties.take("HwAddress")).unwrap_or_default(),
             is_access_point: wireless.take("Mode") == Some(MODE_ACCESS_POINT),
-            // Let it be tried where the property is missing.
+            // If the property is missing, try it.
             can_be_access_point: wireless
                 .take("WirelessCapabilities")
                 .is_none_or(|flags: u32| flags & CAPABLE_OF_ACCESS_POINT != 0),
@@ -80,18 +80,18 @@ impl Device {
         })
     }
 
-    /// When its last scan was done, by its own word.
+    /// The time of its last scan, read again.
     pub(super) async fn last_scan(&self, bus: &Bus) -> Result<i64, Cause> {
         Ok(bus.properties(&self.path, WIRELESS).await?.take("LastScan").unwrap_or(-1))
     }
 
-    /// The active connection that it has at this moment.
+    /// Its current active connection.
     pub(super) async fn active_now(&self, bus: &Bus) -> Result<Option<OwnedObjectPath>, Cause> {
         let path: Option<OwnedObjectPath> = bus.properties(&self.path, DEVICE).await?.take("ActiveConnection");
         Ok(path.filter(|path| path.as_str() != "/"))
     }
 
-    /// Says why it cannot be used, if it cannot.
+    /// Fails with the reason if the device is not usable.
     pub(super) async fn usable(self, bus: &Bus) -> Result<Self, Cause> {
         if self.firmware_missing {
             return Err(Cause::NoFirmware(self.interface));

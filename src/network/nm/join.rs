@@ -1,4 +1,4 @@
-//! Joining a network, and going back.
+//! Joining a network, and returning to the previous one.
 
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ use super::values::Connectivity;
 use provisioning_core::domain::{Passphrase, Ssid};
 use provisioning_core::machine::Joined;
 
-/// Association, at most 25 s by NetworkManager's own clock, and DHCP, at most 25 s by ours.
+/// Association, limited to 25 s by NetworkManager, and DHCP, limited to 25 s by the profile.
 const ATTEMPT_LIMIT: Duration = Duration::from_mins(1);
-/// Both tries and their scans; less than the machine waits.
+/// Both tries and their scans; shorter than the machine's limit.
 const JOIN_LIMIT: Duration = Duration::from_secs(100);
-/// NetworkManager's own check may hang for half a minute in a portal.
+/// NetworkManager's check may hang for half a minute in a portal.
 const CONNECTIVITY_LIMIT: Duration = Duration::from_secs(5);
 
 impl Radio {
@@ -31,7 +31,7 @@ impl Radio {
         caller: &mut Caller,
     ) -> Result<Joined, Cause> {
         if !passphrase.is_empty() && !passphrase.fits_wpa() {
-            // NetworkManager would say that a passphrase is missing.
+            // NetworkManager would report a missing passphrase.
             return Err(Cause::Passphrase);
         }
         let until = Instant::now() + JOIN_LIMIT;
@@ -39,9 +39,9 @@ impl Radio {
         loop {
             match self.join_once(ssid, passphrase, hidden, caller, until).await {
                 Ok(()) => break,
-                // A lost frame, or a scan that ate NetworkManager's time: it looks the same.
+                // A lost frame, and a scan that used up NetworkManager's time limit, have the same result.
                 Err(cause) if again && cause.is_worth_a_retry() => {
-                    info!("trying once more: {}", provisioning_core::fault::chain(&cause));
+                    info!("retrying once: {}", provisioning_core::fault::chain(&cause));
                     again = false;
                 }
                 Err(cause) => return Err(cause),
@@ -74,7 +74,7 @@ impl Radio {
         };
         let limit = until.saturating_duration_since(Instant::now()).min(ATTEMPT_LIMIT);
         match self.activate(Plan::Station(station), &device, found.sighting, caller, limit).await {
-            // The supplicant looked around on its own while it tried.
+            // The supplicant has scanned during the try.
             Err(Cause::Ended { ended, mode, sighting: None }) => {
                 Err(Cause::Ended { ended, mode, sighting: self.sighting(&device, ssid).await })
             }
@@ -82,7 +82,7 @@ impl Radio {
         }
     }
 
-    /// Brings back what was lost. Nothing is judged: a network that was there is there, or is tried again later.
+    /// Activates a lost connection again. Without diagnosis: after a failure it is retried later.
     pub(super) async fn activate_again(&mut self, mut plan: Plan, caller: &mut Caller) -> Result<(), Cause> {
         let device = self.ready(caller).await?;
         self.discard(plan.uuid()).await;
@@ -95,18 +95,18 @@ impl Radio {
         }
     }
 
-    /// Remembers the profile that is active, to go back to: the first one before anything was asked for.
+    /// Records the active profile as the one to return to: the first one before any request.
     pub(super) async fn remember(&mut self, device: &Device) {
         if self.previous.is_some() {
             return;
         }
         match self.active_profile(device).await {
             Ok(Some(profile)) if !profile.is_temporary() => {
-                debug!(uuid = profile.stored.uuid, "this is what to go back to");
+                debug!(uuid = profile.stored.uuid, "recorded the previous network");
                 self.previous = Some(profile.stored.uuid);
             }
             Ok(_) => {}
-            Err(cause) => warn!("the network before cannot be remembered: {}", provisioning_core::fault::chain(&cause)),
+            Err(cause) => warn!("the previous network cannot be determined: {}", provisioning_core::fault::chain(&cause)),
         }
     }
 
@@ -117,8 +117,8 @@ impl Radio {
             Some(previous) => self.go_back(&previous, &device, caller).await,
             None => Ok(()),
         };
-        // Going back replaces what was joined, which then goes by itself. Without a network to go back to, taking the
-        // profile away makes NetworkManager choose among those it knows.
+        // The previous network replaces the joined one, whose profile NetworkManager then deletes. Without a previous network,
+        // deleting the profile makes NetworkManager choose among its stored ones.
         if let Some(held) = held {
             self.discard(held.plan.uuid()).await;
         }
@@ -134,13 +134,13 @@ impl Radio {
             return Ok(());
         }
         let Some(path) = self.profile_path(uuid).await? else {
-            info!("the profile of the network before is not there any more");
+            info!("the profile of the previous network no longer exists");
             return Ok(());
         };
         self.activate_stored(&path, device, caller, ATTEMPT_LIMIT).await
     }
 
-    /// Whether NetworkManager found a portal, or no internet. It knows only where it was told what to ask.
+    /// Whether NetworkManager found a portal, or no internet. It checks only if its configuration names a URI.
     async fn is_limited(&self) -> bool {
         let checking = async {
             let bus = self.bus()?;
@@ -161,11 +161,11 @@ impl Radio {
                 matches!(found, Connectivity::Portal | Connectivity::Limited)
             }
             Ok(Err(cause)) => {
-                debug!("connectivity is not known: {}", provisioning_core::fault::chain(&cause));
+                debug!("connectivity is unknown: {}", provisioning_core::fault::chain(&cause));
                 false
             }
             Err(_) => {
-                debug!("connectivity is not known within {} s", CONNECTIVITY_LIMIT.as_secs());
+                debug!("connectivity is unknown after {} s", CONNECTIVITY_LIMIT.as_secs());
                 false
             }
         }

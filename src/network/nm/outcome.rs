@@ -1,6 +1,7 @@
-//! What the states of a device mean for an activation. Pure: numbers in, a verdict out.
+//! The meaning of a device's states for an activation. Pure: numbers in, a verdict out.
 //!
-//! The device is watched because it alone says why: a failed active connection only ever says that its device went away.
+//! The device is watched because only it reports the reason: a failed active connection always reports that its device
+//! disconnected.
 
 use std::fmt;
 
@@ -12,11 +13,11 @@ use provisioning_core::fault::Fault;
 pub(super) enum Mode {
     /// The node joins a network.
     Station,
-    /// The node opens its own.
+    /// The node opens its access point.
     AccessPoint,
 }
 
-/// What is known of a network that is being joined.
+/// The known properties of a network that is being joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Sighting {
     /// One of its stations offers WPA3.
@@ -31,32 +32,32 @@ pub(super) struct Change {
     pub reason: DeviceReason,
 }
 
-/// What a change means for the activation.
+/// The meaning of a change for the activation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It goes on.
+    /// It continues.
     Pending,
-    /// It is up.
+    /// It is activated.
     Activated,
     /// It has ended.
     Ended(Ended),
-    /// Another activation took the device. It may be ours that took it from an earlier one.
+    /// Another activation took the device; possibly ours, from an earlier one.
     Superseded,
 }
 
-/// What became of the key.
+/// The state of the key exchange.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Key {
-    /// NetworkManager has not had it yet.
+    /// NetworkManager has not received the key yet.
     #[default]
     Untried,
-    /// It is being tried.
+    /// The key is being tried.
     Tried,
-    /// The network fell silent while it was tried: it may have gone out of reach.
+    /// The network stopped answering during the key exchange; it may be out of range.
     Unanswered,
-    /// The network refused it.
+    /// The network refused the key.
     Refused,
-    /// The network took it: what is lost from here on is the link.
+    /// The network accepted the key: a later failure is a lost link.
     Taken,
 }
 
@@ -68,13 +69,13 @@ pub(super) struct Tracker {
 }
 
 impl Tracker {
-    /// Takes the next change. Whatever comes before PREPARE belongs to an earlier activation.
+    /// Processes the next change. Changes before PREPARE belong to an earlier activation.
     pub(super) fn observe(&mut self, change: Change) -> Verdict {
         let Change { new, old, reason } = change;
         let ended = Verdict::Ended(Ended { new, old, reason, key: self.key });
         match new {
             DeviceState::Prepare => {
-                // It comes for the second time with the key.
+                // This state follows a second time with the key.
                 let key = if self.begun && old == DeviceState::NeedAuth { Key::Tried } else { Key::Untried };
                 *self = Self { begun: true, key };
                 Verdict::Pending
@@ -82,8 +83,8 @@ impl Tracker {
             DeviceState::Unmanaged | DeviceState::Unavailable => ended,
             _ if !self.begun => Verdict::Pending,
             DeviceState::Activated => Verdict::Activated,
-            // Every secured activation passes here without a reason; with one, the key was refused. Without one for the second
-            // time, NetworkManager has waited for the network in vain.
+            // Every secured activation passes this state once without a reason; a reason means that the key was refused. A
+            // second time without a reason means that the network did not answer.
             DeviceState::NeedAuth => {
                 match (self.key, reason) {
                     (Key::Taken, _) => {}
@@ -117,12 +118,12 @@ pub(super) struct Ended {
 }
 
 impl Ended {
-    /// Whether NetworkManager waited in vain for a network that had begun to talk.
+    /// Whether the network stopped answering after it had started the exchange.
     pub(super) const fn is_silence(self) -> bool {
         matches!(self.key, Key::Unanswered)
     }
 
-    /// What a phone is told. `sighting` is none if the network was not seen within the last minute.
+    /// The fault for the phone. `sighting` is none if the network was not seen within the last minute.
     pub(super) const fn fault(self, mode: Mode, sighting: Option<Sighting>) -> Fault {
         use DeviceReason as Reason;
         match (self.reason, mode) {
@@ -131,14 +132,14 @@ impl Ended {
             _ if matches!(self.new, DeviceState::Unavailable) => Fault::RadioBlocked,
             _ if matches!(self.new, DeviceState::Unmanaged) => Fault::AdapterGone,
             (_, Mode::AccessPoint) => Fault::NetworkUnavailable,
-            // NetworkManager asks for another key whenever a link is lost early.
+            // NetworkManager requests another key whenever a link is lost early.
             (Reason::NoSecrets, _) if matches!(self.key, Key::Taken) => Fault::AssociationFailed,
             (Reason::NoSecrets, _) if self.is_silence() => Fault::ProbablyWrongPassword,
             (Reason::NoSecrets, _) => Fault::WrongPassword,
             _ if matches!(self.key, Key::Refused) => Fault::WrongPassword,
             (Reason::SsidNotFound, _) => match sighting {
                 None => Fault::NetworkNotFound,
-                // A refusal by SAE looks the same as silence to the supplicants in use.
+                // Current supplicants do not distinguish a refusal by SAE from a missing answer.
                 Some(Sighting { sae: true }) => Fault::ProbablyWrongPassword,
                 Some(Sighting { sae: false }) => Fault::AssociationFailed,
             },

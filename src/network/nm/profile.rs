@@ -1,4 +1,4 @@
-//! The profiles that are made, and how they are told from everybody else's.
+//! The profiles of this program, and how they are distinguished from others.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -10,29 +10,29 @@ use super::outcome::Mode;
 use super::proxies::{Options, Profile, StoredProfile};
 use provisioning_core::domain::{Passphrase, Security, Ssid};
 
-/// A profile is ours if its id begins like this and it has [`MARKER`].
+/// A profile is ours if its id starts with this and it has [`MARKER`].
 ///
-/// Both are asked for: an owner may name a profile of his own like ours, and a profile that he cloned from ours and
-/// renamed is his. The setting `user` is there since NetworkManager 1.8, is never used by NetworkManager itself, and is
-/// stored with the profile.
+/// Both are required: an owner may give a profile a similar name, and a profile that the owner cloned from ours and
+/// renamed is the owner's. The setting `user` exists since NetworkManager 1.8, is never used by NetworkManager itself, and
+/// is stored with the profile.
 const ID_PREFIX: &str = "jarvis-";
-/// Key and value in `user.data`; NetworkManager wants a dot in the key.
+/// Key and value in `user.data`; NetworkManager requires a dot in the key.
 const MARKER: (&str, &str) = ("org.jarvis.provisioning", "1");
 
-/// NetworkManager's name for the kind of connection.
+/// NetworkManager's type of the connection.
 const WIFI: &str = "802-11-wireless";
 const WIFI_SECURITY: &str = "802-11-wireless-security";
 
-/// A router that has not answered in this time will not; NetworkManager's own 45 s is long for somebody who waits.
-/// Seconds.
+/// Limit of DHCP, seconds. A router that has not answered by then will not answer; NetworkManager's default of 45 s is long
+/// for a waiting owner.
 const DHCP_TIMEOUT: i32 = 25;
-/// Protected management frames off: with them, access points fail on drivers that cannot install the group's integrity
-/// key, brcmfmac among them. `NM_SETTING_WIRELESS_SECURITY_PMF_DISABLE`.
+/// Disables protected management frames, because access points fail with them on drivers that cannot install the group's
+/// integrity key, such as brcmfmac. `NM_SETTING_WIRELESS_SECURITY_PMF_DISABLE`.
 const PMF_DISABLE: i32 = 1;
-/// The addresses of the access point: 254 are enough, and every phone takes them.
+/// The prefix of the access point's network: 254 addresses suffice, and every phone accepts them.
 const PREFIX: u32 = 24;
 
-/// How a network is entered, as NetworkManager's `key-mgmt` has it.
+/// NetworkManager's `key-mgmt` of a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum KeyManagement {
     /// No security.
@@ -46,14 +46,14 @@ pub(super) enum KeyManagement {
 }
 
 impl KeyManagement {
-    /// For a network that was seen with these securities, one for each of its stations.
+    /// For a network whose stations have these securities.
     pub(super) fn choose(seen: &[Security], passphrase: &Passphrase) -> Result<Self, Cause> {
         let has = |security: Security| seen.contains(&security);
         if !passphrase.is_empty() && !passphrase.fits_wpa() {
             return Err(Cause::Passphrase);
         }
         if seen.is_empty() {
-            // A name that was not seen: what nearly every protected network takes.
+            // An unseen network: the method that almost every protected network accepts.
             return Ok(if passphrase.is_empty() { Self::Open } else { Self::WpaPsk });
         }
         let open = has(Security::Open) || has(Security::Owe);
@@ -78,12 +78,12 @@ impl KeyManagement {
     }
 }
 
-/// What the radio is asked to be.
+/// A planned connection of the radio.
 #[derive(Clone, Debug)]
 pub(super) enum Plan {
-    /// A member of a network.
+    /// The node joins a network.
     Station(Station),
-    /// The node's own network.
+    /// The node opens its access point.
     AccessPoint(AccessPoint),
 }
 
@@ -99,7 +99,7 @@ pub(super) struct Station {
     pub key_management: KeyManagement,
 }
 
-/// The node's own network.
+/// The node's access point.
 #[derive(Clone, Debug)]
 pub(super) struct AccessPoint {
     /// The profile's UUID.
@@ -130,7 +130,7 @@ impl Plan {
         }
     }
 
-    /// As it is sent. The passphrase is in it; what zbus copies into its message is out of our hands.
+    /// The settings on the bus. They contain the passphrase, which zbus copies into its message without erasing it later.
     pub(super) fn settings(&self) -> Profile<'_> {
         match self {
             Self::Station(station) => station.settings(),
@@ -138,8 +138,8 @@ impl Plan {
         }
     }
 
-    /// Volatile: nothing stays behind if it fails, if we crash, or if the power is cut. The access point ends with our
-    /// connection to the bus; a station does not, because a stopped daemon does not take a working network down.
+    /// Volatile: nothing is left after a failure, a crash or a power cut. The access point ends with this program's connection
+    /// to the bus; a station does not, because a stopped daemon must not disconnect a working network.
     pub(super) fn options(&self) -> Options<'static> {
         let mut options = HashMap::from([("persist", Variant::from("volatile"))]);
         if self.mode() == Mode::AccessPoint {
@@ -148,7 +148,7 @@ impl Plan {
         options
     }
 
-    /// The call that activates it, with what polkit wants of a caller other than root.
+    /// The call that activates it, with the polkit action for a caller other than root.
     pub(super) const fn call(&self) -> Call {
         let action = match self {
             Self::Station(_) => "org.freedesktop.NetworkManager.network-control, and settings.modify.system",
@@ -164,7 +164,7 @@ impl Plan {
 }
 
 impl Station {
-    /// The whole profile.
+    /// The complete profile.
     pub(super) fn settings(&self) -> Profile<'_> {
         let mut wifi = HashMap::from([("ssid", ssid(&self.ssid)), ("mode", "infrastructure".into())]);
         if self.hidden {
@@ -189,8 +189,8 @@ impl Station {
         profile
     }
 
-    /// Whether NetworkManager completed the profile with what was not asked for: a network that it had not seen becomes
-    /// a hidden one, and one with a factory's name is tied to that very router.
+    /// Whether NetworkManager has added settings: it marks an unseen network as hidden, and ties one with a default name to
+    /// that router.
     pub(super) fn was_changed(&self, stored: &StoredProfile) -> bool {
         let Some(wifi) = stored.get(WIFI) else { return true };
         let hidden = matches!(wifi.get("hidden").map(bool::try_from), Some(Ok(true)));
@@ -241,7 +241,7 @@ impl AccessPoint {
 
 fn identity<'a>(ssid: &Ssid, uuid: &'a str) -> HashMap<&'a str, Variant<'a>> {
     let id = if ssid.as_bytes().starts_with(ID_PREFIX.as_bytes()) { ssid.to_string() } else { format!("{ID_PREFIX}{ssid}") };
-    // An id is text for people, and text on the bus has no NUL.
+    // An id is text, and text on the bus must not contain NUL.
     let id = id.replace('\0', "\u{fffd}");
     HashMap::from([("id", id.into()), ("uuid", uuid.into()), ("type", WIFI.into())])
 }
@@ -254,13 +254,13 @@ fn marker() -> HashMap<&'static str, Variant<'static>> {
     HashMap::from([("data", HashMap::from([MARKER]).into())])
 }
 
-/// What matters of a profile that NetworkManager has.
+/// The relevant settings of a stored profile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Stored {
     pub uuid: String,
     pub ssid: Vec<u8>,
     pub access_point: bool,
-    /// It was made here.
+    /// It was created by this program.
     pub ours: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The profiles that NetworkManager stores. Only those that were made here are changed or deleted.
+//! The profiles that NetworkManager stores. Only profiles of this program are changed or deleted.
 
 use std::collections::HashMap;
 
@@ -18,23 +18,23 @@ const PROFILE: &str = "org.freedesktop.NetworkManager.Settings.Connection";
 const MODIFY: &str = "org.freedesktop.NetworkManager.settings.modify.system";
 const CONTROL: &str = "org.freedesktop.NetworkManager.network-control";
 
-/// A profile and what it does.
+/// A profile and its state.
 pub(super) struct ActiveProfile {
     pub stored: Stored,
-    /// It is up, or on its way.
+    /// It is activated or activating.
     pub is_up: bool,
     volatile: bool,
 }
 
 impl ActiveProfile {
-    /// Whether there is no going back to it: it goes with its connection.
+    /// Whether the profile ends with its connection, so that it cannot be activated again.
     pub(super) const fn is_temporary(&self) -> bool {
         self.volatile || self.stored.access_point
     }
 }
 
 impl Radio {
-    /// Stores the joined network; gives what was stored.
+    /// Stores the joined network; returns it.
     pub(super) async fn keep(&mut self, caller: &mut Caller) -> Result<Station, Cause> {
         let Some(Plan::Station(station)) = self.held.as_ref().map(|held| held.plan.clone()) else {
             return Err(Cause::NothingJoined);
@@ -42,7 +42,7 @@ impl Radio {
         self.ready(caller).await?;
         match self.profile_path(&station.uuid).await? {
             Some(path) => self.promote(&path, &station).await?,
-            // The link was lost, and the volatile profile with it. It connects by itself when it can.
+            // The link was lost, and the volatile profile with it. The new profile connects automatically.
             None => self.add(&station).await?,
         }
         self.held = None;
@@ -50,12 +50,12 @@ impl Radio {
         Ok(station)
     }
 
-    /// Makes a profile permanent, as it was asked for.
+    /// Makes a profile permanent, with its original settings.
     async fn promote(&self, path: &OwnedObjectPath, station: &Station) -> Result<(), Cause> {
         let bus = self.bus()?;
         let profile: ConnectionProxy<'_> = bus.proxy(path.as_ref()).await?;
         let stored = bus.call(Call { name: "GetSettings", action: CONTROL }, profile.get_settings()).await?;
-        // An empty profile keeps what there is, with the passphrase, which is not in what was read.
+        // An empty argument keeps the settings, including the passphrase, which `GetSettings` does not return.
         let settings = if station.was_changed(&stored) { station.settings() } else { HashMap::new() };
         let call = Call { name: "Update2", action: MODIFY };
         bus.call(call, profile.update2(&settings, TO_DISK, &HashMap::new())).await?;
@@ -63,7 +63,7 @@ impl Radio {
     }
 
     async fn add(&self, station: &Station) -> Result<(), Cause> {
-        info!("the joined network was lost meanwhile; storing its profile anew");
+        info!("the joined network was lost meanwhile; creating its profile again");
         let bus = self.bus()?;
         let settings: SettingsProxy<'_> = bus.proxy(SETTINGS.try_into().expect("a valid path")).await?;
         let call = Call { name: "AddConnection2", action: MODIFY };
@@ -71,17 +71,17 @@ impl Radio {
         Ok(())
     }
 
-    /// Deletes what was made here for the same network before. The network is kept already, so that a failure is no
-    /// reason to say otherwise, and nobody needs to wait for it.
+    /// Deletes this program's older profiles of the same network. The network is already stored, so a failure is only
+    /// logged, and no caller waits for it.
     pub(super) async fn delete_older(&self, station: &Station) {
         let older =
             |stored: &Stored| !stored.access_point && stored.uuid != station.uuid && stored.ssid == station.ssid.as_bytes();
         if let Err(cause) = self.delete_ours(older).await {
-            warn!("older profiles of the network stay: {}", provisioning_core::fault::chain(&cause));
+            warn!("older profiles of the network could not be deleted: {}", provisioning_core::fault::chain(&cause));
         }
     }
 
-    /// Deletes every network that was made here; the access point, if one is open, stays.
+    /// Deletes every network of this program; an open access point stays.
     pub(super) async fn forget(&mut self, caller: &mut Caller) -> Result<(), Cause> {
         self.ready(caller).await?;
         if self.held.as_ref().is_some_and(|held| matches!(held.plan, Plan::Station(_))) {
@@ -90,7 +90,7 @@ impl Radio {
         self.delete_ours(|stored| !stored.access_point).await
     }
 
-    /// Takes away what was joined and never kept, by an earlier run too.
+    /// Deletes networks that were joined and never stored, also by an earlier run.
     pub(super) async fn sweep(&self) -> Result<(), Cause> {
         for (path, stored) in self.ours().await? {
             if !stored.access_point && self.is_volatile(&path).await? {
@@ -104,7 +104,7 @@ impl Radio {
         for (path, stored) in self.ours().await? {
             if which(&stored) {
                 self.delete(&path).await?;
-                info!(uuid = stored.uuid, "deleted a profile that was made here");
+                info!(uuid = stored.uuid, "deleted a profile of this program");
             }
         }
         Ok(())
@@ -119,7 +119,7 @@ impl Radio {
         }
     }
 
-    /// The profiles that were made here.
+    /// The profiles of this program.
     async fn ours(&self) -> Result<Vec<(OwnedObjectPath, Stored)>, Cause> {
         let bus = self.bus()?;
         let settings: SettingsProxy<'_> = bus.proxy(SETTINGS.try_into().expect("a valid path")).await?;
@@ -134,7 +134,7 @@ impl Radio {
         Ok(ours)
     }
 
-    /// A profile's settings; none if it is not there any more, or is another user's.
+    /// A profile's settings; none if it no longer exists, or belongs to another user.
     async fn settings_of(&self, path: &OwnedObjectPath) -> Result<Option<StoredProfile>, Cause> {
         let bus = self.bus()?;
         let profile: ConnectionProxy<'_> = bus.proxy(path.as_ref()).await?;
@@ -167,7 +167,7 @@ impl Radio {
         }
     }
 
-    /// The profile that the device has at this moment.
+    /// The device's current profile.
     pub(super) async fn active_profile(&self, device: &Device) -> Result<Option<ActiveProfile>, Cause> {
         let bus = self.bus()?;
         let Some(active) = device.active_now(bus).await? else { return Ok(None) };

@@ -1,5 +1,5 @@
-//! The interfaces of NetworkManager that are called, transcribed from its introspection, and two calls of the supplicant that
-//! works for it. Judgement lives one file up.
+//! The called members of NetworkManager's interfaces, transcribed from its introspection, and two calls of its supplicant.
+//! Their results are interpreted elsewhere.
 //!
 //! Properties are read as a set with `org.freedesktop.DBus.Properties.GetAll`, and signals through match rules, so
 //! neither is here.
@@ -11,13 +11,13 @@ use zbus::{ObjectPath, OwnedObjectPath, OwnedVariant, Variant};
 /// A profile that is sent, `a{sa{sv}}`.
 pub(super) type Profile<'a> = HashMap<&'a str, HashMap<&'a str, Variant<'a>>>;
 
-/// A profile that is received, `a{sa{sv}}`; never with secrets.
+/// A profile that is received, `a{sa{sv}}`; without secrets.
 pub(super) type StoredProfile = HashMap<String, HashMap<String, OwnedVariant>>;
 
 /// Options of a call, `a{sv}`.
 pub(super) type Options<'a> = HashMap<&'a str, Variant<'a>>;
 
-/// What a call has to add, `a{sv}`.
+/// Additional results of a call, `a{sv}`.
 pub(super) type Extra = HashMap<String, OwnedVariant>;
 
 #[zbus::proxy(
@@ -35,7 +35,7 @@ pub(super) trait Service {
         specific_object: &ObjectPath<'_>,
     ) -> zbus::Result<OwnedObjectPath>;
 
-    /// Since 1.16. Gives the profile, the active connection and nothing else so far.
+    /// Since 1.16. Returns the profile, the active connection and additional results, which are empty in all versions so far.
     #[zbus(name = "AddAndActivateConnection2")]
     fn add_and_activate_connection2(
         &self,
@@ -56,7 +56,7 @@ pub(super) trait Service {
 pub(super) trait Wireless {
     fn get_all_access_points(&self) -> zbus::Result<Vec<OwnedObjectPath>>;
 
-    /// The option `ssids`, `aay`, asks for names that are not broadcast.
+    /// The option `ssids`, `aay`, scans for names that are not broadcast.
     fn request_scan(&self, options: &Options<'_>) -> zbus::Result<()>;
 }
 
@@ -83,7 +83,7 @@ pub(super) trait Settings {
 pub(super) trait Connection {
     fn get_settings(&self) -> zbus::Result<StoredProfile>;
 
-    /// Since 1.12. An empty profile keeps the present settings, secrets included.
+    /// Since 1.12. An empty profile keeps the current settings, including secrets.
     fn update2(&self, settings: &Profile<'_>, flags: u32, args: &Options<'_>) -> zbus::Result<Extra>;
 
     fn delete(&self) -> zbus::Result<()>;

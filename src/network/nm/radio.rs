@@ -21,12 +21,12 @@ use provisioning_core::backoff::{Backoff, Jitter};
 use provisioning_core::domain::{Network, Passphrase, Ssid};
 use provisioning_core::machine::Joined;
 
-/// NetworkManager restarts within a few seconds; the adapter becomes available as soon as the supplicant has started.
+/// NetworkManager restarts within a few seconds; the adapter is available once the supplicant has started.
 const READY_LIMIT: Duration = Duration::from_secs(10);
-/// Pauses between tries to activate again what was lost.
+/// Pauses between tries to activate a lost connection again.
 const RETRIES: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30), Jitter::None);
 
-/// What is asked for, and where the answer goes.
+/// A request, and the sender for its answer.
 pub(super) enum Request {
     Scan { reply: oneshot::Sender<Result<Vec<Network>, Cause>> },
     Join { ssid: Ssid, passphrase: Passphrase, hidden: bool, reply: oneshot::Sender<Result<Joined, Cause>> },
@@ -36,24 +36,24 @@ pub(super) enum Request {
     Forget { reply: oneshot::Sender<Result<(), Cause>> },
 }
 
-/// A request and whoever waits for it.
+/// A request and its caller.
 pub(super) struct Asked {
     pub request: Request,
     pub caller: Caller,
 }
 
-/// Whoever wants something done.
+/// The caller of a request.
 pub(super) struct Caller(watch::Receiver<u64>);
 
 impl Caller {
-    /// Gone when the sender is dropped, or sends.
+    /// The caller is gone when the sender is dropped, or sends.
     pub(super) const fn new(receiver: watch::Receiver<u64>) -> Self {
         Self(receiver)
     }
 
-    /// Ends when the caller does not want it any more.
+    /// Waits until the caller is gone.
     pub(super) async fn gone(&mut self) {
-        // That it was dropped and that it sent mean the same.
+        // Dropping and sending have the same meaning.
         let _either = self.0.changed().await;
     }
 
@@ -62,11 +62,11 @@ impl Caller {
     }
 }
 
-/// What the radio was asked to be, and shall be again if it is lost.
+/// The connection that was requested, and that is activated again if it is lost.
 pub(super) struct Held {
     pub plan: Plan,
     pub device: OwnedObjectPath,
-    /// It is not up: when it is tried again, and how many tries that makes.
+    /// If lost: the time of the next try, and its number.
     pub lost: Option<(Instant, u32)>,
 }
 
@@ -76,25 +76,25 @@ pub(super) struct Radio {
     requests: mpsc::UnboundedReceiver<Asked>,
     wanted: watch::Receiver<u64>,
     pub(super) bus: Option<Bus>,
-    /// NetworkManager's version, once it was asked.
+    /// NetworkManager's version, once known.
     pub(super) version: Option<(u32, u32)>,
     pub(super) held: Option<Held>,
-    /// The UUID of the stored profile that was active before the first thing that was asked for.
+    /// The UUID of the stored profile that was active before the first request.
     pub(super) previous: Option<String>,
-    /// The last list that was made while the radio could look around.
+    /// The last list from a time when the radio could scan.
     pub(super) list: List,
-    /// What of it was in range at that time.
+    /// The networks of the list that were in range at that time.
     pub(super) networks: Vec<Network>,
-    /// Networks that were not seen until they were asked for by name. NetworkManager lists them like any other after that.
+    /// Networks that were found only by a scan for their name. NetworkManager lists them like others after that.
     pub(super) asked_by_name: BTreeSet<Ssid>,
-    /// Scans in a row that gave nothing while the access point was open.
-    pub(super) deaf: u8,
+    /// Consecutive scans without a result while the access point was open.
+    pub(super) empty_scans_as_access_point: u8,
     pub(super) dns: Option<DnsFile>,
 }
 
 impl Radio {
     pub(super) fn new(settings: Settings, requests: mpsc::UnboundedReceiver<Asked>, wanted: watch::Receiver<u64>) -> Self {
-        // An earlier run may have been killed before it could.
+        // An earlier run may have been killed before it removed the file.
         DnsFile::remove_leftover(&settings);
         Self {
             settings,
@@ -107,12 +107,12 @@ impl Radio {
             list: List::default(),
             networks: Vec::new(),
             asked_by_name: BTreeSet::new(),
-            deaf: 0,
+            empty_scans_as_access_point: 0,
             dns: None,
         }
     }
 
-    /// Until nobody can ask any more.
+    /// Runs until all senders of requests are dropped.
     pub(super) async fn run(mut self) {
         loop {
             let again = self.held.as_ref().and_then(|held| held.lost);
@@ -152,7 +152,7 @@ impl Radio {
         }
     }
 
-    /// Takes note of what an event means for what is held. None: the bus has gone.
+    /// Updates the held connection after an event. None: the bus is gone.
     pub(super) fn heard(&mut self, event: Option<&Event>) {
         match event {
             None => {
@@ -173,7 +173,7 @@ impl Radio {
                 }
             }
             Some(Event::Removed { device }) if self.held.as_ref().is_some_and(|held| held.device == *device) => {
-                warn!("the Wi-Fi device was taken away");
+                warn!("the Wi-Fi device was removed");
                 self.lose();
             }
             Some(Event::State { device, change }) if self.held.as_ref().is_some_and(|held| held.device == *device) => {
@@ -197,12 +197,12 @@ impl Radio {
             return;
         }
         if matches!(reason, DeviceReason::NewActivation | DeviceReason::UserRequested | DeviceReason::ConnectionRemoved) {
-            // The owner, or another program of his, wants something else.
-            info!(%reason, "somebody else has taken the radio");
+            // The owner, or another program, has activated another connection.
+            info!(%reason, "another program has taken the radio");
             self.held = None;
             self.dns = None;
         } else {
-            warn!(%reason, "the radio lost what it held");
+            warn!(%reason, "the radio lost its connection");
             self.lose();
         }
     }
@@ -215,10 +215,10 @@ impl Radio {
         }
     }
 
-    /// Brings back what was lost; gives way to any request.
+    /// Activates a lost connection again; any request takes precedence.
     async fn hold_again(&mut self) {
         let Some(Held { plan, lost: Some((_, tries)), device }) = self.held.take() else { return };
-        // What was asked for before is answered already.
+        // Earlier requests are already answered.
         self.wanted.mark_unchanged();
         let mut caller = Caller::new(self.wanted.clone());
         if let Err(cause) = self.activate_again(plan.clone(), &mut caller).await {
@@ -229,7 +229,7 @@ impl Radio {
         }
     }
 
-    /// Waits until there is a device that can be used.
+    /// Waits for a usable device.
     pub(super) async fn ready(&mut self, caller: &mut Caller) -> Result<Device, Cause> {
         let until = Instant::now() + READY_LIMIT;
         tokio::select! {
@@ -239,13 +239,13 @@ impl Radio {
         }
     }
 
-    /// Only reads, so it may be dropped anywhere.
+    /// Only reads, so it may be cancelled anywhere.
     async fn ready_until(&mut self, until: Instant) -> Result<Device, Cause> {
         self.connect().await?;
         loop {
             let device = if self.bus()?.has_service().await? { self.usable_device().await } else { Err(Cause::Absent) };
-            // These pass while NetworkManager or the supplicant starts, and after an adapter was put back. NetworkManager is
-            // on the bus before its objects are.
+            // These causes are temporary while NetworkManager or the supplicant starts, and after an adapter was plugged in.
+            // NetworkManager is on the bus before its objects are.
             let passes = match &device {
                 Err(Cause::Absent | Cause::NoDevice | Cause::NoSuchDevice(_) | Cause::Unavailable(_)) => true,
                 Err(cause) => cause.is_missing_object(),
@@ -284,15 +284,14 @@ impl Radio {
         self.bus.as_ref().ok_or(Cause::BusLost)
     }
 
-    /// Takes the events that are already here, before something new begins.
+    /// Processes the events that have already arrived, before a new operation starts.
     pub(super) fn catch_up(&mut self) {
         while let Some(event) = self.bus.as_mut().and_then(Bus::past_event) {
             self.heard(Some(&event));
         }
     }
 
-    /// The next event, after its meaning for what is held was noted. Ends the work of whoever waits if nothing can come
-    /// any more.
+    /// The next event, after the held connection was updated. Fails if no further event can arrive.
     pub(super) async fn next_event(&mut self) -> Result<Event, Cause> {
         let event = event(&mut self.bus).await;
         self.heard(event.as_ref());
@@ -319,11 +318,11 @@ impl Radio {
 
 fn answer<T>(reply: oneshot::Sender<Result<T, Cause>>, result: Result<T, Cause>) {
     if reply.send(result).is_err() {
-        debug!("nobody waited for the radio's answer any more");
+        debug!("the caller of a request is gone");
     }
 }
 
-/// May be dropped at any time without losing an event.
+/// Cancel-safe: no event is lost.
 async fn event(bus: &mut Option<Bus>) -> Option<Event> {
     match bus {
         Some(bus) => bus.event().await,

@@ -1,17 +1,17 @@
-//! What NetworkManager sees of the networks around. Pure: the properties of its access points in, a list out.
+//! The list of networks in range. Pure: the properties of NetworkManager's access points in, a list out.
 
 use super::bus::Properties;
 use super::outcome::Sighting;
 use super::values::{AP_802_1X, AP_OWE, AP_PRIVACY, AP_PSK, AP_SAE, AP_SUITE_B, MODE_ACCESS_POINT};
 use provisioning_core::domain::{Network, Security, Ssid};
 
-/// A station that was not heard for this time may be gone: NetworkManager keeps it listed for several scans. Seconds.
+/// A station that was not seen for this time may be gone: NetworkManager lists it for several scans. Seconds.
 pub(super) const FRESH: i64 = 60;
 
 /// A station of a network, as NetworkManager lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
-    /// None if the name is not broadcast.
+    /// None if it does not broadcast its name.
     pub ssid: Option<Ssid>,
     pub bssid: String,
     pub security: Security,
@@ -23,7 +23,7 @@ pub(super) struct Entry {
     pub strength: u8,
     /// Seconds since the boot; −1 for never.
     pub last_seen: i64,
-    /// It is an access point that this machine opened itself.
+    /// It is this machine's own access point.
     pub own: bool,
     /// It does not broadcast its name.
     pub hidden: bool,
@@ -36,7 +36,7 @@ impl Entry {
         let (wpa, rsn) = (properties.take("WpaFlags").unwrap_or_default(), properties.take("RsnFlags").unwrap_or_default());
         let bssid: String = properties.take("HwAddress")?;
         Some(Self {
-            // Some routers hide their name behind as many NULs.
+            // Some routers replace a hidden name by NUL bytes.
             ssid: Ssid::try_from(ssid.as_slice()).ok().filter(|ssid| ssid.as_bytes().iter().any(|byte| *byte != 0)),
             security: security(properties.take("Flags").unwrap_or_default(), wpa, rsn),
             sae: rsn & AP_SAE != 0,
@@ -54,15 +54,15 @@ impl Entry {
     }
 }
 
-/// The list that scans are answered from.
+/// The list that answers scans.
 #[derive(Clone, Debug, Default)]
 pub(super) struct List {
     entries: Vec<Entry>,
 }
 
 impl List {
-    /// Puts together what belongs together and leaves out the node's own access point. After a directed scan the same
-    /// station is there without and with its name: it has the name, and was seen when either was.
+    /// Merges entries of the same station, and omits the node's own access point. After a directed scan a station is listed
+    /// with and without its name: the merged one has the name, and the later time.
     pub(super) fn new(entries: Vec<Entry>) -> Self {
         let (mut named, nameless): (Vec<_>, Vec<_>) =
             entries.into_iter().filter(|entry| !entry.own).partition(|entry| entry.ssid.is_some());
@@ -83,7 +83,7 @@ impl List {
         !self.entries.iter().any(|entry| entry.is_fresh(now))
     }
 
-    /// What is in range at `now`, for a phone: each station by itself.
+    /// The stations in range at `now`, one entry each.
     pub(super) fn networks(&self, now: i64) -> Vec<Network> {
         let fresh = self.entries.iter().filter(|entry| entry.is_fresh(now));
         fresh
@@ -98,7 +98,7 @@ impl List {
             .collect()
     }
 
-    /// How the stations of a network are protected, whenever they were seen.
+    /// The protection of a network's stations, whenever they were seen.
     pub(super) fn securities(&self, ssid: &Ssid) -> Vec<Security> {
         self.of(ssid).map(|entry| entry.security).collect()
     }
@@ -120,7 +120,7 @@ impl List {
     }
 }
 
-/// How a station is protected, from its three sets of flags.
+/// The protection of a station, from its three sets of flags.
 pub(super) const fn security(flags: u32, wpa: u32, rsn: u32) -> Security {
     let either = wpa | rsn;
     if rsn & AP_PSK != 0 && rsn & AP_SAE != 0 {
@@ -138,7 +138,7 @@ pub(super) const fn security(flags: u32, wpa: u32, rsn: u32) -> Security {
     } else if flags & AP_PRIVACY != 0 && either == 0 {
         Security::Wep
     } else if flags & AP_PRIVACY != 0 {
-        // Protected by something newer than this list: not to be taken for an open network.
+        // An unknown, newer protection must not count as an open network.
         Security::Enterprise
     } else {
         Security::Open
@@ -147,7 +147,7 @@ pub(super) const fn security(flags: u32, wpa: u32, rsn: u32) -> Security {
 
 /// NetworkManager's percentage as dBm. The existing app shows bars by this formula.
 pub(super) fn dbm(percent: u8) -> i8 {
-    // At most 60, so that it fits.
+    // At most 60, so it fits.
     -90 + i8::try_from(u32::from(percent.min(100)) * 6 / 10).expect("60 at most")
 }
 

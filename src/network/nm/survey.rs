@@ -1,4 +1,4 @@
-//! Looking for networks.
+//! Scanning for networks.
 
 use std::time::Duration;
 
@@ -16,30 +16,29 @@ use super::radio::{Caller, Radio};
 use super::scan::{Entry, List};
 use provisioning_core::domain::{Network, Security, Ssid};
 
-/// All channels take 4 s, or 14 s where every band is allowed; NetworkManager may put a scan off by 8 s. Twice this is
-/// less than a phone waits.
+/// All channels take 4 s, or 14 s where every band is allowed; NetworkManager may delay a scan by 8 s. Twice this is less
+/// than a phone waits.
 const SCAN_LIMIT: Duration = Duration::from_secs(14);
-/// A scan that is younger makes a join as quick as one just before it, since the supplicant uses its results again.
-/// Milliseconds.
+/// A younger scan makes a join as fast as a new scan, because the supplicant reuses its results. Milliseconds.
 const RECENT: i64 = 5000;
 /// NetworkManager before 1.34 refuses a scan for this time after the last one. Milliseconds.
 const JUST_DONE: i64 = 10_000;
-/// Scans by name before a network is believed to be absent. The first that is reported may have begun before it was asked
-/// for, and one that meets a scan of the supplicant's own is given up and reported all the same.
+/// Scans by name before a network counts as absent. The first reported scan may have started before the request, and one
+/// that collides with the supplicant's own scan is aborted and reported nevertheless.
 const SCANS_BY_NAME: u8 = 3;
-/// Scans without a result after which a driver is believed not to scan while it is an access point.
-const DEAF: u8 = 2;
+/// Scans without a result after which a driver counts as unable to scan while it is an access point.
+const EMPTY_SCANS_LIMIT: u8 = 2;
 /// NetworkManager scans in access point mode from this version on; before, the request waits until that mode ends.
 const SCANS_AS_ACCESS_POINT: (u32, u32) = (1, 42);
 
-/// What is known of a network before it is joined.
+/// The known properties of a network before the join.
 #[derive(Debug)]
 pub(super) struct Found {
     pub sighting: Option<Sighting>,
     pub securities: Vec<Security>,
-    /// It does not broadcast its name, as far as is known.
+    /// It does not broadcast its name, as far as known.
     pub hidden: bool,
-    /// Others were seen, and it was not.
+    /// Other networks were seen, and this one was not.
     pub absent: bool,
 }
 
@@ -49,8 +48,8 @@ impl Radio {
         let mut finished = self.survey(&device, None, caller).await?;
         let mut list = self.read_list(&device).await?;
         if finished && list.is_empty(boot_seconds()) {
-            // The first scan of a radio that was just switched on may see nothing.
-            debug!("the scan saw nothing; trying once more");
+            // The first scan of a radio that was just switched on may be empty.
+            debug!("the scan found no networks; retrying once");
             finished = self.survey(&device, None, caller).await?;
             list = self.read_list(&device).await?;
         }
@@ -63,11 +62,11 @@ impl Radio {
         if self.networks.is_empty() && !finished {
             return Err(Cause::ScanSlow(SCAN_LIMIT));
         }
-        debug!("the access point keeps the radio from looking around: answering with the list from before");
+        debug!("the radio cannot scan while the access point is open: answering with the previous list");
         Ok(self.networks.clone())
     }
 
-    /// What is known of a network, from a scan that is recent enough.
+    /// The known properties of a network, from a sufficiently recent scan.
     pub(super) async fn look_for(
         &mut self,
         device: &Device,
@@ -81,7 +80,7 @@ impl Radio {
         }
         let mut list = self.read_list(device).await?;
         let mut finished = 0;
-        // By name, since a network that hides answers to it.
+        // By name, because a hidden network answers only to its name.
         while finished < SCANS_BY_NAME && list.sighting(ssid, boot_seconds()).is_none() {
             self.asked_by_name.insert(ssid.clone());
             if !self.survey(device, Some(ssid), caller).await? {
@@ -95,7 +94,7 @@ impl Radio {
         let absent = sighting.is_none() && !hidden && finished == SCANS_BY_NAME && !list.is_empty(now);
         // In access point mode an old list is better than an empty one.
         let known = if sighting.is_some() { &list } else { &self.list };
-        // A network that is taken for hidden is found all the same; a hidden one that is not would not be found again.
+        // A broadcasting network marked as hidden is found nevertheless; a hidden one that is not marked would not be found.
         let hides = hidden || self.asked_by_name.contains(ssid) || !known.is_broadcast(ssid);
         let securities = known.securities(ssid);
         if !list.is_empty(now) {
@@ -104,15 +103,15 @@ impl Radio {
         Ok(Found { sighting, securities, hidden: hides, absent })
     }
 
-    /// The network, if NetworkManager has seen it lately; without a scan.
+    /// The network, if NetworkManager has seen it recently; without a scan.
     pub(super) async fn sighting(&self, device: &Device, ssid: &Ssid) -> Option<Sighting> {
         self.read_list(device).await.ok()?.sighting(ssid, boot_seconds())
     }
 
-    /// Scans, and waits until that is done; false if it is not done in time, or cannot be done.
+    /// Scans, and waits for the end; false if the scan fails or exceeds its limit.
     async fn survey(&mut self, device: &Device, name: Option<&Ssid>, caller: &mut Caller) -> Result<bool, Cause> {
         let old = self.version.is_some_and(|version| version < SCANS_AS_ACCESS_POINT);
-        if device.is_access_point && (old || self.deaf >= DEAF) {
+        if device.is_access_point && (old || self.empty_scans_as_access_point >= EMPTY_SCANS_LIMIT) {
             return Ok(false);
         }
         self.catch_up();
@@ -124,7 +123,7 @@ impl Radio {
         let call = Call { name: "RequestScan", action: "org.freedesktop.NetworkManager.wifi.scan" };
         match bus.call(call, wireless.request_scan(&options)).await {
             Ok(()) => {}
-            // NetworkManager before 1.34 refuses while a scan is under way, which will end, or was just done.
+            // NetworkManager before 1.34 refuses during a scan, which will end, and just after one.
             Err(cause) if cause.error_name().is_some_and(|name| name.ends_with(".NotAllowed")) => {
                 debug!("{}", provisioning_core::fault::chain(&cause));
                 if before >= 0 && boot_milliseconds() - before <= JUST_DONE {
@@ -147,9 +146,9 @@ impl Radio {
             }
         };
         if device.is_access_point {
-            self.deaf = if finished { 0 } else { self.deaf + 1 };
-            if self.deaf == DEAF {
-                info!("this radio does not look around while it is an access point");
+            self.empty_scans_as_access_point = if finished { 0 } else { self.empty_scans_as_access_point + 1 };
+            if self.empty_scans_as_access_point == EMPTY_SCANS_LIMIT {
+                info!("this radio does not scan while it is an access point");
             }
         }
         Ok(finished)
@@ -164,7 +163,7 @@ impl Radio {
         for (path, properties) in bus.properties_of_all(&paths, "org.freedesktop.NetworkManager.AccessPoint").await {
             match properties {
                 Ok(properties) => entries.extend(Entry::read(properties, &device.address)),
-                // It vanished since.
+                // It has disappeared meanwhile.
                 Err(cause @ Cause::Call { .. }) => debug!(%path, "{}", provisioning_core::fault::chain(&cause)),
                 Err(cause) => return Err(cause),
             }

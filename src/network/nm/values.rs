@@ -1,6 +1,6 @@
-//! NetworkManager's numbers, as `nm-dbus-interface.h` has them.
+//! NetworkManager's constants, from `nm-dbus-interface.h`.
 //!
-//! A newer NetworkManager has newer numbers: one that is not listed is [`Other`](DeviceState::Other), and no error.
+//! A newer NetworkManager may use newer values: an unlisted one becomes [`Other`](DeviceState::Other), not an error.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -14,7 +14,7 @@ macro_rules! open_enum {
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(super) enum $name {
             $(#[doc = concat!("`", $text, "`")] $variant,)*
-            /// One that is not in this list.
+            /// An unlisted value.
             Other(u32),
         }
 
@@ -24,7 +24,7 @@ macro_rules! open_enum {
             #[allow(dead_code, reason = "not every table is gone through; goes when one is that is not")]
             pub(super) const LISTED: &[Self] = &[$(Self::$variant,)*];
 
-            /// As it is on the bus.
+            /// Its number on the bus.
             #[cfg(test)]
             pub(super) const fn number(self) -> u32 {
                 match self {
@@ -46,7 +46,7 @@ macro_rules! open_enum {
             }
         }
 
-        /// NetworkManager's own word and the number, for the journal.
+        /// NetworkManager's name and the number, for the log.
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 match self {
@@ -59,7 +59,7 @@ macro_rules! open_enum {
 }
 
 open_enum! {
-    /// How far a device is.
+    /// The state of a device.
     DeviceState {
         Unknown = 0 "UNKNOWN",
         Unmanaged = 10 "UNMANAGED",
@@ -78,7 +78,7 @@ open_enum! {
 }
 
 open_enum! {
-    /// Why a device went to a state; those that a Wi-Fi device can give.
+    /// The reason of a device's state; those of Wi-Fi devices.
     DeviceReason {
         None = 0 "NONE",
         Unknown = 1 "UNKNOWN",
@@ -117,14 +117,14 @@ open_enum! {
 }
 
 impl DeviceReason {
-    /// Whether the device is gone, or nobody's any more. 69 to 77 say in detail why it is unmanaged (1.48).
+    /// Whether the device is removed or unmanaged. 69 to 77 are detailed reasons for unmanaged devices (1.48).
     pub(super) const fn is_gone(self) -> bool {
         matches!(self, Self::NowUnmanaged | Self::FirmwareMissing | Self::Removed | Self::Other(69..=77))
     }
 }
 
 open_enum! {
-    /// What the connectivity check found.
+    /// The result of the connectivity check.
     Connectivity {
         Unknown = 0 "UNKNOWN",
         None = 1 "NONE",
@@ -134,7 +134,7 @@ open_enum! {
     }
 }
 
-/// `NM_DEVICE_TYPE_WIFI`. There are over thirty kinds of devices, and only this one matters.
+/// `NM_DEVICE_TYPE_WIFI`, the only relevant one of over thirty types.
 pub(super) const DEVICE_TYPE_WIFI: u32 = 2;
 /// `NM_802_11_MODE_AP`.
 pub(super) const MODE_ACCESS_POINT: u32 = 3;
@@ -162,11 +162,11 @@ pub(super) const AP_OWE: u32 = 0x800;
 /// `NM_802_11_AP_SEC_KEY_MGMT_EAP_SUITE_B_192`.
 pub(super) const AP_SUITE_B: u32 = 0x2000;
 
-/// An unlisted number is worth one line: it says that NetworkManager is newer than this list.
+/// Logs an unlisted number once, because it shows that NetworkManager is newer than this list.
 fn log_once(kind: &'static str, number: u32) {
     static LOGGED: Mutex<BTreeSet<(&str, u32)>> = Mutex::new(BTreeSet::new());
     if LOGGED.lock().unwrap_or_else(PoisonError::into_inner).insert((kind, number)) {
-        info!(kind, number, "NetworkManager uses a value that has no name here");
+        info!(kind, number, "NetworkManager uses a value that is unknown here");
     }
 }
 
