@@ -64,7 +64,7 @@ pub const SESSION_HEADER: &str = "jarvis-session";
 pub const PROTOBUF: &str = "application/x-protobuf";
 
 /// The mDNS service type of a node in its owner's network.
-pub const NETWORK_SERVICE: &str = "_jarvis-node._tcp.local.";
+pub const MDNS_SERVICE: &str = "_jarvis-node._tcp.local.";
 
 /// The largest message that a node sends, bytes.
 pub const OUTBOUND_LIMIT: usize = 4096;

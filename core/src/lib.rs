@@ -8,7 +8,7 @@
 //! | [`secret`] | values that are erased and never printed |
 //! | [`fault`] | what a phone can be told went wrong |
 //! | [`domain`] | the values that provisioning is about, and the state of the node |
-//! | [`endpoint`] | the endpoints: characteristic, path, size limit |
+//! | [`endpoint`] | the endpoint table: characteristic, path, operations, size limit |
 //! | [`backoff`] | pauses between tries |
 //! | [`wire`] | protobuf ↔ domain, and the framing of messages over GATT |
 //! | [`gatt`] | the rules of GATT that both roles share |

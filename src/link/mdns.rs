@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use crate::daemon::{Handle, View};
 use provisioning_core::domain::State;
-use provisioning_core::endpoint::NETWORK_SERVICE;
+use provisioning_core::endpoint::MDNS_SERVICE;
 use provisioning_core::fault::chain;
 
 /// The property that holds the node's identity, by which the command center knows it.
@@ -61,7 +61,7 @@ async fn follow(config: &Config, handle: &Handle, announced: &mut Option<Service
 fn announce(config: &Config, view: &View) -> mdns_sd::Result<ServiceDaemon> {
     let host = format!("{}.local.", config.name);
     let properties = [("txtvers", "1"), (NODE_ID, view.info.node_id.as_str())];
-    let service = ServiceInfo::new(NETWORK_SERVICE, &config.name, &host, (), config.port, &properties[..])?.enable_addr_auto();
+    let service = ServiceInfo::new(MDNS_SERVICE, &config.name, &host, (), config.port, &properties[..])?.enable_addr_auto();
     let daemon = ServiceDaemon::new()?;
     daemon.register(service)?;
     Ok(daemon)

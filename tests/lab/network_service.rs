@@ -41,7 +41,7 @@ async fn a_provisioned_node_is_found_by_any_resolver_and_only_then() {
     let name = scene.device.name.clone();
     let _wifi = Wifi::join(SSID, PASSWORD).await;
     must("ip", &["-n", "phone", "route", "replace", "224.0.0.0/4", "dev", "wlan2"]);
-    let service = provisioning_core::endpoint::NETWORK_SERVICE;
+    let service = provisioning_core::endpoint::MDNS_SERVICE;
     assert!(at_the_phone(move || browse(service)).await.is_empty(), "nothing is announced before");
     scene.send_the_right_ones().await;
     assert_eq!(profiles().len(), 1);

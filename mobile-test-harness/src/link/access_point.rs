@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use mdns_sd::{ServiceDaemon, ServiceEvent};
-use provisioning_core::endpoint::NETWORK_SERVICE;
+use provisioning_core::endpoint::MDNS_SERVICE;
 use provisioning_core::secret::SecretText;
 use reqwest::Url;
 use tokio::net::TcpStream;
@@ -122,7 +122,7 @@ async fn answers(node: &Url) -> bool {
 /// The address of the node of that name in the phone's network; none if it does not announce one, or is not reachable.
 pub async fn in_the_network(name: &str) -> Option<Url> {
     let daemon = ServiceDaemon::new().inspect_err(|error| warn!(%error, "mDNS is not available")).ok()?;
-    let url = match daemon.browse(NETWORK_SERVICE) {
+    let url = match daemon.browse(MDNS_SERVICE) {
         Ok(events) => {
             let until = Instant::now() + MDNS_LIMIT;
             let mut found = None;
@@ -131,8 +131,7 @@ pub async fn in_the_network(name: &str) -> Option<Url> {
             {
                 debug!(?event, "mDNS");
                 let ServiceEvent::ServiceResolved(service) = event else { continue };
-                if service.get_fullname().strip_suffix(NETWORK_SERVICE).and_then(|instance| instance.strip_suffix('.'))
-                    != Some(name)
+                if service.get_fullname().strip_suffix(MDNS_SERVICE).and_then(|instance| instance.strip_suffix('.')) != Some(name)
                 {
                     continue;
                 }
