@@ -34,7 +34,7 @@ use zeroize::Zeroizing;
 use crate::domain::Pairing;
 use crate::fault::Fault;
 use crate::secret::{SecretBytes, SecretText};
-use crate::wire::{Accept, Answer, Offer, Open, Record, SecretKind};
+use crate::wire::{Accept, Answer, Offer, Open, Record, SecretKind, TAG};
 use cpace::{Context, Share, SharedKey, Side};
 pub use record::{NotAuthentic, Session};
 
@@ -118,7 +118,7 @@ impl Opening {
 /// The node between [`Accept`] and the phone's first record.
 pub struct Unconfirmed {
     session: Session,
-    confirmation: [u8; cpace::TAG],
+    confirmation: [u8; TAG],
 }
 
 /// Answers a phone. `node_id` and `capabilities` are those that the node has advertised.

@@ -14,7 +14,6 @@ use prost::Message as _;
 use crate::domain::{State, Status, TEXT_LIMIT};
 use crate::endpoint::OUTBOUND_LIMIT;
 use crate::fault::Fault;
-use crate::session::cpace::{SHARE, TAG};
 
 #[allow(
     missing_docs,
@@ -27,6 +26,11 @@ mod generated {
 }
 use generated as pb;
 pub use sealed::{Message, Reply, Request, StatusReport};
+
+/// Bytes of a share.
+pub const SHARE: usize = 32;
+/// Bytes of a confirmation tag.
+pub const TAG: usize = 64;
 
 /// Starts a session: the phone's part of the handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,10 +13,7 @@ use sha2::{Digest, Sha512};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
-/// Bytes of a share.
-pub const SHARE: usize = 32;
-/// Bytes of a confirmation tag.
-pub const TAG: usize = 64;
+use crate::wire::{SHARE, TAG};
 
 const DSI: &[u8] = b"CPaceRistretto255";
 const DSI_ISK: &[u8] = b"CPaceRistretto255_ISK";

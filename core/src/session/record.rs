@@ -7,9 +7,8 @@ use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use super::cpace::TAG;
 use crate::endpoint::Endpoint;
-use crate::wire::Record;
+use crate::wire::{Record, TAG};
 
 /// A record that was not sealed by the peer, for this endpoint, after the ones before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
