@@ -10,9 +10,9 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use hyper::body::Bytes;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{Method, StatusCode, redirect, retry};
+use jarvis_http::client::{self, Pool, Request, RetryAfter, Trust, decode, encode};
+use reqwest::header::{AUTHORIZATION, HeaderValue};
+use reqwest::{Method, StatusCode};
 use rustls::ClientConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -23,7 +23,6 @@ use tokio::time::Instant;
 use url::{Host, Url};
 use zeroize::Zeroizing;
 
-use jarvis_http::client::Trust;
 use provisioning_core::backoff::{Backoff, Jitter};
 use provisioning_core::secret::SecretText;
 
@@ -43,9 +42,6 @@ const RETRIES: Backoff = Backoff::new(Duration::from_millis(500), Duration::from
 /// How often a server may ask for patience with one request before that counts as a failure. More than an honest limit
 /// needs, even if it lets one request through a minute for each of eight jobs.
 const PATIENCE: u32 = 30;
-
-/// A connection that takes longer will not come.
-const CONNECT: Duration = Duration::from_secs(10);
 
 /// Where an API is: `http://` or `https://`, a host, and perhaps a path. One slash at the end is left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,8 +70,8 @@ impl fmt::Display for ApiUrl {
 }
 
 impl ApiUrl {
-    fn join(&self, path: &str) -> String {
-        format!("{self}{path}")
+    fn join(&self, path: &str) -> Url {
+        Url::parse(&format!("{self}{path}")).expect("a path makes a longer URL of a plain one")
     }
 
     /// Whether others could read what is sent: no TLS, and not this machine alone.
@@ -127,7 +123,7 @@ pub enum SetupError {
     },
     /// The authorities.
     #[error("reading the certificate authorities")]
-    Authorities(#[source] Box<dyn StdError + Send + Sync>),
+    Authorities(#[source] client::Error),
     /// The certificate does not go with the key.
     #[error("using the client's certificate {}", path.display())]
     Certificate {
@@ -195,7 +191,7 @@ pub enum Try {
     Status(StatusCode),
     /// No answer.
     #[error("no answer from the server")]
-    Exchange(#[source] reqwest::Error),
+    Exchange(#[source] client::Error),
     /// No answer in time.
     #[error("no answer within {} s", .0.as_secs())]
     TimedOut(Duration),
@@ -252,7 +248,7 @@ pub struct Api {
 
 struct Shared {
     url: ApiUrl,
-    client: reqwest::Client,
+    pool: Pool,
     token: Option<HeaderValue>,
     limits: Limits,
     slots: Semaphore,
@@ -276,22 +272,10 @@ impl Api {
         if url.is_exposed() {
             tracing::warn!(%url, "passwords are sent without TLS: everybody on the way can read them");
         }
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .connect_timeout(CONNECT)
-            .no_proxy()
-            .pool_max_idle_per_host(limits.jobs)
-            .tcp_nodelay(true)
-            .redirect(redirect::Policy::none())
-            .referer(false)
-            .retry(retry::never())
-            .user_agent(concat!("jarvis-provision/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .expect("the TLS configuration is of the kind that reqwest takes, and the user agent is plain ASCII");
         let slots = Semaphore::new(limits.jobs);
         let shared = Shared {
             url,
-            client,
+            pool: Pool::new(tls, limits.jobs),
             token,
             limits,
             slots,
@@ -324,7 +308,7 @@ impl Api {
 
     /// Makes an account.
     pub async fn create(&self, email: &str, password: &SecretText) -> Result<Creation, Error> {
-        let body = body(&NewAccount { email, password: password.expose(), role: ROLE });
+        let body = encode(&NewAccount { email, password: password.expose(), role: ROLE });
         let call = Call { method: Method::POST, path: "/users", operator: true };
         let (answer, unclear) = self.call(&call, body).await?;
         match answer.status {
@@ -336,7 +320,7 @@ impl Api {
 
     /// Replaces an account's password.
     pub async fn set_password(&self, email: &str, password: &SecretText) -> Result<(), Error> {
-        let body = body(&Password { email, password: password.expose() });
+        let body = encode(&Password { email, password: password.expose() });
         let call = Call { method: Method::PATCH, path: "/users/password", operator: true };
         match self.call(&call, body).await?.0.status {
             StatusCode::OK | StatusCode::NO_CONTENT => Ok(()),
@@ -346,7 +330,7 @@ impl Api {
 
     /// Logs in, as the device itself will.
     pub async fn login(&self, email: &str, password: &SecretText) -> Result<Login, Error> {
-        let body = body(&Password { email, password: password.expose() });
+        let body = encode(&Password { email, password: password.expose() });
         let call = Call { method: Method::POST, path: "/login", operator: false };
         let (answer, _) = self.call(&call, body).await?;
         match answer.status {
@@ -357,7 +341,7 @@ impl Api {
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => return Ok(Login::Unknown),
             status => return Err(call.answer(status)),
         }
-        let token = serde_json::from_slice(&answer.body).ok().and_then(|Token { token }| token).map(SecretText::new);
+        let token = decode(&answer.body).ok().and_then(|Token { token }| token).map(SecretText::new);
         // It becomes a line of a file and a part of a header.
         let token =
             token.filter(|token| !token.expose().is_empty() && token.expose().bytes().all(|byte| byte.is_ascii_graphic()));
@@ -367,17 +351,20 @@ impl Api {
     /// Sends a request until it has a final answer. Also says whether a try before the last may have been obeyed.
     async fn call(&self, call: &Call, body: Zeroizing<Vec<u8>>) -> Result<(Answer, bool), Error> {
         let shared = &*self.shared;
-        let body = Bytes::from_owner(body);
+        let mut request = Request::json(call.method.clone(), shared.url.join(call.path), body, shared.limits.answer);
+        if let Some(token) = shared.token.as_ref().filter(|_| call.operator) {
+            request = request.with_header(AUTHORIZATION, token.clone());
+        }
         let mut unclear = false;
         let (mut tries, mut asked) = (0, 0);
         loop {
-            let failure = match self.exchange(call, body.clone()).await? {
+            let failure = match self.exchange(request.clone()).await? {
                 Ok(answer) => match answer.status {
                     status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) if call.operator => {
                         return Err(Error::Unauthorized(status));
                     }
                     status @ (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) => {
-                        let wish = retry_after(&answer.headers, shared.clock);
+                        let wish = answer.retry_after.map(|after| after.by_clock((shared.clock)()));
                         if let Some(wish) = wish {
                             self.pause_for(wish);
                         }
@@ -400,7 +387,7 @@ impl Api {
                 },
                 Err(failure) => {
                     // A connection that was never made carried nothing.
-                    unclear |= !matches!(&failure, Try::Exchange(error) if error.is_connect());
+                    unclear |= !matches!(&failure, Try::Exchange(error) if error.is_before_request());
                     failure
                 }
             };
@@ -414,7 +401,7 @@ impl Api {
     }
 
     /// One try: when the server's pause is over and there are not too many others.
-    async fn exchange(&self, call: &Call, body: Bytes) -> Result<Result<Answer, Try>, Error> {
+    async fn exchange(&self, request: Request) -> Result<Result<Answer, Try>, Error> {
         let shared = &*self.shared;
         let slot = loop {
             let slot = shared.slots.acquire().await.expect("the semaphore is never closed");
@@ -428,19 +415,12 @@ impl Api {
         if self.is_stopped() {
             return Err(Error::Stopped);
         }
-        let mut request = shared.client.request(call.method.clone(), shared.url.join(call.path));
-        if let Some(token) = shared.token.as_ref().filter(|_| call.operator) {
-            request = request.header(AUTHORIZATION, token.clone());
-        }
-        let request = request.header(CONTENT_TYPE, "application/json").body(body);
-        let exchange = async { Ok::<_, reqwest::Error>(Answer::read(request.send().await?).await) };
-        let answered = tokio::time::timeout(shared.limits.answer, exchange).await;
+        let answered = async { Answer::read(shared.pool.send(request).await?).await }.await;
         drop(slot);
-        Ok(match answered {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(Try::Exchange(error.without_url())),
-            Err(_) => Err(Try::TimedOut(shared.limits.answer)),
-        })
+        Ok(answered.map_err(|error| match error {
+            client::Error::TimedOut(limit) => Try::TimedOut(limit),
+            error => Try::Exchange(error),
+        }))
     }
 
     /// Nobody sends anything for that long.
@@ -461,26 +441,20 @@ impl Api {
 /// What was answered.
 struct Answer {
     status: StatusCode,
-    headers: HeaderMap,
+    retry_after: Option<RetryAfter>,
     /// Empty if it was too long or broke off.
     body: Zeroizing<Vec<u8>>,
 }
 
 impl Answer {
     /// Reads an answer to its end, so that the connection can be used again.
-    async fn read(mut response: reqwest::Response) -> Self {
-        let mut body = Zeroizing::new(Vec::with_capacity(ANSWER_LIMIT));
-        loop {
-            match response.chunk().await {
-                Ok(Some(chunk)) if body.len() + chunk.len() <= ANSWER_LIMIT => body.extend_from_slice(&chunk),
-                Ok(None) => break,
-                Ok(Some(_)) | Err(_) => {
-                    body.clear();
-                    break;
-                }
-            }
-        }
-        Self { status: response.status(), headers: std::mem::take(response.headers_mut()), body }
+    async fn read(response: client::Response) -> Result<Self, client::Error> {
+        let (status, retry_after) = (response.status(), response.retry_after());
+        let body = match response.body(ANSWER_LIMIT).await {
+            Err(error @ client::Error::TimedOut(_)) => return Err(error),
+            body => body.unwrap_or_default(),
+        };
+        Ok(Self { status, retry_after, body })
     }
 }
 
@@ -501,21 +475,6 @@ impl Call {
 /// The pause after that many tries. Without a random number it is the longest one.
 fn pause(tries: u32) -> Duration {
     RETRIES.pause(tries, getrandom::u32().unwrap_or(u32::MAX))
-}
-
-/// What the server asks for: seconds or a date (RFC 9110 §10.2.3).
-fn retry_after(headers: &HeaderMap, clock: fn() -> SystemTime) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let seconds = text.parse().ok().map(Duration::from_secs);
-    seconds.or_else(|| Some(httpdate::parse_http_date(text).ok()?.duration_since(clock()).unwrap_or_default()))
-}
-
-/// JSON that holds a password, erased when it has been sent.
-fn body(content: &impl Serialize) -> Zeroizing<Vec<u8>> {
-    // More than any account and password have; a buffer that grew would leave a copy behind.
-    let mut body = Zeroizing::new(Vec::with_capacity(4096));
-    serde_json::to_writer(&mut *body, content).expect("text is JSON, and memory takes it");
-    body
 }
 
 fn read_token(path: &Path) -> Result<HeaderValue, SetupError> {
@@ -550,11 +509,7 @@ fn read_credential(path: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
 
 fn tls(used: bool, credentials: &Credentials) -> Result<ClientConfig, SetupError> {
     let trust = credentials.authorities.clone().map_or(Trust::System, Trust::Only);
-    let roots = if used {
-        trust.authorities().map_err(|error| SetupError::Authorities(error.into()))?
-    } else {
-        rustls::RootCertStore::empty()
-    };
+    let roots = if used { trust.authorities().map_err(SetupError::Authorities)? } else { rustls::RootCertStore::empty() };
     let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("ring has suites for TLS 1.2 and 1.3")
@@ -588,7 +543,7 @@ mod tests {
             ("https://admin.test/", "https://admin.test/users"),
             ("http://10.0.0.1:8000/admin/", "http://10.0.0.1:8000/admin/users"),
         ] {
-            assert_eq!(text.parse::<ApiUrl>().unwrap().join("/users"), users);
+            assert_eq!(text.parse::<ApiUrl>().unwrap().join("/users").as_str(), users);
         }
     }
 
@@ -619,20 +574,6 @@ mod tests {
         assert!((1..40).all(|tries| pause(tries) <= RETRIES.longest()));
         assert!(pause(1) >= RETRIES.nominal(1) / 2 && pause(1) <= RETRIES.nominal(1));
         assert!(pause(40) >= RETRIES.longest() / 2);
-    }
-
-    #[test]
-    fn a_server_names_seconds_or_a_date() {
-        let clock = || SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
-        let asked = |text: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(RETRY_AFTER, HeaderValue::from_static(text));
-            retry_after(&headers, clock)
-        };
-        assert_eq!(asked("7"), Some(Duration::from_secs(7)));
-        assert_eq!(asked("Sun, 06 Nov 1994 08:49:47 GMT"), Some(Duration::from_secs(10)));
-        assert_eq!(asked("Sun, 06 Nov 1994 08:49:00 GMT"), Some(Duration::ZERO));
-        assert_eq!(asked("soon"), None);
     }
 
     #[test]
