@@ -27,7 +27,7 @@ use std::time::SystemTime;
 use thiserror::Error;
 use tokio::task::spawn_blocking;
 
-use crate::store::{Folder, Lock, Trouble, hexadecimal};
+use crate::files::{FileError, Folder, Lock, hexadecimal};
 use answer::Grant;
 use provisioning_core::domain::{CommandCenterUrl, ProvisionCode};
 use provisioning_core::secret::SecretText;
@@ -41,9 +41,6 @@ pub use refusal::{RefusalReason, ServerRefusal};
 
 /// Where appliances claim their codes.
 pub const DEFAULT_ENDPOINT: &str = "https://api.osiriscare.net";
-
-/// The folder of an appliance's state.
-pub const DEFAULT_FOLDER: &str = "/var/lib/msp";
 
 /// The file that an appliance's agent starts from, in the folder of its state.
 pub const CONFIG: &str = "config.yaml";
@@ -83,19 +80,19 @@ pub enum Error {
     Unexpected(String),
     /// The files cannot be written. If that came up after the server had agreed, the same claim can be made again.
     #[error(transparent)]
-    Files(#[from] Trouble),
+    Files(#[from] FileError),
 }
 
 /// Whether an appliance with that folder has to claim a code: there is no configuration in it.
 ///
 /// A folder that cannot be looked into is an error, and neither yes nor no.
-pub fn needs_provisioning(folder: &Path) -> Result<bool, Trouble> {
+pub fn needs_provisioning(folder: &Path) -> Result<bool, FileError> {
     let config = folder.join(CONFIG);
-    config.try_exists().map(|there| !there).map_err(Trouble::system("looking for", &config))
+    config.try_exists().map(|there| !there).map_err(FileError::system("looking for", &config))
 }
 
 /// Forgets what a claim has made of the device; says whether there was a configuration. Waits for a claim under way.
-pub fn forget(folder: &Path) -> Result<bool, Trouble> {
+pub fn forget(folder: &Path) -> Result<bool, FileError> {
     // A device that never claimed anything need not even be able to write there.
     if NAMES.iter().all(|name| folder.join(name).symlink_metadata().is_err()) {
         return Ok(false);
@@ -150,7 +147,7 @@ impl Claimant {
         let grant = self.claim(request, &place.claim_id).await?;
         let api_key = match &grant.api_key {
             Some(api_key) => api_key.clone(),
-            None => config::random_key().map_err(Trouble::system("making a key for", request.folder.join(CONFIG)))?,
+            None => config::random_key().map_err(FileError::system("making a key for", request.folder.join(CONFIG)))?,
         };
         let content = config::content(&grant, &api_key, &request.device, &request.folder, (request.clock)());
         let Grant { appliance_id, site_id, api_key: given, partner, .. } = grant;
@@ -225,7 +222,7 @@ impl Place {
 }
 
 impl ClaimId {
-    fn open(folder: &Folder) -> Result<Self, Trouble> {
+    fn open(folder: &Folder) -> Result<Self, FileError> {
         let parse = |content: &[u8]| match std::str::from_utf8(content) {
             Ok(text) if text.len() == 2 * CLAIM_ID_BYTES && text.bytes().all(|digit| digit.is_ascii_hexdigit()) => {
                 Ok(SecretText::new(text.into()))
@@ -236,7 +233,7 @@ impl ClaimId {
             return Ok(Self { digits, is_old: true });
         }
         let mut bytes = [0; CLAIM_ID_BYTES];
-        getrandom::fill(&mut bytes).map_err(Trouble::system("making", folder.path(CLAIM_ID)))?;
+        getrandom::fill(&mut bytes).map_err(FileError::system("making", folder.path(CLAIM_ID)))?;
         let digits = SecretText::new(hexadecimal(&bytes));
         folder.write(CLAIM_ID, digits.expose().as_bytes())?;
         Ok(Self { digits, is_old: false })

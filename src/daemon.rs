@@ -24,6 +24,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
+use crate::claim;
 use crate::command_center::CommandCenter;
 use crate::network::Network;
 use crate::store::Store;
@@ -296,7 +297,7 @@ fn write(store: &Store, command: Command) -> Done {
         Command::SaveEnrollment { credentials, registration } => store.save_enrollment(&credentials, &registration),
         Command::MarkProvisioned => store.mark_provisioned(),
         Command::SaveOutcome(outcome) => store.save_outcome(&outcome),
-        Command::Reset => return Done::Reset(store.reset().map_err(|error| store_fault(&error))),
+        Command::Reset => return Done::Reset(store.reset(claim::forget).map_err(|error| store_fault(&error))),
         command => unreachable!("not a command for the store: {command:?}"),
     };
     Done::Saved(result.map_err(|error| store_fault(&error)))

@@ -19,13 +19,13 @@ pub(crate) fn mac_address(sysfs: &Path, machine_id: &Path) -> String {
 }
 
 /// The node's identity without registration: `jarvis-` and the last eight digits of the hardware address.
-pub(super) fn unregistered(mac_address: &str) -> String {
+pub(crate) fn unregistered(mac_address: &str) -> String {
     let digits: Vec<char> = mac_address.chars().filter(|&character| character != ':').collect();
     format!("jarvis-{}", digits[digits.len().saturating_sub(8)..].iter().collect::<String>())
 }
 
 /// What kind of device it is, in the words of the existing software. `machine` is the kernel's name for the processor.
-pub(super) fn hardware(sysfs: &Path, machine: &str) -> String {
+pub(crate) fn hardware(sysfs: &Path, machine: &str) -> String {
     let system = std::env::consts::OS;
     match system {
         "macos" => "macos".into(),

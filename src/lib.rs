@@ -8,6 +8,8 @@
 //! | [`command_center`] | the port to the command center |
 //! | [`config`] | the settings: file and environment |
 //! | [`daemon`] | the loop around the machine, and the way to it |
+//! | [`files`] | files that survive a power cut |
+//! | `identity` | what the hardware says about the node |
 //! | [`label`] | what an owner types or scans |
 //! | [`link`] | the links: bytes between a phone and an endpoint |
 //! | [`logging`] | how the programs log |
@@ -20,6 +22,8 @@ pub mod claim;
 pub mod command_center;
 pub mod config;
 pub mod daemon;
+pub mod files;
+mod identity;
 pub mod label;
 pub mod link;
 pub mod logging;

@@ -27,9 +27,7 @@
 
 mod configuration;
 mod error;
-mod folder;
 mod format;
-mod identity;
 mod paths;
 mod record;
 mod seal;
@@ -38,17 +36,17 @@ use std::path::Path;
 
 use tracing::{info, warn};
 
+use crate::files::{FileError, Folder, Lock};
+use crate::identity;
 use configuration::Configuration;
-pub use error::{Error, Trouble};
-pub(crate) use folder::{Folder, Lock};
-pub(crate) use identity::mac_address;
-pub use paths::Paths;
+pub use error::Error;
+pub use paths::{CLAIM_FOLDER, Paths};
 use provisioning_core::domain::{CommandCenterUrl, Credentials, Identity, K2, Outcome, Pairing, Registration};
 use provisioning_core::fault::chain;
 use provisioning_core::machine::{Boot, Cleared, ClearedItem, Pending};
 use provisioning_core::secret::SecretText;
+pub use record::Label;
 use record::{Concluded, State, StoredPending};
-pub use record::{Label, hexadecimal};
 use seal::Key;
 
 const K2_KEY: &str = "k2.enc";
@@ -161,7 +159,8 @@ impl Store {
     /// configuration file could not be written.
     pub fn save_pending(&self, pending: &Pending) -> Result<(), Error> {
         let path = configuration::located(self.paths.config.as_ref())?;
-        let stored = StoredPending::new(pending).map_err(Trouble::system("naming the attempt in", self.folder.path(PENDING)))?;
+        let stored =
+            StoredPending::new(pending).map_err(FileError::system("naming the attempt in", self.folder.path(PENDING)))?;
         let _lock = self.folder.lock()?;
         let configuration = Configuration::read(path).map_err(Error::Configuration)?;
         configuration.rehearse(&pending.credentials).map_err(Error::Configuration)?;
@@ -200,8 +199,12 @@ impl Store {
     }
 
     /// Deletes what the owner gave: marker, K2, Wi-Fi credentials, the attempt under way, the node's database, and
-    /// identity and key in the configuration, and what a provision code has made of the node. K1, the pairing secrets and the number of attempts stay.
-    pub fn reset(&self) -> Result<Cleared, Error> {
+    /// identity and key in the configuration, and what a provision code has made of the node. K1, the pairing secrets and
+    /// the number of guesses stay.
+    ///
+    /// `forget_claim` deletes the files of a claim, and says whether there was a configuration. A reset that a power cut
+    /// interrupts calls it again.
+    pub fn reset(&self, forget_claim: impl FnOnce(&Path) -> Result<bool, FileError>) -> Result<Cleared, Error> {
         let lock = self.folder.lock()?;
         self.change_state(&lock, |state| {
             state.resetting = true;
@@ -222,7 +225,7 @@ impl Store {
         if self.clear_configuration().map_err(Error::Configuration)? {
             items.push(ClearedItem::ConfigurationCredentials);
         }
-        if crate::claim::forget(&self.paths.claim)? {
+        if forget_claim(&self.paths.claim)? {
             items.push(ClearedItem::ApplianceConfiguration);
         }
         self.change_state(&lock, |state| state.resetting = false)?;
@@ -257,7 +260,7 @@ impl Store {
 
     /// Takes identity and key out of the configuration; says whether there is one that this program can read. A medium
     /// that fails is no such case: what it holds could come back.
-    fn clear_configuration(&self) -> Result<bool, Trouble> {
+    fn clear_configuration(&self) -> Result<bool, FileError> {
         let Some(path) = &self.paths.config else { return Ok(false) };
         match Configuration::read(path) {
             Ok(configuration) if configuration.is_there() => configuration.clear().map(|()| true),
@@ -270,12 +273,12 @@ impl Store {
         }
     }
 
-    fn is_provisioned(&self) -> Result<bool, Trouble> {
+    fn is_provisioned(&self) -> Result<bool, FileError> {
         self.folder.read_or_set_aside(MARKER, LIMIT, |_| Ok(())).map(|marker| marker.is_some())
     }
 
     /// Sets aside what belongs to another node or is torn, so that no reader stumbles over it.
-    fn inspect(&self, _: &Lock) -> Result<(), Trouble> {
+    fn inspect(&self, _: &Lock) -> Result<(), FileError> {
         self.folder.read_or_set_aside(WIFI, LIMIT, |token| format::is_wifi_credentials(&self.key.open(token)?))?;
         let key = self.folder.read_or_set_aside(K2_KEY, LIMIT, |token| match self.key.open(token)?.len() {
             32 => Ok(()),
@@ -291,7 +294,7 @@ impl Store {
         Ok(())
     }
 
-    fn pending(&self, _: &Lock) -> Result<Option<StoredPending>, Trouble> {
+    fn pending(&self, _: &Lock) -> Result<Option<StoredPending>, FileError> {
         self.folder.read_or_set_aside(PENDING, LIMIT, |token| StoredPending::parse(&self.key.open(token)?))
     }
 
@@ -313,7 +316,7 @@ impl Store {
     }
 
     /// An attempt that has ended is not taken up again.
-    fn finish_attempt(&self, lock: &Lock) -> Result<(), Trouble> {
+    fn finish_attempt(&self, lock: &Lock) -> Result<(), FileError> {
         let Some(StoredPending { attempt, .. }) = self.pending(lock)? else { return Ok(()) };
         let Some(concluded) = read_state(&self.folder)?.concluded else { return Ok(()) };
         if concluded.attempt == attempt {
@@ -346,7 +349,7 @@ impl Store {
     }
 
     /// Removes the database of the node's normal operation, and what SQLite keeps beside it.
-    fn remove_database(&self) -> Result<bool, Trouble> {
+    fn remove_database(&self) -> Result<bool, FileError> {
         let path = &self.paths.database;
         if path.symlink_metadata().is_err_and(|failure| failure.kind() == std::io::ErrorKind::NotFound) {
             return Ok(false);
@@ -360,7 +363,7 @@ impl Store {
 }
 
 /// The state. One that is not there although there is a label was lost.
-fn read_state(folder: &Folder) -> Result<State, Trouble> {
+fn read_state(folder: &Folder) -> Result<State, FileError> {
     match folder.read_or_set_aside(STATE, LIMIT, State::parse)? {
         Some(state) => Ok(state),
         None if folder.has(LABEL)? => Ok(State::lost()),
@@ -369,7 +372,7 @@ fn read_state(folder: &Folder) -> Result<State, Trouble> {
 }
 
 /// K1, and whether it was made here, and is yet to be synced.
-fn open_key(folder: &Folder, path: &Path) -> Result<(Key, bool), Trouble> {
+fn open_key(folder: &Folder, path: &Path) -> Result<(Key, bool), FileError> {
     let elsewhere;
     let (folder, name, is_elsewhere) = match (path.parent(), path.file_name().and_then(|name| name.to_str())) {
         (Some(parent), Some(name)) if folder.is(parent) => (folder, name.to_owned(), false),
@@ -383,18 +386,18 @@ fn open_key(folder: &Folder, path: &Path) -> Result<(Key, bool), Trouble> {
     if let Some(key) = folder.read_or_set_aside(&name, LIMIT, Key::parse)? {
         return Ok((key, false));
     }
-    let key = Key::random().map_err(Trouble::system("making a key for", path))?;
+    let key = Key::random().map_err(FileError::system("making a key for", path))?;
     if is_elsewhere { folder.write(&name, key.content()) } else { folder.place(&name, key.content()) }?;
     info!(file = %path.display(), "made the key that seals the node's files");
     Ok((key, true))
 }
 
 /// The label, and whether it was made here, and is yet to be synced.
-fn open_label(folder: &Folder, given: Option<&Path>) -> Result<(Label, bool), Trouble> {
+fn open_label(folder: &Folder, given: Option<&Path>) -> Result<(Label, bool), FileError> {
     if let Some(label) = folder.read_or_set_aside(LABEL, LIMIT, Label::parse)? {
         return Ok((label, false));
     }
-    let random = Label::random().map_err(Trouble::system("making secrets for", folder.path(LABEL)))?;
+    let random = Label::random().map_err(FileError::system("making secrets for", folder.path(LABEL)))?;
     let label = match given.filter(|path| path.exists()) {
         None => {
             info!("made new pairing secrets: print the label");
@@ -402,8 +405,8 @@ fn open_label(folder: &Folder, given: Option<&Path>) -> Result<(Label, bool), Tr
         }
         Some(path) => {
             let (boot, name) = Folder::of(path)?;
-            let content = boot.read(&name, LIMIT)?.ok_or_else(|| Trouble::NotAFile { path: path.into() })?;
-            let label = Label::given(&content, random).map_err(|what| Trouble::Malformed { path: path.into(), what })?;
+            let content = boot.read(&name, LIMIT)?.ok_or_else(|| FileError::NotAFile { path: path.into() })?;
+            let label = Label::given(&content, random).map_err(|what| FileError::Malformed { path: path.into(), what })?;
             info!(file = %path.display(), "took the pairing secrets from the owner's file");
             label
         }

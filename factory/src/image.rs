@@ -8,9 +8,10 @@ use zeroize::Zeroizing;
 
 use crate::ledger::Record;
 use crate::serial::Device;
+use jarvis_provisioning::files::hexadecimal;
 use jarvis_provisioning::label::Label;
 use jarvis_provisioning::login::{DeviceConf, Folder, Lookup, Owner, Tree, TreeError as Error};
-use jarvis_provisioning::store::{self, hexadecimal};
+use jarvis_provisioning::store;
 
 /// Where a device's credentials are, in the image.
 pub const DEVICE_CONF: &str = "etc/azaion/device.conf";

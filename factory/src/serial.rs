@@ -8,7 +8,7 @@ use std::str::FromStr;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use jarvis_provisioning::store::hexadecimal;
+use jarvis_provisioning::files::hexadecimal;
 
 /// The longest serial, bytes. Serials in use have a dozen; a file name takes 255.
 const SERIAL_LIMIT: usize = 64;

@@ -1,10 +1,11 @@
 //! Who claims.
 
 use core::fmt;
+use std::path::Path;
 
 use thiserror::Error;
 
-use crate::store::{self, Paths};
+use crate::identity;
 
 /// What a device without a name is called.
 const NAMELESS: &str = "osiriscare-appliance";
@@ -63,12 +64,13 @@ pub struct Device {
 }
 
 impl Device {
-    /// This machine. Without a network interface its address is made from the machine's id, and marked as such.
-    pub fn this(paths: &Paths) -> Self {
-        let address = store::mac_address(&paths.sysfs, &paths.machine_id);
+    /// This machine, as `/sys` describes it. Without a network interface its address is made from the machine's id, and
+    /// marked as such.
+    pub fn this(sysfs: &Path, machine_id: &Path) -> Self {
+        let address = identity::mac_address(sysfs, machine_id);
         // An interface may have an address of another kind, such as InfiniBand's.
         let mac_address = MacAddress::try_from(address.as_str()).unwrap_or_else(|_| {
-            let made = store::mac_address("/nonexistent".as_ref(), &paths.machine_id);
+            let made = identity::mac_address("/nonexistent".as_ref(), machine_id);
             MacAddress::try_from(made.as_str()).expect("an address that is made has six bytes")
         });
         let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
@@ -93,10 +95,9 @@ mod tests {
 
     #[test]
     fn this_machine_has_an_address_and_a_name() {
-        let mut paths = Paths::new("/nonexistent");
-        paths.sysfs = "/nonexistent".into();
-        let device = Device::this(&paths);
-        assert_eq!(device.mac_address, Device::this(&paths).mac_address);
+        let this = || Device::this("/nonexistent".as_ref(), "/etc/machine-id".as_ref());
+        let device = this();
+        assert_eq!(device.mac_address, this().mac_address);
         assert!(!device.hostname.is_empty());
     }
 
@@ -106,8 +107,7 @@ mod tests {
         let interface = folder.path().join("class/net/eth0");
         std::fs::create_dir_all(&interface).unwrap();
         std::fs::write(interface.join("address"), "80:00:02:08:fe:80:00:00:00:00:00:00:00:02:c9:03:00:00:10:39\n").unwrap();
-        let mut paths = Paths::new("/nonexistent");
-        paths.sysfs = folder.path().into();
-        assert_eq!(Device::this(&paths).mac_address.as_str().len(), 17);
+        let device = Device::this(folder.path(), "/etc/machine-id".as_ref());
+        assert_eq!(device.mac_address.as_str().len(), 17);
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{Appliance, RECORD};
-use crate::store::{Folder, Trouble, hexadecimal};
+use crate::files::{FileError, Folder, hexadecimal};
 use provisioning_core::domain::{ProvisionCode, TEXT_LIMIT};
 
 /// More than a record has: three texts, escaped, bytes.
@@ -34,7 +34,7 @@ impl Record {
     }
 
     /// Reads the record; one that cannot be read is set aside, and counts as none.
-    pub(super) fn read(folder: &Folder) -> Result<Option<Self>, Trouble> {
+    pub(super) fn read(folder: &Folder) -> Result<Option<Self>, FileError> {
         folder.read_or_set_aside(RECORD, LIMIT, |content| match serde_json::from_slice::<Self>(content) {
             Ok(record) if record.schema == SCHEMA => Ok(record),
             Ok(record) => Err(format!("has schema {}, and this program knows {SCHEMA}", record.schema)),

@@ -7,10 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use jarvis_http::client::{AddressPolicy, Client, Trust};
-use jarvis_provisioning::claim::{
-    self, Appliance, CONFIG, Claimant, DEFAULT_ENDPOINT, DEFAULT_FOLDER, Device, Error, MacAddress, Request,
-};
-use jarvis_provisioning::store;
+use jarvis_provisioning::claim::{self, Appliance, CONFIG, Claimant, DEFAULT_ENDPOINT, Device, Error, MacAddress, Request};
+use jarvis_provisioning::store::{self, CLAIM_FOLDER};
 use provisioning_core::domain::{CommandCenterUrl, ProvisionCode};
 use tokio::runtime::Runtime;
 use zeroize::Zeroizing;
@@ -58,7 +56,7 @@ pub(super) struct Arguments {
     api_endpoint: String,
 
     /// The folder of config.yaml.
-    #[arg(long, value_name = "DIR", env = "JARVIS_CLAIM_DIRECTORY", default_value = DEFAULT_FOLDER)]
+    #[arg(long, value_name = "DIR", env = "JARVIS_CLAIM_DIRECTORY", default_value = CLAIM_FOLDER)]
     state_dir: PathBuf,
 
     /// The hardware address by which the server identifies this node. Default: that of a network interface.
@@ -144,7 +142,8 @@ impl Session {
         let endpoint = CommandCenterUrl::try_from(arguments.api_endpoint.as_str()).map_err(|_| {
             Failure::Usage("--api-endpoint must be an http or https URL of a host, without user, query and fragment".into())
         })?;
-        let mut device = Device::this(&paths(&config));
+        let paths = paths(&config);
+        let mut device = Device::this(&paths.sysfs, &paths.machine_id);
         if let Some(address) = &arguments.mac {
             device.mac_address =
                 MacAddress::try_from(address.as_str()).map_err(|error| Failure::Usage(format!("--mac: {error}")))?;

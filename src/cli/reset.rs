@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, IsTerminal, Write};
 
+use jarvis_provisioning::claim;
 use jarvis_provisioning::link::http::cleared_name;
 
 use super::{Failure, Settings, lock, open_store, paths};
@@ -25,7 +26,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         eprintln!("Nothing was changed.");
         return Ok(());
     }
-    let cleared = store.reset()?;
+    let cleared = store.reset(claim::forget)?;
     for item in cleared.items {
         println!("cleared {}", cleared_name(item));
     }

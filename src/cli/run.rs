@@ -110,10 +110,11 @@ async fn serve<N: Network, L: Future<Output = ()> + Send + 'static>(
     let captive = if config.simulate { Vec::new() } else { captive_portal(address) };
 
     let client = Client::new(policy, trust);
+    let paths = paths(config);
     let claims = NodeClaims {
         claimant: Claimant::new(client.clone()),
-        device: Device::this(&paths(config)),
-        folder: std::path::absolute(paths(config).claim).context("finding the folder of the appliance's configuration")?,
+        device: Device::this(&paths.sysfs, &paths.machine_id),
+        folder: std::path::absolute(&paths.claim).context("finding the folder of the appliance's configuration")?,
         clock: super::claim::clock,
     };
     let command_center = command_center::Client { registrar: Registrar::new(client), claims };

@@ -21,7 +21,8 @@ use rustix::process::geteuid;
 use tracing::{error, warn};
 use zeroize::Zeroizing;
 
-use super::error::Trouble;
+use super::error::FileError;
+use super::hexadecimal;
 
 /// For the owner alone: every file holds a secret, or says something about one.
 const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
@@ -67,58 +68,58 @@ pub(crate) struct Staged<'a> {
 
 impl Folder {
     /// Opens the folder of the state, and makes it if it is not there.
-    pub(crate) fn make(path: &Path) -> Result<Self, Trouble> {
+    pub(crate) fn make(path: &Path) -> Result<Self, FileError> {
         // Without a slash at the end, which would make the system follow a link.
         let path: PathBuf = path.components().collect();
         let is_missing = path.symlink_metadata().is_err_and(|failure| failure.kind() == io::ErrorKind::NotFound);
         if is_missing {
             let missing = path.ancestors().take_while(|folder| folder.symlink_metadata().is_err()).count();
             let made = DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(&path);
-            made.map_err(Trouble::system("making the folder", &path))?;
+            made.map_err(FileError::system("making the folder", &path))?;
             for made in path.ancestors().take(missing) {
                 let above = parent(made);
-                File::open(above).and_then(|above| above.sync_all()).map_err(Trouble::system("syncing the folder", above))?;
+                File::open(above).and_then(|above| above.sync_all()).map_err(FileError::system("syncing the folder", above))?;
             }
         }
         let folder = Self::open(&path)?;
         if is_missing {
             // The umask may have taken bits away from the mode.
-            fchmod(&folder.handle, Mode::RWXU).map_err(Trouble::system("setting the mode of the folder", &path))?;
+            fchmod(&folder.handle, Mode::RWXU).map_err(FileError::system("setting the mode of the folder", &path))?;
         }
         folder.check()?;
         Ok(folder)
     }
 
     /// Opens a folder that is there.
-    pub(super) fn open(path: &Path) -> Result<Self, Trouble> {
+    pub(crate) fn open(path: &Path) -> Result<Self, FileError> {
         let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
         let handle = openat(CWD, path, flags, Mode::empty()).map_err(|failure| match path.symlink_metadata() {
-            Ok(found) if found.is_symlink() => Trouble::Link { path: path.into() },
-            Ok(found) if !found.is_dir() => Trouble::NotAFolder { path: path.into() },
-            _ => Trouble::system("opening the folder", path)(failure),
+            Ok(found) if found.is_symlink() => FileError::Link { path: path.into() },
+            Ok(found) if !found.is_dir() => FileError::NotAFolder { path: path.into() },
+            _ => FileError::system("opening the folder", path)(failure),
         })?;
-        let found = fstat(&handle).map_err(Trouble::system("looking at the folder", path))?;
+        let found = fstat(&handle).map_err(FileError::system("looking at the folder", path))?;
         let owner = if geteuid().is_root() { Owner::of(&found) } else { Owner::this_user() };
         Ok(Self { path: path.into(), handle, owner })
     }
 
     /// The folder of a file, which may be reached over links, and the file's name in it.
-    pub(super) fn of(file: &Path) -> Result<(Self, String), Trouble> {
-        let name = file.file_name().and_then(OsStr::to_str).ok_or_else(|| Trouble::NotAFile { path: file.into() })?;
+    pub(crate) fn of(file: &Path) -> Result<(Self, String), FileError> {
+        let name = file.file_name().and_then(OsStr::to_str).ok_or_else(|| FileError::NotAFile { path: file.into() })?;
         let folder = parent(file);
-        let folder = folder.canonicalize().map_err(Trouble::system("opening the folder", folder))?;
+        let folder = folder.canonicalize().map_err(FileError::system("opening the folder", folder))?;
         Ok((Self::open(&folder)?, name.into()))
     }
 
     /// Refuses a folder whose content others control; warns of one that others can look into.
-    fn check(&self) -> Result<(), Trouble> {
-        let found = fstat(&self.handle).map_err(Trouble::system("looking at the folder", &self.path))?;
+    fn check(&self) -> Result<(), FileError> {
+        let found = fstat(&self.handle).map_err(FileError::system("looking at the folder", &self.path))?;
         let mode = Mode::from_raw_mode(found.st_mode);
         if !self.trusts(Uid::from_raw(found.st_uid)) {
-            return Err(Trouble::Foreign { path: self.path.clone(), owner: found.st_uid });
+            return Err(FileError::Foreign { path: self.path.clone(), owner: found.st_uid });
         }
         if mode.contains(Mode::WOTH) {
-            return Err(Trouble::Exposed { path: self.path.clone() });
+            return Err(FileError::Exposed { path: self.path.clone() });
         }
         if mode.intersects(Mode::RWXG | Mode::RWXO) {
             let mode = format!("{:o}", mode.as_raw_mode());
@@ -133,29 +134,29 @@ impl Folder {
     }
 
     /// Waits until nobody else writes to the folder.
-    pub(crate) fn lock(&self) -> Result<Lock, Trouble> {
+    pub(crate) fn lock(&self) -> Result<Lock, FileError> {
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
         // A lock belongs to an opening of the folder; one opening for each lock keeps threads apart too.
         let handle =
-            openat(&self.handle, ".", flags, Mode::empty()).map_err(Trouble::system("opening the folder", &self.path))?;
+            openat(&self.handle, ".", flags, Mode::empty()).map_err(FileError::system("opening the folder", &self.path))?;
         while let Err(failure) = flock(&handle, FlockOperation::LockExclusive) {
             match failure {
                 Errno::INTR => {}
                 // Some network file systems have no locks; there is one daemon all the same.
                 Errno::OPNOTSUPP | Errno::NOSYS | Errno::NOLCK => break,
-                failure => return Err(Trouble::system("locking the folder", &self.path)(failure)),
+                failure => return Err(FileError::system("locking the folder", &self.path)(failure)),
             }
         }
         Ok(Lock { _handle: handle })
     }
 
     /// Whether that is the path by which the folder was opened.
-    pub(super) fn is(&self, path: &Path) -> bool {
+    pub(crate) fn is(&self, path: &Path) -> bool {
         self.path == path
     }
 
     /// Whose files new files become.
-    pub(super) const fn owner(&self) -> Owner {
+    pub(crate) const fn owner(&self) -> Owner {
         self.owner
     }
 
@@ -165,48 +166,48 @@ impl Folder {
     }
 
     /// Whether there is anything of that name.
-    pub(crate) fn has(&self, name: &str) -> Result<bool, Trouble> {
+    pub(crate) fn has(&self, name: &str) -> Result<bool, FileError> {
         self.look(name).map(|found| found.is_some())
     }
 
-    fn look(&self, name: &str) -> Result<Option<Stat>, Trouble> {
+    fn look(&self, name: &str) -> Result<Option<Stat>, FileError> {
         match statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(found) => Ok(Some(found)),
             Err(Errno::NOENT) => Ok(None),
-            Err(failure) => Err(Trouble::system("looking at", self.path(name))(failure)),
+            Err(failure) => Err(FileError::system("looking at", self.path(name))(failure)),
         }
     }
 
     /// Opens a regular file, without following a link and without waiting for a pipe.
-    fn open_file(&self, name: &str) -> Result<Option<(File, Stat)>, Trouble> {
+    fn open_file(&self, name: &str) -> Result<Option<(File, Stat)>, FileError> {
         let path = || self.path(name);
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let file = match openat(&self.handle, name, flags, Mode::empty()) {
             Ok(file) => File::from(file),
             Err(Errno::NOENT) => return Ok(None),
-            Err(Errno::LOOP) => return Err(Trouble::Link { path: path() }),
+            Err(Errno::LOOP) => return Err(FileError::Link { path: path() }),
             // Opening a socket.
-            Err(Errno::NXIO) => return Err(Trouble::NotAFile { path: path() }),
-            Err(failure) => return Err(Trouble::system("opening", path())(failure)),
+            Err(Errno::NXIO) => return Err(FileError::NotAFile { path: path() }),
+            Err(failure) => return Err(FileError::system("opening", path())(failure)),
         };
-        let found = fstat(&file).map_err(Trouble::system("looking at", path()))?;
+        let found = fstat(&file).map_err(FileError::system("looking at", path()))?;
         if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
-            return Err(Trouble::NotAFile { path: path() });
+            return Err(FileError::NotAFile { path: path() });
         }
         Ok(Some((file, found)))
     }
 
     /// A file of the owner's, of any owner and mode.
-    pub(super) fn read(&self, name: &str, limit: usize) -> Result<Option<Zeroizing<Vec<u8>>>, Trouble> {
+    pub(crate) fn read(&self, name: &str, limit: usize) -> Result<Option<Zeroizing<Vec<u8>>>, FileError> {
         let Some((file, _)) = self.open_file(name)? else { return Ok(None) };
         self.content(name, file, limit).map(Some)
     }
 
     /// A file of ours: it must be a trusted user's, and nobody else's to read. A mode that is too wide is put right.
-    pub(super) fn read_secret(&self, name: &str, limit: usize) -> Result<Option<Zeroizing<Vec<u8>>>, Trouble> {
+    pub(crate) fn read_secret(&self, name: &str, limit: usize) -> Result<Option<Zeroizing<Vec<u8>>>, FileError> {
         let Some((file, found)) = self.open_file(name)? else { return Ok(None) };
         if !self.trusts(Uid::from_raw(found.st_uid)) {
-            return Err(Trouble::Foreign { path: self.path(name), owner: found.st_uid });
+            return Err(FileError::Foreign { path: self.path(name), owner: found.st_uid });
         }
         let mode = Mode::from_raw_mode(found.st_mode);
         if mode.intersects(Mode::RWXG | Mode::RWXO) {
@@ -217,12 +218,12 @@ impl Folder {
         self.content(name, file, limit).map(Some)
     }
 
-    fn content(&self, name: &str, file: File, limit: usize) -> Result<Zeroizing<Vec<u8>>, Trouble> {
+    fn content(&self, name: &str, file: File, limit: usize) -> Result<Zeroizing<Vec<u8>>, FileError> {
         // One allocation, so that no copy stays behind; one byte more than the limit, to see that there is more.
         let mut content = Zeroizing::new(Vec::with_capacity(limit + 1));
         let most = u64::try_from(limit + 1).expect("limits are far below 2^64");
-        file.take(most).read_to_end(&mut content).map_err(Trouble::system("reading", self.path(name)))?;
-        if content.len() > limit { Err(Trouble::TooLarge { path: self.path(name), limit }) } else { Ok(content) }
+        file.take(most).read_to_end(&mut content).map_err(FileError::system("reading", self.path(name)))?;
+        if content.len() > limit { Err(FileError::TooLarge { path: self.path(name), limit }) } else { Ok(content) }
     }
 
     /// Reads a file of ours; one that is unfit is set aside, and counts as not there.
@@ -231,9 +232,9 @@ impl Folder {
         name: &str,
         limit: usize,
         parse: impl FnOnce(&[u8]) -> Result<T, String>,
-    ) -> Result<Option<T>, Trouble> {
+    ) -> Result<Option<T>, FileError> {
         let parsed = self.read_secret(name, limit).and_then(|content| {
-            let malformed = |what| Trouble::Malformed { path: self.path(name), what };
+            let malformed = |what| FileError::Malformed { path: self.path(name), what };
             content.map(|content| parse(&content).map_err(malformed)).transpose()
         });
         match parsed {
@@ -246,7 +247,7 @@ impl Folder {
     }
 
     /// Renames what cannot be read, so that nothing is lost and nothing stumbles over it again.
-    fn set_aside(&self, name: &str, why: &Trouble) -> Result<(), Trouble> {
+    fn set_aside(&self, name: &str, why: &FileError) -> Result<(), FileError> {
         let mut number = 1;
         let mut aside = format!("{name}.unreadable-1");
         while number < ASIDE_LIMIT && self.has(&aside)? {
@@ -254,68 +255,69 @@ impl Folder {
             aside = format!("{name}.unreadable-{number}");
         }
         let setting_aside = "setting aside";
-        renameat(&self.handle, name, &self.handle, &aside).map_err(Trouble::system(setting_aside, self.path(name)))?;
+        renameat(&self.handle, name, &self.handle, &aside).map_err(FileError::system(setting_aside, self.path(name)))?;
         self.sync()?;
         error!(reason = %why, kept = %self.path(&aside).display(), "a file of the node's state is unreadable and was set aside");
         Ok(())
     }
 
     /// Replaces a file, or makes it.
-    pub(crate) fn write(&self, name: &str, content: &[u8]) -> Result<(), Trouble> {
+    pub(crate) fn write(&self, name: &str, content: &[u8]) -> Result<(), FileError> {
         self.stage(name, content, self.owner)?.commit()
     }
 
     /// The same, but it survives a power cut only after [`sync`](Self::sync).
-    pub(super) fn place(&self, name: &str, content: &[u8]) -> Result<(), Trouble> {
+    pub(crate) fn place(&self, name: &str, content: &[u8]) -> Result<(), FileError> {
         self.stage(name, content, self.owner)?.rename()
     }
 
     /// Writes and syncs the content, but leaves the file as it is until [`Staged::commit`].
-    pub(crate) fn stage(&self, name: &str, content: &[u8], owner: Owner) -> Result<Staged<'_>, Trouble> {
+    pub(crate) fn stage(&self, name: &str, content: &[u8], owner: Owner) -> Result<Staged<'_>, FileError> {
         let path = self.path(name);
-        let temporary = format!(".{name}.{}.tmp", random_digits().map_err(Trouble::system("naming a file beside", &path))?);
+        let temporary = format!(".{name}.{}.tmp", random_digits().map_err(FileError::system("naming a file beside", &path))?);
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = openat(&self.handle, &temporary, flags, FILE_MODE).map_err(Trouble::system("making a file beside", &path))?;
+        let file =
+            openat(&self.handle, &temporary, flags, FILE_MODE).map_err(FileError::system("making a file beside", &path))?;
         let staged = Staged { folder: self, temporary, name: name.into(), committed: false };
         // The umask may have taken bits away from the mode.
-        fchmod(&file, FILE_MODE).map_err(Trouble::system("setting the mode of", &path))?;
+        fchmod(&file, FILE_MODE).map_err(FileError::system("setting the mode of", &path))?;
         if owner != Owner::this_user() {
             match fchown(&file, Some(owner.user), Some(owner.group)) {
                 // Nobody but the user may read the file, so a group that cannot be kept is no loss.
                 Err(_) if owner.user == geteuid() => {}
-                result => result.map_err(Trouble::system("keeping the owner of", &path))?,
+                result => result.map_err(FileError::system("keeping the owner of", &path))?,
             }
         }
         let mut file = File::from(file);
-        file.write_all(content).map_err(Trouble::system("writing", &path))?;
-        fsync(&file).map_err(Trouble::system("syncing", &path))?;
+        file.write_all(content).map_err(FileError::system("writing", &path))?;
+        fsync(&file).map_err(FileError::system("syncing", &path))?;
         Ok(staged)
     }
 
     /// Removes a file; says whether there was one.
-    pub(crate) fn remove(&self, name: &str) -> Result<bool, Trouble> {
+    pub(crate) fn remove(&self, name: &str) -> Result<bool, FileError> {
         match unlinkat(&self.handle, name, AtFlags::empty()) {
             Ok(()) => self.sync().map(|()| true),
             Err(Errno::NOENT) => Ok(false),
-            Err(failure) => Err(Trouble::system("removing", self.path(name))(failure)),
+            Err(failure) => Err(FileError::system("removing", self.path(name))(failure)),
         }
     }
 
     /// Removes what an interrupted write left of these files.
-    pub(crate) fn tidy(&self, names: &[&str]) -> Result<(), Trouble> {
+    pub(crate) fn tidy(&self, names: &[&str]) -> Result<(), FileError> {
         self.remove_all(|file| names.iter().any(|name| is_temporary(file, name)))
     }
 
     /// Removes what was set aside of these files.
-    pub(super) fn remove_aside(&self, names: &[&str]) -> Result<(), Trouble> {
+    pub(crate) fn remove_aside(&self, names: &[&str]) -> Result<(), FileError> {
         self.remove_all(|file| {
             let number = names.iter().find_map(|name| file.strip_prefix(name)?.strip_prefix(".unreadable-"));
             number.is_some_and(|number| number.parse::<u32>().is_ok())
         })
     }
 
-    fn remove_all(&self, is_meant: impl Fn(&str) -> bool) -> Result<(), Trouble> {
-        let listing = || Trouble::system("listing", &self.path);
+    fn remove_all(&self, is_meant: impl Fn(&str) -> bool) -> Result<(), FileError> {
+        let listing = || FileError::system("listing", &self.path);
         for entry in Dir::read_from(&self.handle).map_err(listing())? {
             let entry = entry.map_err(listing())?;
             if let Ok(name) = entry.file_name().to_str()
@@ -328,13 +330,13 @@ impl Folder {
     }
 
     /// The owner of the file, or who would own it, after making sure that another can take its place.
-    pub(crate) fn replaceable(&self, name: &str) -> Result<Owner, Trouble> {
-        let pinned = |reason| Err(Trouble::Pinned { path: self.path(name), reason });
+    pub(crate) fn replaceable(&self, name: &str) -> Result<Owner, FileError> {
+        let pinned = |reason| Err(FileError::Pinned { path: self.path(name), reason });
         let Some(found) = self.look(name)? else { return Ok(self.owner) };
         match FileType::from_raw_mode(found.st_mode) {
             FileType::RegularFile => {}
-            FileType::Symlink => return Err(Trouble::Link { path: self.path(name) }),
-            _ => return Err(Trouble::NotAFile { path: self.path(name) }),
+            FileType::Symlink => return Err(FileError::Link { path: self.path(name) }),
+            _ => return Err(FileError::NotAFile { path: self.path(name) }),
         }
         match statx(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty()).map(|found| found.stx_attributes) {
             Ok(attributes) if attributes.contains(StatxAttributes::MOUNT_ROOT) => {
@@ -348,8 +350,8 @@ impl Folder {
     }
 
     /// Makes the names of the files survive a power cut.
-    pub(super) fn sync(&self) -> Result<(), Trouble> {
-        fsync(&self.handle).map_err(Trouble::system("syncing the folder", &self.path))
+    pub(crate) fn sync(&self) -> Result<(), FileError> {
+        fsync(&self.handle).map_err(FileError::system("syncing the folder", &self.path))
     }
 }
 
@@ -365,16 +367,16 @@ impl Owner {
 
 impl Staged<'_> {
     /// Gives the file its name. After this it survives a power cut.
-    pub(crate) fn commit(self) -> Result<(), Trouble> {
+    pub(crate) fn commit(self) -> Result<(), FileError> {
         let folder = self.folder;
         self.rename()?;
         folder.sync()
     }
 
-    fn rename(mut self) -> Result<(), Trouble> {
+    fn rename(mut self) -> Result<(), FileError> {
         let handle = &self.folder.handle;
         renameat(handle, &self.temporary, handle, &self.name)
-            .map_err(Trouble::system("replacing", self.folder.path(&self.name)))?;
+            .map_err(FileError::system("replacing", self.folder.path(&self.name)))?;
         self.committed = true;
         Ok(())
     }
@@ -399,7 +401,7 @@ fn parent(path: &Path) -> &Path {
 fn random_digits() -> io::Result<String> {
     let mut bytes = [0; SUFFIX_DIGITS / 2];
     getrandom::fill(&mut bytes)?;
-    Ok(super::record::hexadecimal(&bytes))
+    Ok(hexadecimal(&bytes))
 }
 
 fn is_temporary(file: &str, name: &str) -> bool {

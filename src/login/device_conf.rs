@@ -4,7 +4,7 @@ use provisioning_core::secret::SecretText;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::store::hexadecimal;
+use crate::files::hexadecimal;
 
 /// 128 bits: as many as the account rules of existing servers expect, in hexadecimal 32 characters.
 const PASSWORD_BYTES: usize = 16;

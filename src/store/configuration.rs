@@ -8,10 +8,9 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
-use super::error::Trouble;
-use super::folder::{Folder, Owner, Staged};
 use super::format::string;
 use super::record::json;
+use crate::files::{FileError, Folder, Owner, Staged};
 use provisioning_core::domain::{Credentials, Registration};
 
 /// What stands for "none" in the file that the existing software ships.
@@ -37,9 +36,9 @@ struct Entries(Vec<(String, Zeroizing<String>)>);
 
 impl Configuration {
     /// Reads the file; it may be missing, its folder may not.
-    pub(super) fn read(path: &Path) -> Result<Self, Trouble> {
+    pub(super) fn read(path: &Path) -> Result<Self, FileError> {
         let (folder, name) = Folder::of(path)?;
-        let malformed = |what| Trouble::Malformed { path: path.into(), what };
+        let malformed = |what| FileError::Malformed { path: path.into(), what };
         let content = match folder.read(&name, LIMIT)? {
             // An empty file is what `touch` makes: nothing is lost by filling it.
             Some(content) if content.trim_ascii().is_empty() => Some(Entries::default()),
@@ -70,14 +69,14 @@ impl Configuration {
     }
 
     /// Makes sure that the file could be written, and leaves it as it is.
-    pub(super) fn rehearse(mut self, credentials: &Credentials) -> Result<(), Trouble> {
+    pub(super) fn rehearse(mut self, credentials: &Credentials) -> Result<(), FileError> {
         self.set_place(credentials);
         // Dropping it removes what was staged.
         self.stage().map(drop)
     }
 
     /// Room, URLs, identity and key: all in one write.
-    pub(super) fn enroll(&mut self, credentials: &Credentials, registration: &Registration) -> Result<Staged<'_>, Trouble> {
+    pub(super) fn enroll(&mut self, credentials: &Credentials, registration: &Registration) -> Result<Staged<'_>, FileError> {
         self.set_place(credentials);
         self.set("node_id", &registration.node_id);
         self.set("api_key", registration.node_key.expose());
@@ -85,7 +84,7 @@ impl Configuration {
     }
 
     /// Puts the placeholders in the place of identity and key.
-    pub(super) fn clear(mut self) -> Result<(), Trouble> {
+    pub(super) fn clear(mut self) -> Result<(), FileError> {
         self.set("node_id", NO_NODE_ID);
         self.set("api_key", NO_API_KEY);
         self.stage()?.commit()
@@ -103,7 +102,7 @@ impl Configuration {
         self.content.get_or_insert_default().set(key.into(), string(text));
     }
 
-    fn stage(&self) -> Result<Staged<'_>, Trouble> {
+    fn stage(&self) -> Result<Staged<'_>, FileError> {
         let owner: Owner = self.folder.replaceable(&self.name)?;
         let content = self.content.as_ref().map(Entries::content).unwrap_or_default();
         self.folder.stage(&self.name, content.as_bytes(), owner)
@@ -111,7 +110,7 @@ impl Configuration {
 }
 
 /// Removes what an interrupted write left beside the file. A folder that is not there holds nothing.
-pub(super) fn tidy(path: &Path) -> Result<(), Trouble> {
+pub(super) fn tidy(path: &Path) -> Result<(), FileError> {
     match Folder::of(path) {
         Ok((folder, name)) => folder.tidy(&[&name]),
         Err(_) => Ok(()),

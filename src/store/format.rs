@@ -5,7 +5,8 @@ use core::fmt::Write as _;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::record::{hexadecimal, json};
+use super::record::json;
+use crate::files::hexadecimal;
 use provisioning_core::domain::{Credentials, K2};
 
 /// A string as `json.dumps` writes it: ASCII only, with surrogate pairs for what lies beyond the basic plane.

@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+/// Where a claimed appliance has its state, if nothing else is configured.
+pub const CLAIM_FOLDER: &str = "/var/lib/msp";
+
 /// Where the files are, and where else the node's identity comes from.
 #[derive(Clone, Debug)]
 pub struct Paths {
@@ -38,7 +41,7 @@ impl Paths {
             key: directory.join("secrets.key"),
             directory,
             config: None,
-            claim: crate::claim::DEFAULT_FOLDER.into(),
+            claim: CLAIM_FOLDER.into(),
             database: "jarvis_node.db".into(),
             pairing: None,
             command_center_url: None,

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::files::hexadecimal;
 use provisioning_core::domain::{
     CommandCenterUrl, CreatedAt, Credentials, Failure, K2, Outcome, Pairing, Passphrase, ProvisionCode, Ssid, Step,
 };
@@ -368,16 +369,6 @@ pub(super) fn k2_parse(content: &[u8]) -> Result<K2, String> {
     let key = bytes.ok().and_then(|bytes| SecretBytes::try_from(&bytes[..]).ok()).ok_or("holds a key that is not 32 bytes")?;
     let created_at = CreatedAt::try_from(created_at.as_str()).map_err(|_| "holds a date that is none")?;
     Ok(K2 { key, kid, created_at })
-}
-
-/// Lower-case hexadecimal digits.
-pub fn hexadecimal(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        text.extend([byte >> 4, byte & 15].map(|digit| char::from(DIGITS[usize::from(digit)])));
-    }
-    text
 }
 
 fn bytes_from(digits: &str) -> Result<Vec<u8>, ()> {

@@ -13,6 +13,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode, ExitStatus};
 use std::sync::Mutex;
 
+use jarvis_provisioning::claim::forget;
 use jarvis_provisioning::store::{Error, Store};
 use provisioning_core::domain::{Credentials, Registration};
 use provisioning_core::fault::Fault;
@@ -128,7 +129,7 @@ const WRITERS: [Writer; 13] = [
             side(&(boot.pending.clone(), boot.outcome.clone()), &old, &(None, Some(outcome(Fault::TokenRejected))))
         },
     },
-    Writer { name: "reset", prepare: everything, act: |root| counted(root, |store| store.reset().map(drop)), side: reset },
+    Writer { name: "reset", prepare: everything, act: |root| counted(root, |store| store.reset(forget).map(drop)), side: reset },
     Writer {
         name: "start with a torn state",
         prepare: |node| {
@@ -269,7 +270,7 @@ fn reset(node: &Node, left: &Files, boot: &Boot) -> Side {
     };
     assert_eq!(boot.guesses, 3);
     if boot.resetting {
-        let cleared = node.open().reset().unwrap();
+        let cleared = node.open().reset(forget).unwrap();
         assert_eq!(cleared.items[..3], [ClearedItem::ProvisioningMarker, ClearedItem::K2, ClearedItem::WifiCredentials]);
         assert!(is_gone(node));
         assert!(!node.open().load().unwrap().resetting);

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use fernet::Fernet;
+use jarvis_provisioning::claim::forget;
 use jarvis_provisioning::store::{Error, Store};
 use provisioning_core::fault::Fault;
 use provisioning_core::fault::chain;
@@ -290,7 +291,7 @@ fn a_configuration_that_cannot_be_replaced_ends_a_run_before_it_begins() {
         // The rest of the node works without it.
         let boot = store.load().unwrap();
         assert_eq!((boot.pending, boot.identity.node_id.as_str()), (None, "jarvis-eb5b9161"));
-        assert!(!store.reset().unwrap().items.contains(&ClearedItem::ConfigurationCredentials));
+        assert!(!store.reset(forget).unwrap().items.contains(&ClearedItem::ConfigurationCredentials));
     }
 }
 

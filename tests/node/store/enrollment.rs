@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use jarvis_provisioning::claim::forget;
 use jarvis_provisioning::link::http::cleared_name;
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::Cleared;
@@ -162,7 +163,7 @@ fn a_reset_deletes_what_the_owner_gave_and_keeps_what_the_node_is() {
         fs::write(node.root().join(database), "data").unwrap();
     }
 
-    let cleared = store.reset().unwrap();
+    let cleared = store.reset(forget).unwrap();
 
     let names = ["provisioning_marker", "k2_key", "wifi_credentials", "node_database", "db_key", "config_credentials"];
     assert_eq!(names_of(&cleared), names);
@@ -183,8 +184,8 @@ fn a_reset_of_a_fresh_node_says_what_the_apps_expect() {
     let node = Node::new();
     fs::remove_file(node.config()).unwrap();
     let store = node.open();
-    assert_eq!(names_of(&store.reset().unwrap()), ["provisioning_marker", "k2_key", "wifi_credentials"]);
-    assert_eq!(names_of(&store.reset().unwrap()), ["provisioning_marker", "k2_key", "wifi_credentials"]);
+    assert_eq!(names_of(&store.reset(forget).unwrap()), ["provisioning_marker", "k2_key", "wifi_credentials"]);
+    assert_eq!(names_of(&store.reset(forget).unwrap()), ["provisioning_marker", "k2_key", "wifi_credentials"]);
     assert!(!node.config().exists());
 }
 

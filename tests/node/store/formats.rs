@@ -3,6 +3,7 @@
 use std::fs;
 
 use fernet::Fernet;
+use jarvis_provisioning::claim::forget;
 use provisioning_core::domain::Ssid;
 
 use crate::store::node::{Node, credentials, k2, registration};
@@ -102,7 +103,7 @@ fn a_reset_puts_the_placeholders_of_the_existing_software_back() {
     let node = Node::new();
     let store = node.open();
     store.save_enrollment(&credentials(), &registration()).unwrap();
-    store.reset().unwrap();
+    store.reset(forget).unwrap();
     let cleared = CONFIG
         .replace("0.8", "0.80")
         .replace("0e8c1f5a-94d1-4d6f-9c39-2f5a7e0b1c2d", "your-node-id")

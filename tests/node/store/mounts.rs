@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use jarvis_provisioning::claim::forget;
 use jarvis_provisioning::store::Store;
 use provisioning_core::fault::Fault;
 use provisioning_core::fault::chain;
@@ -61,7 +62,7 @@ fn assert_every_write_fails(store: &Store, state: &Path, words: &[&str]) {
         ("enrollment", store.save_enrollment(&credentials(), &registration())),
         ("marker", store.mark_provisioned()),
         ("outcome", store.save_outcome(&outcome(Fault::WrongPassword))),
-        ("reset", store.reset().map(drop)),
+        ("reset", store.reset(forget).map(drop)),
     ] {
         let error = result.expect_err(writer);
         let text = chain(&error);
