@@ -134,7 +134,7 @@ impl Drop for DnsFile {
 fn remove(path: &Path) {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            warn!(%error, path = %path.display(), "a file could not be removed")
+            warn!(%error, path = %path.display(), "a file could not be removed");
         }
         _ => {}
     }
