@@ -1,6 +1,5 @@
 //! The running server: start, connections, stop.
 
-mod patient;
 pub(crate) mod tls;
 
 use std::io;
@@ -8,25 +7,22 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use axum::body::Body;
+use axum::http::{Request, Response};
+use jarvis_http::server::{self, Accepted, Limits, Listener, Plain, RequestBody, WhenFull};
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, oneshot};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tower_service::Service as _;
 
-use self::patient::Patient;
 use self::tls::{Identity, TlsError};
 use crate::api::auth::Peer;
-use crate::api::metrics::Metrics;
+use crate::api::metrics::{Metrics, OpenConnection};
 use crate::api::{self, Center};
-use crate::base::clock::Moment;
+use crate::base::clock::{Clock, Moment};
 use crate::base::secret::ServerSecret;
-use crate::config::{Config, Patience};
+use crate::config::Config;
 use crate::domain::accounts::Passwords;
 use crate::domain::batch::Batches;
 use crate::domain::guesses::ForgetGuesses;
@@ -36,17 +32,14 @@ use crate::domain::operator::Operator;
 use crate::domain::registration::ForgetTokens;
 use crate::store::Store;
 
-/// How many connections are served at once; more wait in the kernel's queue.
+/// Connections at one time; more wait in the kernel's queue.
 const CONNECTIONS: usize = 8192;
 
-/// The largest head of a request; a path and a bearer token fit several times.
-const LARGEST_HEAD: usize = 32 * 1024;
+/// The largest head of a request, bytes; a path and a bearer token fit several times.
+const HEAD_LIMIT: usize = 32 * 1024;
 
 /// How often expired rows are deleted.
 const TIDY: Duration = Duration::from_hours(1);
-
-/// Pause after accepting a connection failed, such as for lack of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Why a server did not start.
 #[derive(Debug, Error)]
@@ -82,7 +75,7 @@ impl Server {
         let identity = config.tls.clone().map(Identity::load).transpose()?.map(Arc::new);
         let (store, secret) = open(&config).await?;
         let failed = |source| StartError::Listen { address: config.listen, source };
-        let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
+        let listener = server::bind(config.listen).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(serve(listener, config, identity.clone(), secret, store, stopped));
@@ -123,7 +116,7 @@ async fn serve(
     identity: Option<Arc<Identity>>,
     secret: ServerSecret,
     store: Arc<Store>,
-    mut stopped: oneshot::Receiver<()>,
+    stopped: oneshot::Receiver<()>,
 ) {
     let (clock, patience) = (config.clock.clone(), config.patience);
     let (node_beats, nodes_beating) = Batches::start(Arc::clone(&store), clock.clone());
@@ -142,58 +135,30 @@ async fn serve(
         metrics: Metrics::default(),
         operator,
     });
-    let router = api::router(Arc::clone(&center));
-    let graceful = GracefulShutdown::new();
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
-    // Dropped with this task, and the connections with it.
-    let mut connections = JoinSet::new();
-    let mut tidy = tokio::time::interval(TIDY);
-    loop {
-        let place = tokio::select! {
-            place = Arc::clone(&places).acquire_owned() => place.expect("the semaphore is never closed"),
-            _ = &mut stopped => break,
-        };
-        let stream = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = tidy.tick() => {
-                forget(&store, clock.now()).await;
-                continue;
-            }
-            Some(_) = connections.join_next(), if !connections.is_empty() => continue,
-            _ = &mut stopped => break,
-        };
-        match stream {
-            Ok((stream, peer)) => {
-                if let Err(error) = stream.set_nodelay(true) {
-                    tracing::trace!(%error, "connection closed by the client");
-                    continue;
-                }
-                let (watcher, router, identity) = (graceful.watcher(), router.clone(), identity.clone());
-                let (peer, center) = (Peer(peer.ip()), Arc::clone(&center));
-                connections.spawn(async move {
-                    let counted = center.metrics.connection();
-                    match identity {
-                        None => connect(stream, peer, router, patience, watcher).await,
-                        Some(identity) => match tokio::time::timeout(patience.head, identity.accept(stream)).await {
-                            Ok(Ok(stream)) => connect(stream, peer, router, patience, watcher).await,
-                            Ok(Err(error)) => tracing::trace!(%error, "TLS handshake failed"),
-                            Err(_) => tracing::trace!("TLS handshake timed out"),
-                        },
-                    }
-                    drop((counted, place));
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "accepting a connection failed");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
+    let service = Arc::new(Service { router: api::router(Arc::clone(&center)), center });
+    let limits = Limits {
+        connections: CONNECTIONS,
+        when_full: WhenFull::Wait,
+        head: patience.head,
+        head_size: HEAD_LIMIT,
+        write: patience.answer,
+        stop: patience.stop,
+    };
+    let listeners = vec![Listener { id: (), socket: listener }];
+    let stopped = async {
+        // An error means that the sender was dropped, which stops the server, too.
+        let _either_way = stopped.await;
+    };
+    let served = async {
+        match identity {
+            None => server::serve(listeners, Arc::new(Plain), limits, service, stopped).await,
+            Some(identity) => server::serve(listeners, identity, limits, service, stopped).await,
         }
+    };
+    tokio::select! {
+        () = served => {}
+        () = tidy(&store, &clock) => {}
     }
-    drop((listener, router, center));
-    if tokio::time::timeout(patience.stop, graceful.shutdown()).await.is_err() {
-        tracing::warn!("stop timeout over: aborting the requests that still run");
-    }
-    connections.shutdown().await;
     for beating in [nodes_beating, appliances_beating] {
         if let Err(error) = beating.await {
             tracing::error!(%error, "heartbeat task failed");
@@ -203,25 +168,41 @@ async fn serve(
     tracing::info!("stopped");
 }
 
-async fn connect(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    peer: Peer,
+/// Answers requests with the router.
+struct Service {
     router: axum::Router,
-    patience: Patience,
-    watcher: Watcher,
-) {
-    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(peer);
+    center: Arc<Center>,
+}
+
+/// What requests know of their connection.
+struct Client {
+    peer: Peer,
+    _counted: OpenConnection,
+}
+
+impl server::Service for Service {
+    type Listener = ();
+    type Connection = Client;
+    type Body = Body;
+
+    fn connected(&self, accepted: &Accepted<'_, ()>) -> Option<Client> {
+        Some(Client { peer: Peer(accepted.peer.ip()), _counted: self.center.metrics.connection() })
+    }
+
+    async fn answer(&self, client: &Client, mut request: Request<RequestBody>) -> Response<Body> {
+        request.extensions_mut().insert(client.peer);
         // A router is always ready.
-        router.clone().call(request)
-    });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(patience.head)
-        .max_buf_size(LARGEST_HEAD)
-        .serve_connection(TokioIo::new(Patient::new(stream, patience.answer)), service);
-    if let Err(error) = watcher.watch(connection).await {
-        tracing::trace!(%error, "connection failed");
+        let Ok(response) = self.router.clone().call(request).await;
+        response
+    }
+}
+
+/// Removes expired rows at the start and once per [`TIDY`]; never ends.
+async fn tidy(store: &Store, clock: &Clock) {
+    let mut interval = tokio::time::interval(TIDY);
+    loop {
+        interval.tick().await;
+        forget(store, clock.now()).await;
     }
 }
 

@@ -146,12 +146,11 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 /// closes what is left.
 pub async fn serve<S: Service, T: Transport>(
     listeners: Vec<Listener<S::Listener>>,
-    transport: T,
+    transport: Arc<T>,
     limits: Limits,
     service: Arc<S>,
     shutdown: impl Future<Output = ()>,
 ) {
-    let transport = Arc::new(transport);
     let (stop, stopping) = watch::channel(false);
     let clock = Clock::default();
     let mut connections = Connections::default();

@@ -150,7 +150,7 @@ pub async fn serve(listeners: Listeners, config: Config, handle: Handle, shutdow
     };
     let api = Arc::new(Api::new(config, handle));
     tokio::select! {
-        () = server::serve(listeners, Plain, limits, Arc::new(Link { api: Arc::clone(&api) }), shutdown) => {}
+        () = server::serve(listeners, Arc::new(Plain), limits, Arc::new(Link { api: Arc::clone(&api) }), shutdown) => {}
         () = api.phones.reap() => {}
     }
 }

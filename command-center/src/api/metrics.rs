@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Upper bounds of the classes of times, in seconds: chosen for heartbeats, and for a disk under load.
@@ -16,7 +16,7 @@ const CANNOT_FAIL: &str = "writing to a text cannot fail";
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     routes: Mutex<HashMap<String, Route>>,
-    connections: AtomicI64,
+    connections: Arc<AtomicI64>,
 }
 
 #[derive(Debug, Default)]
@@ -30,19 +30,19 @@ struct Route {
 
 /// A connection, counted until it is dropped.
 #[derive(Debug)]
-pub(crate) struct OpenConnection<'m>(&'m Metrics);
+pub(crate) struct OpenConnection(Arc<AtomicI64>);
 
-impl Drop for OpenConnection<'_> {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Metrics {
     /// Counts a connection.
-    pub(crate) fn connection(&self) -> OpenConnection<'_> {
+    pub(crate) fn connection(&self) -> OpenConnection {
         self.connections.fetch_add(1, Ordering::Relaxed);
-        OpenConnection(self)
+        OpenConnection(Arc::clone(&self.connections))
     }
 
     /// Counts an answer.

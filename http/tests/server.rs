@@ -1,0 +1,197 @@
+//! What the serving layer promises to a service, whatever the service does.
+
+use std::future::pending;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::{Request, Response};
+use jarvis_http::server::{Accepted, Limits, Listener, Plain, RequestBody, Service, Transport, WhenFull, bind, serve};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+/// How long a test waits for something that must happen.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// A limit that a test runs into.
+const SHORT: Duration = Duration::from_millis(300);
+/// A limit that no test runs into.
+const LONG: Duration = Duration::from_hours(1);
+
+const LIMITS: Limits =
+    Limits { connections: 16, when_full: WhenFull::Wait, head: LONG, head_size: 16 * 1024, write: LONG, stop: LONG };
+
+/// Answers with what it knows of the connection, except at the paths `/hang` and `/refused`.
+#[derive(Default)]
+struct Echo {
+    refuses: bool,
+    paths: Mutex<Vec<String>>,
+    open: Arc<AtomicUsize>,
+    most_open: AtomicUsize,
+}
+
+struct Known {
+    text: String,
+    open: Arc<AtomicUsize>,
+}
+
+impl Drop for Known {
+    fn drop(&mut self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Service for Echo {
+    type Listener = &'static str;
+    type Connection = Known;
+    type Body = Full<Bytes>;
+
+    fn connected(&self, Accepted { listener, local, peer }: &Accepted<'_, &'static str>) -> Option<Known> {
+        if self.refuses {
+            return None;
+        }
+        let open = self.open.fetch_add(1, Ordering::Relaxed) + 1;
+        self.most_open.fetch_max(open, Ordering::Relaxed);
+        Some(Known { text: format!("{listener} {local} {peer}"), open: Arc::clone(&self.open) })
+    }
+
+    async fn answer(&self, connection: &Known, request: Request<RequestBody>) -> Response<Full<Bytes>> {
+        self.paths.lock().expect("no test panics with the lock").push(request.uri().path().to_owned());
+        if request.uri().path() == "/hang" {
+            pending::<()>().await;
+        }
+        Response::new(Full::new(connection.text.clone().into()))
+    }
+}
+
+struct Served {
+    addresses: Vec<SocketAddr>,
+    service: Arc<Echo>,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+fn start<T: Transport>(listeners: &[&'static str], transport: T, limits: Limits, service: Echo) -> Served {
+    let listen = |id: &&'static str| {
+        let socket = bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
+        Listener { id: *id, socket }
+    };
+    let listeners: Vec<_> = listeners.iter().map(listen).collect();
+    let addresses = listeners.iter().map(|listener| listener.socket.local_addr().expect("it is bound")).collect();
+    let service = Arc::new(service);
+    let (stop, stopped) = oneshot::channel();
+    let served = serve(listeners, Arc::new(transport), limits, Arc::clone(&service), async {
+        stopped.await.expect("the test stops the server");
+    });
+    Served { addresses, service, stop, task: tokio::spawn(served) }
+}
+
+async fn connect(to: SocketAddr) -> TcpStream {
+    TcpStream::connect(to).await.expect("the server listens")
+}
+
+async fn send(stream: &mut TcpStream, path: &str, rest: &str) {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n{rest}\r\n");
+    stream.write_all(request.as_bytes()).await.expect("the connection is open");
+}
+
+/// Reads until the server closes the connection.
+async fn rest(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    // A connection that is reset has ended, too.
+    let _reset = timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("the server closes the connection");
+    String::from_utf8(bytes).expect("the response is text")
+}
+
+#[tokio::test]
+async fn a_request_knows_its_listener_and_both_addresses() {
+    let served = start(&["one", "two"], Plain, LIMITS, Echo::default());
+    for (name, address) in ["one", "two"].into_iter().zip(&served.addresses) {
+        let mut stream = connect(*address).await;
+        send(&mut stream, "/", "connection: close\r\n").await;
+        let own = stream.local_addr().expect("it is connected");
+        assert!(rest(&mut stream).await.ends_with(&format!("\r\n\r\n{name} {address} {own}")));
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_the_service_refuses_is_closed() {
+    let served = start(&["one"], Plain, LIMITS, Echo { refuses: true, ..Echo::default() });
+    let mut stream = connect(served.addresses[0]).await;
+    assert_eq!(rest(&mut stream).await, "");
+}
+
+#[tokio::test]
+async fn a_connection_waits_until_there_is_room() {
+    let served = start(&["one"], Plain, Limits { connections: 1, ..LIMITS }, Echo::default());
+    let mut first = connect(served.addresses[0]).await;
+    let mut second = connect(served.addresses[0]).await;
+    send(&mut second, "/second", "connection: close\r\n").await;
+    send(&mut first, "/first", "connection: close\r\n").await;
+    assert!(rest(&mut first).await.starts_with("HTTP/1.1 200 "));
+    assert!(rest(&mut second).await.starts_with("HTTP/1.1 200 "));
+    assert_eq!(*served.service.paths.lock().expect("no test panics with the lock"), ["/first", "/second"]);
+    assert_eq!(served.service.most_open.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn the_longest_silent_connection_makes_room_and_a_busy_one_does_not() {
+    let limits = Limits { connections: 2, when_full: WhenFull::CloseLongestSilent, ..LIMITS };
+    let served = start(&["one"], Plain, limits, Echo::default());
+    let mut busy = connect(served.addresses[0]).await;
+    send(&mut busy, "/hang", "").await;
+    let mut silent = connect(served.addresses[0]).await;
+    let mut third = connect(served.addresses[0]).await;
+    send(&mut third, "/third", "connection: close\r\n").await;
+    assert!(rest(&mut third).await.starts_with("HTTP/1.1 200 "));
+    assert_eq!(rest(&mut silent).await, "");
+    assert_eq!(busy.try_read(&mut [0]).expect_err("it is open").kind(), io::ErrorKind::WouldBlock);
+}
+
+#[tokio::test]
+async fn a_handshake_has_a_time_limit() {
+    struct Hangs;
+
+    impl Transport for Hangs {
+        type Stream = TcpStream;
+
+        async fn accept(&self, _: TcpStream) -> io::Result<TcpStream> {
+            pending().await
+        }
+    }
+
+    let served = start(&["one"], Hangs, Limits { head: SHORT, ..LIMITS }, Echo::default());
+    let mut stream = connect(served.addresses[0]).await;
+    assert_eq!(rest(&mut stream).await, "");
+}
+
+#[tokio::test]
+async fn the_response_to_a_body_that_is_not_read_arrives() {
+    let served = start(&["one"], Plain, LIMITS, Echo::default());
+    let mut stream = connect(served.addresses[0]).await;
+    send(&mut stream, "/", "content-length: 8388608\r\n").await;
+    stream.write_all(&vec![b'a'; 8 << 20]).await.expect("the server reads the rest");
+    assert!(rest(&mut stream).await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
+async fn a_request_that_does_not_end_is_cut_off_when_the_server_stops() {
+    let Served { addresses, service, stop, task } = start(&["one"], Plain, Limits { stop: SHORT, ..LIMITS }, Echo::default());
+    let mut stream = connect(addresses[0]).await;
+    send(&mut stream, "/hang", "").await;
+    // The request has arrived when a later one is answered.
+    let mut later = connect(addresses[0]).await;
+    send(&mut later, "/", "connection: close\r\n").await;
+    assert!(rest(&mut later).await.starts_with("HTTP/1.1 200 "));
+    stop.send(()).expect("the server runs");
+    timeout(PATIENCE, task).await.expect("the server ends").expect("it does not panic");
+    assert_eq!(rest(&mut stream).await, "");
+    assert_eq!(service.open.load(Ordering::Relaxed), 0);
+    assert!(TcpStream::connect(addresses[0]).await.is_err());
+}
