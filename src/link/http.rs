@@ -1,8 +1,8 @@
 //! The HTTP link: the JSON API of the existing phone app, and the sealed representation at the same paths.
 //!
-//! It is a translation between requests and the loop, which it reaches through a [`Handle`] alone. What only shows how
-//! the node stands is answered from the last [`View`](crate::daemon::View) and waits for nothing, so `/api/v1/status`
-//! answers whatever else is going on; what waits for the loop has a deadline.
+//! It translates between requests and the loop, which it reaches only through a [`Handle`]. Requests that read the node's
+//! state are answered from the last [`View`](crate::daemon::View) without waiting, so `/api/v1/status` answers whatever the
+//! loop is doing. Requests that wait for the loop have a deadline.
 //!
 //! | path | JSON | sealed |
 //! |---|---|---|
@@ -12,16 +12,18 @@
 //! | `/api/v1/provision`, `/api/v1/provision/k2` | POST | POST |
 //! | `/api/v1/factory-reset` | POST | |
 //! | `/api/v1/session` | | POST opens a link, DELETE closes it |
-//! | `/api/v1/events` | | GET: what the node has said since |
+//! | `/api/v1/events` | | GET: the messages that the node has queued |
 //!
-//! Anybody in radio range can connect, so every resource has a bound: the number of connections and of links, the time
-//! and the size of a head and of a body, the time in which an answer is taken. A browser's requests from another site are
-//! refused, and there are no CORS headers. No error repeats what was sent.
+//! Everybody in radio range can connect, so every resource has a limit: the number of connections and of links, the size
+//! of a head and of a body and the time for each, the time in which a peer reads a response. A browser's requests from
+//! another site are refused, and there are no CORS headers. No error repeats parts of the request.
 
 mod body;
 mod captive;
 mod json;
 mod k2;
+#[cfg(test)]
+mod openapi;
 mod routes;
 mod schema;
 mod sealed;
@@ -45,7 +47,7 @@ use routes::Api;
 
 pub use schema::cleared_name;
 
-/// An answer, whole: the largest is the schema.
+/// A complete response; the largest is the schema.
 type Reply = Response<Full<Bytes>>;
 
 /// The largest head of a request, bytes.
@@ -53,28 +55,27 @@ const HEAD_LIMIT: usize = 16 * 1024;
 /// How long requests under way may take when the node stops.
 const STOP: Duration = Duration::from_secs(2);
 
-/// What an operator decides about the API.
+/// The settings of the API.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
-    /// Where the JSON API takes secrets, which travel in clear. Elsewhere those endpoints answer 403; the sealed
-    /// representation is always there.
+    /// Where the JSON API accepts secrets, which it transfers in clear. Elsewhere those endpoints answer 403; the sealed
+    /// representation is always available.
     pub secrets: Secrets,
-    /// What the JSON API calls a network without protection. The existing software has an empty text for a real radio,
-    /// and `OPEN` in simulation.
+    /// The word of the JSON API for a network without protection. The existing software sends an empty text with a real
+    /// radio, and `OPEN` in simulation.
     pub open_security: &'static str,
-    /// The bounds on what a peer may use.
+    /// The limits on what a peer can use.
     pub limits: Limits,
 }
 
-/// Where the JSON API takes secrets.
+/// Where the JSON API accepts secrets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Secrets {
-    /// Whichever address they are sent to: right in a simulation, and where the owner accepts it.
+    /// At every address: for a simulation, and where the owner accepts it.
     Anywhere,
-    /// Only if they are sent to this address of the node: the one that it has in its encrypted access point, and not
-    /// the one that it has in somebody's network.
+    /// Only at this address of the node: its address in its encrypted access point, not the one in another network.
     SentTo(IpAddr),
-    /// Not at all.
+    /// Nowhere.
     #[default]
     Nowhere,
 }
@@ -89,19 +90,19 @@ impl Secrets {
     }
 }
 
-/// The bounds on what a peer may use.
+/// The limits on what a peer can use.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at one time. When a further one comes, the one that has been silent longest makes room.
+    /// Connections at one time. A further one replaces the one that has been silent longest.
     pub connections: usize,
-    /// From the start of a connection, or from the answer before, to the end of a request's head. So long may a
-    /// connection idle, too; the existing server waits as long.
+    /// From the start of a connection, or from the response before, to the end of a request's head. An idle connection is
+    /// closed after this time, too, as by the existing server.
     pub head: Duration,
     /// From the end of a request's head to the end of its body.
     pub body: Duration,
-    /// How long a peer may leave an answer unread.
+    /// How long a peer may leave a response unread.
     pub write: Duration,
-    /// How long the loop may take for its answer.
+    /// How long the loop may take to answer.
     pub answer: Duration,
     /// How long a link lives without a request.
     pub idle: Duration,
@@ -119,12 +120,11 @@ impl Default for Limits {
 pub struct Listeners {
     /// For the API: port 8080.
     pub api: Vec<TcpListener>,
-    /// For what phones ask to find out whether there is an internet: port 80 of the access point.
+    /// For the captive-portal probes of phones: port 80 of the access point.
     pub captive: Vec<TcpListener>,
 }
 
-/// What the machine is asked when this body is posted to an endpoint of the JSON API, or the body of the answer that says
-/// why it is asked nothing: the first step of every such request, alone. Only [`Endpoint::Credentials`] and
+/// Parses a JSON body into a request of the machine, or into the body of the 422 answer. Only [`Endpoint::Credentials`] and
 /// [`Endpoint::K2`] take JSON. `content_type` is the value of that header, if there is one.
 pub fn read_json(endpoint: Endpoint, content_type: Option<&str>, body: &[u8]) -> Result<LocalRequest, Bytes> {
     routes::read_json(endpoint, content_type, body)

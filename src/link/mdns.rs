@@ -1,8 +1,8 @@
-//! mDNS: after a success the node says in its new network where its HTTP API is.
+//! mDNS: a provisioned node announces its HTTP API in its network (RFC 6762, RFC 6763).
 //!
-//! A phone that was in the access point has lost it by then, and comes back to its own network. There it finds the node
-//! by the name that the access point had, and asks how it ended (RFC 6762, RFC 6763). Nothing is said before: in the
-//! access point the node's address is known, and in somebody's network it has no business until it is in it.
+//! When provisioning succeeds, the access point closes, and the phone returns to its own network. There it finds the node by
+//! the name of the access point, and queries the outcome. Nothing is announced before: phones know the node's address in
+//! the access point.
 
 use std::future::Future;
 
@@ -14,19 +14,19 @@ use provisioning_core::domain::State;
 use provisioning_core::endpoint::MDNS_SERVICE;
 use provisioning_core::fault::chain;
 
-/// The property that holds the node's identity, by which the command center knows it.
+/// The property that holds the node's identity at the command center.
 pub const NODE_ID: &str = "node_id";
 
-/// What is announced.
+/// The announcement.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The service's instance: the name by which phones have met the node. It has another one once it is registered.
+    /// The service's instance: the name that the node had before its registration, which phones know.
     pub name: String,
     /// The port of the HTTP API.
     pub port: u16,
 }
 
-/// Announces the node for as long as it is provisioned and still answers, until `shutdown` is ready.
+/// Announces the node while it is provisioned, until `shutdown` is ready.
 pub async fn serve(config: Config, handle: Handle, shutdown: impl Future<Output = ()>) {
     let mut announced = None;
     tokio::select! {
@@ -36,7 +36,7 @@ pub async fn serve(config: Config, handle: Handle, shutdown: impl Future<Output 
     withdraw(&mut announced).await;
 }
 
-/// Follows how the node stands; ends with the loop.
+/// Follows the node's state; ends with the loop.
 async fn follow(config: &Config, handle: &Handle, announced: &mut Option<ServiceDaemon>) {
     let mut views = handle.views();
     loop {
@@ -44,14 +44,16 @@ async fn follow(config: &Config, handle: &Handle, announced: &mut Option<Service
         match (view.status.state() == State::Provisioned, announced.is_some()) {
             (true, false) => {
                 *announced = announce(config, &view)
-                    .inspect(|_| info!(name = config.name, port = config.port, "announced in the network"))
-                    .inspect_err(|error| warn!("phones will not find the node in its network: {}", chain(error)))
+                    .inspect(|_| info!(name = config.name, port = config.port, "mDNS service announced"))
+                    .inspect_err(|error| {
+                        warn!("announcing the mDNS service failed; phones cannot find the node: {}", chain(error))
+                    })
                     .ok();
             }
             (false, true) => withdraw(announced).await,
             _ => {}
         }
-        // What could not be announced is tried again only when the node stands differently.
+        // A failed announcement is retried when the node's state changes.
         if views.changed().await.is_err() {
             return;
         }
@@ -67,7 +69,7 @@ fn announce(config: &Config, view: &View) -> mdns_sd::Result<ServiceDaemon> {
     Ok(daemon)
 }
 
-/// Says goodbye, so that nobody looks for the node any more.
+/// Withdraws the announcement, so that phones forget the service at once.
 async fn withdraw(announced: &mut Option<ServiceDaemon>) {
     let Some(daemon) = announced.take() else { return };
     if let Ok(ended) = daemon.shutdown() {

@@ -1,4 +1,4 @@
-//! A request's body: read within its bounds, and erased after use.
+//! A request's body: read within its limits, and erased after use.
 
 use std::time::Duration;
 
@@ -10,24 +10,24 @@ use zeroize::Zeroizing;
 use super::Reply;
 use super::json::problem;
 
-/// The largest body, bytes: far above every request there is.
+/// The largest body, bytes: far above every valid request.
 pub(super) const LIMIT: usize = 64 * 1024;
 
-/// Why there is no body.
+/// Why a body was not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unread {
     /// It is larger than [`LIMIT`].
     TooLarge,
     /// It did not arrive in time.
     TooSlow,
-    /// It is not what its head announces, or the peer has gone.
+    /// It does not match its head, or the peer closed the connection.
     Broken,
 }
 
-/// Reads a body. One that announces more than the limit is refused before any of it is read, another one as soon as it
+/// Reads a body. It is refused before any of it is read if its announced length is above the limit, otherwise as soon as it
 /// passes the limit.
 ///
-/// The copy that is returned is erased when it is dropped. The receive buffers of the connection below are not.
+/// The returned copy is erased when it is dropped. The connection's receive buffers are not.
 pub(super) async fn read<B>(body: B, time: Duration) -> Result<Zeroizing<Vec<u8>>, Unread>
 where
     B: Body<Data = Bytes> + Unpin,
@@ -42,7 +42,7 @@ async fn collect<B>(mut body: B) -> Result<Zeroizing<Vec<u8>>, Unread>
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    // Room for all of it from the start: a buffer that grows leaves copies behind.
+    // Reserve all of it at once: a buffer that grows leaves copies behind.
     let room = body.size_hint().upper().and_then(|upper| usize::try_from(upper).ok()).unwrap_or(LIMIT).min(LIMIT);
     let mut whole = Zeroizing::new(Vec::with_capacity(room));
     while let Some(frame) = body.frame().await {
@@ -57,7 +57,7 @@ where
 }
 
 impl From<Unread> for Reply {
-    /// The connection is closed: what follows on it is the rest of the body, and no request.
+    /// The connection is closed, because the rest of the body follows on it, not a request.
     fn from(unread: Unread) -> Self {
         let mut reply = match unread {
             Unread::TooLarge => problem(StatusCode::PAYLOAD_TOO_LARGE, "Content Too Large"),

@@ -1,7 +1,7 @@
-//! What phones ask to find out whether there is an internet, answered so that they stay on the access point.
+//! Captive-portal probes, answered so that phones stay on the access point.
 //!
-//! The answers are those of the real servers: a phone that gets them believes that it is online, shows no sign-in page,
-//! and leaves the app alone with the node.
+//! The answers are those of the real servers: a phone that gets them assumes that it is online, shows no sign-in page, and
+//! does not switch to another network while the app is in use.
 
 use http_body_util::Full;
 use hyper::body::Bytes;
@@ -13,7 +13,7 @@ use super::Reply;
 const APPLE: &[u8] = b"<HTML><HEAD><TITLE>Success</TITLE></HEAD><BODY>Success</BODY></HTML>";
 const FIREFOX: &[u8] = b"success";
 
-/// A question that some phone asks.
+/// A probe, by the system that sends it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Probe {
     Android,
@@ -43,7 +43,7 @@ impl Probe {
     }
 }
 
-/// The answer on port 80, where every other path is a phone's question too. Only GET is known there.
+/// The answer on port 80, where every other path counts as a probe, too. Only GET is implemented there.
 pub(super) fn reply(method: &Method, path: &str) -> Reply {
     if method != Method::GET {
         let mut reply = nothing(StatusCode::NOT_IMPLEMENTED);

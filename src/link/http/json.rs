@@ -1,7 +1,7 @@
-//! JSON bodies as the existing server reads them, and its answer 422 to those that do not fit.
+//! JSON bodies as the existing server parses them, and its answer 422 to invalid ones.
 //!
-//! Each element of a 422's `detail` names a fault and its place. The existing server repeats there what it was sent; the
-//! `input` of these answers is null, because it could be a password, a key or a token.
+//! Each element of a 422's `detail` names a fault and its place. The existing server repeats the value in `input`; here it
+//! is null, because it could be a password, a key or a token.
 
 use std::fmt;
 
@@ -16,21 +16,21 @@ use zeroize::Zeroizing;
 use super::Reply;
 use provisioning_core::domain::CreatedAt;
 
-/// The value of a field: as much of it as any request needs.
+/// The value of a field, as far as requests need it.
 #[derive(Default)]
 pub(super) enum Value {
-    /// There is no such field.
+    /// The field is missing.
     #[default]
     Missing,
     Null,
     Text(Zeroizing<String>),
     Integer(i64),
     Float(f64),
-    /// A truth value, an array or an object.
+    /// A boolean, an array or an object.
     Other,
 }
 
-/// Why a body is not a request, in the order of its fields.
+/// The faults of a body that is not a request, in the order of its fields.
 #[derive(Debug)]
 pub(super) struct Invalid(Vec<Fault>);
 
@@ -56,8 +56,8 @@ enum Place {
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 enum Input {
-    /// Null: what was sent stays unsaid.
-    Unsaid,
+    /// Null: the value may be a secret.
+    Withheld,
     Object {},
 }
 
@@ -66,15 +66,15 @@ struct Context {
     error: String,
 }
 
-/// The fields of a request, taken one after another; collects the faults.
+/// The fields of a request, taken in order; collects the faults.
 pub(super) struct Fields<const N: usize> {
     values: std::array::IntoIter<(&'static str, Value), N>,
     faults: Vec<Fault>,
 }
 
 impl<const N: usize> Fields<N> {
-    /// Reads a body that should be an object with these fields; others are ignored, and of doubles the last one counts.
-    /// `kind` is its content type; a body that is not announced as anything is taken for JSON.
+    /// Parses a body that should be an object with these fields. Other fields are ignored; of duplicates the last one
+    /// counts. `kind` is the content type; a body without one is parsed as JSON.
     pub(super) fn read(kind: Option<&[u8]>, body: &[u8], names: [&'static str; N]) -> Result<Self, Invalid> {
         if body.is_empty() {
             return Err(Invalid::body("missing", "Field required"));
@@ -101,7 +101,7 @@ impl<const N: usize> Fields<N> {
         match self.take() {
             (_, Value::Text(text)) => text,
             (name, value) => {
-                self.unfit(name, &value, "string_type", "Input should be a valid string");
+                self.invalid(name, &value, "string_type", "Input should be a valid string");
                 Zeroizing::default()
             }
         }
@@ -113,7 +113,7 @@ impl<const N: usize> Fields<N> {
             (_, Value::Text(text)) => Some(text),
             (_, Value::Missing | Value::Null) => None,
             (name, value) => {
-                self.unfit(name, &value, "string_type", "Input should be a valid string");
+                self.invalid(name, &value, "string_type", "Input should be a valid string");
                 None
             }
         }
@@ -129,7 +129,7 @@ impl<const N: usize> Fields<N> {
             Value::Integer(number) => (CreatedAt::try_from(*number), "datetime_parsing", "Input should be a valid datetime"),
             Value::Float(number) => (CreatedAt::try_from(*number), "datetime_parsing", "Input should be a valid datetime"),
             Value::Missing | Value::Null | Value::Other => {
-                self.unfit(name, &value, "datetime_type", "Input should be a valid datetime");
+                self.invalid(name, &value, "datetime_type", "Input should be a valid datetime");
                 return None;
             }
         };
@@ -143,7 +143,7 @@ impl<const N: usize> Fields<N> {
         date.ok()
     }
 
-    /// Whether all fields were fit.
+    /// Fails if a field had a fault.
     pub(super) fn end(self) -> Result<(), Invalid> {
         if self.faults.is_empty() { Ok(()) } else { Err(Invalid(self.faults)) }
     }
@@ -152,13 +152,13 @@ impl<const N: usize> Fields<N> {
         self.values.next().expect("as many fields are taken as were named")
     }
 
-    fn unfit(&mut self, name: &'static str, value: &Value, kind: &'static str, msg: &str) {
+    fn invalid(&mut self, name: &'static str, value: &Value, kind: &'static str, msg: &str) {
         let (kind, msg) = if matches!(value, Value::Missing) { ("missing", "Field required") } else { (kind, msg) };
         self.faults.push(Fault::at(kind, vec![Place::Name("body"), Place::Name(name)], msg.into()));
     }
 }
 
-/// Whether a body is announced as JSON.
+/// Whether a content type is JSON.
 fn is_json(kind: &[u8]) -> bool {
     let kind = std::str::from_utf8(kind).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -167,7 +167,7 @@ fn is_json(kind: &[u8]) -> bool {
 
 impl Fault {
     const fn at(kind: &'static str, loc: Vec<Place>, msg: String) -> Self {
-        Self { kind, loc, msg, input: Input::Unsaid, ctx: None }
+        Self { kind, loc, msg, input: Input::Withheld, ctx: None }
     }
 }
 
@@ -183,7 +183,7 @@ impl Invalid {
             let lines = text.split_inclusive(|byte| *byte == b'\n').take(error.line().saturating_sub(1));
             (lines.map(<[u8]>::len).sum::<usize>() + error.column().saturating_sub(1)).min(text.len())
         };
-        // The text before the place says what is wrong, and repeats nothing of the body.
+        // The text before the place describes the error and repeats nothing of the body.
         let error = error.to_string();
         let error = error.split(" at line ").next().unwrap_or_default().to_owned();
         Self(vec![Fault {
@@ -212,7 +212,7 @@ impl From<Invalid> for Reply {
     }
 }
 
-/// An answer of the existing server's shape for whatever is not an endpoint's own answer.
+/// An error response in the format of the existing server.
 pub(super) fn problem(status: StatusCode, detail: &str) -> Reply {
     #[derive(Serialize)]
     struct Body<'a> {
@@ -226,7 +226,7 @@ pub(super) fn encode(body: &impl Serialize) -> Bytes {
     serde_json::to_vec(body).expect("the answers are structs of texts and numbers, which JSON can hold").into()
 }
 
-/// A JSON answer.
+/// A JSON response.
 pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Reply {
     let mut reply = Response::new(Full::new(encode(body)));
     *reply.status_mut() = status;
@@ -234,7 +234,7 @@ pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Reply {
     reply
 }
 
-/// Reads an object's fields of these names; anything but an object is read over and gives none.
+/// Takes an object's fields of these names; any other value is skipped and gives `None`.
 struct Object<const N: usize>([&'static str; N]);
 
 impl<'de, const N: usize> Visitor<'de> for Object<N> {
@@ -287,7 +287,7 @@ impl<'de, const N: usize> Visitor<'de> for Object<N> {
     }
 }
 
-/// The index of a field's name, if it is one of these.
+/// The index of a field's name in this list.
 struct Name<'a>(&'a [&'static str]);
 
 impl<'de> DeserializeSeed<'de> for Name<'_> {

@@ -1,11 +1,11 @@
-//! K2 as the phone apps write it: base64, read as leniently as Python's `urlsafe_b64decode`.
+//! K2 as the phone apps encode it: base64, decoded as leniently as Python's `urlsafe_b64decode`.
 
 use zeroize::Zeroizing;
 
 use provisioning_core::secret::SecretBytes;
 
-/// Reads 32 bytes. Padding is optional, both alphabets are read, and characters of neither are skipped. The error is the
-/// text of the JSON API; it holds lengths and nothing else.
+/// Decodes 32 bytes. Padding is optional, both alphabets are accepted, and characters of neither are skipped. The error is
+/// the text of the JSON API; it contains lengths and nothing else.
 pub(super) fn read(text: &str) -> Result<SecretBytes<32>, String> {
     if !text.is_ascii() {
         return Err("Invalid base64url encoding: string argument should contain only ASCII characters".into());
@@ -19,7 +19,7 @@ pub(super) fn read(text: &str) -> Result<SecretBytes<32>, String> {
             b'0'..=b'9' => character - b'0' + 52,
             b'+' | b'-' => 62,
             b'/' | b'_' => 63,
-            // Padding that completes a group ends the text; anywhere else it is one more character to skip.
+            // Padding that completes a group ends the text; anywhere else it is skipped.
             b'=' if count % 4 >= 2 && count % 4 + padding == 3 => break,
             b'=' => {
                 padding += 1;
@@ -31,7 +31,7 @@ pub(super) fn read(text: &str) -> Result<SecretBytes<32>, String> {
         bits = bits << 6 | u32::from(value);
         count += 1;
         if count % 4 != 1 {
-            // Two, four or six bits of the group are left for the next byte.
+            // The group's remaining two, four or six bits belong to the next byte.
             bytes.push(u8::try_from(bits >> (6 - 2 * ((count - 1) % 4)) & 0xff).expect("masked to eight bits"));
         }
     }

@@ -1,4 +1,4 @@
-//! From a request to its answer.
+//! The routes: dispatches a request and makes its response.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,43 +20,46 @@ use super::schema::{
     ScanNetworksResponse, cleared_name,
 };
 use super::sealed::{Phones, protobuf};
-use super::{Config, Reply, body, k2, schema};
+use super::{Config, Reply, body, k2};
 use crate::daemon::Handle;
 use provisioning_core::domain::{CommandCenterUrl, Credentials, K2, Network, Passphrase, Ssid, TEXT_LIMIT};
-use provisioning_core::endpoint::{Endpoint, PROTOBUF};
+use provisioning_core::endpoint::{self, Endpoint, PROTOBUF};
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::{Answer, LocalRequest};
 use provisioning_core::secret::SecretText;
 use provisioning_core::wire::PublicStatus;
 
-/// Questions that wait for the loop at one time. The loop answers within a disk's write; more than this is an attack.
-const QUESTIONS: usize = 32;
+/// Requests that wait for the loop at one time. The loop answers within the time of a disk write; more are an attack.
+const WAITING: usize = 32;
 /// The loop did not answer in time.
 const LATE: &str = "The device did not answer in time. Try again.";
-/// Secrets are not taken in clear.
+/// Secrets are not accepted in clear.
 const SECRETS_REFUSED: &str = "Secrets are not accepted in clear on this device's network, which may not be encrypted. \
     Use an app that seals them, or set secrets_in_clear = true under [access_point] in the device's configuration.";
 
-/// Everything that an answer can need.
+/// The state of the API.
 pub(super) struct Api {
     pub(super) config: Config,
     pub(super) phones: Phones,
     handle: Handle,
-    questions: Semaphore,
-    /// A scan is being asked for.
+    waiting: Semaphore,
+    /// A scan request is under way.
     nudging: AtomicBool,
 }
 
-/// What is at a path.
+/// The JSON endpoint that has no sealed representation.
+pub(super) const FACTORY_RESET: &str = "/api/v1/factory-reset";
+
+/// The published schema. `openapi.rs` generates it and compares it in a test.
+pub(super) const DOCUMENT: &str = include_str!("openapi.json");
+/// The same for people.
+const PAGE: &str = include_str!("docs.html");
+
+/// The resource at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Route {
-    Info,
-    Scan,
-    Status,
-    Provision,
-    K2,
+pub(super) enum Route {
+    Endpoint(Endpoint),
     Reset,
-    Session,
     Events,
     Schema,
     Page,
@@ -65,14 +68,11 @@ enum Route {
 
 impl Route {
     fn at(path: &str) -> Option<Self> {
+        if let Some(endpoint) = Endpoint::from_path(path) {
+            return Some(Self::Endpoint(endpoint));
+        }
         Some(match path {
-            "/api/v1/info" => Self::Info,
-            "/api/v1/scan-networks" => Self::Scan,
-            "/api/v1/status" => Self::Status,
-            "/api/v1/provision" => Self::Provision,
-            "/api/v1/provision/k2" => Self::K2,
-            "/api/v1/factory-reset" => Self::Reset,
-            "/api/v1/session" => Self::Session,
+            FACTORY_RESET => Self::Reset,
             "/api/v1/events" => Self::Events,
             "/openapi.json" => Self::Schema,
             "/docs" => Self::Page,
@@ -80,25 +80,29 @@ impl Route {
         })
     }
 
-    /// The methods of its JSON representation, which are those that a stranger is told.
-    const fn allowed(self) -> &'static str {
+    /// The methods of requests that are not sealed.
+    pub(super) const fn methods(self) -> &'static [endpoint::Method] {
         match self {
-            Self::Provision | Self::K2 | Self::Reset => "POST",
-            Self::Session => "POST, DELETE",
-            Self::Info | Self::Scan | Self::Status | Self::Events | Self::Schema | Self::Page | Self::Probe(_) => "GET",
+            Self::Endpoint(endpoint) => endpoint.row().methods,
+            Self::Reset => &[endpoint::Method::Post],
+            Self::Events | Self::Schema | Self::Page | Self::Probe(_) => &[endpoint::Method::Get],
         }
     }
 
-    /// The endpoint that a sealed message is written to.
-    const fn endpoint(self) -> Option<Endpoint> {
+    fn allows(self, method: endpoint::Method, sealed: bool) -> bool {
         match self {
-            Self::Session => Some(Endpoint::Session),
-            Self::Scan => Some(Endpoint::Scan),
-            Self::Status => Some(Endpoint::Status),
-            Self::Provision => Some(Endpoint::Credentials),
-            Self::K2 => Some(Endpoint::K2),
-            Self::Info | Self::Reset | Self::Events | Self::Schema | Self::Page | Self::Probe(_) => None,
+            Self::Endpoint(endpoint) => endpoint.row().allows(method, sealed),
+            _ => self.methods().contains(&method),
         }
+    }
+}
+
+const fn method(method: &Method) -> Option<endpoint::Method> {
+    match *method {
+        Method::GET => Some(endpoint::Method::Get),
+        Method::POST => Some(endpoint::Method::Post),
+        Method::DELETE => Some(endpoint::Method::Delete),
+        _ => None,
     }
 }
 
@@ -116,51 +120,53 @@ where
             None => problem(StatusCode::NOT_FOUND, "Not Found"),
         };
     };
-    match head.method {
-        Method::GET if route.allowed() == "GET" => api.get(route, &head.headers).await,
-        Method::POST if route.allowed() != "GET" || route.endpoint().is_some() && is_sealed(&head.headers) => {
-            if is_foreign(&head.headers) {
-                return problem(StatusCode::FORBIDDEN, "Requests from another site are not accepted.");
-            }
-            api.post(route, sent_to, &head.headers, body).await
-        }
-        Method::DELETE if route == Route::Session => {
-            if is_foreign(&head.headers) {
-                return problem(StatusCode::FORBIDDEN, "Requests from another site are not accepted.");
-            }
-            api.phones.close(&head.headers).await
-        }
-        _ => {
-            let mut reply = problem(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
-            reply.headers_mut().insert(ALLOW, HeaderValue::from_static(route.allowed()));
-            reply
-        }
+    let sealed = is_sealed(&head.headers);
+    let Some(method) = method(&head.method).filter(|method| route.allows(*method, sealed)) else {
+        return method_not_allowed(route);
+    };
+    if method != endpoint::Method::Get && is_foreign(&head.headers) {
+        return problem(StatusCode::FORBIDDEN, "Requests from another site are not accepted.");
     }
+    match method {
+        endpoint::Method::Get => api.get(route, &head.headers).await,
+        endpoint::Method::Post => api.post(route, sent_to, &head.headers, body).await,
+        // Only a session can be deleted.
+        endpoint::Method::Delete => api.phones.close(&head.headers).await,
+    }
+}
+
+fn method_not_allowed(route: Route) -> Reply {
+    let methods: Vec<_> = route.methods().iter().map(|method| method.as_str()).collect();
+    let mut reply = problem(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
+    let allow = HeaderValue::try_from(methods.join(", ")).expect("methods are letters");
+    reply.headers_mut().insert(ALLOW, allow);
+    reply
 }
 
 impl Api {
     pub(super) fn new(config: Config, handle: Handle) -> Self {
         let phones = Phones::new(handle.clone(), config.limits.idle, config.limits.answer);
-        Self { config, phones, handle, questions: Semaphore::new(QUESTIONS), nudging: AtomicBool::new(false) }
+        Self { config, phones, handle, waiting: Semaphore::new(WAITING), nudging: AtomicBool::new(false) }
     }
 
-    /// Nothing here waits, except for a phone that asks what it was told.
+    /// Answers from the last view. Only [`Route::Events`] waits.
     async fn get(self: &Arc<Self>, route: Route, headers: &HeaderMap) -> Reply {
         let sealed = accepts_sealed(headers);
+        let view = || self.handle.view();
         match route {
-            Route::Info if sealed => protobuf(StatusCode::OK, self.handle.view().info.encode()),
-            Route::Info => json(StatusCode::OK, &NodeInfo::from(&*self.handle.view())),
-            Route::Status if sealed => protobuf(StatusCode::OK, PublicStatus::from(&self.handle.view().status).encode()),
-            Route::Status => json(StatusCode::OK, &LiveStatus::from(&self.handle.view().status)),
-            Route::Scan => {
+            Route::Endpoint(Endpoint::Info) if sealed => protobuf(StatusCode::OK, view().info.encode()),
+            Route::Endpoint(Endpoint::Info) => json(StatusCode::OK, &NodeInfo::from(&*view())),
+            Route::Endpoint(Endpoint::Status) if sealed => protobuf(StatusCode::OK, PublicStatus::from(&view().status).encode()),
+            Route::Endpoint(Endpoint::Status) => json(StatusCode::OK, &LiveStatus::from(&view().status)),
+            Route::Endpoint(Endpoint::Scan) => {
                 self.nudge();
-                json(StatusCode::OK, &ScanNetworksResponse::new(&self.handle.view().networks, self.config.open_security))
+                json(StatusCode::OK, &ScanNetworksResponse::new(&view().networks, self.config.open_security))
             }
             Route::Events => self.phones.ask(headers, None).await,
-            Route::Schema => page(schema::document(), "application/json"),
-            Route::Page => page(schema::page(), "text/html; charset=utf-8"),
+            Route::Schema => page(DOCUMENT, "application/json"),
+            Route::Page => page(PAGE, "text/html; charset=utf-8"),
             Route::Probe(probe) => probe.reply(),
-            Route::Provision | Route::K2 | Route::Reset | Route::Session => unreachable!("no GET is allowed there"),
+            Route::Endpoint(Endpoint::Session | Endpoint::K2 | Endpoint::Credentials) | Route::Reset => method_not_allowed(route),
         }
     }
 
@@ -168,9 +174,12 @@ impl Api {
     where
         B: Body<Data = Bytes> + Unpin,
     {
-        let endpoint = route.endpoint().filter(|_| is_sealed(headers));
-        if endpoint.is_none() {
-            if route == Route::Session {
+        let sealed = match route {
+            Route::Endpoint(endpoint) if is_sealed(headers) => Some(endpoint),
+            _ => None,
+        };
+        if sealed.is_none() {
+            if route == Route::Endpoint(Endpoint::Session) {
                 return problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unsupported Media Type");
             }
             if !self.config.secrets.taken_at(sent_to) {
@@ -181,19 +190,24 @@ impl Api {
             Ok(body) => body,
             Err(unread) => return unread.into(),
         };
+        if let Some(endpoint) = sealed {
+            return match endpoint {
+                Endpoint::Session => self.phones.open(headers, &body).await,
+                _ => self.phones.ask(headers, Some((endpoint, &body))).await,
+            };
+        }
         let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-        match (route, endpoint) {
-            (_, Some(Endpoint::Session)) => self.phones.open(headers, &body).await,
-            (_, Some(endpoint)) => self.phones.ask(headers, Some((endpoint, &body))).await,
-            (Route::Provision, None) => match ProvisionRequest::read(kind, &body) {
+        match route {
+            Route::Endpoint(Endpoint::Credentials) => match ProvisionRequest::read(kind, &body) {
                 Ok(request) => self.provision(request).await,
                 Err(invalid) => invalid.into(),
             },
-            (Route::K2, None) => match K2ProvisionRequest::read(kind, &body) {
+            Route::Endpoint(Endpoint::K2) => match K2ProvisionRequest::read(kind, &body) {
                 Ok(request) => self.k2(request).await,
                 Err(invalid) => invalid.into(),
             },
-            _ => self.reset().await,
+            Route::Reset => self.reset().await,
+            _ => method_not_allowed(route),
         }
     }
 
@@ -239,18 +253,18 @@ impl Api {
         json(StatusCode::OK, &response)
     }
 
-    /// Asks the loop; none if it does not answer in time.
+    /// Sends a request to the loop; `None` if it does not answer in time.
     async fn ask(&self, request: LocalRequest) -> Option<Answer> {
-        let _question = self.questions.try_acquire().ok()?;
+        let _permit = self.waiting.try_acquire().ok()?;
         timeout(self.config.limits.answer, self.handle.ask(request)).await.ok()?.ok()
     }
 
-    /// Asks for a scan without waiting; once at a time.
+    /// Requests a scan without waiting, once at a time.
     fn nudge(self: &Arc<Self>) {
         if !self.nudging.swap(true, Ordering::Relaxed) {
             let api = Arc::clone(self);
             tokio::spawn(async move {
-                // The list is shown to whoever asks next; this one was answered with the last.
+                // The next request gets the result; this one was answered with the last.
                 let _answer = timeout(api.config.limits.answer, api.handle.ask(LocalRequest::Scan)).await;
                 api.nudging.store(false, Ordering::Relaxed);
             });
@@ -268,12 +282,13 @@ pub(super) fn read_json(endpoint: Endpoint, content_type: Option<&str>, body: &[
     }
 }
 
-/// What is asked of the machine, or the text that says why not.
+/// The machine's request to store a key, or the error text.
 fn key(K2ProvisionRequest { kid, k2, created_at, .. }: K2ProvisionRequest) -> Result<LocalRequest, String> {
     Ok(LocalRequest::K2(K2 { key: k2::read(&k2)?, kid, created_at }))
 }
 
-/// What is asked of the machine. A value that cannot work is an attempt that fails, because the apps look for it there.
+/// The machine's request for an attempt. An invalid value becomes an attempt that fails, because the apps expect the error in
+/// the status.
 fn attempt(request: ProvisionRequest, networks: &[Network]) -> LocalRequest {
     let ssid: String = limited(&request.wifi_ssid).into();
     match credentials(request, networks) {
@@ -285,7 +300,7 @@ fn attempt(request: ProvisionRequest, networks: &[Network]) -> LocalRequest {
 fn credentials(mut request: ProvisionRequest, networks: &[Network]) -> Result<Credentials, Fault> {
     let text = |text: String| if text.len() <= TEXT_LIMIT { Ok(text) } else { Err(Fault::InvalidField) };
     let name = |text: String| if text.is_empty() { Err(Fault::InvalidField) } else { Ok(text) };
-    // A name that is not UTF-8 comes back as it was shown.
+    // A name that is not UTF-8 is sent back as the scan listed it.
     let shown = networks.iter().find(|network| network.ssid.to_string() == request.wifi_ssid);
     let ssid = match shown {
         Some(network) => network.ssid.clone(),
@@ -306,12 +321,12 @@ fn credentials(mut request: ProvisionRequest, networks: &[Network]) -> Result<Cr
         household_id: text(request.household_id)?,
         node_id: text(request.node_id).and_then(name)?,
         token,
-        // The existing phone app knows no such codes.
+        // The existing phone app does not know provision codes.
         provision_code: None,
     })
 }
 
-/// As much of a text as a status shows.
+/// A text, cut to the length that a status can have.
 fn limited(text: &str) -> &str {
     &text[..text.floor_char_boundary(TEXT_LIMIT)]
 }
@@ -321,7 +336,7 @@ fn is_sealed(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(|kind| is_protobuf(kind.as_bytes()))
 }
 
-/// Whether the answer may be a protobuf message.
+/// Whether the client accepts a protobuf message.
 fn accepts_sealed(headers: &HeaderMap) -> bool {
     headers.get_all(ACCEPT).iter().any(|kinds| kinds.as_bytes().split(|byte| *byte == b',').any(is_protobuf))
 }
@@ -330,8 +345,8 @@ fn is_protobuf(kind: &[u8]) -> bool {
     kind.split(|byte| *byte == b';').next().is_some_and(|kind| kind.trim_ascii().eq_ignore_ascii_case(PROTOBUF.as_bytes()))
 }
 
-/// Whether a browser sends this for another site than the node's own: those requests do not come from an owner. A name
-/// that could be anybody's is not the node's either, because whoever owns it can make it resolve to the node.
+/// Whether a browser sends this request for another site. A host name with a public domain counts as another site, because
+/// its owner can make it resolve to the node's address.
 fn is_foreign(headers: &HeaderMap) -> bool {
     const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
     if headers.get(SITE).is_some_and(|site| !matches!(site.as_bytes(), b"same-origin" | b"none")) {
@@ -346,13 +361,13 @@ fn is_foreign(headers: &HeaderMap) -> bool {
     }
 }
 
-/// Whether a host can only be on this network: an address, or a name without a domain.
+/// Whether a host can only be in this network: an address, a name without a domain, or a name of mDNS.
 fn is_local(host: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     host.parse::<std::net::IpAddr>().is_ok() || !host.contains('.') || host.to_ascii_lowercase().ends_with(".local")
 }
 
-/// To the same place without the slash at the end.
+/// Redirects to the path without its trailing slash.
 fn redirect(head: &Parts, path: &str) -> Reply {
     let host = head.headers.get(HOST).and_then(|host| host.to_str().ok()).filter(|host| host.parse::<Authority>().is_ok());
     let base = host.map(|host| format!("http://{host}")).unwrap_or_default();
@@ -364,8 +379,8 @@ fn redirect(head: &Parts, path: &str) -> Reply {
     reply
 }
 
-fn page(content: Bytes, kind: &'static str) -> Reply {
-    let mut reply = Response::new(Full::new(content));
+fn page(content: &'static str, kind: &'static str) -> Reply {
+    let mut reply = Response::new(Full::new(Bytes::from_static(content.as_bytes())));
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     reply
 }

@@ -1,7 +1,7 @@
-//! The sealed representation: messages between a phone's requests and the loop, unread.
+//! The sealed representation: passes messages between a phone's requests and the loop without opening them.
 //!
-//! HTTP has no link that lives as long as a session, so each phone gets a name for it in a header. What the node says is
-//! kept until the phone's next request. Every answer's body is an `OutboundList`.
+//! HTTP has no connection that lasts as long as a session, so the node gives each phone a random name for its link, in a
+//! header. Outbound messages are queued until the phone's next request. The body of every response is an `OutboundList`.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,17 +21,17 @@ use provisioning_core::fault::Fault;
 use provisioning_core::machine::Link;
 use provisioning_core::wire::{Outbound, Refusal};
 
-/// Links at one time. The node speaks with one phone; the others are told so.
+/// Links at one time. One phone has the session; the others are told that the node is busy.
 const LINKS: usize = 16;
-/// A link that was silent for so long makes room for a new one. A phone at work asks every second or so.
+/// A link that was silent this long can be replaced by a new one. An active phone polls about once per second.
 const SILENT: Duration = Duration::from_secs(10);
-/// How often links are looked through for idle ones.
+/// Interval of the search for idle links.
 const REAP: Duration = Duration::from_secs(10);
-/// How long a request waits for the node to say something: most answers come at once.
+/// How long a request waits for an outbound message. Most are queued at once.
 const HOLD: Duration = Duration::from_millis(250);
 /// The same for the answer to `Open`, which waits until the attempt is on disk.
 const HOLD_OPEN: Duration = Duration::from_secs(5);
-/// The largest body of an answer, bytes; more waits for the next request. A phone takes 16 messages' worth.
+/// The largest body of a response, bytes; more waits for the next request. A phone accepts the size of 16 messages.
 const ANSWER_LIMIT: usize = 15 * OUTBOUND_LIMIT;
 
 /// A phone's name for its link: 128 random bits, in hexadecimal.
@@ -48,18 +48,18 @@ pub(super) struct Phones {
 struct Phone {
     link: Link,
     outbox: tokio::sync::Mutex<Outbox>,
-    heard: Mutex<Instant>,
+    last_request: Mutex<Instant>,
 }
 
-/// What the node has said to a phone.
+/// The messages for a phone.
 struct Outbox {
     receiver: Receiver<Vec<u8>>,
-    /// Taken from the receiver for an answer that has not been made yet.
+    /// Taken from the receiver for a response that has not been made yet.
     taken: Vec<Vec<u8>>,
 }
 
 impl Outbox {
-    /// The node has closed the link, and all that it said was told.
+    /// The node has closed the link, and all messages were delivered.
     fn ended(&self) -> bool {
         self.receiver.is_closed() && self.receiver.is_empty() && self.taken.is_empty()
     }
@@ -70,7 +70,7 @@ impl Phones {
         Self { handle, idle, answer, table: Mutex::default() }
     }
 
-    /// A message written to `session`: on the phone's link if it has one, else on a new one.
+    /// Handles a message written to `session`, on the phone's link if it has one, else on a new one.
     pub(super) async fn open(&self, headers: &HeaderMap, message: &[u8]) -> Reply {
         let known = self.find(headers);
         let (name, phone) = match known {
@@ -86,7 +86,7 @@ impl Phones {
         reply
     }
 
-    /// A message written to another endpoint, or none; answers what the node says.
+    /// Handles a message written to another endpoint, if there is one, and answers with the outbound messages.
     pub(super) async fn ask(&self, headers: &HeaderMap, message: Option<(Endpoint, &[u8])>) -> Reply {
         match self.find(headers) {
             Some((name, phone)) => self.exchange(name, &phone, message, HOLD).await,
@@ -94,7 +94,7 @@ impl Phones {
         }
     }
 
-    /// The phone is done.
+    /// Closes the phone's link.
     pub(super) async fn close(&self, headers: &HeaderMap) -> Reply {
         let Some((name, phone)) = self.find(headers) else { return unknown() };
         self.table().remove(&name);
@@ -104,7 +104,7 @@ impl Phones {
         reply
     }
 
-    /// Ends links that nobody uses, for ever.
+    /// Closes idle links; never ends.
     pub(super) async fn reap(&self) {
         loop {
             tokio::time::sleep(REAP.min(self.idle)).await;
@@ -115,7 +115,7 @@ impl Phones {
     async fn reap_at(&self, now: Instant) {
         let mut ended = Vec::new();
         self.table().retain(|_, phone| {
-            let idle = now.saturating_duration_since(phone.heard()) >= self.idle;
+            let idle = now.saturating_duration_since(phone.last_request()) >= self.idle;
             let closed = phone.outbox.try_lock().is_ok_and(|outbox| outbox.ended());
             if idle {
                 ended.push(phone.link);
@@ -133,17 +133,17 @@ impl Phones {
             return Err(list(StatusCode::SERVICE_UNAVAILABLE, &[]));
         };
         let now = Instant::now();
-        let phone = Arc::new(Phone { link, outbox: Outbox { receiver, taken: Vec::new() }.into(), heard: now.into() });
+        let phone = Arc::new(Phone { link, outbox: Outbox { receiver, taken: Vec::new() }.into(), last_request: now.into() });
         let name = name();
-        let (left_out, refused) = {
+        let (replaced, refused) = {
             let mut table = self.table();
-            let oldest = if table.len() < LINKS { None } else { table.iter().min_by_key(|(_, phone)| phone.heard()) };
-            match oldest.map(|(name, phone)| (*name, phone.link, phone.heard())) {
-                Some((_, _, heard)) if now.saturating_duration_since(heard) < SILENT => (Some(link), true),
-                Some((silent, left_out, _)) => {
+            let oldest = if table.len() < LINKS { None } else { table.iter().min_by_key(|(_, phone)| phone.last_request()) };
+            match oldest.map(|(name, phone)| (*name, phone.link, phone.last_request())) {
+                Some((_, _, last_request)) if now.saturating_duration_since(last_request) < SILENT => (Some(link), true),
+                Some((silent, replaced, _)) => {
                     table.remove(&silent);
                     table.insert(name, Arc::clone(&phone));
-                    (Some(left_out), false)
+                    (Some(replaced), false)
                 }
                 None => {
                     table.insert(name, Arc::clone(&phone));
@@ -151,14 +151,14 @@ impl Phones {
                 }
             }
         };
-        if let Some(link) = left_out {
+        if let Some(link) = replaced {
             self.hang_up(link).await;
         }
         if refused { Err(refusal(StatusCode::SERVICE_UNAVAILABLE, Fault::Busy)) } else { Ok((name, phone)) }
     }
 
     async fn exchange(&self, name: Name, phone: &Phone, message: Option<(Endpoint, &[u8])>, hold: Duration) -> Reply {
-        phone.heard_at(Instant::now());
+        phone.set_last_request(Instant::now());
         if let Some((endpoint, message)) = message {
             let handed = async {
                 if message.len() > endpoint.row().limit {
@@ -171,11 +171,11 @@ impl Phones {
                 return list(StatusCode::SERVICE_UNAVAILABLE, &[]);
             }
         }
-        let (said, open) = phone.said(hold).await;
+        let (messages, open) = phone.queued(hold).await;
         if !open {
             self.table().remove(&name);
         }
-        list(StatusCode::OK, &said)
+        list(StatusCode::OK, &messages)
     }
 
     fn find(&self, headers: &HeaderMap) -> Option<(Name, Arc<Phone>)> {
@@ -185,7 +185,7 @@ impl Phones {
     }
 
     async fn hang_up(&self, link: Link) {
-        // Without a loop there is no link left to end.
+        // If the loop has stopped, all links have ended.
         let _stopping = timeout(self.answer, self.handle.closed(link)).await;
     }
 
@@ -196,9 +196,9 @@ impl Phones {
 }
 
 impl Phone {
-    /// What the node has said, waiting at most `hold` for the first message, and whether it may say more. Nothing is
-    /// lost when the phone's connection ends meanwhile: it is there for the next request.
-    async fn said(&self, hold: Duration) -> (Vec<Vec<u8>>, bool) {
+    /// The queued messages, waiting at most `hold` for the first, and whether more can follow. If the phone's connection
+    /// ends meanwhile, the messages stay queued for the next request.
+    async fn queued(&self, hold: Duration) -> (Vec<Vec<u8>>, bool) {
         let until = Instant::now() + hold;
         let Ok(mut outbox) = timeout_at(until, self.outbox.lock()).await else { return (Vec::new(), true) };
         let Outbox { receiver, taken } = &mut *outbox;
@@ -208,7 +208,7 @@ impl Phone {
                 Ok(None) => return (Vec::new(), false),
                 Ok(Some(message)) => taken.push(message),
             }
-            // The loop may be in the middle of saying several things.
+            // The loop may be about to queue further messages.
             tokio::task::yield_now().await;
         }
         let mut size = taken.iter().map(Vec::len).sum::<usize>();
@@ -220,16 +220,16 @@ impl Phone {
         (std::mem::take(taken), !outbox.ended())
     }
 
-    fn heard(&self) -> Instant {
-        *self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    fn last_request(&self) -> Instant {
+        *self.last_request.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn heard_at(&self, now: Instant) {
-        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = now;
+    fn set_last_request(&self, now: Instant) {
+        *self.last_request.lock().unwrap_or_else(PoisonError::into_inner) = now;
     }
 }
 
-/// A sealed answer of one message, such as what the node is.
+/// A response of one protobuf message, such as the public status.
 pub(super) fn protobuf(status: StatusCode, body: Vec<u8>) -> Reply {
     let mut reply = Response::new(Full::new(Bytes::from(body)));
     *reply.status_mut() = status;
@@ -246,7 +246,7 @@ fn refusal(status: StatusCode, fault: Fault) -> Reply {
     list(status, &[Outbound::Refusal(Refusal { fault, retry_after: 0 }).encode()])
 }
 
-/// No session of that name.
+/// There is no link of that name.
 fn unknown() -> Reply {
     refusal(StatusCode::UNAUTHORIZED, Fault::NotAuthenticated)
 }
@@ -340,17 +340,17 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_said_while_a_connection_ended_is_told_to_the_next() {
+    async fn messages_queued_while_a_connection_ended_go_to_the_next() {
         let (phones, mut ends) = phones();
         let (_, phone) = phones.connect().await.expect("room");
         let Some(Event::Opened { outbound, .. }) = ends.events.recv().await else { panic!("a link") };
         outbound.try_send(vec![1]).expect("room in the queue");
         {
-            let mut said = std::pin::pin!(phone.said(HOLD));
+            let mut messages = std::pin::pin!(phone.queued(HOLD));
             // Polled once, and dropped: as when the peer of a request goes.
-            assert!(std::future::poll_fn(|context| std::task::Poll::Ready(said.as_mut().poll(context).is_pending())).await);
+            assert!(std::future::poll_fn(|context| std::task::Poll::Ready(messages.as_mut().poll(context).is_pending())).await);
         }
-        assert_eq!(phone.said(HOLD).await, (vec![vec![1]], true));
+        assert_eq!(phone.queued(HOLD).await, (vec![vec![1]], true));
     }
 
     #[tokio::test(start_paused = true)]
@@ -364,10 +364,10 @@ mod tests {
         }
         let mut all = 0;
         while all < 40 {
-            let (said, open) = phone.said(HOLD).await;
-            assert!(open && !said.is_empty());
-            assert!(Outbound::encode_list(&said).len() <= 16 * OUTBOUND_LIMIT);
-            all += said.len();
+            let (messages, open) = phone.queued(HOLD).await;
+            assert!(open && !messages.is_empty());
+            assert!(Outbound::encode_list(&messages).len() <= 16 * OUTBOUND_LIMIT);
+            all += messages.len();
         }
     }
 }
