@@ -45,9 +45,7 @@ async fn follow(config: &Config, handle: &Handle, announced: &mut Option<Service
             (true, false) => {
                 *announced = announce(config, &view)
                     .inspect(|_| info!(name = config.name, port = config.port, "mDNS service announced"))
-                    .inspect_err(|error| {
-                        warn!("announcing the mDNS service failed; phones cannot find the node: {}", chain(error))
-                    })
+                    .inspect_err(|error| warn!("announcing the mDNS service failed: {}", chain(error)))
                     .ok();
             }
             (false, true) => withdraw(announced).await,

@@ -10,10 +10,10 @@ use tokio::time::timeout;
 
 use crate::http::support::{Node, PATIENCE, Reply, config, exchange, kind, request};
 
-/// Short enough for a test, long enough for an honest request on a busy machine.
+/// Short enough for a test, long enough for a valid request on a busy machine.
 const SHORT: Duration = Duration::from_millis(700);
 
-/// A thousand connections have two ends each in this one process.
+/// Both ends of each of a thousand connections are in this process.
 fn allow_many_files() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
@@ -21,7 +21,7 @@ fn allow_many_files() {
     setrlimit(Resource::Nofile, raised).expect("a process may raise its own limit to what it is allowed");
 }
 
-fn hurried(limits: impl FnOnce(&mut Limits)) -> Node {
+fn with_limits(limits: impl FnOnce(&mut Limits)) -> Node {
     let mut config = config();
     limits(&mut config.limits);
     Node::with(config, Box::new(|command| Some(kind(command))))
@@ -36,12 +36,12 @@ async fn connect(to: SocketAddr, sent: &[u8]) -> TcpStream {
 /// Reads until the server closes the connection.
 async fn rest(stream: &mut TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
-    // A connection that is cut off ends, too.
+    // A connection that is reset has ended, too.
     let _cut_off = timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("the server closes the connection");
     bytes
 }
 
-/// Sends a byte now and then for as long as the server takes them; returns what it said.
+/// Sends a byte at intervals until the server closes the connection; returns what the server sent.
 async fn drip(mut stream: TcpStream, byte: u8) -> Vec<u8> {
     let mut said = Vec::new();
     let dripping = async {
@@ -112,7 +112,7 @@ async fn heads_have_a_size_and_a_number_of_fields() {
 }
 
 #[tokio::test]
-async fn what_is_no_http_is_400() {
+async fn bytes_that_are_not_http_are_400() {
     let node = Node::start();
     for bytes in [&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n"[..], b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"] {
         assert_eq!(Reply::read(&exchange(node.api, bytes).await).status, 400);
@@ -121,7 +121,7 @@ async fn what_is_no_http_is_400() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_not_what_it_says_is_400_and_cannot_smuggle_a_request() {
+async fn a_body_that_contradicts_its_head_is_400_and_cannot_smuggle_a_request() {
     let node = Node::start();
     let both =
         "POST /api/v1/factory-reset HTTP/1.1\r\nhost: node\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n\r\n";
@@ -130,7 +130,7 @@ async fn a_body_that_is_not_what_it_says_is_400_and_cannot_smuggle_a_request() {
 
 #[tokio::test]
 async fn slow_heads_are_cut_off() {
-    let node = hurried(|limits| limits.head = SHORT);
+    let node = with_limits(|limits| limits.head = SHORT);
     let silent = connect(node.api, b"").await;
     let slow = connect(node.api, b"GET /api/v1/info HTTP/1.1\r\nx: ").await;
     let (silent, slow) = tokio::join!(drip(silent, b'\r'), drip(slow, b'a'));
@@ -139,7 +139,7 @@ async fn slow_heads_are_cut_off() {
 
 #[tokio::test]
 async fn slow_bodies_are_408() {
-    let node = hurried(|limits| limits.body = SHORT);
+    let node = with_limits(|limits| limits.body = SHORT);
     let plain = "POST /api/v1/provision HTTP/1.1\r\nhost: node\r\ncontent-length: 1000\r\n\r\n{";
     let chunked = "POST /api/v1/provision HTTP/1.1\r\nhost: node\r\ntransfer-encoding: chunked\r\n\r\n400\r\n{";
     for head in [plain, chunked] {
@@ -150,7 +150,7 @@ async fn slow_bodies_are_408() {
 
 #[tokio::test]
 async fn a_connection_serves_several_requests_and_is_closed_when_idle() {
-    let node = hurried(|limits| limits.head = SHORT);
+    let node = with_limits(|limits| limits.head = SHORT);
     let mut stream = connect(node.api, &b"GET /api/v1/info HTTP/1.1\r\nhost: node\r\n\r\n".repeat(3)).await;
     let said = rest(&mut stream).await;
     let answers = said.windows(17).filter(|window| window == b"HTTP/1.1 200 OK\r\n").count();
@@ -158,21 +158,21 @@ async fn a_connection_serves_several_requests_and_is_closed_when_idle() {
 }
 
 #[tokio::test]
-async fn answers_that_nobody_reads_end_the_connection() {
-    let node = hurried(|limits| limits.write = SHORT);
+async fn a_client_that_does_not_read_responses_is_disconnected() {
+    let node = with_limits(|limits| limits.write = SHORT);
     let mut stream = connect(node.api, b"").await;
-    // More answers than the buffers of both ends hold.
+    // More responses than the buffers of both ends can hold.
     let requests = b"GET /openapi.json HTTP/1.1\r\nhost: node\r\n\r\n".repeat(100);
     let flood = async { while stream.write_all(&requests).await.is_ok() {} };
     timeout(PATIENCE, flood).await.expect("the server gives up");
 }
 
 #[tokio::test]
-async fn a_thousand_connections_that_say_nothing_keep_nobody_out() {
+async fn a_thousand_silent_connections_do_not_block_other_clients() {
     allow_many_files();
-    // No time limit ends them: whoever asks gets an answer because they make room.
+    // No time limit closes them: other clients are served because silent connections make room.
     let hour = Duration::from_hours(1);
-    let node = hurried(|limits| *limits = Limits { head: hour, body: hour, write: hour, ..*limits });
+    let node = with_limits(|limits| *limits = Limits { head: hour, body: hour, write: hour, ..*limits });
     let mut held = Vec::new();
     for index in 0..1000 {
         let sent: &[u8] = match index % 4 {
@@ -183,11 +183,11 @@ async fn a_thousand_connections_that_say_nothing_keep_nobody_out() {
         };
         held.push(connect(node.api, sent).await);
         if index % 10 == 9 {
-            let status = timeout(PATIENCE, node.get("/api/v1/status")).await.expect("those who say nothing are not waited for");
+            let status = timeout(PATIENCE, node.get("/api/v1/status")).await.expect("silent connections do not delay it");
             assert_eq!(status.status, 200);
         }
     }
-    // The first ones made room; the last ones are still there.
+    // The first ones made room; the last ones are still open.
     let limit = Limits::default().connections;
     for stream in &mut held[..1000 - limit] {
         rest(stream).await;
@@ -221,7 +221,7 @@ async fn a_thousand_requests_at_once_are_all_answered_or_closed() {
 
 #[tokio::test]
 async fn requests_under_way_are_answered_when_the_server_stops() {
-    let mut node = hurried(|_| {});
+    let mut node = with_limits(|_| {});
     let head = b"POST /api/v1/factory-reset HTTP/1.1\r\nhost: node\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n";
     let mut stream = connect(node.api, head).await;
     let mut go_on = [0; 25];

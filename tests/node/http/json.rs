@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::http::support::{NODE_ID, Node, config, kind, network, refused, request};
 use testing::journal::PASSWORD;
 
-/// The canary of K2 as the phone apps write a key.
+/// The canary of K2 as the phone apps encode a key.
 pub(crate) const K2: &str = "Y2FuYXJ5LXNldHRpbmdzLWtleS1vZi0zMi1ieXRlcyE";
 const CANARY: &str = PASSWORD;
 
@@ -48,7 +48,7 @@ pub(crate) fn faults(reply: &crate::http::support::Reply) -> Vec<(Value, String)
 }
 
 #[tokio::test]
-async fn info_says_what_the_node_is() {
+async fn info_has_the_fields_of_the_node() {
     let node = Node::start();
     let reply = node.get("/api/v1/info").await;
     assert_eq!(reply.status, 200);
@@ -85,7 +85,7 @@ async fn networks_are_listed_in_the_adapters_order_with_a_word_for_open() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_not_utf_8_comes_back_as_it_was_shown() {
+async fn a_name_that_is_not_utf_8_can_be_chosen_as_it_was_listed() {
     let node = Node::start();
     node.scanned().await;
     node.post("/api/v1/provision", &with(provision(), "wifi_ssid", json!("caf\u{fffd}"))).await;
@@ -133,7 +133,7 @@ async fn port_80_answers_every_path() {
 }
 
 #[tokio::test]
-async fn what_there_is_not_is_404_and_the_wrong_method_405() {
+async fn an_unknown_path_is_404_and_a_wrong_method_405() {
     let node = Node::start();
     for path in ["/", "/api", "/api/v1/infos", "/API/v1/info", "//api/v1/info", "/nothing/"] {
         let reply = node.get(path).await;
@@ -165,7 +165,7 @@ async fn what_there_is_not_is_404_and_the_wrong_method_405() {
 }
 
 #[tokio::test]
-async fn a_slash_too_many_is_redirected() {
+async fn a_trailing_slash_is_redirected() {
     let node = Node::start();
     let host = [("host", "192.168.4.1:8080")];
     for (method, path, location) in [
@@ -179,7 +179,7 @@ async fn a_slash_too_many_is_redirected() {
 }
 
 #[tokio::test]
-async fn provisioning_is_accepted_and_goes_to_its_end() {
+async fn provisioning_is_accepted_and_succeeds() {
     let node = Node::start();
     let reply = node.post("/api/v1/provision", &provision()).await;
     assert_eq!(reply.status, 200);
@@ -192,7 +192,7 @@ async fn provisioning_is_accepted_and_goes_to_its_end() {
 }
 
 #[tokio::test]
-async fn a_second_attempt_meanwhile_is_told_busy_and_validated_first() {
+async fn a_second_attempt_is_validated_and_then_answered_with_busy() {
     let node = Node::with(
         config(),
         Box::new(|command| if matches!(command, Command::Join { .. }) { None } else { Some(kind(command)) }),
@@ -248,7 +248,7 @@ async fn faults_come_in_the_order_of_the_fields_and_repeat_nothing() {
 }
 
 #[tokio::test]
-async fn numbers_truth_values_and_null_are_no_texts() {
+async fn numbers_booleans_and_null_are_not_texts() {
     let node = Node::start();
     for field in ["wifi_ssid", "wifi_password", "room", "command_center_url", "household_id", "node_id", "provisioning_token"] {
         for value in [json!(5), json!(5.5), json!(true), json!(null), json!([]), json!({})] {
@@ -259,7 +259,7 @@ async fn numbers_truth_values_and_null_are_no_texts() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_no_object_is_422() {
+async fn a_body_that_is_not_an_object_is_422() {
     let node = Node::start();
     let reply = node.post_text("/api/v1/provision", "").await;
     assert_eq!(reply.text(), r#"{"detail":[{"type":"missing","loc":["body"],"msg":"Field required","input":null}]}"#);
@@ -302,7 +302,7 @@ async fn broken_json_is_422_with_its_place() {
 }
 
 #[tokio::test]
-async fn json_is_known_by_its_type_in_any_case_and_without_one() {
+async fn json_is_recognized_in_any_case_and_without_a_content_type() {
     let node = Node::start();
     let body = k2().to_string();
     for headers in [
@@ -319,7 +319,7 @@ async fn json_is_known_by_its_type_in_any_case_and_without_one() {
 }
 
 #[tokio::test]
-async fn unknown_fields_are_ignored_and_of_doubles_the_last_counts() {
+async fn unknown_fields_are_ignored_and_of_duplicates_the_last_counts() {
     let node = Node::start();
     let body = k2().to_string().replacen('{', r#"{"kid":"first","more":{"deep":[[[1e400,"x"]]]},"#, 1);
     let reply = node.post_text("/api/v1/provision/k2", body).await;
@@ -344,7 +344,7 @@ async fn every_name_of_1_to_32_bytes_is_joined_as_it_is() {
 }
 
 #[tokio::test]
-async fn what_cannot_work_is_accepted_and_fails_as_an_attempt() {
+async fn unusable_values_are_accepted_and_fail_as_an_attempt() {
     let node = Node::start();
     let long = "a".repeat(33);
     for (field, value, code, error) in [
@@ -376,7 +376,7 @@ async fn an_empty_password_is_for_an_open_network() {
 }
 
 #[tokio::test]
-async fn a_failure_is_told_and_a_new_attempt_accepted() {
+async fn a_failure_is_reported_and_a_new_attempt_accepted() {
     let mut refuse = true;
     let world = move |command: &Command| {
         let register = matches!(command, Command::Register { .. });
@@ -399,7 +399,7 @@ async fn a_failure_is_told_and_a_new_attempt_accepted() {
 }
 
 #[tokio::test]
-async fn a_factory_reset_says_what_it_cleared_whatever_its_body() {
+async fn a_factory_reset_lists_what_it_cleared_whatever_its_body() {
     let node = Node::start();
     node.post("/api/v1/provision", &provision()).await;
     node.settled("PROVISIONED").await;
@@ -431,7 +431,7 @@ async fn the_schema_is_served_and_live_answers_fit_it() {
 }
 
 #[tokio::test]
-async fn an_open_access_point_takes_no_secrets_and_says_what_to_set() {
+async fn an_open_access_point_refuses_secrets_and_names_the_setting() {
     let node = Node::with(Config { secrets: Secrets::Nowhere, ..config() }, Box::new(|command| Some(kind(command))));
     for path in ["/api/v1/provision", "/api/v1/provision/k2", "/api/v1/factory-reset"] {
         let reply = node.post(path, &provision()).await;
@@ -445,7 +445,7 @@ async fn an_open_access_point_takes_no_secrets_and_says_what_to_set() {
 }
 
 #[tokio::test]
-async fn secrets_are_taken_only_at_the_address_that_they_may_be_sent_to() {
+async fn secrets_are_accepted_only_at_the_configured_address() {
     for (address, status) in [([127, 0, 0, 1], 200), ([192, 168, 4, 1], 403)] {
         let secrets = Secrets::SentTo(address.into());
         let node = Node::with(Config { secrets, ..config() }, Box::new(|command| Some(kind(command))));
@@ -461,7 +461,7 @@ async fn a_page_of_another_site_can_change_nothing() {
         (&[("host", own), ("origin", "http://evil.example")][..], 403),
         (&[("host", own), ("origin", "null")], 403),
         (&[("host", own), ("origin", "http://192.168.4.1")], 403),
-        // A name that its owner makes resolve to the node.
+        // A name that its owner can make resolve to the node.
         (&[("host", "evil.example"), ("origin", "http://evil.example")], 403),
         (&[("host", own), ("sec-fetch-site", "cross-site")], 403),
         (&[("host", own), ("origin", "http://192.168.4.1:8080"), ("sec-fetch-site", "same-origin")], 200),
@@ -475,7 +475,7 @@ async fn a_page_of_another_site_can_change_nothing() {
 }
 
 #[tokio::test]
-async fn while_the_loop_hangs_the_state_is_told_and_requests_end() {
+async fn while_the_loop_hangs_the_status_is_served_and_requests_end() {
     let idle = Node::start();
     let view = idle.handle.view();
     let (handle, ends) = Handle::channel(1, (*view).clone());
@@ -493,7 +493,7 @@ async fn while_the_loop_hangs_the_state_is_told_and_requests_end() {
 }
 
 #[tokio::test]
-async fn asking_for_networks_asks_for_one_scan_and_does_not_wait_for_it() {
+async fn a_request_for_networks_starts_one_scan_and_does_not_wait_for_it() {
     let idle = Node::start();
     let view = idle.handle.view();
     let (handle, mut ends) = Handle::channel(8, (*view).clone());
@@ -506,7 +506,7 @@ async fn asking_for_networks_asks_for_one_scan_and_does_not_wait_for_it() {
     assert!(ends.events.is_empty());
 }
 
-/// Bytes that are no JSON, nearly JSON, and JSON of any shape around the fields.
+/// Bytes that are not JSON, almost JSON, and JSON of any shape around the fields.
 fn bodies() -> impl Strategy<Value = Vec<u8>> {
     let name = prop_oneof![
         Just("wifi_ssid".to_owned()),

@@ -26,7 +26,7 @@ async fn k2_is_stored_and_echoed_with_all_four_keys() {
 }
 
 #[tokio::test]
-async fn a_k2_that_is_none_is_refused_with_its_reason() {
+async fn an_invalid_k2_is_refused_with_the_reason() {
     let node = Node::start();
     let (short, long) = ("A".repeat(42), "A".repeat(44));
     for (key, error) in [
@@ -53,7 +53,7 @@ async fn a_k2_body_in_camel_case_is_422() {
 }
 
 #[tokio::test]
-async fn dates_are_read_in_every_form_or_refused_by_name() {
+async fn dates_are_parsed_in_every_form_or_refused_by_name() {
     let node = Node::start();
     for date in
         [json!("2026-02-01"), json!("2026-02-01T13:00:00+02:00"), json!(1_769_950_800), json!("1769950800123"), json!(1.5)]
@@ -76,7 +76,7 @@ async fn dates_are_read_in_every_form_or_refused_by_name() {
 }
 
 #[tokio::test]
-async fn k2_is_not_taken_once_provisioned_and_healthy() {
+async fn k2_is_refused_once_provisioned_and_healthy() {
     let node = Node::booted(config(), Box::new(|command| Some(kind(command))), Some("http://192.168.1.50:7703"));
     let reply = node.post("/api/v1/provision/k2", &k2()).await;
     assert_eq!(
@@ -86,7 +86,7 @@ async fn k2_is_not_taken_once_provisioned_and_healthy() {
 }
 
 #[tokio::test]
-async fn k2_is_taken_while_the_command_center_of_a_moved_node_does_not_answer() {
+async fn k2_is_accepted_while_the_command_center_of_a_moved_node_does_not_answer() {
     let world = |command: &Command| if matches!(command, Command::CheckHealth(_)) { None } else { Some(kind(command)) };
     let node = Node::booted(config(), Box::new(world), Some("http://192.168.1.50:7703"));
     assert_eq!(node.post("/api/v1/provision/k2", &k2()).await.json()["success"], true);

@@ -26,7 +26,7 @@ struct Phone<'a> {
     node: &'a Node,
     name: String,
     session: Session,
-    /// What the node said and nobody looked at.
+    /// Messages of the node that the test has not read.
     said: Vec<Message>,
 }
 
@@ -68,7 +68,7 @@ impl<'a> Phone<'a> {
         }
     }
 
-    /// Asks for events until the node has said what fits.
+    /// Polls for events until a message fits.
     async fn hear<T>(&mut self, mut fits: impl FnMut(&Message) -> Option<T>) -> T {
         for _ in 0..100 {
             if let Some(found) = self.said.iter().find_map(&mut fits) {
@@ -177,7 +177,7 @@ async fn most_answers_come_with_their_request() {
 }
 
 #[tokio::test]
-async fn a_wrong_code_is_told_by_name() {
+async fn a_wrong_code_is_reported_as_such() {
     let node = Node::start();
     let (_, reply) = open(&node, "000000", &[]).await;
     let name = reply.header(SESSION_HEADER).expect("a name");
@@ -188,7 +188,7 @@ async fn a_wrong_code_is_told_by_name() {
 }
 
 #[tokio::test]
-async fn a_second_phone_is_told_busy() {
+async fn a_second_phone_is_refused_as_busy() {
     let node = Node::start();
     let mut phone = Phone::connect(&node).await;
     phone.ask(&Request::Status).await;
@@ -210,7 +210,7 @@ async fn a_new_handshake_under_the_same_name_keeps_the_link() {
 }
 
 #[tokio::test]
-async fn without_a_session_nothing_is_heard() {
+async fn without_a_session_no_message_reaches_the_loop() {
     let node = Node::start();
     let unknown = "0123456789abcdef0123456789abcdef";
     for (method, path) in [
@@ -274,7 +274,7 @@ async fn a_closed_session_is_over() {
 }
 
 #[tokio::test]
-async fn a_message_over_its_endpoints_limit_is_named() {
+async fn a_message_over_its_endpoints_limit_is_refused_as_too_large() {
     let node = Node::start();
     let phone = Phone::connect(&node).await;
     for endpoint in [Endpoint::Scan, Endpoint::K2, Endpoint::Credentials, Endpoint::Status] {
@@ -286,7 +286,7 @@ async fn a_message_over_its_endpoints_limit_is_named() {
 }
 
 #[tokio::test]
-async fn a_link_that_the_node_closes_is_answered_to_its_end_and_then_unknown() {
+async fn a_link_that_the_node_closes_delivers_its_messages_and_is_then_unknown() {
     let idle = Node::start();
     let view = idle.handle.view();
     let (handle, mut ends) = Handle::channel(8, (*view).clone());

@@ -26,7 +26,7 @@ use testing::journal::{self, NODE_KEY, QR_SECRET};
 
 pub(crate) const NODE_ID: &str = "jarvis-5b91b661";
 
-/// What commands come to; none if they never end.
+/// The results of commands; `None` if a command never ends.
 pub(crate) type World = Box<dyn FnMut(&Command) -> Option<Done> + Send>;
 
 /// A node that answers on loopback.
@@ -55,7 +55,7 @@ pub(crate) fn network(ssid: impl AsRef<[u8]>, signal: i8, security: Security) ->
     Network { ssid: Ssid::try_from(ssid.as_ref()).expect("1 to 32 bytes"), signal, security, frequency: 2412 }
 }
 
-/// Everything works, at once.
+/// Every command succeeds at once.
 pub(crate) fn kind(command: &Command) -> Done {
     match command {
         Command::Scan => Done::Scanned(Ok(vec![
@@ -122,7 +122,7 @@ impl Node {
         node
     }
 
-    /// Only the server: whoever has the loop's ends answers.
+    /// Only the server; the test answers in place of the loop.
     pub(crate) fn serving(config: Config, handle: Handle) -> Self {
         journal::watch();
         let free = (std::net::Ipv4Addr::LOCALHOST, 0).into();
@@ -153,7 +153,7 @@ impl Node {
         request(self.api, "POST", path, &[("content-type", "application/json")], body.as_ref()).await
     }
 
-    /// What was started so far.
+    /// The commands that were started.
     pub(crate) fn commands(&self) -> Vec<Command> {
         self.commands.lock().expect("no test panics while it holds this").clone()
     }
@@ -220,7 +220,7 @@ async fn run(mut machine: Machine, mut ends: Ends, mut world: World, commands: A
                 Output::Close { link } => drop(links.remove(&link)),
                 Output::Answer { ticket, answer } => {
                     if let Some(waiting) = tickets.remove(&ticket) {
-                        // Whoever asked may have gone.
+                        // The request may have been dropped.
                         let _gone = waiting.send(answer);
                     }
                 }
