@@ -1,4 +1,4 @@
-//! The label: what an owner types or scans, for a terminal and for a printer.
+//! The label of a device for a terminal and for a printer: pairing code, access point, and QR codes.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -25,24 +25,24 @@ const MODULE: u32 = 7;
 const GAP: u32 = 20;
 /// Pixels of the font from one title to the next.
 const ROW: u32 = 48;
-/// How much the font's pixels are enlarged on the printed label.
+/// Enlargement of the font's pixels on the printed label.
 const SCALE: u32 = 2;
 
-/// A label that cannot be made.
+/// Why a label could not be drawn or written.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// What it says does not fit into a QR code.
-    #[error("making a QR code")]
+    /// The text does not fit into a QR code.
+    #[error("encoding a QR code")]
     Qr(#[from] qrcode::types::QrError),
-    /// The picture cannot be written.
-    #[error("writing the picture")]
+    /// The image could not be encoded or written.
+    #[error("writing the image")]
     Png(#[from] png::EncodingError),
-    /// The terminal, or the file, does not take it.
+    /// Writing to the terminal or file failed.
     #[error("writing the label")]
     Write(#[from] io::Error),
 }
 
-/// What stands on the label of one node.
+/// The content of one node's label.
 #[derive(Debug)]
 pub struct Label {
     /// The advertised name and the access point's SSID.
@@ -54,13 +54,13 @@ pub struct Label {
 }
 
 impl Label {
-    /// The six digits in two groups, as people read them.
+    /// The six digits in two groups, for readability.
     pub fn code(&self) -> String {
         let code = self.pairing.code.expose();
         code.split_at_checked(3).map_or_else(|| code.to_owned(), |(first, second)| format!("{first} {second}"))
     }
 
-    /// What the pairing QR code says: `JARVIS:1:`, the name, and the 128-bit secret in hexadecimal.
+    /// The text of the pairing QR code: `JARVIS:1:`, the name, and the 128-bit secret in hexadecimal.
     pub fn pairing_text(&self) -> String {
         let mut text = format!("JARVIS:1:{}:", self.name);
         for byte in self.pairing.secret.expose() {
@@ -69,7 +69,7 @@ impl Label {
         text
     }
 
-    /// What the Wi-Fi QR code says; a phone's camera joins by itself. Reserved characters are escaped.
+    /// The text of the Wi-Fi QR code, with which a phone's camera joins the access point. Reserved characters are escaped.
     pub fn wifi_text(&self) -> String {
         let escape = |text: &str| {
             text.chars().fold(String::new(), |mut escaped, letter| {
@@ -83,7 +83,7 @@ impl Label {
         format!("WIFI:T:WPA;S:{};P:{};;", escape(&self.name), escape(self.passphrase.expose()))
     }
 
-    /// Writes the label for a terminal: half a character cell a module.
+    /// Writes the label for a terminal: half a character cell per module.
     pub fn print(&self, out: &mut impl Write) -> Result<(), Error> {
         writeln!(out, "Device        {}", self.name)?;
         writeln!(out, "Pairing code  {}", self.code())?;
@@ -140,7 +140,7 @@ fn side(code: &QrCode) -> u32 {
     (u32::try_from(code.width()).expect("a QR code has at most 177 modules") + 2 * QUIET) * MODULE
 }
 
-/// A picture, a byte a pixel.
+/// An image, one byte per pixel.
 struct Canvas {
     size: Size,
     pixels: Vec<u8>,
@@ -179,7 +179,7 @@ impl Canvas {
     }
 }
 
-/// The text's pixels are enlarged; what lies outside is cut off.
+/// Enlarges the text's pixels, and cuts off pixels outside the image.
 impl DrawTarget for Canvas {
     type Color = BinaryColor;
     type Error = core::convert::Infallible;

@@ -1,13 +1,13 @@
-//! The first login of a device: the credentials that its image was made with, and the loader's answer.
+//! The first login of a device at its loader, with the credentials from its image.
 //!
-//! The device and the factory share what is here: the factory writes the `device.conf` that the device reads, through
-//! the same folders, and speaks to the server that the device logs in to.
+//! The factory uses these modules too: it writes the `device.conf` that the device reads, and its admin API has the same
+//! login endpoint.
 //!
-//! | module | what it holds |
+//! | module | content |
 //! |---|---|
-//! | `client` | the admin API, and a loader's login |
+//! | `client` | the client of the admin API and of a loader's login |
 //! | `device_conf` | the credentials in an image |
-//! | `tree` | the tree of an image, which is hostile |
+//! | `tree` | the file tree of an image, as untrusted input |
 
 mod client;
 mod device_conf;
@@ -21,51 +21,51 @@ pub use client::{Api, ApiUrl, ApiUrlError, Creation, Credentials, Error as ApiEr
 pub use device_conf::{DeviceConf, DeviceConfError};
 pub use tree::{Error as TreeError, Folder, Lookup, Owner, Tree};
 
-/// More than a `device.conf` has, bytes.
+/// Size limit of a `device.conf`, bytes.
 const LIMIT: usize = 16 * 1024;
 
-/// Why a device is not logged in.
+/// Why a login failed.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// The credentials cannot be read.
+    /// The credentials are unreadable.
     #[error("reading the credentials")]
     Read(#[source] TreeError),
-    /// There are none.
-    #[error("there is no {}: this image was not provisioned", .0.display())]
+    /// The credentials are missing.
+    #[error("{} does not exist: this image was not provisioned", .0.display())]
     Missing(PathBuf),
-    /// They are not what the factory writes.
-    #[error("understanding the credentials in {}", path.display())]
+    /// The credentials are invalid.
+    #[error("parsing the credentials in {}", path.display())]
     Credentials {
         /// The file.
         path: PathBuf,
         /// The cause.
         source: DeviceConfError,
     },
-    /// The loader does not take them.
-    #[error("the loader answered {0} to the device's credentials: they are wrong, or were taken back")]
+    /// The loader rejects the credentials.
+    #[error("the loader answered {0} to the device's credentials: they are wrong or revoked")]
     Refused(reqwest::StatusCode),
-    /// What answers has no logins.
-    #[error("what answers at the loader's address knows no logins")]
+    /// The server at the loader's address has no login endpoint.
+    #[error("the server at the loader's address has no login endpoint")]
     NotALoader,
-    /// The loader cannot be reached, or fails.
-    #[error("asking the loader")]
+    /// The loader is unreachable, or fails.
+    #[error("logging in at the loader")]
     Loader(#[source] ApiError),
-    /// The token cannot be written.
+    /// The token could not be written.
     #[error("storing the token")]
     Store(#[source] TreeError),
 }
 
-/// What a login gave.
+/// The result of a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoggedIn {
     /// The token is stored.
     Stored,
-    /// The loader keeps the token to itself.
+    /// The loader returned no token.
     Kept,
 }
 
-/// Logs in with the credentials in a file, and stores the token, 0600, whole or not at all. A token that was there stays
-/// if the login fails.
+/// Logs in with the credentials in a file, and stores the token atomically with mode 0600. An earlier token stays if the login
+/// fails.
 pub async fn login(device_conf: &Path, loader: &Api, token: &Path) -> Result<LoggedIn, Error> {
     let (folder, name) = Folder::of(device_conf).map_err(Error::Read)?;
     let content = folder.read(&name, LIMIT).map_err(Error::Read)?.ok_or_else(|| Error::Missing(device_conf.into()))?;

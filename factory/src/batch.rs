@@ -1,4 +1,4 @@
-//! The steps for each device, many at once.
+//! The steps for each device; devices are processed concurrently.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,55 +13,55 @@ use jarvis_provisioning::label::Label;
 use jarvis_provisioning::login::{Api, ApiError, Creation, Login, TreeError};
 use provisioning_core::fault::chain;
 
-/// How many devices are worked on for each request that may be under way, so that disk and server are busy together.
+/// Concurrent devices per concurrent request, so that disk and server work at the same time.
 const WIDTH: usize = 4;
 
-/// What a run is to do.
+/// The configuration of a run.
 #[derive(Debug)]
 pub struct Batch {
     /// The server.
     pub api: Api,
     /// The ledger.
     pub ledger: Ledger,
-    /// What goes where in the images.
+    /// The files in the images.
     pub layout: Layout,
-    /// Give devices new passwords although their accounts may be in use in the field.
+    /// Set new passwords for accounts that deployed devices may use.
     pub reissue: bool,
-    /// Tell the server the password of a device that is done already, once more.
+    /// Send the password of a complete device to the server again.
     pub confirm: bool,
     /// Log in as each device at the end.
     pub verify: bool,
 }
 
-/// What became of one device.
+/// The result for one device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It has a new account.
+    /// The account is new.
     Created,
-    /// Its account was there, and has the password in the tree.
+    /// The account existed, and has the password in the tree.
     Updated,
-    /// It was done already; nothing was changed.
+    /// The device was complete; nothing was changed.
     Already,
-    /// It is not done, because of this.
+    /// The device is not complete, for this reason.
     Failed(String),
-    /// The run ended before.
+    /// The run ended before this device.
     NotTried,
 }
 
-/// What became of one device, in full.
+/// The full result for one device.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// The device.
     pub device: Device,
-    /// What became of it.
+    /// The result.
     pub outcome: Outcome,
-    /// SHA-256 of its `device.conf`, hexadecimal, if it is done.
+    /// SHA-256 of its `device.conf`, hexadecimal, if the device is complete.
     pub device_conf: Option<String>,
-    /// SHA-256 of its pairing file, hexadecimal, if it is done and has one.
+    /// SHA-256 of its pairing file, hexadecimal, if the device is complete and has one.
     pub pairing: Option<String>,
-    /// Its pairing secrets are new: a label that was printed before is void.
+    /// The pairing secrets are new: a label printed before is invalid.
     pub has_new_label: bool,
-    /// What was written has the owner it should have.
+    /// All written files have the configured owner.
     pub is_owned: bool,
 }
 
@@ -76,48 +76,49 @@ impl Report {
     }
 }
 
-/// What a run would do with one device.
+/// The action of a run for one device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Plan {
-    /// Make an account and files.
+    /// Create the account and the files.
     Create,
-    /// Go on where an earlier run was interrupted.
+    /// Resume an interrupted run.
     Resume,
-    /// Make another password for its account.
+    /// Set a new password for its account.
     Reissue,
-    /// Nothing: it is done.
+    /// Nothing: the device is complete.
     Nothing,
-    /// Fail, because of this.
+    /// Fail, for this reason.
     Fail(String),
 }
 
-/// Why a device is not done.
+/// Why a device is not complete.
 #[derive(Debug, Error)]
 pub enum Failure {
-    /// It may be in use.
-    #[error("it has shipped: a new password would lock it out; if it came back, say --reissue")]
+    /// The device may be in use.
+    #[error("the device has shipped and a new password would lock it out; if it was returned, use --reissue")]
     Shipped,
-    /// Its account may be another device's, or this one's in the field.
+    /// The account may belong to another device, or to this one, deployed.
     #[error(
-        "the account {0} exists and was not made with this ledger: a device in use would be locked out; if not, say --reissue"
+        "the account {0} exists and was not created with this ledger; a new password would lock out a device that uses it. If none \
+         does, use --reissue"
     )]
     Taken(String),
-    /// The server took the password and does not accept it.
-    #[error("the server does not let it log in with the password it was given")]
+    /// The server stored the password but rejects it at login.
+    #[error("the server does not let it log in with its new password")]
     NoLogin,
-    /// The server has no way to log in.
-    #[error("the server knows no logins: leave out --verify")]
+    /// The server has no login endpoint.
+    #[error("the server has no login endpoint: omit --verify")]
     CannotVerify,
-    /// Its tree cannot be used.
+    /// Its tree is unusable.
     #[error(transparent)]
     Tree(#[from] TreeError),
-    /// The system gives no randomness.
-    #[error("making a secret")]
+    /// The system provides no random numbers.
+    #[error("generating a secret")]
     Random(#[from] getrandom::Error),
     /// The ledger cannot be written.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// The server did not do its part.
+    /// A request failed.
     #[error(transparent)]
     Api(#[from] ApiError),
     /// The program is being stopped.
@@ -135,14 +136,14 @@ impl From<PrepareError> for Failure {
 }
 
 impl Failure {
-    /// Every other device would fail of it as well.
-    const fn is_everybodys(&self) -> bool {
+    /// Whether every other device would fail for the same reason.
+    const fn aborts_batch(&self) -> bool {
         matches!(self, Self::Ledger(_) | Self::Random(_) | Self::CannotVerify | Self::Api(ApiError::Unauthorized(_)))
     }
 }
 
 impl Batch {
-    /// What [`run`](Self::run) would do with a device, as far as can be known without asking the server. Changes nothing.
+    /// The action of [`run`](Self::run) for a device, as far as known without the server. Changes nothing.
     pub fn plan(&self, device: &Device) -> Plan {
         let record = self.ledger.record(&device.serial);
         if record.is_shipped() && !self.reissue {
@@ -157,8 +158,8 @@ impl Batch {
         }
     }
 
-    /// Works on the devices, and tells of each as soon as it is known what became of it. The reports come back in the
-    /// order of the devices. Ends early if what failed for one device would fail for all, or if the API is stopped.
+    /// Processes the devices and passes each report to `each` as soon as it is known. Returns the reports in the order of
+    /// the devices. Ends early after a failure that every other device would have too, or if the API is stopped.
     pub async fn run(self: &Arc<Self>, devices: Vec<Device>, mut each: impl FnMut(&Report)) -> Vec<Report> {
         let width = self.api.limits().jobs * WIDTH;
         let mut reports: Vec<Option<Report>> = devices.iter().map(|_| None).collect();
@@ -173,11 +174,11 @@ impl Batch {
                 working.spawn(async move { (index, batch.one(device, &failures).await) });
             }
             let Some(finished) = working.join_next().await else { break };
-            let (index, report) = finished.expect("no device's work panics or is cancelled");
+            let (index, report) = finished.expect("the task of a device neither panics nor is cancelled");
             each(&report);
             reports[index] = Some(report);
         }
-        reports.into_iter().map(|report| report.expect("every device was worked on")).collect()
+        reports.into_iter().map(|report| report.expect("every device was processed")).collect()
     }
 
     async fn one(self: &Arc<Self>, device: Device, failures: &AtomicUsize) -> Report {
@@ -198,10 +199,10 @@ impl Batch {
             }
             Err(Failure::Api(ApiError::Stopped)) => Report::without_files(device, Outcome::NotTried),
             Err(failure) => {
-                // A server that has failed for as many devices in a row as are worked on at once is down.
+                // The server counts as down after as many failed devices in a row as it serves concurrently.
                 let is_down = matches!(failure, Failure::Api(ApiError::Exhausted { .. }))
                     && failures.fetch_add(1, Ordering::Relaxed) + 1 >= self.api.limits().jobs;
-                if is_down || failure.is_everybodys() {
+                if is_down || failure.aborts_batch() {
                     self.api.stop();
                 }
                 Report::without_files(device, Outcome::Failed(chain(&failure)))
@@ -221,8 +222,8 @@ impl Batch {
         if !is_complete {
             self.ledger.planned([device], self.reissue).await?;
         }
-        let anew = self.reissue;
-        let prepared = Arc::new(self.on_disk(device, move |image, _| Ok(image.prepare(found, anew)?)).await?);
+        let reissue = self.reissue;
+        let prepared = Arc::new(self.on_disk(device, move |image, _| Ok(image.prepare(found, reissue)?)).await?);
         if !is_complete {
             self.ledger.written(device, prepared.device_conf.clone(), prepared.pairing.clone()).await?;
         }
@@ -234,7 +235,7 @@ impl Batch {
             self.on_disk(device, move |image, _| Ok(image.commit(&committed)?)).await?;
             outcome
         };
-        // A `device.conf` has its name only because the server took it.
+        // A `device.conf` gets its name only after the server has accepted the password.
         if outcome != Outcome::Already || !record.is_registered(self.ledger.api()) {
             self.ledger.registered(device).await?;
         }
@@ -248,7 +249,7 @@ impl Batch {
         Ok((outcome, prepared))
     }
 
-    /// Makes the server know the password.
+    /// Sends the password to the server.
     async fn register(
         self: &Arc<Self>,
         device: &Device,
@@ -281,7 +282,7 @@ impl Batch {
         Err(Failure::Taken(device.account.clone()))
     }
 
-    /// Works on a device's tree where waiting for the disk holds nobody up.
+    /// Accesses a device's tree on a blocking thread, so that disk latency delays no other task.
     async fn on_disk<T: Send + 'static>(
         self: &Arc<Self>,
         device: &Device,
@@ -293,7 +294,7 @@ impl Batch {
     }
 }
 
-/// The label of a device whose pairing file is in its tree, if the ledger knows the file as this device's.
+/// The label of a device, if the tree has a pairing file and the ledger records it for this device.
 pub fn label(device: &Device, layout: &Layout, ledger: &Ledger) -> Result<Option<Label>, TreeError> {
     Image::open(device, layout)?.label(&ledger.record(&device.serial))
 }

@@ -1,4 +1,4 @@
-//! What is written into the tree of an image.
+//! The files in the tree of an image.
 
 use std::path::{Path, PathBuf};
 
@@ -13,60 +13,60 @@ use jarvis_provisioning::label::Label;
 use jarvis_provisioning::login::{DeviceConf, Folder, Lookup, Owner, Tree, TreeError as Error};
 use jarvis_provisioning::store;
 
-/// Where a device's credentials are, in the image.
+/// Path of a device's credentials in the image.
 pub const DEVICE_CONF: &str = "etc/azaion/device.conf";
 
-/// The credentials' name until the server knows them.
+/// Name of the credentials until the server has accepted them.
 const STAGED: &str = ".device.conf.staged";
 
-/// More than either file has, bytes.
+/// Size limit of both files, bytes.
 const LIMIT: usize = 16 * 1024;
 
-/// What goes where, and whose it is.
+/// Paths and owner of the files in an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
-    /// The pairing file in the image; none is written without.
+    /// The pairing file in the image; `None` writes none.
     pub pairing: Option<PathBuf>,
     /// Who owns the files in the image.
     pub owner: Owner,
-    /// How folders are looked up; as the kernel can if none is said.
+    /// How folders are looked up; `None` uses the kernel's lookup if available.
     pub lookup: Option<Lookup>,
 }
 
-/// How a tree stands.
+/// The state of a tree.
 #[derive(Debug)]
 pub(crate) struct Found {
-    /// The credentials to go on with, if there are any that the server may know.
+    /// Credentials from an earlier run that the server may have received.
     known: Option<DeviceConf>,
-    /// They have their name already, which they get when the server knows them.
+    /// They have their final name, so the server has accepted them.
     pub(crate) is_done: bool,
-    /// The hash of the pairing file, if it is this device's.
+    /// The hash of the pairing file, if the ledger records it for this device.
     pairing: Option<String>,
 }
 
 impl Found {
-    /// The server may know the password, because an earlier run may have sent it.
+    /// An earlier run may have sent the password to the server.
     pub(crate) const fn is_resumed(&self) -> bool {
         self.known.is_some()
     }
 
-    /// Everything is there.
+    /// All files exist.
     pub(crate) const fn is_complete(&self, layout: &Layout) -> bool {
         self.is_done && (self.pairing.is_some() || layout.pairing.is_none())
     }
 }
 
-/// A tree with everything in it.
+/// A tree with all files.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) conf: DeviceConf,
-    /// The credentials wait for their name.
+    /// The credentials have their temporary name.
     is_staged: bool,
     pub(crate) device_conf: String,
     pub(crate) pairing: Option<String>,
-    /// The pairing secrets are new: a label that was printed before is void.
+    /// The pairing secrets are new: a label printed before is invalid.
     pub(crate) has_new_label: bool,
-    /// Everything has the owner it should have.
+    /// All files have the configured owner.
     pub(crate) is_owned: bool,
 }
 
@@ -83,7 +83,7 @@ pub(crate) struct Image<'a> {
 pub(crate) enum PrepareError {
     #[error(transparent)]
     Tree(#[from] Error),
-    #[error("making a secret")]
+    #[error("generating a secret")]
     Random(#[from] getrandom::Error),
 }
 
@@ -96,7 +96,7 @@ impl<'a> Image<'a> {
         Ok(Self { tree, device, layout })
     }
 
-    /// Looks, and changes nothing.
+    /// Reads the state of the tree. Changes nothing.
     pub(crate) fn look(&self, record: &Record, api: &str) -> Result<Found, Error> {
         let mut found = Found { known: None, is_done: false, pairing: None };
         if let Some((folder, name)) = self.tree.folder_of(Path::new(DEVICE_CONF), None)? {
@@ -115,8 +115,8 @@ impl<'a> Image<'a> {
         Ok(found)
     }
 
-    /// Writes what is missing. With `anew`, the password is made anew.
-    pub(crate) fn prepare(&self, found: Found, anew: bool) -> Result<Prepared, PrepareError> {
+    /// Writes missing files. With `reissue`, generates a new password.
+    pub(crate) fn prepare(&self, found: Found, reissue: bool) -> Result<Prepared, PrepareError> {
         let owner = self.layout.owner;
         let mut is_owned = true;
         let (pairing, has_new_label) = match (&self.layout.pairing, found.pairing) {
@@ -131,7 +131,7 @@ impl<'a> Image<'a> {
             }
         };
         let (conf, is_staged) = match found.known {
-            Some(conf) if !anew => (conf, !found.is_done),
+            Some(conf) if !reissue => (conf, !found.is_done),
             _ => {
                 let conf = DeviceConf::random(&self.device.account)?;
                 let (folder, _) = self.make(Path::new(DEVICE_CONF))?;
@@ -143,7 +143,7 @@ impl<'a> Image<'a> {
         Ok(Prepared { conf, is_staged, device_conf, pairing, has_new_label, is_owned })
     }
 
-    /// The server knows the password: the credentials take their name.
+    /// Renames the credentials to their final name, after the server has accepted the password.
     pub(crate) fn commit(&self, prepared: &Prepared) -> Result<(), Error> {
         if prepared.is_staged {
             let (folder, name) = self.make(Path::new(DEVICE_CONF))?;
@@ -152,7 +152,7 @@ impl<'a> Image<'a> {
         Ok(())
     }
 
-    /// The server will not know the password: it is removed.
+    /// Removes a password that the server will not receive.
     pub(crate) fn abandon(&self) -> Result<(), Error> {
         match self.tree.folder_of(Path::new(DEVICE_CONF), None)? {
             Some((folder, _)) => folder.remove(STAGED),
@@ -160,7 +160,7 @@ impl<'a> Image<'a> {
         }
     }
 
-    /// The label, if the ledger knows the pairing file as this device's.
+    /// The label, if the ledger records the pairing file for this device.
     pub(crate) fn label(&self, record: &Record) -> Result<Option<Label>, Error> {
         let content = self.pairing_file()?.filter(|content| record.has_pairing(&hash(content)));
         let stored = content.and_then(|content| store::Label::parse(&content).ok());
@@ -181,7 +181,7 @@ impl<'a> Image<'a> {
 
     fn make(&self, file: &Path) -> Result<(Folder, String), Error> {
         let made = self.tree.folder_of(file, Some(self.layout.owner))?;
-        Ok(made.expect("a folder that has an owner to be is made"))
+        Ok(made.expect("a missing folder is created if it gets an owner"))
     }
 }
 

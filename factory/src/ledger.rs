@@ -1,14 +1,14 @@
-//! The ledger: what was meant to be done and what was done, a JSON object a line, each on the disk before the next step.
+//! The ledger: intentions and results, one JSON object per line, each synced to the disk before the next step.
 //!
-//! | state | what is certain |
+//! | state | meaning |
 //! |---|---|
-//! | `planned` | the device is about to be worked on |
-//! | `written` | a password is in the tree, under a name that no image reads; the server may learn it from here on |
-//! | `registered` | the server has it, and the tree's `device.conf` has it |
-//! | `refused` | the account exists and is not known to be of this ledger; nothing was changed |
-//! | `shipped` | the device left the factory: its password is not to be touched |
+//! | `planned` | processing of the device begins |
+//! | `written` | a password is in the tree, under a temporary name; the server may receive it after this line |
+//! | `registered` | the server and the tree's `device.conf` have the password |
+//! | `refused` | the account exists and was not created with this ledger; nothing was changed |
+//! | `shipped` | the device has left the factory: its password must not change |
 //!
-//! There is no secret in it: files are named by their hashes, and each file that is hashed holds 128 random bits.
+//! It contains no secrets: it identifies files by hash, and each hashed file contains 128 random bits.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -26,40 +26,40 @@ use tokio::sync::oneshot;
 
 use crate::serial::{Device, Serial};
 
-/// The largest ledger that is read, bytes: about a million devices.
+/// Size limit of a ledger, bytes: about a million devices.
 const LIMIT: u64 = 1024 * 1024 * 1024;
 
-/// The time, for the lines.
+/// The clock for timestamps.
 pub type Clock = fn() -> SystemTime;
 
-/// A ledger that cannot be used.
+/// Why a ledger is unusable.
 #[derive(Debug, Error)]
 pub enum Error {
     /// The system refused.
     #[error("{action} the ledger {}", path.display())]
     System {
-        /// What was tried.
+        /// The action.
         action: &'static str,
         /// The ledger.
         path: PathBuf,
         /// The cause.
         source: io::Error,
     },
-    /// Another run writes to it.
-    #[error("another run uses the ledger {}: wait for its end", .0.display())]
+    /// Another run has locked it.
+    #[error("another run uses the ledger {}: wait until it ends", .0.display())]
     Busy(PathBuf),
-    /// A line that this program has not written.
-    #[error("line {line} of the ledger {} cannot be read: repair it, or name another ledger", path.display())]
+    /// An invalid line.
+    #[error("line {line} of the ledger {} is invalid: repair it, or use another ledger", path.display())]
     Line {
         /// The ledger.
         path: PathBuf,
-        /// Which line, from 1.
+        /// The line number, from 1.
         line: usize,
         /// The cause.
         source: serde_json::Error,
     },
-    /// An account that the ledger knows as another device's.
-    #[error("{serial} has the account {account}, which the ledger {} has for {other}", path.display())]
+    /// The ledger records the account for another device.
+    #[error("{serial} maps to the account {account}, which belongs to {other} in the ledger {}", path.display())]
     Account {
         /// The ledger.
         path: PathBuf,
@@ -67,10 +67,10 @@ pub enum Error {
         serial: Serial,
         /// Its account.
         account: String,
-        /// The device that has it.
+        /// The device that has the account.
         other: String,
     },
-    /// A line could not be written; from here on nothing is certain, so nothing more is done.
+    /// A line could not be written. The state of the file is unknown, so the run ends.
     #[error("writing the ledger")]
     Append(#[source] Arc<io::Error>),
     /// The device was never registered.
@@ -78,7 +78,7 @@ pub enum Error {
     Unregistered(Serial),
 }
 
-/// How far a device is; the module's documentation has the table.
+/// The progress of a device; the module's documentation has the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum State {
@@ -108,13 +108,13 @@ struct Line {
     pairing: Option<String>,
 }
 
-/// What the ledger says of one device.
+/// The ledger's record of one device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {
     account: String,
     /// The server that has the account for certain.
     registered_at: Option<String>,
-    /// The server that may have been told the password whose file has the hash.
+    /// The server that may have received the password in the file with the hash.
     written_for: Option<String>,
     device_conf: Option<String>,
     pairing: Option<String>,
@@ -122,12 +122,12 @@ pub struct Record {
 }
 
 impl Record {
-    /// Whether the account was made by this ledger, for certain.
+    /// Whether the account was certainly created with this ledger.
     pub fn is_registered(&self, api: &str) -> bool {
         self.registered_at.as_deref() == Some(api)
     }
 
-    /// Whether that `device.conf`, by its hash, is the last that the server may have been told.
+    /// Whether the `device.conf` with this hash has the last password that the server may have received.
     pub fn is_written(&self, api: &str, device_conf: &str) -> bool {
         self.written_for.as_deref() == Some(api) && self.device_conf.as_deref() == Some(device_conf)
     }
@@ -137,7 +137,7 @@ impl Record {
         self.pairing.as_deref() == Some(pairing)
     }
 
-    /// Whether the device left the factory.
+    /// Whether the device has left the factory.
     pub const fn is_shipped(&self) -> bool {
         self.shipped
     }
@@ -159,26 +159,26 @@ impl Record {
     }
 }
 
-/// An open ledger. No other process writes to it meanwhile.
+/// An open ledger, locked against other processes.
 #[derive(Debug)]
 pub struct Ledger {
     path: PathBuf,
     api: String,
     clock: Clock,
     records: Mutex<HashMap<String, Record>>,
-    /// None in a dry run.
+    /// `None` in a dry run.
     writer: Option<mpsc::Sender<Append>>,
 }
 
-/// Lines to be written, and who waits for them.
+/// Lines to be written, and the channel for the result.
 struct Append {
     lines: Vec<u8>,
     done: oneshot::Sender<Result<(), Arc<io::Error>>>,
 }
 
 impl Ledger {
-    /// Opens a ledger, and makes it if it is not there. A line that was torn by a crash, always the last, is removed: what it
-    /// was about to say was not done. `api` is the server that this run is about.
+    /// Opens a ledger and creates a missing one. Removes an incomplete last line, left by a crash: its step was not done.
+    /// `api` is the server of this run.
     pub fn open(path: &Path, api: &str, clock: Clock) -> Result<Self, Error> {
         let system = |action| move |source| Error::System { action, path: path.into(), source };
         let mut options = File::options();
@@ -212,17 +212,17 @@ impl Ledger {
         Ok(Self { path: path.into(), api: api.into(), clock, records: Mutex::new(records), writer: None })
     }
 
-    /// The server that this run is about.
+    /// The server of this run.
     pub fn api(&self) -> &str {
         &self.api
     }
 
-    /// What is known of a device.
+    /// The record of a device.
     pub fn record(&self, serial: &Serial) -> Record {
         self.records.lock().unwrap_or_else(PoisonError::into_inner).get(serial.as_str()).cloned().unwrap_or_default()
     }
 
-    /// Makes sure that no device has the account of another one that the ledger knows.
+    /// Fails if a device maps to an account that the ledger records for another device.
     pub fn check_accounts(&self, devices: &[Device]) -> Result<(), Error> {
         let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
         let owners: HashMap<&str, &str> =
@@ -236,29 +236,29 @@ impl Ledger {
         Ok(())
     }
 
-    /// The devices are about to be worked on.
+    /// Records that processing of the devices begins.
     pub async fn planned<'a>(&self, devices: impl IntoIterator<Item = &'a Device>, reissue: bool) -> Result<(), Error> {
         let lines = devices.into_iter().map(|device| Line { reissue, ..self.line(device, State::Planned) }).collect();
         self.append(lines).await
     }
 
-    /// The server may learn the password from here on. The files are named by their hashes.
+    /// Records the hashes of the files. The server may receive the password after this.
     pub async fn written(&self, device: &Device, device_conf: String, pairing: Option<String>) -> Result<(), Error> {
         let line = Line { device_conf: Some(device_conf), pairing, ..self.line(device, State::Written) };
         self.append(vec![line]).await
     }
 
-    /// Server and tree agree.
+    /// Records that server and tree have the same password.
     pub async fn registered(&self, device: &Device) -> Result<(), Error> {
         self.append(vec![self.line(device, State::Registered)]).await
     }
 
-    /// The account is not known to be of this ledger.
+    /// Records that the account was not created with this ledger.
     pub async fn refused(&self, device: &Device) -> Result<(), Error> {
         self.append(vec![self.line(device, State::Refused)]).await
     }
 
-    /// The devices left the factory; all of them were registered, or nothing is noted.
+    /// Records that the devices have left the factory. Fails and records nothing if one of them is not registered.
     pub async fn shipped(&self, devices: &[Device]) -> Result<(), Error> {
         for device in devices {
             if self.record(&device.serial).registered_at.is_none() {
@@ -281,7 +281,7 @@ impl Ledger {
         }
     }
 
-    /// Ends when the lines would survive a power cut.
+    /// Appends lines, and returns when they are synced to the disk.
     async fn append(&self, lines: Vec<Line>) -> Result<(), Error> {
         let closed = || Error::Append(Arc::new(io::Error::other("the ledger is closed")));
         let mut bytes = Vec::new();
@@ -300,7 +300,7 @@ impl Ledger {
     }
 }
 
-/// Writes lines until the ledger is dropped. What comes while the disk is busy is written together.
+/// Writes lines until the ledger is dropped. Lines that arrive during a sync share the next one.
 fn write(mut file: File, appends: &mpsc::Receiver<Append>) {
     let mut failed: Option<Arc<io::Error>> = None;
     while let Ok(first) = appends.recv() {
@@ -308,17 +308,17 @@ fn write(mut file: File, appends: &mpsc::Receiver<Append>) {
         waiting.extend(appends.try_iter());
         if failed.is_none() {
             let lines = waiting.iter().map(|append| &append.lines[..]).collect::<Vec<_>>().concat();
-            // A line may be torn by a full disk, so nothing is written after a failure.
+            // A full disk may leave an incomplete line, so nothing is written after a failure.
             failed = file.write_all(&lines).and_then(|()| file.sync_data()).err().map(Arc::new);
         }
         for append in waiting {
-            // Who no longer waits was dropped with the run.
+            // A receiver that is gone was dropped with the run.
             let _ = append.done.send(failed.clone().map_or(Ok(()), Err));
         }
     }
 }
 
-/// The records, and how many bytes are whole lines.
+/// Returns the records, and the length of the complete lines in bytes.
 fn read(path: &Path, file: &mut File) -> Result<(HashMap<String, Record>, u64), Error> {
     let system = |action| move |source| Error::System { action, path: path.into(), source };
     let mut content = Vec::new();

@@ -1,30 +1,30 @@
 //! Factory identities: from a list of serials to images that can log in.
 //!
-//! Each device gets an account at the admin API, its credentials in the tree that its image is made of, and the pairing
-//! secrets that its label shows. For each, in this order, each step on the disk before the next:
+//! Each device gets an account at the admin API, credentials in its image's file tree, and the pairing secrets that its
+//! label shows. The steps for each device, each synced to the disk before the next:
 //!
-//! 1. the ledger says `planned`;
-//! 2. password and pairing secrets are made and written into the tree, the password under a name that no image reads;
-//! 3. the ledger says `written`, with the files' hashes;
-//! 4. the server learns the password: `POST /users`, and if the account exists and is ours, `PATCH /users/password`;
-//! 5. the password's file takes its name, `device.conf`;
-//! 6. the ledger says `registered`.
+//! 1. the ledger records `planned`;
+//! 2. password and pairing secrets are generated and written into the tree, the password under a temporary name;
+//! 3. the ledger records `written`, with the files' hashes;
+//! 4. the server receives the password: `POST /users`, and if the account exists and is ours, `PATCH /users/password`;
+//! 5. the password's file is renamed to `device.conf`;
+//! 6. the ledger records `registered`.
 //!
-//! So a run that was interrupted anywhere is finished by another: the password in the tree is used again, never another
-//! one made, and a `device.conf` is there only if the server knows what is in it.
+//! A second run therefore completes a run that was interrupted anywhere: it uses the password in the tree and does not
+//! generate another, and a `device.conf` exists only if the server has accepted its password.
 //!
-//! An account that exists is ours if the ledger says `registered`. If it only says `written`, or a try had no clear
-//! answer, the password itself is the proof: the account is ours if it can be logged in to with it. A server that knows no
-//! logins is told the password, as the ledger's intention says. Any other account may be a device's in the field, which
-//! would never log in again, and is left alone unless the operator says so.
+//! An existing account is ours if the ledger says `registered`. If it only says `written`, or a request had no clear
+//! answer, the password is the proof: the account is ours if the password logs in to it. A server without a login endpoint
+//! receives the password because the ledger says `written`. Any other account may belong to a deployed device, which could
+//! no longer log in, and is unchanged unless the operator uses `--reissue`.
 //!
 //! | module | what it holds |
 //! |---|---|
 //! | `serial` | serials, the rule for accounts, lists |
-//! | `image` | what is written into it |
-//! | `ledger` | what was meant and what was done |
-//! | `batch` | the steps for each device, many at once |
-//! | `manifest` | what was made, without secrets |
+//! | `image` | the files in an image's tree |
+//! | `ledger` | intentions and results |
+//! | `batch` | the steps for each device, concurrently |
+//! | `manifest` | the results, without secrets |
 //! | `sheet` | labels on paper |
 
 mod batch;

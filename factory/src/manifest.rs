@@ -1,4 +1,4 @@
-//! What was made, for whoever builds the images: hashes and owners, no secret.
+//! The results of a run for the image builder: hashes and owners, no secrets.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use crate::batch::{Outcome, Report};
 use crate::image::{DEVICE_CONF, Layout};
 use crate::ledger::timestamp;
 
-/// The manifest of a run: JSON. Files are named by their paths in the image, with their hashes, modes and owners.
+/// The manifest of a run, as JSON: for each file its path in the image, hash, mode and owner.
 pub fn manifest(api: &str, time: SystemTime, layout: &Layout, reports: &[Report]) -> String {
     let device = |report: &Report| {
         let files: Vec<Value> = files(layout, report)
@@ -58,7 +58,8 @@ pub fn device_table(layout: &Layout) -> String {
     let paths = [Some(Path::new(DEVICE_CONF)), layout.pairing.as_deref()];
     for path in paths.into_iter().flatten() {
         let path = path.strip_prefix("/").unwrap_or(path).display();
-        writeln!(table, "/{path} f 600 {} {} - - - - -", layout.owner.uid, layout.owner.gid).expect("a String takes everything");
+        writeln!(table, "/{path} f 600 {} {} - - - - -", layout.owner.uid, layout.owner.gid)
+            .expect("writing to a String succeeds");
     }
     table
 }

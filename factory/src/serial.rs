@@ -1,4 +1,4 @@
-//! Serials, the accounts they map to, and lists of them. Everything is checked before anything is done.
+//! Serials, their accounts, and lists of serials. A list is checked completely before the first request.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,29 +13,29 @@ use jarvis_provisioning::files::hexadecimal;
 /// The longest serial, bytes. Serials in use have a dozen; a file name takes 255.
 const SERIAL_LIMIT: usize = 64;
 
-/// The largest list that is read, bytes: a million serials.
+/// Size limit of a list, bytes: a million serials.
 const LIST_LIMIT: u64 = 64 * 1024 * 1024;
 
-/// How many problems of a list are told. More would scroll the first ones away.
+/// Problems of a list that are shown. More would scroll the first ones away.
 const PROBLEMS_SHOWN: usize = 20;
 
-/// The column that every list has.
+/// The required column of a list.
 const COLUMN: &str = "serial";
 
 /// A device's serial: 1 to 64 ASCII letters, digits, hyphens, underscores and dots, with a letter or digit at both ends
-/// and no two dots in a row. So it is safe in a path, in an account's name, in a spreadsheet and on a terminal.
+/// and no two dots in a row. It is therefore safe in paths, account names, spreadsheets and on terminals.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Serial(String);
 
 impl Serial {
-    /// As it was given.
+    /// The serial as given.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The identity of the device until it is registered, which also names its access point: it is on the label before
-    /// the device was ever on. It looks like the one that a device makes of its hardware address, and says
-    /// nothing about the serial to whoever hears it.
+    /// The identity of the device until it is registered, which is also its access point's name, so that the label can be
+    /// printed before the first start. It has the form of an identity that a device derives from its hardware address, and
+    /// does not reveal the serial.
     pub fn node_id(&self) -> String {
         let digest = Sha256::digest([b"jarvis-provisioning node id ", self.0.as_bytes()].concat());
         format!("jarvis-{}", hexadecimal(&digest[..4]))
@@ -76,21 +76,21 @@ impl FromStr for Serial {
     }
 }
 
-/// What is no serial.
+/// Why a serial is invalid.
 #[derive(Debug, PartialEq, Eq, Error)]
 pub enum SerialError {
-    /// Nothing.
+    /// Empty.
     #[error("the serial is empty")]
     Empty,
-    /// More bytes than the limit.
-    #[error("the serial has {0} bytes, and {SERIAL_LIMIT} is the most")]
+    /// Longer than the limit.
+    #[error("the serial has {0} bytes; the limit is {SERIAL_LIMIT}")]
     TooLong(usize),
-    /// Characters that it cannot have; they are shown escaped.
-    #[error("`{0}` is no serial: it may have letters, digits, `-`, `_` and `.`, and begins and ends with a letter or digit")]
+    /// Invalid characters; the text is escaped.
+    #[error("`{0}` is not a serial: use letters, digits, `-`, `_` and `.`, with a letter or digit at both ends")]
     Form(String),
 }
 
-/// How accounts are named: `{suffix}` is the serial's text after its last hyphen, `{serial}` the whole; both in lower
+/// A template of account names: `{suffix}` is the part after the serial's last hyphen, `{serial}` the whole, both in lower
 /// case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountRule(String);
@@ -125,7 +125,7 @@ impl fmt::Display for AccountRule {
 }
 
 impl AccountRule {
-    /// The account of a device: an address that is never written to.
+    /// The account of a device: an e-mail address that receives no mail.
     pub fn account(&self, serial: &Serial) -> String {
         let serial = serial.as_str().to_lowercase();
         let suffix = serial.rsplit('-').next().unwrap_or_default();
@@ -133,30 +133,30 @@ impl AccountRule {
     }
 }
 
-/// What is no rule for accounts.
+/// Why a template of account names is invalid.
 #[derive(Debug, PartialEq, Eq, Error)]
 pub enum AccountRuleError {
     /// All devices would share one account.
-    #[error("it names one account for all devices: put {{suffix}} or {{serial}} into it")]
+    #[error("the template gives all devices one account: add {{suffix}} or {{serial}}")]
     Constant,
-    /// Not an address.
-    #[error("it is no address of letters, digits, `-`, `_`, `.`, `+` and one `@`")]
+    /// Not an e-mail address.
+    #[error("the template is not an address of letters, digits, `-`, `_`, `.`, `+` and one `@`")]
     Form,
 }
 
-/// One device that an image is made for.
+/// One device that gets an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
     /// Its serial.
     pub serial: Serial,
     /// Its account.
     pub account: String,
-    /// The tree that its image is made of.
+    /// The file tree of its image.
     pub rootfs: PathBuf,
 }
 
 impl Device {
-    /// The device of a serial. `{serial}` in the tree's path stands for the serial.
+    /// The device of a serial. `{serial}` in the tree's path is replaced by the serial.
     pub fn new(serial: Serial, accounts: &AccountRule, rootfs: &str) -> Self {
         let account = accounts.account(&serial);
         let rootfs = rootfs.replace("{serial}", serial.as_str()).into();
@@ -164,13 +164,13 @@ impl Device {
     }
 }
 
-/// What is wrong with a list: the line's number, and why.
+/// A problem of a list: line number and description.
 pub type Problem = (u64, String);
 
-/// A list that cannot be used.
+/// Why a list is unusable.
 #[derive(Debug, Error)]
 pub enum ListError {
-    /// The file cannot be read.
+    /// The file is unreadable.
     #[error("reading the list of serials {}", path.display())]
     Read {
         /// The file.
@@ -178,16 +178,16 @@ pub enum ListError {
         /// The cause.
         source: std::io::Error,
     },
-    /// Lines that are wrong, or that do not go together. Nothing was done for any line.
-    #[error("{} cannot be used, and nothing was sent:{}", path.display(), shown(problems))]
+    /// Invalid or conflicting lines. No line was processed.
+    #[error("{} is invalid, and nothing was sent:{}", path.display(), shown(problems))]
     Lines {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The problems.
         problems: Vec<Problem>,
     },
-    /// Every device would be written into one tree.
-    #[error("the list has several serials, and --rootfs-dir is one tree: put {{serial}} into its path")]
+    /// All devices would share one tree.
+    #[error("the list has several serials, but --rootfs-dir is a single tree: add {{serial}} to its path")]
     OneTree,
 }
 
@@ -199,8 +199,8 @@ fn shown(problems: &[Problem]) -> String {
     lines.concat()
 }
 
-/// Reads a list: CSV (RFC 4180) whose first line names the columns, one of them `serial`. Other columns are for other
-/// readers. Every line is checked, and the lines against each other.
+/// Reads a list: CSV (RFC 4180) with a header line and a column `serial`. Other columns are ignored. Checks every line, and
+/// the lines for conflicts.
 pub fn read_list(path: &Path, accounts: &AccountRule, rootfs: &str) -> Result<Vec<Device>, ListError> {
     let read = || {
         let content = std::fs::File::open(path)?;
@@ -217,9 +217,9 @@ pub fn read_list(path: &Path, accounts: &AccountRule, rootfs: &str) -> Result<Ve
     for (line, serial) in &serials {
         let device = Device::new(serial.clone(), accounts, rootfs);
         if let Some(first) = seen.insert(serial, *line) {
-            problems.push((*line, format!("{serial} is on line {first} already")));
+            problems.push((*line, format!("{serial} is a duplicate of line {first}")));
         } else if let Some((first, other)) = owners.insert(device.account.clone(), (*line, serial)) {
-            problems.push((*line, format!("{serial} has the account {}, as {other} on line {first} has", device.account)));
+            problems.push((*line, format!("{serial} and {other} on line {first} share the account {}", device.account)));
         }
         devices.push(device);
     }
@@ -232,7 +232,7 @@ pub fn read_list(path: &Path, accounts: &AccountRule, rootfs: &str) -> Result<Ve
     Ok(devices)
 }
 
-/// The serials of a list with their lines, or what is wrong with which line.
+/// The serials of a list with their line numbers, or the problems by line.
 fn parse_list(content: &[u8]) -> Result<Vec<(u64, Serial)>, Vec<Problem>> {
     let content = content.strip_prefix("\u{feff}".as_bytes()).unwrap_or(content);
     let mut reader = csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_reader(content);

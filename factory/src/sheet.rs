@@ -1,4 +1,4 @@
-//! Labels on paper: what a device's owner types or scans, and its serial, for many devices at once.
+//! Label sheets: the codes of many devices on paper, each with its serial.
 
 use std::fmt::Write;
 
@@ -10,48 +10,48 @@ use jarvis_provisioning::label::{Error, Label};
 
 /// A4, millimetres.
 const PAGE: (f32, f32) = (210.0, 297.0);
-/// What printers leave white, millimetres.
+/// The margin that printers cannot print on, millimetres.
 const MARGIN: f32 = 10.0;
-/// One label with the cut around it, millimetres.
+/// One label including its cutting line, millimetres.
 const LABEL: (f32, f32) = (95.0, 46.0);
 const COLUMNS: usize = 2;
 const ROWS: usize = 6;
-/// A QR code with its quiet zone, millimetres: two thirds of a millimetre a module, which any phone's camera reads.
+/// A QR code with its quiet zone, millimetres: two thirds of a millimetre per module, which every phone camera reads.
 const QR: f32 = 30.0;
 /// Modules of white around a QR code (ISO/IEC 18004, 5.3.8).
 const QUIET: usize = 4;
-/// Between label, codes and text, millimetres.
+/// The gap between label, codes and text, millimetres.
 const GAP: f32 = 2.0;
-/// Where the dark of a QR code begins, and the text below it, millimetres.
+/// The left edge of a QR code's dark modules, and of the text below it, millimetres.
 const EDGE: f32 = 6.0;
-/// The width of a letter of the fixed-width font, in its size.
+/// The width of a letter of the fixed-width font, relative to its size.
 const LETTER: f32 = 0.6;
 /// The largest text, millimetres.
 const TEXT: f32 = 3.4;
 /// Points in a millimetre.
 const POINTS: f32 = 72.0 / 25.4;
 
-/// In which form a sheet is written.
+/// The file format of a sheet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// A4 pages of two columns.
     Pdf,
-    /// One picture, two columns wide and as long as it takes.
+    /// One image of two columns, as long as necessary.
     Svg,
 }
 
-/// A sheet of labels. It shows secrets: it is as secret as they are.
+/// A sheet of labels. It shows secrets, and is as secret as they are.
 #[derive(Debug, Default)]
 pub struct Sheet {
     labels: Vec<Vec<Mark>>,
 }
 
-/// Something on a label; millimetres from its upper left corner.
+/// An element of a label; positions are in millimetres from its upper left corner.
 #[derive(Debug)]
 enum Mark {
     /// A line of text at its base line.
     Text { x: f32, y: f32, size: f32, text: String },
-    /// A QR code: runs of dark modules as column, row and length, with the quiet zone counted.
+    /// A QR code: runs of dark modules as column, row and length, including the quiet zone.
     Qr { x: f32, y: f32, modules: usize, runs: Vec<(usize, usize, usize)> },
 }
 
@@ -77,19 +77,19 @@ impl Sheet {
             marks.push(Mark::Text { x: left + GAP, y: y + 3.8, size: fitted(&text, TEXT, width), text });
             y += 10.5;
         }
-        // Below everything, because it may be long.
+        // Below everything else, because it may be long.
         let text = format!("Serial {serial}");
         marks.push(Mark::Text { x: EDGE, y: LABEL.1 - 3.0, size: fitted(&text, TEXT, LABEL.0 - 2.0 * EDGE), text });
         self.labels.push(marks);
         Ok(())
     }
 
-    /// How many labels it has.
+    /// The number of labels.
     pub fn len(&self) -> usize {
         self.labels.len()
     }
 
-    /// Whether it has none.
+    /// Whether the sheet has no labels.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }
@@ -114,9 +114,9 @@ impl Sheet {
             let (x, y) = place(index);
             let (w, h) = LABEL;
             write!(svg, "<g transform=\"translate({x} {y})\" font-family=\"monospace\">\n<rect width=\"{w}\" height=\"{h}\" fill=\"none\" stroke=\"#bbb\" stroke-width=\"0.1\"/>\n")
-                .expect("a String takes everything");
+                .expect("writing to a String succeeds");
             for mark in marks {
-                svg_mark(&mut svg, mark).expect("a String takes everything");
+                svg_mark(&mut svg, mark).expect("writing to a String succeeds");
             }
             svg.push_str("</g>\n");
         }
@@ -151,14 +151,14 @@ impl Sheet {
     }
 }
 
-/// Where a label is, millimetres from the upper left corner of its page; of the picture, if that has all of them.
+/// The position of a label, millimetres from the upper left corner of its page, or of the image.
 fn place(index: usize) -> (f32, f32) {
     #[expect(clippy::cast_precision_loss, reason = "no sheet has millions of rows")]
     let (column, row) = ((index % COLUMNS) as f32, (index / COLUMNS) as f32);
     (MARGIN + column * LABEL.0, MARGIN + row * LABEL.1)
 }
 
-/// The size of a text that fits into a width.
+/// The font size at which a text fits into a width.
 fn fitted(text: &str, largest: f32, width: f32) -> f32 {
     #[expect(clippy::cast_precision_loss, reason = "a line has at most some dozens of letters")]
     let letters = text.len().max(1) as f32;
@@ -182,7 +182,7 @@ fn qr(text: &str, x: f32, y: f32) -> Result<Mark, Error> {
     Ok(Mark::Qr { x, y, modules: width + 2 * QUIET, runs })
 }
 
-/// Millimetres of one module.
+/// The size of one module, millimetres.
 #[expect(clippy::cast_precision_loss, reason = "a QR code has at most 177 modules")]
 fn module(modules: usize) -> f32 {
     QR / modules as f32
@@ -206,7 +206,7 @@ fn svg_mark(svg: &mut String, mark: &Mark) -> std::fmt::Result {
     }
 }
 
-/// A PDF's coordinates go up from the lower left corner.
+/// PDF coordinates start at the lower left corner.
 #[expect(clippy::cast_precision_loss, reason = "a QR code has at most 177 modules")]
 fn pdf_label(drawn: &mut Content, (left, top): (f32, f32), marks: &[Mark], font: Name<'_>) {
     drawn.save_state();

@@ -24,8 +24,8 @@ pub(super) struct Arguments {
     #[arg(long)]
     json: bool,
 
-    /// Draw the labels of devices whose images were made by `jarvis-provision factory`; pages if the name ends in .pdf, a
-    /// picture if it ends in .svg. Needs --serial or --serials, and --rootfs-dir.
+    /// Draw the labels of devices with images from `jarvis-provision factory`: pages for a name in .pdf, an image for .svg.
+    /// Needs --serial or --serials, and --rootfs-dir.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["png", "json"])]
     sheet: Option<PathBuf>,
 
@@ -39,7 +39,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         return factory::run().map(|never| match never {});
     }
     if arguments.devices.are_named() {
-        return Err(Failure::Usage("say with --sheet where the labels of these devices go".into()));
+        return Err(Failure::Usage("use --sheet to set the file for the labels of these devices".into()));
     }
     let store = open_store(&arguments.settings.read()?)?;
     let boot = store.load()?;

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use crate::files::hexadecimal;
 
-/// 128 bits: as many as the account rules of existing servers expect, in hexadecimal 32 characters.
+/// 128 bits: 32 hexadecimal characters, as existing servers expect.
 const PASSWORD_BYTES: usize = 16;
 
 /// A device's credentials: two lines, `AZAION_DEVICE_EMAIL=` and `AZAION_DEVICE_PASSWORD=`, without quotes.
@@ -18,14 +18,14 @@ pub struct DeviceConf {
     pub password: SecretText,
 }
 
-/// A file that is no `device.conf`; nothing of it is shown.
+/// Why a `device.conf` is invalid; contains nothing of the file.
 #[derive(Debug, PartialEq, Eq, Error)]
 pub enum DeviceConfError {
-    /// Not text.
-    #[error("it is not text")]
+    /// Not UTF-8.
+    #[error("the file is not UTF-8 text")]
     Text,
-    /// A value is missing, or is there twice.
-    #[error("it needs {0} once")]
+    /// A value is missing or duplicated.
+    #[error("the file needs {0} exactly once")]
     Value(&'static str),
 }
 
@@ -37,7 +37,7 @@ impl DeviceConf {
         Ok(Self { email: email.to_owned(), password: SecretText::new(hexadecimal(&*bytes)) })
     }
 
-    /// Reads the two values; other lines are for other readers.
+    /// Parses the two values. Ignores other lines.
     pub fn parse(content: &[u8]) -> Result<Self, DeviceConfError> {
         let text = std::str::from_utf8(content).map_err(|_| DeviceConfError::Text)?;
         let value = |name: &'static str| {

@@ -1,10 +1,10 @@
-//! The tree that an image is made of. It is hostile input: it comes from archives and from other people's builds, and a
-//! link in it can lead to the machine that makes the image.
+//! The file tree of an image. It is untrusted input: it comes from archives and other builds, and a symbolic link in it can
+//! lead to files of the machine that builds the image.
 //!
-//! Folders are looked up by the kernel with the tree as its root (`openat2` with `RESOLVE_IN_ROOT`), so that a link to
-//! `/etc` leads to the tree's `/etc`. Where the kernel or a sandbox refuses that call, the folders are walked one by one,
-//! and a link on the way is an error. Files are made beside their name and renamed over it, so that nothing at
-//! the name itself, be it a link, a pipe or a second name of another file, is ever opened for writing.
+//! The kernel resolves folders with the tree as the root (`openat2` with `RESOLVE_IN_ROOT`), so that a link to `/etc` leads
+//! to the tree's `/etc`. If the kernel or a sandbox refuses that call, folders are opened one by one, and a link on the way
+//! is an error. Files are written under a temporary name and renamed, so that an existing link, pipe or hard link of that
+//! name is never opened for writing.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -22,40 +22,40 @@ use zeroize::Zeroizing;
 
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
-/// As distributions make them.
+/// As distributions create them.
 const FOLDER_MODE: Mode = Mode::from_raw_mode(0o755);
 
-/// The kernel reports a rename elsewhere in the tree during a lookup; so many times in a row is no coincidence.
+/// Tries of a lookup: the kernel asks for another if a rename in the tree interfered.
 const LOOKUPS: usize = 16;
 
-/// What is wrong with a tree.
+/// Why a tree is unusable.
 #[derive(Debug, Error)]
 pub enum Error {
     /// The machine's own root.
-    #[error("`{}` is this machine's own root, not a tree for an image", .0.display())]
+    #[error("`{}` is this machine's own root, not the tree of an image", .0.display())]
     OwnRoot(PathBuf),
-    /// A path that leaves the tree, or names nothing in it.
-    #[error("`{}` is no path of a file in an image", .0.display())]
+    /// A path that leaves the tree, or has no file name.
+    #[error("`{}` is not the path of a file in an image", .0.display())]
     Path(PathBuf),
-    /// Something else where a folder is needed.
+    /// Something else than a folder.
     #[error("`{}` is not a folder", .0.display())]
     NotAFolder(PathBuf),
-    /// A link where none is followed.
+    /// A symbolic link without `openat2`.
     #[error("`{}` is a symbolic link, which is not followed without openat2", .0.display())]
     Link(PathBuf),
-    /// A link to nothing, or in a circle.
-    #[error("`{}` is a symbolic link that leads nowhere in the tree", .0.display())]
+    /// A dangling or cyclic link.
+    #[error("`{}` is a symbolic link without a target in the tree", .0.display())]
     DeadLink(PathBuf),
-    /// The owner that was asked for cannot be given.
+    /// The required owner cannot be set.
     #[error(
-        "giving `{}` to {owner}: run as root, under fakeroot, or in a user namespace; or leave out --uid and --gid, and let \
+        "giving `{}` to {owner}: run as root, under fakeroot, or in a user namespace; or omit --uid and --gid, and let \
          the image builder set owners with --device-table",
         path.display()
     )]
     Owner {
         /// The file or folder.
         path: PathBuf,
-        /// Who should own it.
+        /// The required owner.
         owner: Owner,
         /// The cause.
         source: io::Error,
@@ -63,9 +63,9 @@ pub enum Error {
     /// The system refused.
     #[error("{action} `{}`", path.display())]
     System {
-        /// What was tried.
+        /// The action.
         action: &'static str,
-        /// With what.
+        /// The file or folder.
         path: PathBuf,
         /// The cause.
         source: io::Error,
@@ -76,14 +76,14 @@ fn system<E: Into<io::Error>>(action: &'static str, path: &Path) -> impl FnOnce(
     move |source| Error::System { action, path: path.into(), source: source.into() }
 }
 
-/// Who owns what is made.
+/// The owner of created files and folders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner {
     /// The user's number in the image.
     pub uid: u32,
     /// The group's number in the image.
     pub gid: u32,
-    /// Fail if the owner cannot be given; otherwise what is made stays this user's.
+    /// Fail if the owner cannot be set; otherwise this user stays the owner.
     pub required: bool,
 }
 
@@ -93,10 +93,10 @@ impl std::fmt::Display for Owner {
     }
 }
 
-/// How folders are looked up.
+/// How folders are resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lookup {
-    /// By the kernel, with the tree as its root; links are followed inside of it.
+    /// By the kernel, with the tree as the root; links are followed inside it.
     Kernel,
     /// Folder by folder; links are refused.
     Walk,
@@ -111,36 +111,36 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Opens a tree; the kernel looks folders up if it can.
+    /// Opens a tree; the kernel resolves folders if it can.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let tree = Self::open_with(path, Lookup::Kernel)?;
         match in_root(tree.handle.as_fd(), Path::new(".")) {
-            // Sandboxes refuse calls that they do not know with either.
+            // Sandboxes refuse unknown calls with either error.
             Err(Errno::NOSYS | Errno::PERM) => Ok(Self { lookup: Lookup::Walk, ..tree }),
             _ => Ok(tree),
         }
     }
 
-    /// Opens a tree whose folders are looked up in that way.
+    /// Opens a tree with the given lookup.
     pub fn open_with(path: &Path, lookup: Lookup) -> Result<Self, Error> {
         let handle = openat(CWD, path, FOLDER, Mode::empty()).map_err(|errno| match errno {
             Errno::NOTDIR => Error::NotAFolder(path.into()),
             errno => system("opening the tree", path)(errno),
         })?;
         let identity = |found: rustix::fs::Stat| (found.st_dev, found.st_ino);
-        let tree = fstat(&handle).map(identity).map_err(system("looking at the tree", path))?;
+        let tree = fstat(&handle).map(identity).map_err(system("reading the tree's properties", path))?;
         if rustix::fs::stat("/").map(identity) == Ok(tree) {
             return Err(Error::OwnRoot(path.into()));
         }
         Ok(Self { path: path.into(), handle, lookup })
     }
 
-    /// How folders are looked up here.
+    /// The lookup of this tree.
     pub const fn lookup(&self) -> Lookup {
         self.lookup
     }
 
-    /// The folder of a file and the file's name in it. What is missing of the folder is made if it has an owner to be.
+    /// The folder of a file, and the file's name in it. Creates missing folders if an owner is given.
     pub fn folder_of(&self, file: &Path, make: Option<Owner>) -> Result<Option<(Folder, String)>, Error> {
         let invalid = || Error::Path(file.into());
         let file = file.strip_prefix("/").unwrap_or(file);
@@ -163,7 +163,7 @@ impl Tree {
         Ok(Some((folder, name.to_owned())))
     }
 
-    /// The next folder on the way, if it is there.
+    /// Opens the next folder on the way, if it exists.
     fn open_next(&self, folder: &Folder, name: &OsStr, reached: &Path, path: &Path) -> Result<Option<OwnedFd>, Error> {
         let opened = match self.lookup {
             Lookup::Kernel => in_root(self.handle.as_fd(), reached),
@@ -178,7 +178,7 @@ impl Tree {
                     Ok(FileType::Symlink) if self.lookup == Lookup::Walk => Err(Error::Link(path.into())),
                     Ok(FileType::Symlink) if errno != Errno::NOTDIR => Err(Error::DeadLink(path.into())),
                     Ok(_) => Err(Error::NotAFolder(path.into())),
-                    Err(errno) => Err(system("looking at", path)(errno)),
+                    Err(errno) => Err(system("reading the properties of", path)(errno)),
                 }
             }
             Err(errno) => Err(system("opening the folder", path)(errno)),
@@ -188,12 +188,12 @@ impl Tree {
     fn make(&self, folder: &Folder, name: &OsStr, reached: &Path, path: &Path, owner: Owner) -> Result<OwnedFd, Error> {
         match mkdirat(&folder.handle, name, FOLDER_MODE) {
             Ok(()) | Err(Errno::EXIST) => {}
-            Err(errno) => return Err(system("making the folder", path)(errno)),
+            Err(errno) => return Err(system("creating the folder", path)(errno)),
         }
         let Some(made) = self.open_next(folder, name, reached, path)? else {
             return Err(system("opening the folder", path)(Errno::NOENT));
         };
-        // The mask of this process is not the image's.
+        // The umask of this process must not apply to the image.
         fchmod(&made, FOLDER_MODE).map_err(system("setting the mode of", path))?;
         give(&made, path, owner)?;
         folder.sync()?;
@@ -217,11 +217,11 @@ fn in_root(root: std::os::fd::BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, Er
     result
 }
 
-/// Gives what was made to its owner; says whether it is so.
+/// Sets the owner of a created file or folder. Returns whether it has that owner.
 ///
-/// Through the C library rather than the kernel directly, because `fakeroot` stands between the two.
+/// Calls the C library instead of the kernel, because `fakeroot` intercepts the C library.
 fn give(handle: &impl AsFd, path: &Path, owner: Owner) -> Result<bool, Error> {
-    let found = fstat(handle).map_err(system("looking at", path))?;
+    let found = fstat(handle).map_err(system("reading the properties of", path))?;
     if (found.st_uid, found.st_gid) == (owner.uid, owner.gid) {
         return Ok(true);
     }
@@ -229,7 +229,7 @@ fn give(handle: &impl AsFd, path: &Path, owner: Owner) -> Result<bool, Error> {
         Ok(()) => Ok(true),
         Err(source) if owner.required => Err(Error::Owner { path: path.into(), owner, source }),
         Err(source) if matches!(Errno::from_io_error(&source), Some(Errno::PERM | Errno::INVAL)) => Ok(false),
-        Err(source) => Err(Error::System { action: "giving to its owner", path: path.into(), source }),
+        Err(source) => Err(Error::System { action: "setting the owner of", path: path.into(), source }),
     }
 }
 
@@ -241,7 +241,7 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// The folder of a file outside of any tree, which may be reached over links, and the file's name in it.
+    /// The folder of a file outside any tree, and the file's name in it. Follows links.
     pub fn of(file: &Path) -> Result<(Self, String), Error> {
         let name = file.file_name().and_then(OsStr::to_str).ok_or_else(|| Error::Path(file.into()))?;
         let path = match file.parent() {
@@ -257,8 +257,7 @@ impl Folder {
         self.path.join(name)
     }
 
-    /// The content of a regular file of that name, up to a limit in bytes. Anything else counts as not there: it will be
-    /// replaced, and not looked into.
+    /// The content of a regular file, up to a limit in bytes. Anything else counts as missing: it is replaced, never read.
     pub fn read(&self, name: &str, limit: usize) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
         let path = self.path(name);
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -267,25 +266,25 @@ impl Folder {
             Err(Errno::NOENT | Errno::LOOP | Errno::NXIO | Errno::NODEV) => return Ok(None),
             Err(errno) => return Err(system("opening", &path)(errno)),
         };
-        let found = fstat(&file).map_err(system("looking at", &path))?;
+        let found = fstat(&file).map_err(system("reading the properties of", &path))?;
         if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
             return Ok(None);
         }
-        // A buffer that grew would leave copies of a secret behind.
+        // A growing buffer would leave copies of a secret in memory.
         let mut content = Zeroizing::new(Vec::with_capacity(limit + 1));
         file.take(limit as u64 + 1).read_to_end(&mut content).map_err(system("reading", &path))?;
         Ok((content.len() <= limit).then_some(content))
     }
 
-    /// Makes a file under a name of ours, 0600 from the first moment; whatever had the name is removed. It would survive
-    /// a power cut. Says whether it has the owner.
+    /// Creates a file with mode 0600, in place of whatever has the name, and syncs it to the disk. Returns whether it has
+    /// the owner.
     pub fn write_new(&self, name: &str, content: &[u8], owner: Option<Owner>) -> Result<bool, Error> {
         let path = self.path(name);
         self.remove(name)?;
         let mode = Mode::RUSR | Mode::WUSR;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut file = openat(&self.handle, name, flags, mode).map(File::from).map_err(system("making", &path))?;
-        // The mask of this process may have taken rights away.
+        let mut file = openat(&self.handle, name, flags, mode).map(File::from).map_err(system("creating", &path))?;
+        // The umask of this process may have removed permissions.
         fchmod(&file, mode).map_err(system("setting the mode of", &path))?;
         let is_given = owner.map_or(Ok(true), |owner| give(&file, &path, owner))?;
         file.write_all(content).map_err(system("writing", &path))?;
@@ -294,25 +293,25 @@ impl Folder {
         Ok(is_given)
     }
 
-    /// Renames a file over whatever has the other name. It would survive a power cut.
+    /// Renames a file over whatever has the other name, and syncs the folder.
     pub fn rename(&self, from: &str, to: &str) -> Result<(), Error> {
         renameat(&self.handle, from, &self.handle, to).map_err(system("replacing", &self.path(to)))?;
         self.sync()
     }
 
-    /// Replaces a file whole or not at all, 0600. Says whether it has the owner.
+    /// Replaces a file atomically, with mode 0600. Returns whether it has the owner.
     pub fn replace(&self, name: &str, content: &[u8], owner: Option<Owner>) -> Result<bool, Error> {
         let temporary = format!(".{name}.new");
         let written = self.write_new(&temporary, content, owner);
         let replaced = written.and_then(|owned| self.rename(&temporary, name).map(|()| owned));
         if replaced.is_err() {
-            // What cannot be removed is removed by the next write.
+            // The next write removes a file that stays here.
             let _ = self.remove(&temporary);
         }
         replaced
     }
 
-    /// Removes a file, if there is one.
+    /// Removes a file if it exists.
     pub fn remove(&self, name: &str) -> Result<(), Error> {
         match unlinkat(&self.handle, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),

@@ -57,7 +57,7 @@ fn write_sheet(
     if without.is_empty() {
         Ok(())
     } else {
-        Err(Failure::Other(anyhow::anyhow!("no pairing secrets of the ledger are in the trees of {}", without.join(", "))))
+        Err(Failure::Other(anyhow::anyhow!("the ledger has no pairing secrets for the trees of {}", without.join(", "))))
     }
 }
 

@@ -111,7 +111,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let runtime = runtime.map_err(anyhow::Error::from)?;
     if arguments.mark_shipped {
         runtime.block_on(ledger.shipped(&devices)).map_err(anyhow::Error::from)?;
-        println!("{} noted as shipped", count(devices.len()));
+        println!("{} recorded as shipped", count(devices.len()));
         return Ok(());
     }
     let _entered = runtime.enter();
@@ -125,7 +125,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 
 impl Arguments {
     fn batch(&self, ledger: Ledger) -> Result<Batch, Failure> {
-        let url = self.api_url.clone().expect("clap asks for it unless devices are marked as shipped");
+        let url = self.api_url.clone().expect("clap requires it unless devices are marked as shipped");
         let credentials = Credentials {
             token: self.admin_token_file.clone(),
             certificate: self.client_cert.clone().zip(self.client_key.clone()),
@@ -143,13 +143,13 @@ impl Arguments {
             ledger,
             layout: Layout { pairing: (!self.no_pairing).then(|| self.devices.pairing_file.clone()), owner, lookup: None },
             reissue: self.reissue,
-            // Who names one device asks for that one; who names a list asks for what is left of it.
+            // --serial confirms the device with the server; --serials resumes the rest of the list.
             confirm: self.devices.serial.is_some(),
             verify: self.verify,
         })
     }
 
-    /// Tells what was done, and writes what was asked for about it.
+    /// Prints the results, and writes the requested files.
     fn finish(&self, batch: &Batch, reports: &[Report]) -> Result<(), Failure> {
         if let [report] = reports {
             tell_one(report, &batch.layout);
@@ -167,7 +167,7 @@ impl Arguments {
         if self.device_table.is_none() && reports.iter().any(|report| !report.is_owned) {
             let Owner { uid, gid, .. } = batch.layout.owner;
             eprintln!(
-                "warning: this user cannot give files to {uid}:{gid}, so they are its own in the tree: run as root or under \
+                "warning: this user cannot give files to {uid}:{gid} and still owns them in the tree: run as root or under \
                  fakeroot, or let the image builder set owners with --device-table"
             );
         }
@@ -178,7 +178,7 @@ impl Arguments {
         let open = reports.iter().filter(|report| !report.is_done()).count();
         if open > 0 {
             return Err(Failure::Other(anyhow::anyhow!(
-                "{open} of {} not done; the same command goes on where this one ended",
+                "{open} of {} not done; run the same command again to resume",
                 count(reports.len())
             )));
         }
@@ -192,7 +192,7 @@ fn dry_run(batch: &Batch, devices: &[Device]) -> Result<(), Failure> {
     for device in devices {
         let (what, why) = match batch.plan(device) {
             Plan::Create => ("create", String::new()),
-            Plan::Resume => ("go on with", String::new()),
+            Plan::Resume => ("resume", String::new()),
             Plan::Reissue => ("reissue", String::new()),
             Plan::Nothing => ("done", String::new()),
             Plan::Fail(reason) => {
@@ -218,25 +218,25 @@ async fn work(batch: &Arc<Batch>, devices: Vec<Device>) -> Vec<Report> {
     reports
 }
 
-/// The first signal lets what is under way end, the second does not.
+/// The first signal ends the run after the requests in progress, the second at once.
 async fn stop_on_signal(api: Api) {
     let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
         return;
     };
-    for asked in 0.. {
+    for signals in 0.. {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
-        if asked > 0 {
+        if signals > 0 {
             std::process::exit(130);
         }
-        eprintln!("\nending; once more to end at once");
+        eprintln!("\nending after the requests in progress; interrupt again to end at once");
         api.stop();
     }
 }
 
-/// A bar on standard error, if somebody is looking.
+/// A progress bar on standard error, if that is a terminal.
 struct Progress {
     total: usize,
     done: usize,
@@ -270,8 +270,8 @@ fn tell_one(report: &Report, layout: &Layout) {
     let Report { device, .. } = report;
     let (serial, account) = (&device.serial, &device.account);
     match &report.outcome {
-        Outcome::Created => println!("{serial}: made the account {account}"),
-        Outcome::Updated => println!("{serial}: the account {account} was there, and has the password of this image"),
+        Outcome::Created => println!("{serial}: created the account {account}"),
+        Outcome::Updated => println!("{serial}: the account {account} existed and has this image's password"),
         Outcome::Already => println!("{serial}: done already, as {account}"),
         Outcome::Failed(reason) => eprintln!("{serial}: {reason}"),
         Outcome::NotTried => eprintln!("{serial}: not tried"),

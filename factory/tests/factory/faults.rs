@@ -14,7 +14,7 @@ use axum::response::IntoResponse;
 use crate::server::{Server, Verdict};
 use crate::support::{CONF, Desk, Run, assert_agreement};
 
-/// A server of bytes: reads a request, and says that.
+/// A server that reads a request and answers with these bytes.
 fn speaking(answer: &'static [u8]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -42,7 +42,7 @@ fn against(url: &str, more: &[&str]) -> (Desk, Run) {
 }
 
 #[test]
-fn a_server_that_recovers_is_asked_again() {
+fn a_server_that_recovers_gets_another_request() {
     let (desk, server) = (Desk::new(), Server::start());
     let rootfs = desk.tree("rootfs");
     server.script(|number, _| match number {
@@ -88,7 +88,7 @@ fn a_server_that_asks_for_patience_gets_it_from_all_jobs_and_no_try_is_used_up()
     });
     let begun = Instant::now();
     desk.batch(&server, &["--jobs", "3", "--tries", "1"]).succeeded();
-    assert!(begun.elapsed() >= Duration::from_secs(1), "the pause that was asked for");
+    assert!(begun.elapsed() >= Duration::from_secs(1), "the requested pause");
     assert_eq!(server.calls().len(), 9);
     for serial in &serials {
         assert_agreement(&server, &desk.rootfs(serial));
@@ -96,7 +96,7 @@ fn a_server_that_asks_for_patience_gets_it_from_all_jobs_and_no_try_is_used_up()
 }
 
 #[test]
-fn a_final_answer_is_not_asked_for_again() {
+fn a_final_answer_is_not_requested_again() {
     for status in [StatusCode::BAD_REQUEST, StatusCode::NOT_FOUND, StatusCode::FOUND, StatusCode::UNPROCESSABLE_ENTITY] {
         let (desk, server) = (Desk::new(), Server::start());
         desk.tree("rootfs");
@@ -130,8 +130,8 @@ fn an_answer_that_breaks_off_after_its_status_counts_by_its_status() {
 
 #[test]
 fn a_server_that_is_not_there_is_told() {
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    against(&format!("http://{nobody}"), &["--tries", "1"]).1.failed_with("no answer from the server");
+    let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    against(&format!("http://{unused}"), &["--tries", "1"]).1.failed_with("no answer from the server");
 }
 
 #[test]
@@ -147,12 +147,12 @@ fn a_tree_that_is_missing_or_a_file_or_this_machines_root_is_told_before_anythin
     assert_eq!(server.calls(), Vec::<String>::new());
 }
 
-/// Runs the program where `script` has made mounts in the folder `rootfs`, in a mount namespace of its own.
+/// Runs the program in a mount namespace of its own, in which `script` has mounted file systems in the folder `rootfs`.
 fn with_mount(desk: &Desk, server: &Server, script: &str) -> Option<Run> {
     let flags: &[&str] = if rustix::process::geteuid().is_root() { &["--mount"] } else { &["--mount", "--map-root-user"] };
     let probe = Command::new("unshare").args(flags).args(["sh", "-c", "mount -t tmpfs tmpfs /mnt"]).output();
     if !probe.is_ok_and(|probe| probe.status.success()) {
-        eprintln!("skipped: this machine lets nobody mount file systems in a namespace");
+        eprintln!("skipped: this machine does not allow mounts in a namespace");
         return None;
     }
     let program = desk.command(&[]).get_program().to_owned();

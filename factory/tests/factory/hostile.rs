@@ -12,7 +12,7 @@ use jarvis_provisioning::login::{Api, Credentials, Limits, Lookup, Owner, Tree};
 use crate::server::Server;
 use crate::support::{CONF, Desk, files};
 
-/// Where a file leads, who may read it, and what is in it; of everything below a folder.
+/// Path, mode, owner and content of every file below a folder.
 fn snapshot(folder: &Path) -> Vec<(PathBuf, u32, u64, Vec<u8>)> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -139,7 +139,7 @@ fn no_shape_of_links_leads_out_of_a_tree() {
             let before = snapshot(&canary);
             let outcome = provision(&desk, &server, lookup);
             assert_eq!(snapshot(&canary), before, "{name}, {lookup:?}: {outcome:?}");
-            // Whatever was made is in the tree itself.
+            // Created files are inside the tree.
             let made = files(&tree).iter().any(|file| file.ends_with("device.conf"));
             match outcome {
                 Outcome::Created => assert!(made, "{name}, {lookup:?}"),

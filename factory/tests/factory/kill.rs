@@ -38,7 +38,7 @@ fn a_batch_that_was_killed_at_any_moment_is_finished_by_another_run() {
         for _ in 0..KILLS {
             let mut command = desk.command(&Desk::batch_arguments(&url));
             let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-            // The moment is what is random here; nothing depends on what has happened until then.
+            // The time of the kill is random; the assertions hold for every state of the run.
             std::thread::sleep(whole.mul_f64(random() / 2.0));
             child.kill().unwrap();
             killed += usize::from(child.wait().unwrap().code().is_none());

@@ -1,4 +1,4 @@
-//! Accounts and images for many devices: the program itself, against a real HTTP server that fails as it is told.
+//! Tests of the program against a real HTTP server with scripted failures.
 
 mod batch;
 mod device;

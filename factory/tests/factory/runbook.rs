@@ -35,7 +35,7 @@ fn the_runbook_leads_to_devices_that_log_in() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let commands = commands().replace("127.0.0.1:7703", &free.to_string());
     assert!(commands.lines().count() > 30 && commands.contains(&free.to_string()));
-    // Job control, as in a shell that somebody types into; a command that fails ends it, and the server with it.
+    // Job control as in an interactive shell. A failing command ends the shell, and the server with it.
     let script = format!("set -euo pipefail; set -m; trap 'kill %1 2>/dev/null || true' EXIT\n{commands}trap - EXIT\n");
     let path = format!("{}:{}", programs().display(), std::env::var("PATH").unwrap());
     let mut shell = Command::new("bash");

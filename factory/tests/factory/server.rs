@@ -20,7 +20,7 @@ pub(crate) struct Request {
     pub(crate) authorization: Option<String>,
 }
 
-/// What the script says to a request.
+/// The script's answer to a request.
 pub(crate) enum Verdict {
     /// It is obeyed and answered.
     Serve,
@@ -32,12 +32,12 @@ pub(crate) enum Verdict {
 
 type Script = Box<dyn Fn(usize, &Request) -> Verdict + Send>;
 
-/// What the server knows.
+/// The server's state.
 #[derive(Default)]
 pub(crate) struct World {
     pub(crate) passwords: HashMap<String, String>,
     pub(crate) roles: HashMap<String, String>,
-    /// How often an account was made.
+    /// Creations per account.
     pub(crate) made: HashMap<String, usize>,
     pub(crate) requests: Vec<Request>,
     script: Option<Script>,

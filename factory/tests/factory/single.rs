@@ -12,7 +12,7 @@ use crate::support::{CONF, Desk, PAIRING, assert_agreement, credentials, files, 
 
 const ACCOUNT: &str = "azaion-jetson-0042@azaion.com";
 
-fn somebody_elses(server: &Server) {
+fn create_foreign_account(server: &Server) {
     server.world().passwords.insert(ACCOUNT.into(), "of a device in the field".into());
 }
 
@@ -80,7 +80,7 @@ fn one_slash_at_the_end_of_the_address_is_left_out() {
 fn an_account_that_is_not_ours_is_left_alone_until_the_operator_says_so() {
     let (desk, server) = (Desk::new(), Server::start());
     let rootfs = desk.tree("rootfs");
-    somebody_elses(&server);
+    create_foreign_account(&server);
     for _ in 0..2 {
         desk.single(&server, &[]).failed_with("--reissue");
         assert_eq!(server.world().passwords[ACCOUNT], "of a device in the field");
@@ -95,7 +95,7 @@ fn an_account_that_is_not_ours_is_left_alone_until_the_operator_says_so() {
 fn a_device_conf_that_is_not_ours_stays_if_its_account_is_refused() {
     let (desk, server) = (Desk::new(), Server::start());
     let rootfs = desk.tree("rootfs");
-    somebody_elses(&server);
+    create_foreign_account(&server);
     fs::create_dir_all(rootfs.join("etc/azaion")).unwrap();
     fs::write(rootfs.join(CONF), "made elsewhere").unwrap();
     desk.single(&server, &[]).failed_with("--reissue");
@@ -141,7 +141,7 @@ fn an_account_that_was_made_although_the_answer_was_a_failure_is_known_by_its_pa
 fn a_failure_before_an_account_that_is_not_ours_does_not_make_it_ours() {
     let (desk, server) = (Desk::new(), Server::start());
     desk.tree("rootfs");
-    somebody_elses(&server);
+    create_foreign_account(&server);
     server.script(|number, _| match number {
         0 => Verdict::Refuse(StatusCode::BAD_GATEWAY.into_response()),
         _ => Verdict::Serve,
@@ -151,7 +151,7 @@ fn a_failure_before_an_account_that_is_not_ours_does_not_make_it_ours() {
 }
 
 #[test]
-fn where_nobody_can_log_in_the_intention_in_the_ledger_decides() {
+fn without_a_login_endpoint_the_ledger_decides() {
     let (desk, server) = (Desk::new(), Server::start());
     let rootfs = desk.tree("rootfs");
     server.know_no_login();
@@ -197,7 +197,7 @@ fn the_mask_of_the_process_changes_no_mode() {
         let mut shell = std::process::Command::new("sh");
         shell.current_dir(desk.path("")).args(["-c", &script]).arg(program);
         shell.args(["prepare", "--serial", "AZJN-0042", "--rootfs-dir", "rootfs", "--api-url", &server.url()]);
-        // The ledger is the operator's own file: under the last mask only the superuser could read what was just made.
+        // The ledger belongs to the operator: under the last umask only root could read it.
         if mask == "777" && !rustix::process::geteuid().is_root() {
             continue;
         }
@@ -278,7 +278,7 @@ fn the_most_talkative_log_shows_no_secret() {
 fn a_login_at_the_end_shows_that_the_server_took_the_password() {
     let (desk, server) = (Desk::new(), Server::start());
     desk.tree("rootfs");
-    // Something between that says yes to everything, and does nothing.
+    // A proxy that answers every request with success and forwards nothing.
     server.script(|_, request| match request.path.as_str() {
         "/users" => Verdict::Refuse((StatusCode::OK, "<html>welcome</html>").into_response()),
         _ => Verdict::Serve,
