@@ -1,11 +1,7 @@
 //! Phones that connect and leave leak no descriptors and no tasks. Alone in its process, because it counts descriptors.
 
-#[expect(dead_code, reason = "the other tests use more of it; goes when this one uses all")]
-#[path = "node/sim_link/support.rs"]
-mod support;
-
 use mobile_test_harness::phone::Phone;
-use support::{Node, PATIENCE, secret};
+use testing_node::sim_link::{Node, PATIENCE, secret};
 use tokio::time::Instant;
 
 fn descriptors() -> usize {

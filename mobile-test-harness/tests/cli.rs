@@ -1,17 +1,13 @@
 //! `jarvis-phone` as a person or a script runs it, at a node in this process.
 
-#[expect(dead_code, reason = "the tests of the link use more of it; goes when these use all")]
-#[path = "../../tests/node/sim_link/support.rs"]
-mod support;
-
 use std::fs;
 use std::process::{Output, Stdio};
 
 use mobile_test_harness::phone::Phone;
 use provisioning_core::machine::Command as NodeCommand;
 use serde_json::Value;
-use support::{CODE, NETWORKS, Node, PASSWORD, PATIENCE, SSID, secret};
 use testing::journal::TOKEN;
+use testing_node::sim_link::{CODE, NETWORKS, Node, PASSWORD, PATIENCE, SSID, secret};
 use tokio::process::Command;
 use tokio::time::Instant;
 

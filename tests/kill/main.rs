@@ -19,12 +19,8 @@ use provisioning_core::domain::{Credentials, Registration};
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::{Boot, ClearedItem, FREE_GUESSES};
 
-#[path = "../node/store/node.rs"]
-#[allow(dead_code, reason = "shared with the other tests of the store")]
-mod node;
-
 use libtest_mimic::{Arguments, Trial};
-use node::{Node, SHIPPED, credentials, k2, mode, outcome, paths, pending, registration, skip, write_everything};
+use testing_node::files::{Node, SHIPPED, credentials, k2, mode, outcome, paths, pending, registration, skip, write_everything};
 
 /// Files that are looked for, and not there, around the calls that count.
 const BEGIN: &str = "/jarvis-test-begin";

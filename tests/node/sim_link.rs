@@ -2,4 +2,3 @@
 
 mod gatt;
 mod provisioning;
-mod support;

@@ -5,4 +5,3 @@ mod enrollment;
 mod formats;
 mod modes;
 mod mounts;
-mod node;

@@ -4,7 +4,6 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use crate::sim_link::support::{Node, PATIENCE, secret, view};
 use jarvis_provisioning::daemon::{Ends, Event, Handle};
 use jarvis_provisioning::link::sim::{Config, Error, Listener, serve};
 use mobile_test_harness::link::simulated::Simulated;
@@ -17,6 +16,7 @@ use provisioning_core::gatt::packets::{FromNode, FromPhone, PACKET_LIMIT, Packet
 use provisioning_core::wire::framing::{VALUE_LIMIT, frames};
 use provisioning_core::wire::{Info, Outbound, PublicStatus, Refusal};
 use tempfile::TempDir;
+use testing_node::sim_link::{Node, PATIENCE, secret, view};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout};

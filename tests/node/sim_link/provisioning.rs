@@ -11,10 +11,9 @@ use provisioning_core::machine::Command;
 use provisioning_core::secret::{SecretBytes, SecretText};
 use provisioning_core::session::PhoneSecret;
 use rand_core::UnwrapErr;
-use tokio::time::Instant;
-
-use crate::sim_link::support::{Cable, NETWORKS, Node, PASSWORD, PATIENCE, SSID, credentials, secret};
 use testing::journal::{QR_SECRET, WRONG_PASSWORD};
+use testing_node::sim_link::{Cable, NETWORKS, Node, PASSWORD, PATIENCE, SSID, credentials, secret};
+use tokio::time::Instant;
 
 fn new_key() -> provisioning_core::domain::K2 {
     key::new(SystemTime::UNIX_EPOCH, &mut UnwrapErr(SysRng))

@@ -12,9 +12,8 @@ use jarvis_provisioning::store::{Error, Store};
 use provisioning_core::fault::Fault;
 use provisioning_core::fault::chain;
 use provisioning_core::machine::{ClearedItem, FREE_GUESSES};
-
-use crate::store::node::{Node, SHIPPED, credentials, k2, outcome, pending, registration, run, write_everything};
 use testing::journal::{Journal, TOKEN};
+use testing_node::files::{Node, SHIPPED, credentials, k2, outcome, pending, registration, run, write_everything};
 
 /// The files whose content is read back.
 const READ: [&str; 7] =

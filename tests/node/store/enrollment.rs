@@ -6,8 +6,7 @@ use jarvis_provisioning::claim::forget;
 use jarvis_provisioning::link::http::cleared_name;
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::Cleared;
-
-use crate::store::node::{MAC_ADDRESS, Node, SHIPPED, credentials, k2, outcome, pending, registration};
+use testing_node::files::{MAC_ADDRESS, Node, SHIPPED, credentials, k2, outcome, pending, registration};
 
 #[test]
 fn a_fresh_node_begins_with_nothing_but_its_secrets() {

@@ -5,9 +5,8 @@ use std::fs;
 use fernet::Fernet;
 use jarvis_provisioning::claim::forget;
 use provisioning_core::domain::Ssid;
-
-use crate::store::node::{Node, credentials, k2, registration};
 use testing::journal::TOKEN;
+use testing_node::files::{Node, credentials, k2, registration};
 
 const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 const SEALED_K2: &str = "gAAAAABpf05QZGVmZ2hpamtsbW5vcHFycw2XakONgJI4f7VRXufEb5YNUA8WUL-hUVZm7TY0-ERu64ph41js4uE07JnuyfQUmqwPBFGEt5OI\
@@ -114,7 +113,7 @@ fn a_reset_puts_the_placeholders_of_the_existing_software_back() {
 #[test]
 fn what_is_under_way_is_not_readable_on_the_disk() {
     let node = Node::new();
-    node.open().save_pending(&crate::store::node::pending(0)).unwrap();
+    node.open().save_pending(&testing_node::files::pending(0)).unwrap();
     let content = fs::read_to_string(node.file("pending.enc")).unwrap();
     for secret in ["hunter22", TOKEN, "Caf"] {
         assert!(!content.contains(secret));

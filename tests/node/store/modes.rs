@@ -8,7 +8,7 @@ use jarvis_provisioning::store::Store;
 use provisioning_core::fault::Fault;
 use provisioning_core::fault::chain;
 
-use crate::store::node::{
+use testing_node::files::{
     Node, credentials, is_root, mode, owner, paths, pending, registration, run, skip, this_program, write_everything,
 };
 

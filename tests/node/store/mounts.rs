@@ -10,12 +10,11 @@ use jarvis_provisioning::claim::forget;
 use jarvis_provisioning::store::Store;
 use provisioning_core::fault::Fault;
 use provisioning_core::fault::chain;
-
-use crate::store::node::{Node, SHIPPED, credentials, k2, outcome, paths, pending, registration, run, skip, this_program};
+use testing_node::files::{Node, SHIPPED, credentials, k2, outcome, paths, pending, registration, run, skip, this_program};
 
 /// Runs an ignored test of this module in a mount namespace, where `script` has made the mounts.
 fn in_namespace(test: &str, script: &str) {
-    let flags: &[&str] = if crate::store::node::is_root() { &["--mount"] } else { &["--mount", "--map-root-user"] };
+    let flags: &[&str] = if testing_node::files::is_root() { &["--mount"] } else { &["--mount", "--map-root-user"] };
     let probe = Command::new("unshare").args(flags).args(["sh", "-c", "mount -t tmpfs tmpfs /mnt"]).output();
     if !probe.is_ok_and(|probe| probe.status.success()) {
         return skip("this machine lets nobody mount file systems in a namespace", false);

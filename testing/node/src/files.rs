@@ -17,24 +17,25 @@ use tempfile::TempDir;
 use testing::journal::{self, QUOTED_PASSWORD, TOKEN, VECTOR_NODE_KEY};
 
 /// The configuration as the existing software ships it, with a key of the owner's.
-pub(crate) const SHIPPED: &str =
-    "{\n  \"node_id\": \"your-node-id\",\n  \"volume\": 0.80,\n  \"api_key\": \"your_api_key_here\"\n}";
+pub const SHIPPED: &str = "{\n  \"node_id\": \"your-node-id\",\n  \"volume\": 0.80,\n  \"api_key\": \"your_api_key_here\"\n}";
 
-pub(crate) const MAC_ADDRESS: &str = "b8:27:eb:5b:91:61";
+/// The hardware address of the node.
+pub const MAC_ADDRESS: &str = "b8:27:eb:5b:91:61";
 
 /// Folders of one node. Everything is below one root: `state`, `config.json`, `jarvis_node.db`, `sys`.
-pub(crate) struct Node {
+pub struct Node {
     root: TempDir,
 }
 
 impl Node {
     /// With a configuration as it is shipped, and no state yet.
-    pub(crate) fn new() -> Self {
+    #[expect(clippy::new_without_default, reason = "every call makes another folder; goes when the lint accepts that")]
+    pub fn new() -> Self {
         Self::within(&std::env::temp_dir())
     }
 
     /// The same in a folder of memory where there is one: a sync costs nothing there.
-    pub(crate) fn in_memory() -> Self {
+    pub fn in_memory() -> Self {
         let memory = Path::new("/dev/shm");
         if memory.is_dir() { Self::within(memory) } else { Self::new() }
     }
@@ -49,54 +50,62 @@ impl Node {
         node
     }
 
-    pub(crate) fn root(&self) -> &Path {
+    /// The folder that everything is in.
+    pub fn root(&self) -> &Path {
         self.root.path()
     }
 
-    pub(crate) fn paths(&self) -> Paths {
+    /// The paths of the node.
+    pub fn paths(&self) -> Paths {
         paths(self.root.path())
     }
 
-    pub(crate) fn state(&self) -> PathBuf {
+    /// The state folder.
+    pub fn state(&self) -> PathBuf {
         self.root.path().join("state")
     }
 
-    pub(crate) fn file(&self, name: &str) -> PathBuf {
+    /// A file in the state folder.
+    pub fn file(&self, name: &str) -> PathBuf {
         self.state().join(name)
     }
 
-    pub(crate) fn config(&self) -> PathBuf {
+    /// The configuration of the existing software.
+    pub fn config(&self) -> PathBuf {
         self.root.path().join("config.json")
     }
 
-    pub(crate) fn open(&self) -> Store {
+    /// Opens the store.
+    pub fn open(&self) -> Store {
         Store::open(self.paths()).unwrap()
     }
 
-    pub(crate) fn key(&self) -> Fernet {
+    /// The key that files are sealed with.
+    pub fn key(&self) -> Fernet {
         Fernet::new(&fs::read_to_string(self.file("secrets.key")).unwrap()).unwrap()
     }
 
     /// The plain content of a sealed file.
-    pub(crate) fn unsealed(&self, name: &str) -> Vec<u8> {
+    pub fn unsealed(&self, name: &str) -> Vec<u8> {
         self.key().decrypt(&fs::read_to_string(self.file(name)).unwrap()).unwrap()
     }
 
     /// The names in the state folder, sorted.
-    pub(crate) fn names(&self) -> Vec<String> {
+    pub fn names(&self) -> Vec<String> {
         let mut names: Vec<_> =
             fs::read_dir(self.state()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
     }
 
-    pub(crate) fn has_aside(&self, name: &str) -> bool {
+    /// Whether a file of that name was set aside as unreadable.
+    pub fn has_aside(&self, name: &str) -> bool {
         self.names().iter().any(|found| found.starts_with(&format!("{name}.unreadable-")))
     }
 }
 
 /// Where the files of the node below that folder are.
-pub(crate) fn paths(root: &Path) -> Paths {
+pub fn paths(root: &Path) -> Paths {
     let mut paths = Paths::new(root.join("state"));
     paths.config = Some(root.join("config.json"));
     paths.database = root.join("jarvis_node.db");
@@ -105,26 +114,29 @@ pub(crate) fn paths(root: &Path) -> Paths {
     paths
 }
 
-pub(crate) fn mode(path: &Path) -> u32 {
+/// The permission bits of a file.
+pub fn mode(path: &Path) -> u32 {
     fs::symlink_metadata(path).unwrap().permissions().mode() & 0o7777
 }
 
-pub(crate) fn owner(path: &Path) -> u32 {
+/// The user that owns a file.
+pub fn owner(path: &Path) -> u32 {
     fs::symlink_metadata(path).unwrap().uid()
 }
 
-pub(crate) fn is_root() -> bool {
+/// Whether the tests run as root.
+pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
 /// A command that runs one ignored test of this program alone, on its main thread.
-pub(crate) fn this_program(test: &str) -> Vec<String> {
+pub fn this_program(test: &str) -> Vec<String> {
     let program = std::env::current_exe().unwrap().to_str().unwrap().to_owned();
     [&program, "--exact", test, "--ignored", "--nocapture", "--test-threads=1"].map(str::to_owned).to_vec()
 }
 
 /// Runs a command and returns what it printed; panics with that if it failed.
-pub(crate) fn run(command: &mut Command) -> String {
+pub fn run(command: &mut Command) -> String {
     let output = command.output().unwrap();
     let printed = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?} failed: {printed}");
@@ -132,12 +144,13 @@ pub(crate) fn run(command: &mut Command) -> String {
 }
 
 /// Says that a test did not run. On CI that is a failure where the machine is expected to have the means.
-pub(crate) fn skip(why: &str, expected_on_ci: bool) {
+pub fn skip(why: &str, expected_on_ci: bool) {
     assert!(!expected_on_ci || std::env::var("CI").is_err(), "not run on CI: {why}");
     eprintln!("SKIPPED: {why}");
 }
 
-pub(crate) fn k2(number: u8) -> K2 {
+/// A K2 that differs from those with other numbers.
+pub fn k2(number: u8) -> K2 {
     K2 {
         key: SecretBytes::new([number; 32]),
         kid: format!("kid-{number}"),
@@ -145,7 +158,8 @@ pub(crate) fn k2(number: u8) -> K2 {
     }
 }
 
-pub(crate) fn credentials() -> Credentials {
+/// What a phone sends, with characters that have to be quoted.
+pub fn credentials() -> Credentials {
     Credentials {
         request_id: 7,
         ssid: Ssid::try_from("Café 😀").unwrap(),
@@ -161,15 +175,18 @@ pub(crate) fn credentials() -> Credentials {
     }
 }
 
-pub(crate) fn pending(resumes: u32) -> Pending {
+/// An attempt that was resumed that often.
+pub fn pending(resumes: u32) -> Pending {
     Pending { credentials: credentials(), resumes }
 }
 
-pub(crate) fn registration() -> Registration {
+/// What the command center answers.
+pub fn registration() -> Registration {
     Registration { node_id: "0e8c1f5a-94d1-4d6f-9c39-2f5a7e0b1c2d".into(), node_key: SecretText::new(VECTOR_NODE_KEY.into()) }
 }
 
-pub(crate) fn outcome(fault: Fault) -> Outcome {
+/// A failure while registering.
+pub fn outcome(fault: Fault) -> Outcome {
     Outcome {
         request_id: u64::MAX,
         ssid: "Café 😀".into(),
@@ -180,7 +197,7 @@ pub(crate) fn outcome(fault: Fault) -> Outcome {
 }
 
 /// Writes every file there is.
-pub(crate) fn write_everything(store: &Store) {
+pub fn write_everything(store: &Store) {
     store.save_k2(&k2(1)).unwrap();
     store.save_pending(&pending(0)).unwrap();
     store.save_enrollment(&credentials(), &registration()).unwrap();

@@ -29,18 +29,21 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use testing::journal::{self, NODE_KEY, QR_SECRET, TOKEN};
-pub(crate) use testing::journal::{CODE, PASSWORD};
+pub use testing::journal::{CODE, PASSWORD};
 
-pub(crate) const SSID: &str = "Lighthouse";
+/// The network that can be joined.
+pub const SSID: &str = "Lighthouse";
 
 /// Far longer than anything here takes; reached only when a test fails.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
-pub(crate) fn secret() -> PhoneSecret {
+/// The right code.
+pub fn secret() -> PhoneSecret {
     PhoneSecret::Code(SecretText::new(CODE.into()))
 }
 
-pub(crate) fn credentials(password: &str) -> Credentials {
+/// What a phone sends, with that password.
+pub fn credentials(password: &str) -> Credentials {
     Credentials {
         request_id: new_request_id(),
         ssid: Ssid::try_from(SSID).expect("a short name"),
@@ -56,7 +59,8 @@ pub(crate) fn credentials(password: &str) -> Credentials {
     }
 }
 
-pub(crate) fn view(name: &str) -> View {
+/// What a node of that name shows before anything happens.
+pub fn view(name: &str) -> View {
     let identity = Identity { node_id: name.into(), hardware: "linux-aarch64".into(), mac_address: "d8:3a:5b:91:b6:61".into() };
     let status = Status::waiting();
     let info = Info {
@@ -73,7 +77,7 @@ pub(crate) fn view(name: &str) -> View {
 }
 
 /// How many networks there are in range: enough for several messages.
-pub(crate) const NETWORKS: usize = 60;
+pub const NETWORKS: usize = 60;
 
 fn networks() -> Vec<Network> {
     (0..NETWORKS)
@@ -85,7 +89,7 @@ fn networks() -> Vec<Network> {
         .collect()
 }
 
-/// What the world answers, and what it was asked.
+/// How commands are answered, and the commands so far.
 #[derive(Default)]
 struct Script {
     commands: Vec<Command>,
@@ -95,9 +99,11 @@ struct Script {
 }
 
 /// A node; it ends with this value.
-pub(crate) struct Node {
-    pub(crate) handle: Handle,
-    pub(crate) target: Target,
+pub struct Node {
+    /// The handle that links use.
+    pub handle: Handle,
+    /// Where phones connect.
+    pub target: Target,
     directory: TempDir,
     script: Arc<Mutex<Script>>,
     results: mpsc::UnboundedSender<(Op, Done)>,
@@ -109,7 +115,7 @@ pub(crate) struct Node {
 
 impl Node {
     /// Starts a node whose links have that ATT MTU, and waits until it advertises.
-    pub(crate) async fn start(mtu: u16) -> Self {
+    pub async fn start(mtu: u16) -> Self {
         journal::watch();
         let identity = view("jarvis-5b91b661").identity;
         let config = machine::Config {
@@ -149,7 +155,8 @@ impl Node {
         Self { handle, target, directory, script, results, activity, stop: Some(stop), link: Some(link), machine }
     }
 
-    pub(crate) fn path(&self) -> PathBuf {
+    /// The socket that phones connect to.
+    pub fn path(&self) -> PathBuf {
         self.directory.path().join("node.sock")
     }
 
@@ -158,17 +165,17 @@ impl Node {
     }
 
     /// The commands that were started and that `wanted` picks.
-    pub(crate) fn started(&self, wanted: impl Fn(&Command) -> bool) -> usize {
+    pub fn started(&self, wanted: impl Fn(&Command) -> bool) -> usize {
         self.script().commands.iter().filter(|command| wanted(command)).count()
     }
 
     /// From here on commands that `hold` picks wait.
-    pub(crate) fn hold(&self, hold: fn(&Command) -> bool) {
+    pub fn hold(&self, hold: fn(&Command) -> bool) {
         self.script().hold = Some(hold);
     }
 
     /// Waits until a command waits.
-    pub(crate) async fn held(&self) {
+    pub async fn held(&self) {
         let mut activity = self.activity.clone();
         while self.script().held.is_empty() {
             let changed = tokio::time::timeout(PATIENCE, activity.changed()).await;
@@ -177,7 +184,7 @@ impl Node {
     }
 
     /// Ends the waiting.
-    pub(crate) fn release(&self) {
+    pub fn release(&self) {
         let held = {
             let mut script = self.script();
             script.hold = None;
@@ -189,7 +196,7 @@ impl Node {
     }
 
     /// Ends the simulated link as a shutdown does, and waits until it has ended.
-    pub(crate) async fn stop_link(&mut self) {
+    pub async fn stop_link(&mut self) {
         drop(self.stop.take());
         if let Some(link) = self.link.take() {
             tokio::time::timeout(PATIENCE, link).await.expect("the link ends in time").expect("the link does not panic");
@@ -290,8 +297,9 @@ fn answer(command: &Command) -> Done {
 }
 
 /// A cable between phones and a node.
-pub(crate) struct Cable {
-    pub(crate) target: Target,
+pub struct Cable {
+    /// Where phones connect.
+    pub target: Target,
     _directory: TempDir,
     cut: watch::Sender<u64>,
     left: Arc<Mutex<Option<usize>>>,
@@ -300,7 +308,7 @@ pub(crate) struct Cable {
 
 impl Cable {
     /// Lays a cable to the node at `to`. After `packets` of the node's packets it breaks, once.
-    pub(crate) fn to(to: &Path, packets: Option<usize>) -> Self {
+    pub fn to(to: &Path, packets: Option<usize>) -> Self {
         let directory = TempDir::new().expect("a temporary directory");
         let path = directory.path().join("cable.sock");
         let listener = UnixListener::bind(&path).expect("nothing is there yet");
@@ -319,12 +327,12 @@ impl Cable {
     }
 
     /// Cuts every connection there is; new ones can be made.
-    pub(crate) fn cut(&self) {
+    pub fn cut(&self) {
         self.cut.send_modify(|cuts| *cuts += 1);
     }
 
     /// It has broken, as it was laid to do.
-    pub(crate) fn has_broken(&self) -> bool {
+    pub fn has_broken(&self) -> bool {
         self.left.lock().unwrap_or_else(PoisonError::into_inner).is_none()
     }
 }

@@ -1,0 +1,5 @@
+//! Nodes and their files, for the tests of several packages. A crate apart from `testing`, so that the core's tests compile
+//! without the node.
+
+pub mod files;
+pub mod sim_link;
