@@ -2,6 +2,7 @@
 //! the node.
 
 pub mod bus;
+pub mod fake;
 pub mod http;
 pub mod journal;
 pub mod random;

@@ -5,13 +5,14 @@ mod fake;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use fake::{ADAPTER, ADDRESS, Fake, Fault};
+use fake::{ADAPTER, ADDRESS, Fake};
 use jarvis_provisioning::daemon::{Ends, Event, Handle, View};
 use jarvis_provisioning::link::ble::{self, Config};
 use provisioning_core::domain::{Identity, State, Status};
 use provisioning_core::endpoint::{ENDPOINTS, Endpoint};
 use provisioning_core::wire::Info;
 use testing::bus::PrivateBus;
+use testing::fake::Fault;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use zbus::{OwnedObjectPath, Variant};
@@ -43,7 +44,7 @@ impl Lab {
     async fn start(faults: &[(&'static str, Fault)]) -> Option<Self> {
         let bus = PrivateBus::start()?;
         let fake = Fake::start(&bus.address()).await;
-        fake.world().faults.extend(faults.iter().cloned());
+        fake.world().script.faults.extend(faults.iter().cloned());
         let (handle, ends) = Handle::channel(64, view());
         ends.advertising.send_replace(true);
         let config = Config { bus: Some(bus.address()), adapter: Some(ADDRESS.to_lowercase()) };
@@ -86,16 +87,16 @@ async fn an_answer_of_the_wrong_type_is_retried() {
     for member in ["GetManagedObjects", "Get"] {
         let Some(lab) = Lab::start(&[(member, Fault::WrongType)]).await else { return };
         lab.fake.until_advertised().await;
-        assert!(lab.fake.world().calls_of(member) >= 2, "{member} was called once more");
+        assert!(lab.fake.world().script.calls_of(member) >= 2, "{member} was called once more");
     }
 }
 
 #[tokio::test]
 async fn a_refusal_is_retried() {
     for member in ["GetManagedObjects", "Get", "Set", "RegisterApplication", "RegisterAdvertisement"] {
-        let Some(lab) = Lab::start(&[(member, Fault::Error)]).await else { return };
+        let Some(lab) = Lab::start(&[(member, Fault::Error("org.bluez.Error.Failed", "no"))]).await else { return };
         lab.fake.until_advertised().await;
-        assert!(lab.fake.world().calls_of(member) >= 2, "{member} was called once more");
+        assert!(lab.fake.world().script.calls_of(member) >= 2, "{member} was called once more");
     }
 }
 
@@ -103,17 +104,17 @@ async fn a_refusal_is_retried() {
 async fn a_missing_answer_is_retried() {
     let Some(lab) = Lab::start(&[("RegisterApplication", Fault::Never)]).await else { return };
     lab.fake.until_advertised().await;
-    assert_eq!(lab.fake.world().calls_of("RegisterApplication"), 2);
+    assert_eq!(lab.fake.world().script.calls_of("RegisterApplication"), 2);
 }
 
 #[tokio::test]
 async fn a_late_answer_is_waited_for() {
     let Some(lab) = Lab::start(&[("RegisterApplication", Fault::Late)]).await else { return };
-    lab.fake.until("it has asked", |world| world.calls_of("RegisterApplication") == 1).await;
-    assert_eq!(lab.fake.world().calls_of("RegisterAdvertisement"), 0, "advertises only after the service is registered");
+    lab.fake.until("it has asked", |world| world.script.calls_of("RegisterApplication") == 1).await;
+    assert_eq!(lab.fake.world().script.calls_of("RegisterAdvertisement"), 0, "advertises only after the service is registered");
     lab.fake.release();
     lab.fake.until_advertised().await;
-    assert_eq!(lab.fake.world().calls_of("RegisterApplication"), 1);
+    assert_eq!(lab.fake.world().script.calls_of("RegisterApplication"), 1);
 }
 
 #[tokio::test]
@@ -123,9 +124,9 @@ async fn an_adapter_that_is_not_ready_is_waited_for() {
     lab.fake.unplug().await;
     lab.fake.world().addressed = false;
     lab.fake.world().present = true;
-    let asked = lab.fake.world().calls_of("GetManagedObjects");
+    let asked = lab.fake.world().script.calls_of("GetManagedObjects");
     lab.fake.tell_added().await;
-    lab.fake.until("it has looked", |world| world.calls_of("GetManagedObjects") > asked).await;
+    lab.fake.until("it has looked", |world| world.script.calls_of("GetManagedObjects") > asked).await;
     lab.fake.world().addressed = true;
     lab.fake.tell_added().await;
     lab.fake.until_advertised().await;
@@ -146,7 +147,7 @@ async fn signals_of_the_wrong_type_are_nothing() {
     // The answer is sent after the signals were processed.
     let read = lab.fake.call(&lab.fake.connection, STATUS, "ReadValue", &(options("dev_1"),)).await;
     assert!(read.is_ok(), "{read:?}");
-    assert_eq!(lab.fake.world().calls_of("RegisterApplication"), 1);
+    assert_eq!(lab.fake.world().script.calls_of("RegisterApplication"), 1);
 }
 
 #[tokio::test]
@@ -173,7 +174,7 @@ async fn calls_with_invalid_arguments_are_refused_and_the_link_stays() {
     let written = (vec![0x80_u8, 0, 1, 7], options("dev_1"));
     lab.fake.call(&connection, SCAN, "WriteValue", &written).await.expect("a whole message is taken");
     while !matches!(lab.event().await, Event::Received { endpoint: Endpoint::Scan, .. }) {}
-    assert_eq!(lab.fake.world().calls_of("RegisterApplication"), 1);
+    assert_eq!(lab.fake.world().script.calls_of("RegisterApplication"), 1);
     drop((opened, subscribed));
 }
 
@@ -229,7 +230,7 @@ async fn a_bluez_that_was_restarted_is_registered_with_again() {
     lab.fake.leave().await;
     lab.fake.come_back().await;
     lab.fake.until_advertised().await;
-    assert_eq!(lab.fake.world().calls_of("RegisterApplication"), 2);
+    assert_eq!(lab.fake.world().script.calls_of("RegisterApplication"), 2);
 }
 
 #[tokio::test]

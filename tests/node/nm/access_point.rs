@@ -34,7 +34,7 @@ async fn an_access_point_that_is_open_is_not_opened_again() {
     let Some(lab) = Lab::start().await else { return };
     lab.open().await.expect("a radio that can");
     lab.open().await.expect("it is open");
-    assert_eq!(lab.fake.world().calls_of("AddAndActivateConnection2"), 1);
+    assert_eq!(lab.fake.world().script.calls_of("AddAndActivateConnection2"), 1);
 }
 
 #[tokio::test]
@@ -52,7 +52,7 @@ async fn a_radio_without_access_point_mode_is_not_asked() {
     lab.fake.world().capabilities = 0x30;
     let told = journal(lab.open().await);
     assert!(told.contains("no access point mode"), "{told}");
-    assert_eq!(lab.fake.world().calls_of("AddAndActivateConnection2"), 0);
+    assert_eq!(lab.fake.world().script.calls_of("AddAndActivateConnection2"), 0);
 }
 
 #[tokio::test]
@@ -61,7 +61,7 @@ async fn a_join_replaces_the_access_point_without_taking_it_down_first() {
     lab.open().await.expect("a radio that can");
     lab.join("HomeNetwork").await.expect("a good passphrase");
     let world = lab.fake.world();
-    assert_eq!((world.calls_of("DeactivateConnection"), world.calls_of("Delete"), world.profiles.len()), (0, 0, 1));
+    assert_eq!((world.script.calls_of("DeactivateConnection"), world.script.calls_of("Delete"), world.profiles.len()), (0, 0, 1));
     drop(world);
     assert_eq!(lab.dns_files(), 0);
 }
@@ -119,7 +119,7 @@ async fn the_access_point_gives_way_to_what_the_owner_activates_himself() {
     lab.fake.play(&[(110, 60), (30, 60), (40, 0), (100, 0)]).await;
     // A scan comes after everything that was heard before.
     lab.scan().await;
-    assert_eq!(lab.fake.world().calls_of("AddAndActivateConnection2"), 1);
+    assert_eq!(lab.fake.world().script.calls_of("AddAndActivateConnection2"), 1);
     assert_eq!(lab.dns_files(), 0);
 }
 
@@ -141,7 +141,7 @@ async fn an_older_networkmanager_is_not_asked_to_scan_for_an_access_point() {
     lab.fake.world().in_the_air.clear();
     lab.fake.world().empty_scans = 1;
     assert_eq!(lab.scan().await, ["HomeNetwork"]);
-    assert_eq!(lab.fake.world().calls_of("RequestScan"), 1);
+    assert_eq!(lab.fake.world().script.calls_of("RequestScan"), 1);
 }
 
 #[tokio::test]

@@ -2,26 +2,19 @@
 //! that vanish, answers that are missing, late or of the wrong type.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::future::poll_fn;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::ops::Deref;
+use std::sync::Arc;
 
-use futures_core::Stream;
 use rustix::time::{ClockId, clock_gettime};
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
-use tokio::time::timeout;
-use zbus::message::Type;
-use zbus::{Connection, Message, MessageStream, ObjectPath, OwnedObjectPath, OwnedVariant, Variant};
+use testing::fake::{Running, Script, Service};
+use zbus::{Message, ObjectPath, OwnedObjectPath, OwnedVariant, Variant};
 
 pub(crate) const SERVICE: &str = "org.freedesktop.NetworkManager";
 const ROOT: &str = "/org/freedesktop/NetworkManager";
 pub(crate) const DEVICE: &str = "/org/freedesktop/NetworkManager/Devices/3";
 const ADDRESS: &str = "02:00:00:00:00:00";
-/// Longer than anything here takes on a busy machine.
-const DEADLINE: Duration = Duration::from_secs(30);
 
+pub(crate) type Bus = testing::fake::Fake<World>;
 pub(crate) type Settings = HashMap<String, HashMap<String, OwnedVariant>>;
 
 /// The states and reasons of one activation, after the device was taken from what it did before.
@@ -42,16 +35,6 @@ impl Play {
     pub(crate) fn good() -> Self {
         Self::secured(&[(70, 0), (80, 0), (90, 0), (100, 0)])
     }
-}
-
-/// How a call is answered instead of properly.
-#[derive(Clone, Debug)]
-pub(crate) enum Fault {
-    Error(&'static str, &'static str),
-    WrongType,
-    /// Not before [`World::release`] is set; then properly.
-    Late,
-    Never,
 }
 
 #[derive(Clone, Debug)]
@@ -120,10 +103,7 @@ pub(crate) struct World {
     /// The active connection: its number, and the profile's.
     pub(crate) active: Option<(u32, u32)>,
     pub(crate) plays: VecDeque<Play>,
-    pub(crate) faults: VecDeque<(&'static str, Fault)>,
-    pub(crate) release: bool,
-    /// Members that were called, in order.
-    pub(crate) calls: Vec<String>,
+    pub(crate) script: Script,
     pub(crate) client: Option<String>,
     /// What NetworkManager adds to a new profile by itself.
     pub(crate) completes_with: Vec<(&'static str, OwnedVariant)>,
@@ -131,10 +111,6 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn calls_of(&self, member: &str) -> usize {
-        self.calls.iter().filter(|call| *call == member).count()
-    }
-
     pub(crate) fn add_profile(&mut self, settings: Settings) -> u32 {
         self.next += 1;
         self.profiles.insert(self.next, Profile { settings: Arc::new(settings), flags: 0, bound_to: None });
@@ -163,22 +139,21 @@ impl World {
 }
 
 pub(crate) struct Fake {
-    pub(crate) connection: Connection,
-    world: Arc<Mutex<World>>,
-    changed: watch::Sender<()>,
-    task: JoinHandle<()>,
+    bus: Bus,
+    _running: Running,
 }
 
-impl Drop for Fake {
-    fn drop(&mut self) {
-        self.task.abort();
+impl Deref for Fake {
+    type Target = Bus;
+
+    fn deref(&self) -> &Bus {
+        &self.bus
     }
 }
 
 impl Fake {
     /// On the bus at that address, with a Wi-Fi device that does nothing yet.
     pub(crate) async fn start(address: &str) -> Self {
-        let connection = zbus::connection::Builder::address(address).build().await.expect("a bus");
         let world = World {
             version: "1.42.4",
             wireless: true,
@@ -196,41 +171,13 @@ impl Fake {
             profiles: BTreeMap::new(),
             active: None,
             plays: VecDeque::new(),
-            faults: VecDeque::new(),
-            release: false,
-            calls: Vec::new(),
+            script: Script::default(),
             client: None,
             completes_with: Vec::new(),
             next: 0,
         };
-        let world = Arc::new(Mutex::new(world));
-        let (changed, _) = watch::channel(());
-        let server = Server { connection: connection.clone(), world: Arc::clone(&world), changed: changed.clone() };
-        let stream = MessageStream::from(connection.clone());
-        let task = tokio::spawn(server.run(stream));
-        connection.request_name(SERVICE).await.expect("nobody else has the name");
-        Self { connection, world, changed, task }
-    }
-
-    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
-        self.world.lock().expect("no test panics while it holds this")
-    }
-
-    /// Lets a late answer go.
-    pub(crate) fn release(&self) {
-        self.world().release = true;
-        self.changed.send_replace(());
-    }
-
-    /// Waits until the world is as described.
-    pub(crate) async fn until(&self, what: &str, mut condition: impl FnMut(&World) -> bool) {
-        let mut changed = self.changed.subscribe();
-        let waiting = async {
-            while !condition(&self.world()) {
-                changed.changed().await.expect("the sender lives as long as this");
-            }
-        };
-        assert!(timeout(DEADLINE, waiting).await.is_ok(), "not within {DEADLINE:?}: {what}");
+        let (bus, running) = Bus::start(address, world).await;
+        Self { bus, _running: running }
     }
 
     /// Leaves the bus like a service that was stopped: volatile things are gone.
@@ -241,18 +188,12 @@ impl Fake {
             world.profiles.retain(|_, profile| profile.flags & 4 == 0);
             world.state = 30;
         }
-        assert!(self.connection.release_name(SERVICE).await.expect("the bus is there"));
-    }
-
-    pub(crate) async fn come_back(&self) {
-        self.connection.request_name(SERVICE).await.expect("nobody else has the name");
+        self.release_name().await;
     }
 
     /// The device's states, without an activation of ours.
     pub(crate) async fn play(&self, sequence: &[(u32, u32)]) {
-        let server =
-            Server { connection: self.connection.clone(), world: Arc::clone(&self.world), changed: self.changed.clone() };
-        server.play(sequence).await;
+        play_states(&self.bus, sequence).await;
     }
 
     /// The device is unplugged.
@@ -264,14 +205,8 @@ impl Fake {
             world.state = 30;
         }
         let device = ObjectPath::try_from(DEVICE).expect("a valid path");
-        self.connection.emit_signal(None::<&str>, ROOT, SERVICE, "DeviceRemoved", &device).await.expect("the bus is there");
+        self.emit(ROOT, SERVICE, "DeviceRemoved", &device).await.expect("the bus is there");
     }
-}
-
-struct Server {
-    connection: Connection,
-    world: Arc<Mutex<World>>,
-    changed: watch::Sender<()>,
 }
 
 /// What answers a call.
@@ -299,232 +234,197 @@ fn number(path: &str) -> u32 {
     path.rsplit('/').next().and_then(|number| number.parse().ok()).unwrap_or_default()
 }
 
-impl Server {
-    fn world(&self) -> MutexGuard<'_, World> {
-        self.world.lock().expect("no test panics while it holds this")
+impl Service for World {
+    const NAME: &'static str = SERVICE;
+
+    fn script(&mut self) -> &mut Script {
+        &mut self.script
     }
 
-    async fn run(self, mut stream: MessageStream) {
-        let server = Arc::new(self);
-        while let Some(Ok(message)) = poll_fn(|context| Pin::new(&mut stream).poll_next(context)).await {
-            if message.message_type() == Type::MethodCall {
-                server.serve(message).await;
+    fn received(&mut self, message: &Message) {
+        self.client = message.header().sender().map(ToString::to_string);
+    }
+
+    async fn answer(bus: &Bus, message: Message) {
+        answer(bus, &message).await;
+    }
+}
+
+async fn answer(bus: &Bus, message: &Message) {
+    let header = message.header();
+    let reply = |answer| async move {
+        match answer {
+            Answer::Objects(paths) => bus.connection.reply(&message.header(), &paths).await,
+            Answer::Object(path) => bus.connection.reply(&message.header(), &path).await,
+            Answer::Properties(properties) => bus.connection.reply(&message.header(), &properties).await,
+            Answer::Settings(settings) => bus.connection.reply(&message.header(), &settings).await,
+            Answer::Number(number) => bus.connection.reply(&message.header(), &number).await,
+            Answer::Nothing => bus.connection.reply(&message.header(), &()).await,
+            Answer::Extra => bus.connection.reply(&message.header(), &HashMap::<&str, Variant<'_>>::new()).await,
+            Answer::Added(path) => bus.connection.reply(&message.header(), &(path, HashMap::<&str, Variant<'_>>::new())).await,
+            Answer::Started(profile, active, _) => {
+                bus.connection.reply(&message.header(), &(profile, active, HashMap::<&str, Variant<'_>>::new())).await
             }
-            server.changed.send_replace(());
+            Answer::Activated(active, _) => bus.connection.reply(&message.header(), &active).await,
+            Answer::Error(name, text) => bus.connection.reply_error(&message.header(), name, &text).await,
         }
-    }
-
-    async fn serve(self: &Arc<Self>, message: Message) {
-        let member = message.header().member().map(ToString::to_string).unwrap_or_default();
-        let fault = {
-            let mut world = self.world();
-            world.calls.push(member.clone());
-            world.client = message.header().sender().map(ToString::to_string);
-            if world.faults.front().is_some_and(|(of, _)| *of == member) { world.faults.pop_front() } else { None }
-        };
-        match fault.map(|(_, fault)| fault) {
-            None => self.answer(&message).await,
-            Some(Fault::Never) => {}
-            Some(Fault::WrongType) => self.connection.reply(&message.header(), &"what is this?").await.expect("the bus is there"),
-            Some(Fault::Error(name, text)) => {
-                self.connection.reply_error(&message.header(), name, &text).await.expect("the bus is there");
-            }
-            Some(Fault::Late) => {
-                let server = Arc::clone(self);
-                tokio::spawn(async move {
-                    let mut changed = server.changed.subscribe();
-                    while !server.world().release {
-                        changed.changed().await.expect("the sender lives as long as this");
-                    }
-                    server.answer(&message).await;
-                    server.changed.send_replace(());
-                });
-            }
+        // The test may have ended the bus.
+        .ok();
+    };
+    let replaced = bus.world().active.is_some();
+    let answer = handle(bus, &header, message);
+    let play = match &answer {
+        Answer::Started(.., play) | Answer::Activated(_, play) => Some(play.clone()),
+        _ => None,
+    };
+    let Some(play) = play else {
+        reply(answer).await;
+        if header.member().is_some_and(|member| member.as_str() == "RequestScan") {
+            finish_scan(bus).await;
         }
+        return;
+    };
+    let begin: &[(u32, u32)] = if replaced { &[(110, 60), (30, 60)] } else { &[] };
+    let sequence = [begin, &play.sequence].concat();
+    if play.before_answer {
+        play_states(bus, &sequence).await;
+        reply(answer).await;
+    } else {
+        reply(answer).await;
+        play_states(bus, &sequence).await;
     }
+}
 
-    async fn answer(&self, message: &Message) {
-        let header = message.header();
-        let reply = |answer| async move {
-            match answer {
-                Answer::Objects(paths) => self.connection.reply(&message.header(), &paths).await,
-                Answer::Object(path) => self.connection.reply(&message.header(), &path).await,
-                Answer::Properties(properties) => self.connection.reply(&message.header(), &properties).await,
-                Answer::Settings(settings) => self.connection.reply(&message.header(), &settings).await,
-                Answer::Number(number) => self.connection.reply(&message.header(), &number).await,
-                Answer::Nothing => self.connection.reply(&message.header(), &()).await,
-                Answer::Extra => self.connection.reply(&message.header(), &HashMap::<&str, Variant<'_>>::new()).await,
-                Answer::Added(path) => {
-                    self.connection.reply(&message.header(), &(path, HashMap::<&str, Variant<'_>>::new())).await
-                }
-                Answer::Started(profile, active, _) => {
-                    self.connection.reply(&message.header(), &(profile, active, HashMap::<&str, Variant<'_>>::new())).await
-                }
-                Answer::Activated(active, _) => self.connection.reply(&message.header(), &active).await,
-                Answer::Error(name, text) => self.connection.reply_error(&message.header(), name, &text).await,
-            }
-            // The test may have ended the bus.
-            .ok();
-        };
-        let replaced = self.world().active.is_some();
-        let answer = self.handle(&header, message);
-        let play = match &answer {
-            Answer::Started(.., play) | Answer::Activated(_, play) => Some(play.clone()),
-            _ => None,
-        };
-        let Some(play) = play else {
-            reply(answer).await;
-            if header.member().is_some_and(|member| member.as_str() == "RequestScan") {
-                self.finish_scan().await;
-            }
-            return;
-        };
-        let begin: &[(u32, u32)] = if replaced { &[(110, 60), (30, 60)] } else { &[] };
-        let sequence = [begin, &play.sequence].concat();
-        if play.before_answer {
-            self.play(&sequence).await;
-            reply(answer).await;
-        } else {
-            reply(answer).await;
-            self.play(&sequence).await;
-        }
-    }
-
-    async fn play(&self, sequence: &[(u32, u32)]) {
-        for &(new, reason) in sequence {
-            let old = {
-                let mut world = self.world();
-                // The one that replaces is active already when the device leaves the one before.
-                if new == 120 || (new <= 30 && reason != 60) {
-                    world.deactivate();
-                }
-                std::mem::replace(&mut world.state, new)
-            };
-            let body = (new, old, reason);
-            let interface = "org.freedesktop.NetworkManager.Device";
-            self.connection.emit_signal(None::<&str>, DEVICE, interface, "StateChanged", &body).await.ok();
-            self.changed.send_replace(());
-        }
-    }
-
-    async fn finish_scan(&self) {
-        let now = {
-            let mut world = self.world();
-            let old = world.version.starts_with("1.36") && world.is_access_point();
-            if old {
-                return;
-            }
-            if world.empty_scans > 0 {
-                world.empty_scans -= 1;
-                world.listed.clear();
-            } else {
-                // A station that hides its name is listed without it, and once more with it when it was asked by name.
-                let uncovered = std::mem::take(&mut world.uncovered);
-                let (hidden, shown): (Vec<_>, Vec<_>) = world.in_the_air.clone().into_iter().partition(|station| station.hidden);
-                let named = hidden.iter().filter(|station| uncovered.contains(&station.ssid)).cloned();
-                world.listed = shown.into_iter().chain(named).collect();
-                world.listed.extend(hidden.into_iter().map(|station| AccessPoint { ssid: Vec::new(), ..station }));
-            }
-            world.last_scan = milliseconds();
-            world.last_scan
-        };
-        let changed = HashMap::from([("LastScan", Variant::from(now))]);
-        let body = ("org.freedesktop.NetworkManager.Device.Wireless", changed, Vec::<&str>::new());
-        self.connection
-            .emit_signal(None::<&str>, DEVICE, "org.freedesktop.DBus.Properties", "PropertiesChanged", &body)
-            .await
-            .ok();
-    }
-
-    fn handle(&self, header: &zbus::message::Header<'_>, message: &Message) -> Answer {
-        let body = message.body();
-        let at = header.path().map(ToString::to_string).unwrap_or_default();
-        let member = header.member().map(ToString::to_string).unwrap_or_default();
-        let mut world = self.world();
-        match member.as_str() {
-            "GetDevices" => {
-                let mut devices = vec![path("Devices", 1), path("Devices", 2)];
-                devices.extend(world.present.then(|| path("Devices", 3)));
-                Answer::Objects(devices)
-            }
-            "GetAll" => properties(&world, &at, body.deserialize().expect("one interface")),
-            "GetAllAccessPoints" => Answer::Objects(
-                (0..world.listed.len()).map(|index| path("AccessPoint", u32::try_from(index).expect("few"))).collect(),
-            ),
-            "RequestScan" => {
-                let mut options: HashMap<String, OwnedVariant> = body.deserialize().expect("options");
-                if let Some(names) = options.remove("ssids") {
-                    world.uncovered = Vec::try_from(names).expect("names");
-                }
-                Answer::Nothing
-            }
-            "CheckConnectivity" => Answer::Number(world.connectivity.unwrap_or_default()),
-            "AddAndActivateConnection2" => add_and_activate(&mut world, header, &body),
-            "ActivateConnection" => {
-                let (profile, _, specific): (OwnedObjectPath, OwnedObjectPath, OwnedObjectPath) =
-                    body.deserialize().expect("three paths");
-                assert_eq!(specific.as_str(), "/");
-                if !world.profiles.contains_key(&number(&profile)) {
-                    return Answer::Error("org.freedesktop.NetworkManager.UnknownConnection", "no such connection");
-                }
-                let play = world.plays.pop_front().unwrap_or_else(Play::good);
+async fn play_states(bus: &Bus, sequence: &[(u32, u32)]) {
+    for &(new, reason) in sequence {
+        let old = {
+            let mut world = bus.world();
+            // The one that replaces is active already when the device leaves the one before.
+            if new == 120 || (new <= 30 && reason != 60) {
                 world.deactivate();
-                world.next += 1;
-                world.active = Some((world.next, number(&profile)));
-                Answer::Activated(path("ActiveConnection", world.next), play)
             }
-            "ListConnections" => Answer::Objects(world.profiles.keys().map(|number| path("Settings", *number)).collect()),
-            "GetConnectionByUuid" => {
-                let uuid: String = body.deserialize().expect("a text");
-                let found =
-                    world.profiles.iter().find(|(_, profile)| profile.text("connection", "uuid").as_deref() == Some(&uuid));
-                found.map_or(
-                    Answer::Error(
-                        "org.freedesktop.NetworkManager.Settings.InvalidConnection",
-                        "No connection with the UUID was found.",
-                    ),
-                    |(number, _)| Answer::Object(path("Settings", *number)),
-                )
+            std::mem::replace(&mut world.state, new)
+        };
+        let body = (new, old, reason);
+        let interface = "org.freedesktop.NetworkManager.Device";
+        bus.emit(DEVICE, interface, "StateChanged", &body).await.ok();
+        bus.notify();
+    }
+}
+
+async fn finish_scan(bus: &Bus) {
+    let now = {
+        let mut world = bus.world();
+        let old = world.version.starts_with("1.36") && world.is_access_point();
+        if old {
+            return;
+        }
+        if world.empty_scans > 0 {
+            world.empty_scans -= 1;
+            world.listed.clear();
+        } else {
+            // A station that hides its name is listed without it, and once more with it when it was asked by name.
+            let uncovered = std::mem::take(&mut world.uncovered);
+            let (hidden, shown): (Vec<_>, Vec<_>) = world.in_the_air.clone().into_iter().partition(|station| station.hidden);
+            let named = hidden.iter().filter(|station| uncovered.contains(&station.ssid)).cloned();
+            world.listed = shown.into_iter().chain(named).collect();
+            world.listed.extend(hidden.into_iter().map(|station| AccessPoint { ssid: Vec::new(), ..station }));
+        }
+        world.last_scan = milliseconds();
+        world.last_scan
+    };
+    let changed = HashMap::from([("LastScan", Variant::from(now))]);
+    let body = ("org.freedesktop.NetworkManager.Device.Wireless", changed, Vec::<&str>::new());
+    bus.emit(DEVICE, "org.freedesktop.DBus.Properties", "PropertiesChanged", &body).await.ok();
+}
+
+fn handle(bus: &Bus, header: &zbus::message::Header<'_>, message: &Message) -> Answer {
+    let body = message.body();
+    let at = header.path().map(ToString::to_string).unwrap_or_default();
+    let member = header.member().map(ToString::to_string).unwrap_or_default();
+    let mut world = bus.world();
+    match member.as_str() {
+        "GetDevices" => {
+            let mut devices = vec![path("Devices", 1), path("Devices", 2)];
+            devices.extend(world.present.then(|| path("Devices", 3)));
+            Answer::Objects(devices)
+        }
+        "GetAll" => properties(&world, &at, body.deserialize().expect("one interface")),
+        "GetAllAccessPoints" => Answer::Objects(
+            (0..world.listed.len()).map(|index| path("AccessPoint", u32::try_from(index).expect("few"))).collect(),
+        ),
+        "RequestScan" => {
+            let mut options: HashMap<String, OwnedVariant> = body.deserialize().expect("options");
+            if let Some(names) = options.remove("ssids") {
+                world.uncovered = Vec::try_from(names).expect("names");
             }
-            "AddConnection2" => {
-                let (settings, flags, _): (Settings, u32, HashMap<String, OwnedVariant>) = body.deserialize().expect("a profile");
-                assert_eq!(flags, 1);
-                let number = world.add_profile(settings);
-                Answer::Added(path("Settings", number))
+            Answer::Nothing
+        }
+        "CheckConnectivity" => Answer::Number(world.connectivity.unwrap_or_default()),
+        "AddAndActivateConnection2" => add_and_activate(&mut world, header, &body),
+        "ActivateConnection" => {
+            let (profile, _, specific): (OwnedObjectPath, OwnedObjectPath, OwnedObjectPath) =
+                body.deserialize().expect("three paths");
+            assert_eq!(specific.as_str(), "/");
+            if !world.profiles.contains_key(&number(&profile)) {
+                return Answer::Error("org.freedesktop.NetworkManager.UnknownConnection", "no such connection");
             }
-            member @ ("GetSettings" | "Update2" | "Delete") => {
-                let number = number(&at);
-                let Some(profile) = world.profiles.get_mut(&number) else { return UNKNOWN_OBJECT };
-                match member {
-                    "GetSettings" => {
-                        let mut settings = copy(&profile.settings);
-                        if let Some(security) = settings.get_mut("802-11-wireless-security") {
-                            security.remove("psk");
-                        }
-                        Answer::Settings(settings)
+            let play = world.plays.pop_front().unwrap_or_else(Play::good);
+            world.deactivate();
+            world.next += 1;
+            world.active = Some((world.next, number(&profile)));
+            Answer::Activated(path("ActiveConnection", world.next), play)
+        }
+        "ListConnections" => Answer::Objects(world.profiles.keys().map(|number| path("Settings", *number)).collect()),
+        "GetConnectionByUuid" => {
+            let uuid: String = body.deserialize().expect("a text");
+            let found = world.profiles.iter().find(|(_, profile)| profile.text("connection", "uuid").as_deref() == Some(&uuid));
+            found.map_or(
+                Answer::Error(
+                    "org.freedesktop.NetworkManager.Settings.InvalidConnection",
+                    "No connection with the UUID was found.",
+                ),
+                |(number, _)| Answer::Object(path("Settings", *number)),
+            )
+        }
+        "AddConnection2" => {
+            let (settings, flags, _): (Settings, u32, HashMap<String, OwnedVariant>) = body.deserialize().expect("a profile");
+            assert_eq!(flags, 1);
+            let number = world.add_profile(settings);
+            Answer::Added(path("Settings", number))
+        }
+        member @ ("GetSettings" | "Update2" | "Delete") => {
+            let number = number(&at);
+            let Some(profile) = world.profiles.get_mut(&number) else { return UNKNOWN_OBJECT };
+            match member {
+                "GetSettings" => {
+                    let mut settings = copy(&profile.settings);
+                    if let Some(security) = settings.get_mut("802-11-wireless-security") {
+                        security.remove("psk");
                     }
-                    "Update2" => {
-                        let (settings, flags, _): (Settings, u32, HashMap<String, OwnedVariant>) =
-                            body.deserialize().expect("a profile");
-                        assert_eq!(flags, 1);
-                        if !settings.is_empty() {
-                            profile.settings = Arc::new(settings);
-                        }
-                        profile.flags = 0;
-                        Answer::Extra
+                    Answer::Settings(settings)
+                }
+                "Update2" => {
+                    let (settings, flags, _): (Settings, u32, HashMap<String, OwnedVariant>) =
+                        body.deserialize().expect("a profile");
+                    assert_eq!(flags, 1);
+                    if !settings.is_empty() {
+                        profile.settings = Arc::new(settings);
                     }
-                    _ => {
-                        world.profiles.remove(&number);
-                        if world.active.is_some_and(|(_, active)| active == number) {
-                            world.active = None;
-                            world.state = 30;
-                        }
-                        Answer::Nothing
+                    profile.flags = 0;
+                    Answer::Extra
+                }
+                _ => {
+                    world.profiles.remove(&number);
+                    if world.active.is_some_and(|(_, active)| active == number) {
+                        world.active = None;
+                        world.state = 30;
                     }
+                    Answer::Nothing
                 }
             }
-            _ => UNKNOWN_OBJECT,
         }
+        _ => UNKNOWN_OBJECT,
     }
 }
 

@@ -59,11 +59,11 @@ async fn an_association_that_fails_is_tried_once_more() {
     let failing = Play::secured(&[(120, 53), (30, 0)]);
     lab.fake.world().plays.extend([failing.clone(), Play::good()]);
     assert!(lab.join("HomeNetwork").await.is_ok());
-    assert_eq!(lab.fake.world().calls_of("AddAndActivateConnection2"), 2);
+    assert_eq!(lab.fake.world().script.calls_of("AddAndActivateConnection2"), 2);
 
     lab.fake.world().plays.extend([failing.clone(), failing]);
     assert_eq!(fault(lab.join("HomeNetwork").await), Some(Fault::AssociationFailed));
-    assert_eq!(lab.fake.world().calls_of("AddAndActivateConnection2"), 4);
+    assert_eq!(lab.fake.world().script.calls_of("AddAndActivateConnection2"), 4);
 }
 
 #[tokio::test]
@@ -71,14 +71,14 @@ async fn a_wrong_password_is_not_tried_again() {
     let Some(lab) = Lab::start().await else { return };
     lab.fake.world().plays.push_back(Play::secured(&[(60, 8), (120, 7), (30, 0)]));
     assert_eq!(fault(lab.join("HomeNetwork").await), Some(Fault::WrongPassword));
-    assert_eq!(lab.fake.world().calls_of("AddAndActivateConnection2"), 1);
+    assert_eq!(lab.fake.world().script.calls_of("AddAndActivateConnection2"), 1);
 }
 
 #[tokio::test]
 async fn a_name_that_a_fresh_scan_does_not_show_costs_no_radio_switch() {
     let Some(lab) = Lab::start().await else { return };
     assert_eq!(fault(lab.join("HomeNetwrok").await), Some(Fault::NetworkNotFound));
-    assert_eq!(lab.fake.world().calls_of("AddAndActivateConnection2"), 0);
+    assert_eq!(lab.fake.world().script.calls_of("AddAndActivateConnection2"), 0);
 }
 
 #[tokio::test]
@@ -87,7 +87,7 @@ async fn with_nothing_in_the_list_a_join_is_tried_blindly() {
     lab.fake.world().in_the_air.clear();
     lab.fake.world().plays.push_back(Play::secured(&[(120, 53), (30, 0)]));
     assert_eq!(fault(lab.join("HomeNetwork").await), Some(Fault::NetworkNotFound));
-    assert_eq!(lab.fake.world().calls_of("AddAndActivateConnection2"), 1);
+    assert_eq!(lab.fake.world().script.calls_of("AddAndActivateConnection2"), 1);
 }
 
 #[tokio::test]
@@ -109,10 +109,10 @@ async fn a_recent_scan_is_used_and_an_old_one_is_not() {
     let Some(lab) = Lab::start().await else { return };
     lab.scan().await;
     lab.join("HomeNetwork").await.expect("a good passphrase");
-    assert_eq!(lab.fake.world().calls_of("RequestScan"), 1);
+    assert_eq!(lab.fake.world().script.calls_of("RequestScan"), 1);
     lab.fake.world().last_scan -= 60_000;
     lab.join("HomeNetwork").await.expect("a good passphrase");
-    assert_eq!(lab.fake.world().calls_of("RequestScan"), 2);
+    assert_eq!(lab.fake.world().script.calls_of("RequestScan"), 2);
 }
 
 #[tokio::test]
@@ -133,7 +133,7 @@ async fn what_no_network_can_take_is_refused_before_the_radio_is_touched() {
         let result = within(lab.network.join(&ssid(name), &passphrase(text), false)).await;
         assert_eq!(fault(result), Some(expected), "{name} with {text:?}");
     }
-    assert_eq!(lab.fake.world().calls_of("AddAndActivateConnection2"), 0);
+    assert_eq!(lab.fake.world().script.calls_of("AddAndActivateConnection2"), 0);
 }
 
 #[tokio::test]

@@ -99,7 +99,7 @@ async fn a_network_whose_profile_was_lost_meanwhile_is_stored_anew() {
     within(lab.network.keep()).await.expect("its credentials are known");
     let world = lab.fake.world();
     let profile = world.profiles.values().next().expect("the kept network");
-    assert_eq!((profile.flags, world.calls_of("AddConnection2")), (0, 1));
+    assert_eq!((profile.flags, world.script.calls_of("AddConnection2")), (0, 1));
     assert_eq!(profile.text("802-11-wireless-security", "psk").as_deref(), Some(PASSPHRASE));
 }
 

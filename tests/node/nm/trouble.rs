@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use super::fake::{Fault as Answered, Play};
+use super::fake::Play;
 use super::{Lab, PASSPHRASE, fault, journal, passphrase, ssid, within};
 use jarvis_provisioning::network::Network;
 use provisioning_core::fault::Fault;
+use testing::fake::Fault as Answered;
 use tokio::time::timeout;
 
 /// Drops a join as soon as the world is as described.
@@ -29,30 +30,34 @@ async fn a_join_that_nobody_waits_for_any_more_leaves_no_profile() {
 #[tokio::test]
 async fn a_join_that_is_dropped_before_it_was_answered_leaves_no_profile() {
     let Some(lab) = Lab::start().await else { return };
-    lab.fake.world().faults.push_back(("AddAndActivateConnection2", Answered::Late));
-    dropped(&lab, "the call has been made", |world| world.calls_of("AddAndActivateConnection2") == 1).await;
+    lab.fake.world().script.faults.push_back(("AddAndActivateConnection2", Answered::Late));
+    dropped(&lab, "the call has been made", |world| world.script.calls_of("AddAndActivateConnection2") == 1).await;
     lab.fake.release();
-    lab.fake.until("it was answered, and taken back", |world| world.calls_of("Delete") > 0 && world.profiles.is_empty()).await;
+    lab.fake
+        .until("it was answered, and taken back", |world| world.script.calls_of("Delete") > 0 && world.profiles.is_empty())
+        .await;
 }
 
 #[tokio::test]
 async fn an_activation_that_is_answered_too_late_is_taken_back() {
     let Some(lab) = Lab::start().await else { return };
-    lab.fake.world().faults.push_back(("AddAndActivateConnection2", Answered::Late));
+    lab.fake.world().script.faults.push_back(("AddAndActivateConnection2", Answered::Late));
     let told = journal(lab.join("HomeNetwork").await);
     assert!(told.contains("AddAndActivateConnection2 was not answered"), "{told}");
     lab.fake.release();
-    lab.fake.until("it was answered, and taken back", |world| world.calls_of("Delete") > 0 && world.profiles.is_empty()).await;
+    lab.fake
+        .until("it was answered, and taken back", |world| world.script.calls_of("Delete") > 0 && world.profiles.is_empty())
+        .await;
 }
 
 #[tokio::test]
 async fn answers_of_the_wrong_type_are_named_and_hang_nothing() {
     let Some(lab) = Lab::start().await else { return };
     for member in ["GetAll", "GetDevices", "GetAllAccessPoints", "AddAndActivateConnection2"] {
-        lab.fake.world().faults.push_back((member, Answered::WrongType));
+        lab.fake.world().script.faults.push_back((member, Answered::WrongType));
         let result = lab.join("HomeNetwork").await;
         assert_eq!(fault(result), Some(Fault::NetworkUnavailable), "{member}");
-        lab.fake.until("nothing is left", |world| world.faults.is_empty()).await;
+        lab.fake.until("nothing is left", |world| world.script.faults.is_empty()).await;
     }
     within(lab.network.restore()).await.expect("what the misunderstood answer began is taken away");
     assert!(lab.fake.world().profiles.is_empty());
@@ -63,7 +68,7 @@ async fn answers_of_the_wrong_type_are_named_and_hang_nothing() {
 async fn a_call_without_permission_names_the_permission() {
     let Some(lab) = Lab::start().await else { return };
     let denied = Answered::Error("org.freedesktop.NetworkManager.PermissionDenied", "Not authorized to control networking.");
-    lab.fake.world().faults.push_back(("AddAndActivateConnection2", denied));
+    lab.fake.world().script.faults.push_back(("AddAndActivateConnection2", denied));
     let told = journal(lab.join("HomeNetwork").await);
     assert!(told.contains("org.freedesktop.NetworkManager.network-control"), "{told}");
     assert!(!told.contains(PASSPHRASE), "{told}");
@@ -90,7 +95,7 @@ async fn a_radio_that_is_switched_off_is_told_apart_from_none() {
         (world.state, world.managed, world.hardware, world.wireless) = (10, false, true, true);
     }
     assert_eq!(fault(lab.join("HomeNetwork").await), Some(Fault::AdapterGone));
-    assert_eq!(lab.fake.world().calls_of("AddAndActivateConnection2"), 0);
+    assert_eq!(lab.fake.world().script.calls_of("AddAndActivateConnection2"), 0);
 }
 
 #[tokio::test]
@@ -141,10 +146,10 @@ async fn a_bus_that_is_gone_is_told_and_a_new_one_is_used() {
 #[tokio::test]
 async fn a_scan_that_never_ends_is_given_up_and_one_that_is_dropped_holds_up_nobody() {
     let Some(lab) = Lab::start().await else { return };
-    lab.fake.world().faults.push_back(("RequestScan", Answered::Never));
+    lab.fake.world().script.faults.push_back(("RequestScan", Answered::Never));
     tokio::select! {
         result = lab.network.scan() => panic!("it was not to end: {result:?}"),
-        () = lab.fake.until("it scans", |world| world.calls_of("RequestScan") == 1) => {}
+        () = lab.fake.until("it scans", |world| world.script.calls_of("RequestScan") == 1) => {}
     }
     assert_eq!(lab.scan().await, ["HomeNetwork"]);
 }
@@ -157,7 +162,7 @@ async fn a_scan_that_an_older_networkmanager_refuses_is_answered_from_its_list()
         "org.freedesktop.NetworkManager.Device.NotAllowed",
         "Scanning not allowed immediately following previous scan",
     );
-    lab.fake.world().faults.push_back(("RequestScan", refused));
+    lab.fake.world().script.faults.push_back(("RequestScan", refused));
     let networks = timeout(Duration::from_secs(5), lab.network.scan()).await.expect("it need not wait for another scan");
     assert_eq!(networks.expect("the list is there").len(), 1);
 }
