@@ -1,17 +1,17 @@
-//! A message bus of a test's own.
+//! A private D-Bus bus.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-/// A `dbus-daemon` that ends with this value.
+/// A `dbus-daemon`, which is killed when this is dropped.
 pub struct PrivateBus {
     daemon: Child,
     directory: tempfile::TempDir,
 }
 
 impl PrivateBus {
-    /// None where there is no `dbus-daemon` and this is not CI, which has to have one.
+    /// Starts a bus; none if `dbus-daemon` is not installed. CI must have it.
     pub fn start() -> Option<Self> {
         let directory = tempfile::tempdir().expect("a temporary folder");
         let Some(daemon) = spawn(directory.path()) else {
@@ -22,12 +22,12 @@ impl PrivateBus {
         Some(Self { daemon, directory })
     }
 
-    /// Where the bus is. Stays the same over a restart.
+    /// The address of the bus. A restart does not change it.
     pub fn address(&self) -> String {
         format!("unix:path={}", socket(self.directory.path()).display())
     }
 
-    /// Ends the bus, with all its connections.
+    /// Kills the bus with all its connections.
     pub fn stop(&mut self) {
         self.daemon.kill().expect("the daemon is a child of this process");
         self.daemon.wait().expect("a child that was killed ends");

@@ -1,7 +1,7 @@
-//! The journal of a test program: everything that is logged, by anything, at every level, and who must not be in it.
+//! The journal of a test program: everything that is logged at every level, searched for secrets.
 //!
-//! [`watch`] ends the program as soon as a [canary](CANARIES) is logged. The tests send nothing but canaries where a
-//! secret is due, and call it before they do anything else.
+//! Wherever a test needs a secret it uses a [canary](CANARIES). [`watch`] aborts the program as soon as one is logged; tests
+//! call it first.
 
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
@@ -13,27 +13,27 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt as _};
 
-/// Stands for a pairing code.
+/// A pairing code.
 pub const CODE: &str = "482913";
-/// Stands for a pairing secret of a QR code.
+/// The pairing secret of a QR code.
 pub const QR_SECRET: [u8; 16] = *b"canary-QR-secret";
-/// Stands for a Wi-Fi password. It is the one that the simulated network checks.
+/// A Wi-Fi password: the one that the simulated network accepts.
 pub const PASSWORD: &str = "correct horse battery";
-/// Stands for a wrong Wi-Fi password, which may be the right one of another network.
+/// A wrong Wi-Fi password. It is secret too: it may be the right one of another network.
 pub const WRONG_PASSWORD: &str = "canary wrong password";
-/// Stands for a provisioning token.
+/// A provisioning token.
 pub const TOKEN: &str = "prov_canary-token-8VqvTm0T1rj5sWkq-and-so-on-0x";
-/// Stands for a node's key at the command center.
+/// A node's key at the command center.
 pub const NODE_KEY: &str = "canary-node-key-1hLkY0aXb7";
-/// Stands for K2.
+/// The key K2.
 pub const K2_KEY: [u8; 32] = *b"canary-settings-key-of-32-bytes!";
 
-/// Stands for a Wi-Fi password that has to be quoted, in the vectors of the files.
+/// A Wi-Fi password that has to be quoted, in the vectors of the files.
 pub const QUOTED_PASSWORD: &str = "hunter22 \"quoted\"";
-/// Stands for a node's key, in the vectors of the files.
+/// A node's key, in the vectors of the files.
 pub const VECTOR_NODE_KEY: &str = "the-node-key";
 
-/// Every value that no journal may hold.
+/// Every value that no journal may contain.
 pub const CANARIES: [&[u8]; 9] = [
     CODE.as_bytes(),
     &QR_SECRET,
@@ -46,8 +46,8 @@ pub const CANARIES: [&[u8]; 9] = [
     &K2_KEY,
 ];
 
-/// The ways in which a value can be written out: as it is, in digits, in base64, as a list of numbers.
-pub fn spellings(secret: &[u8]) -> Vec<String> {
+/// The ways in which a value can be printed: plain, in hex, in base64, as a list of numbers.
+pub fn encodings(secret: &[u8]) -> Vec<String> {
     use base64::Engine as _;
     use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
     let digits = secret.iter().fold(String::new(), |mut digits, byte| {
@@ -55,33 +55,33 @@ pub fn spellings(secret: &[u8]) -> Vec<String> {
         digits
     });
     let list = format!("{secret:?}");
-    let mut spellings = vec![
+    let mut encodings = vec![
         digits.to_uppercase(),
         digits,
         STANDARD_NO_PAD.encode(secret),
         URL_SAFE_NO_PAD.encode(secret),
         list.trim_matches(['[', ']']).to_owned(),
     ];
-    spellings.extend(std::str::from_utf8(secret).map(str::to_owned));
-    spellings
+    encodings.extend(std::str::from_utf8(secret).map(str::to_owned));
+    encodings
 }
 
-/// Whether a text holds the word, and not as a part of a longer number or word.
-pub fn holds(text: &str, word: &str) -> bool {
+/// Whether a text contains the word. Short words must not be part of a longer number or word.
+pub fn contains_word(text: &str, word: &str) -> bool {
     let joins = |character: Option<char>| character.is_some_and(|character| character.is_ascii_alphanumeric());
     text.match_indices(word).any(|(at, _)| {
         !joins(text[..at].chars().next_back()) && !joins(text[at + word.len()..].chars().next()) || word.len() > 12
     })
 }
 
-/// Ends the program when a canary is logged.
+/// Aborts the program when a canary is logged.
 ///
-/// It ends at once, without unwinding: a panic in a task would be taken for the end of that task alone.
+/// A panic would not do: in a task it ends only that task.
 pub fn watch() {
     static WATCHED: Once = Once::new();
     WATCHED.call_once(|| {
         let watch = Watch::new(|line| {
-            // Not by a macro, whose text the test harness would keep to itself.
+            // The test harness captures what `eprintln!` prints.
             let _unwritten = writeln!(std::io::stderr(), "a secret is logged: {line}");
             std::process::abort();
         });
@@ -90,20 +90,20 @@ pub fn watch() {
     });
 }
 
-/// Looks at every line for a canary.
+/// Searches every line for canaries.
 pub struct Watch<F> {
     words: Vec<String>,
     found: F,
 }
 
 impl<F: Fn(&str)> Watch<F> {
-    /// Calls `found` with each line that holds a canary.
+    /// Calls `found` with each line that contains a canary.
     pub fn new(found: F) -> Self {
-        Self { words: CANARIES.iter().flat_map(|canary| spellings(canary)).collect(), found }
+        Self { words: CANARIES.iter().flat_map(|canary| encodings(canary)).collect(), found }
     }
 
-    fn look(&self, line: &str) {
-        if self.words.iter().any(|word| holds(line, word)) {
+    fn check(&self, line: &str) {
+        if self.words.iter().any(|word| contains_word(line, word)) {
             (self.found)(line);
         }
     }
@@ -113,40 +113,40 @@ impl<S: Subscriber, F: Fn(&str) + 'static> Layer<S> for Watch<F> {
     fn on_new_span(&self, attributes: &Attributes<'_>, _: &Id, _: Context<'_, S>) {
         let mut line = Line::begin(attributes.metadata());
         attributes.record(&mut line);
-        self.look(&line.0);
+        self.check(&line.0);
     }
 
     fn on_record(&self, _: &Id, record: &Record<'_>, _: Context<'_, S>) {
         let mut line = Line(String::new());
         record.record(&mut line);
-        self.look(&line.0);
+        self.check(&line.0);
     }
 
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        self.look(&Line::of(event));
+        self.check(&Line::of(event));
     }
 }
 
-/// A journal that is being written.
-pub struct Writing {
+/// A recording of a journal.
+pub struct Recording {
     lines: Lines,
     guard: tracing::subscriber::DefaultGuard,
 }
 
-/// What one thread has logged.
+/// The lines that one thread logged.
 pub struct Journal(Vec<(Level, String)>);
 
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<(Level, String)>>>);
 
 impl Journal {
-    /// Keeps what this thread logs from here on. Canaries in it still end the program.
-    pub fn start() -> Writing {
+    /// Starts to record what this thread logs. A canary panics.
+    pub fn start() -> Recording {
         watch();
         let lines = Lines::default();
         let watch = Watch::new(|line| panic!("a secret is logged: {line}"));
         let subscriber = tracing_subscriber::registry().with(watch).with(lines.clone());
-        Writing { lines, guard: tracing::subscriber::set_default(subscriber) }
+        Recording { lines, guard: tracing::subscriber::set_default(subscriber) }
     }
 
     /// Every line.
@@ -154,13 +154,13 @@ impl Journal {
         self.0.iter().map(|(level, line)| format!("{level} {line}\n")).collect()
     }
 
-    /// The lines that an operator should look at.
+    /// Warnings and errors.
     pub fn warnings(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter(|(level, _)| *level <= Level::WARN).map(|(_, line)| line.as_str())
     }
 }
 
-impl Writing {
+impl Recording {
     /// Ends the recording.
     pub fn stop(self) -> Journal {
         drop(self.guard);
@@ -175,7 +175,7 @@ impl<S: Subscriber> Layer<S> for Lines {
     }
 }
 
-/// An event in one line, without its time, which could look like a code.
+/// An event as one line, without its time: digits of a time could look like a code.
 struct Line(String);
 
 impl Line {

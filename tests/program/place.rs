@@ -89,7 +89,7 @@ impl Place {
 
     /// From here on, nothing that a process writes may hold this.
     pub(crate) fn keep_secret(&self, secret: &[u8]) {
-        self.secrets.lock().expect("no test panics while it holds this").extend(journal::spellings(secret));
+        self.secrets.lock().expect("no test panics while it holds this").extend(journal::encodings(secret));
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -192,7 +192,7 @@ impl Place {
                 .split_once("Z ")
                 .filter(|(time, _)| time.ends_with(|c: char| c.is_ascii_digit()))
                 .map_or(line, |(_, line)| line);
-            if let Some(secret) = secrets.iter().find(|secret| journal::holds(line, secret)) {
+            if let Some(secret) = secrets.iter().find(|secret| journal::contains_word(line, secret)) {
                 panic!("{what} holds the secret {secret}: {line}");
             }
         }
