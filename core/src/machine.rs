@@ -1,16 +1,19 @@
-//! What happens when: the one state machine behind every link.
+//! The state machine behind every link.
 //!
-//! [`Machine`] has no clock, no random source, no files and no sockets. The loop around it obeys one law: hand over one
-//! [`Input`], carry out every [`Output`] in order, then wait for the next input or for [`Machine::poll_timeout`].
+//! [`Machine`] has no clock, no random source, no files and no sockets. The loop around it hands over one
+//! [`Input`], carries out every [`Output`] in order, then waits for the next input or for [`Machine::poll_timeout`].
 
+mod attempt;
+pub mod command;
+mod enrollment;
 mod guesses;
+mod networks;
+mod outbox;
 mod pairing;
 mod requests;
-mod run;
 mod visibility;
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -18,44 +21,39 @@ use core::time::Duration;
 
 use rand_core::CryptoRng;
 
-use crate::domain::{
-    CommandCenterUrl, Credentials, Identity, K2, Network, Outcome, Pairing, Passphrase, ProvisionCode, Registration, Ssid, Status,
-};
+use crate::domain::{CommandCenterUrl, Credentials, Identity, K2, Network, Outcome, Pairing, Status};
 use crate::endpoint::Endpoint;
 use crate::fault::Fault;
-use crate::secret::SecretText;
 use crate::wire::{Info, Message, StatusReport};
+use attempt::Activity;
+use enrollment::Enrollment;
 use guesses::Guesses;
+use networks::Networks;
+use outbox::Outbox;
 use pairing::Slot;
-use run::Phase;
-use visibility::AccessPoint;
+use requests::SavingK2;
+use visibility::Visibility;
 
+pub use command::{
+    Cleared, ClearedItem, Command, CommandCenterCommand, DiskCommand, Done, Joined, Op, OpId, Pending, RadioCommand, Refused,
+};
 pub use guesses::FREE as FREE_GUESSES;
 
-/// How many times an attempt is taken up again after a restart before it is given up.
+/// How many times an attempt is resumed after a restart before it is given up.
 pub const RESUMES: u32 = 3;
-
-/// A phone waits for networks this long at most.
-const SCAN_LIMIT: Duration = Duration::from_secs(30);
-/// A list younger than this is not asked for again.
-const SCAN_RECENT: Duration = Duration::from_secs(10);
 
 /// A point in time: the time since an arbitrary, fixed moment. Monotonic.
 pub type Instant = Duration;
 
-/// A connection of one phone; numbers are never used again.
+/// A connection of one phone; numbers are never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Link(pub u64);
-
-/// A command under way; numbers are never used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Op(pub u64);
 
 /// A local request that waits for its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
 
-/// What the machine is told.
+/// An event that the machine reacts to.
 #[derive(Debug)]
 pub enum Input {
     /// A phone wrote a whole message to an endpoint.
@@ -67,7 +65,7 @@ pub enum Input {
         /// The message.
         message: Vec<u8>,
     },
-    /// A phone wrote what is not a message, or more than the endpoint takes.
+    /// A phone wrote bytes that are not a message, or more than the endpoint takes.
     InvalidMessage {
         /// On this link.
         link: Link,
@@ -79,21 +77,16 @@ pub enum Input {
         /// This one.
         link: Link,
     },
-    /// Somebody without a session asks: the JSON API, a button, the command line.
+    /// A request without a session: from the JSON API, a button or the command line.
     LocalRequest {
-        /// Comes back in [`Output::Answer`].
+        /// Returned in [`Output::Answer`].
         ticket: Ticket,
-        /// What is asked.
+        /// The request.
         request: LocalRequest,
     },
-    /// A command is done.
-    Done {
-        /// This one.
-        op: Op,
-        /// With this result.
-        result: Done,
-    },
-    /// The Bluetooth adapter came or went.
+    /// A command has ended, with its result.
+    Done(Done),
+    /// The Bluetooth adapter appeared or disappeared.
     Bluetooth {
         /// There is one.
         available: bool,
@@ -102,14 +95,14 @@ pub enum Input {
     Timeout,
 }
 
-/// A request of somebody who has no session.
+/// A request without a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LocalRequest {
-    /// For the networks in range: answered at once with the last list.
+    /// Return the networks in range: answered at once with the last list.
     Scan,
-    /// To store K2.
+    /// Store K2.
     K2(K2),
-    /// To go online and register.
+    /// Go online and register.
     Credentials(Box<Credentials>),
     /// The same, with a value that can only fail: accepted, and reported as a failed attempt.
     Unusable {
@@ -118,11 +111,11 @@ pub enum LocalRequest {
         /// What is wrong with the request.
         fault: Fault,
     },
-    /// To forget everything that the owner gave.
+    /// Delete everything that the owner gave.
     Reset,
 }
 
-/// The answer to a [`LocalRequest`] request.
+/// The answer to a [`LocalRequest`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// In the order of the adapter.
@@ -131,17 +124,17 @@ pub enum Answer {
     K2Stored,
     /// The attempt has begun.
     Accepted,
-    /// Another attempt is under way.
+    /// Another attempt is in progress.
     Busy,
-    /// The node is provisioned, and its command center is in reach: not without pairing mode.
+    /// The node is provisioned, and its command center answers: K2 is only replaced in pairing mode.
     AlreadyProvisioned,
     /// What was cleared.
     Reset(Vec<ClearedItem>),
-    /// No.
+    /// The request is refused, or has failed.
     Refused(Fault),
 }
 
-/// What the machine wants done. The loop carries outputs out in order.
+/// An action for the loop, which carries outputs out in order.
 #[derive(Debug)]
 pub enum Output {
     /// Send an encoded [`crate::wire::Outbound`].
@@ -163,165 +156,17 @@ pub enum Output {
         /// With this.
         answer: Answer,
     },
-    /// Start a command; its result comes as [`Input::Done`].
-    Start {
-        /// Its name.
-        op: Op,
-        /// What to do.
-        command: Command,
-    },
-    /// Stop a command if that is still possible; its result is not wanted.
+    /// Start a command; its result is returned as [`Input::Done`].
+    Start(Command),
+    /// Stop a command if that is still possible; its result is not needed.
     Cancel {
         /// This one.
-        op: Op,
+        op: OpId,
     },
     /// Advertise over Bluetooth, or stop.
     Advertise(bool),
-    /// Nothing is left to do: the program may end.
+    /// Nothing is left to do: the program may exit.
     Finished,
-}
-
-/// Something that takes time or can fail. Commands that write end only when what they wrote survives a power cut, and
-/// are carried out in the order in which they were started.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Command {
-    /// Look for networks. → [`Done::Scanned`]
-    Scan,
-    /// Store the number of attempts since the last success. → [`Done::Saved`]
-    SaveGuesses(u32),
-    /// Store K2. → [`Done::Saved`]
-    SaveK2(K2),
-    /// Store the intention, so that it is taken up after a restart. Fails if the configuration file could not be written
-    /// in the end. → [`Done::Saved`]
-    SavePending(Box<Pending>),
-    /// Join a network without storing it. → [`Done::Joined`]
-    Join {
-        /// Its name.
-        ssid: Ssid,
-        /// Its passphrase.
-        passphrase: Passphrase,
-        /// It does not broadcast its name.
-        hidden: bool,
-    },
-    /// Register with the command center: one try. → [`Done::Registered`]
-    Register {
-        /// Where.
-        command_center: CommandCenterUrl,
-        /// As whom.
-        node_id: String,
-        /// By whose order.
-        token: SecretText,
-        /// Where the node stands.
-        room: String,
-    },
-    /// Claim a provision code at the command center and store what comes of it. The same code, claimed again by this node,
-    /// has the same result. → [`Done::Claimed`]
-    Claim {
-        /// Where.
-        command_center: CommandCenterUrl,
-        /// What the phone sent.
-        code: ProvisionCode,
-    },
-    /// Store configuration and credentials. → [`Done::Saved`]
-    SaveEnrollment {
-        /// What the phone sent.
-        credentials: Box<Credentials>,
-        /// What the command center gave.
-        registration: Registration,
-    },
-    /// Keep the joined network over a restart. → [`Done::Saved`]
-    KeepNetwork,
-    /// Store that the node is provisioned; forget the intention and the last outcome. → [`Done::Saved`]
-    MarkProvisioned,
-    /// Store how an attempt ended; forget the intention. → [`Done::Saved`]
-    SaveOutcome(Outcome),
-    /// Leave what was joined and go back to the network before. → [`Done::Saved`]
-    RestoreNetwork,
-    /// Open the access point of that name, replacing what the radio did before. → [`Done::Saved`]
-    OpenAccessPoint {
-        /// Its SSID.
-        name: String,
-    },
-    /// Ask the command center for its health. → [`Done::Health`]
-    CheckHealth(CommandCenterUrl),
-    /// Delete the network profiles that this program made. → [`Done::Saved`]
-    ForgetNetworks,
-    /// Delete what the owner gave. → [`Done::Reset`]
-    Reset,
-}
-
-/// The result of a [`Command`].
-#[derive(Clone, Debug)]
-pub enum Done {
-    /// The networks in range.
-    Scanned(Result<Vec<Network>, Fault>),
-    /// It is done, or it failed.
-    Saved(Result<(), Fault>),
-    /// The network is joined, and whether the internet is out of reach behind it.
-    Joined(Result<Joined, Fault>),
-    /// What the command center answered.
-    Registered(Result<Registration, Refused>),
-    /// What the provision code has made of the node, which is stored.
-    Claimed(Result<String, Fault>),
-    /// The command center is healthy.
-    Health(bool),
-    /// What was cleared, and who the node is from here on.
-    Reset(Result<Cleared, Fault>),
-}
-
-/// A joined network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Joined {
-    /// A portal or a router keeps the node from the internet.
-    pub limited_connectivity: bool,
-}
-
-/// A registration that failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
-    /// What to tell the phone.
-    pub fault: Fault,
-    /// The command center's HTTP status, if there was an answer.
-    pub status: Option<u16>,
-    /// When the command center wants to be asked again.
-    pub retry_after: Option<Duration>,
-}
-
-/// A factory reset.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cleared {
-    /// What was cleared.
-    pub items: Vec<ClearedItem>,
-    /// The node's identity without registration.
-    pub node_id: String,
-}
-
-/// What a factory reset clears.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClearedItem {
-    /// The marker of a provisioned node.
-    ProvisioningMarker,
-    /// K2 and its metadata.
-    K2,
-    /// The credentials of the joined network.
-    WifiCredentials,
-    /// The database of the node's normal operation.
-    NodeDatabase,
-    /// The key of that database.
-    DatabaseKey,
-    /// The node's identity and key in its configuration.
-    ConfigurationCredentials,
-    /// The configuration that a provision code was exchanged for.
-    ApplianceConfiguration,
-}
-
-/// An attempt that is stored before it is made.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pending {
-    /// What the phone sent.
-    pub credentials: Credentials,
-    /// How often it was taken up after a restart.
-    pub resumes: u32,
 }
 
 /// When the access point is opened.
@@ -329,35 +174,35 @@ pub struct Pending {
 pub enum AccessPointPolicy {
     /// From the start.
     Always,
-    /// When there is no Bluetooth, or nobody connected for so long.
+    /// When there is no Bluetooth, or no phone was connected for so long.
     WhenQuiet(Duration),
-    /// Not at all.
+    /// Never.
     Never,
 }
 
 /// What does not change while the machine runs.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// What is told in `info`.
+    /// Shown in `info`.
     pub firmware_version: String,
-    /// What is told in `info`.
+    /// Shown in `info`.
     pub capabilities: Vec<String>,
     /// When the access point is opened.
     pub access_point: AccessPointPolicy,
     /// How long an answer takes to leave over the access point before the radio may switch.
     pub answer_leaves: Duration,
-    /// How long the outcome can be asked for after a success; none for ever.
+    /// How long the outcome can be read after a success; none for ever.
     pub linger: Option<Duration>,
 }
 
-/// What was on disk at the start.
+/// The contents of the disk at the start.
 #[derive(Clone, Debug)]
 pub struct Boot {
-    /// Who the node is.
+    /// The node's identity.
     pub identity: Identity,
-    /// What a phone must prove to know.
+    /// The secrets of which a phone must prove one.
     pub pairing: Pairing,
-    /// Attempts since the last success.
+    /// Guesses since the last success.
     pub guesses: u32,
     /// The marker is there.
     pub provisioned: bool,
@@ -373,39 +218,29 @@ pub struct Boot {
 
 /// The state machine.
 ///
-/// [`handle`](Self::handle) cannot fail and does not block. It appends to one queue of outputs, which
-/// [`poll_output`](Self::poll_output) empties; their order matters: what is stored comes before what is announced, and
-/// the answer to a phone comes before the radio that carried the question is switched. After the queue is empty,
-/// [`poll_timeout`](Self::poll_timeout) says when to come back at the latest, and [`status`](Self::status) and
-/// [`info`](Self::info) are what any number of readers may be shown.
+/// Input: [`handle`](Self::handle) cannot fail and does not block.
 ///
-/// An [`Op`] whose result is no longer wanted is forgotten; its [`Input::Done`] is then ignored.
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own; goes when two of them exclude each other")]
+/// Output: `handle` appends to one queue, which [`poll_output`](Self::poll_output) empties. The order matters: what is
+/// stored comes before what is announced, and the answer to a phone comes before the radio that carried the request is
+/// switched. When the queue is empty, [`poll_timeout`](Self::poll_timeout) is the latest time of the next input, and
+/// [`status`](Self::status) and [`info`](Self::info) are current for any number of readers.
+///
+/// Commands: each [`Output::Start`] is answered by exactly one [`Input::Done`], made from the command's [`Op`]. If an
+/// executor ends without a result, the loop passes [`Command::lost`], and what waits for the command fails. A command that
+/// was cancelled needs no result; one that arrives all the same is ignored.
 pub struct Machine {
     config: Config,
     identity: Identity,
     pairing: Pairing,
     guesses: Guesses,
     slot: Option<Slot>,
-    phase: Phase,
+    activity: Activity,
     status: Status,
-    provisioned: bool,
-    /// The command center answered when last asked.
-    healthy: bool,
-    health_check: Option<Op>,
-    networks: Option<(Vec<Network>, Instant)>,
-    scan: Option<Scan>,
-    saving_k2: Vec<(Op, Asker, String)>,
-    access_point: AccessPoint,
-    restoring: Option<Op>,
-    bluetooth: bool,
-    advertising: bool,
-    /// When a phone was last heard.
-    heard: Instant,
-    /// Set by a success: when nobody asks for the outcome any more.
-    finish_at: Option<Instant>,
-    next_op: u64,
-    outputs: VecDeque<Output>,
+    enrollment: Enrollment,
+    networks: Networks,
+    saving_k2: Vec<SavingK2>,
+    visibility: Visibility,
+    outbox: Outbox,
 }
 
 /// Who waits for an answer.
@@ -415,49 +250,37 @@ enum Asker {
     Local(Ticket),
 }
 
-struct Scan {
-    op: Op,
-    until: Instant,
-    waiting: Vec<Asker>,
+impl Asker {
+    fn is_on(&self, gone: Link) -> bool {
+        matches!(self, Self::Phone { link, .. } if *link == gone)
+    }
 }
 
 impl Machine {
-    /// Starts from what was on disk. There are outputs to carry out before the first input.
+    /// Starts from the contents of the disk. There are outputs to carry out before the first input.
     pub fn new(config: Config, boot: Boot, now: Instant) -> Self {
         let mut machine = Self {
             guesses: Guesses::restored(boot.guesses, now),
-            status: boot.outcome.map_or_else(Status::waiting, Status::from),
+            // A success was announced before the restart: the node waits for the next attempt.
+            status: boot.outcome.filter(|outcome| outcome.failure.is_some()).map_or_else(Status::waiting, Status::from),
             identity: boot.identity,
             pairing: boot.pairing,
-            provisioned: boot.provisioned,
+            enrollment: Enrollment::new(boot.provisioned),
             config,
             slot: None,
-            phase: Phase::Idle,
-            healthy: false,
-            health_check: None,
-            networks: None,
-            scan: None,
+            activity: Activity::Idle,
+            networks: Networks::default(),
             saving_k2: Vec::new(),
-            access_point: AccessPoint::Closed,
-            restoring: None,
-            bluetooth: true,
-            advertising: false,
-            heard: now,
-            finish_at: None,
-            next_op: 0,
-            outputs: VecDeque::new(),
+            visibility: Visibility::new(now),
+            outbox: Outbox::default(),
         };
-        if machine.status.failure.is_none() {
-            // A success that was announced needs no telling after a restart: who is here wants to begin anew.
-            machine.status = Status::waiting();
-        }
         if let Some(url) = boot.command_center.filter(|_| boot.provisioned) {
-            machine.health_check = Some(machine.start(Command::CheckHealth(url)));
+            machine.enrollment.check(url, &mut machine.outbox);
         }
         if boot.resetting {
             machine.reset(None);
         } else if let Some(pending) = boot.pending {
-            machine.resume(pending);
+            machine.resume(pending, now);
         } else {
             machine.scan(None, now);
         }
@@ -469,40 +292,43 @@ impl Machine {
     pub fn handle(&mut self, input: Input, now: Instant, rng: &mut impl CryptoRng) {
         match input {
             Input::Received { link, endpoint, message } => {
-                self.heard = now;
+                self.visibility.heard(now);
                 self.received(link, endpoint, &message, now, rng);
             }
             Input::InvalidMessage { link, fault } => self.refuse(link, fault),
             Input::Closed { link } => self.link_closed(link),
-            Input::LocalRequest { ticket, request } => self.asked(ticket, request, now),
-            Input::Done { op, result } => self.done(op, result, now, rng),
-            Input::Bluetooth { available } => self.bluetooth = available,
+            Input::LocalRequest { ticket, request } => self.requested_locally(ticket, request, now),
+            Input::Done(done) => self.done(done, now, rng),
+            Input::Bluetooth { available } => self.visibility.set_bluetooth(available),
             Input::Timeout => {}
         }
-        self.timeouts(now);
+        self.slot_timeout(now);
+        self.scan_timed_out(now);
+        self.attempt_timed_out(now);
+        self.finish_timed_out(now);
         self.settle(now);
     }
 
     /// The next output, in order; none when all were taken.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        self.outbox.next()
     }
 
     /// When [`Input::Timeout`] is due, unless another input comes first.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let scan = self.scan.as_ref().map(|scan| scan.until);
-        [self.slot.as_ref().map(Slot::until), self.phase_timeout(), scan, self.access_point_due(), self.finish_due()]
+        let session = self.slot.as_ref().map(Slot::until);
+        [session, self.attempt_timeout(), self.networks.until(), self.access_point_due(), self.finish_due()]
             .into_iter()
             .flatten()
             .min()
     }
 
-    /// How it stands.
+    /// The state of provisioning.
     pub const fn status(&self) -> &Status {
         &self.status
     }
 
-    /// What the node says of itself.
+    /// The public information about the node.
     pub fn info(&self) -> Info {
         Info {
             node_id: self.identity.node_id.clone(),
@@ -511,19 +337,19 @@ impl Machine {
             hardware: self.identity.hardware.clone(),
             capabilities: self.config.capabilities.clone(),
             state: self.status.state(),
-            previously_provisioned: self.provisioned,
+            previously_provisioned: self.enrollment.is_provisioned(),
             versions: vec![crate::session::VERSION],
         }
     }
 
-    /// Who the node is; changes with registration and factory reset.
+    /// The node's identity; changes with registration and factory reset.
     pub const fn identity(&self) -> &Identity {
         &self.identity
     }
 
     /// The networks of the last scan, in the order of the adapter.
     pub fn networks(&self) -> &[Network] {
-        self.networks.as_ref().map_or(&[], |(networks, _)| networks)
+        self.networks.list()
     }
 
     /// Whether a phone has the session.
@@ -531,60 +357,33 @@ impl Machine {
         self.slot.is_some()
     }
 
-    fn done(&mut self, op: Op, result: Done, now: Instant, rng: &mut impl CryptoRng) {
-        if self.scan.as_ref().is_some_and(|scan| scan.op == op) {
-            if let Done::Scanned(result) = result {
-                self.scanned(result, now);
-            }
-        } else if self.restoring == Some(op) {
-            // Back or not, a phone may try again.
-            self.restoring = None;
-        } else if self.access_point == AccessPoint::Opening(op) {
-            self.access_point_opened(&result, now);
-        } else if self.health_check == Some(op) {
-            self.health_check = None;
-            self.healthy = matches!(result, Done::Health(true));
-        } else if let Some(index) = self.saving_k2.iter().position(|(saving, ..)| *saving == op) {
-            let (_, asker, kid) = self.saving_k2.swap_remove(index);
-            self.k2_saved(asker, kid, &result);
-        } else if self.slot.as_ref().is_some_and(|slot| slot.counting() == Some(op)) {
-            self.attempt_counted(&result, rng);
+    fn done(&mut self, done: Done, now: Instant, rng: &mut impl CryptoRng) {
+        match done {
+            Done::Saved(op, result) => self.saved(op, result, now, rng),
+            Done::Reset(op, result) => self.reset_done(op, result, now),
+            Done::Scanned(op, result) => self.scanned(op, result, now),
+            Done::Joined(op, result) => self.joined(op, result, now),
+            Done::Switched(op, result) => self.switched(op, result, now),
+            Done::Registered(op, result) => self.registered(op, result, now, rng),
+            Done::Claimed(op, result) => self.claimed(op, result),
+            Done::Health(op, healthy) => self.enrollment.checked(op, healthy),
+        }
+    }
+
+    fn saved(&mut self, op: Op<command::kind::Save>, result: Result<(), Fault>, now: Instant, rng: &mut impl CryptoRng) {
+        if let Some(index) = self.saving_k2.iter().position(|saving| saving.op == op) {
+            let saving = self.saving_k2.swap_remove(index);
+            self.k2_saved(saving, result);
+        } else if self.slot.as_ref().and_then(Slot::counting) == Some(op) {
+            self.guess_counted(result, rng);
         } else {
-            self.phase_done(op, result, now, rng);
+            self.attempt_saved(op, result, now);
         }
     }
 
-    fn timeouts(&mut self, now: Instant) {
-        self.slot_timeout(now);
-        if self.scan.as_ref().is_some_and(|scan| scan.until <= now) {
-            if let Some(scan) = &self.scan {
-                self.outputs.push_back(Output::Cancel { op: scan.op });
-            }
-            self.scanned(Err(Fault::ScanFailed), now);
-        }
-        self.phase_timed_out(now);
-        if self.finish_due().is_some_and(|at| at <= now) {
-            self.finish_at = None;
-            self.outputs.push_back(Output::Finished);
-        }
-    }
-
-    fn start(&mut self, command: Command) -> Op {
-        let op = Op(self.next_op);
-        self.next_op += 1;
-        self.outputs.push_back(Output::Start { op, command });
-        op
-    }
-
-    /// Tells the phone that has the session.
+    /// Sends the status to the phone that has the session.
     fn announce(&mut self) {
         let message = Message::Changed(StatusReport::from(&self.status));
         self.tell(&message);
-    }
-
-    /// Sets the step and tells it.
-    fn step(&mut self, step: crate::domain::Step) {
-        self.status.step = step;
-        self.announce();
     }
 }

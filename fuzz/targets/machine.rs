@@ -1,4 +1,5 @@
-//! Any inputs in any order, among them phones with a session that say anything, and results of any kind for any command.
+//! Any inputs in any order, among them phones with a session that send anything, and any results of any commands, in any
+//! order and more than once.
 //!
 //! An input is a list of steps, each a byte that chooses the step and the bytes that it takes.
 
@@ -10,7 +11,8 @@ use provisioning_core::domain::{
 use provisioning_core::endpoint::{Endpoint, OUTBOUND_LIMIT};
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::{
-    AccessPointPolicy, Boot, Cleared, Config, Done, Input, Joined, Link, LocalRequest, Machine, Op, Output, Refused, Ticket,
+    AccessPointPolicy, Boot, Cleared, Command, CommandCenterCommand, Config, DiskCommand, Done, Input, Joined, Link,
+    LocalRequest, Machine, Output, RadioCommand, Refused, Ticket,
 };
 use provisioning_core::secret::{SecretBytes, SecretText};
 use provisioning_core::session::{Opening, PhoneSecret, Session};
@@ -54,7 +56,7 @@ struct Node {
     machine: Machine,
     now: Duration,
     random: Random,
-    ops: Vec<Op>,
+    commands: Vec<Command>,
     tickets: u64,
     opening: Option<(Link, Opening)>,
     session: Option<(Link, Session)>,
@@ -86,7 +88,7 @@ impl Node {
         };
         let now = Duration::from_secs(1);
         let machine = Machine::new(config, boot, now);
-        let mut node = Self { machine, now, random: Random(1), ops: Vec::new(), tickets: 0, opening: None, session: None };
+        let mut node = Self { machine, now, random: Random(1), commands: Vec::new(), tickets: 0, opening: None, session: None };
         node.drain();
         node
     }
@@ -107,8 +109,9 @@ impl Node {
             }
             4 => {
                 let index = usize::from(steps.byte());
-                let op = self.ops.get(index % self.ops.len().max(1)).copied().unwrap_or(Op(u64::from(choice)));
-                Input::Done { op, result: done(steps.byte()) }
+                let kind = steps.byte();
+                let Some(command) = self.commands.get(index % self.commands.len().max(1)) else { return };
+                Input::Done(done(command, kind))
             }
             5 => Input::Bluetooth { available: choice & 64 != 0 },
             6 => {
@@ -139,8 +142,8 @@ impl Node {
     fn drain(&mut self) {
         while let Some(output) = self.machine.poll_output() {
             match output {
-                Output::Start { op, .. } => self.ops.push(op),
-                Output::Cancel { op } => self.ops.retain(|running| *running != op),
+                Output::Start(command) => self.commands.push(command),
+                Output::Cancel { op } => self.commands.retain(|running| running.id() != op),
                 Output::Send { link, message } => self.hear(link, &message),
                 _ => {}
             }
@@ -203,7 +206,7 @@ fn local(kind: u8) -> LocalRequest {
     }
 }
 
-fn done(kind: u8) -> Done {
+fn done(command: &Command, kind: u8) -> Done {
     let fault = Fault::ALL[usize::from(kind >> 3) % Fault::ALL.len()];
     let network = |index: u8| Network {
         ssid: Ssid::try_from(&[index, kind][..]).expect("two bytes"),
@@ -211,14 +214,37 @@ fn done(kind: u8) -> Done {
         security: Security::Wpa2,
         frequency: 2412,
     };
-    match kind % 8 {
-        0 => Done::Saved(Ok(())),
-        1 => Done::Saved(Err(fault)),
-        2 => Done::Scanned(Ok((0..kind).map(network).collect())),
-        3 => Done::Joined(if kind & 8 == 0 { Ok(Joined { limited_connectivity: false }) } else { Err(fault) }),
-        4 => Done::Registered(Ok(Registration { node_id: "registered".into(), node_key: SecretText::new("key".into()) })),
-        5 => Done::Registered(Err(Refused { fault, status: Some(500), retry_after: Some(Duration::from_secs(kind.into())) })),
-        6 => Done::Health(kind & 8 == 0),
-        _ => Done::Reset(if kind & 8 == 0 { Ok(Cleared { items: Vec::new(), node_id: "node".into() }) } else { Err(fault) }),
+    let ok = kind & 8 == 0;
+    let plain = if kind % 8 == 1 { Err(fault) } else { Ok(()) };
+    match command {
+        Command::Disk(DiskCommand::Reset { op }) => {
+            op.done(if ok { Ok(Cleared { items: Vec::new(), node_id: "node".into() }) } else { Err(fault) })
+        }
+        Command::CommandCenter(CommandCenterCommand::CheckHealth { op, .. }) => op.done(ok),
+        command if kind % 8 == 7 => command.lost(),
+        Command::Disk(
+            DiskCommand::SaveGuesses { op, .. }
+            | DiskCommand::SaveK2 { op, .. }
+            | DiskCommand::SavePending { op, .. }
+            | DiskCommand::SaveEnrollment { op, .. }
+            | DiskCommand::MarkProvisioned { op }
+            | DiskCommand::SaveOutcome { op, .. },
+        ) => op.done(plain),
+        Command::Radio(RadioCommand::Scan { op }) => op.done(plain.map(|()| (0..kind).map(network).collect())),
+        Command::Radio(RadioCommand::Join { op, .. }) => {
+            op.done(if ok { Ok(Joined { limited_connectivity: false }) } else { Err(fault) })
+        }
+        Command::Radio(
+            RadioCommand::KeepNetwork { op }
+            | RadioCommand::RestoreNetwork { op }
+            | RadioCommand::OpenAccessPoint { op, .. }
+            | RadioCommand::ForgetNetworks { op },
+        ) => op.done(plain),
+        Command::CommandCenter(CommandCenterCommand::Register { op, .. }) => op.done(if kind % 8 == 5 {
+            Err(Refused { fault, status: Some(500), retry_after: Some(Duration::from_secs(kind.into())) })
+        } else {
+            Ok(Registration { node_id: "registered".into(), node_key: SecretText::new("key".into()) })
+        }),
+        Command::CommandCenter(CommandCenterCommand::Claim { op, .. }) => op.done(plain.map(|()| "appliance".into())),
     }
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::process::{Output, Stdio};
 
 use mobile_test_harness::phone::Phone;
-use provisioning_core::machine::Command as NodeCommand;
+use provisioning_core::machine::{Command as NodeCommand, DiskCommand};
 use serde_json::Value;
 use testing::journal::TOKEN;
 use testing_node::sim_link::{CODE, NETWORKS, Node, PASSWORD, PATIENCE, SSID, secret};
@@ -91,7 +91,10 @@ async fn a_node_is_provisioned_and_the_key_is_kept() {
     assert_eq!(outcome["fault"], Value::Null);
     let kept: Value = serde_json::from_slice(&fs::read(&path).expect("the key is kept")).expect("JSON");
     assert_eq!(kept["kid"], outcome["kid"]);
-    assert_eq!(node.started(|command| matches!(command, NodeCommand::SaveK2(k2) if kept["kid"] == *k2.kid)), 1);
+    assert_eq!(
+        node.started(|command| matches!(command, NodeCommand::Disk(DiskCommand::SaveK2 { k2, .. }) if kept["kid"] == *k2.kid)),
+        1
+    );
 }
 
 #[tokio::test]
@@ -170,7 +173,7 @@ async fn a_malformed_code_costs_no_guess() {
     let node = Node::start(185).await;
     let (code, _, _) = run(phone(&node, "scan", &["--code", "12345"])).await;
     assert_eq!(code, Some(2));
-    assert_eq!(node.started(|command| matches!(command, NodeCommand::SaveGuesses(_))), 0);
+    assert_eq!(node.started(|command| matches!(command, NodeCommand::Disk(DiskCommand::SaveGuesses { .. }))), 0);
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! How links and servers talk to the loop.
+//! The way of links and servers to the loop.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,20 +20,20 @@ const OUTBOUND_QUEUE: usize = 64;
 #[error("the daemon is stopping")]
 pub struct Stopping;
 
-/// What any number of readers may be shown, without asking the loop.
+/// A snapshot for any number of readers, which do not wait for the loop.
 #[derive(Clone, Debug)]
 pub struct View {
-    /// What the node says of itself.
+    /// The public information about the node.
     pub info: Info,
-    /// Who it is.
+    /// The node's identity.
     pub identity: Identity,
-    /// How it stands.
+    /// The state of provisioning.
     pub status: Status,
     /// The last list of networks, in the order of the adapter.
     pub networks: Vec<Network>,
 }
 
-/// What a link tells the loop. Each is a call of [`Handle`].
+/// An event from a link. Each is a call of [`Handle`].
 #[allow(missing_docs, reason = "the calls hold the documentation; goes when an event says more than its call")]
 pub enum Event {
     Opened { link: Link, outbound: mpsc::Sender<Vec<u8>> },
@@ -47,9 +47,9 @@ pub enum Event {
 /// The loop's end of a [`Handle`].
 #[derive(Debug)]
 pub struct Ends {
-    /// What links tell; none when every handle is gone.
+    /// The events of links; none when every handle is dropped.
     pub events: mpsc::Receiver<Event>,
-    /// What readers are shown.
+    /// The snapshot for readers.
     pub view: watch::Sender<Arc<View>>,
     /// Whether to advertise over Bluetooth.
     pub advertising: watch::Sender<bool>,
@@ -94,34 +94,34 @@ impl Handle {
         self.send(Event::Received { link, endpoint, message }).await
     }
 
-    /// A phone wrote what is not a message, or one that is too large.
+    /// A phone wrote bytes that are not a message, or a message that is too large.
     pub async fn invalid_message(&self, link: Link, fault: Fault) -> Result<(), Stopping> {
         self.send(Event::InvalidMessage { link, fault }).await
     }
 
-    /// A phone has gone.
+    /// A phone has disconnected.
     pub async fn closed(&self, link: Link) -> Result<(), Stopping> {
         self.send(Event::Closed { link }).await
     }
 
-    /// Asks without a session. Waits only for the disk, and only where the answer is a promise about it.
+    /// Sends a request without a session. Waits only for the disk, and only where the answer is a promise about it.
     pub async fn ask(&self, request: LocalRequest) -> Result<Answer, Stopping> {
         let (answer, receiver) = oneshot::channel();
         self.send(Event::LocalRequest { request, answer }).await?;
         receiver.await.map_err(|_| Stopping)
     }
 
-    /// The Bluetooth adapter came or went.
+    /// The Bluetooth adapter appeared or disappeared.
     pub async fn bluetooth(&self, available: bool) -> Result<(), Stopping> {
         self.send(Event::Bluetooth { available }).await
     }
 
-    /// How it stands. Never waits.
+    /// The current snapshot. Never waits.
     pub fn view(&self) -> Arc<View> {
         self.view.borrow().clone()
     }
 
-    /// The view and its changes.
+    /// The snapshot and its changes.
     pub fn views(&self) -> watch::Receiver<Arc<View>> {
         self.view.clone()
     }

@@ -1,4 +1,4 @@
-//! How provisioning stands, as users see it: the states, percentages and texts of the existing phone apps.
+//! The state of provisioning as users see it: the states, percentages and texts of the existing phone apps.
 
 use alloc::format;
 use alloc::string::String;
@@ -17,7 +17,7 @@ pub enum State {
     Registering,
     /// Done.
     Provisioned,
-    /// The last attempt failed; a new one may be made.
+    /// The last attempt failed; another one may be made.
     Error,
 }
 
@@ -102,13 +102,20 @@ impl Step {
 /// Why an attempt failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// What the phone is told.
+    /// What to tell the phone.
     pub fault: Fault,
     /// What the command center answered, if it answered with a refusal.
     pub registration_status: Option<u16>,
 }
 
-/// A snapshot for whoever asks.
+impl From<Fault> for Failure {
+    /// A failure without an answer of the command center.
+    fn from(fault: Fault) -> Self {
+        Self { fault, registration_status: None }
+    }
+}
+
+/// A snapshot for readers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
     /// How far the attempt came; stays where it was after a failure.
@@ -127,12 +134,12 @@ pub struct Status {
     pub access_point_restored: bool,
     /// The node joined, but a portal or a router keeps it from the internet.
     pub limited_connectivity: bool,
-    /// What the provision code of the attempt has made of the node.
+    /// The identity of the appliance that the node has become by the attempt's provision code.
     pub appliance_id: Option<String>,
 }
 
 impl Status {
-    /// Nothing was asked yet.
+    /// No attempt was made yet.
     pub const fn waiting() -> Self {
         Self {
             step: Step::Waiting,
@@ -166,10 +173,10 @@ impl Status {
     }
 }
 
-/// How an attempt ended, kept on disk for whoever asks later.
+/// How an attempt ended, kept on disk for later readers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// The attempt; 0 if it came without a name.
+    /// The attempt; 0 if the phone gave it no number.
     pub request_id: u64,
     /// The network, as the phone named it.
     pub ssid: String,

@@ -1,11 +1,12 @@
-//! The one session, from the first message to the last.
+//! The one session, from its first message to its last.
 
 use alloc::boxed::Box;
 use core::time::Duration;
 
 use rand_core::CryptoRng;
 
-use super::{Command, Done, Instant, Link, Machine, Op, Output};
+use super::command::{DiskCommand, Op, kind};
+use super::{Instant, Link, Machine, Output};
 use crate::endpoint::Endpoint;
 use crate::fault::Fault;
 use crate::session::{self, Session, Unconfirmed};
@@ -13,10 +14,10 @@ use crate::wire::{Message, Open, Outbound, Record, Refusal, Reply, Request, Secr
 
 /// From the first message to the phone's proof.
 const HANDSHAKE_LIMIT: Duration = Duration::from_mins(1);
-/// A phone that says nothing for so long while nothing is under way has gone.
+/// A phone that sends nothing for so long while nothing is in progress has left.
 const IDLE_LIMIT: Duration = Duration::from_secs(85);
 
-/// The session that there is, or that begins.
+/// The session, or its handshake.
 pub(super) struct Slot {
     link: Link,
     stage: Stage,
@@ -24,9 +25,9 @@ pub(super) struct Slot {
 }
 
 enum Stage {
-    /// The attempt is being stored.
-    Counting { op: Op, open: Open },
-    /// The node has answered; the phone has not proven anything.
+    /// The guess is being stored.
+    Counting { op: Op<kind::Save>, open: Open },
+    /// The node has answered; the phone has proven nothing yet.
     Answered(Box<Unconfirmed>),
     /// Both have proven that they know the secret.
     Established(Box<Session>),
@@ -37,7 +38,7 @@ impl Slot {
         self.until
     }
 
-    pub(super) const fn counting(&self) -> Option<Op> {
+    pub(super) const fn counting(&self) -> Option<Op<kind::Save>> {
         match self.stage {
             Stage::Counting { op, .. } => Some(op),
             _ => None,
@@ -69,8 +70,8 @@ impl Machine {
             Ok(checked) => checked,
             Err(fault) => return self.refuse(link, fault),
         };
-        // A new handshake ends the session before it, on this link as on any other. What that session asked for is not
-        // answered any more: the new one counts its requests from 0 again.
+        // A new handshake ends the previous session. Requests of that session are not answered any more, because the new
+        // one counts its requests from 0 again.
         self.slot = None;
         self.forget_asker(link);
         let until = now + HANDSHAKE_LIMIT;
@@ -83,18 +84,19 @@ impl Machine {
                     return self.refuse_until(link, Fault::Locked, seconds);
                 }
                 let made = self.guesses.charge(now);
-                let op = self.start(Command::SaveGuesses(made));
+                let op = self.outbox.op();
+                self.outbox.start(DiskCommand::SaveGuesses { op, made });
                 self.slot = Some(Slot { link, stage: Stage::Counting { op, open }, until });
             }
         }
     }
 
-    /// The attempt is on disk, or could not be stored: only a counted attempt is answered.
-    pub(super) fn attempt_counted(&mut self, result: &Done, rng: &mut impl CryptoRng) {
+    /// The guess is on disk, or could not be stored: only a counted guess is answered.
+    pub(super) fn guess_counted(&mut self, result: Result<(), Fault>, rng: &mut impl CryptoRng) {
         let Some(Slot { link, stage: Stage::Counting { open, .. }, until }) = self.slot.take() else { return };
         match result {
-            Done::Saved(Ok(())) => self.accept(link, &open, until, rng),
-            _ => self.refuse(link, Fault::StorageFailed),
+            Ok(()) => self.accept(link, &open, until, rng),
+            Err(_) => self.refuse(link, Fault::StorageFailed),
         }
     }
 
@@ -125,14 +127,15 @@ impl Machine {
                 return self.refuse(link, Fault::NotAuthenticated);
             }
         };
-        // The proof is not sealed, so that a record which carries one without need could be changed on its way.
+        // The proof is not sealed, so a record that carries one needlessly could have been changed on its way.
         let opened = if first || record.confirmation.is_empty() { session.open(endpoint, &record).ok() } else { None };
-        // Junk on its link does not keep a session that its phone has left.
+        // Only valid records extend a session: junk on the link does not keep one whose phone has left.
         let until = if first || opened.is_some() { now + IDLE_LIMIT } else { until };
         self.slot = Some(Slot { link, stage: Stage::Established(session), until });
         if first {
             if self.guesses.clear() {
-                self.start(Command::SaveGuesses(0));
+                let op = self.outbox.op();
+                self.outbox.start(DiskCommand::SaveGuesses { op, made: 0 });
             }
             if self.status != crate::domain::Status::waiting() {
                 self.announce();
@@ -155,7 +158,7 @@ impl Machine {
     }
 
     pub(super) fn slot_timeout(&mut self, now: Instant) {
-        let busy = !matches!(self.phase, super::Phase::Idle) || self.scan.is_some();
+        let busy = !self.activity.is_idle() || self.networks.is_scanning();
         let Some(slot) = &mut self.slot else { return };
         if slot.until > now {
             return;
@@ -167,7 +170,7 @@ impl Machine {
         let link = slot.link;
         self.slot = None;
         self.forget_asker(link);
-        self.outputs.push_back(Output::Close { link });
+        self.outbox.push(Output::Close { link });
     }
 
     /// Answers a request on the session's link.
@@ -175,7 +178,7 @@ impl Machine {
         self.tell(&Message::Reply { to, reply });
     }
 
-    /// Seals a message for the phone that has the session, if one has.
+    /// Seals a message for the phone that has the session, if there is one.
     pub(super) fn tell(&mut self, message: &Message) {
         let Some(Slot { link, stage: Stage::Established(session), .. }) = &mut self.slot else { return };
         let link = *link;
@@ -197,6 +200,6 @@ impl Machine {
     }
 
     fn send(&mut self, link: Link, outbound: &Outbound) {
-        self.outputs.push_back(Output::Send { link, message: outbound.encode() });
+        self.outbox.push(Output::Send { link, message: outbound.encode() });
     }
 }

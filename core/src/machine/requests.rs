@@ -1,68 +1,52 @@
-//! What phones and local callers ask, apart from going online.
+//! The requests of phones and local callers.
 
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::{
-    AccessPoint, Answer, Asker, Cleared, Command, Done, Instant, Link, LocalRequest, Machine, Output, SCAN_LIMIT, SCAN_RECENT,
-    Scan, Ticket,
-};
-use crate::domain::{Failure, Network, Status};
+use super::attempt::{Activity, Rollback};
+use super::command::{Cleared, DiskCommand, Op, RadioCommand, kind};
+use super::{Answer, Asker, Instant, Link, LocalRequest, Machine, Output, Ticket};
+use crate::domain::{K2, Status};
 use crate::fault::Fault;
-use crate::machine::run::{Left, Phase};
 use crate::wire::{Reply, Request, StatusReport};
 
+/// A K2 that is being stored.
+pub(super) struct SavingK2 {
+    pub(super) op: Op<kind::Save>,
+    asker: Asker,
+    kid: String,
+}
+
 impl Machine {
-    /// An authenticated phone asks.
+    /// An authenticated phone sends a request.
     pub(super) fn requested(&mut self, link: Link, to: u64, request: Request, now: Instant) {
         match request {
             Request::Status => {
-                let told = StatusReport::from(&self.status);
-                self.reply(to, Reply::Status(told));
+                let report = StatusReport::from(&self.status);
+                self.reply(to, Reply::Status(report));
             }
-            Request::Scan { fresh } => {
-                let recent = self.networks.as_ref().is_some_and(|(_, at)| *at + SCAN_RECENT > now);
-                // While an attempt has the radio, the last list is the best there is.
-                if !matches!(self.phase, Phase::Idle) || recent && !fresh {
-                    self.list(to);
-                } else {
-                    self.scan(Some(Asker::Phone { link, to }), now);
-                }
-            }
-            Request::K2(_) | Request::Credentials(_) if matches!(self.phase, Phase::Resetting { .. }) => {
+            Request::Scan { fresh } => self.phone_scans(link, to, fresh, now),
+            Request::K2(_) | Request::Credentials(_) if self.activity.is_reset() => {
                 self.reply(to, Reply::Refused(Fault::Resetting));
             }
-            Request::K2(k2) => {
-                let kid = k2.kid.clone();
-                let op = self.start(Command::SaveK2(k2));
-                self.saving_k2.push((op, Asker::Phone { link, to }, kid));
-            }
+            Request::K2(k2) => self.save_k2(k2, Asker::Phone { link, to }),
             Request::Credentials(credentials) => self.credentials(to, *credentials, now),
         }
     }
 
-    /// Somebody without a session asks.
-    pub(super) fn asked(&mut self, ticket: Ticket, request: LocalRequest, now: Instant) {
-        let resetting = matches!(self.phase, Phase::Resetting { .. });
+    /// A caller without a session sends a request.
+    pub(super) fn requested_locally(&mut self, ticket: Ticket, request: LocalRequest, now: Instant) {
         match request {
             LocalRequest::Scan => {
                 let networks = self.networks().to_vec();
                 self.answer(ticket, Answer::Networks(networks));
-                let recent = self.networks.as_ref().is_some_and(|(_, at)| *at + SCAN_LIMIT > now);
-                if !recent && matches!(self.phase, Phase::Idle) {
-                    self.scan(None, now);
-                }
+                self.refresh_networks(now);
             }
-            LocalRequest::Reset => {
-                self.reset(Some(ticket));
-            }
-            _ if resetting => self.answer(ticket, Answer::Refused(Fault::Resetting)),
-            LocalRequest::K2(_) if self.provisioned && self.healthy => self.answer(ticket, Answer::AlreadyProvisioned),
-            LocalRequest::K2(k2) => {
-                let op = self.start(Command::SaveK2(k2));
-                self.saving_k2.push((op, Asker::Local(ticket), String::new()));
-            }
-            _ if !matches!(self.phase, Phase::Idle) => self.answer(ticket, Answer::Busy),
+            LocalRequest::Reset => self.reset(Some(ticket)),
+            _ if self.activity.is_reset() => self.answer(ticket, Answer::Refused(Fault::Resetting)),
+            LocalRequest::K2(_) if self.enrollment.is_healthy() => self.answer(ticket, Answer::AlreadyProvisioned),
+            LocalRequest::K2(k2) => self.save_k2(k2, Asker::Local(ticket)),
+            _ if !self.activity.is_idle() => self.answer(ticket, Answer::Busy),
             LocalRequest::Credentials(credentials) => {
                 self.answer(ticket, Answer::Accepted);
                 self.begin(*credentials, 0, now);
@@ -74,52 +58,18 @@ impl Machine {
         }
     }
 
-    pub(super) fn answer(&mut self, ticket: Ticket, answer: Answer) {
-        self.outputs.push_back(Output::Answer { ticket, answer });
+    fn answer(&mut self, ticket: Ticket, answer: Answer) {
+        self.outbox.push(Output::Answer { ticket, answer });
     }
 
-    /// Looks for networks, unless that is under way; `asker` waits for the result.
-    pub(super) fn scan(&mut self, asker: Option<Asker>, now: Instant) {
-        if self.scan.is_none() {
-            let op = self.start(Command::Scan);
-            self.scan = Some(Scan { op, until: now + SCAN_LIMIT, waiting: Vec::new() });
-        }
-        if let Some(scan) = &mut self.scan {
-            scan.waiting.extend(asker);
-        }
+    fn save_k2(&mut self, k2: K2, asker: Asker) {
+        let kid = k2.kid.clone();
+        let op = self.outbox.op();
+        self.outbox.start(DiskCommand::SaveK2 { op, k2 });
+        self.saving_k2.push(SavingK2 { op, asker, kid });
     }
 
-    pub(super) fn scanned(&mut self, result: Result<Vec<Network>, Fault>, now: Instant) {
-        let Some(scan) = self.scan.take() else { return };
-        let result = result.map(|networks| self.networks = Some((networks, now)));
-        for asker in scan.waiting {
-            let Asker::Phone { link, to } = asker else { continue };
-            if self.established() != Some(link) {
-                continue;
-            }
-            match result {
-                Ok(()) => self.list(to),
-                Err(fault) => self.reply(to, Reply::Refused(fault)),
-            }
-        }
-    }
-
-    /// Sends the list: one entry per SSID and security, strongest first.
-    fn list(&mut self, to: u64) {
-        let mut networks = self.networks().to_vec();
-        networks.sort_by(|a, b| (&a.ssid, a.security, -i16::from(a.signal)).cmp(&(&b.ssid, b.security, -i16::from(b.signal))));
-        networks.dedup_by(|b, a| a.ssid == b.ssid && a.security == b.security);
-        networks.sort_by_key(|network| -i16::from(network.signal));
-        for part in Reply::networks(&networks) {
-            self.reply(to, part);
-        }
-    }
-
-    pub(super) fn k2_saved(&mut self, asker: Asker, kid: String, result: &Done) {
-        let result = match result {
-            Done::Saved(result) => *result,
-            _ => Err(Fault::StorageFailed),
-        };
+    pub(super) fn k2_saved(&mut self, SavingK2 { asker, kid, .. }: SavingK2, result: Result<(), Fault>) {
         match asker {
             Asker::Local(ticket) => self.answer(ticket, result.map_or_else(Answer::Refused, |()| Answer::K2Stored)),
             Asker::Phone { link, to } if self.established() == Some(link) => {
@@ -129,64 +79,54 @@ impl Machine {
         }
     }
 
-    /// A session is gone: nobody waits on its link any more.
-    pub(super) fn forget_asker(&mut self, gone: Link) {
-        let waits = |asker: &Asker| !matches!(asker, Asker::Phone { link, .. } if *link == gone);
-        if let Some(scan) = &mut self.scan {
-            scan.waiting.retain(waits);
-        }
-        self.saving_k2.retain(|(_, asker, _)| waits(asker));
+    /// A session has ended: nobody waits on its link any more.
+    pub(super) fn forget_asker(&mut self, link: Link) {
+        self.networks.forget(link);
+        self.saving_k2.retain(|saving| !saving.asker.is_on(link));
     }
 
-    /// Forgets everything that the owner gave, whatever is under way.
+    /// Deletes everything that the owner gave, whatever is in progress.
     pub(super) fn reset(&mut self, ticket: Option<Ticket>) {
-        let mut waiting: Vec<Ticket> = ticket.into_iter().collect();
-        let phase = core::mem::replace(&mut self.phase, Phase::Idle);
-        if let Phase::Resetting { op, waiting: mut earlier, interrupted } = phase {
-            earlier.append(&mut waiting);
-            self.phase = Phase::Resetting { op, waiting: earlier, interrupted };
+        if let Activity::Resetting { waiting, .. } = &mut self.activity {
+            waiting.extend(ticket);
             return;
         }
-        if let Some(op) = phase.op() {
-            self.outputs.push_back(Output::Cancel { op });
+        let interrupted = self.activity.rollback();
+        if let Some(op) = self.activity.attempt_op() {
+            self.outbox.push(Output::Cancel { op });
         }
-        if let AccessPoint::Opening(op) = self.access_point {
-            self.outputs.push_back(Output::Cancel { op });
-            self.access_point = AccessPoint::Open;
-        }
-        self.start(Command::ForgetNetworks);
-        let op = self.start(Command::Reset);
-        self.phase = Phase::Resetting { op, waiting, interrupted: phase.left() };
+        self.stop_opening();
+        let op = self.outbox.op();
+        self.outbox.start(RadioCommand::ForgetNetworks { op });
+        let op = self.outbox.op();
+        self.outbox.start(DiskCommand::Reset { op });
+        self.activity = Activity::Resetting { op, waiting: ticket.into_iter().collect(), interrupted };
     }
 
-    pub(super) fn reset_done(
-        &mut self,
-        waiting: Vec<Ticket>,
-        interrupted: Option<Left>,
-        result: Result<Cleared, Fault>,
-        now: Instant,
-    ) {
+    pub(super) fn reset_done(&mut self, op: Op<kind::Reset>, result: Result<Cleared, Fault>, now: Instant) {
+        match core::mem::replace(&mut self.activity, Activity::Idle) {
+            Activity::Resetting { op: expected, waiting, interrupted } if expected == op => {
+                self.reset_ended(waiting, interrupted, result, now);
+            }
+            activity => self.activity = activity,
+        }
+    }
+
+    fn reset_ended(&mut self, waiting: Vec<Ticket>, interrupted: Option<Rollback>, result: Result<Cleared, Fault>, now: Instant) {
         let answer = match result {
             Ok(Cleared { items, node_id }) => {
                 self.identity.node_id = node_id;
-                self.provisioned = false;
-                self.healthy = false;
+                self.enrollment.reset();
                 self.status = Status::waiting();
-                self.finish_at = None;
                 self.announce();
                 self.scan(None, now);
-                // The access point goes by the node's identity, which has changed.
-                if self.access_point == AccessPoint::Open {
-                    self.open_access_point();
-                } else {
-                    self.access_point = AccessPoint::Closed;
-                }
+                self.rename_access_point();
                 Answer::Reset(items)
             }
             Err(fault) => {
-                // The attempt that the reset stopped does not come back.
-                if let Some(left) = interrupted {
-                    self.fail(Failure { fault, registration_status: None }, left);
+                // The attempt that the reset stopped is not resumed.
+                if let Some(rollback) = interrupted {
+                    self.fail(fault.into(), rollback);
                 }
                 Answer::Refused(fault)
             }

@@ -1,34 +1,89 @@
-//! When the node can be found: advertising, the access point, and the end of the program.
+//! Where phones find the node: advertising, the access point, and the end of the program.
 
 use core::time::Duration;
 
-use super::run::Phase;
-use super::{AccessPointPolicy, Command, Done, Instant, Machine, Op, Output};
+use super::command::{Op, RadioCommand, kind};
+use super::{AccessPointPolicy, Instant, Machine, Output};
 use crate::domain::Step;
+use crate::fault::Fault;
 
 /// An access point that could not be opened is tried again after this time.
 const ACCESS_POINT_RETRY: Duration = Duration::from_secs(30);
 
+/// What phones can find.
+pub(super) struct Visibility {
+    access_point: AccessPoint,
+    /// The previous network is being restored.
+    restoring: Option<Op<kind::Switch>>,
+    bluetooth: bool,
+    advertising: bool,
+    /// When a phone last wrote something.
+    heard: Instant,
+    /// Set by a success: when the linger time is over.
+    finish_at: Option<Instant>,
+}
+
 /// The node's access point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum AccessPoint {
+enum AccessPoint {
     /// The radio does something else, or nothing.
     Closed,
     /// It is being opened.
-    Opening(Op),
-    /// It is on the air.
+    Opening(Op<kind::Switch>),
+    /// It is open.
     Open,
-    /// Could not be opened; tried again at that time.
+    /// It could not be opened; retried at that time.
     Failed(Instant),
+}
+
+impl Visibility {
+    pub(super) const fn new(now: Instant) -> Self {
+        Self {
+            access_point: AccessPoint::Closed,
+            restoring: None,
+            bluetooth: true,
+            advertising: false,
+            heard: now,
+            finish_at: None,
+        }
+    }
+
+    pub(super) const fn heard(&mut self, now: Instant) {
+        self.heard = now;
+    }
+
+    pub(super) const fn set_bluetooth(&mut self, available: bool) {
+        self.bluetooth = available;
+    }
+
+    /// The station takes the radio from the access point.
+    pub(super) const fn station_takes_radio(&mut self) {
+        self.access_point = AccessPoint::Closed;
+    }
+
+    /// The access point is open, or being opened.
+    pub(super) const fn is_access_point(&self) -> bool {
+        matches!(self.access_point, AccessPoint::Open | AccessPoint::Opening(_))
+    }
+
+    /// The radio is being switched, and no attempt has it.
+    pub(super) const fn is_switching(&self) -> bool {
+        self.restoring.is_some() || matches!(self.access_point, AccessPoint::Opening(_))
+    }
+
+    /// The linger time after a success has begun.
+    pub(super) const fn is_finishing(&self) -> bool {
+        self.finish_at.is_some()
+    }
 }
 
 impl Machine {
     /// Brings visibility in line with everything else.
     pub(super) fn settle(&mut self, now: Instant) {
-        let advertise = self.bluetooth && (self.wants_phone() || self.lingers());
-        if advertise != self.advertising {
-            self.advertising = advertise;
-            self.outputs.push_back(Output::Advertise(advertise));
+        let advertise = self.visibility.bluetooth && (self.wants_phone() || self.lingers());
+        if advertise != self.visibility.advertising {
+            self.visibility.advertising = advertise;
+            self.outbox.push(Output::Advertise(advertise));
         }
         if self.access_point_due().is_some_and(|at| at <= now) {
             self.open_access_point();
@@ -38,64 +93,106 @@ impl Machine {
 
     /// When the access point is to be opened; none while something else must come first.
     pub(super) fn access_point_due(&self) -> Option<Instant> {
-        // The list is made before the access point takes the radio, which cannot look around well after that.
-        let scanned = self.networks.is_some() || self.scan.is_none();
-        if !scanned || self.restoring.is_some() || !matches!(self.phase, Phase::Idle) || !self.wants_phone() {
+        // The list is made before the access point takes the radio, which cannot scan well after that.
+        if self.networks.is_first_scan() || self.visibility.restoring.is_some() {
+            return None;
+        }
+        if !self.activity.is_idle() || !self.wants_phone() {
             return None;
         }
         let wanted = match self.config.access_point {
             AccessPointPolicy::Never => return None,
             AccessPointPolicy::Always => Instant::ZERO,
-            AccessPointPolicy::WhenQuiet(_) if !self.bluetooth => Instant::ZERO,
-            // It is not quiet while a phone is here, however long its owner looks for a password.
+            AccessPointPolicy::WhenQuiet(_) if !self.visibility.bluetooth => Instant::ZERO,
+            // It is not quiet while a phone has the session, however long its owner looks for a password.
             AccessPointPolicy::WhenQuiet(_) if self.slot.is_some() => return None,
-            AccessPointPolicy::WhenQuiet(quiet) => self.heard + quiet,
+            AccessPointPolicy::WhenQuiet(quiet) => self.visibility.heard + quiet,
         };
-        match self.access_point {
+        match self.visibility.access_point {
             AccessPoint::Closed => Some(wanted),
             AccessPoint::Failed(retry) => Some(wanted.max(retry)),
             AccessPoint::Opening(_) | AccessPoint::Open => None,
         }
     }
 
-    /// When the program may end; none while a phone has the session or something is under way.
+    /// When the program may exit; none while a phone has the session or something is in progress.
     pub(super) fn finish_due(&self) -> Option<Instant> {
-        self.finish_at.filter(|_| self.slot.is_none() && matches!(self.phase, Phase::Idle))
+        self.visibility.finish_at.filter(|_| self.slot.is_none() && self.activity.is_idle())
     }
 
-    /// Whether the node waits for somebody to give it credentials.
+    pub(super) fn finish_timed_out(&mut self, now: Instant) {
+        if self.finish_due().is_some_and(|at| at <= now) {
+            self.visibility.finish_at = None;
+            self.outbox.push(Output::Finished);
+        }
+    }
+
+    /// From here on the outcome can be read for as long as the configuration says.
+    pub(super) fn linger(&mut self, now: Instant) {
+        self.visibility.finish_at = self.config.linger.map(|linger| now + linger);
+    }
+
+    /// Whether the node waits for credentials.
     fn wants_phone(&self) -> bool {
         self.status.step != Step::Done || self.status.failure.is_some()
     }
 
-    /// Whether a phone may still ask how it ended: one that lost its link at the last moment has to find the node again.
+    /// Whether a phone may still read the outcome: one that lost its link at the last moment has to find the node again.
     const fn lingers(&self) -> bool {
-        self.finish_at.is_some() || self.config.linger.is_none()
-    }
-
-    pub(super) const fn opening_access_point(&self) -> bool {
-        matches!(self.access_point, AccessPoint::Opening(_))
+        self.visibility.finish_at.is_some() || self.config.linger.is_none()
     }
 
     pub(super) fn open_access_point(&mut self) {
-        let op = self.start(Command::OpenAccessPoint { name: self.identity.name() });
-        self.access_point = AccessPoint::Opening(op);
+        let op = self.outbox.op();
+        self.outbox.start(RadioCommand::OpenAccessPoint { op, name: self.identity.name() });
+        self.visibility.access_point = AccessPoint::Opening(op);
     }
 
-    pub(super) fn access_point_opened(&mut self, result: &Done, now: Instant) {
-        self.access_point = match result {
-            Done::Saved(Ok(())) => AccessPoint::Open,
-            _ => AccessPoint::Failed(now + ACCESS_POINT_RETRY),
-        };
+    pub(super) fn restore_network(&mut self) {
+        let op = self.outbox.op();
+        self.outbox.start(RadioCommand::RestoreNetwork { op });
+        self.visibility.restoring = Some(op);
     }
 
-    /// After a failure: says when the setup network is back and a phone may send again.
+    /// A change of the radio has ended: a network is restored or kept, or the access point is open.
+    pub(super) fn switched(&mut self, op: Op<kind::Switch>, result: Result<(), Fault>, now: Instant) {
+        if self.visibility.restoring == Some(op) {
+            // Restored or not, a phone may try again.
+            self.visibility.restoring = None;
+        } else if self.visibility.access_point == AccessPoint::Opening(op) {
+            self.visibility.access_point = match result {
+                Ok(()) => AccessPoint::Open,
+                Err(_) => AccessPoint::Failed(now + ACCESS_POINT_RETRY),
+            };
+        } else {
+            self.network_kept(op, result);
+        }
+    }
+
+    /// A reset stops what the radio does for visibility.
+    pub(super) fn stop_opening(&mut self) {
+        if let AccessPoint::Opening(op) = self.visibility.access_point {
+            self.outbox.push(Output::Cancel { op: op.id() });
+            self.visibility.access_point = AccessPoint::Open;
+        }
+    }
+
+    /// A reset has changed the node's identity, which is the name of the access point.
+    pub(super) fn rename_access_point(&mut self) {
+        self.visibility.finish_at = None;
+        if self.visibility.access_point == AccessPoint::Open {
+            self.open_access_point();
+        } else {
+            self.visibility.access_point = AccessPoint::Closed;
+        }
+    }
+
+    /// After a failure: announces when the access point is open again and a phone may send again.
     fn settle_failure(&mut self) {
-        let underway = self.restoring.is_some() || self.opening_access_point();
-        if self.status.failure.is_none() || !matches!(self.phase, Phase::Idle) || underway {
+        if self.status.failure.is_none() || !self.activity.is_idle() || self.visibility.is_switching() {
             return;
         }
-        let restored = self.access_point == AccessPoint::Open;
+        let restored = self.visibility.access_point == AccessPoint::Open;
         if !self.status.retryable || self.status.access_point_restored != restored {
             self.status.retryable = true;
             self.status.access_point_restored = restored;

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use provisioning_core::domain::{Credentials, State, Step};
 use provisioning_core::fault::Fault;
-use provisioning_core::machine::{Command, Done, Input, Joined, LocalRequest, Refused};
+use provisioning_core::machine::{Command, DiskCommand, Input, Joined, LocalRequest, RadioCommand, Refused};
 use provisioning_core::wire::{Reply, Request};
 
+use crate::matrix::States;
 use crate::world::{Radio, World, credentials, k2, request, ssid, unreachable, with_a_code};
 
 /// The attempt fails with this fault at that step, the network before comes back, and the next attempt succeeds.
@@ -144,7 +145,9 @@ fn a_join_that_never_ends_is_given_up() {
     let mut world = World::new();
     let phone = world.paired();
     world.ask(phone, &request(&credentials())).unwrap();
-    world.until(|world| world.commands.iter().any(|(_, command)| matches!(command, Command::Join { .. }))).unwrap();
+    world
+        .until(|world| world.commands.iter().any(|command| matches!(command, Command::Radio(RadioCommand::Join { .. }))))
+        .unwrap();
     let join = world.commands.pop_back().unwrap();
     world.advance(Duration::from_secs(119)).unwrap();
     assert!(world.step_is(Step::Joining) && world.machine.status().failure.is_none());
@@ -153,10 +156,55 @@ fn a_join_that_never_ends_is_given_up() {
 
     // Its late answer is not taken for an answer to anything else.
     let before = world.machine.status().clone();
-    world.input(Input::Done { op: join.0, result: Done::Joined(Ok(Joined { limited_connectivity: false })) }).unwrap();
+    let Command::Radio(RadioCommand::Join { op, .. }) = join else { panic!("{join:?}") };
+    world.input(Input::Done(op.done(Ok(Joined { limited_connectivity: false })))).unwrap();
     world.idle().unwrap();
     assert_eq!(*world.machine.status(), before);
     assert_eq!(world.center.asked, 0);
+}
+
+#[test]
+fn a_lost_result_ends_the_attempt_with_a_fault() {
+    for (state, fault) in [
+        (States::Saving, Fault::StorageFailed),
+        (States::Joining, Fault::NetworkUnavailable),
+        (States::Claiming, Fault::CommandCenterUnreachable),
+        (States::Storing, Fault::StorageFailed),
+        (States::Keeping, Fault::NetworkUnavailable),
+        (States::Marking, Fault::StorageFailed),
+    ] {
+        let (mut world, phone) = state.reach();
+        let lost = world.commands.pop_front().unwrap().lost();
+        world.input(Input::Done(lost)).unwrap();
+        world.until(World::settled).unwrap();
+        assert_eq!(world.phones[phone].last_told().failure.unwrap().fault, fault, "{state:?}");
+        assert!(world.disk.pending.is_none());
+    }
+}
+
+#[test]
+fn a_registration_whose_result_is_lost_is_retried() {
+    let (mut world, _) = States::Registering.reach();
+    let lost = world.commands.pop_front().unwrap().lost();
+    world.input(Input::Done(lost)).unwrap();
+    world.until(World::settled).unwrap();
+    assert!(world.disk.provisioned);
+}
+
+#[test]
+fn a_command_that_never_ends_ends_the_attempt_with_a_fault() {
+    for (state, fault) in [
+        (States::Joining, Fault::NetworkTimeout),
+        (States::Registering, Fault::CommandCenterUnreachable),
+        (States::Claiming, Fault::CommandCenterUnreachable),
+        (States::Keeping, Fault::NetworkTimeout),
+    ] {
+        let (mut world, phone) = state.reach();
+        world.commands.clear();
+        world.until(World::settled).unwrap();
+        assert_eq!(world.phones[phone].last_told().failure.unwrap().fault, fault, "{state:?}");
+        assert_eq!(world.radio, Radio::Before);
+    }
 }
 
 #[test]
@@ -169,10 +217,15 @@ fn a_full_disk_fails_the_attempt_at_each_write() {
         let mut writes = 0;
         // SavePending, SaveEnrollment and MarkProvisioned; the outcome is stored afterwards.
         let is_write = |command: &Command| {
-            matches!(command, Command::SavePending(_) | Command::SaveEnrollment { .. } | Command::MarkProvisioned)
+            matches!(
+                command,
+                Command::Disk(DiskCommand::SavePending { .. })
+                    | Command::Disk(DiskCommand::SaveEnrollment { .. })
+                    | Command::Disk(DiskCommand::MarkProvisioned { .. })
+            )
         };
         while !world.settled() {
-            if world.commands.front().is_some_and(|(_, command)| is_write(command)) {
+            if world.commands.front().is_some_and(|command| is_write(command)) {
                 if writes == writes_before {
                     world.full.push_back(Fault::StorageFailed);
                 }

@@ -1,7 +1,7 @@
 //! Every request in every state: what is asked is answered, and nothing panics.
 
 use provisioning_core::domain::{Status, Step};
-use provisioning_core::machine::{Command, LocalRequest};
+use provisioning_core::machine::{Command, CommandCenterCommand, DiskCommand, LocalRequest, RadioCommand};
 use provisioning_core::wire::{Reply, Request};
 
 use crate::phone::right;
@@ -81,17 +81,28 @@ impl States {
         } else if self != Self::Established {
             world.ask(phone, &request(&sent)).unwrap();
         }
-        let waits_for = |expected: fn(&Command) -> bool| {
-            move |world: &World| world.commands.front().is_some_and(|(_, command)| expected(command))
-        };
+        let waits_for =
+            |expected: fn(&Command) -> bool| move |world: &World| world.commands.front().is_some_and(|command| expected(command));
         match self {
-            Self::Joining => world.until(waits_for(|command| matches!(command, Command::Join { .. }))),
-            Self::Registering => world.until(waits_for(|command| matches!(command, Command::Register { .. }))),
-            Self::Claiming => world.until(waits_for(|command| matches!(command, Command::Claim { .. }))),
-            Self::Storing => world.until(waits_for(|command| matches!(command, Command::SaveEnrollment { .. }))),
-            Self::Keeping => world.until(waits_for(|command| matches!(command, Command::KeepNetwork))),
-            Self::Marking => world.until(waits_for(|command| matches!(command, Command::MarkProvisioned))),
-            Self::Recording => world.until(waits_for(|command| matches!(command, Command::SaveOutcome(_)))),
+            Self::Joining => world.until(waits_for(|command| matches!(command, Command::Radio(RadioCommand::Join { .. })))),
+            Self::Registering => {
+                world.until(waits_for(|command| matches!(command, Command::CommandCenter(CommandCenterCommand::Register { .. }))))
+            }
+            Self::Claiming => {
+                world.until(waits_for(|command| matches!(command, Command::CommandCenter(CommandCenterCommand::Claim { .. }))))
+            }
+            Self::Storing => {
+                world.until(waits_for(|command| matches!(command, Command::Disk(DiskCommand::SaveEnrollment { .. }))))
+            }
+            Self::Keeping => {
+                world.until(waits_for(|command| matches!(command, Command::Radio(RadioCommand::KeepNetwork { .. }))))
+            }
+            Self::Marking => {
+                world.until(waits_for(|command| matches!(command, Command::Disk(DiskCommand::MarkProvisioned { .. }))))
+            }
+            Self::Recording => {
+                world.until(waits_for(|command| matches!(command, Command::Disk(DiskCommand::SaveOutcome { .. }))))
+            }
             Self::Failed => world.until(World::settled),
             Self::Done => world.until(|world| world.step_is(Step::Done)),
             _ => Ok(()),
@@ -111,11 +122,11 @@ pub(crate) struct Snapshot {
 
 pub(crate) fn snapshot(world: &World) -> Snapshot {
     let disk = &world.disk;
-    let under_way = world.commands.iter().filter(|(_, command)| !matches!(command, Command::SaveGuesses(_)));
+    let under_way = world.commands.iter().filter(|command| !matches!(command, Command::Disk(DiskCommand::SaveGuesses { .. })));
     Snapshot {
         status: world.machine.status().clone(),
         disk: format!("{:?} {:?} {:?} {}", disk.k2, disk.pending, disk.enrollment, disk.provisioned),
-        under_way: under_way.map(|(op, command)| format!("{op:?} {command:?}")).collect(),
+        under_way: under_way.map(|command| format!("{command:?}")).collect(),
     }
 }
 

@@ -2,7 +2,9 @@
 
 use provisioning_core::domain::{Registration, State, Step};
 use provisioning_core::fault::Fault;
-use provisioning_core::machine::{AccessPointPolicy, Answer, Command, Done, Input, Joined, LocalRequest};
+use provisioning_core::machine::{
+    AccessPointPolicy, Answer, Command, CommandCenterCommand, DiskCommand, Input, Joined, LocalRequest, RadioCommand,
+};
 use provisioning_core::secret::SecretText;
 use provisioning_core::wire::{Reply, Request};
 
@@ -43,19 +45,26 @@ fn late_answers_to_what_a_reset_stopped_are_dropped() {
         States::Recording,
     ] {
         let (mut world, _) = state.reach();
-        let (op, command) = world.commands.front().cloned().unwrap();
+        let command = world.commands.front().cloned().unwrap();
         world.local(LocalRequest::Reset).unwrap();
-        assert!(world.commands.iter().all(|(running, _)| *running != op), "{state:?} is cancelled");
+        assert!(world.commands.iter().all(|running| running.id() != command.id()), "{state:?} is cancelled");
         // The result was on its way.
         let before = snapshot(&world);
-        let result = match command {
-            Command::Join { .. } => Done::Joined(Ok(Joined { limited_connectivity: false })),
-            Command::Register { .. } => {
-                Done::Registered(Ok(Registration { node_id: "n".into(), node_key: SecretText::new("k".into()) }))
+        let done = match command {
+            Command::Radio(RadioCommand::Join { op, .. }) => op.done(Ok(Joined { limited_connectivity: false })),
+            Command::Radio(RadioCommand::KeepNetwork { op }) => op.done(Ok(())),
+            Command::CommandCenter(CommandCenterCommand::Register { op, .. }) => {
+                op.done(Ok(Registration { node_id: "n".into(), node_key: SecretText::new("k".into()) }))
             }
-            _ => Done::Saved(Ok(())),
+            Command::Disk(
+                DiskCommand::SavePending { op, .. }
+                | DiskCommand::SaveEnrollment { op, .. }
+                | DiskCommand::MarkProvisioned { op }
+                | DiskCommand::SaveOutcome { op, .. },
+            ) => op.done(Ok(())),
+            command => panic!("not a command of an attempt: {command:?}"),
         };
-        world.input(Input::Done { op, result }).unwrap();
+        world.input(Input::Done(done)).unwrap();
         assert_eq!(snapshot(&world), before, "{state:?}");
         world.idle().unwrap();
         assert_eq!(world.machine.status().state(), State::ApMode);
@@ -109,7 +118,7 @@ fn a_reset_that_fails_during_an_attempt_ends_the_attempt_with_the_reason() {
     for state in [States::Saving, States::Joining, States::Registering, States::Storing, States::Keeping, States::Marking] {
         let (mut world, phone) = state.reach();
         let ticket = world.local(LocalRequest::Reset).unwrap();
-        world.commands.retain(|(_, command)| !matches!(command, Command::SaveK2(_)));
+        world.commands.retain(|command| !matches!(command, Command::Disk(DiskCommand::SaveK2 { .. })));
         world.full.push_back(Fault::StorageFailed);
         world.until(World::settled).unwrap();
         assert_eq!(world.answered(ticket), Some(&Answer::Refused(Fault::StorageFailed)), "{state:?}");

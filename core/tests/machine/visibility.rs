@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use provisioning_core::domain::{Credentials, State, Step};
 use provisioning_core::fault::Fault;
-use provisioning_core::machine::{AccessPointPolicy, Command, Done, Input, LocalRequest};
+use provisioning_core::machine::{AccessPointPolicy, Command, DiskCommand, Input, LocalRequest, RadioCommand};
 use provisioning_core::wire::Request;
 
 use crate::world::{Radio, World, credentials, request, ssid};
@@ -19,6 +19,12 @@ fn quiet() -> World {
 
 fn on_air(world: &World) -> bool {
     matches!(world.radio, Radio::AccessPoint(_))
+}
+
+fn refuse_access_point(world: &mut World) {
+    let command = world.commands.pop_back().unwrap();
+    let Command::Radio(RadioCommand::OpenAccessPoint { op, .. }) = command else { panic!("{command:?}") };
+    world.input(Input::Done(op.done(Err(Fault::RadioBlocked)))).unwrap();
 }
 
 #[test]
@@ -75,9 +81,12 @@ fn the_loop_sleeps_through_a_long_attempt() {
 #[test]
 fn the_loop_sleeps_while_an_access_point_that_failed_waits_for_something_else() {
     let mut world = World::with(AccessPointPolicy::Always);
-    world.until(|world| world.commands.iter().any(|(_, command)| matches!(command, Command::OpenAccessPoint { .. }))).unwrap();
-    let (op, _) = world.commands.pop_back().unwrap();
-    world.input(Input::Done { op, result: Done::Saved(Err(Fault::RadioBlocked)) }).unwrap();
+    world
+        .until(|world| {
+            world.commands.iter().any(|command| matches!(command, Command::Radio(RadioCommand::OpenAccessPoint { .. })))
+        })
+        .unwrap();
+    refuse_access_point(&mut world);
     world.local(LocalRequest::Reset).unwrap();
     let reset: Vec<_> = world.commands.drain(..).collect();
     world.advance(Duration::from_mins(2)).unwrap();
@@ -136,10 +145,14 @@ fn a_provisioned_node_ends_also_after_a_second_attempt_that_failed() {
 fn a_join_waits_for_an_access_point_that_is_being_opened() {
     // The world refuses a join while an access point is being opened.
     let mut world = World::with(AccessPointPolicy::Always);
-    world.until(|world| world.commands.iter().any(|(_, command)| matches!(command, Command::OpenAccessPoint { .. }))).unwrap();
+    world
+        .until(|world| {
+            world.commands.iter().any(|command| matches!(command, Command::Radio(RadioCommand::OpenAccessPoint { .. })))
+        })
+        .unwrap();
     let opening = world.commands.pop_front().unwrap();
     world.local(LocalRequest::Credentials(Box::new(credentials()))).unwrap();
-    while world.commands.front().is_some_and(|(_, command)| matches!(command, Command::SavePending(_))) {
+    while world.commands.front().is_some_and(|command| matches!(command, Command::Disk(DiskCommand::SavePending { .. }))) {
         world.work().unwrap();
     }
     world.commands.push_back(opening);
@@ -151,9 +164,12 @@ fn a_join_waits_for_an_access_point_that_is_being_opened() {
 #[test]
 fn an_access_point_that_cannot_be_opened_is_tried_again() {
     let mut world = World::with(AccessPointPolicy::Always);
-    world.until(|world| world.commands.iter().any(|(_, command)| matches!(command, Command::OpenAccessPoint { .. }))).unwrap();
-    let (op, _) = world.commands.pop_back().unwrap();
-    world.input(Input::Done { op, result: Done::Saved(Err(Fault::RadioBlocked)) }).unwrap();
+    world
+        .until(|world| {
+            world.commands.iter().any(|command| matches!(command, Command::Radio(RadioCommand::OpenAccessPoint { .. })))
+        })
+        .unwrap();
+    refuse_access_point(&mut world);
     world.advance(Duration::from_secs(29)).unwrap();
     assert!(!on_air(&world));
     world.advance(Duration::from_secs(1)).unwrap();

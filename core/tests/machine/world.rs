@@ -11,8 +11,8 @@ use provisioning_core::domain::{
 use provisioning_core::endpoint::Endpoint;
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::{
-    AccessPointPolicy, Answer, Boot, Cleared, ClearedItem, Command, Config, Done, Input, Joined, Link, LocalRequest, Machine, Op,
-    Output, Pending, Refused, Ticket,
+    AccessPointPolicy, Answer, Boot, Cleared, ClearedItem, Command, CommandCenterCommand, Config, DiskCommand, Done, Input,
+    Joined, Link, LocalRequest, Machine, Output, Pending, RadioCommand, Refused, Ticket,
 };
 use provisioning_core::secret::{SecretBytes, SecretText};
 use provisioning_core::session::PhoneSecret;
@@ -113,7 +113,7 @@ pub(crate) struct World {
     pub(crate) phones: Vec<Phone>,
     pub(crate) answers: Vec<(Ticket, Answer)>,
     /// Commands under way, oldest first.
-    pub(crate) commands: VecDeque<(Op, Command)>,
+    pub(crate) commands: VecDeque<Command>,
     /// What joins end with before they end as the network would have it.
     pub(crate) joins: VecDeque<Result<Joined, Fault>>,
     /// What writes end with before they succeed.
@@ -322,10 +322,10 @@ impl World {
 
     /// Carries out the oldest command, if there is one.
     pub(crate) fn work(&mut self) -> Result<bool, PowerCut> {
-        let Some((op, command)) = self.commands.pop_front() else { return Ok(false) };
-        let result = self.carry_out(command);
+        let Some(command) = self.commands.pop_front() else { return Ok(false) };
+        let done = self.carry_out(command);
         self.instant()?;
-        self.input(Input::Done { op, result })?;
+        self.input(Input::Done(done))?;
         Ok(true)
     }
 
@@ -403,14 +403,14 @@ impl World {
                 }
             }
             Output::Answer { ticket, answer } => self.answers.push((ticket, answer)),
-            Output::Start { op, command } => {
-                if matches!(command, Command::Join { .. }) {
-                    let opening = self.commands.iter().any(|(_, command)| matches!(command, Command::OpenAccessPoint { .. }));
-                    assert!(!opening, "the radio is asked for two things at once");
+            Output::Start(command) => {
+                if matches!(command, Command::Radio(RadioCommand::Join { .. })) {
+                    let is_opening = |command: &Command| matches!(command, Command::Radio(RadioCommand::OpenAccessPoint { .. }));
+                    assert!(!self.commands.iter().any(is_opening), "the radio is asked for two things at once");
                 }
-                self.commands.push_back((op, command));
+                self.commands.push_back(command);
             }
-            Output::Cancel { op } => self.commands.retain(|(running, _)| *running != op),
+            Output::Cancel { op } => self.commands.retain(|running| running.id() != op),
             Output::Advertise(advertised) => self.advertised = advertised,
             Output::Finished => self.finished = true,
         }
@@ -454,72 +454,87 @@ impl World {
         assert_eq!(self.center.nodes.get(&registration.node_id).map(String::as_str), Some(registration.node_key.expose()));
     }
 
-    fn write_or_fail(&mut self, write: impl FnOnce(&mut Disk)) -> Done {
-        Done::Saved(if let Some(fault) = self.full.pop_front() {
-            Err(fault)
-        } else {
-            write(&mut self.disk);
-            Ok(())
-        })
+    fn write_or_fail(&mut self, write: impl FnOnce(&mut Disk)) -> Result<(), Fault> {
+        if let Some(fault) = self.full.pop_front() {
+            return Err(fault);
+        }
+        write(&mut self.disk);
+        Ok(())
     }
 
     fn carry_out(&mut self, command: Command) -> Done {
         match command {
-            Command::Scan => Done::Scanned(Ok(networks())),
-            Command::SaveGuesses(made) => self.write_or_fail(|disk| disk.guesses = made),
-            Command::SaveK2(k2) => self.write_or_fail(|disk| disk.k2 = Some(k2)),
-            Command::SavePending(pending) => self.write_or_fail(|disk| disk.pending = Some(*pending)),
-            Command::SaveEnrollment { credentials, registration } => {
-                self.write_or_fail(|disk| disk.enrollment = Some((*credentials, registration)))
+            Command::Disk(command) => self.save(command),
+            Command::Radio(command) => self.switch(command),
+            Command::CommandCenter(command) => match command {
+                CommandCenterCommand::Register { op, node_id, token, .. } => {
+                    op.done(self.center.register(&node_id, token.expose()))
+                }
+                CommandCenterCommand::Claim { op, code, .. } => op.done(self.center.claim(&code)),
+                CommandCenterCommand::CheckHealth { op, .. } => op.done(true),
+            },
+        }
+    }
+
+    fn save(&mut self, command: DiskCommand) -> Done {
+        match command {
+            DiskCommand::SaveGuesses { op, made } => op.done(self.write_or_fail(|disk| disk.guesses = made)),
+            DiskCommand::SaveK2 { op, k2 } => op.done(self.write_or_fail(|disk| disk.k2 = Some(k2))),
+            DiskCommand::SavePending { op, pending } => op.done(self.write_or_fail(|disk| disk.pending = Some(*pending))),
+            DiskCommand::SaveEnrollment { op, credentials, registration } => {
+                op.done(self.write_or_fail(|disk| disk.enrollment = Some((*credentials, registration))))
             }
-            Command::MarkProvisioned => self.write_or_fail(|disk| {
+            DiskCommand::MarkProvisioned { op } => op.done(self.write_or_fail(|disk| {
                 disk.provisioned = true;
                 disk.pending = None;
                 disk.outcome = None;
-            }),
-            Command::SaveOutcome(outcome) => {
+            })),
+            DiskCommand::SaveOutcome { op, outcome } => {
                 self.outcome_lost = !self.full.is_empty();
-                self.write_or_fail(|disk| {
+                op.done(self.write_or_fail(|disk| {
                     disk.outcome = Some(outcome);
                     disk.pending = None;
-                })
+                }))
             }
-            Command::Join { ssid, passphrase, .. } => {
-                let result = self.joins.pop_front().unwrap_or_else(|| match ssid.as_bytes() {
-                    b"home" if passphrase.expose() == PASSPHRASE => Ok(Joined { limited_connectivity: false }),
-                    b"home" => Err(Fault::WrongPassword),
-                    _ => Err(Fault::NetworkNotFound),
-                });
-                self.radio = if result.is_ok() { Radio::Joined(ssid) } else { Radio::Before };
-                Done::Joined(result)
-            }
-            Command::Register { node_id, token, .. } => Done::Registered(self.center.register(&node_id, token.expose())),
-            Command::Claim { code, .. } => Done::Claimed(self.center.claim(&code)),
-            Command::KeepNetwork => {
-                let Radio::Joined(ssid) = &self.radio else { panic!("there is no network to keep") };
-                self.kept = Some(ssid.clone());
-                Done::Saved(Ok(()))
-            }
-            Command::RestoreNetwork => {
-                self.radio = self.kept.clone().map_or(Radio::Before, Radio::Joined);
-                Done::Saved(Ok(()))
-            }
-            Command::OpenAccessPoint { name } => {
-                self.radio = Radio::AccessPoint(name);
-                Done::Saved(Ok(()))
-            }
-            Command::CheckHealth(_) => Done::Health(true),
-            Command::ForgetNetworks => {
-                self.kept = None;
-                Done::Saved(Ok(()))
-            }
-            Command::Reset => Done::Reset(if let Some(fault) = self.full.pop_front() {
+            DiskCommand::Reset { op } => op.done(if let Some(fault) = self.full.pop_front() {
                 self.disk.resetting = true;
                 Err(fault)
             } else {
                 self.disk = Disk { guesses: self.disk.guesses, ..Disk::default() };
                 Ok(Cleared { items: vec![ClearedItem::ProvisioningMarker], node_id: UNREGISTERED.into() })
             }),
+        }
+    }
+
+    fn switch(&mut self, command: RadioCommand) -> Done {
+        match command {
+            RadioCommand::Scan { op } => op.done(Ok(networks())),
+            RadioCommand::Join { op, ssid, passphrase, .. } => {
+                let result = self.joins.pop_front().unwrap_or_else(|| match ssid.as_bytes() {
+                    b"home" if passphrase.expose() == PASSPHRASE => Ok(Joined { limited_connectivity: false }),
+                    b"home" => Err(Fault::WrongPassword),
+                    _ => Err(Fault::NetworkNotFound),
+                });
+                self.radio = if result.is_ok() { Radio::Joined(ssid) } else { Radio::Before };
+                op.done(result)
+            }
+            RadioCommand::KeepNetwork { op } => {
+                let Radio::Joined(ssid) = &self.radio else { panic!("there is no network to keep") };
+                self.kept = Some(ssid.clone());
+                op.done(Ok(()))
+            }
+            RadioCommand::RestoreNetwork { op } => {
+                self.radio = self.kept.clone().map_or(Radio::Before, Radio::Joined);
+                op.done(Ok(()))
+            }
+            RadioCommand::OpenAccessPoint { op, name } => {
+                self.radio = Radio::AccessPoint(name);
+                op.done(Ok(()))
+            }
+            RadioCommand::ForgetNetworks { op } => {
+                self.kept = None;
+                op.done(Ok(()))
+            }
         }
     }
 

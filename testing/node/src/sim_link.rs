@@ -16,7 +16,9 @@ use provisioning_core::domain::{
 };
 use provisioning_core::fault::Fault;
 use provisioning_core::gatt::packets::Packets;
-use provisioning_core::machine::{self, AccessPointPolicy, Boot, Command, Done, Input, Joined, Machine, Op, Output};
+use provisioning_core::machine::{
+    self, AccessPointPolicy, Boot, Command, CommandCenterCommand, DiskCommand, Done, Input, Joined, Machine, Output, RadioCommand,
+};
 use provisioning_core::secret::{SecretBytes, SecretText};
 use provisioning_core::session::PhoneSecret;
 use provisioning_core::wire::Info;
@@ -95,7 +97,7 @@ struct Script {
     commands: Vec<Command>,
     /// Which commands wait for [`Node::release`].
     hold: Option<fn(&Command) -> bool>,
-    held: Vec<(Op, Done)>,
+    held: Vec<Done>,
 }
 
 /// A node; it ends with this value.
@@ -106,7 +108,7 @@ pub struct Node {
     pub target: Target,
     directory: TempDir,
     script: Arc<Mutex<Script>>,
-    results: mpsc::UnboundedSender<(Op, Done)>,
+    results: mpsc::UnboundedSender<Done>,
     activity: watch::Receiver<()>,
     stop: Option<oneshot::Sender<()>>,
     link: Option<JoinHandle<()>>,
@@ -215,8 +217,8 @@ async fn run(
     mut machine: Machine,
     mut ends: Ends,
     script: Arc<Mutex<Script>>,
-    results: mpsc::UnboundedSender<(Op, Done)>,
-    mut done: mpsc::UnboundedReceiver<(Op, Done)>,
+    results: mpsc::UnboundedSender<Done>,
+    mut done: mpsc::UnboundedReceiver<Done>,
     active: watch::Sender<()>,
 ) {
     let start = Instant::now();
@@ -240,13 +242,13 @@ async fn run(
                 Output::Close { link } => {
                     links.remove(&link);
                 }
-                Output::Start { op, command } => {
+                Output::Start(command) => {
                     let result = answer(&command);
                     let mut script = script.lock().unwrap_or_else(PoisonError::into_inner);
                     if script.hold.is_some_and(|hold| hold(&command)) {
-                        script.held.push((op, result));
+                        script.held.push(result);
                     } else {
-                        results.send((op, result)).expect("the receiver is in this function");
+                        results.send(result).expect("the receiver is in this function");
                     }
                     script.commands.push(command);
                 }
@@ -259,7 +261,7 @@ async fn run(
         active.send_replace(());
         let timeout = machine.poll_timeout();
         let input = tokio::select! {
-            Some((op, result)) = done.recv() => Input::Done { op, result },
+            Some(done) = done.recv() => Input::Done(done),
             event = ends.events.recv() => match event {
                 Some(Event::Opened { link, outbound }) => {
                     links.insert(link, outbound);
@@ -282,17 +284,33 @@ async fn run(
 
 fn answer(command: &Command) -> Done {
     match command {
-        Command::Scan => Done::Scanned(Ok(networks())),
-        Command::Join { passphrase, .. } if passphrase.expose() == PASSWORD => {
-            Done::Joined(Ok(Joined { limited_connectivity: false }))
-        }
-        Command::Join { .. } => Done::Joined(Err(Fault::WrongPassword)),
-        Command::Register { node_id, .. } => {
-            Done::Registered(Ok(Registration { node_id: node_id.clone(), node_key: SecretText::new(NODE_KEY.into()) }))
-        }
-        Command::CheckHealth(_) => Done::Health(true),
-        Command::Reset => Done::Reset(Err(Fault::StorageFailed)),
-        _ => Done::Saved(Ok(())),
+        Command::Disk(command) => match command {
+            DiskCommand::SaveGuesses { op, .. }
+            | DiskCommand::SaveK2 { op, .. }
+            | DiskCommand::SavePending { op, .. }
+            | DiskCommand::SaveEnrollment { op, .. }
+            | DiskCommand::MarkProvisioned { op }
+            | DiskCommand::SaveOutcome { op, .. } => op.done(Ok(())),
+            DiskCommand::Reset { op } => op.done(Err(Fault::StorageFailed)),
+        },
+        Command::Radio(command) => match command {
+            RadioCommand::Scan { op } => op.done(Ok(networks())),
+            RadioCommand::Join { op, passphrase, .. } => {
+                let right = passphrase.expose() == PASSWORD;
+                op.done(if right { Ok(Joined { limited_connectivity: false }) } else { Err(Fault::WrongPassword) })
+            }
+            RadioCommand::KeepNetwork { op }
+            | RadioCommand::RestoreNetwork { op }
+            | RadioCommand::OpenAccessPoint { op, .. }
+            | RadioCommand::ForgetNetworks { op } => op.done(Ok(())),
+        },
+        Command::CommandCenter(command) => match command {
+            CommandCenterCommand::Register { op, node_id, .. } => {
+                op.done(Ok(Registration { node_id: node_id.clone(), node_key: SecretText::new(NODE_KEY.into()) }))
+            }
+            CommandCenterCommand::Claim { op, .. } => op.done(Ok("appliance".into())),
+            CommandCenterCommand::CheckHealth { op, .. } => op.done(true),
+        },
     }
 }
 

@@ -7,10 +7,10 @@ use jarvis_provisioning::link::http::{Config, Limits, Secrets};
 use proptest::prelude::*;
 use provisioning_core::domain::{Security, Step};
 use provisioning_core::fault::Fault;
-use provisioning_core::machine::{Command, LocalRequest};
+use provisioning_core::machine::{Command, CommandCenterCommand, DiskCommand, LocalRequest, RadioCommand, Refused};
 use serde_json::{Value, json};
 
-use crate::http::support::{NODE_ID, Node, config, kind, network, refused, request};
+use crate::http::support::{NODE_ID, Node, config, kind, network, request};
 use testing::journal::PASSWORD;
 
 /// The canary of K2 as the phone apps encode a key.
@@ -91,7 +91,11 @@ async fn a_name_that_is_not_utf_8_can_be_chosen_as_it_was_listed() {
     node.post("/api/v1/provision", &with(provision(), "wifi_ssid", json!("caf\u{fffd}"))).await;
     node.settled("PROVISIONED").await;
     let expected = network(b"caf\xe9", 0, Security::Open).ssid;
-    assert!(node.commands().iter().any(|command| matches!(command, Command::Join { ssid, .. } if *ssid == expected)));
+    assert!(
+        node.commands()
+            .iter()
+            .any(|command| matches!(command, Command::Radio(RadioCommand::Join { ssid, .. }) if *ssid == expected))
+    );
 }
 
 #[tokio::test]
@@ -195,7 +199,7 @@ async fn provisioning_is_accepted_and_succeeds() {
 async fn a_second_attempt_is_validated_and_then_answered_with_busy() {
     let node = Node::with(
         config(),
-        Box::new(|command| if matches!(command, Command::Join { .. }) { None } else { Some(kind(command)) }),
+        Box::new(|command| if matches!(command, Command::Radio(RadioCommand::Join { .. })) { None } else { Some(kind(command)) }),
     );
     node.post("/api/v1/provision", &provision()).await;
     let joining = node.status(|status| status["progress_percent"] == 35).await;
@@ -336,7 +340,7 @@ async fn every_name_of_1_to_32_bytes_is_joined_as_it_is() {
         assert_eq!(reply.json()["success"], true, "{ssid:?}");
         node.settled("PROVISIONED").await;
         let joined = node.commands().into_iter().rev().find_map(|command| match command {
-            Command::Join { ssid, .. } => Some(ssid),
+            Command::Radio(RadioCommand::Join { ssid, .. }) => Some(ssid),
             _ => None,
         });
         assert_eq!(joined.expect("a join").as_bytes(), ssid.as_bytes());
@@ -372,15 +376,23 @@ async fn an_empty_password_is_for_an_open_network() {
     let node = Node::start();
     node.post("/api/v1/provision", &with(provision(), "wifi_password", json!(""))).await;
     node.settled("PROVISIONED").await;
-    assert!(node.commands().iter().any(|command| matches!(command, Command::Join { passphrase, .. } if passphrase.is_empty())));
+    assert!(
+        node.commands()
+            .iter()
+            .any(|command| matches!(command, Command::Radio(RadioCommand::Join { passphrase, .. }) if passphrase.is_empty()))
+    );
 }
 
 #[tokio::test]
 async fn a_failure_is_reported_and_a_new_attempt_accepted() {
     let mut refuse = true;
     let world = move |command: &Command| {
-        let register = matches!(command, Command::Register { .. });
-        Some(if register && std::mem::take(&mut refuse) { refused(Fault::TokenRejected, 401) } else { kind(command) })
+        Some(match command {
+            Command::CommandCenter(CommandCenterCommand::Register { op, .. }) if std::mem::take(&mut refuse) => {
+                op.done(Err(Refused { fault: Fault::TokenRejected, status: Some(401), retry_after: None }))
+            }
+            command => kind(command),
+        })
     };
     let node = Node::with(config(), Box::new(world));
     node.post("/api/v1/provision", &provision()).await;
@@ -441,7 +453,11 @@ async fn an_open_access_point_refuses_secrets_and_names_the_setting() {
     for path in ["/api/v1/info", "/api/v1/scan-networks", "/api/v1/status"] {
         assert_eq!(node.get(path).await.status, 200);
     }
-    assert!(node.commands().iter().all(|command| !matches!(command, Command::Reset | Command::SaveK2(_))));
+    assert!(
+        node.commands()
+            .iter()
+            .all(|command| !matches!(command, Command::Disk(DiskCommand::Reset { .. } | DiskCommand::SaveK2 { .. })))
+    );
 }
 
 #[tokio::test]

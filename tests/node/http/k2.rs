@@ -1,7 +1,7 @@
 //! K2 over the JSON API: keys, names and dates.
 
 use provisioning_core::fault::Fault;
-use provisioning_core::machine::{Command, Done};
+use provisioning_core::machine::{Command, CommandCenterCommand, DiskCommand};
 use serde_json::json;
 
 use crate::http::json::{K2, faults, k2, with};
@@ -17,7 +17,7 @@ async fn k2_is_stored_and_echoed_with_all_four_keys() {
         assert_eq!(reply.text(), format!(r#"{{"success":true,"node_id":"0e8c1f5a","kid":{kid},"error":null}}"#));
     }
     let stored = node.commands().into_iter().find_map(|command| match command {
-        Command::SaveK2(k2) => Some(k2),
+        Command::Disk(DiskCommand::SaveK2 { k2, .. }) => Some(k2),
         _ => None,
     });
     let stored = stored.expect("K2 is stored");
@@ -87,7 +87,13 @@ async fn k2_is_refused_once_provisioned_and_healthy() {
 
 #[tokio::test]
 async fn k2_is_accepted_while_the_command_center_of_a_moved_node_does_not_answer() {
-    let world = |command: &Command| if matches!(command, Command::CheckHealth(_)) { None } else { Some(kind(command)) };
+    let world = |command: &Command| {
+        if matches!(command, Command::CommandCenter(CommandCenterCommand::CheckHealth { .. })) {
+            None
+        } else {
+            Some(kind(command))
+        }
+    };
     let node = Node::booted(config(), Box::new(world), Some("http://192.168.1.50:7703"));
     assert_eq!(node.post("/api/v1/provision/k2", &k2()).await.json()["success"], true);
 }
@@ -95,8 +101,10 @@ async fn k2_is_accepted_while_the_command_center_of_a_moved_node_does_not_answer
 #[tokio::test]
 async fn k2_that_cannot_be_stored_is_a_failure() {
     let world = |command: &Command| {
-        let full = matches!(command, Command::SaveK2(_));
-        Some(if full { Done::Saved(Err(Fault::StorageFailed)) } else { kind(command) })
+        Some(match command {
+            Command::Disk(DiskCommand::SaveK2 { op, .. }) => op.done(Err(Fault::StorageFailed)),
+            command => kind(command),
+        })
     };
     let node = Node::with(config(), Box::new(world));
     let reply = node.post("/api/v1/provision/k2", &k2()).await;

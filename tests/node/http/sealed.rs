@@ -5,7 +5,7 @@ use jarvis_provisioning::link::http::{Config, Limits, Secrets};
 use provisioning_core::domain::{CommandCenterUrl, CreatedAt, Credentials, K2, Passphrase, Ssid, State};
 use provisioning_core::endpoint::{Endpoint, PROTOBUF, SESSION_HEADER};
 use provisioning_core::fault::Fault;
-use provisioning_core::machine::Command;
+use provisioning_core::machine::{Command, DiskCommand};
 use provisioning_core::secret::{SecretBytes, SecretText};
 use provisioning_core::session::{Opening, PhoneSecret, Session};
 use provisioning_core::wire::{Info, Message, Outbound, PublicStatus, Refusal, Reply as Answer, Request};
@@ -194,8 +194,11 @@ async fn a_second_phone_is_refused_as_busy() {
     phone.ask(&Request::Status).await;
     let (_, reply) = open(&node, CODE, &[]).await;
     assert_eq!((reply.status, outbound(&reply)), (200, refusal(Fault::Busy)));
-    let attempts = node.commands().into_iter().filter(|command| matches!(command, Command::SaveGuesses(_)));
-    assert_eq!(attempts.collect::<Vec<_>>(), [Command::SaveGuesses(1), Command::SaveGuesses(0)]);
+    let guesses = node.commands().into_iter().filter_map(|command| match command {
+        Command::Disk(DiskCommand::SaveGuesses { made, .. }) => Some(made),
+        _ => None,
+    });
+    assert_eq!(guesses.collect::<Vec<_>>(), [1, 0]);
 }
 
 #[tokio::test]
@@ -242,7 +245,11 @@ async fn an_unsealed_message_changes_nothing() {
         let answers = outbound(&reply);
         assert!(matches!(answers.as_slice(), [Outbound::Refusal(_)]), "{endpoint:?} {answers:?}");
     }
-    assert!(node.commands().iter().all(|command| !matches!(command, Command::SaveK2(_) | Command::SavePending(_))));
+    assert!(
+        node.commands()
+            .iter()
+            .all(|command| !matches!(command, Command::Disk(DiskCommand::SaveK2 { .. } | DiskCommand::SavePending { .. })))
+    );
 }
 
 #[tokio::test]

@@ -10,8 +10,8 @@ use jarvis_provisioning::daemon::{Ends, Event, Handle, View};
 use jarvis_provisioning::link::http::{Config, Limits, Listeners, Secrets, bind, serve};
 use provisioning_core::domain::{CommandCenterUrl, Identity, Network, Pairing, Registration, Security, Ssid};
 use provisioning_core::machine::{
-    AccessPointPolicy, Answer, Boot, Cleared, ClearedItem, Command, Config as MachineConfig, Done, Input, Joined, Link, Machine,
-    Op, Output, Refused, Ticket,
+    AccessPointPolicy, Answer, Boot, Cleared, ClearedItem, Command, CommandCenterCommand, Config as MachineConfig, DiskCommand,
+    Done, Input, Joined, Link, Machine, Output, RadioCommand, Ticket,
 };
 use provisioning_core::secret::{SecretBytes, SecretText};
 use rand_core::UnwrapErr;
@@ -58,26 +58,38 @@ pub(crate) fn network(ssid: impl AsRef<[u8]>, signal: i8, security: Security) ->
 /// Every command succeeds at once.
 pub(crate) fn kind(command: &Command) -> Done {
     match command {
-        Command::Scan => Done::Scanned(Ok(vec![
-            network("HomeNetwork", -45, Security::Wpa2),
-            network("CoffeeShop_Free", -80, Security::Open),
-            network(b"caf\xe9", -60, Security::Wpa3),
-        ])),
-        Command::Join { .. } => Done::Joined(Ok(Joined { limited_connectivity: false })),
-        Command::Register { node_id, .. } => {
-            Done::Registered(Ok(Registration { node_id: node_id.clone(), node_key: SecretText::new(NODE_KEY.into()) }))
-        }
-        Command::CheckHealth(_) => Done::Health(true),
-        Command::Reset => Done::Reset(Ok(Cleared {
-            items: vec![ClearedItem::ProvisioningMarker, ClearedItem::K2, ClearedItem::WifiCredentials],
-            node_id: NODE_ID.into(),
-        })),
-        _ => Done::Saved(Ok(())),
+        Command::Disk(command) => match command {
+            DiskCommand::SaveGuesses { op, .. }
+            | DiskCommand::SaveK2 { op, .. }
+            | DiskCommand::SavePending { op, .. }
+            | DiskCommand::SaveEnrollment { op, .. }
+            | DiskCommand::MarkProvisioned { op }
+            | DiskCommand::SaveOutcome { op, .. } => op.done(Ok(())),
+            DiskCommand::Reset { op } => op.done(Ok(Cleared {
+                items: vec![ClearedItem::ProvisioningMarker, ClearedItem::K2, ClearedItem::WifiCredentials],
+                node_id: NODE_ID.into(),
+            })),
+        },
+        Command::Radio(command) => match command {
+            RadioCommand::Scan { op } => op.done(Ok(vec![
+                network("HomeNetwork", -45, Security::Wpa2),
+                network("CoffeeShop_Free", -80, Security::Open),
+                network(b"caf\xe9", -60, Security::Wpa3),
+            ])),
+            RadioCommand::Join { op, .. } => op.done(Ok(Joined { limited_connectivity: false })),
+            RadioCommand::KeepNetwork { op }
+            | RadioCommand::RestoreNetwork { op }
+            | RadioCommand::OpenAccessPoint { op, .. }
+            | RadioCommand::ForgetNetworks { op } => op.done(Ok(())),
+        },
+        Command::CommandCenter(command) => match command {
+            CommandCenterCommand::Register { op, node_id, .. } => {
+                op.done(Ok(Registration { node_id: node_id.clone(), node_key: SecretText::new(NODE_KEY.into()) }))
+            }
+            CommandCenterCommand::Claim { op, .. } => op.done(Ok("appliance".into())),
+            CommandCenterCommand::CheckHealth { op, .. } => op.done(true),
+        },
     }
-}
-
-pub(crate) fn refused(fault: provisioning_core::fault::Fault, status: u16) -> Done {
-    Done::Registered(Err(Refused { fault, status: Some(status), retry_after: None }))
 }
 
 impl Node {
@@ -205,7 +217,7 @@ async fn run(mut machine: Machine, mut ends: Ends, mut world: World, commands: A
     let start = Instant::now();
     let mut links: HashMap<Link, mpsc::Sender<Vec<u8>>> = HashMap::new();
     let mut tickets: HashMap<Ticket, oneshot::Sender<Answer>> = HashMap::new();
-    let mut done: Vec<(Op, Done)> = Vec::new();
+    let mut done: Vec<Done> = Vec::new();
     let mut rng = UnwrapErr(SysRng);
     let mut next = 0;
     loop {
@@ -224,8 +236,8 @@ async fn run(mut machine: Machine, mut ends: Ends, mut world: World, commands: A
                         let _gone = waiting.send(answer);
                     }
                 }
-                Output::Start { op, command } => {
-                    done.extend(world(&command).map(|result| (op, result)));
+                Output::Start(command) => {
+                    done.extend(world(&command));
                     commands.lock().expect("no test panics while it holds this").push(command);
                 }
                 Output::Cancel { .. } | Output::Advertise(_) | Output::Finished => {}
@@ -255,8 +267,7 @@ async fn run(mut machine: Machine, mut ends: Ends, mut world: World, commands: A
                 () = sleep_until(wake.unwrap_or_else(|| start + Duration::from_hours(1))) => Input::Timeout,
             }
         } else {
-            let (op, result) = done.remove(0);
-            Input::Done { op, result }
+            Input::Done(done.remove(0))
         };
         machine.handle(input, start.elapsed(), &mut rng);
     }

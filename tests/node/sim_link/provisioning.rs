@@ -7,7 +7,7 @@ use mobile_test_harness::key;
 use mobile_test_harness::phone::{Error, Phone, Progress};
 use provisioning_core::domain::State;
 use provisioning_core::fault::Fault;
-use provisioning_core::machine::Command;
+use provisioning_core::machine::{Command, CommandCenterCommand, DiskCommand, RadioCommand};
 use provisioning_core::secret::{SecretBytes, SecretText};
 use provisioning_core::session::PhoneSecret;
 use rand_core::UnwrapErr;
@@ -38,7 +38,10 @@ async fn provision_with_a_wrong_password_first(mtu: u16) {
     assert_eq!(networks[0].ssid.to_string(), SSID);
     let k2 = new_key();
     phone.send_k2(k2.clone()).await.expect("stored");
-    assert_eq!(node.started(|command| *command == Command::SaveK2(k2.clone())), 1);
+    assert_eq!(
+        node.started(|command| matches!(command, Command::Disk(DiskCommand::SaveK2 { k2: stored, .. }) if *stored == k2)),
+        1
+    );
 
     let wrong = phone.bring_online(&credentials(WRONG_PASSWORD), PATIENCE, |_| {}).await.expect("an outcome");
     assert_eq!(wrong.failure.map(|failure| failure.fault), Some(Fault::WrongPassword));
@@ -55,7 +58,7 @@ async fn provision_with_a_wrong_password_first(mtu: u16) {
         .expect("an outcome");
     assert_eq!((told.state, told.request_id), (State::Provisioned, right.request_id));
     assert_eq!(seen, [10, 20, 35, 50, 70, 90, 100]);
-    assert_eq!(node.started(|command| matches!(command, Command::MarkProvisioned)), 1);
+    assert_eq!(node.started(|command| matches!(command, Command::Disk(DiskCommand::MarkProvisioned { .. }))), 1);
 }
 
 #[tokio::test]
@@ -90,7 +93,7 @@ async fn the_secret_of_the_qr_code_opens_a_session_without_an_attempt() {
     let mut phone = connected(&node).await;
     phone.open_session(&PhoneSecret::Qr(SecretBytes::new(QR_SECRET))).await.expect("the right secret");
     assert_eq!(phone.status().await.expect("an answer").state, State::ApMode);
-    assert_eq!(node.started(|command| matches!(command, Command::SaveGuesses(_))), 0);
+    assert_eq!(node.started(|command| matches!(command, Command::Disk(DiskCommand::SaveGuesses { .. }))), 0);
 }
 
 #[tokio::test]
@@ -100,10 +103,10 @@ async fn a_wrong_code_is_counted_and_the_right_one_works_on_the_same_link() {
     let wrong = PhoneSecret::Code(SecretText::new("000000".into()));
     let error = phone.open_session(&wrong).await.expect_err("a wrong code");
     assert_eq!(error.fault(), Some(Fault::WrongCode));
-    assert_eq!(node.started(|command| *command == Command::SaveGuesses(1)), 1);
+    assert_eq!(node.started(|command| matches!(command, Command::Disk(DiskCommand::SaveGuesses { made: 1, .. }))), 1);
     phone.open_session(&secret()).await.expect("the right code");
     assert_eq!(phone.status().await.expect("an answer").state, State::ApMode);
-    assert_eq!(node.started(|command| *command == Command::SaveGuesses(0)), 1);
+    assert_eq!(node.started(|command| matches!(command, Command::Disk(DiskCommand::SaveGuesses { made: 0, .. }))), 1);
 }
 
 #[tokio::test]
@@ -129,11 +132,11 @@ async fn a_second_phone_is_told_that_the_node_is_busy_and_that_is_no_attempt() {
     let mut first = connected(&node).await;
     first.open_session(&secret()).await.expect("the right code");
     first.status().await.expect("an answer");
-    let counted = node.started(|command| matches!(command, Command::SaveGuesses(_)));
+    let counted = node.started(|command| matches!(command, Command::Disk(DiskCommand::SaveGuesses { .. })));
 
     let mut second = connected(&node).await;
     assert_eq!(second.open_session(&secret()).await.expect_err("busy").fault(), Some(Fault::Busy));
-    assert_eq!(node.started(|command| matches!(command, Command::SaveGuesses(_))), counted);
+    assert_eq!(node.started(|command| matches!(command, Command::Disk(DiskCommand::SaveGuesses { .. }))), counted);
     assert_eq!(first.status().await.expect("the first session stays").state, State::ApMode);
 }
 
@@ -176,32 +179,32 @@ async fn cut_during(hold: fn(&Command) -> bool) {
     let (told, ()) = tokio::join!(following, cutting);
     assert_eq!(told.expect("an outcome").state, State::Provisioned);
     assert_eq!((lost, back), (1, 1));
-    assert_eq!(node.started(|command| matches!(command, Command::Join { .. })), 1);
+    assert_eq!(node.started(|command| matches!(command, Command::Radio(RadioCommand::Join { .. }))), 1);
 }
 
 #[tokio::test]
 async fn a_link_cut_while_the_attempt_is_stored_can_ask_afterwards() {
-    cut_during(|command| matches!(command, Command::SavePending(_))).await;
+    cut_during(|command| matches!(command, Command::Disk(DiskCommand::SavePending { .. }))).await;
 }
 
 #[tokio::test]
 async fn a_link_cut_while_joining_can_ask_afterwards() {
-    cut_during(|command| matches!(command, Command::Join { .. })).await;
+    cut_during(|command| matches!(command, Command::Radio(RadioCommand::Join { .. }))).await;
 }
 
 #[tokio::test]
 async fn a_link_cut_while_registering_can_ask_afterwards() {
-    cut_during(|command| matches!(command, Command::Register { .. })).await;
+    cut_during(|command| matches!(command, Command::CommandCenter(CommandCenterCommand::Register { .. }))).await;
 }
 
 #[tokio::test]
 async fn a_link_cut_while_the_enrollment_is_stored_can_ask_afterwards() {
-    cut_during(|command| matches!(command, Command::SaveEnrollment { .. })).await;
+    cut_during(|command| matches!(command, Command::Disk(DiskCommand::SaveEnrollment { .. }))).await;
 }
 
 #[tokio::test]
 async fn a_link_cut_while_the_marker_is_written_can_ask_afterwards() {
-    cut_during(|command| matches!(command, Command::MarkProvisioned)).await;
+    cut_during(|command| matches!(command, Command::Disk(DiskCommand::MarkProvisioned { .. }))).await;
 }
 
 /// Starts over when the link fails before an attempt exists, as an app does.
@@ -230,7 +233,11 @@ async fn a_link_cut_after_any_packet_delays_provisioning_and_nothing_else() {
             state = provision_with_patience(&cable, &credentials).await;
         }
         assert_eq!(state.expect("the cable breaks once"), State::Provisioned, "after {packets} packets");
-        assert_eq!(node.started(|command| matches!(command, Command::Register { .. })), 1, "after {packets} packets");
+        assert_eq!(
+            node.started(|command| matches!(command, Command::CommandCenter(CommandCenterCommand::Register { .. }))),
+            1,
+            "after {packets} packets"
+        );
         if whole {
             break;
         }

@@ -1,0 +1,464 @@
+//! A provisioning attempt: from credentials to an enrolled node, or back to the state before.
+//!
+//! ```text
+//! Saving → Saved → Joining → Registering ⇄ Pausing → Claiming → Storing → Keeping → Marking → provisioned
+//!    └───────┴────────┴──────────┴────────────┴──────────┴──────────┴─────────┴─────────┴──→ Recording → the reason
+//! ```
+//!
+//! Each stage has the data that is true in it, and the [`Step`] that readers see follows from it. An attempt is on disk
+//! before it is made, and is resumed after a restart: the command center answers the same registration again, so a power
+//! cut between its answer and our disk loses nothing. The attempt leaves the disk only when its outcome is there. Claiming
+//! is for attempts that bring a provision code; it comes after the registration, which can be repeated, so that a code is
+//! not spent on a node that is refused.
+
+use alloc::boxed::Box;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::mem::replace;
+use core::time::Duration;
+
+use rand_core::CryptoRng;
+
+use super::command::{CommandCenterCommand, DiskCommand, Joined, Op, OpId, Pending, RadioCommand, Refused, kind};
+use super::{Instant, Machine, Output, RESUMES, Ticket};
+use crate::backoff::{Backoff, Jitter};
+use crate::domain::{Credentials, Failure, Outcome, Registration, Status, Step};
+use crate::fault::Fault;
+use crate::wire::Reply;
+
+/// Longer than any limit of the network's own: WPA3, and DHCP on a busy access point.
+const JOIN_LIMIT: Duration = Duration::from_mins(2);
+/// Longer than the client of the command center takes for one try.
+const REGISTER_LIMIT: Duration = Duration::from_mins(1);
+/// Longer than the client of the command center takes for a claim, with all its tries.
+const CLAIM_LIMIT: Duration = Duration::from_mins(5);
+/// Storing a profile takes less than a join.
+const KEEP_LIMIT: Duration = Duration::from_mins(2);
+/// Tries while the command center cannot be reached: a router may take half a minute to let a new station through.
+const UNREACHABLE_TRIES: u32 = 8;
+/// Tries while the command center fails.
+const FAILED_TRIES: u32 = 3;
+/// Pauses between tries. Half of each is random: nodes that lost the same server do not retry together.
+const RETRIES: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(15), Jitter::Half);
+
+/// What the machine is busy with. There is one activity at a time.
+pub(super) enum Activity {
+    /// Nothing.
+    Idle,
+    /// An attempt, and how far it is.
+    Attempting { attempt: Box<Attempt>, stage: Stage },
+    /// An attempt has failed, and its outcome is being stored.
+    Recording { op: Op<kind::Save>, failure: Failure, rollback: Rollback },
+    /// A factory reset.
+    Resetting {
+        op: Op<kind::Reset>,
+        waiting: Vec<Ticket>,
+        /// What is to be done about the attempt that the reset has stopped, if the reset fails.
+        interrupted: Option<Rollback>,
+    },
+}
+
+/// What does not change during an attempt.
+pub(super) struct Attempt {
+    credentials: Credentials,
+    /// The access point was open, or being opened, when the attempt began.
+    over_access_point: bool,
+}
+
+/// How far an attempt is.
+pub(super) enum Stage {
+    /// The intention is being stored.
+    Saving { op: Op<kind::Save> },
+    /// The intention is stored. The answer leaves, and the previous network is restored, before the radio switches.
+    Saved { until: Instant },
+    /// The network is being joined.
+    Joining { op: Op<kind::Join>, until: Instant },
+    /// A registration is in progress.
+    Registering { op: Op<kind::Register>, tries: u32, until: Instant },
+    /// The command center did not answer, and is tried again later.
+    Pausing { tries: u32, until: Instant },
+    /// The provision code is being claimed.
+    Claiming { op: Op<kind::Claim>, registration: Registration, until: Instant },
+    /// The registration is being stored.
+    Storing { op: Op<kind::Save>, registration: Registration },
+    /// The network is being kept.
+    Keeping { op: Op<kind::Switch>, registration: Registration, until: Instant },
+    /// The marker is being written.
+    Marking { op: Op<kind::Save>, registration: Registration },
+}
+
+/// What brings the radio back to its state before an attempt that fails.
+#[derive(Clone, Copy)]
+pub(super) enum Rollback {
+    /// Nothing: the radio was not touched.
+    Nothing,
+    /// The access point is opened again at once, so that the phone reconnects by itself.
+    AccessPoint,
+    /// The previous network, if there was one, is joined again.
+    Network,
+}
+
+impl Attempt {
+    const fn rollback(&self) -> Rollback {
+        if self.over_access_point { Rollback::AccessPoint } else { Rollback::Network }
+    }
+}
+
+impl Stage {
+    /// The step that readers see.
+    const fn step(&self) -> Step {
+        match self {
+            Self::Saving { .. } => Step::Saving,
+            Self::Saved { .. } => Step::Saved,
+            Self::Joining { .. } => Step::Joining,
+            Self::Registering { .. } | Self::Pausing { .. } => Step::Registering,
+            Self::Claiming { .. } => Step::Claiming,
+            Self::Storing { .. } | Self::Keeping { .. } | Self::Marking { .. } => Step::Finalizing,
+        }
+    }
+
+    /// The command that the stage waits for.
+    const fn op(&self) -> Option<OpId> {
+        match self {
+            Self::Saving { op } | Self::Storing { op, .. } | Self::Marking { op, .. } => Some(op.id()),
+            Self::Joining { op, .. } => Some(op.id()),
+            Self::Registering { op, .. } => Some(op.id()),
+            Self::Claiming { op, .. } => Some(op.id()),
+            Self::Keeping { op, .. } => Some(op.id()),
+            Self::Saved { .. } | Self::Pausing { .. } => None,
+        }
+    }
+
+    /// When the stage ends by itself.
+    const fn until(&self) -> Option<Instant> {
+        match self {
+            Self::Saved { until }
+            | Self::Joining { until, .. }
+            | Self::Registering { until, .. }
+            | Self::Pausing { until, .. }
+            | Self::Claiming { until, .. }
+            | Self::Keeping { until, .. } => Some(*until),
+            // The disk's executor reports every command. A write that has begun cannot be taken back.
+            Self::Saving { .. } | Self::Storing { .. } | Self::Marking { .. } => None,
+        }
+    }
+}
+
+impl Activity {
+    pub(super) const fn is_idle(&self) -> bool {
+        matches!(self, Self::Idle)
+    }
+
+    pub(super) const fn is_reset(&self) -> bool {
+        matches!(self, Self::Resetting { .. })
+    }
+
+    /// What brings the radio back if the attempt in progress ends here; none if there is no attempt.
+    pub(super) const fn rollback(&self) -> Option<Rollback> {
+        match self {
+            Self::Attempting { stage: Stage::Saving { .. } | Stage::Saved { .. }, .. } => Some(Rollback::Nothing),
+            Self::Attempting { attempt, .. } => Some(attempt.rollback()),
+            Self::Recording { rollback, .. } => Some(*rollback),
+            Self::Idle | Self::Resetting { .. } => None,
+        }
+    }
+
+    /// The command that the attempt in progress waits for.
+    pub(super) const fn attempt_op(&self) -> Option<OpId> {
+        match self {
+            Self::Attempting { stage, .. } => stage.op(),
+            Self::Recording { op, .. } => Some(op.id()),
+            Self::Idle | Self::Resetting { .. } => None,
+        }
+    }
+
+    /// What the attempt in progress was begun with.
+    const fn credentials(&self) -> Option<&Credentials> {
+        match self {
+            Self::Attempting { attempt, .. } => Some(&attempt.credentials),
+            _ => None,
+        }
+    }
+}
+
+impl Machine {
+    /// A phone sends credentials. The same ones, sent again, are the same attempt.
+    pub(super) fn credentials(&mut self, to: u64, credentials: Credentials, now: Instant) {
+        let request_id = credentials.request_id;
+        if let Some(running) = self.activity.credentials() {
+            let same = *running == credentials;
+            return self.reply(to, if same { Reply::Accepted { request_id } } else { Reply::Refused(Fault::InProgress) });
+        }
+        if !self.activity.is_idle() {
+            return self.reply(to, Reply::Refused(Fault::InProgress));
+        }
+        self.reply(to, Reply::Accepted { request_id });
+        let done = self.status.step == Step::Done && self.status.failure.is_none();
+        if done && request_id != 0 && self.status.request_id == request_id {
+            return self.announce();
+        }
+        self.begin(credentials, 0, now);
+    }
+
+    /// Begins an attempt. Nothing else is in progress.
+    pub(super) fn begin(&mut self, credentials: Credentials, resumes: u32, now: Instant) {
+        self.visibility.heard(now);
+        let over_access_point = self.visibility.is_access_point();
+        let pending = Box::new(Pending { credentials: credentials.clone(), resumes });
+        let op = self.outbox.op();
+        let stage = Stage::Saving { op };
+        self.status = status_of(&credentials, stage.step());
+        self.activity = Activity::Attempting { attempt: Box::new(Attempt { credentials, over_access_point }), stage };
+        self.announce();
+        self.outbox.start(DiskCommand::SavePending { op, pending });
+    }
+
+    /// An attempt that can only fail fails like any other, with its reason in the status.
+    pub(super) fn begin_unusable(&mut self, ssid: String, fault: Fault) {
+        self.status = Status { step: Step::Saving, ssid: Some(ssid), ..Status::waiting() };
+        self.announce();
+        self.fail(fault.into(), Rollback::Nothing);
+    }
+
+    /// Resumes an attempt that a restart has interrupted.
+    pub(super) fn resume(&mut self, Pending { credentials, resumes }: Pending, now: Instant) {
+        if resumes < RESUMES {
+            return self.begin(credentials, resumes + 1, now);
+        }
+        self.status = status_of(&credentials, Step::Saving);
+        self.fail(Fault::Interrupted.into(), Rollback::Network);
+    }
+
+    pub(super) fn attempt_timeout(&self) -> Option<Instant> {
+        match &self.activity {
+            // The radio does one thing at a time.
+            Activity::Attempting { stage: Stage::Saved { .. }, .. } if self.visibility.is_switching() => None,
+            Activity::Attempting { stage, .. } => stage.until(),
+            _ => None,
+        }
+    }
+
+    pub(super) fn attempt_timed_out(&mut self, now: Instant) {
+        if self.attempt_timeout().is_none_or(|until| until > now) {
+            return;
+        }
+        let cancel = self.activity.attempt_op();
+        match replace(&mut self.activity, Activity::Idle) {
+            Activity::Attempting { attempt, stage: Stage::Saved { .. } } => self.join(attempt, now),
+            Activity::Attempting { attempt, stage: Stage::Pausing { tries, .. } } => self.register(attempt, tries + 1, now),
+            Activity::Attempting { attempt, stage } => {
+                let fault = match stage {
+                    Stage::Registering { .. } | Stage::Claiming { .. } => Fault::CommandCenterUnreachable,
+                    _ => Fault::NetworkTimeout,
+                };
+                if let Some(op) = cancel {
+                    self.outbox.push(Output::Cancel { op });
+                }
+                self.fail(fault.into(), attempt.rollback());
+            }
+            activity => self.activity = activity,
+        }
+    }
+
+    /// A write of the attempt has ended.
+    pub(super) fn attempt_saved(&mut self, op: Op<kind::Save>, result: Result<(), Fault>, now: Instant) {
+        match replace(&mut self.activity, Activity::Idle) {
+            Activity::Attempting { attempt, stage: Stage::Saving { op: expected } } if expected == op => match result {
+                Ok(()) => {
+                    let until = if attempt.over_access_point { now + self.config.answer_leaves } else { now };
+                    self.enter(attempt, Stage::Saved { until });
+                }
+                Err(fault) => self.fail(fault.into(), Rollback::Nothing),
+            },
+            Activity::Attempting { attempt, stage: Stage::Storing { op: expected, registration } } if expected == op => {
+                match result {
+                    Ok(()) => self.keep(attempt, registration, now),
+                    Err(fault) => self.fail(fault.into(), attempt.rollback()),
+                }
+            }
+            Activity::Attempting { attempt, stage: Stage::Marking { op: expected, registration } } if expected == op => {
+                match result {
+                    Ok(()) => self.provisioned(registration, now),
+                    Err(fault) => self.fail(fault.into(), attempt.rollback()),
+                }
+            }
+            // Stored or not, the phone is told: it can do more about the reason than about the disk.
+            Activity::Recording { op: expected, failure, rollback } if expected == op => self.recorded(failure, rollback, now),
+            activity => self.activity = activity,
+        }
+    }
+
+    pub(super) fn joined(&mut self, op: Op<kind::Join>, result: Result<Joined, Fault>, now: Instant) {
+        match replace(&mut self.activity, Activity::Idle) {
+            Activity::Attempting { attempt, stage: Stage::Joining { op: expected, .. } } if expected == op => match result {
+                Ok(joined) => {
+                    self.status.limited_connectivity = joined.limited_connectivity;
+                    // Readers see it; the registration follows at once.
+                    self.announce_step(Step::Joined);
+                    self.register(attempt, 1, now);
+                }
+                Err(fault) => self.fail(fault.into(), attempt.rollback()),
+            },
+            activity => self.activity = activity,
+        }
+    }
+
+    pub(super) fn registered(
+        &mut self,
+        op: Op<kind::Register>,
+        result: Result<Registration, Refused>,
+        now: Instant,
+        rng: &mut impl CryptoRng,
+    ) {
+        match replace(&mut self.activity, Activity::Idle) {
+            Activity::Attempting { attempt, stage: Stage::Registering { op: expected, tries, .. } } if expected == op => {
+                match result {
+                    Ok(registration) => self.claim(attempt, registration, now),
+                    Err(refused) => self.refused(attempt, tries, &refused, now, rng),
+                }
+            }
+            activity => self.activity = activity,
+        }
+    }
+
+    pub(super) fn claimed(&mut self, op: Op<kind::Claim>, result: Result<String, Fault>) {
+        match replace(&mut self.activity, Activity::Idle) {
+            Activity::Attempting { attempt, stage: Stage::Claiming { op: expected, registration, .. } } if expected == op => {
+                match result {
+                    Ok(appliance_id) => {
+                        self.status.appliance_id = Some(appliance_id);
+                        self.enroll(attempt, registration);
+                    }
+                    Err(fault) => self.fail(fault.into(), attempt.rollback()),
+                }
+            }
+            activity => self.activity = activity,
+        }
+    }
+
+    pub(super) fn network_kept(&mut self, op: Op<kind::Switch>, result: Result<(), Fault>) {
+        match replace(&mut self.activity, Activity::Idle) {
+            Activity::Attempting { attempt, stage: Stage::Keeping { op: expected, registration, .. } } if expected == op => {
+                match result {
+                    Ok(()) => {
+                        let op = self.outbox.op();
+                        self.enter(attempt, Stage::Marking { op, registration });
+                        self.outbox.start(DiskCommand::MarkProvisioned { op });
+                    }
+                    Err(fault) => self.fail(fault.into(), attempt.rollback()),
+                }
+            }
+            activity => self.activity = activity,
+        }
+    }
+
+    /// Moves on to a stage, and announces its step.
+    fn enter(&mut self, attempt: Box<Attempt>, stage: Stage) {
+        self.announce_step(stage.step());
+        self.activity = Activity::Attempting { attempt, stage };
+    }
+
+    fn announce_step(&mut self, step: Step) {
+        if self.status.step != step {
+            self.status.step = step;
+            self.announce();
+        }
+    }
+
+    fn join(&mut self, attempt: Box<Attempt>, now: Instant) {
+        let Credentials { ssid, passphrase, hidden, .. } = attempt.credentials.clone();
+        let op = self.outbox.op();
+        self.enter(attempt, Stage::Joining { op, until: now + JOIN_LIMIT });
+        self.visibility.station_takes_radio();
+        self.outbox.start(RadioCommand::Join { op, ssid, passphrase, hidden });
+    }
+
+    fn register(&mut self, attempt: Box<Attempt>, tries: u32, now: Instant) {
+        let Credentials { command_center, node_id, token, room, .. } = attempt.credentials.clone();
+        let op = self.outbox.op();
+        self.enter(attempt, Stage::Registering { op, tries, until: now + REGISTER_LIMIT });
+        self.outbox.start(CommandCenterCommand::Register { op, command_center, node_id, token, room });
+    }
+
+    fn claim(&mut self, attempt: Box<Attempt>, registration: Registration, now: Instant) {
+        let Some(code) = attempt.credentials.provision_code.clone() else { return self.enroll(attempt, registration) };
+        let command_center = attempt.credentials.command_center.clone();
+        let op = self.outbox.op();
+        self.enter(attempt, Stage::Claiming { op, registration, until: now + CLAIM_LIMIT });
+        self.outbox.start(CommandCenterCommand::Claim { op, command_center, code });
+    }
+
+    fn enroll(&mut self, attempt: Box<Attempt>, registration: Registration) {
+        let credentials = Box::new(attempt.credentials.clone());
+        let op = self.outbox.op();
+        self.enter(attempt, Stage::Storing { op, registration: registration.clone() });
+        self.outbox.start(DiskCommand::SaveEnrollment { op, credentials, registration });
+    }
+
+    fn keep(&mut self, attempt: Box<Attempt>, registration: Registration, now: Instant) {
+        let op = self.outbox.op();
+        self.enter(attempt, Stage::Keeping { op, registration, until: now + KEEP_LIMIT });
+        self.outbox.start(RadioCommand::KeepNetwork { op });
+    }
+
+    /// The attempt has succeeded, and everything is stored.
+    fn provisioned(&mut self, registration: Registration, now: Instant) {
+        self.identity.node_id = registration.node_id;
+        self.enrollment.enrolled();
+        self.linger(now);
+        self.announce_step(Step::Done);
+    }
+
+    fn refused(&mut self, attempt: Box<Attempt>, tries: u32, refused: &Refused, now: Instant, rng: &mut impl CryptoRng) {
+        let allowed = match refused.fault {
+            Fault::CommandCenterUnreachable => UNREACHABLE_TRIES,
+            Fault::CommandCenterFailed => FAILED_TRIES,
+            _ => 1,
+        };
+        if tries >= allowed {
+            let failure = Failure { fault: refused.fault, registration_status: refused.status };
+            return self.fail(failure, attempt.rollback());
+        }
+        let pause = RETRIES.pause_after_answer(tries, rng.next_u32(), refused.retry_after);
+        self.enter(attempt, Stage::Pausing { tries, until: now + pause });
+    }
+
+    /// The attempt has failed. The reason is stored before it is announced.
+    pub(super) fn fail(&mut self, failure: Failure, rollback: Rollback) {
+        let outcome = Outcome {
+            request_id: self.status.request_id,
+            ssid: self.status.ssid.clone().unwrap_or_default(),
+            ssid_bytes: self.status.ssid_bytes.clone(),
+            step: self.status.step,
+            failure: Some(failure.clone()),
+        };
+        let op = self.outbox.op();
+        self.outbox.start(DiskCommand::SaveOutcome { op, outcome });
+        self.activity = Activity::Recording { op, failure, rollback };
+    }
+
+    fn recorded(&mut self, failure: Failure, rollback: Rollback, now: Instant) {
+        // A node that was provisioned before still is, and exits when the linger time is over.
+        if self.visibility.is_finishing() {
+            self.linger(now);
+        }
+        self.status.failure = Some(failure);
+        self.status.limited_connectivity = false;
+        match rollback {
+            Rollback::Nothing => self.status.retryable = true,
+            Rollback::AccessPoint => self.open_access_point(),
+            Rollback::Network => self.restore_network(),
+        }
+        self.announce();
+    }
+}
+
+fn status_of(credentials: &Credentials, step: Step) -> Status {
+    Status {
+        step,
+        request_id: credentials.request_id,
+        ssid: Some(credentials.ssid.to_string()),
+        ssid_bytes: Some(credentials.ssid.clone()),
+        ..Status::waiting()
+    }
+}

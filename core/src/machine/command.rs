@@ -1,0 +1,446 @@
+//! What the machine has others do, and the results.
+//!
+//! There is one family of commands for each executor: the disk, the radio and the command center. A command carries an
+//! [`Op`] of its [`Kind`], and a result is made from that `Op`, so a result of another kind than the command's does not
+//! compile:
+//!
+//! ```compile_fail
+//! # use provisioning_core::machine::{Done, Joined, Op, command::kind};
+//! fn wrong(op: Op<kind::Save>, joined: Joined) -> Done {
+//!     op.done(Ok(joined))
+//! }
+//! ```
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::marker::PhantomData;
+use core::time::Duration;
+
+use crate::domain::{CommandCenterUrl, Credentials, K2, Network, Outcome, Passphrase, ProvisionCode, Registration, Ssid};
+use crate::fault::Fault;
+use crate::secret::SecretText;
+
+/// The number of a command; numbers are never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OpId(u64);
+
+/// A command in progress, whose result is of the kind `K`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Op<K> {
+    id: OpId,
+    kind: PhantomData<K>,
+}
+
+impl<K: Kind> Op<K> {
+    pub(super) const fn new(number: u64) -> Self {
+        Self { id: OpId(number), kind: PhantomData }
+    }
+
+    /// The command's number.
+    pub const fn id(self) -> OpId {
+        self.id
+    }
+
+    /// The command has ended with this result.
+    pub fn done(self, result: K::Result) -> Done {
+        K::done(self, result)
+    }
+
+    /// The command's executor has ended without a result.
+    pub fn lost(self) -> Done {
+        K::done(self, K::lost())
+    }
+}
+
+/// A kind of command: what its result is.
+pub trait Kind: Sized {
+    /// The result.
+    type Result;
+
+    /// The result of a command whose executor has ended without one: a failure, so that whatever waits for it ends.
+    fn lost() -> Self::Result;
+
+    /// Pairs a command with its result.
+    fn done(op: Op<Self>, result: Self::Result) -> Done;
+}
+
+macro_rules! kinds {
+    ($($(#[$meta:meta])* $kind:ident => $done:ident($result:ty), lost: $lost:expr;)*) => {
+        /// The kinds of commands.
+        pub mod kind {
+            $(
+                $(#[$meta])*
+                #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+                pub enum $kind {}
+            )*
+        }
+
+        /// A command that has ended, and its result.
+        #[derive(Clone, Debug)]
+        pub enum Done {
+            $(
+                #[doc = concat!("The result of a [`kind::", stringify!($kind), "`].")]
+                $done(Op<kind::$kind>, $result),
+            )*
+        }
+
+        impl Done {
+            /// The command's number.
+            pub const fn id(&self) -> OpId {
+                match self {
+                    $(Self::$done(op, _) => op.id,)*
+                }
+            }
+        }
+
+        $(
+            impl Kind for kind::$kind {
+                type Result = $result;
+
+                fn lost() -> Self::Result {
+                    $lost
+                }
+
+                fn done(op: Op<Self>, result: Self::Result) -> Done {
+                    Done::$done(op, result)
+                }
+            }
+        )*
+    };
+}
+
+kinds! {
+    /// A write to the disk.
+    Save => Saved(Result<(), Fault>), lost: Err(Fault::StorageFailed);
+    /// A factory reset.
+    Reset => Reset(Result<Cleared, Fault>), lost: Err(Fault::StorageFailed);
+    /// A scan.
+    Scan => Scanned(Result<Vec<Network>, Fault>), lost: Err(Fault::ScanFailed);
+    /// A join.
+    Join => Joined(Result<Joined, Fault>), lost: Err(Fault::NetworkUnavailable);
+    /// Any other change of what the radio does or will do.
+    Switch => Switched(Result<(), Fault>), lost: Err(Fault::NetworkUnavailable);
+    /// A registration.
+    Register => Registered(Result<Registration, Refused>), lost: Err(Refused::from(Fault::CommandCenterUnreachable));
+    /// The claim of a provision code: the identity of the appliance.
+    Claim => Claimed(Result<String, Fault>), lost: Err(Fault::CommandCenterUnreachable);
+    /// A check of the command center's health.
+    CheckHealth => Health(bool), lost: false;
+}
+
+/// Something that takes time or can fail. Each command has exactly one result, unless it is cancelled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// For the disk.
+    Disk(DiskCommand),
+    /// For the radio.
+    Radio(RadioCommand),
+    /// For the command center.
+    CommandCenter(CommandCenterCommand),
+}
+
+/// A change on the disk. It is carried out in the order of the commands, even if it is cancelled, and ends only when what
+/// it wrote survives a power cut.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DiskCommand {
+    /// Store the number of guesses since the last success.
+    SaveGuesses {
+        /// The command.
+        op: Op<kind::Save>,
+        /// How many.
+        made: u32,
+    },
+    /// Store K2.
+    SaveK2 {
+        /// The command.
+        op: Op<kind::Save>,
+        /// The key.
+        k2: K2,
+    },
+    /// Store the intention, so that it is resumed after a restart. Fails if the configuration file could not be written in
+    /// the end.
+    SavePending {
+        /// The command.
+        op: Op<kind::Save>,
+        /// The intention.
+        pending: Box<Pending>,
+    },
+    /// Store configuration and credentials.
+    SaveEnrollment {
+        /// The command.
+        op: Op<kind::Save>,
+        /// What the phone sent.
+        credentials: Box<Credentials>,
+        /// What the command center returned.
+        registration: Registration,
+    },
+    /// Store that the node is provisioned; delete the intention and the last outcome.
+    MarkProvisioned {
+        /// The command.
+        op: Op<kind::Save>,
+    },
+    /// Store how an attempt ended; delete the intention.
+    SaveOutcome {
+        /// The command.
+        op: Op<kind::Save>,
+        /// How it ended.
+        outcome: Outcome,
+    },
+    /// Delete what the owner gave.
+    Reset {
+        /// The command.
+        op: Op<kind::Reset>,
+    },
+}
+
+/// A use of the radio. The commands are carried out one after another, in their order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RadioCommand {
+    /// Scan for networks.
+    Scan {
+        /// The command.
+        op: Op<kind::Scan>,
+    },
+    /// Join a network without storing it.
+    Join {
+        /// The command.
+        op: Op<kind::Join>,
+        /// Its name.
+        ssid: Ssid,
+        /// Its passphrase.
+        passphrase: Passphrase,
+        /// It does not broadcast its name.
+        hidden: bool,
+    },
+    /// Keep the joined network over a restart.
+    KeepNetwork {
+        /// The command.
+        op: Op<kind::Switch>,
+    },
+    /// Leave what was joined and go back to the previous network.
+    RestoreNetwork {
+        /// The command.
+        op: Op<kind::Switch>,
+    },
+    /// Open the access point, in place of what the radio did before.
+    OpenAccessPoint {
+        /// The command.
+        op: Op<kind::Switch>,
+        /// Its SSID.
+        name: String,
+    },
+    /// Delete the network profiles that this program made.
+    ForgetNetworks {
+        /// The command.
+        op: Op<kind::Switch>,
+    },
+}
+
+/// A request to the command center. The order of these does not matter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CommandCenterCommand {
+    /// Register: one try.
+    Register {
+        /// The command.
+        op: Op<kind::Register>,
+        /// Where.
+        command_center: CommandCenterUrl,
+        /// The node's identity.
+        node_id: String,
+        /// Proof that the owner ordered the registration.
+        token: SecretText,
+        /// The room that the node is in.
+        room: String,
+    },
+    /// Claim a provision code and store the result. The same code, claimed again by this node, has the same result.
+    Claim {
+        /// The command.
+        op: Op<kind::Claim>,
+        /// Where.
+        command_center: CommandCenterUrl,
+        /// What the phone sent.
+        code: ProvisionCode,
+    },
+    /// Check the health of the command center.
+    CheckHealth {
+        /// The command.
+        op: Op<kind::CheckHealth>,
+        /// Where.
+        command_center: CommandCenterUrl,
+    },
+}
+
+impl Command {
+    /// The command's number.
+    pub const fn id(&self) -> OpId {
+        match self {
+            Self::Disk(command) => command.id(),
+            Self::Radio(command) => command.id(),
+            Self::CommandCenter(command) => command.id(),
+        }
+    }
+
+    /// The command's executor has ended without a result.
+    pub fn lost(&self) -> Done {
+        match self {
+            Self::Disk(command) => command.lost(),
+            Self::Radio(command) => command.lost(),
+            Self::CommandCenter(command) => command.lost(),
+        }
+    }
+}
+
+impl DiskCommand {
+    /// The command's number.
+    pub const fn id(&self) -> OpId {
+        match self {
+            Self::SaveGuesses { op, .. }
+            | Self::SaveK2 { op, .. }
+            | Self::SavePending { op, .. }
+            | Self::SaveEnrollment { op, .. }
+            | Self::MarkProvisioned { op }
+            | Self::SaveOutcome { op, .. } => op.id,
+            Self::Reset { op } => op.id,
+        }
+    }
+
+    /// The command's executor has ended without a result.
+    pub fn lost(&self) -> Done {
+        match self {
+            Self::SaveGuesses { op, .. }
+            | Self::SaveK2 { op, .. }
+            | Self::SavePending { op, .. }
+            | Self::SaveEnrollment { op, .. }
+            | Self::MarkProvisioned { op }
+            | Self::SaveOutcome { op, .. } => op.lost(),
+            Self::Reset { op } => op.lost(),
+        }
+    }
+}
+
+impl RadioCommand {
+    /// The command's number.
+    pub const fn id(&self) -> OpId {
+        match self {
+            Self::Scan { op } => op.id,
+            Self::Join { op, .. } => op.id,
+            Self::KeepNetwork { op }
+            | Self::RestoreNetwork { op }
+            | Self::OpenAccessPoint { op, .. }
+            | Self::ForgetNetworks { op } => op.id,
+        }
+    }
+
+    /// The command's executor has ended without a result.
+    pub fn lost(&self) -> Done {
+        match self {
+            Self::Scan { op } => op.lost(),
+            Self::Join { op, .. } => op.lost(),
+            Self::KeepNetwork { op }
+            | Self::RestoreNetwork { op }
+            | Self::OpenAccessPoint { op, .. }
+            | Self::ForgetNetworks { op } => op.lost(),
+        }
+    }
+}
+
+impl CommandCenterCommand {
+    /// The command's number.
+    pub const fn id(&self) -> OpId {
+        match self {
+            Self::Register { op, .. } => op.id,
+            Self::Claim { op, .. } => op.id,
+            Self::CheckHealth { op, .. } => op.id,
+        }
+    }
+
+    /// The command's executor has ended without a result.
+    pub fn lost(&self) -> Done {
+        match self {
+            Self::Register { op, .. } => op.lost(),
+            Self::Claim { op, .. } => op.lost(),
+            Self::CheckHealth { op, .. } => op.lost(),
+        }
+    }
+}
+
+impl From<DiskCommand> for Command {
+    fn from(command: DiskCommand) -> Self {
+        Self::Disk(command)
+    }
+}
+
+impl From<RadioCommand> for Command {
+    fn from(command: RadioCommand) -> Self {
+        Self::Radio(command)
+    }
+}
+
+impl From<CommandCenterCommand> for Command {
+    fn from(command: CommandCenterCommand) -> Self {
+        Self::CommandCenter(command)
+    }
+}
+
+/// A joined network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Joined {
+    /// A portal or a router keeps the node from the internet.
+    pub limited_connectivity: bool,
+}
+
+/// A registration that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// What to tell the phone.
+    pub fault: Fault,
+    /// The command center's HTTP status, if there was an answer.
+    pub status: Option<u16>,
+    /// How long the command center asks the node to wait before it retries.
+    pub retry_after: Option<Duration>,
+}
+
+impl From<Fault> for Refused {
+    /// There was no answer.
+    fn from(fault: Fault) -> Self {
+        Self { fault, status: None, retry_after: None }
+    }
+}
+
+/// A factory reset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cleared {
+    /// What was cleared.
+    pub items: Vec<ClearedItem>,
+    /// The node's identity without registration.
+    pub node_id: String,
+}
+
+/// What a factory reset clears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClearedItem {
+    /// The marker of a provisioned node.
+    ProvisioningMarker,
+    /// K2 and its metadata.
+    K2,
+    /// The credentials of the joined network.
+    WifiCredentials,
+    /// The database of the node's normal operation.
+    NodeDatabase,
+    /// The key of that database.
+    DatabaseKey,
+    /// The node's identity and key in its configuration.
+    ConfigurationCredentials,
+    /// The configuration that a provision code was exchanged for.
+    ApplianceConfiguration,
+}
+
+/// An attempt that is stored before it is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pending {
+    /// What the phone sent.
+    pub credentials: Credentials,
+    /// How often it was resumed after a restart.
+    pub resumes: u32,
+}

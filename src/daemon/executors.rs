@@ -1,0 +1,354 @@
+//! The executors of commands, one for each family.
+//!
+//! Commands for the disk and for the radio are queued: one thread writes, one task uses the radio, each in the order of the
+//! commands. Requests to the command center have no order, so each has a task of its own. Nothing of this delays the loop.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+use tracing::{error, warn};
+
+use crate::claim;
+use crate::command_center::CommandCenter;
+use crate::network::Network;
+use crate::store::Store;
+use provisioning_core::fault::{Fault, chain};
+use provisioning_core::machine::{Command, CommandCenterCommand, DiskCommand, Done, OpId, RadioCommand};
+
+/// Carries out commands and sends their results.
+pub(super) struct Executors<C> {
+    disk: std::sync::mpsc::Sender<(DiskCommand, Reply)>,
+    radio: mpsc::UnboundedSender<RadioJob>,
+    command_center: Arc<C>,
+    results: mpsc::UnboundedSender<Done>,
+    /// The commands that can be cancelled, which happens when their sender is dropped.
+    running: HashMap<OpId, oneshot::Sender<Infallible>>,
+}
+
+/// Where the result of a command goes. A command whose reply is dropped without a result is reported as lost, so that no
+/// attempt waits for ever for an executor that has ended.
+struct Reply {
+    lost: Option<Done>,
+    results: mpsc::UnboundedSender<Done>,
+}
+
+struct RadioJob {
+    command: RadioCommand,
+    reply: Reply,
+    cancelled: oneshot::Receiver<Infallible>,
+}
+
+impl<C: CommandCenter> Executors<C> {
+    /// Starts the disk's thread and the radio's task. The results arrive at the receiver of `results`.
+    pub(super) fn start(network: impl Network, command_center: C, store: Store, results: mpsc::UnboundedSender<Done>) -> Self {
+        let (radio, jobs) = mpsc::unbounded_channel();
+        tokio::spawn(use_radio(network, jobs));
+        Self { disk: disk_thread(store), radio, command_center: Arc::new(command_center), results, running: HashMap::new() }
+    }
+
+    /// Starts or queues a command. An executor that has ended drops the reply.
+    pub(super) fn carry_out(&mut self, command: Command) {
+        let reply = Reply { lost: Some(command.lost()), results: self.results.clone() };
+        match command {
+            Command::Disk(command) => {
+                let _ended = self.disk.send((command, reply));
+            }
+            Command::Radio(command) => {
+                let cancelled = self.cancellable(command.id());
+                let _ended = self.radio.send(RadioJob { command, reply, cancelled });
+            }
+            Command::CommandCenter(command) => {
+                let cancelled = self.cancellable(command.id());
+                let command_center = Arc::clone(&self.command_center);
+                tokio::spawn(async move { reply.send_unless(cancelled, request(&*command_center, command)).await });
+            }
+        }
+    }
+
+    /// Stops a command of the radio or of the command center, or removes it from the queue.
+    pub(super) fn cancel(&mut self, op: OpId) {
+        self.running.remove(&op);
+    }
+
+    /// The result of a command was received.
+    pub(super) fn ended(&mut self, op: OpId) {
+        self.running.remove(&op);
+    }
+
+    fn cancellable(&mut self, op: OpId) -> oneshot::Receiver<Infallible> {
+        let (sender, cancelled) = oneshot::channel();
+        self.running.insert(op, sender);
+        cancelled
+    }
+}
+
+impl Reply {
+    fn send(mut self, done: Done) {
+        self.lost = None;
+        // The receiver is gone only when the loop has ended.
+        let _ended = self.results.send(done);
+    }
+
+    /// Sends the result of the work, unless the command is cancelled before.
+    async fn send_unless(mut self, cancelled: oneshot::Receiver<Infallible>, work: impl Future<Output = Done>) {
+        tokio::select! {
+            biased;
+            _ = cancelled => self.lost = None,
+            done = work => self.send(done),
+        }
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        if let Some(lost) = self.lost.take() {
+            error!("a command has ended without a result");
+            let _ended = self.results.send(lost);
+        }
+    }
+}
+
+/// One thread writes, in the order of the commands. It ends, with everything written, when the sender is dropped.
+fn disk_thread(store: Store) -> std::sync::mpsc::Sender<(DiskCommand, Reply)> {
+    let (sender, receiver) = std::sync::mpsc::channel::<(DiskCommand, Reply)>();
+    let work = move || {
+        for (command, reply) in receiver {
+            reply.send(write(&store, command));
+        }
+    };
+    std::thread::Builder::new().name("store".into()).spawn(work).expect("a process that has just started can start a thread");
+    sender
+}
+
+/// One task uses the radio, in the order of the commands.
+async fn use_radio(network: impl Network, mut jobs: mpsc::UnboundedReceiver<RadioJob>) {
+    while let Some(RadioJob { command, reply, cancelled }) = jobs.recv().await {
+        reply.send_unless(cancelled, switch(&network, command)).await;
+    }
+}
+
+fn write(store: &Store, command: DiskCommand) -> Done {
+    let saved = |result: Result<(), crate::store::Error>| result.map_err(|error| store_fault(&error));
+    match command {
+        DiskCommand::SaveGuesses { op, made } => op.done(saved(store.save_guesses(made))),
+        DiskCommand::SaveK2 { op, k2 } => op.done(saved(store.save_k2(&k2))),
+        DiskCommand::SavePending { op, pending } => op.done(saved(store.save_pending(&pending))),
+        DiskCommand::SaveEnrollment { op, credentials, registration } => {
+            op.done(saved(store.save_enrollment(&credentials, &registration)))
+        }
+        DiskCommand::MarkProvisioned { op } => op.done(saved(store.mark_provisioned())),
+        DiskCommand::SaveOutcome { op, outcome } => op.done(saved(store.save_outcome(&outcome))),
+        DiskCommand::Reset { op } => op.done(store.reset(claim::forget).map_err(|error| store_fault(&error))),
+    }
+}
+
+async fn switch<N: Network>(network: &N, command: RadioCommand) -> Done {
+    match command {
+        RadioCommand::Scan { op } => op.done(network.scan().await.map_err(|error| network_fault(&error))),
+        RadioCommand::Join { op, ssid, passphrase, hidden } => {
+            op.done(network.join(&ssid, &passphrase, hidden).await.map_err(|error| network_fault(&error)))
+        }
+        RadioCommand::KeepNetwork { op } => op.done(network.keep().await.map_err(|error| network_fault(&error))),
+        RadioCommand::RestoreNetwork { op } => op.done(network.restore().await.map_err(|error| network_fault(&error))),
+        RadioCommand::OpenAccessPoint { op, name } => {
+            op.done(network.open_access_point(&name).await.map_err(|error| network_fault(&error)))
+        }
+        RadioCommand::ForgetNetworks { op } => op.done(network.forget().await.map_err(|error| network_fault(&error))),
+    }
+}
+
+async fn request<C: CommandCenter>(center: &C, command: CommandCenterCommand) -> Done {
+    match command {
+        CommandCenterCommand::Register { op, command_center, node_id, token, room } => {
+            op.done(center.register(&command_center, &node_id, &token, &room).await)
+        }
+        CommandCenterCommand::Claim { op, command_center, code } => op.done(center.claim(&command_center, &code).await),
+        CommandCenterCommand::CheckHealth { op, command_center } => op.done(center.healthy(&command_center).await),
+    }
+}
+
+fn network_fault(failure: &crate::network::Error) -> Fault {
+    warn!(fault = failure.fault.name(), "{}", chain(failure));
+    failure.fault
+}
+
+fn store_fault(failure: &crate::store::Error) -> Fault {
+    error!(fault = failure.fault().name(), "{}", chain(failure));
+    failure.fault()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use getrandom::SysRng;
+    use provisioning_core::domain::{self, Identity, Pairing, Passphrase, Ssid};
+    use provisioning_core::machine::{AccessPointPolicy, Boot, Config, Input, Joined, LocalRequest, Machine, Output, Ticket};
+    use provisioning_core::secret::{SecretBytes, SecretText};
+    use rand_core::UnwrapErr;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::network::Error;
+
+    /// A radio whose scans wait for a permit, or panic.
+    struct Scripted {
+        permits: Semaphore,
+        panics: bool,
+        calls: Mutex<Vec<&'static str>>,
+    }
+
+    impl Scripted {
+        const fn new(panics: bool) -> Self {
+            Self { permits: Semaphore::const_new(0), panics, calls: Mutex::new(Vec::new()) }
+        }
+
+        fn note(&self, call: &'static str) {
+            self.calls.lock().expect("no test panics while it holds this").push(call);
+        }
+
+        fn calls(&self) -> Vec<&'static str> {
+            self.calls.lock().expect("no test panics while it holds this").clone()
+        }
+    }
+
+    impl Network for Arc<Scripted> {
+        async fn scan(&self) -> Result<Vec<domain::Network>, Error> {
+            self.note("scan begins");
+            assert!(!self.panics, "the radio's executor fails");
+            self.permits.acquire().await.expect("it is never closed").forget();
+            self.note("scan ends");
+            Ok(Vec::new())
+        }
+
+        async fn join(&self, _: &Ssid, _: &Passphrase, _: bool) -> Result<Joined, Error> {
+            unreachable!("no test joins")
+        }
+
+        async fn keep(&self) -> Result<(), Error> {
+            unreachable!("no test joins")
+        }
+
+        async fn restore(&self) -> Result<(), Error> {
+            unreachable!("no test joins")
+        }
+
+        async fn open_access_point(&self, _: &str) -> Result<(), Error> {
+            unreachable!("no test opens the access point")
+        }
+
+        async fn forget(&self) -> Result<(), Error> {
+            self.note("forget");
+            Ok(())
+        }
+    }
+
+    /// The radio's commands of a machine that scans, and is then reset.
+    fn scan_and_forget() -> [RadioCommand; 2] {
+        let config = Config {
+            firmware_version: "1.0.0".into(),
+            capabilities: Vec::new(),
+            access_point: AccessPointPolicy::Never,
+            answer_leaves: Duration::ZERO,
+            linger: None,
+        };
+        let boot = Boot {
+            identity: Identity { node_id: "node".into(), hardware: "test".into(), mac_address: String::new() },
+            pairing: Pairing { code: SecretText::new("071934".into()), secret: SecretBytes::new([7; 16]) },
+            guesses: 0,
+            provisioned: false,
+            command_center: None,
+            pending: None,
+            outcome: None,
+            resetting: false,
+        };
+        let mut machine = Machine::new(config, boot, Duration::ZERO);
+        let reset = Input::LocalRequest { ticket: Ticket(0), request: LocalRequest::Reset };
+        machine.handle(reset, Duration::ZERO, &mut UnwrapErr(SysRng));
+        let outputs: Vec<_> = std::iter::from_fn(|| machine.poll_output()).collect();
+        let radio = outputs.into_iter().filter_map(|output| match output {
+            Output::Start(Command::Radio(command)) => Some(command),
+            _ => None,
+        });
+        radio.collect::<Vec<_>>().try_into().expect("a scan, and the end of the profiles")
+    }
+
+    struct Queue {
+        jobs: mpsc::UnboundedSender<RadioJob>,
+        done: mpsc::UnboundedReceiver<Done>,
+        results: mpsc::UnboundedSender<Done>,
+        network: Arc<Scripted>,
+    }
+
+    impl Queue {
+        fn start(network: Scripted) -> Self {
+            let network = Arc::new(network);
+            let (jobs, receiver) = mpsc::unbounded_channel();
+            let (results, done) = mpsc::unbounded_channel();
+            tokio::spawn(use_radio(Arc::clone(&network), receiver));
+            Self { jobs, done, results, network }
+        }
+
+        /// Queues a command; dropping what is returned cancels it.
+        fn push(&self, command: RadioCommand) -> oneshot::Sender<Infallible> {
+            let (sender, cancelled) = oneshot::channel();
+            let lost = Some(Command::from(command.clone()).lost());
+            let reply = Reply { lost, results: self.results.clone() };
+            let _ended = self.jobs.send(RadioJob { command, reply, cancelled });
+            sender
+        }
+    }
+
+    #[tokio::test]
+    async fn a_radio_command_begins_when_the_one_before_has_ended() {
+        let mut queue = Queue::start(Scripted::new(false));
+        let running = scan_and_forget().map(|command| queue.push(command));
+        tokio::task::yield_now().await;
+        assert_eq!(queue.network.calls(), ["scan begins"]);
+        queue.network.permits.add_permits(1);
+        assert!(matches!(queue.done.recv().await, Some(Done::Scanned(_, Ok(_)))));
+        assert!(matches!(queue.done.recv().await, Some(Done::Switched(_, Ok(())))));
+        assert_eq!(queue.network.calls(), ["scan begins", "scan ends", "forget"]);
+        drop(running);
+    }
+
+    #[tokio::test]
+    async fn a_cancelled_radio_command_makes_way_without_a_result() {
+        let mut queue = Queue::start(Scripted::new(false));
+        let [scan, forget] = scan_and_forget().map(|command| queue.push(command));
+        tokio::task::yield_now().await;
+        drop(scan);
+        assert!(matches!(queue.done.recv().await, Some(Done::Switched(_, Ok(())))));
+        assert_eq!(queue.network.calls(), ["scan begins", "forget"]);
+        drop(forget);
+    }
+
+    #[tokio::test]
+    async fn a_queued_radio_command_that_is_cancelled_never_begins() {
+        let mut queue = Queue::start(Scripted::new(false));
+        let [scan, forget] = scan_and_forget().map(|command| queue.push(command));
+        drop(forget);
+        queue.network.permits.add_permits(1);
+        assert!(matches!(queue.done.recv().await, Some(Done::Scanned(_, Ok(_)))));
+        drop(queue.jobs);
+        tokio::task::yield_now().await;
+        assert_eq!(queue.network.calls(), ["scan begins", "scan ends"]);
+        drop(scan);
+    }
+
+    #[tokio::test]
+    async fn commands_of_an_executor_that_has_ended_are_reported_as_lost() {
+        let mut queue = Queue::start(Scripted::new(true));
+        let [scan, forget] = scan_and_forget().map(|command| queue.push(command));
+        let results = [queue.done.recv().await, queue.done.recv().await];
+        assert!(results.iter().any(|done| matches!(done, Some(Done::Scanned(_, Err(Fault::ScanFailed))))));
+        assert!(results.iter().any(|done| matches!(done, Some(Done::Switched(_, Err(Fault::NetworkUnavailable))))));
+        let late = queue.push(scan_and_forget()[1].clone());
+        assert!(matches!(queue.done.recv().await, Some(Done::Switched(_, Err(Fault::NetworkUnavailable)))));
+        drop((scan, forget, late));
+    }
+}
