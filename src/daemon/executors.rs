@@ -104,7 +104,10 @@ impl Reply {
 
 impl Drop for Reply {
     fn drop(&mut self) {
-        if let Some(lost) = self.lost.take() {
+        // When the loop has ended, nothing waits for a result.
+        if let Some(lost) = self.lost.take()
+            && !self.results.is_closed()
+        {
             error!("a command has ended without a result");
             let _ended = self.results.send(lost);
         }

@@ -37,7 +37,7 @@ impl State {
 /// How far an attempt has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Step {
-    /// No attempt is under way.
+    /// No attempt is in progress.
     Waiting,
     /// The intention is being stored.
     Saving,
@@ -51,9 +51,9 @@ pub enum Step {
     Registering,
     /// Claiming the provision code.
     Claiming,
-    /// Storing what the command center gave.
+    /// Storing what the command center returned.
     Finalizing,
-    /// All is stored.
+    /// Everything is stored.
     Done,
 }
 
@@ -118,7 +118,7 @@ impl From<Fault> for Failure {
 /// A snapshot for readers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// How far the attempt came; stays where it was after a failure.
+    /// How far the attempt came; unchanged after a failure.
     pub step: Step,
     /// Set after a failure.
     pub failure: Option<Failure>,

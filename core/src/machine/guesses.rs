@@ -2,7 +2,7 @@
 //!
 //! Five times, then once after a pause that doubles from one minute to an hour; a success starts over. The count is on
 //! disk before a guess is answered, so neither a reconnect nor a power cut gives one back. There is no wall clock to
-//! trust at first boot, so a restart begins the pause anew.
+//! trust at first boot, so a restart starts the pause again.
 
 use core::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::backoff::{Backoff, Jitter};
 /// Guesses before the first pause.
 pub const FREE: u32 = 5;
 
-/// The pauses after those. Without jitter: a phone is told when the pause ends.
+/// The pauses after those. Without jitter: the phone learns when the pause ends.
 const PAUSES: Backoff = Backoff::new(Duration::from_mins(1), Duration::from_hours(1), Jitter::None);
 
 /// The guesses since the last success.
@@ -23,7 +23,7 @@ pub(super) struct Guesses {
 }
 
 impl Guesses {
-    /// What was on disk at the start.
+    /// The count that was on disk at the start.
     pub(super) fn restored(made: u32, now: Instant) -> Self {
         Self { made, locked_until: pause(made).map(|pause| now + pause) }
     }
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_begins_the_pause_anew() {
+    fn a_restart_starts_the_pause_again() {
         assert_eq!(Guesses::restored(6, Duration::ZERO).locked(Duration::ZERO), Some(Duration::from_mins(2)));
         assert_eq!(Guesses::restored(4, Duration::ZERO).locked(Duration::ZERO), None);
         assert!(Guesses::restored(u32::MAX, Duration::ZERO).locked(Duration::ZERO).is_some());

@@ -1,4 +1,4 @@
-//! Each failure by its name.
+//! Each failure is reported by its own fault.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use provisioning_core::wire::{Reply, Request};
 use crate::matrix::States;
 use crate::world::{Radio, World, credentials, k2, request, ssid, unreachable, with_a_code};
 
-/// The attempt fails with this fault at that step, the network before comes back, and the next attempt succeeds.
+/// The attempt fails with this fault at that step, the previous network is restored, and the next attempt succeeds.
 fn fails(world: &mut World, fault: Fault, step: Step) {
     fails_with(world, &credentials(), fault, step);
 }
@@ -34,7 +34,7 @@ fn fails_with(world: &mut World, credentials: &Credentials, fault: Fault, step: 
 }
 
 #[test]
-fn a_code_that_is_refused_fails_the_attempt_by_its_name_and_the_registration_is_made_again() {
+fn a_refused_code_fails_the_attempt_and_the_registration_is_repeated() {
     for fault in [
         Fault::ProvisionCodeRejected,
         Fault::ProvisionCodeExpired,
@@ -50,7 +50,7 @@ fn a_code_that_is_refused_fails_the_attempt_by_its_name_and_the_registration_is_
 }
 
 #[test]
-fn every_failure_of_a_join_is_told_by_name() {
+fn every_failure_of_a_join_is_reported_by_name() {
     for fault in Fault::ALL.iter().copied().filter(|fault| (20..40).contains(&fault.number())) {
         let mut world = World::new();
         world.joins.push_back(Err(fault));
@@ -59,7 +59,7 @@ fn every_failure_of_a_join_is_told_by_name() {
 }
 
 #[test]
-fn every_final_failure_of_a_registration_is_told_by_name_and_is_not_tried_again() {
+fn a_final_failure_of_a_registration_is_reported_by_name_and_not_retried() {
     for (fault, status) in [
         (Fault::TlsFailed, None),
         (Fault::TokenRejected, Some(401)),
@@ -93,7 +93,7 @@ fn a_failing_command_center_is_asked_three_times() {
 }
 
 #[test]
-fn a_router_that_lets_the_node_through_late_is_waited_for() {
+fn the_node_waits_for_a_router_that_lets_it_through_late() {
     let mut world = World::new();
     world.center.failures.extend((0..5).map(|_| unreachable()));
     let phone = world.paired();
@@ -119,7 +119,7 @@ fn the_command_center_says_when_to_ask_again() {
 }
 
 #[test]
-fn what_the_command_center_answered_is_told() {
+fn the_status_of_the_command_centers_answer_is_reported() {
     let mut world = World::new();
     world.center.failures.push_back(Refused { fault: Fault::CommandCenterRefused, status: Some(422), retry_after: None });
     let phone = world.paired();
@@ -154,7 +154,7 @@ fn a_join_that_never_ends_is_given_up() {
     world.advance(Duration::from_secs(1)).unwrap();
     assert_eq!(world.phones[phone].last_told().failure.unwrap().fault, Fault::NetworkTimeout);
 
-    // Its late answer is not taken for an answer to anything else.
+    // Its late result is ignored.
     let before = world.machine.status().clone();
     let Command::Radio(RadioCommand::Join { op, .. }) = join else { panic!("{join:?}") };
     world.input(Input::Done(op.done(Ok(Joined { limited_connectivity: false })))).unwrap();
@@ -243,7 +243,7 @@ fn a_full_disk_fails_the_attempt_at_each_write() {
 }
 
 #[test]
-fn the_reason_is_told_even_if_it_cannot_be_stored() {
+fn the_reason_is_reported_even_if_it_cannot_be_stored() {
     let mut world = World::new();
     let phone = world.paired();
     world.ask(phone, &Request::Status).unwrap();
@@ -267,7 +267,7 @@ fn k2_that_cannot_be_stored_is_a_failure() {
 }
 
 #[test]
-fn an_attempt_to_pair_that_cannot_be_counted_is_not_answered() {
+fn a_guess_that_cannot_be_counted_is_not_answered() {
     let mut world = World::new();
     world.idle().unwrap();
     world.full.push_back(Fault::StorageFailed);
@@ -278,7 +278,7 @@ fn an_attempt_to_pair_that_cannot_be_counted_is_not_answered() {
 }
 
 #[test]
-fn a_scan_without_an_end_is_given_up() {
+fn a_scan_that_never_ends_is_given_up() {
     let mut world = World::new();
     let phone = world.paired();
     world.idle().unwrap();
@@ -300,7 +300,7 @@ fn a_value_that_can_only_fail_fails_like_an_attempt() {
 }
 
 #[test]
-fn a_network_without_internet_is_joined_and_told() {
+fn a_network_without_internet_is_joined_and_reported() {
     let mut world = World::new();
     world.joins.push_back(Ok(Joined { limited_connectivity: true }));
     let phone = world.paired();

@@ -1,4 +1,4 @@
-//! What works when nothing fails.
+//! Provisioning when nothing unexpected fails.
 
 use std::time::Duration;
 
@@ -84,7 +84,7 @@ fn a_phone_with_the_qr_secret_provisions_a_node() {
 }
 
 #[test]
-fn a_wrong_password_is_told_by_name_and_the_right_one_succeeds_on_the_same_session() {
+fn a_wrong_password_is_reported_and_the_right_one_succeeds_on_the_same_session() {
     let mut world = World::new();
     let phone = world.paired();
     let mut wrong = credentials();
@@ -163,7 +163,7 @@ fn the_answer_leaves_before_the_access_point_closes() {
 }
 
 #[test]
-fn the_access_point_comes_back_when_an_attempt_over_it_fails() {
+fn the_access_point_opens_again_when_an_attempt_over_it_fails() {
     let mut world = World::with(AccessPointPolicy::Always);
     world.until(|world| matches!(world.radio, Radio::AccessPoint(_))).unwrap();
     let before = world.radio.clone();

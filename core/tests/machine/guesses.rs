@@ -1,4 +1,4 @@
-//! Brute force of the code.
+//! Brute force of the pairing code.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ fn guess(world: &mut World) {
     world.close(phone).unwrap();
 }
 
-/// Whether the right code is compared at all.
+/// How long not even the right code is compared.
 fn locked(world: &mut World) -> Option<u32> {
     let phone = world.connect();
     let accepted = world.air.len();
@@ -42,7 +42,7 @@ fn after_five_wrong_codes_the_right_one_is_refused_and_a_reboot_does_not_help() 
     assert_eq!(locked(&mut world), Some(60));
     for _ in 0..3 {
         world.reboot().unwrap();
-        assert_eq!(locked(&mut world), Some(60), "a restart begins the pause anew");
+        assert_eq!(locked(&mut world), Some(60), "a restart starts the pause again");
     }
     assert_eq!(world.disk.guesses, 5);
 }
@@ -145,7 +145,7 @@ fn a_second_phone_is_busy_and_is_not_charged() {
 }
 
 #[test]
-fn messages_that_no_honest_phone_sends_are_not_charged_and_not_answered_with_a_secret() {
+fn invalid_messages_are_not_charged_and_not_answered_with_a_secret() {
     let mut world = World::new();
     let phone = world.connect();
     for message in [&[][..], &[0xff; 512], &[0x0a; 3]] {

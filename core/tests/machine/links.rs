@@ -1,4 +1,4 @@
-//! The link is lost, and somebody asks later.
+//! The link is lost, and a phone reconnects later.
 
 use std::time::Duration;
 
@@ -49,15 +49,15 @@ fn the_link_is_lost_at_every_step_and_another_phone_learns_the_outcome() {
     }
 }
 
-/// What a phone does before it goes.
+/// What a phone does before it disconnects.
 type Abandoned = fn(&mut World, usize);
 
 #[test]
 fn a_session_is_abandoned_at_each_step_and_the_next_phone_gets_one() {
     let stories: [Abandoned; 5] = [
-        // Nothing was said.
+        // The phone has sent nothing.
         |_, _| {},
-        // The attempt is being counted.
+        // The guess is being counted.
         |world, phone| {
             let open = world.phones[phone].open("jarvis-5b91b661", &right(), &mut world.random);
             world.write(phone, Endpoint::Session, open).unwrap();
@@ -118,7 +118,7 @@ fn a_phone_that_says_nothing_more_loses_the_session_but_not_while_its_attempt_ru
 }
 
 #[test]
-fn a_reply_that_comes_too_late_for_its_phone_reaches_nobody_else() {
+fn a_reply_that_is_too_late_for_its_phone_reaches_no_other_phone() {
     let mut world = World::new();
     let gone = world.paired();
     world.idle().unwrap();
@@ -134,7 +134,7 @@ fn a_reply_that_comes_too_late_for_its_phone_reaches_nobody_else() {
 }
 
 #[test]
-fn a_reply_to_an_earlier_session_on_the_same_link_is_not_taken_for_one_to_the_new_session() {
+fn a_reply_to_an_earlier_session_is_not_sent_to_the_new_one_on_the_same_link() {
     let mut world = World::new();
     let phone = world.paired();
     world.idle().unwrap();
@@ -153,7 +153,7 @@ fn a_reply_to_an_earlier_session_on_the_same_link_is_not_taken_for_one_to_the_ne
 }
 
 #[test]
-fn a_list_that_an_earlier_session_on_the_same_link_asked_for_is_not_sent_to_the_new_session() {
+fn a_list_for_an_earlier_session_on_the_same_link_is_not_sent_to_the_new_one() {
     let mut world = World::new();
     let phone = world.paired();
     world.idle().unwrap();

@@ -1,4 +1,4 @@
-//! Every request in every state: what is asked is answered, and nothing panics.
+//! Every request in every state is answered, and nothing panics.
 
 use provisioning_core::domain::{Status, Step};
 use provisioning_core::machine::{Command, CommandCenterCommand, DiskCommand, LocalRequest, RadioCommand};
@@ -7,16 +7,16 @@ use provisioning_core::wire::{Reply, Request};
 use crate::phone::right;
 use crate::world::{World, credentials, k2, passphrase, request, with_a_code};
 
-/// A state that a node can be found in by the phone that is connected to it.
+/// A state of a node with a connected phone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum States {
-    /// Nothing was said.
+    /// The phone has sent nothing.
     Connected,
-    /// The attempt to pair is being counted.
+    /// The guess is being counted.
     Counting,
     /// The node has answered; the phone has proven nothing.
     Answered,
-    /// The session is established, and nothing is under way.
+    /// The session is established, and nothing is in progress.
     Established,
     Saving,
     Joining,
@@ -112,7 +112,7 @@ impl States {
     }
 }
 
-/// What an attacker must not change: the state, the disk, and what is under way apart from the counting of a guess.
+/// What an attacker must not change: the state, the disk, and the commands in progress, except for the counting of a guess.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Snapshot {
     status: Status,

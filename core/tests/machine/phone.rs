@@ -1,4 +1,4 @@
-//! A phone: the initiator of the session, and everything that it was told.
+//! A phone: the initiator of the session, and everything that it received.
 
 use provisioning_core::machine::Link;
 use provisioning_core::secret::{SecretBytes, SecretText};
@@ -47,7 +47,7 @@ impl Phone {
         open.encode()
     }
 
-    /// A sealed request, and the name of its answer.
+    /// A sealed request, and the number of its answer.
     pub(crate) fn seal(&mut self, request: &Request) -> (Vec<u8>, u64) {
         let session = self.session.as_mut().expect("the test has opened a session");
         let to = self.sent;
@@ -79,7 +79,7 @@ impl Phone {
         }
     }
 
-    /// Everything that was said of the state, in order.
+    /// Every status report, in order.
     pub(crate) fn told(&self) -> Vec<StatusReport> {
         let told = |message: &Message| match message {
             Message::Changed(told) | Message::Reply { reply: Reply::Status(told), .. } => Some(told.clone()),

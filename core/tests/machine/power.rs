@@ -1,4 +1,4 @@
-//! The power goes at every instant: after each output, and between each command's effect and its report.
+//! The power fails at every instant: after each output, and between each command's effect and its report.
 
 use provisioning_core::domain::State;
 use provisioning_core::machine::{AccessPointPolicy, LocalRequest, RESUMES};
@@ -7,7 +7,7 @@ use provisioning_core::wire::Request;
 use crate::phone::right;
 use crate::world::{CODE_OF_A_SITE, PowerCut, World, credentials, k2, passphrase, request, unreachable, with_a_code};
 
-/// Runs a story with the power going at its first instant, at its second, and so on until it is told to the end; over
+/// Runs a story with a power cut at its first instant, at its second, and so on until it completes; over
 /// Bluetooth alone, and with the access point open.
 fn cut_everywhere(prepare: impl Fn(&mut World), story: impl Fn(&mut World) -> Result<(), PowerCut>, check: impl Fn(&mut World)) {
     for policy in [AccessPointPolicy::Never, AccessPointPolicy::Always] {
@@ -38,7 +38,7 @@ fn provision(world: &mut World) -> Result<(), PowerCut> {
     world.until(World::settled)
 }
 
-/// Whether a phone was told this before the cut.
+/// Whether a phone received this before the cut.
 fn was_told(world: &World, state: State) -> bool {
     world.phones.iter().any(|phone| phone.told().iter().any(|told| told.state == state))
 }
@@ -146,7 +146,7 @@ fn a_node_that_the_command_center_made_ends_with_its_key() {
 }
 
 #[test]
-fn a_failure_that_was_told_can_be_asked_for_after_a_restart() {
+fn a_failure_that_was_reported_can_be_read_after_a_restart() {
     let wrong = || {
         let mut wrong = credentials();
         wrong.passphrase = passphrase("not this one");
@@ -189,7 +189,7 @@ fn a_cut_at_every_instant_of_a_reset_ends_in_a_reset() {
             provision(world)
         },
         |world| {
-            // Before the reset has reached the disk the node is as it was; after it, it is new. Nothing lies between.
+            // Before the reset has reached the disk the node is unchanged; after it, the node is new. There is no state in between.
             if world.disk.provisioned {
                 world.check_enrollment();
             } else {
@@ -207,7 +207,7 @@ fn an_attempt_that_is_interrupted_too_often_is_given_up_and_its_end_is_known() {
     let mut world = World::new();
     let phone = world.paired();
     world.ask(phone, &request(&credentials())).unwrap();
-    // The power goes while the command center is waited for, again and again.
+    // The power fails again and again while the node waits for the command center.
     for _ in 0..=RESUMES {
         world.center.failures.extend((0..8).map(|_| unreachable()));
         world.until(|world| world.center.asked > 0).unwrap();
@@ -225,7 +225,7 @@ fn an_attempt_that_is_interrupted_too_often_is_given_up_and_its_end_is_known() {
 
 #[test]
 fn guesses_are_counted_whenever_the_power_goes() {
-    // The node is cut at every instant of a wrong guess; whatever it had answered is on disk.
+    // The node is cut at every instant of a wrong guess; everything that it had answered is on disk.
     cut_everywhere(
         |_| {},
         |world| {

@@ -1,4 +1,4 @@
-//! Anything in any order. The invariants stand in the world: what is announced is stored, a guess is counted before it is
+//! Random actions in random order. The world checks the invariants: what is announced is stored, a guess is counted before it is
 //! answered, no secret is on the air, the radio does one thing at a time, and the loop never spins.
 
 use std::time::Duration;
@@ -58,7 +58,7 @@ fn action() -> impl Strategy<Value = Action> {
     ]
 }
 
-/// The phone that connected last, if it can ask something.
+/// The phone that connected last, if it can send requests.
 fn with_session(world: &World) -> Option<usize> {
     let phone = world.phones.len().checked_sub(1)?;
     (world.phones[phone].connected && world.phones[phone].session.is_some()).then_some(phone)
@@ -126,7 +126,7 @@ fn act(world: &mut World, action: Action) -> Result<(), PowerCut> {
             world.work()?;
         }
         Action::Wait { seconds } => {
-            // Time passes while commands are under way, too.
+            // Time also passes while commands are in progress.
             let end = world.now + Duration::from_secs(seconds.into());
             while let Some(timeout) = world.machine.poll_timeout().filter(|timeout| *timeout <= end) {
                 world.now = timeout;
@@ -159,7 +159,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_happens_the_node_can_be_provisioned_afterwards(
+    fn after_any_actions_the_node_can_be_provisioned(
         policy in policies(),
         actions in prop::collection::vec(action(), 1..80),
     ) {
@@ -169,7 +169,7 @@ proptest! {
                 world.reboot().unwrap();
             }
         }
-        // The trouble ends, and an owner comes with the QR code.
+        // The failures end, and an owner provisions the node by the QR code.
         world.cut_at = None;
         world.full.clear();
         world.joins.clear();

@@ -1,4 +1,4 @@
-//! Factory reset, whatever is under way.
+//! Factory reset during every activity.
 
 use provisioning_core::domain::{Registration, State, Step};
 use provisioning_core::fault::Fault;
@@ -34,7 +34,7 @@ fn a_reset_in_every_state_clears_everything_and_the_node_can_be_provisioned_agai
 }
 
 #[test]
-fn late_answers_to_what_a_reset_stopped_are_dropped() {
+fn late_results_of_commands_that_a_reset_stopped_are_ignored() {
     for state in [
         States::Saving,
         States::Joining,
@@ -48,7 +48,7 @@ fn late_answers_to_what_a_reset_stopped_are_dropped() {
         let command = world.commands.front().cloned().unwrap();
         world.local(LocalRequest::Reset).unwrap();
         assert!(world.commands.iter().all(|running| running.id() != command.id()), "{state:?} is cancelled");
-        // The result was on its way.
+        // Its result was sent before it was cancelled.
         let before = snapshot(&world);
         let done = match command {
             Command::Radio(RadioCommand::Join { op, .. }) => op.done(Ok(Joined { limited_connectivity: false })),
@@ -72,7 +72,7 @@ fn late_answers_to_what_a_reset_stopped_are_dropped() {
 }
 
 #[test]
-fn a_reset_asked_for_twice_is_one_reset_with_two_answers() {
+fn two_requests_for_a_reset_are_one_reset_with_two_answers() {
     let (mut world, _) = States::Done.reach();
     let tickets = [world.local(LocalRequest::Reset).unwrap(), world.local(LocalRequest::Reset).unwrap()];
     assert_eq!(world.commands.len(), 2, "forget the networks, and reset");
@@ -100,7 +100,7 @@ fn during_a_reset_nothing_is_taken() {
 }
 
 #[test]
-fn a_reset_that_was_cut_off_is_taken_up_after_a_restart() {
+fn a_reset_that_was_interrupted_is_resumed_after_a_restart() {
     let (mut world, _) = States::Done.reach();
     world.full.push_back(Fault::StorageFailed);
     let ticket = world.local(LocalRequest::Reset).unwrap();

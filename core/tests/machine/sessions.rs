@@ -54,7 +54,7 @@ fn a_replayed_open_is_an_attempt_and_nothing_more() {
     world.reboot().unwrap();
     let phone = world.connect();
     let link = world.phones[phone].link;
-    // The attacker is deaf to the answer; the test looks at the node alone.
+    // The attacker does not receive the answer; the test checks the node alone.
     world.phones[phone].connected = false;
     for made in 1..=3 {
         world.input(Input::Received { link, endpoint: Endpoint::Session, message: recorded[0].1.clone() }).unwrap();
@@ -106,7 +106,7 @@ fn another_link_cannot_use_the_session() {
     world.write(thief, Endpoint::Credentials, stolen.clone()).unwrap();
     assert_eq!(world.phones[thief].refusals[0].fault, Fault::Busy);
     assert_eq!(snapshot(&world), before);
-    // The owner's own record is still good.
+    // The owner's own record is still valid.
     world.write(owner, Endpoint::Credentials, stolen).unwrap();
     world.until(World::settled).unwrap();
     assert!(world.disk.provisioned);
@@ -132,7 +132,7 @@ fn a_hundred_thousand_failed_decrypts_leave_the_session_working() {
 }
 
 #[test]
-fn a_request_written_to_another_endpoint_is_refused_inside_the_session_or_does_not_open() {
+fn a_request_written_to_another_endpoint_is_refused_or_does_not_open() {
     let requests = [Request::Scan { fresh: true }, Request::K2(k2("k2-1")), request(&credentials()), Request::Status];
     for request in &requests {
         for endpoint in WRITABLE.into_iter().filter(|endpoint| *endpoint != request.endpoint()) {
@@ -144,7 +144,7 @@ fn a_request_written_to_another_endpoint_is_refused_inside_the_session_or_does_n
             let (record, _) = world.phones[phone].seal(request);
             world.write(phone, endpoint, record).unwrap();
             assert_eq!(snapshot(&world), before);
-            // Sealed for the wrong endpoint by a phone that knows no better.
+            // Sealed for the wrong endpoint by a faulty phone.
             if endpoint != Endpoint::Session {
                 let session = world.phones[phone].session.as_mut().unwrap();
                 let record = session.seal(endpoint, &request.encode()).encode();
@@ -215,7 +215,7 @@ fn junk_does_not_prolong_a_handshake_that_is_being_counted() {
 }
 
 #[test]
-fn junk_does_not_prolong_a_session_that_nobody_uses() {
+fn junk_does_not_prolong_an_unused_session() {
     let mut world = World::new();
     let phone = world.paired();
     world.ask(phone, &Request::Status).unwrap();

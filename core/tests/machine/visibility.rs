@@ -1,4 +1,4 @@
-//! When the node can be found, and that the loop around the machine sleeps in between.
+//! When phones can find the node, and that the loop around the machine sleeps in between.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ fn without_bluetooth_there_is_nothing_to_advertise_and_the_access_point_opens() 
 }
 
 #[test]
-fn the_access_point_opens_when_nobody_connects() {
+fn the_access_point_opens_when_no_phone_connects() {
     let mut world = quiet();
     world.advance(Duration::from_secs(59)).unwrap();
     assert!(!on_air(&world));
@@ -110,7 +110,7 @@ fn the_loop_sleeps_while_a_phone_stays_after_the_end() {
 }
 
 #[test]
-fn a_node_can_be_found_until_nobody_can_ask_for_the_outcome_any_more() {
+fn a_node_can_be_found_until_the_linger_time_is_over() {
     let mut world = World::new();
     let phone = world.paired();
     world.ask(phone, &request(&credentials())).unwrap();
@@ -136,7 +136,7 @@ fn a_provisioned_node_ends_also_after_a_second_attempt_that_failed() {
     assert_eq!(world.machine.status().state(), State::Error);
     world.close(phone).unwrap();
     world.advance(Duration::from_mins(4)).unwrap();
-    assert!(world.advertised && !world.finished, "the reason can be asked for as long as a success");
+    assert!(world.advertised && !world.finished, "the reason can be read for as long as a success");
     world.advance(Duration::from_mins(1)).unwrap();
     assert!(world.finished && world.disk.provisioned);
 }
@@ -177,7 +177,7 @@ fn an_access_point_that_cannot_be_opened_is_tried_again() {
 }
 
 #[test]
-fn a_provisioned_node_says_so_and_waits_for_whoever_begins_anew() {
+fn a_provisioned_node_says_so_and_waits_for_another_attempt() {
     let mut world = World::new();
     let phone = world.paired();
     world.ask(phone, &request(&credentials())).unwrap();

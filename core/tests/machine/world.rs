@@ -1,4 +1,4 @@
-//! The world around a machine. Time is virtual, commands are carried out one by one, and the power can go at any instant:
+//! The world around a machine. Time is virtual, commands are carried out one by one, and the power can fail at any instant:
 //! after each output, and between a command's effect and its report.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -44,7 +44,7 @@ pub(crate) struct Disk {
 /// What the radio does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Radio {
-    /// Whatever it did before the daemon touched it.
+    /// What it did before the daemon used it.
     Before,
     AccessPoint(String),
     Joined(Ssid),
@@ -54,13 +54,13 @@ pub(crate) enum Radio {
 #[derive(Default)]
 pub(crate) struct Center {
     pub(crate) nodes: BTreeMap<String, String>,
-    /// Codes that were claimed, and how often they were asked for.
+    /// Codes that were claimed, and how often.
     pub(crate) claims: BTreeMap<String, u32>,
-    /// What claims end with before they end well.
+    /// The failures of the next claims.
     pub(crate) claim_failures: VecDeque<Fault>,
-    /// What it answers next, before it answers properly.
+    /// The failures of the next registrations.
     pub(crate) failures: VecDeque<Refused>,
-    /// How many of its answers are lost after it has made the node.
+    /// How many of its answers are lost after it has registered the node.
     pub(crate) lost_answers: u32,
     pub(crate) asked: u32,
 }
@@ -92,7 +92,7 @@ impl Center {
     }
 }
 
-/// What [`CODE_OF_A_SITE`] makes of the node.
+/// The appliance that the node becomes by [`CODE_OF_A_SITE`].
 pub(crate) const APPLIANCE: &str = "clinic-1-84:3A:5B:91:B6:61";
 pub(crate) const CODE_OF_A_SITE: &str = "ABCD1234EFGH5678";
 
@@ -112,11 +112,11 @@ pub(crate) struct World {
     pub(crate) center: Center,
     pub(crate) phones: Vec<Phone>,
     pub(crate) answers: Vec<(Ticket, Answer)>,
-    /// Commands under way, oldest first.
+    /// Commands in progress, oldest first.
     pub(crate) commands: VecDeque<Command>,
-    /// What joins end with before they end as the network would have it.
+    /// The results of the next joins; after those, the network decides.
     pub(crate) joins: VecDeque<Result<Joined, Fault>>,
-    /// What writes end with before they succeed.
+    /// The failures of the next writes.
     pub(crate) full: VecDeque<Fault>,
     /// The last outcome could not be stored.
     outcome_lost: bool,
@@ -125,14 +125,14 @@ pub(crate) struct World {
     pub(crate) closed: Vec<Link>,
     /// Every message that left the node.
     pub(crate) air: Vec<Vec<u8>>,
-    /// The instant at which the power goes, and how many have passed.
+    /// The instant at which the power fails, and how many have passed.
     pub(crate) cut_at: Option<usize>,
     pub(crate) instants: usize,
     next_link: u64,
     next_ticket: u64,
 }
 
-/// The power went. What the machine knew is gone.
+/// The power has failed. The state of the machine is lost.
 #[derive(Debug)]
 pub(crate) struct PowerCut;
 
@@ -245,7 +245,7 @@ impl World {
         world
     }
 
-    /// Power comes back: a new machine, and what the disk, the radio's profile and the command center hold.
+    /// The power returns: a new machine, and what the disk, the radio's profile and the command center hold.
     pub(crate) fn reboot(&mut self) -> Result<(), PowerCut> {
         self.commands.clear();
         for phone in &mut self.phones {
@@ -281,7 +281,7 @@ impl World {
         self.until(|world| world.phones[phone].opening.is_none() || !world.phones[phone].refusals.is_empty())
     }
 
-    /// Writes a sealed request; what it is answered with comes later.
+    /// Writes a sealed request, which is answered later.
     pub(crate) fn ask(&mut self, phone: usize, request: &Request) -> Result<u64, PowerCut> {
         let (message, to) = self.phones[phone].seal(request);
         self.write(phone, request.endpoint(), message)?;
@@ -313,7 +313,7 @@ impl World {
         self.answers.iter().find(|(answered, _)| *answered == ticket).map(|(_, answer)| answer)
     }
 
-    // -- How time goes on.
+    // -- How time passes.
 
     pub(crate) fn input(&mut self, input: Input) -> Result<(), PowerCut> {
         self.machine.handle(input, self.now, &mut self.random);
@@ -424,19 +424,19 @@ impl World {
         self.air.push(message.to_vec());
         let Some(phone) = self.phones.iter_mut().find(|phone| phone.link == link && phone.connected) else { return };
         match phone.hear(message) {
-            Heard::Accept => assert!(!phone.by_code || self.disk.guesses > 0, "answered before the attempt was counted"),
+            Heard::Accept => assert!(!phone.by_code || self.disk.guesses > 0, "answered before the guess was counted"),
             Heard::Refusal => {}
             Heard::Message(message) => match *message {
                 Message::Changed(told) | Message::Reply { reply: Reply::Status(told), .. } => match told.state {
                     State::Provisioned => {
-                        assert!(self.disk.provisioned, "told PROVISIONED before the marker was there");
+                        assert!(self.disk.provisioned, "reported PROVISIONED before the marker was there");
                         self.check_enrollment();
                     }
                     State::Error if !self.outcome_lost => {
-                        let stored = self.disk.outcome.as_ref().expect("told an error that is not stored");
+                        let stored = self.disk.outcome.as_ref().expect("reported an error that is not stored");
                         assert_eq!(stored.failure, told.failure);
                         assert_eq!(stored.request_id, told.request_id);
-                        assert!(self.disk.pending.is_none(), "told the end of an attempt that would be made again");
+                        assert!(self.disk.pending.is_none(), "reported the end of an attempt that would be resumed");
                     }
                     _ => {}
                 },
