@@ -219,13 +219,13 @@ fn a_full_disk_fails_the_attempt_at_each_write() {
         let is_write = |command: &Command| {
             matches!(
                 command,
-                Command::Disk(DiskCommand::SavePending { .. })
-                    | Command::Disk(DiskCommand::SaveEnrollment { .. })
-                    | Command::Disk(DiskCommand::MarkProvisioned { .. })
+                Command::Disk(
+                    DiskCommand::SavePending { .. } | DiskCommand::SaveEnrollment { .. } | DiskCommand::MarkProvisioned { .. }
+                )
             )
         };
         while !world.settled() {
-            if world.commands.front().is_some_and(|command| is_write(command)) {
+            if world.commands.front().is_some_and(is_write) {
                 if writes == writes_before {
                     world.full.push_back(Fault::StorageFailed);
                 }

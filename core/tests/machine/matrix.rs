@@ -81,8 +81,7 @@ impl States {
         } else if self != Self::Established {
             world.ask(phone, &request(&sent)).unwrap();
         }
-        let waits_for =
-            |expected: fn(&Command) -> bool| move |world: &World| world.commands.front().is_some_and(|command| expected(command));
+        let waits_for = |expected: fn(&Command) -> bool| move |world: &World| world.commands.front().is_some_and(expected);
         match self {
             Self::Joining => world.until(waits_for(|command| matches!(command, Command::Radio(RadioCommand::Join { .. })))),
             Self::Registering => {
