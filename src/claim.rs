@@ -1,16 +1,16 @@
-//! The claim: an appliance shows the provision code that its installer was given, is told which site it belongs to, and
-//! writes `config.yaml`, which its agent starts from.
+//! The claim: an appliance sends the provision code that its installer was given, receives the site that it belongs to,
+//! and writes `config.yaml`, which its agent starts from.
 //!
 //! What holds, in the order in which it happens:
 //!
-//! 1. Nothing is asked before it is known that the file could be written: a code is good for one claim, and a claim whose
-//!    outcome has no place is lost.
-//! 2. A number that nobody else knows is stored before the first request and goes with each. A server that knows such
+//! 1. No request is sent before it is known that the file could be written: a code is good for one claim, and a claim
+//!    whose outcome cannot be stored is lost.
+//! 2. A secret random number is stored before the first request and sent with each. A server that knows such
 //!    numbers answers the same device the same again, so an answer that was lost, to a bad line or to a power cut, can be
 //!    asked for again. Other servers ignore it.
-//! 3. The file is on the disk before the server is told so. From then on the server answers the claim to nobody.
+//! 3. The file is on the disk before the claim is acknowledged. From then on the server answers it to no device.
 //!
-//! Whoever reads the file reads a key: it is its owner's alone, from its first moment.
+//! The file contains a key, so only its owner can read it, from its first moment.
 
 mod answer;
 mod client;
@@ -54,7 +54,7 @@ const RECORD: &str = "claimed.json";
 /// Every file that is written here.
 const NAMES: [&str; 3] = [CONFIG, CLAIM_ID, RECORD];
 
-/// Random bytes of a claim's number: nobody guesses it.
+/// Random bytes of a claim's number, enough that it cannot be guessed.
 const CLAIM_ID_BYTES: usize = 16;
 
 /// About as much as the file has, bytes.
@@ -63,7 +63,7 @@ const CONFIG_SIZE: usize = 2048;
 /// Why a code was not claimed. The texts are those that installers know, and are shown to them as they are.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// There is a configuration already; nothing was asked.
+    /// There is a configuration already; no request was sent.
     #[error("Already provisioned")]
     AlreadyProvisioned,
     /// The server refused; shown in its own words.
@@ -75,7 +75,7 @@ pub enum Error {
     /// There was no connection, or none that can be trusted, or it broke.
     #[error("Failed to connect to server: {0}")]
     Unreachable(String),
-    /// What answered is not what was asked for.
+    /// The answer is not one to a claim.
     #[error("Unexpected error: {0}")]
     Unexpected(String),
     /// The files cannot be written. If that came up after the server had agreed, the same claim can be made again.
@@ -85,7 +85,7 @@ pub enum Error {
 
 /// Whether an appliance with that folder has to claim a code: there is no configuration in it.
 ///
-/// A folder that cannot be looked into is an error, and neither yes nor no.
+/// A folder that cannot be read is an error, neither yes nor no.
 pub fn needs_provisioning(folder: &Path) -> Result<bool, FileError> {
     let config = folder.join(CONFIG);
     config.try_exists().map(|there| !there).map_err(FileError::system("looking for", &config))
@@ -119,7 +119,7 @@ pub struct Request {
     pub folder: PathBuf,
     /// Even if there is a configuration already, which is then replaced; unless it came of this very code.
     pub again: bool,
-    /// What the time is. It may be wrong: a new device was never told it.
+    /// The current time. It may be wrong: the clock of a new device was never set.
     pub clock: fn() -> SystemTime,
 }
 
@@ -208,7 +208,7 @@ impl Place {
     }
 
     /// Each file is the last that it takes for the next start to find what it should: the configuration, then what it came
-    /// of; the number goes when nobody asks again.
+    /// of; the number is removed when no retry can follow.
     fn store(self, content: &[u8], record: &Record) -> Result<(), Error> {
         let Self { folder, lock, claim_id: _ } = self;
         let owner = folder.replaceable(CONFIG)?;

@@ -16,7 +16,7 @@ pub use registrar::{Limits, Registrar};
 
 /// The command center as the node uses it.
 ///
-/// An implementation logs the cause of a failure; what it returns is what the phone is told.
+/// An implementation logs the cause of a failure; the phone receives what it returns.
 pub trait CommandCenter: Send + Sync + 'static {
     /// Registers the node: one try.
     fn register(

@@ -17,7 +17,7 @@
 //! was decided:
 //!
 //! - **K2** is decided by `k2_pending.enc`. Its metadata is removed before the key is replaced and written after it, so
-//!   that nobody reads new metadata with an old key.
+//!   that no reader combines new metadata with an old key.
 //! - **The end of an attempt** is decided by `state.json`, which names the attempt and how it ended; the marker follows
 //!   from that, and `pending.enc` is removed last.
 //! - **A factory reset** is decided by `state.json` and done again from the beginning after a power cut.
@@ -255,7 +255,7 @@ impl Store {
     /// The configuration, if there is one that can be read.
     fn configuration(&self) -> Option<Configuration> {
         let read = Configuration::read(self.paths.config.as_deref()?);
-        read.inspect_err(|trouble| warn!(reason = chain(trouble), "the configuration cannot be read")).ok()
+        read.inspect_err(|error| warn!(reason = chain(error), "the configuration cannot be read")).ok()
     }
 
     /// Takes identity and key out of the configuration; says whether there is one that this program can read. A medium
@@ -265,11 +265,11 @@ impl Store {
         match Configuration::read(path) {
             Ok(configuration) if configuration.is_there() => configuration.clear().map(|()| true),
             Ok(_) => Ok(false),
-            Err(trouble) if trouble.is_unfit() || trouble.is_out_of_reach() => {
-                warn!(reason = chain(&trouble), "the configuration cannot be read: identity and key may still be in it");
+            Err(error) if error.is_unfit() || error.is_out_of_reach() => {
+                warn!(reason = chain(&error), "the configuration cannot be read: identity and key may still be in it");
                 Ok(false)
             }
-            Err(trouble) => Err(trouble),
+            Err(error) => Err(error),
         }
     }
 
@@ -277,7 +277,7 @@ impl Store {
         self.folder.read_or_set_aside(MARKER, LIMIT, |_| Ok(())).map(|marker| marker.is_some())
     }
 
-    /// Sets aside what belongs to another node or is torn, so that no reader stumbles over it.
+    /// Sets aside what belongs to another node or is torn, so that no reader fails on it.
     fn inspect(&self, _: &Lock) -> Result<(), FileError> {
         self.folder.read_or_set_aside(WIFI, LIMIT, |token| format::is_wifi_credentials(&self.key.open(token)?))?;
         let key = self.folder.read_or_set_aside(K2_KEY, LIMIT, |token| match self.key.open(token)?.len() {
@@ -315,7 +315,7 @@ impl Store {
         })
     }
 
-    /// An attempt that has ended is not taken up again.
+    /// An attempt that has ended is not resumed.
     fn finish_attempt(&self, lock: &Lock) -> Result<(), FileError> {
         let Some(StoredPending { attempt, .. }) = self.pending(lock)? else { return Ok(()) };
         let Some(concluded) = read_state(&self.folder)?.concluded else { return Ok(()) };

@@ -61,7 +61,7 @@ pub(super) struct Refused {
     pub(super) retry_after: Option<Duration>,
 }
 
-/// Reads the answer of a server that was asked at that address.
+/// Parses the answer of a server; `asked` is the address that the request went to.
 pub(super) fn read(answer: &Answer, asked: &CommandCenterUrl) -> Result<Grant, Refused> {
     if answer.status.is_success() {
         return grant(&answer.body, asked).map_err(|error| Refused { error, is_passing: false, retry_after: None });
@@ -140,16 +140,16 @@ fn key(key: SecretText) -> Result<SecretText, Error> {
 
 /// Where the agent finds its server. A server behind a proxy may not know that it is reached with TLS; an appliance that
 /// has used TLS never goes without it.
-fn endpoint(told: Option<String>, asked: &CommandCenterUrl) -> String {
-    let Some(told) = told else { return asked.as_str().into() };
-    match CommandCenterUrl::try_from(told.as_str()) {
-        Ok(url) if url.url().scheme() == "https" || asked.url().scheme() == "http" => told,
+fn endpoint(named: Option<String>, asked: &CommandCenterUrl) -> String {
+    let Some(named) = named else { return asked.as_str().into() };
+    match CommandCenterUrl::try_from(named.as_str()) {
+        Ok(url) if url.url().scheme() == "https" || asked.url().scheme() == "http" => named,
         _ => {
-            let (told, kept) = (shown(&told, EXCERPT), asked.as_str());
+            let (named, kept) = (shown(&named, EXCERPT), asked.as_str());
             tracing::warn!(
-                told,
+                named,
                 kept,
-                "the server names an address that is no URL or without TLS: keeping the one that was used"
+                "the server names an address that is invalid or without TLS: keeping the one that was used"
             );
             kept.into()
         }
@@ -173,7 +173,7 @@ fn reason(status: StatusCode, body: &[u8]) -> String {
     }
 }
 
-/// Text of a stranger's for a terminal: so many characters of it, and none that moves the cursor.
+/// Untrusted text for a terminal: at most that many characters, and no control characters.
 fn shown(text: &str, limit: usize) -> String {
     text.chars().take(limit).map(|character| if character.is_control() { ' ' } else { character }).collect()
 }

@@ -21,13 +21,13 @@ const AGENT: HeaderValue = HeaderValue::from_static("OsirisCare-Appliance/1.0");
 /// Where codes are claimed.
 const CLAIM: &str = "/api/partners/claim";
 
-/// Where an appliance tells how far it is.
+/// Where an appliance reports its progress.
 const STATUS: &str = "/api/provision/status";
 
 /// The longest answer that is read, bytes.
 const ANSWER_LIMIT: usize = 64 * 1024;
 
-/// How long a server may take to take note of a status. Nobody needs its answer.
+/// How long a server may take to acknowledge a status. Its answer decides nothing.
 const STATUS_LIMIT: Duration = Duration::from_secs(10);
 
 /// A device that claims codes.
@@ -52,16 +52,16 @@ pub struct Patience {
 }
 
 impl Default for Patience {
-    /// A server that is asked first has 45 seconds, as appliances always gave it. Somebody waits before the screen: a
-    /// connection that is refused is told after some seconds, a server that is silent after a minute and a half.
+    /// Each try has 45 seconds, as appliances always allowed. A person waits at the screen: a refused connection is
+    /// reported after some seconds, a silent server after a minute and a half.
     fn default() -> Self {
         Self { answer: Duration::from_secs(45), tries: 4, pause: Duration::from_secs(2), longest: Duration::from_mins(1) }
     }
 }
 
-/// What a claim asks.
+/// The body of a claim.
 #[derive(Serialize)]
-struct Question<'a> {
+struct ClaimBody<'a> {
     provision_code: &'a str,
     mac_address: &'a str,
     hostname: &'a str,
@@ -69,9 +69,9 @@ struct Question<'a> {
     claim_id: &'a str,
 }
 
-/// How far an appliance is.
+/// The body of a progress report.
 #[derive(Serialize)]
-struct Standing<'a> {
+struct ProgressBody<'a> {
     appliance_id: &'a str,
     status: &'a str,
     progress_percent: u32,
@@ -79,12 +79,12 @@ struct Standing<'a> {
 }
 
 impl Claimant {
-    /// A device that speaks to those that the client speaks to.
+    /// A device that sends its requests with that client.
     pub fn new(client: Client) -> Self {
         Self { client, patience: Patience::default() }
     }
 
-    /// With another patience.
+    /// With other limits and another number of tries.
     #[must_use]
     pub fn with_patience(self, patience: Patience) -> Self {
         Self { patience, ..self }
@@ -92,7 +92,7 @@ impl Claimant {
 
     /// Claims a code, as often as it takes within the limits.
     pub(super) async fn claim(&self, request: &Request, claim_id: &ClaimId) -> Result<Grant, Error> {
-        let question = Question {
+        let body = ClaimBody {
             provision_code: request.code.expose(),
             mac_address: request.device.mac_address.as_str(),
             hostname: &request.device.hostname,
@@ -101,7 +101,7 @@ impl Claimant {
         let since = Instant::now();
         let mut tries = 1;
         loop {
-            let refused = match self.post(&request.endpoint, CLAIM, None, &question, self.patience.answer).await {
+            let refused = match self.post(&request.endpoint, CLAIM, None, &body, self.patience.answer).await {
                 Ok(answer) => match answer::read(&answer, &request.endpoint) {
                     Ok(grant) => return Ok(grant),
                     Err(refused) => refused,
@@ -110,7 +110,7 @@ impl Claimant {
             };
             let Refused { error, is_passing, retry_after } = refused;
             if !is_passing || tries >= self.patience.tries || since.elapsed() > self.patience.longest {
-                // Servers that do not answer the same device the same leave a code claimed by nobody who knows it.
+                // A server that gives the same device no second answer leaves the code claimed and its answer lost.
                 if (tries > 1 || claim_id.is_old)
                     && matches!(&error, Error::Refused(refusal) if refusal.reason == RefusalReason::AlreadyClaimed)
                 {
@@ -125,11 +125,11 @@ impl Claimant {
         }
     }
 
-    /// Tells the server that its key is stored; it then answers the claim to nobody any more. A server that does not hear
-    /// of it learns the same when the key is first used.
+    /// Acknowledges to the server that its key is stored; it then answers the claim to no device. A server that misses the
+    /// acknowledgement learns the same when the key is first used.
     pub(super) async fn acknowledge(&self, endpoint: &CommandCenterUrl, appliance_id: &str, api_key: &SecretText) {
         let message = "The configuration is stored.";
-        let progress = Standing { appliance_id, status: "configuring", progress_percent: 100, message };
+        let progress = ProgressBody { appliance_id, status: "configuring", progress_percent: 100, message };
         for tries in 1..=self.patience.tries {
             match self.post(endpoint, STATUS, Some(api_key), &progress, self.patience.answer.min(STATUS_LIMIT)).await {
                 Ok(answer) if answer.status.is_success() => return,
@@ -171,16 +171,16 @@ impl Claimant {
     }
 }
 
-/// Without a random number the pause is the longest one.
+/// Random bits for a pause. Without a random number the pause is the longest one.
 fn random() -> u32 {
     getrandom::u32().unwrap_or(u32::MAX)
 }
 
-/// What a failure means to who waits for the claim.
+/// What a failure of the exchange means for the claim.
 fn not_answered(error: &client::Error) -> Refused {
     use client::Error as Cause;
     tracing::debug!(error = chain(error), "claiming a code");
-    let (told, is_passing) = match error {
+    let (shown, is_passing) = match error {
         _ if error.is_timeout() => (Error::TimedOut, true),
         Cause::Unreachable(_) => (Error::Unreachable(error.root()), true),
         Cause::NotHttp(_) | Cause::TooLarge { .. } | Cause::Stopped(_) => (Error::Unexpected(error.to_string()), false),
@@ -188,5 +188,5 @@ fn not_answered(error: &client::Error) -> Refused {
         Cause::NotYetValid(_) | Cause::NoAuthorities | Cause::Authorities { .. } => (Error::Unreachable(chain(error)), false),
         _ => (Error::Unreachable(error.root()), false),
     };
-    Refused { error: told, is_passing, retry_after: None }
+    Refused { error: shown, is_passing, retry_after: None }
 }

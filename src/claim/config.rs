@@ -3,7 +3,7 @@
 //! The file is written, never read, here. Its form is the narrowest that every YAML parser understands the same way: one
 //! key a line, numbers and truth values bare, and every text in double quotes and plain ASCII. In double quotes nothing
 //! but `"` and `\` has a meaning (YAML 1.2, 7.3.1), and both are escaped with all that is not printable ASCII; so no value,
-//! whoever chose it, can end its line, become a number, a date or a truth value, or depend on how the file is decoded.
+//! from any source, can end its line, become a number, a date or a truth value, or depend on how the file is decoded.
 
 use std::fmt::Write;
 use std::io;
@@ -19,7 +19,7 @@ use super::device::Device;
 use provisioning_core::domain::CreatedAt;
 use provisioning_core::secret::SecretText;
 
-/// For whoever opens the file.
+/// For people who open the file.
 const HEAD: &str = "\
 # Configuration of this appliance, written when it claimed its provision code.
 # It holds the appliance's key: keep it readable for its owner alone.
@@ -71,7 +71,7 @@ pub(super) fn content(grant: &Grant, api_key: &SecretText, device: &Device, fold
     file.0
 }
 
-/// A key that nobody has: 43 characters that are safe in URLs and headers.
+/// A new random key: 43 characters that are safe in URLs and headers.
 pub(super) fn random_key() -> io::Result<SecretText> {
     let mut bytes = Zeroizing::new([0; KEY_BYTES]);
     getrandom::fill(&mut *bytes)?;

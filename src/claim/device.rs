@@ -10,7 +10,7 @@ use crate::identity;
 /// What a device without a name is called.
 const NAMELESS: &str = "osiriscare-appliance";
 
-/// What the kernel calls a machine that nobody has named.
+/// The kernel's name for a machine without a host name.
 const UNSET: &str = "(none)";
 
 /// What was given is not a hardware address.
@@ -54,10 +54,10 @@ impl fmt::Display for MacAddress {
     }
 }
 
-/// What a device tells of itself when it claims, and keeps in its configuration.
+/// What a device sends about itself with a claim, and keeps in its configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
-    /// What tells it from others, over restarts.
+    /// What identifies it, over restarts.
     pub mac_address: MacAddress,
     /// What it is called.
     pub hostname: String,

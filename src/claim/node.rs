@@ -14,7 +14,7 @@ pub struct NodeClaims {
     pub claimant: Claimant,
     /// Who claims.
     pub device: Device,
-    /// Where the configuration is written. Whoever sends a code wants it claimed, so one that is there is replaced.
+    /// Where the configuration is written. A phone that sends a code wants it claimed, so an existing configuration is replaced.
     pub folder: PathBuf,
     /// What the time is.
     pub clock: fn() -> SystemTime,
@@ -22,7 +22,7 @@ pub struct NodeClaims {
 
 impl NodeClaims {
     /// Claims a code and stores what comes of it; the identity of the appliance. The same code, claimed again, has the same
-    /// result. The cause of a failure is logged; what is returned is what the phone is told.
+    /// result. The cause of a failure is logged; the phone receives the fault.
     pub async fn claim(&self, command_center: &CommandCenterUrl, code: &ProvisionCode) -> Result<String, Fault> {
         let request = Request {
             code: code.clone(),
@@ -43,7 +43,7 @@ impl NodeClaims {
     }
 }
 
-/// What the phone is told.
+/// The fault that the phone receives.
 fn fault(error: &Error) -> Fault {
     match error {
         Error::Refused(refusal) => match refusal.reason {
@@ -53,7 +53,7 @@ fn fault(error: &Error) -> Fault {
             RefusalReason::Other => Fault::CommandCenterRefused,
         },
         Error::TimedOut | Error::Unreachable(_) => Fault::CommandCenterUnreachable,
-        // A claim that replaces what is there is never told the first.
+        // A claim that replaces a configuration never fails with the first.
         Error::AlreadyProvisioned | Error::Unexpected(_) => Fault::CommandCenterAnswer,
         Error::Files(_) => Fault::StorageFailed,
     }

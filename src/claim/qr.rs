@@ -54,7 +54,7 @@ fn grey(picture: impl Read + Seek) -> Result<(usize, usize, Zeroizing<Vec<u8>>),
         let (brightness, opacity) = (u16::from(brightness), u16::from(opacity));
         u8::try_from((brightness * opacity + 255 * (255 - opacity)) / 255).expect("a mean of bytes is a byte")
     };
-    // Red, green and blue weigh the same: a code is printed to be told from its ground by any eye.
+    // Red, green and blue weigh the same: a printed code differs from its background in brightness.
     let mean = |colour: &[u8]| {
         let sum: u16 = colour.iter().map(|part| u16::from(*part)).sum();
         u8::try_from(sum / 3).expect("a mean of bytes is a byte")
@@ -145,7 +145,7 @@ mod tests {
         let mut encoder = Encoder::new(&mut file, 1_000_000, 1_000_000);
         encoder.set_color(ColorType::Rgba);
         encoder.set_depth(BitDepth::Eight);
-        // The head alone: nobody unpacks what it announces.
+        // The header alone: the size that it announces is never unpacked.
         drop(encoder.write_header().unwrap());
         assert!(matches!(read(Cursor::new(file)), Err(Error::Picture(_))));
     }

@@ -13,7 +13,7 @@ use provisioning_core::domain::{ProvisionCode, TEXT_LIMIT};
 const LIMIT: usize = 20 * TEXT_LIMIT;
 
 /// `claimed.json`: so that a code which this device has claimed is not claimed again when it is sent again, as after a
-/// restart. By then the server answers the claim to nobody.
+/// restart. By then the server answers the claim to no device.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Record {
     schema: u32,

@@ -21,7 +21,7 @@ pub(super) enum Error {
 }
 
 impl Error {
-    /// What the phone is told.
+    /// What the phone receives.
     pub(super) fn refused(&self) -> Refused {
         use client::Error as Exchange;
         let none = |fault| Refused { fault, status: None, retry_after: None };
@@ -47,7 +47,7 @@ impl Error {
 fn fault_of(status: StatusCode) -> Fault {
     match status.as_u16() {
         401 => Fault::TokenRejected,
-        // A command center that asks for patience has not refused.
+        // A command center that is overloaded has not refused.
         429 | 500.. => Fault::CommandCenterFailed,
         300..=499 => Fault::CommandCenterRefused,
         _ => Fault::CommandCenterAnswer,

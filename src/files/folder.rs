@@ -133,7 +133,7 @@ impl Folder {
         user == geteuid() || user.is_root() || user == self.owner.user
     }
 
-    /// Waits until nobody else writes to the folder.
+    /// Waits until no other process or thread writes to the folder.
     pub(crate) fn lock(&self) -> Result<Lock, FileError> {
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
         // A lock belongs to an opening of the folder; one opening for each lock keeps threads apart too.
@@ -203,7 +203,7 @@ impl Folder {
         self.content(name, file, limit).map(Some)
     }
 
-    /// A file of ours: it must be a trusted user's, and nobody else's to read. A mode that is too wide is put right.
+    /// A file of ours: it must belong to a trusted user, and be readable by no other. A mode that is too wide is corrected.
     pub(crate) fn read_secret(&self, name: &str, limit: usize) -> Result<Option<Zeroizing<Vec<u8>>>, FileError> {
         let Some((file, found)) = self.open_file(name)? else { return Ok(None) };
         if !self.trusts(Uid::from_raw(found.st_uid)) {
@@ -283,7 +283,7 @@ impl Folder {
         fchmod(&file, FILE_MODE).map_err(FileError::system("setting the mode of", &path))?;
         if owner != Owner::this_user() {
             match fchown(&file, Some(owner.user), Some(owner.group)) {
-                // Nobody but the user may read the file, so a group that cannot be kept is no loss.
+                // Only the user may read the file, so a group that cannot be kept is no loss.
                 Err(_) if owner.user == geteuid() => {}
                 result => result.map_err(FileError::system("keeping the owner of", &path))?,
             }
@@ -344,7 +344,7 @@ impl Folder {
             }
             Ok(attributes) if attributes.contains(StatxAttributes::IMMUTABLE) => pinned("it is immutable: run `chattr -i` on it"),
             Ok(attributes) if attributes.contains(StatxAttributes::APPEND) => pinned("it is append-only: run `chattr -a` on it"),
-            // An old kernel cannot tell; writing will.
+            // An old kernel does not report it; writing fails instead.
             _ => Ok(Owner::of(&found)),
         }
     }

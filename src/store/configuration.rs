@@ -117,7 +117,7 @@ pub(super) fn tidy(path: &Path) -> Result<(), FileError> {
     }
 }
 
-/// Where it is said to be, or what to say if nobody said it.
+/// The configured path, or the error for none.
 pub(super) fn located(path: Option<&PathBuf>) -> Result<&Path, super::Error> {
     path.map(PathBuf::as_path).ok_or(super::Error::ConfigurationUnset)
 }

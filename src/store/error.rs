@@ -14,13 +14,13 @@ pub enum Error {
     /// With the configuration of the node's normal operation.
     #[error(transparent)]
     Configuration(FileError),
-    /// Nobody said where the configuration of the node's normal operation is.
+    /// The path of the configuration of the node's normal operation is not configured.
     #[error("CONFIG_PATH is not set: name in it the configuration file of the node's normal operation")]
     ConfigurationUnset,
 }
 
 impl Error {
-    /// What the phone is told.
+    /// The fault that the phone receives.
     pub const fn fault(&self) -> Fault {
         match self {
             Self::State(_) => Fault::StorageFailed,

@@ -37,7 +37,7 @@ pub(super) fn string(text: &str) -> Zeroizing<String> {
 
 /// What is sealed in `wifi_credentials.enc`: `{"ssid": …, "password": …}`.
 ///
-/// An SSID that is not UTF-8 stands there with replacement characters, and once more as `ssid_hex`.
+/// An SSID that is not UTF-8 is written with replacement characters, and again as `ssid_hex`.
 pub(super) fn wifi_credentials(credentials: &Credentials) -> Zeroizing<String> {
     let ssid = string(&credentials.ssid.to_string());
     let password = string(credentials.passphrase.expose());

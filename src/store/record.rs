@@ -25,7 +25,7 @@ const READABLE: &[u8] = b"abcdefghjkmnpqrstuvwxyz23456789";
 /// Three groups of four: 59 bits, which WPA2 stretches.
 const PASSPHRASE_GROUPS: [usize; 3] = [4; 3];
 
-/// `state.json`: how it stands.
+/// `state.json`: the state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct State {
     schema: u32,
@@ -36,7 +36,7 @@ pub(super) struct State {
     /// A factory reset has begun.
     pub(super) resetting: bool,
     outcome: Option<StoredOutcome>,
-    /// The attempt that has ended last, so that one whose file outlived it is not taken up again.
+    /// The attempt that has ended last, so that one whose file outlived it is not resumed.
     pub(super) concluded: Option<Concluded>,
 }
 
@@ -113,7 +113,7 @@ pub struct Label {
     pub pairing: Pairing,
     /// Of the node's access point.
     pub passphrase: SecretText,
-    /// The identity without registration, if whoever made the image chose one: then the label could be printed before
+    /// The identity without registration, if the maker of the image chose one: then the label could be printed before
     /// anybody knew the hardware address.
     pub node_id: Option<String>,
 }

@@ -15,9 +15,9 @@ use super::error::AddressRefused;
 /// The addresses of a name, once they are known.
 pub type Lookup = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>>;
 
-/// Whoever knows the addresses of names.
+/// A resolver of names.
 pub trait Names: fmt::Debug + Send + Sync + 'static {
-    /// Asks for the addresses of a name.
+    /// Resolves a name.
     fn lookup(&self, name: &str) -> Lookup;
 }
 
@@ -48,12 +48,12 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    /// An address that stands in the URL itself, which no name lookup precedes.
+    /// Checks an address that the URL itself contains, which is not resolved.
     pub(super) fn check(&self, address: IpAddr) -> Result<(), AddressRefused> {
         self.policy.check(address, self.tls, &*self.own).map_err(|why| AddressRefused { address, why })
     }
 
-    /// The addresses of a name that may be connected to. If there are addresses and none may, the first refusal is told.
+    /// The addresses of a name that may be connected to. If none of its addresses may be, the error is the first refusal.
     async fn admitted(&self, name: &str) -> Result<Vec<SocketAddr>, Box<dyn std::error::Error + Send + Sync>> {
         let mut admitted = Vec::new();
         let mut refused = None;

@@ -86,7 +86,7 @@ impl Response {
         self.inner.status()
     }
 
-    /// When a server that is overloaded or failed wants the request again. Other answers ask for no patience.
+    /// When a server that is overloaded or failed wants the request again. `Retry-After` in other answers is ignored.
     pub fn retry_after(&self) -> Option<RetryAfter> {
         let status = self.status();
         let is_passing = status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error();

@@ -1,4 +1,4 @@
-//! Whose certificates are believed.
+//! Which certificates are trusted.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,10 +9,10 @@ use rustls::{ClientConfig, RootCertStore};
 
 use super::error::Error;
 
-/// The authorities whose certificates are believed.
+/// The trusted certificate authorities.
 ///
-/// The system's are read from its files rather than built in: a distribution takes an authority back sooner than a
-/// device's firmware is built anew, what an owner adds with `update-ca-certificates` counts, and they occupy memory
+/// The system's are read from its files rather than built in: a distribution revokes an authority sooner than a
+/// device's firmware is rebuilt, what an owner adds with `update-ca-certificates` counts, and they occupy memory
 /// only while a connection is made. `SSL_CERT_FILE` and `SSL_CERT_DIR` name other files, as for other programs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Trust {
@@ -49,7 +49,7 @@ impl Trust {
         Ok(roots)
     }
 
-    /// For connections without TLS: nobody is believed.
+    /// For connections without TLS: no authority is trusted.
     pub(super) fn nobody() -> ClientConfig {
         with_roots(RootCertStore::empty())
     }
@@ -70,7 +70,7 @@ fn add_system(roots: &mut RootCertStore) {
     tracing::debug!(added, ignored, unreadable = found.errors.len(), "read the system's certificate authorities");
 }
 
-/// A file that somebody named is read whole, or not at all.
+/// A configured file is read whole, or not at all.
 fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<(), Error> {
     let mut add = || -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let mut empty = true;
