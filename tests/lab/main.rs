@@ -12,7 +12,7 @@
 //! | `trouble` | the complete system, and a failure of one part |
 //! | `phone_program` | the phone's program, over Bluetooth and in the access point |
 //! | `captive_portal` | the probes that phones send in the access point |
-//! | `network_service` | the node's mDNS service in the home's network |
+//! | `mdns_service` | the node's mDNS service in the home's network |
 //! | `units` | the programs started by their systemd units |
 //! | `bench` | the figures |
 //! | `scene` | the common start of scenarios of the complete system |
@@ -27,7 +27,7 @@ mod captive_portal;
 mod desk;
 mod device;
 mod gatt;
-mod network_service;
+mod mdns_service;
 mod node;
 mod over_access_point;
 mod over_bluetooth;
