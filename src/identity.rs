@@ -1,17 +1,17 @@
-//! Who the node is before anybody has registered it: what its hardware says.
+//! The node's identity before registration, derived from its hardware.
 
 use std::fs;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-/// The interfaces that the existing software looks at, in its order.
+/// The interfaces that the existing software uses, in its order.
 const FAMILIAR: [&str; 3] = ["wlan0", "eth0", "en0"];
 
 /// The hardware address, lower case with colons.
 ///
-/// That of the first familiar interface; else that of another physical one, wireless before wired; else one made from
-/// the machine's id, marked as locally administered, which stays the same over restarts.
+/// That of the first familiar interface; else that of another physical one, wireless before wired; else a locally
+/// administered one derived from the machine's id, which is the same after restarts.
 pub(crate) fn mac_address(sysfs: &Path, machine_id: &Path) -> String {
     let interfaces = sysfs.join("class/net");
     let familiar = FAMILIAR.iter().find_map(|name| address(&interfaces.join(name)));
@@ -24,12 +24,12 @@ pub(crate) fn unregistered(mac_address: &str) -> String {
     format!("jarvis-{}", digits[digits.len().saturating_sub(8)..].iter().collect::<String>())
 }
 
-/// What kind of device it is, in the words of the existing software. `machine` is the kernel's name for the processor.
+/// The kind of hardware, in the existing software's terms. `machine` is the kernel's name of the processor.
 pub(crate) fn hardware(sysfs: &Path, machine: &str) -> String {
     let system = std::env::consts::OS;
     match system {
         "macos" => "macos".into(),
-        // 64-bit systems call themselves `aarch64`, and so are told apart by that alone.
+        // 64-bit systems report `aarch64`, which does not contain `arm`.
         "linux" if machine.contains("arm") => {
             let model = fs::read(sysfs.join("firmware/devicetree/base/model")).unwrap_or_default();
             let model = String::from_utf8_lossy(&model).to_lowercase();
@@ -55,10 +55,10 @@ fn physical(interfaces: &Path) -> Option<String> {
 
 fn made_up(machine_id: &Path) -> String {
     let id = fs::read(machine_id).unwrap_or_default();
-    // Hashed, because the machine's id is not to be shown to others.
+    // Hashed, because the machine's id must stay private.
     let digest = Sha256::digest([b"jarvis-provisioning hardware address ", id.trim_ascii()].concat());
     let mut bytes: [u8; 6] = digest[..6].try_into().expect("a digest has 32 bytes");
-    // IEEE 802, 8.2: locally administered, and one station's.
+    // IEEE 802, 8.2: locally administered, unicast.
     bytes[0] = bytes[0] & 0xfc | 0x02;
     bytes.map(|byte| format!("{byte:02x}")).join(":")
 }

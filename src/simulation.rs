@@ -1,20 +1,20 @@
 //! A network without a radio, for development, demonstrations and tests.
 //!
-//! Four networks can be joined with any password, as the existing simulator has them; one checks its password; the rest
-//! fail by name, so that every outcome can be seen without provoking it.
+//! Four networks accept any passphrase, like those of the existing simulator; one checks its passphrase; the others fail with
+//! the fault in their name, so that a developer can see every outcome.
 
 use crate::network::{Error, Network};
 use provisioning_core::domain::{self, Passphrase, Security, Ssid};
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::Joined;
 
-/// The one password that [`GUARDED`] accepts.
+/// The passphrase of [`GUARDED`].
 pub const PASSWORD: &str = "correct horse battery";
 
-/// The network that checks its password.
+/// The network that checks its passphrase.
 pub const GUARDED: &str = "Lighthouse";
 
-/// What the existing simulator shows, in its order: name, dBm, protection.
+/// The networks of the existing simulator, in its order: name, dBm, protection.
 const FREE: [(&str, i8, Security); 4] = [
     ("HomeNetwork", -45, Security::Wpa2),
     ("Neighbor_5G", -72, Security::Wpa2),
@@ -22,7 +22,7 @@ const FREE: [(&str, i8, Security); 4] = [
     ("IoT_Network", -55, Security::Wpa3),
 ];
 
-/// The networks that cannot be joined are named for what happens.
+/// The faults of the networks that cannot be joined; each network is named for its fault.
 const FAILING: [Fault; 10] = [
     Fault::WrongPassword,
     Fault::ProbablyWrongPassword,
@@ -36,10 +36,10 @@ const FAILING: [Fault; 10] = [
     Fault::NetworkUnavailable,
 ];
 
-/// Can be joined, and has no internet behind it.
+/// A network without internet access.
 const LIMITED: &str = "Sim-NoInternet";
 
-/// The simulated radio. Everything happens at once.
+/// The simulated radio. Every operation completes immediately.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SimulatedNetwork;
 

@@ -242,7 +242,7 @@ fn k2_number(node: &Node, left: &Files) -> Option<u8> {
 }
 
 fn enrollment(node: &Node, _: &Files, boot: &Boot) -> Side {
-    assert_eq!(boot.pending, Some(pending(0)), "the attempt goes on until its end is stored");
+    assert_eq!(boot.pending, Some(pending(0)), "the attempt continues until its outcome is stored");
     let config: serde_json::Value = serde_json::from_slice(&fs::read(node.config()).unwrap()).unwrap();
     let found = (config["room"].as_str().unwrap(), config["node_id"].as_str().unwrap());
     side(&found, &("attic", "earlier"), &("küche", registration().node_id.as_str()))

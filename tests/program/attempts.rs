@@ -50,7 +50,7 @@ async fn after_five_wrong_codes_the_right_one_is_refused_over_every_link_and_aft
     assert_locked(&node.over_http(), &label).await;
     node.stop().await;
 
-    // A neighbour's guesses do not keep out whoever has the label before their eyes.
+    // A neighbour's guesses do not lock out an owner who has the QR code.
     let node = place.start().await;
     let mut phone = open(&node.over_http(), &label.by_qr()).await.expect("the secret of the QR code is not locked");
     phone.status().await.expect("an answer");

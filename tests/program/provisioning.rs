@@ -217,5 +217,5 @@ async fn a_second_phone_is_told_busy_over_either_link() {
         assert_eq!(refused.fault(), Some(Fault::Busy));
     }
     assert_eq!(place.status().await["pairing_attempts"], 0, "Busy is not an attempt");
-    first.status().await.expect("the first goes on");
+    first.status().await.expect("the first session continues");
 }

@@ -4,11 +4,11 @@
 //! |---|---|---|
 //! | public | TLS only | anybody on the way could read the token and the key |
 //! | private: 10/8, 172.16/12, 192.168/16 (RFC 1918), 100.64/10 (RFC 6598), `fc00::/7` (RFC 4193) | if [`AddressPolicy::private`]; without TLS if [`PlainHttp::ToPrivate`] | a command center at home is legitimate, and existing ones have no certificate |
-//! | loopback: 127/8, `::1` | if [`AddressPolicy::loopback`] | services of the node itself trust whoever comes from there |
+//! | loopback: 127/8, `::1` | if [`AddressPolicy::loopback`] | services of the node itself trust local clients |
 //! | the node's own | like loopback | the same services under another address |
 //! | this network: 0/8, `::` | never | Linux connects them to the node itself |
 //! | link-local: 169.254/16, `fe80::/10` (RFC 3927, RFC 4291), `fec0::/10` | never | metadata services of clouds live there, and no command center |
-//! | metadata services elsewhere | never | they hand out credentials to whoever asks from the machine |
+//! | metadata services elsewhere | never | they give credentials to any client on the machine |
 //! | multicast, broadcast, 240/4, 192.0.0/24 (RFC 6890) | never | no server has one |
 //!
 //! An IPv6 address that stands for an IPv4 address is judged as that one: mapped (`::ffff:0:0/96`), compatible (`::/96`),
@@ -143,7 +143,7 @@ pub fn is_own(address: IpAddr) -> bool {
     binds(address) && (!binds(nobodys) || source().is_ok_and(|source| source == address))
 }
 
-/// Services that give a cloud machine's credentials to whoever asks from it, outside the link-local ranges:
+/// Services that give a cloud machine's credentials to any client on it, outside the link-local ranges:
 /// Amazon over IPv6, Alibaba, Azure.
 const METADATA: [IpAddr; 3] = [
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),

@@ -118,7 +118,7 @@ fn read_only() {
     store.save_k2(&k2(1)).unwrap();
     run(Command::new("mount").args(["-o", "remount,bind,ro"]).arg(&state));
     assert_every_write_fails(&store, &state, &["/state/", "read-only", "mount it writable"]);
-    // Enough to print a label or to say how it stands.
+    // Enough to print a label or the state.
     let again = Store::open(paths(&root)).unwrap();
     assert_eq!(again.pairing(), store.pairing());
 }
