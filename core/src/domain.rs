@@ -148,7 +148,7 @@ pub struct K2 {
     pub created_at: CreatedAt,
 }
 
-/// Where the command center is, as the owner gave it.
+/// Where the command center or its configuration service is, as the owner gave it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct CommandCenterUrl {
     text: String,
@@ -177,16 +177,32 @@ impl TryFrom<&str> for CommandCenterUrl {
     type Error = Fault;
 
     /// `http` or `https`, a host, perhaps a port and a path; no user, no query and no fragment.
+    ///
+    /// The parser repairs what it can: it drops line breaks, inserts slashes and maps look-alike letters. A text that needed a
+    /// repair is refused, because other programs read the stored text and could connect to another host.
     fn try_from(text: &str) -> Result<Self, Fault> {
-        let url = Url::parse(text.trim()).map_err(|_| Fault::InvalidUrl)?;
+        if text.len() > TEXT_LIMIT {
+            return Err(Fault::InvalidUrl);
+        }
+        let url = Url::parse(text).map_err(|_| Fault::InvalidUrl)?;
         let plain = matches!(url.scheme(), "http" | "https")
-            && url.host().is_some()
             && url.username().is_empty()
             && url.password().is_none()
             && url.query().is_none()
             && url.fragment().is_none();
-        if plain && text.len() <= TEXT_LIMIT { Ok(Self { text: text.to_owned(), url }) } else { Err(Fault::InvalidUrl) }
+        if plain && is_written_like(text, &url) { Ok(Self { text: text.to_owned(), url }) } else { Err(Fault::InvalidUrl) }
     }
+}
+
+/// Whether `text` is the serialization of `url`, apart from the case of scheme and host, a default port, and slashes at its end.
+fn is_written_like(text: &str, url: &Url) -> bool {
+    let Some((scheme, rest)) = text.split_once("://") else { return false };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let authority = authority.to_ascii_lowercase();
+    let default_port = if url.scheme() == "https" { ":443" } else { ":80" };
+    scheme.eq_ignore_ascii_case(url.scheme())
+        && authority.strip_suffix(default_port).unwrap_or(&authority) == url.authority()
+        && path.trim_end_matches('/') == url.path().trim_end_matches('/')
 }
 
 impl fmt::Debug for CommandCenterUrl {
@@ -211,7 +227,7 @@ pub struct Credentials {
     /// Whom to register with.
     pub command_center: CommandCenterUrl,
     /// The configuration service, stored for the node's normal operation.
-    pub config_service: Option<String>,
+    pub config_service: Option<CommandCenterUrl>,
     /// The owner's household; the node only passes it on to its files.
     pub household_id: String,
     /// The identity that the command center made for this node.
@@ -290,6 +306,49 @@ mod tests {
         assert!(CommandCenterUrl::try_from("http://192.168.1.5:7703/").is_ok());
         for bad in ["", "center.example", "ftp://x", "https://a:b@x", "https://x/#f", "https://x/?q", "file:///etc/passwd"] {
             assert_eq!(CommandCenterUrl::try_from(bad), Err(Fault::InvalidUrl), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_url_that_the_parser_had_to_mend_is_refused() {
+        for bad in [
+            "http://127.0.\r\n0.1:18211",
+            "\thttp://host ",
+            " http://host",
+            "http:host",
+            "http:/host",
+            "http:///host",
+            "http:\\\\host",
+            "http://host\\path",
+            "http://\u{24db}ocalhost",
+            "http://b\u{fc}cher.example",
+            "http://%6cocalhost",
+            "http://0x7f.1",
+            "http://2130706433",
+            "http://host:",
+            "http://host:080",
+            "http://@host",
+            "http://host/a/../b",
+            "http://host/a b",
+            "http://host/\n",
+            "http://host/?",
+            "http://host/#",
+        ] {
+            assert_eq!(CommandCenterUrl::try_from(bad), Err(Fault::InvalidUrl), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_url_is_stored_as_it_was_given() {
+        for good in [
+            "http://host",
+            "HTTP://Center.Local:80/",
+            "https://center.example:443/api//",
+            "http://host:443",
+            "http://[fe80::1]:7703",
+            "https://xn--bcher-kva.example/%20",
+        ] {
+            assert_eq!(CommandCenterUrl::try_from(good).as_ref().map(CommandCenterUrl::as_str), Ok(good));
         }
     }
 

@@ -93,8 +93,8 @@ impl Configuration {
     fn set_place(&mut self, credentials: &Credentials) {
         self.set("room", &credentials.room);
         self.set("jarvis_command_center_api_url", credentials.command_center.as_str());
-        if let Some(url) = credentials.config_service.as_deref().filter(|url| !url.is_empty()) {
-            self.set("jarvis_config_service_url", url);
+        if let Some(url) = &credentials.config_service {
+            self.set("jarvis_config_service_url", url.as_str());
         }
     }
 

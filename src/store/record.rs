@@ -301,7 +301,11 @@ impl StoredPending {
             hidden: stored.hidden,
             room: stored.room,
             command_center: CommandCenterUrl::try_from(stored.command_center.as_str()).map_err(|_| valid(()))?,
-            config_service: stored.config_service,
+            config_service: stored
+                .config_service
+                .filter(|url| !url.is_empty())
+                .map(|url| CommandCenterUrl::try_from(url.as_str()).map_err(|_| valid(())))
+                .transpose()?,
             household_id: stored.household_id,
             node_id: stored.node_id,
             token,
@@ -326,7 +330,7 @@ impl StoredPending {
             hidden: credentials.hidden,
             room: &credentials.room,
             command_center: credentials.command_center.as_str(),
-            config_service: credentials.config_service.as_deref(),
+            config_service: credentials.config_service.as_ref().map(CommandCenterUrl::as_str),
             household_id: &credentials.household_id,
             node_id: &credentials.node_id,
             token: credentials.token.expose(),

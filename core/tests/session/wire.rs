@@ -250,6 +250,29 @@ fn unknown_fields_of_a_newer_phone_are_ignored() {
     assert_eq!(Request::decode(Endpoint::Status, &newer), Ok(Request::Status));
 }
 
+/// Credentials as another client encodes them, with one text replaced by a text of the same length.
+fn credentials_with(text: &str, replacement: &str) -> Vec<u8> {
+    assert_eq!(text.len(), replacement.len());
+    let request = Credentials { config_service: CommandCenterUrl::try_from("http://config.example:7700").ok(), ..plain() };
+    let request = Request::Credentials(Box::new(request)).encode();
+    let start = request.windows(text.len()).position(|bytes| bytes == text.as_bytes()).expect("a text of the request");
+    [&request[..start], replacement.as_bytes(), &request[start + text.len()..]].concat()
+}
+
+#[test]
+fn both_urls_of_sealed_credentials_obey_one_rule() {
+    for (text, replacement) in [
+        ("https://center.example:7703", "https:center.example:7703//"),
+        ("https://center.example:7703", "https://center\r\n.exam:7703/"),
+        ("http://config.example:7700", "file:///etc/passwd/////////"),
+        ("http://config.example:7700", "javascript:alert(1)+1+1+1+"),
+        ("http://config.example:7700", "not a url not a url not a "),
+    ] {
+        let request = credentials_with(text, &replacement[..text.len()]);
+        assert_eq!(Request::decode(Endpoint::Credentials, &request), Err(Fault::InvalidUrl), "{replacement:?}");
+    }
+}
+
 #[test]
 fn a_code_that_cannot_be_one_is_refused_by_its_name() {
     // A second field 11: of two the later one counts.

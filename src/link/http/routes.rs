@@ -317,7 +317,10 @@ fn credentials(mut request: ProvisionRequest, networks: &[Network]) -> Result<Cr
         hidden: false,
         room: text(request.room)?,
         command_center: CommandCenterUrl::try_from(request.command_center_url.as_str())?,
-        config_service: request.config_service_url.filter(|url| !url.is_empty()).map(text).transpose()?,
+        config_service: match request.config_service_url.as_deref() {
+            None | Some("") => None,
+            Some(url) => Some(CommandCenterUrl::try_from(url)?),
+        },
         household_id: text(request.household_id)?,
         node_id: text(request.node_id).and_then(name)?,
         token,

@@ -167,7 +167,7 @@ pub fn credentials() -> Credentials {
         hidden: true,
         room: "küche".into(),
         command_center: CommandCenterUrl::try_from("http://10.0.0.2:7703//").unwrap(),
-        config_service: Some("http://10.0.0.2:7700".into()),
+        config_service: CommandCenterUrl::try_from("http://10.0.0.2:7700").ok(),
         household_id: "household".into(),
         node_id: "0e8c1f5a-94d1-4d6f-9c39-2f5a7e0b1c2d".into(),
         token: SecretText::new(TOKEN.into()),

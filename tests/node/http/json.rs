@@ -358,6 +358,10 @@ async fn unusable_values_are_accepted_and_fail_as_an_attempt() {
         ("command_center_url", "", "registration_failed", "Failed to register with command center"),
         ("command_center_url", "ftp://x", "registration_failed", "Failed to register with command center"),
         ("command_center_url", "http://user:pw@x", "registration_failed", "Failed to register with command center"),
+        ("command_center_url", "http://x\r\n.local", "registration_failed", "Failed to register with command center"),
+        ("config_service_url", "file:///etc/passwd", "registration_failed", "Failed to register with command center"),
+        ("config_service_url", "javascript:alert(1)", "registration_failed", "Failed to register with command center"),
+        ("config_service_url", "not a url", "registration_failed", "Failed to register with command center"),
         ("provisioning_token", "", "internal_error", Fault::InvalidField.text()),
         ("room", &"r".repeat(513), "internal_error", Fault::InvalidField.text()),
     ] {

@@ -164,11 +164,11 @@ pub(crate) struct Provision {
     #[arg(long, value_name = "NAME", default_value = "default")]
     pub(crate) room: String,
     /// The command center to enroll with.
-    #[arg(long, value_name = "URL", value_parser = command_center)]
+    #[arg(long, value_name = "URL", value_parser = service)]
     pub(crate) command_center: CommandCenterUrl,
     /// The configuration service, if there is one.
-    #[arg(long, value_name = "URL")]
-    pub(crate) config_service: Option<String>,
+    #[arg(long, value_name = "URL", value_parser = service)]
+    pub(crate) config_service: Option<CommandCenterUrl>,
     /// The household that the device belongs to.
     #[arg(long, value_name = "ID")]
     pub(crate) household: String,
@@ -199,7 +199,7 @@ pub(crate) struct Provision {
     pub(crate) timeout: u64,
 }
 
-fn command_center(text: &str) -> Result<CommandCenterUrl, String> {
+fn service(text: &str) -> Result<CommandCenterUrl, String> {
     CommandCenterUrl::try_from(text).map_err(|fault| fault.text().into())
 }
 
