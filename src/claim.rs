@@ -1,16 +1,17 @@
-//! The claim: an appliance sends the provision code that its installer was given, receives the site that it belongs to,
-//! and writes `config.yaml`, which its agent starts from.
+//! The claim: an appliance sends the provision code that its installer received, gets the site that it belongs to, and
+//! writes `config.yaml`, the configuration of its agent.
 //!
-//! What holds, in the order in which it happens:
+//! The guarantees, in order of execution:
 //!
-//! 1. No request is sent before it is known that the file could be written: a code is good for one claim, and a claim
-//!    whose outcome cannot be stored is lost.
-//! 2. A secret random number is stored before the first request and sent with each. A server that knows such
-//!    numbers answers the same device the same again, so an answer that was lost, to a bad line or to a power cut, can be
-//!    asked for again. Other servers ignore it.
-//! 3. The file is on the disk before the claim is acknowledged. From then on the server answers it to no device.
+//! 1. Before the first request, the program checks that the file can be written: a code is good for one claim, and a
+//!    claim whose outcome cannot be stored is lost.
+//! 2. A secret random claim id is stored before the first request and sent with each. A server that supports claim ids
+//!    repeats its answer to the same device, so an answer lost to a connection failure or a power cut can be requested
+//!    again. Other servers ignore the id.
+//! 3. The file is synced to disk before the claim is acknowledged. After the acknowledgement the server refuses the claim
+//!    to every device.
 //!
-//! The file contains a key, so only its owner can read it, from its first moment.
+//! The file contains a key, so it is created readable for its owner only.
 
 mod answer;
 mod client;
@@ -33,111 +34,111 @@ use provisioning_core::domain::{CommandCenterUrl, ProvisionCode};
 use provisioning_core::secret::SecretText;
 use record::Record;
 
-pub use client::{Claimant, Patience};
+pub use client::{Claimant, RetryLimits};
 pub use device::{Device, InvalidMacAddress, MacAddress};
 pub use node::NodeClaims;
 pub use qr::{Error as QrError, read as read_qr};
 pub use refusal::{RefusalReason, ServerRefusal};
 
-/// Where appliances claim their codes.
+/// The default server for claims.
 pub const DEFAULT_ENDPOINT: &str = "https://api.osiriscare.net";
 
-/// The file that an appliance's agent starts from, in the folder of its state.
+/// The agent's configuration file, in the appliance's state folder.
 pub const CONFIG: &str = "config.yaml";
 
-/// The number that stands for this device's claim, until the claim is done.
+/// The file with the claim id; it exists until the claim is complete.
 const CLAIM_ID: &str = "claim-id";
 
-/// Which code the configuration came of.
+/// The file that records which code was claimed.
 const RECORD: &str = "claimed.json";
 
-/// Every file that is written here.
+/// All files that this module writes.
 const NAMES: [&str; 3] = [CONFIG, CLAIM_ID, RECORD];
 
-/// Random bytes of a claim's number, enough that it cannot be guessed.
+/// Random bytes of a claim id, enough that it cannot be guessed.
 const CLAIM_ID_BYTES: usize = 16;
 
-/// About as much as the file has, bytes.
+/// The approximate size of the configuration, bytes.
 const CONFIG_SIZE: usize = 2048;
 
-/// Why a code was not claimed. The texts are those that installers know, and are shown to them as they are.
+/// Why a code was not claimed. Installers see these texts, which are those of the existing software.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// There is a configuration already; no request was sent.
+    /// A configuration exists already; no request was sent.
     #[error("Already provisioned")]
     AlreadyProvisioned,
-    /// The server refused; shown in its own words.
+    /// The server refused; the text is the server's.
     #[error("{0}")]
     Refused(ServerRefusal),
-    /// Nothing came in time.
+    /// The server did not answer in time.
     #[error("Connection timed out")]
     TimedOut,
-    /// There was no connection, or none that can be trusted, or it broke.
+    /// The connection could not be established, was not trusted, or broke.
     #[error("Failed to connect to server: {0}")]
     Unreachable(String),
-    /// The answer is not one to a claim.
+    /// The answer is not a valid answer to a claim.
     #[error("Unexpected error: {0}")]
     Unexpected(String),
-    /// The files cannot be written. If that came up after the server had agreed, the same claim can be made again.
+    /// The files cannot be written. If the server has granted the claim already, the same claim can be repeated.
     #[error(transparent)]
     Files(#[from] FileError),
 }
 
-/// Whether an appliance with that folder has to claim a code: there is no configuration in it.
+/// Whether the appliance must claim a code, because the folder contains no configuration.
 ///
-/// A folder that cannot be read is an error, neither yes nor no.
+/// A folder that cannot be read is an error.
 pub fn needs_provisioning(folder: &Path) -> Result<bool, FileError> {
     let config = folder.join(CONFIG);
     config.try_exists().map(|there| !there).map_err(FileError::system("looking for", &config))
 }
 
-/// Forgets what a claim has made of the device; says whether there was a configuration. Waits for a claim under way.
+/// Deletes the files of a claim; returns whether there was a configuration. Waits for a claim in progress.
 pub fn forget(folder: &Path) -> Result<bool, FileError> {
-    // A device that never claimed anything need not even be able to write there.
+    // A device that never claimed a code does not need write access to the folder.
     if NAMES.iter().all(|name| folder.join(name).symlink_metadata().is_err()) {
         return Ok(false);
     }
     let folder = Folder::make(folder)?;
     let _lock = folder.lock()?;
     folder.tidy(&NAMES)?;
-    // The configuration last: a reset that is cut off is done again while it is there.
+    // The configuration is deleted last: while it exists, an interrupted reset is repeated.
     folder.remove(CLAIM_ID)?;
     folder.remove(RECORD)?;
     folder.remove(CONFIG)
 }
 
-/// A claim to be made.
+/// The parameters of a claim.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// What the installer was given.
+    /// The code.
     pub code: ProvisionCode,
-    /// Who claims it.
+    /// The device that claims it.
     pub device: Device,
-    /// Where.
+    /// The server.
     pub endpoint: CommandCenterUrl,
-    /// Where the configuration is written.
+    /// The folder for the configuration.
     pub folder: PathBuf,
-    /// Even if there is a configuration already, which is then replaced; unless it came of this very code.
+    /// Claim even if a configuration exists, and replace it; a configuration from the same code is kept.
     pub again: bool,
-    /// The current time. It may be wrong: the clock of a new device was never set.
+    /// The current time. It may be wrong, because the clock of a new device was never set.
     pub clock: fn() -> SystemTime,
 }
 
-/// What a device has become.
+/// The result of a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Appliance {
-    /// Its identity.
+    /// The appliance's identity.
     pub appliance_id: String,
-    /// Where it belongs.
+    /// The site that it belongs to.
     pub site_id: String,
-    /// Who looks after it, for people.
+    /// The name of the partner who maintains it.
     pub brand_name: String,
-    /// Its configuration.
+    /// The path of its configuration.
     pub config: PathBuf,
 }
 
 impl Claimant {
-    /// Claims a code and writes the configuration. Whatever fails, and whenever, it can be called again with the same code.
+    /// Claims a code and writes the configuration. After any failure it can be called again with the same code.
     pub async fn provision(&self, request: &Request) -> Result<Appliance, Error> {
         let (folder, again, code) = (request.folder.clone(), request.again, request.code.clone());
         let place = match blocking(move || Place::prepare(&folder, again, &code)).await? {
@@ -163,7 +164,7 @@ impl Claimant {
     }
 }
 
-/// Where the outcome of a claim goes. While it lives, no other claim is made for the folder.
+/// The files of a claim in progress. While this value exists, no other claim can start for the folder.
 #[derive(Debug)]
 struct Place {
     folder: Folder,
@@ -171,20 +172,20 @@ struct Place {
     claim_id: ClaimId,
 }
 
-/// What a claim finds.
+/// The state of the folder before a claim.
 #[derive(Debug)]
 enum Prepared {
-    /// Its outcome has a place.
+    /// The outcome can be stored.
     Open(Place),
-    /// It was made, and its outcome is stored.
+    /// This code was claimed before, and its outcome is stored.
     Done(Appliance),
 }
 
-/// The number of a claim.
+/// The id of a claim.
 #[derive(Debug)]
 struct ClaimId {
     digits: SecretText,
-    /// An earlier run of this program has used it.
+    /// An earlier run of this program has sent it.
     is_old: bool,
 }
 
@@ -207,8 +208,8 @@ impl Place {
         Ok(Prepared::Open(Self { folder, lock, claim_id }))
     }
 
-    /// Each file is the last that it takes for the next start to find what it should: the configuration, then what it came
-    /// of; the number is removed when no retry can follow.
+    /// A crash between two writes leaves a state from which the claim can be repeated: the configuration comes first, then
+    /// the record of the code; the claim id is removed last.
     fn store(self, content: &[u8], record: &Record) -> Result<(), Error> {
         let Self { folder, lock, claim_id: _ } = self;
         let owner = folder.replaceable(CONFIG)?;
@@ -227,7 +228,7 @@ impl ClaimId {
             Ok(text) if text.len() == 2 * CLAIM_ID_BYTES && text.bytes().all(|digit| digit.is_ascii_hexdigit()) => {
                 Ok(SecretText::new(text.into()))
             }
-            _ => Err("does not hold the number of a claim".into()),
+            _ => Err("does not contain a claim id".into()),
         };
         if let Some(digits) = folder.read_or_set_aside(CLAIM_ID, 2 * CLAIM_ID_BYTES, parse)? {
             return Ok(Self { digits, is_old: true });

@@ -1,4 +1,4 @@
-//! What a server answers to a claim.
+//! The server's answer to a claim.
 
 use std::time::Duration;
 
@@ -12,37 +12,37 @@ use super::{Error, ServerRefusal};
 use provisioning_core::domain::{CommandCenterUrl, TEXT_LIMIT};
 use provisioning_core::secret::SecretText;
 
-/// How much of an answer that is not understood is shown, characters.
+/// How much of an unknown answer is shown, characters.
 const EXCERPT: usize = 100;
 
-/// How much of a server's own words is shown, characters.
+/// How much of a server's message is shown, characters.
 const WORDS: usize = 300;
 
-/// What stands for a partner who has not said how they look.
+/// The defaults for a partner without branding.
 const BRAND_NAME: &str = "OsirisCare";
 const PRIMARY_COLOR: &str = "#2563EB";
 
-/// What a server answered, whatever the status.
+/// A server's answer, with any status.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
-    /// When the server wants the request again.
+    /// When the server allows the next request.
     pub(super) retry_after: Option<Duration>,
     pub(super) body: Zeroizing<Vec<u8>>,
 }
 
-/// A code was claimed: what the device is from here on.
+/// A granted claim: the device's identity and site.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Grant {
     pub(super) site_id: String,
-    /// With plain colons, however it was written in the answer.
+    /// With colons, even if they are percent-encoded in the answer.
     pub(super) appliance_id: String,
-    /// The key that the server made; older servers make none.
+    /// The key that the server issued; older servers issue none.
     pub(super) api_key: Option<SecretText>,
     pub(super) api_endpoint: String,
     pub(super) partner: Partner,
 }
 
-/// Whose brand an appliance shows.
+/// The partner whose brand an appliance shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Partner {
     pub(super) slug: String,
@@ -51,29 +51,29 @@ pub(super) struct Partner {
     pub(super) logo_url: Option<String>,
 }
 
-/// A claim that was not granted.
+/// A claim that the server did not grant.
 #[derive(Debug)]
 pub(super) struct Refused {
     pub(super) error: Error,
-    /// The server may answer otherwise soon.
+    /// A retry may succeed.
     pub(super) is_passing: bool,
-    /// When it wants to be asked again.
+    /// When the server allows a retry.
     pub(super) retry_after: Option<Duration>,
 }
 
-/// Parses the answer of a server; `asked` is the address that the request went to.
-pub(super) fn read(answer: &Answer, asked: &CommandCenterUrl) -> Result<Grant, Refused> {
+/// Parses a server's answer; `requested` is the address that the request was sent to.
+pub(super) fn read(answer: &Answer, requested: &CommandCenterUrl) -> Result<Grant, Refused> {
     if answer.status.is_success() {
-        return grant(&answer.body, asked).map_err(|error| Refused { error, is_passing: false, retry_after: None });
+        return grant(&answer.body, requested).map_err(|error| Refused { error, is_passing: false, retry_after: None });
     }
-    // What stands between a device and its server says so when the server is away for a moment.
+    // A proxy between a device and its server uses these statuses while the server is unavailable.
     let is_passing =
         matches!(answer.status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT);
     let error = Error::Refused(ServerRefusal::new(reason(answer.status, &answer.body)));
     Err(Refused { error, is_passing, retry_after: answer.retry_after })
 }
 
-/// The fields of an answer. Others are for other readers.
+/// The fields of an answer that are used here.
 #[derive(Deserialize)]
 struct Fields {
     status: Option<String>,
@@ -94,10 +94,10 @@ struct PartnerFields {
     logo_url: Option<String>,
 }
 
-fn grant(body: &[u8], asked: &CommandCenterUrl) -> Result<Grant, Error> {
+fn grant(body: &[u8], requested: &CommandCenterUrl) -> Result<Grant, Error> {
     let fields: Fields = decode(body).map_err(|invalid| {
         let what = match invalid {
-            InvalidJson::Shape => "holds a field of another type",
+            InvalidJson::Shape => "contains a field of the wrong type",
             InvalidJson::Syntax => "is not JSON",
         };
         Error::Unexpected(format!("the server's answer {what}"))
@@ -111,7 +111,7 @@ fn grant(body: &[u8], asked: &CommandCenterUrl) -> Result<Grant, Error> {
         site_id: identifier("site_id", fields.site_id)?,
         appliance_id: identifier("appliance_id", fields.appliance_id)?.replace("%3A", ":").replace("%3a", ":"),
         api_key: fields.api_key.map(key).transpose()?,
-        api_endpoint: endpoint(fields.api_endpoint, asked),
+        api_endpoint: endpoint(fields.api_endpoint, requested),
         partner: Partner {
             slug: partner.slug.unwrap_or_default(),
             brand_name: partner.brand_name.unwrap_or_else(|| BRAND_NAME.into()),
@@ -124,39 +124,39 @@ fn grant(body: &[u8], asked: &CommandCenterUrl) -> Result<Grant, Error> {
 fn identifier(name: &str, text: Option<String>) -> Result<String, Error> {
     let text = text.ok_or_else(|| Error::Unexpected(format!("the server's answer has no {name}")))?;
     if text.is_empty() || text.len() > TEXT_LIMIT || text.chars().any(char::is_control) {
-        return Err(Error::Unexpected(format!("the server's answer has a {name} that cannot be one")));
+        return Err(Error::Unexpected(format!("the server's answer has an invalid {name}")));
     }
     Ok(text)
 }
 
-/// A key goes into a header.
+/// A key is sent in an HTTP header, so its characters are limited.
 fn key(key: SecretText) -> Result<SecretText, Error> {
     let text = key.expose();
     if text.is_empty() || text.len() > TEXT_LIMIT || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(Error::Unexpected("the server's answer has an api_key that cannot be one".into()));
+        return Err(Error::Unexpected("the server's answer has an invalid api_key".into()));
     }
     Ok(key)
 }
 
-/// Where the agent finds its server. A server behind a proxy may not know that it is reached with TLS; an appliance that
-/// has used TLS never goes without it.
-fn endpoint(named: Option<String>, asked: &CommandCenterUrl) -> String {
-    let Some(named) = named else { return asked.as_str().into() };
+/// The agent's server. A server behind a proxy may not know that it is reached with TLS, so an address without TLS is
+/// ignored if the claim used TLS.
+fn endpoint(named: Option<String>, requested: &CommandCenterUrl) -> String {
+    let Some(named) = named else { return requested.as_str().into() };
     match CommandCenterUrl::try_from(named.as_str()) {
-        Ok(url) if url.url().scheme() == "https" || asked.url().scheme() == "http" => named,
+        Ok(url) if url.url().scheme() == "https" || requested.url().scheme() == "http" => named,
         _ => {
-            let (named, kept) = (shown(&named, EXCERPT), asked.as_str());
+            let (named, kept) = (shown(&named, EXCERPT), requested.as_str());
             tracing::warn!(
                 named,
                 kept,
-                "the server names an address that is invalid or without TLS: keeping the one that was used"
+                "the server returned an address that is invalid or without TLS: keeping the address of the claim"
             );
             kept.into()
         }
     }
 }
 
-/// Why a server did not grant a claim, in its own words if it has any for people.
+/// Why a server did not grant a claim: its own message, if it has one for people.
 fn reason(status: StatusCode, body: &[u8]) -> String {
     let status = status.as_u16();
     let text = String::from_utf8_lossy(body);
@@ -191,7 +191,7 @@ mod tests {
     }
 
     fn granted(body: &str) -> Result<Grant, String> {
-        grant(body.as_bytes(), &url("https://asked.example")).map_err(|error| error.to_string())
+        grant(body.as_bytes(), &url("https://requested.example")).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -206,7 +206,7 @@ mod tests {
     fn an_answer_without_partner_and_endpoint_is_enough() {
         let grant = granted(r#"{"status":"claimed","site_id":"s","appliance_id":"a","api_key":"k"}"#).unwrap();
         assert_eq!(grant.partner.brand_name, "OsirisCare");
-        assert_eq!(grant.api_endpoint, "https://asked.example");
+        assert_eq!(grant.api_endpoint, "https://requested.example");
         assert_eq!(grant.api_key, Some(SecretText::new("k".into())));
     }
 
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_cannot_be_used_is_told_without_its_content() {
+    fn an_invalid_answer_is_reported_without_its_content() {
         for body in [
             "",
             "canary",
@@ -231,25 +231,25 @@ mod tests {
             r#"{"status":"claimed","site_id":"s","appliance_id":"a","api_key":""}"#,
             r#"{"status":"claimed","site_id":"s","appliance_id":"a","partner":"canary"}"#,
         ] {
-            let told = granted(body).expect_err(body);
-            assert!(told.starts_with("Unexpected error: the server's answer ") && !told.contains("canary"), "{told}");
+            let reported = granted(body).expect_err(body);
+            assert!(reported.starts_with("Unexpected error: the server's answer ") && !reported.contains("canary"), "{reported}");
         }
     }
 
     #[test]
-    fn an_appliance_that_has_used_tls_never_goes_without_it() {
-        let asked = url("https://asked.example");
-        for told in ["http://asked.example", "https://", "not a url", "https://a:b@x", ""] {
-            assert_eq!(endpoint(Some(told.into()), &asked), "https://asked.example", "{told}");
+    fn an_appliance_that_claimed_with_tls_keeps_using_it() {
+        let requested = url("https://requested.example");
+        for returned in ["http://requested.example", "https://", "not a url", "https://a:b@x", ""] {
+            assert_eq!(endpoint(Some(returned.into()), &requested), "https://requested.example", "{returned}");
         }
         assert_eq!(endpoint(Some("http://10.0.0.3".into()), &url("http://10.0.0.2")), "http://10.0.0.3");
         assert_eq!(endpoint(Some("https://other.example".into()), &url("http://10.0.0.2")), "https://other.example");
     }
 
     #[test]
-    fn a_refusal_is_told_in_the_servers_words_or_by_its_status() {
+    fn a_refusal_is_reported_by_the_servers_message_or_its_status() {
         let long = "x".repeat(1000);
-        for (body, told) in [
+        for (body, reported) in [
             (r#"{"detail":"Provision code expired"}"#, "Provision code expired".to_owned()),
             (r#"{"detail":"two\nlines"}"#, "two lines".into()),
             (r#"{"detail":[{"loc":["body"]}]}"#, r#"HTTP 400: [{"loc":["body"]}]"#.into()),
@@ -259,7 +259,7 @@ mod tests {
             ("<html>no\u{1b}</html>", "HTTP 400: <html>no </html>".into()),
             (&long, format!("HTTP 400: {}", "x".repeat(100))),
         ] {
-            assert_eq!(reason(StatusCode::BAD_REQUEST, body.as_bytes()), told);
+            assert_eq!(reason(StatusCode::BAD_REQUEST, body.as_bytes()), reported);
         }
     }
 }

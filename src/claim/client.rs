@@ -15,45 +15,46 @@ use provisioning_core::domain::CommandCenterUrl;
 use provisioning_core::fault::chain;
 use provisioning_core::secret::SecretText;
 
-/// What the servers' logs know appliances by.
+/// Identifies appliances in the servers' logs.
 const AGENT: HeaderValue = HeaderValue::from_static("OsirisCare-Appliance/1.0");
 
-/// Where codes are claimed.
+/// The path for claims.
 const CLAIM: &str = "/api/partners/claim";
 
-/// Where an appliance reports its progress.
+/// The path for an appliance's progress reports.
 const STATUS: &str = "/api/provision/status";
 
-/// The longest answer that is read, bytes.
+/// Maximum size of an answer, bytes.
 const ANSWER_LIMIT: usize = 64 * 1024;
 
-/// How long a server may take to acknowledge a status. Its answer decides nothing.
+/// Limit for the acknowledgement of a progress report. Its answer has no effect.
 const STATUS_LIMIT: Duration = Duration::from_secs(10);
 
 /// A device that claims codes.
 #[derive(Clone, Debug)]
 pub struct Claimant {
     client: Client,
-    patience: Patience,
+    limits: RetryLimits,
 }
 
-/// How long things may take, and what is tried again: nothing that a server has decided, but what got lost on the way.
+/// Limits of requests and retries. A request is retried after a lost connection or a temporary failure, but not after a
+/// server's decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Patience {
-    /// For one request and its answer.
+pub struct RetryLimits {
+    /// Time limit of one request with its answer.
     pub answer: Duration,
-    /// Requests for one claim.
+    /// Maximum number of requests per claim.
     pub tries: u32,
-    /// The longest pause after the first try; it doubles with each. The pauses are random, so that appliances that lost
-    /// the same server do not come back together.
+    /// The longest pause after the first try; it doubles with each try. Pauses are random, so that appliances that lost
+    /// the same server do not all retry at the same time.
     pub pause: Duration,
-    /// No pause is longer, and none begins when the claim has taken longer than that.
+    /// The limit of a pause, and of the time in which a pause may begin.
     pub longest: Duration,
 }
 
-impl Default for Patience {
-    /// Each try has 45 seconds, as appliances always allowed. A person waits at the screen: a refused connection is
-    /// reported after some seconds, a silent server after a minute and a half.
+impl Default for RetryLimits {
+    /// Each try has 45 seconds, as in the existing software. A person waits at the screen: a refused connection is
+    /// reported after some seconds, a server that does not answer after a minute and a half.
     fn default() -> Self {
         Self { answer: Duration::from_secs(45), tries: 4, pause: Duration::from_secs(2), longest: Duration::from_mins(1) }
     }
@@ -65,7 +66,7 @@ struct ClaimBody<'a> {
     provision_code: &'a str,
     mac_address: &'a str,
     hostname: &'a str,
-    /// Servers that do not know it ignore it.
+    /// Servers without support for claim ids ignore it.
     claim_id: &'a str,
 }
 
@@ -81,16 +82,16 @@ struct ProgressBody<'a> {
 impl Claimant {
     /// A device that sends its requests with that client.
     pub fn new(client: Client) -> Self {
-        Self { client, patience: Patience::default() }
+        Self { client, limits: RetryLimits::default() }
     }
 
-    /// With other limits and another number of tries.
+    /// Replaces the limits.
     #[must_use]
-    pub fn with_patience(self, patience: Patience) -> Self {
-        Self { patience, ..self }
+    pub fn with_limits(self, limits: RetryLimits) -> Self {
+        Self { limits, ..self }
     }
 
-    /// Claims a code, as often as it takes within the limits.
+    /// Claims a code; retries within the limits.
     pub(super) async fn claim(&self, request: &Request, claim_id: &ClaimId) -> Result<Grant, Error> {
         let body = ClaimBody {
             provision_code: request.code.expose(),
@@ -101,7 +102,7 @@ impl Claimant {
         let since = Instant::now();
         let mut tries = 1;
         loop {
-            let refused = match self.post(&request.endpoint, CLAIM, None, &body, self.patience.answer).await {
+            let refused = match self.post(&request.endpoint, CLAIM, None, &body, self.limits.answer).await {
                 Ok(answer) => match answer::read(&answer, &request.endpoint) {
                     Ok(grant) => return Ok(grant),
                     Err(refused) => refused,
@@ -109,12 +110,12 @@ impl Claimant {
                 Err(error) => not_answered(&error),
             };
             let Refused { error, is_passing, retry_after } = refused;
-            if !is_passing || tries >= self.patience.tries || since.elapsed() > self.patience.longest {
-                // A server that gives the same device no second answer leaves the code claimed and its answer lost.
+            if !is_passing || tries >= self.limits.tries || since.elapsed() > self.limits.longest {
+                // A server without support for claim ids does not repeat its answer: the code is claimed, and the answer lost.
                 if (tries > 1 || claim_id.is_old)
                     && matches!(&error, Error::Refused(refusal) if refusal.reason == RefusalReason::AlreadyClaimed)
                 {
-                    tracing::warn!("this device may have claimed the code itself, and missed the answer: ask for another code");
+                    tracing::warn!("this device may have claimed the code itself, and lost the answer: request another code");
                 }
                 return Err(error);
             }
@@ -125,27 +126,29 @@ impl Claimant {
         }
     }
 
-    /// Acknowledges to the server that its key is stored; it then answers the claim to no device. A server that misses the
-    /// acknowledgement learns the same when the key is first used.
+    /// Acknowledges to the server that its key is stored; the server then refuses the claim to every device. If the
+    /// acknowledgement is lost, the first use of the key has the same effect.
     pub(super) async fn acknowledge(&self, endpoint: &CommandCenterUrl, appliance_id: &str, api_key: &SecretText) {
         let message = "The configuration is stored.";
         let progress = ProgressBody { appliance_id, status: "configuring", progress_percent: 100, message };
-        for tries in 1..=self.patience.tries {
-            match self.post(endpoint, STATUS, Some(api_key), &progress, self.patience.answer.min(STATUS_LIMIT)).await {
+        for tries in 1..=self.limits.tries {
+            match self.post(endpoint, STATUS, Some(api_key), &progress, self.limits.answer.min(STATUS_LIMIT)).await {
                 Ok(answer) if answer.status.is_success() => return,
                 Ok(answer) if answer.status == StatusCode::NOT_FOUND => {
-                    return tracing::debug!("the server does not want to know how far its appliances are");
+                    return tracing::debug!("the server does not support progress reports");
                 }
                 Ok(answer) => {
-                    return tracing::warn!(status = answer.status.as_u16(), "the server does not take note of its appliance");
+                    return tracing::warn!(status = answer.status.as_u16(), "the server refused the progress report");
                 }
-                Err(error) => tracing::debug!(error = chain(&error), "telling the server that the configuration is stored"),
+                Err(error) => tracing::debug!(error = chain(&error), "reporting to the server that the configuration is stored"),
             }
-            if tries < self.patience.tries {
+            if tries < self.limits.tries {
                 tokio::time::sleep(self.backoff().pause(tries, random())).await;
             }
         }
-        tracing::warn!("the server could not be told that the configuration is stored; it learns so when the agent starts");
+        tracing::warn!(
+            "could not report to the server that the configuration is stored; the agent's first request will report it"
+        );
     }
 
     async fn post(
@@ -167,16 +170,16 @@ impl Claimant {
     }
 
     fn backoff(&self) -> Backoff {
-        Backoff::new(self.patience.pause, self.patience.longest, Jitter::Full)
+        Backoff::new(self.limits.pause, self.limits.longest, Jitter::Full)
     }
 }
 
-/// Random bits for a pause. Without a random number the pause is the longest one.
+/// Random bits for a pause. If the system returns no random number, the pause is the longest one.
 fn random() -> u32 {
     getrandom::u32().unwrap_or(u32::MAX)
 }
 
-/// What a failure of the exchange means for the claim.
+/// Maps a failure of the request to an error of the claim.
 fn not_answered(error: &client::Error) -> Refused {
     use client::Error as Cause;
     tracing::debug!(error = chain(error), "claiming a code");
@@ -184,7 +187,7 @@ fn not_answered(error: &client::Error) -> Refused {
         _ if error.is_timeout() => (Error::TimedOut, true),
         Cause::Unreachable(_) => (Error::Unreachable(error.root()), true),
         Cause::NotHttp(_) | Cause::TooLarge { .. } | Cause::Stopped(_) => (Error::Unexpected(error.to_string()), false),
-        // The device's own clock or files, which the deepest cause does not name.
+        // The cause is the device's own clock or files, which only the outer error names.
         Cause::NotYetValid(_) | Cause::NoAuthorities | Cause::Authorities { .. } => (Error::Unreachable(chain(error)), false),
         _ => (Error::Unreachable(error.root()), false),
     };

@@ -1,9 +1,9 @@
-//! `config.yaml`: what an appliance's agent starts from.
+//! `config.yaml`: the configuration of an appliance's agent.
 //!
-//! The file is written, never read, here. Its form is the narrowest that every YAML parser understands the same way: one
-//! key a line, numbers and truth values bare, and every text in double quotes and plain ASCII. In double quotes nothing
-//! but `"` and `\` has a meaning (YAML 1.2, 7.3.1), and both are escaped with all that is not printable ASCII; so no value,
-//! from any source, can end its line, become a number, a date or a truth value, or depend on how the file is decoded.
+//! This module writes the file and never reads it. It uses a subset of YAML that all parsers read alike: one key per line,
+//! numbers and booleans unquoted, and every text in double quotes and ASCII. In double quotes only `"` and `\` have a
+//! meaning (YAML 1.2, 7.3.1); both are escaped, like everything that is not printable ASCII. So no value can end its line,
+//! become a number, a date or a boolean, or depend on the encoding of the file.
 
 use std::fmt::Write;
 use std::io;
@@ -19,13 +19,13 @@ use super::device::Device;
 use provisioning_core::domain::CreatedAt;
 use provisioning_core::secret::SecretText;
 
-/// For people who open the file.
+/// A comment for people who open the file.
 const HEAD: &str = "\
 # Configuration of this appliance, written when it claimed its provision code.
 # It holds the appliance's key: keep it readable for its owner alone.
 ";
 
-/// Random bytes of a key that is made here: 43 characters.
+/// Random bytes of a key that the device generates: 43 characters.
 const KEY_BYTES: usize = 32;
 
 /// The file's content.
@@ -78,35 +78,35 @@ pub(super) fn random_key() -> io::Result<SecretText> {
     Ok(SecretText::new(URL_SAFE_NO_PAD.encode(&bytes[..])))
 }
 
-/// ISO 8601 with its zone, whatever the clock says; a clock beyond all calendars counts as never set.
+/// ISO 8601 with its zone, for any value of the clock; a time out of range is replaced by 1970.
 fn timestamp(now: SystemTime) -> String {
     let seconds = match now.duration_since(UNIX_EPOCH) {
         Ok(since) => i64::try_from(since.as_secs()).ok(),
         Err(before) => i64::try_from(before.duration().as_secs()).ok().map(|seconds| -seconds),
     };
     let moment = seconds.and_then(|seconds| CreatedAt::try_from(seconds).ok());
-    moment.unwrap_or_else(|| CreatedAt::try_from(0).expect("1970 has a date")).to_string()
+    moment.unwrap_or_else(|| CreatedAt::try_from(0).expect("1970 is within range")).to_string()
 }
 
-/// A file in the making. Its buffer never grows, so that no part of a key stays behind.
+/// Builds the file. Its buffer never grows, so that no part of a key remains in freed memory.
 struct Yaml(Zeroizing<String>);
 
 impl Yaml {
     fn for_texts(texts: &[&str]) -> Self {
-        // An escape has at most six characters for a byte; keys and fixed values are far below the rest.
+        // An escape has at most six characters per byte; keys and fixed values need far less than the rest.
         let longest = 2048 + texts.iter().map(|text| 6 * text.len()).sum::<usize>();
         let mut file = Zeroizing::new(String::with_capacity(longest));
         file.push_str(HEAD);
         Self(file)
     }
 
-    /// Opens a mapping whose keys follow, each with two blanks before it.
+    /// Begins a mapping; its keys follow, indented by two spaces.
     fn open(&mut self, key: &str) {
         self.0.push_str(key);
         self.0.push_str(":\n");
     }
 
-    /// A number or a truth value.
+    /// A number or a boolean.
     fn bare(&mut self, key: &str, value: &str) {
         self.0.push_str(key);
         self.0.push_str(": ");
@@ -128,7 +128,7 @@ impl Yaml {
             }
         }
         self.0.push_str("\"\n");
-        debug_assert_eq!(self.0.capacity(), before, "the buffer did not grow");
+        debug_assert_eq!(self.0.capacity(), before, "the buffer must not grow");
     }
 }
 
@@ -208,7 +208,7 @@ hostname: "osiriscare-appliance"
     }
 
     #[test]
-    fn a_time_has_its_zone_whatever_the_clock_says() {
+    fn a_time_always_has_its_zone() {
         for (seconds, text) in [(0, "1970-01-01T00:00:00+00:00"), (4_102_444_800, "2100-01-01T00:00:00+00:00")] {
             assert_eq!(timestamp(UNIX_EPOCH + Duration::from_secs(seconds)), text);
         }
@@ -217,7 +217,7 @@ hostname: "osiriscare-appliance"
     }
 
     #[test]
-    fn a_key_has_43_characters_that_are_safe_in_urls_and_is_never_the_same() {
+    fn keys_have_43_url_safe_characters_and_differ() {
         let (one, other) = (random_key().unwrap(), random_key().unwrap());
         assert_eq!(one.expose().len(), 43);
         assert!(one.expose().bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)));

@@ -1,4 +1,4 @@
-//! Who claims.
+//! The device that claims a code.
 
 use core::fmt;
 use std::path::Path;
@@ -7,13 +7,13 @@ use thiserror::Error;
 
 use crate::identity;
 
-/// What a device without a name is called.
+/// The name of a device without a host name.
 const NAMELESS: &str = "osiriscare-appliance";
 
 /// The kernel's name for a machine without a host name.
 const UNSET: &str = "(none)";
 
-/// What was given is not a hardware address.
+/// The text is not a hardware address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("a hardware address has twelve hexadecimal digits, such as 84:3A:5B:91:B6:61")]
 pub struct InvalidMacAddress;
@@ -54,24 +54,24 @@ impl fmt::Display for MacAddress {
     }
 }
 
-/// What a device sends about itself with a claim, and keeps in its configuration.
+/// What a device sends about itself with a claim, and stores in its configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
-    /// What identifies it, over restarts.
+    /// Identifies the device across restarts.
     pub mac_address: MacAddress,
-    /// What it is called.
+    /// Its host name.
     pub hostname: String,
 }
 
 impl Device {
-    /// This machine, as `/sys` describes it. Without a network interface its address is made from the machine's id, and
-    /// marked as such.
+    /// This machine, as `/sys` describes it. Without a network interface the address is derived from the machine's id, and
+    /// marked as locally administered.
     pub fn this(sysfs: &Path, machine_id: &Path) -> Self {
         let address = identity::mac_address(sysfs, machine_id);
-        // An interface may have an address of another kind, such as InfiniBand's.
+        // Not every interface has an Ethernet address: InfiniBand's is longer.
         let mac_address = MacAddress::try_from(address.as_str()).unwrap_or_else(|_| {
             let made = identity::mac_address("/nonexistent".as_ref(), machine_id);
-            MacAddress::try_from(made.as_str()).expect("an address that is made has six bytes")
+            MacAddress::try_from(made.as_str()).expect("the derived address has six bytes")
         });
         let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let hostname = if name.is_empty() || name == UNSET { NAMELESS.into() } else { name };
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hardware_address_is_written_one_way() {
+    fn a_hardware_address_is_normalized() {
         for text in ["84:3A:5B:91:B6:61", "84-3a-5b-91-b6-61", "843a5b91b661", "843a.5b91.b661\n"] {
             assert_eq!(MacAddress::try_from(text).unwrap().as_str(), "84:3A:5B:91:B6:61");
         }
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interface_of_another_kind_is_no_hardware_address() {
+    fn an_address_of_another_length_is_not_a_hardware_address() {
         let folder = tempfile::tempdir().unwrap();
         let interface = folder.path().join("class/net/eth0");
         std::fs::create_dir_all(&interface).unwrap();

@@ -10,19 +10,19 @@ use provisioning_core::fault::Fault;
 /// Claims codes at the node's command center, for this device.
 #[derive(Clone, Debug)]
 pub struct NodeClaims {
-    /// The exchange with the server.
+    /// The client of the server.
     pub claimant: Claimant,
-    /// Who claims.
+    /// The device that claims.
     pub device: Device,
-    /// Where the configuration is written. A phone that sends a code wants it claimed, so an existing configuration is replaced.
+    /// The folder for the configuration. A phone that sends a code wants it claimed, so an existing configuration is replaced.
     pub folder: PathBuf,
-    /// What the time is.
+    /// The current time.
     pub clock: fn() -> SystemTime,
 }
 
 impl NodeClaims {
-    /// Claims a code and stores what comes of it; the identity of the appliance. The same code, claimed again, has the same
-    /// result. The cause of a failure is logged; the phone receives the fault.
+    /// Claims a code, stores the configuration, and returns the identity of the appliance. Claiming the same code again has
+    /// the same result. The cause of a failure is logged; the phone receives the fault.
     pub async fn claim(&self, command_center: &CommandCenterUrl, code: &ProvisionCode) -> Result<String, Fault> {
         let request = Request {
             code: code.clone(),
@@ -53,7 +53,7 @@ fn fault(error: &Error) -> Fault {
             RefusalReason::Other => Fault::CommandCenterRefused,
         },
         Error::TimedOut | Error::Unreachable(_) => Fault::CommandCenterUnreachable,
-        // A claim that replaces a configuration never fails with the first.
+        // Not returned by a claim that replaces the configuration.
         Error::AlreadyProvisioned | Error::Unexpected(_) => Fault::CommandCenterAnswer,
         Error::Files(_) => Fault::StorageFailed,
     }
@@ -65,7 +65,7 @@ mod tests {
     use crate::claim::ServerRefusal;
 
     #[test]
-    fn the_phone_is_told_why_a_code_is_refused() {
+    fn the_phone_receives_the_reason_of_a_refused_code() {
         for (words, expected) in [
             ("Invalid provision code", Fault::ProvisionCodeRejected),
             ("Provision code is revoked", Fault::ProvisionCodeRejected),

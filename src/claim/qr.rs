@@ -9,24 +9,24 @@ use zeroize::Zeroizing;
 
 use provisioning_core::domain::ProvisionCode;
 
-/// What a picture may take when it is unpacked, bytes: a scan of a page at 300 dots per inch, in colour.
+/// Maximum size of a decoded picture, bytes: a scan of a page at 300 dots per inch, in colour.
 const LARGEST: usize = 64 * 1024 * 1024;
 
-/// A picture without a code that can be used.
+/// Why a picture contains no usable code.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// It is another format than PNG, damaged, or too large.
+    /// It is not a PNG file, or damaged, or too large.
     #[error("reading the picture, which must be a PNG file of at most {} MB", LARGEST / 1024 / 1024)]
     Picture(#[source] png::DecodingError),
-    /// There is none, or none that can be read.
+    /// It contains no readable QR code.
     #[error("there is no QR code in the picture, or it is too blurred")]
     NoQrCode,
-    /// There is one, for something else.
+    /// It contains a QR code for something else.
     #[error("the QR code in the picture is not that of a provision code")]
     OtherQrCode,
 }
 
-/// Looks for a QR code that says `osiris://` and a provision code.
+/// Finds a QR code with `osiris://` and a provision code.
 pub fn read(picture: impl Read + Seek) -> Result<ProvisionCode, Error> {
     let (width, height, brightness) = grey(picture).map_err(Error::Picture)?;
     let mut image = PreparedImage::prepare_from_greyscale(width, height, |x, y| brightness[y * width + x]);
@@ -42,7 +42,7 @@ pub fn read(picture: impl Read + Seek) -> Result<ProvisionCode, Error> {
     Err(found)
 }
 
-/// Width, height, and how bright each dot is, row by row. What is transparent lies on white paper.
+/// Width, height, and the brightness of each pixel, row by row. Transparent pixels are blended with white.
 fn grey(picture: impl Read + Seek) -> Result<(usize, usize, Zeroizing<Vec<u8>>), png::DecodingError> {
     let mut decoder = Decoder::new_with_limits(BufReader::new(picture), Limits { bytes: LARGEST });
     decoder.set_transformations(Transformations::normalize_to_color8());
@@ -54,7 +54,7 @@ fn grey(picture: impl Read + Seek) -> Result<(usize, usize, Zeroizing<Vec<u8>>),
         let (brightness, opacity) = (u16::from(brightness), u16::from(opacity));
         u8::try_from((brightness * opacity + 255 * (255 - opacity)) / 255).expect("a mean of bytes is a byte")
     };
-    // Red, green and blue weigh the same: a printed code differs from its background in brightness.
+    // Red, green and blue have the same weight: a printed code differs from its background in brightness.
     let mean = |colour: &[u8]| {
         let sum: u16 = colour.iter().map(|part| u16::from(*part)).sum();
         u8::try_from(sum / 3).expect("a mean of bytes is a byte")
@@ -66,7 +66,7 @@ fn grey(picture: impl Read + Seek) -> Result<(usize, usize, Zeroizing<Vec<u8>>),
         ColorType::Rgb => dots.chunks_exact(3).map(mean).collect(),
         ColorType::Rgba => dots.chunks_exact(4).map(|dot| on_white(mean(&dot[..3]), dot[3])).collect(),
     };
-    let length = |side: u32| usize::try_from(side).expect("a picture that fits into memory has sides that do");
+    let length = |side: u32| usize::try_from(side).expect("the sides of a picture that fits into memory fit into usize");
     Ok((length(frame.width), length(frame.height), Zeroizing::new(brightness)))
 }
 
@@ -79,12 +79,12 @@ mod tests {
 
     use super::*;
 
-    /// Dots of a module.
+    /// Pixels per module.
     const SCALE: usize = 6;
-    /// Modules around a code.
+    /// Width of the quiet zone, modules.
     const QUIET: usize = 4;
 
-    /// A QR code of a text; `dot` gives what a dark or a light dot is in that kind of picture.
+    /// Draws a QR code; `dot` returns the bytes of a dark or a light pixel in the colour type.
     fn picture(text: &str, kind: ColorType, dot: impl Fn(bool) -> Vec<u8>) -> Cursor<Vec<u8>> {
         let code = QrCode::new(text).unwrap();
         let side = (code.width() + 2 * QUIET) * SCALE;
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_qr_code_of_something_else_is_told_from_none() {
+    fn a_qr_code_of_something_else_differs_from_none() {
         let other = picture("WIFI:T:WPA;S:home;P:hunter22;;", ColorType::Grayscale, black);
         assert!(matches!(read(other), Err(Error::OtherQrCode)));
         let mut white = Vec::new();
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_picture_is_refused() {
+    fn invalid_pictures_are_refused() {
         let whole = picture("osiris://ABCD1234EFGH5678", ColorType::Grayscale, black).into_inner();
         for wrong in [&b""[..], b"\xff\xd8\xff\xe0 a photo", b"osiris://ABCD1234EFGH5678", &whole[..whole.len() / 2]] {
             assert!(matches!(read(Cursor::new(wrong)), Err(Error::Picture(_))));
@@ -145,7 +145,7 @@ mod tests {
         let mut encoder = Encoder::new(&mut file, 1_000_000, 1_000_000);
         encoder.set_color(ColorType::Rgba);
         encoder.set_depth(BitDepth::Eight);
-        // The header alone: the size that it announces is never unpacked.
+        // The header alone suffices: a picture of the announced size is never decoded.
         drop(encoder.write_header().unwrap());
         assert!(matches!(read(Cursor::new(file)), Err(Error::Picture(_))));
     }

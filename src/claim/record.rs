@@ -1,4 +1,4 @@
-//! What a configuration came of.
+//! The record of a completed claim.
 
 use std::path::PathBuf;
 
@@ -9,22 +9,22 @@ use super::{Appliance, RECORD};
 use crate::files::{FileError, Folder, hexadecimal};
 use provisioning_core::domain::{ProvisionCode, TEXT_LIMIT};
 
-/// More than a record has: three texts, escaped, bytes.
+/// Maximum size of a record with its three escaped texts, bytes.
 const LIMIT: usize = 20 * TEXT_LIMIT;
 
-/// `claimed.json`: so that a code which this device has claimed is not claimed again when it is sent again, as after a
-/// restart. By then the server answers the claim to no device.
+/// `claimed.json`: if a code is sent again, as after a restart, the device recognizes that it has claimed it. The server
+/// would refuse a second claim.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Record {
     schema: u32,
-    /// SHA-256 of the code. A code that is claimed opens nothing, and finding it from this takes at least 2⁶³ tries.
+    /// SHA-256 of the code. A claimed code gives no access, and finding it from this takes at least 2⁶³ tries.
     code: String,
     appliance_id: String,
     site_id: String,
     brand_name: String,
 }
 
-/// The only schema so far.
+/// The version of the format.
 const SCHEMA: u32 = 1;
 
 impl Record {
@@ -33,12 +33,12 @@ impl Record {
         Self { schema: SCHEMA, code: digest(code), appliance_id, site_id, brand_name }
     }
 
-    /// Reads the record; one that cannot be read is set aside, and counts as none.
+    /// Reads the record; an unreadable one is set aside and counts as missing.
     pub(super) fn read(folder: &Folder) -> Result<Option<Self>, FileError> {
         folder.read_or_set_aside(RECORD, LIMIT, |content| match serde_json::from_slice::<Self>(content) {
             Ok(record) if record.schema == SCHEMA => Ok(record),
-            Ok(record) => Err(format!("has schema {}, and this program knows {SCHEMA}", record.schema)),
-            Err(error) => Err(format!("is no record of a claim: {error}")),
+            Ok(record) => Err(format!("has schema {}, but this program supports only {SCHEMA}", record.schema)),
+            Err(error) => Err(format!("is not a record of a claim: {error}")),
         })
     }
 

@@ -5,27 +5,27 @@ use std::fmt;
 /// A server's refusal of a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerRefusal {
-    /// What the refusal means.
+    /// The reason.
     pub reason: RefusalReason,
-    /// The server's own words, such as `Provision code expired`.
+    /// The server's message, such as `Provision code expired`.
     pub words: String,
 }
 
-/// What a refusal means.
+/// The reason of a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefusalReason {
-    /// There is no such code, or it was revoked.
+    /// The code does not exist, or was revoked.
     Invalid,
-    /// The code is too old.
+    /// The code has expired.
     Expired,
-    /// A device has claimed the code; perhaps this one, if an answer was lost.
+    /// A device has claimed the code; possibly this one, if an answer was lost.
     AlreadyClaimed,
-    /// Something else, such as an unknown partner or too many requests.
+    /// Any other reason, such as an unknown partner or too many requests.
     Other,
 }
 
 impl ServerRefusal {
-    /// Parses the words: servers have no other way to say why they refuse, and only the ends of their sentences agree.
+    /// Parses the message: servers report the reason in no other way, and their messages agree only in parts.
     pub(super) fn new(words: String) -> Self {
         let lower = words.to_ascii_lowercase();
         let reason = if lower.ends_with("already claimed") {

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::{Failure, Settings, paths, variable};
 
-/// Codes that an installer may enter.
+/// How many codes an installer may enter.
 const TRIES: u32 = 3;
 
 /// Longest line or file that is searched for a code, bytes.
@@ -24,7 +24,7 @@ const PAGE: usize = 4096;
 /// The variable with the code for unattended claims.
 const VARIABLE: &str = "JARVIS_PROVISION_CODE";
 
-/// As wide as the screen's headings.
+/// The line above and below each heading.
 const RULE: &str = "============================================================";
 
 #[derive(clap::Args)]
@@ -105,7 +105,7 @@ fn given(arguments: &Arguments) -> Result<Option<Result<ProvisionCode, String>>,
 }
 
 fn read_code(path: &Path) -> Result<Zeroizing<String>, Failure> {
-    // One allocation, so that no copy stays behind.
+    // One allocation, so that no copy of the secret remains in freed memory.
     let mut text = Zeroizing::new(String::with_capacity(2 * PAGE));
     let read = if path == Path::new("-") {
         io::stdin().lock().take(PAGE as u64).read_to_string(&mut text)
@@ -120,7 +120,7 @@ fn read_code(path: &Path) -> Result<Zeroizing<String>, Failure> {
     };
     match read {
         Ok(_) => Ok(text),
-        // Anything but text is not a code.
+        // A code is UTF-8 text.
         Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(Zeroizing::default()),
         Err(source) => Err(Failure::Resource { attempt: format!("reading {}", path.display()), source }),
     }
@@ -244,7 +244,7 @@ fn complete(appliance: &Appliance) -> Result<(), Failure> {
     say(format_args!("The agent will now restart in normal operation mode."))
 }
 
-#[expect(clippy::disallowed_methods, reason = "the command line is the shell's edge, where the time comes in")]
+#[expect(clippy::disallowed_methods, reason = "the core takes the time as an argument; it is read here")]
 pub(super) fn clock() -> std::time::SystemTime {
     std::time::SystemTime::now()
 }

@@ -11,21 +11,21 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jarvis_http::client::{AddressPolicy, Client, Trust};
-use jarvis_provisioning::claim::{Claimant, Device, Error, MacAddress, Patience, Request};
+use jarvis_provisioning::claim::{Claimant, Device, Error, MacAddress, Request, RetryLimits};
 use provisioning_core::domain::{CommandCenterUrl, ProvisionCode};
 
 const CODE: &str = "ABCD1234EFGH5678";
 const MAC: &str = "84:3A:5B:91:B6:61";
 
-/// Long enough that no machine is too slow for what does happen, and no pauses.
-const AMPLE: Patience =
-    Patience { answer: Duration::from_mins(1), tries: 4, pause: Duration::ZERO, longest: Duration::from_mins(5) };
+/// Limits that even an overloaded machine meets, without pauses.
+const AMPLE: RetryLimits =
+    RetryLimits { answer: Duration::from_mins(1), tries: 4, pause: Duration::ZERO, longest: Duration::from_mins(5) };
 
-/// For what never happens.
+/// The limit for an event that never occurs.
 const SHORT: Duration = Duration::from_millis(100);
 
 fn claimant() -> Claimant {
-    Claimant::new(Client::new(AddressPolicy::SIMULATION, Trust::System)).with_patience(AMPLE)
+    Claimant::new(Client::new(AddressPolicy::SIMULATION, Trust::System)).with_limits(AMPLE)
 }
 
 fn request(endpoint: &str, code: &str, folder: &Path) -> Request {
@@ -48,9 +48,9 @@ fn config(folder: &Path) -> PathBuf {
     folder.join("config.yaml")
 }
 
-/// The text of a claim that must fail, after which there is no configuration.
+/// Makes a claim that must fail without leaving a configuration; returns the error's text.
 async fn failure(claimant: &Claimant, request: &Request) -> String {
-    let error = claimant.provision(request).await.expect_err("a claim that cannot succeed");
+    let error = claimant.provision(request).await.expect_err("a claim that must fail");
     assert!(!config(&request.folder).exists());
     if let Error::Files(trouble) = &error {
         panic!("{trouble}");
@@ -58,7 +58,7 @@ async fn failure(claimant: &Claimant, request: &Request) -> String {
     error.to_string()
 }
 
-/// The value of a top-level key of a configuration, without its quotes.
+/// The value of a top-level key of a configuration, without quotes.
 fn value(folder: &Path, key: &str) -> String {
     let file = std::fs::read_to_string(config(folder)).unwrap();
     let line = file.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(": "));

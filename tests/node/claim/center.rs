@@ -1,4 +1,4 @@
-//! Against the command center itself.
+//! Claims at the real command center.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -59,7 +59,7 @@ impl Center {
 }
 
 #[tokio::test]
-async fn a_claimed_code_becomes_a_configuration_that_the_server_knows_the_key_of() {
+async fn a_claimed_code_becomes_a_configuration_with_a_key_that_the_server_accepts() {
     let (center, folder) = (Center::start().await, TempDir::new().unwrap());
     let appliance = claimant().provision(&request(&center.url(), &center.code().await, folder.path())).await.unwrap();
     assert_eq!(appliance.brand_name, "NEPA \"IT\": Solutions # 1");
@@ -75,7 +75,7 @@ async fn a_claimed_code_becomes_a_configuration_that_the_server_knows_the_key_of
         assert_eq!(value(folder.path(), key), expected);
     }
 
-    // The client asks for a provider even where it speaks plain HTTP; another test may have been first.
+    // The client needs a crypto provider even for plain HTTP; another test may have installed it already.
     drop(rustls::crypto::ring::default_provider().install_default());
     let answer = reqwest::Client::builder()
         .no_proxy()
@@ -90,7 +90,7 @@ async fn a_claimed_code_becomes_a_configuration_that_the_server_knows_the_key_of
 }
 
 #[tokio::test]
-async fn the_server_is_told_when_the_configuration_is_stored() {
+async fn the_device_acknowledges_after_the_configuration_is_stored() {
     let (center, folder) = (Center::start().await, TempDir::new().unwrap());
     claimant().provision(&request(&center.url(), &center.code().await, folder.path())).await.unwrap();
     let appliances = center.appliances().await;
@@ -99,31 +99,31 @@ async fn the_server_is_told_when_the_configuration_is_stored() {
 }
 
 #[tokio::test]
-async fn a_code_that_was_acknowledged_is_nobodys_any_more() {
+async fn an_acknowledged_code_cannot_be_claimed_again() {
     let (center, folder) = (Center::start().await, TempDir::new().unwrap());
     let code = center.code().await;
     claimant().provision(&request(&center.url(), &code, folder.path())).await.unwrap();
     let other = TempDir::new().unwrap();
-    let told = failure(&claimant(), &request(&center.url(), &code, other.path())).await;
-    assert_eq!(told, "Provision code already claimed");
+    let error = failure(&claimant(), &request(&center.url(), &code, other.path())).await;
+    assert_eq!(error, "Provision code already claimed");
 }
 
 #[tokio::test]
 async fn another_device_with_the_same_address_does_not_get_the_answer_of_the_first() {
     let (center, folder) = (Center::start().await, TempDir::new().unwrap());
     let code = center.code().await;
-    // The answer to the first, and all others, are lost.
+    // All answers to the first device are lost.
     let line = Line::to(&center, u32::MAX).await;
     failure(&claimant(), &request(&line.url(), &code, folder.path())).await;
     assert_eq!(center.appliances().await.len(), 1);
     let other = TempDir::new().unwrap();
-    let told = failure(&claimant(), &request(&center.url(), &code, other.path())).await;
-    assert_eq!(told, "Provision code already claimed");
-    claimant().provision(&request(&center.url(), &code, folder.path())).await.expect("the first device asks again");
+    let error = failure(&claimant(), &request(&center.url(), &code, other.path())).await;
+    assert_eq!(error, "Provision code already claimed");
+    claimant().provision(&request(&center.url(), &code, folder.path())).await.expect("the first device retries");
 }
 
 #[tokio::test]
-async fn unknown_and_expired_codes_are_told_as_the_server_tells_them() {
+async fn unknown_and_expired_codes_are_reported_with_the_servers_message() {
     let (center, folder) = (Center::start().await, TempDir::new().unwrap());
     let request = |code: &str| request(&center.url(), code, folder.path());
     assert_eq!(failure(&claimant(), &request("0000000000000000")).await, "Invalid provision code");
@@ -143,7 +143,7 @@ async fn lost_answers_end_in_one_appliance() {
     assert_eq!(appliances[0].appliance_id, appliance.appliance_id);
 }
 
-/// A line to a server that loses the first answers, after the server gave them.
+/// A proxy that drops the first answers of a server.
 struct Line {
     port: u16,
     connections: Arc<AtomicU32>,
@@ -184,7 +184,7 @@ async fn carry(mut near: TcpStream, mut far: TcpStream, is_lost: bool) {
             },
             read = far.read(&mut from) => match read {
                 Ok(count @ 1..) if !is_lost => near.write_all(&from[..count]).await.unwrap(),
-                // An answer that is there is lost with its connection.
+                // The server has answered; its answer is dropped with the connection.
                 _ => return,
             },
         }

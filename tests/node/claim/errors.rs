@@ -1,9 +1,9 @@
-//! What installers are told when it does not work, and what is tried again.
+//! The errors that installers see, and which failures are retried.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use jarvis_provisioning::claim::{Error, Patience, forget, needs_provisioning};
+use jarvis_provisioning::claim::{Error, RetryLimits, forget, needs_provisioning};
 use serde_json::Value;
 use tempfile::TempDir;
 use testing::server::{Act, Server};
@@ -21,7 +21,7 @@ async fn the_request_is_that_of_an_appliance() {
     let (folder, server) = (TempDir::new().unwrap(), Server::acting([claimed()]).await);
     claimant().provision(&request(&server.url(), "abcd-1234-efgh-5678", folder.path())).await.unwrap();
     let requests = server.requests();
-    assert_eq!(requests.len(), 1, "a server that made no key is told nothing more");
+    assert_eq!(requests.len(), 1, "a claim without a server's key is not acknowledged");
     assert!(requests[0].starts_with("POST /api/partners/claim HTTP/1.1\r\n"), "{}", requests[0]);
     assert!(requests[0].to_lowercase().contains("\r\nuser-agent: osiriscare-appliance/1.0\r\n"), "{}", requests[0]);
     let body = body(&requests[0]);
@@ -32,7 +32,7 @@ async fn the_request_is_that_of_an_appliance() {
 }
 
 #[tokio::test]
-async fn a_server_without_keys_leaves_the_device_to_make_its_own() {
+async fn without_a_key_from_the_server_the_device_generates_one() {
     let (folder, server) = (TempDir::new().unwrap(), Server::acting([claimed()]).await);
     let appliance = claimant().provision(&request(&server.url(), CODE, folder.path())).await.unwrap();
     assert_eq!(appliance.appliance_id, "partner-clinic-abc123-84:3A:5B:91:B6:61");
@@ -42,7 +42,7 @@ async fn a_server_without_keys_leaves_the_device_to_make_its_own() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_told_in_the_servers_words_and_not_repeated() {
+async fn a_refusal_is_reported_with_the_servers_message_and_not_retried() {
     for (status, words) in [
         ("404 Not Found", "Invalid provision code"),
         ("400 Bad Request", "Provision code expired"),
@@ -60,8 +60,8 @@ async fn a_refusal_is_told_in_the_servers_words_and_not_repeated() {
 }
 
 #[tokio::test]
-async fn what_answers_without_words_is_told_by_its_status() {
-    for (act, told) in [
+async fn an_answer_without_a_message_is_reported_by_its_status() {
+    for (act, error) in [
         (answer("418 I'm a teapot", ""), "HTTP 418"),
         (answer("302 Found\r\nlocation: http://127.0.0.1:1/", ""), "HTTP 302"),
         (answer("500 Internal Server Error", "<html>oops"), "HTTP 500: <html>oops"),
@@ -72,8 +72,8 @@ async fn what_answers_without_words_is_told_by_its_status() {
         (Act::Send(b"SSH-2.0-OpenSSH_9.2\r\n".to_vec()), "Unexpected error: what answers is not an HTTP server"),
     ] {
         let (folder, server) = (TempDir::new().unwrap(), Server::acting([act]).await);
-        assert_eq!(failure(&claimant(), &request(&server.url(), CODE, folder.path())).await, told);
-        assert_eq!(server.requests().len(), 1, "{told}");
+        assert_eq!(failure(&claimant(), &request(&server.url(), CODE, folder.path())).await, error);
+        assert_eq!(server.requests().len(), 1, "{error}");
     }
 }
 
@@ -81,50 +81,53 @@ async fn what_answers_without_words_is_told_by_its_status() {
 async fn an_endless_answer_is_cut_off() {
     let folder = TempDir::new().unwrap();
     let server = Server::acting([answer("200 OK", &"x".repeat(100_000))]).await;
-    let told = failure(&claimant(), &request(&server.url(), CODE, folder.path())).await;
-    assert!(told.starts_with("Unexpected error: ") && told.contains("65536 bytes"), "{told}");
+    let error = failure(&claimant(), &request(&server.url(), CODE, folder.path())).await;
+    assert!(error.starts_with("Unexpected error: ") && error.contains("65536 bytes"), "{error}");
 }
 
 #[tokio::test]
-async fn a_server_that_is_silent_is_told_as_a_timeout_after_every_try() {
+async fn a_silent_server_is_reported_as_a_timeout_after_all_tries() {
     let (folder, server) = (TempDir::new().unwrap(), Server::acting([Act::Hold]).await);
-    let claimant = claimant().with_patience(Patience { answer: SHORT, tries: 2, ..AMPLE });
+    let claimant = claimant().with_limits(RetryLimits { answer: SHORT, tries: 2, ..AMPLE });
     assert_eq!(failure(&claimant, &request(&server.url(), CODE, folder.path())).await, "Connection timed out");
     assert_eq!(server.requests().len(), 2);
 }
 
 #[tokio::test]
-async fn nothing_is_tried_again_when_the_claim_has_taken_too_long() {
+async fn a_claim_over_its_time_limit_is_not_retried() {
     let (folder, server) = (TempDir::new().unwrap(), Server::acting([Act::Hold]).await);
-    let claimant = claimant().with_patience(Patience { answer: SHORT, longest: SHORT / 2, ..AMPLE });
+    let claimant = claimant().with_limits(RetryLimits { answer: SHORT, longest: SHORT / 2, ..AMPLE });
     assert_eq!(failure(&claimant, &request(&server.url(), CODE, folder.path())).await, "Connection timed out");
     assert_eq!(server.requests().len(), 1);
 }
 
 #[tokio::test]
-async fn a_refused_connection_is_told_with_its_reason() {
+async fn a_refused_connection_is_reported_with_its_reason() {
     let folder = TempDir::new().unwrap();
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let told = failure(&claimant(), &request(&format!("http://{nobody}"), CODE, folder.path())).await;
-    assert!(told.starts_with("Failed to connect to server: Connection refused"), "{told}");
+    let error = failure(&claimant(), &request(&format!("http://{nobody}"), CODE, folder.path())).await;
+    assert!(error.starts_with("Failed to connect to server: Connection refused"), "{error}");
 }
 
 #[tokio::test]
-async fn a_name_without_an_address_is_told_with_its_reason() {
+async fn a_name_without_an_address_is_reported_with_its_reason() {
     let folder = TempDir::new().unwrap();
-    let told = failure(&claimant(), &request("http://center.invalid", CODE, folder.path())).await;
-    assert!(told.starts_with("Failed to connect to server: "), "{told}");
+    let error = failure(&claimant(), &request("http://center.invalid", CODE, folder.path())).await;
+    assert!(error.starts_with("Failed to connect to server: "), "{error}");
 }
 
 #[tokio::test]
-async fn a_public_server_without_tls_is_not_spoken_to() {
+async fn a_public_server_without_tls_is_not_connected_to() {
     let folder = TempDir::new().unwrap();
-    let told = failure(&claimant(), &request("http://1.1.1.1", CODE, folder.path())).await;
-    assert!(told.starts_with("Failed to connect to server: not connecting to 1.1.1.1") && told.contains("use https"), "{told}");
+    let error = failure(&claimant(), &request("http://1.1.1.1", CODE, folder.path())).await;
+    assert!(
+        error.starts_with("Failed to connect to server: not connecting to 1.1.1.1") && error.contains("use https"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
-async fn answers_lost_on_the_way_are_asked_for_again_with_the_same_number() {
+async fn after_a_lost_answer_the_request_is_repeated_with_the_same_claim_id() {
     let Act::Send(whole) = claimed() else { panic!("an answer") };
     let away = answer("503 Service Unavailable\r\nretry-after: 0", r#"{"detail":"Database unavailable"}"#);
     let acts = [Act::Drop, Act::Send(whole[..whole.len() / 2].to_vec()), away, claimed()];
@@ -136,9 +139,9 @@ async fn answers_lost_on_the_way_are_asked_for_again_with_the_same_number() {
 }
 
 #[tokio::test]
-async fn the_number_of_a_claim_survives_until_the_claim_is_done() {
+async fn the_claim_id_is_stored_until_the_claim_is_complete() {
     let (folder, server) = (TempDir::new().unwrap(), Server::acting([Act::Drop]).await);
-    let once = claimant().with_patience(Patience { tries: 1, ..AMPLE });
+    let once = claimant().with_limits(RetryLimits { tries: 1, ..AMPLE });
     for _ in 0..2 {
         failure(&once, &request(&server.url(), CODE, folder.path())).await;
     }
@@ -155,7 +158,7 @@ async fn the_number_of_a_claim_survives_until_the_claim_is_done() {
 }
 
 #[tokio::test]
-async fn a_torn_number_is_set_aside() {
+async fn a_torn_claim_id_is_set_aside() {
     let (folder, server) = (TempDir::new().unwrap(), Server::acting([claimed()]).await);
     fs::write(folder.path().join("claim-id"), "0123").unwrap();
     claimant().provision(&request(&server.url(), CODE, folder.path())).await.unwrap();
@@ -164,7 +167,7 @@ async fn a_torn_number_is_set_aside() {
 }
 
 #[tokio::test]
-async fn without_a_place_for_its_outcome_nothing_is_claimed() {
+async fn without_a_writable_folder_nothing_is_claimed() {
     let (folder, server) = (TempDir::new().unwrap(), Server::acting([claimed()]).await);
     fs::create_dir(config(folder.path())).unwrap();
     let mut request = request(&server.url(), CODE, folder.path());
@@ -175,11 +178,11 @@ async fn without_a_place_for_its_outcome_nothing_is_claimed() {
 }
 
 #[tokio::test]
-async fn what_could_not_be_stored_is_not_acknowledged_and_can_be_claimed_again() {
+async fn a_result_that_cannot_be_stored_is_not_acknowledged_and_can_be_reclaimed() {
     let folder = TempDir::new().unwrap();
     let keyed = r#"{"status":"claimed","site_id":"s","appliance_id":"a","api_key":"the-key-of-the-server"}"#;
     let Act::Send(bytes) = answer("200 OK", keyed) else { panic!("an answer") };
-    // Another folder of the name stands for every fault of the disk while the server thinks.
+    // A folder with the file's name represents any disk failure that occurs while the server processes the request.
     let server = Server::acting([Act::Block(config(folder.path()), bytes), answer("200 OK", keyed)]).await;
     let request = request(&server.url(), CODE, folder.path());
     let failed = claimant().provision(&request).await;
@@ -197,7 +200,7 @@ async fn what_could_not_be_stored_is_not_acknowledged_and_can_be_claimed_again()
 }
 
 #[tokio::test]
-async fn an_acknowledgement_that_is_lost_or_refused_fails_nothing() {
+async fn a_lost_or_refused_acknowledgement_is_not_an_error() {
     let keyed = answer("200 OK", r#"{"status":"claimed","site_id":"s","appliance_id":"a","api_key":"k"}"#);
     for (act, requests) in [(Act::Drop, 1 + 4), (answer("404 Not Found", ""), 1 + 1), (answer("401 Unauthorized", ""), 1 + 1)] {
         let (folder, server) = (TempDir::new().unwrap(), Server::acting([keyed.clone(), act]).await);
@@ -221,7 +224,7 @@ async fn a_device_that_is_provisioned_claims_nothing() {
 }
 
 #[tokio::test]
-async fn the_folder_and_the_file_are_the_owners_alone() {
+async fn the_folder_and_the_file_are_accessible_to_their_owner_only() {
     let (folder, server) = (TempDir::new().unwrap(), Server::acting([claimed()]).await);
     let place = folder.path().join("var/lib/msp");
     assert!(needs_provisioning(&place).unwrap());
@@ -231,14 +234,14 @@ async fn the_folder_and_the_file_are_the_owners_alone() {
     assert!(!needs_provisioning(&place).unwrap());
     let mut names: Vec<_> = fs::read_dir(&place).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
-    assert_eq!(names, ["claimed.json", "config.yaml"], "nothing else is left behind");
+    assert_eq!(names, ["claimed.json", "config.yaml"], "no other file remains");
     let record = place.join("claimed.json");
     assert_eq!(mode(record.clone()), 0o600);
     assert!(!fs::read_to_string(record).unwrap().contains(CODE));
 }
 
 #[tokio::test]
-async fn a_code_that_this_device_has_claimed_is_not_asked_for_again_and_another_one_is() {
+async fn a_code_that_this_device_has_claimed_is_not_claimed_again() {
     let (folder, server) = (TempDir::new().unwrap(), Server::acting([claimed(), claimed()]).await);
     let mut request = request(&server.url(), CODE, folder.path());
     let appliance = claimant().provision(&request).await.unwrap();
@@ -247,14 +250,14 @@ async fn a_code_that_this_device_has_claimed_is_not_asked_for_again_and_another_
     assert_eq!(claimant().provision(&request).await.unwrap(), appliance);
     assert_eq!(server.requests().len(), asked);
 
-    // A record that cannot be read is none, and a configuration that is gone is made again.
+    // An unreadable record counts as missing, and a missing configuration is written again.
     fs::write(folder.path().join("claimed.json"), "{").unwrap();
     claimant().provision(&request).await.unwrap();
     assert!(server.requests().len() > asked);
 }
 
 #[tokio::test]
-async fn what_a_claim_has_made_of_the_device_is_forgotten_whole() {
+async fn forgetting_deletes_all_files_of_a_claim() {
     let (folder, server) = (TempDir::new().unwrap(), Server::acting([claimed()]).await);
     let place = folder.path().join("msp");
     assert!(!forget(&place).unwrap());

@@ -1,4 +1,4 @@
-//! What another program reads in `config.yaml`.
+//! `config.yaml` as another program parses it.
 
 use std::process::Command;
 use std::time::{Duration, UNIX_EPOCH};
@@ -11,12 +11,12 @@ use testing::server::Server;
 use crate::claim::server::answer;
 use crate::claim::{CODE, claimant, config, noon, request};
 
-/// Prints the file as JSON, the way agents read it. A value that JSON does not know fails.
+/// Parses the file as agents do, and prints it as JSON. A value without JSON equivalent fails.
 const READER: &str = "import json, sys, yaml; json.dump(yaml.safe_load(open(sys.argv[1], encoding='ascii')), sys.stdout)";
 
-/// What `PyYAML` reads; none on a machine without it, outside CI.
+/// The file as `PyYAML` parses it; none if `PyYAML` is not installed, which fails in CI.
 fn read(folder: &TempDir) -> Option<Value> {
-    // The system's own may have what the first in the path has not.
+    // The system's python3 may have PyYAML even if the first in the path has not.
     let imports =
         |python: &&str| Command::new(python).args(["-c", "import yaml"]).output().is_ok_and(|output| output.status.success());
     let Some(python) = ["python3", "/usr/bin/python3"].into_iter().find(imports) else {
@@ -38,13 +38,13 @@ fn claimed(brand_name: &str, slug: &str) -> Value {
 }
 
 #[tokio::test]
-async fn every_text_is_read_as_the_text_that_it_was() {
+async fn every_text_is_parsed_unchanged() {
     let brand_name = "x\"\napi_endpoint: https://evil.example\n'&*!|>%@` # \\ é \u{85}\u{2028}\u{feff}\u{1f600}\u{7f}\0\u{1b}[2J";
     let hostname = "host: {healing_dry_run: true}\n---\nstate_dir: /";
     let (folder, server) =
         (TempDir::new().unwrap(), Server::acting([answer("200 OK", &claimed(brand_name, "yes").to_string())]).await);
     let mut request = request(&server.url(), CODE, folder.path());
-    // A number in base 60, if it were not quoted.
+    // Unquoted, it would be a number in base 60.
     request.device = Device { mac_address: MacAddress::try_from("101112131415").unwrap(), hostname: hostname.into() };
     claimant().provision(&request).await.unwrap();
     let Some(read) = read(&folder) else { return };
@@ -54,7 +54,7 @@ async fn every_text_is_read_as_the_text_that_it_was() {
             "site_id": "null",
             "appliance_id": "0x1F",
             "api_key": "1e9",
-            // The server was asked without TLS, so it may name another.
+            // The request did not use TLS, so the server may return any address.
             "api_endpoint": "https://api.osiriscare.net",
             "poll_interval": 60,
             "enable_drift_detection": true,

@@ -1,4 +1,4 @@
-//! The program, as installers and scripts run it.
+//! `jarvis-provision claim` as installers and scripts run it.
 
 use std::fs;
 use std::io::Write;
@@ -33,11 +33,11 @@ fn command(folder: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs a command to its end with that before it on the terminal.
+/// Runs a command until it exits, with this standard input.
 async fn run(mut command: Command, typed: &'static str) -> Run {
     let running = tokio::task::spawn_blocking(move || {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        // A program that has enough does not read the rest.
+        // The program may exit before it has read everything.
         let _ = child.stdin.take().unwrap().write_all(typed.as_bytes());
         child.wait_with_output().unwrap().into()
     });
@@ -49,7 +49,7 @@ fn hostname() -> String {
 }
 
 #[tokio::test]
-async fn the_screen_asks_and_tells_what_became_of_it() {
+async fn the_screen_prompts_for_a_code_and_shows_the_result() {
     let (folder, server) = (TempDir::new().unwrap(), Server::acting([claimed()]).await);
     let run = run(command(folder.path(), &["--api-endpoint", &server.url()]), "abcd-1234-efgh-5678\n").await;
     let rule = "=".repeat(60);
@@ -107,14 +107,14 @@ async fn a_refused_code_costs_a_try() {
 }
 
 #[tokio::test]
-async fn a_screen_without_anybody_before_it_ends() {
+async fn the_program_exits_at_the_end_of_its_input() {
     let folder = TempDir::new().unwrap();
     let run = run(command(folder.path(), &[]), "").await;
     assert_eq!(run.status, 1, "{}", run.out);
 }
 
 #[tokio::test]
-async fn a_script_gives_the_code_in_a_file_a_variable_a_picture_or_standard_input() {
+async fn a_code_comes_from_a_file_a_variable_a_picture_or_standard_input() {
     let place = TempDir::new().unwrap();
     let file = place.path().join("code");
     fs::write(&file, "osiris://abcd1234efgh5678\n").unwrap();
@@ -145,7 +145,7 @@ async fn a_script_gives_the_code_in_a_file_a_variable_a_picture_or_standard_inpu
 }
 
 #[tokio::test]
-async fn a_code_among_the_arguments_works_with_a_warning() {
+async fn a_code_on_the_command_line_works_with_a_warning() {
     let (folder, server) = (TempDir::new().unwrap(), Server::acting([claimed()]).await);
     let run = run(command(folder.path(), &["--code", CODE, "--api-endpoint", &server.url()]), "").await;
     assert_eq!(run.status, 0, "{}", run.err);
@@ -164,15 +164,15 @@ async fn a_file_that_others_can_read_works_with_a_warning() {
 }
 
 #[tokio::test]
-async fn what_fails_without_anybody_is_told_in_one_line() {
-    for (code, status, told) in [
+async fn an_unattended_failure_is_reported_in_one_line() {
+    for (code, status, error) in [
         ("ABC", "200 OK", "Invalid provision code format. Expected 16 alphanumeric characters."),
         (CODE, "400 Bad Request", "Provision code expired"),
     ] {
         let folder = TempDir::new().unwrap();
-        let server = Server::acting([answer(status, &format!(r#"{{"detail":"{told}"}}"#))]).await;
+        let server = Server::acting([answer(status, &format!(r#"{{"detail":"{error}"}}"#))]).await;
         let run = run(command(folder.path(), &["--code", code, "--api-endpoint", &server.url()]), "").await;
-        assert!(run.out.ends_with(&format!("Provisioning failed: {told}\n")), "{}", run.out);
+        assert!(run.out.ends_with(&format!("Provisioning failed: {error}\n")), "{}", run.out);
         assert_eq!((run.status, server.requests().len()), (1, usize::from(code == CODE)));
     }
 }
@@ -188,7 +188,7 @@ async fn whether_a_code_is_needed_is_an_exit_status() {
 }
 
 #[tokio::test]
-async fn an_appliance_that_is_provisioned_is_left_as_it_is() {
+async fn a_provisioned_appliance_is_left_unchanged() {
     let (folder, server) = (TempDir::new().unwrap(), Server::acting([claimed()]).await);
     fs::write(config(folder.path()), "site_id: mine\n").unwrap();
     let endpoint = server.url();
@@ -203,7 +203,7 @@ async fn an_appliance_that_is_provisioned_is_left_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_folder_that_is_none_has_its_own_exit_status() {
+async fn an_unusable_folder_has_its_own_exit_status() {
     let place = TempDir::new().unwrap();
     let file = place.path().join("file");
     fs::write(&file, "").unwrap();
@@ -212,7 +212,7 @@ async fn a_folder_that_is_none_has_its_own_exit_status() {
 }
 
 #[tokio::test]
-async fn arguments_that_cannot_be_are_refused() {
+async fn invalid_arguments_are_refused() {
     let folder = TempDir::new().unwrap();
     for arguments in [
         &["--code", CODE, "--check"][..],

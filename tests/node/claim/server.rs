@@ -1,13 +1,13 @@
-//! Answers of a server that claims.
+//! Answers of a server to claims.
 
 use testing::server::{self, Act};
 
-/// An answer of that status with a body.
+/// An answer with a status and a body.
 pub(crate) fn answer(status: &str, body: &str) -> Act {
     Act::Send(server::answer(status, body).into_bytes())
 }
 
-/// The answer of a server that makes no keys.
+/// A granted claim without a key.
 pub(crate) fn claimed() -> Act {
     answer(
         "200 OK",
