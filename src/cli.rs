@@ -215,7 +215,7 @@ fn open_store(config: &Config) -> Result<Store, Failure> {
     Ok(Store::open(paths(config))?)
 }
 
-#[expect(clippy::disallowed_methods, reason = "servers name dates; nothing else is decided by it")]
+#[expect(clippy::disallowed_methods, reason = "`Retry-After` may contain a date; nothing else uses this clock")]
 fn now() -> SystemTime {
     SystemTime::now()
 }

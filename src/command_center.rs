@@ -1,4 +1,4 @@
-//! What the daemon needs of the command center, and the node's client of it.
+//! The daemon's interface to the command center, and its implementation over HTTP.
 
 mod answer;
 mod error;
@@ -18,7 +18,7 @@ pub use registrar::{Limits, Registrar};
 ///
 /// An implementation logs the cause of a failure; the phone receives what it returns.
 pub trait CommandCenter: Send + Sync + 'static {
-    /// Registers the node: one try.
+    /// Registers the node; does not retry.
     fn register(
         &self,
         command_center: &CommandCenterUrl,
@@ -42,7 +42,7 @@ pub trait CommandCenter: Send + Sync + 'static {
 /// The command center over HTTP.
 #[derive(Clone, Debug)]
 pub struct Client {
-    /// Registers, and checks the health.
+    /// Registers the node, and checks the command center's health.
     pub registrar: Registrar,
     /// Claims provision codes for this device.
     pub claims: NodeClaims,

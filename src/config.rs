@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_stands_above_the_file() {
+    fn the_environment_overrides_the_file() {
         let config = read("port = 1", &[("JARVIS_PROVISIONING_PORT", "2"), ("JARVIS_SIMULATE_PROVISIONING", "Yes")]);
         let config = config.expect("valid settings");
         assert_eq!((config.port, config.simulate), (2, true));
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn hostapd_is_refused_with_what_to_do() {
+    fn hostapd_is_refused_with_a_remedy() {
         let error = read("", &[("JARVIS_WIFI_BACKEND", "hostapd")]).expect_err("no such backend");
         assert!(error.to_string().contains("networkmanager"));
         assert!(read("", &[("JARVIS_WIFI_BACKEND", "hostapd"), ("JARVIS_SIMULATE_PROVISIONING", "1")]).is_ok());
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_is_none_is_refused() {
+    fn an_invalid_port_is_refused() {
         assert!(read("", &[("JARVIS_PROVISIONING_PORT", "http")]).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! What a command center answers to a registration.
+//! The command center's answer to a registration.
 
 use jarvis_http::client::{Response, RetryAfter, decode, secret};
 use reqwest::StatusCode;
@@ -8,22 +8,21 @@ use super::error::Error;
 use provisioning_core::domain::{Registration, TEXT_LIMIT};
 use provisioning_core::secret::SecretText;
 
-/// The longest answer that is read. Bytes. A registration has a few hundred; the rest is room for fields that a later
-/// command center adds.
+/// Maximum size of an answer, bytes. A registration has a few hundred; the rest is room for fields of later versions.
 const LIMIT: usize = 64 * 1024;
 
-/// Parses a registration, or the reason why there is none.
+/// Parses a registration.
 pub(super) async fn read(response: Response) -> Result<Registration, Error> {
     let status = response.status();
     if !matches!(status, StatusCode::OK | StatusCode::CREATED) {
-        // The body of a refusal is not read: its text is for the operator of the command center, and may repeat the token.
+        // The body of a refusal is ignored: its text is for the operator of the command center, and may contain the token.
         let retry_after = response.retry_after().and_then(RetryAfter::by_server_clock);
         return Err(Error::Status { status, retry_after });
     }
     parse(status, &response.body(LIMIT).await?)
 }
 
-/// What is read of an answer; other fields are for other readers.
+/// The fields of an answer that are used here.
 #[derive(Deserialize)]
 struct Answer {
     node_id: String,
@@ -34,13 +33,13 @@ struct Answer {
 fn parse(status: StatusCode, body: &[u8]) -> Result<Registration, Error> {
     let problem = |problem: &str| Error::Answer { status, problem: problem.into() };
     let Answer { node_id, node_key } = decode(body).map_err(|invalid| problem(&invalid.to_string()))?;
-    // Both become parts of an HTTP header, and lines of files.
+    // Both are written to HTTP headers and to files.
     for text in [&node_id, node_key.expose()] {
         if text.is_empty() {
             return Err(problem("a field is empty"));
         }
         if text.len() > TEXT_LIMIT || text.chars().any(char::is_control) {
-            return Err(problem("a field is too long, or holds control characters"));
+            return Err(problem("a field is too long, or contains control characters"));
         }
     }
     Ok(Registration { node_id, node_key })
@@ -56,13 +55,13 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_holds_identity_and_key_among_other_fields() {
+    fn an_answer_may_contain_fields_beside_identity_and_key() {
         let registration = parsed(r#"{"node_id":"n","room":"den","user":"default","voice_mode":"brief","node_key":"k","x":[1]}"#);
         assert_eq!(registration, Ok(Registration { node_id: "n".into(), node_key: SecretText::new("k".into()) }));
     }
 
     #[test]
-    fn an_answer_without_credentials_is_told_without_its_content() {
+    fn an_answer_without_credentials_is_reported_without_its_content() {
         let long = format!(r#"{{"node_id":"n","node_key":"{}"}}"#, "canary".repeat(100));
         for body in [
             "",
@@ -83,8 +82,8 @@ mod tests {
             r#"{"node_id":"n","node_key":"canary"}}"#,
             &long,
         ] {
-            let told = parsed(body).expect_err(body);
-            assert!(!told.contains("canary"), "{told}");
+            let reported = parsed(body).expect_err(body);
+            assert!(!reported.contains("canary"), "{reported}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Why a try failed: for the journal, and for the phone.
+//! Why a request failed: for the journal, and for the phone.
 
 use std::time::Duration;
 
@@ -9,19 +9,19 @@ use thiserror::Error;
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::Refused;
 
-/// A try that failed. No variant holds anything of what was sent, or of an answer's body.
+/// A failed request. No variant contains data from the request or from an answer's body.
 #[derive(Debug, Error)]
 pub(super) enum Error {
     #[error(transparent)]
     Exchange(#[from] client::Error),
     #[error("the command center answered {status}")]
     Status { status: StatusCode, retry_after: Option<Duration> },
-    #[error("the command center's answer with {status} does not hold node_id and node_key: {problem}")]
+    #[error("the command center's answer with {status} does not contain node_id and node_key: {problem}")]
     Answer { status: StatusCode, problem: String },
 }
 
 impl Error {
-    /// What the phone receives.
+    /// The fault for the phone.
     pub(super) fn refused(&self) -> Refused {
         use client::Error as Exchange;
         let none = |fault| Refused { fault, status: None, retry_after: None };
@@ -47,7 +47,7 @@ impl Error {
 fn fault_of(status: StatusCode) -> Fault {
     match status.as_u16() {
         401 => Fault::TokenRejected,
-        // A command center that is overloaded has not refused.
+        // An overloaded command center has not refused the node.
         429 | 500.. => Fault::CommandCenterFailed,
         300..=499 => Fault::CommandCenterRefused,
         _ => Fault::CommandCenterAnswer,
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_status_has_the_fault_that_tells_whether_to_try_again() {
+    fn a_status_has_the_fault_that_says_whether_to_retry() {
         for (status, fault) in [
             (204, Fault::CommandCenterAnswer),
             (302, Fault::CommandCenterRefused),

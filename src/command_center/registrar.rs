@@ -1,4 +1,4 @@
-//! Registration and the check of the health: one try is one connection. Retrying is up to the machine.
+//! Registration and health check. Each try uses a new connection; the state machine decides about retries.
 
 use std::time::Duration;
 
@@ -21,30 +21,30 @@ pub struct Registrar {
     limits: Limits,
 }
 
-/// How long requests may take.
+/// The time limits of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// A registration, from start to end.
+    /// Limit of a whole registration.
     pub register: Duration,
-    /// A check of the health, from start to end.
+    /// Limit of a whole health check.
     pub health: Duration,
 }
 
 impl Default for Limits {
-    /// A registration may take as long as the node's own software lets it: the command center sends a request to another
-    /// service meanwhile. The health is checked while people wait.
+    /// The limit of a registration is that of the existing software, because the command center calls another service
+    /// meanwhile. The health check is short, because people wait for it.
     fn default() -> Self {
         Self { register: Duration::from_secs(30), health: Duration::from_secs(5) }
     }
 }
 
 impl Registrar {
-    /// A client with the address policy and the trust of another one.
+    /// A registrar that uses the given client, with its address policy and trusted authorities.
     pub fn new(client: Client) -> Self {
         Self { client, limits: Limits::default() }
     }
 
-    /// With other limits.
+    /// Replaces the limits.
     #[must_use]
     pub fn with_limits(self, limits: Limits) -> Self {
         Self { limits, ..self }
@@ -72,7 +72,7 @@ impl Registrar {
 }
 
 impl Registrar {
-    /// Registers with a command center: one try. The cause of a failure is logged.
+    /// Registers with a command center; does not retry. The cause of a failure is logged.
     pub async fn register(
         &self,
         command_center: &CommandCenterUrl,
@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_request_is_the_three_fields() {
+    fn the_request_has_the_three_fields() {
         let token = SecretText::new("prov_\u{1}\"\\\u{1f600}".into());
         let body = body("n", &token, &"\u{1}".repeat(512));
         let parsed: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
