@@ -1,6 +1,7 @@
 //! The session: known answers of an independent implementation, and every known attack by its name.
 
 mod documentation;
+mod framing;
 mod known_answers;
 mod offline_search;
 mod points;
