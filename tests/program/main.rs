@@ -6,6 +6,7 @@
 mod attempts;
 mod center;
 mod commands;
+mod docs_client;
 mod failures;
 mod kills;
 mod pace;
