@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use provisioning_core::endpoint::{ENDPOINTS, Endpoint, OUTBOUND_LIMIT, PROTOBUF, SERVICE, SESSION_HEADER};
 use provisioning_core::fault::Fault;
+use provisioning_core::gatt::AttError;
+use provisioning_core::gatt::packets::{FromNode, FromPhone, PACKET_LIMIT};
 use provisioning_core::wire::framing::{VALUE_LIMIT, VALUE_MINIMUM};
 
 const DOCUMENT: &str = include_str!("../../../docs/protocol.md");
@@ -52,6 +54,49 @@ fn the_limits_are_those_of_the_code() {
     says(&format!("| text fields (room, kid, ids, URLs, token) | {} bytes |", provisioning_core::domain::TEXT_LIMIT));
     says(&format!("`{SESSION_HEADER}`"));
     says(&format!("`{PROTOBUF}`"));
+}
+
+#[test]
+fn every_packet_of_the_simulated_link_has_its_row() {
+    let (name, service, mtu, characteristic, value) = (String::new(), SERVICE, 23, SERVICE, Vec::new());
+    for (name, packet) in [
+        ("advertisement", FromNode::Advertisement { name, service }.encode()),
+        ("MTU", FromNode::Mtu(mtu).encode()),
+        ("not advertising", FromNode::NotAdvertising.encode()),
+        ("value", FromNode::Value(value.clone()).encode()),
+        ("written", FromNode::Written.encode()),
+        ("error", FromNode::Error(AttError::InvalidHandle).encode()),
+        ("notification", FromNode::Notification { characteristic, value: value.clone() }.encode()),
+        ("subscribe", FromPhone::Subscribe { characteristic }.encode()),
+        ("read", FromPhone::Read { characteristic, offset: 0 }.encode()),
+        ("write", FromPhone::Write { characteristic, value }.encode()),
+    ] {
+        says(&format!("| `{:#04x}` {name} |", packet[2]));
+    }
+    says(&format!("of kind and body: 1 to {PACKET_LIMIT})"));
+    let (_, section) = DOCUMENT.split_once("\n## The simulated link\n").expect("the section of the link");
+    for code in 0..=u8::MAX {
+        if let Some(error) = AttError::from_code(code) {
+            assert!(section.contains(&format!("`{code:#04x}`")), "the code of \"{error}\" is missing");
+        }
+    }
+}
+
+#[test]
+fn every_vector_of_a_message_has_its_type() {
+    let vectors: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(include_str!("../../../tests/vectors/wire.json")).expect("an object");
+    let (_, rows) = DOCUMENT.split_once("| names | type |").expect("the table of types");
+    let patterns: Vec<&str> = rows.lines().flat_map(|row| row.split('|').nth(1)).flat_map(|cell| cell.split('`')).collect();
+    let fits = |name: &str, pattern: &str| match pattern.split_once(" …") {
+        _ if !pattern.starts_with(char::is_alphabetic) && !pattern.starts_with('…') => false,
+        _ if pattern.starts_with("… ") => name.contains(pattern.trim_matches(['…', ' '])),
+        Some((start, _)) => name.starts_with(start),
+        None => name == pattern,
+    };
+    for name in vectors.keys() {
+        assert!(patterns.iter().any(|pattern| fits(name, pattern)), "docs/protocol.md does not give the type of {name}");
+    }
 }
 
 /// The text of all Rust files below a folder.
