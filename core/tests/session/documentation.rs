@@ -87,7 +87,7 @@ fn every_vector_of_a_message_has_its_type() {
     let vectors: serde_json::Map<String, serde_json::Value> =
         serde_json::from_str(include_str!("../../../tests/vectors/wire.json")).expect("an object");
     let (_, rows) = DOCUMENT.split_once("| names | type |").expect("the table of types");
-    let patterns: Vec<&str> = rows.lines().flat_map(|row| row.split('|').nth(1)).flat_map(|cell| cell.split('`')).collect();
+    let patterns: Vec<&str> = rows.lines().filter_map(|row| row.split('|').nth(1)).flat_map(|cell| cell.split('`')).collect();
     let fits = |name: &str, pattern: &str| match pattern.split_once(" …") {
         _ if !pattern.starts_with(char::is_alphabetic) && !pattern.starts_with('…') => false,
         _ if pattern.starts_with("… ") => name.contains(pattern.trim_matches(['…', ' '])),
