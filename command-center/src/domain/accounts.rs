@@ -1,10 +1,11 @@
 //! Accounts with a password, and the keys that sign their bearer tokens.
 
-use std::sync::Arc;
+use core::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _, phc::PasswordHash};
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -27,49 +28,95 @@ const AT_ONCE: usize = 2;
 /// How long a request waits for its turn before it is refused with `Retry-After`.
 const TURN: Duration = Duration::from_secs(5);
 
+/// The memory of one computation, allocated by the first that needs it and reused by later ones: an allocator would keep
+/// it for each of the many threads that may hash.
+type Memory = Vec<Block>;
+
 /// Hashes passwords with Argon2id, mixed with a pepper that is not in the database.
 #[derive(Debug)]
 pub(crate) struct Passwords {
-    pepper: Arc<Zeroizing<[u8; 32]>>,
-    turns: Semaphore,
+    shared: Arc<Shared>,
+    turns: Arc<Semaphore>,
+}
+
+/// What the threads that hash share.
+struct Shared {
+    pepper: Zeroizing<[u8; 32]>,
+    /// The memory that no computation uses; [`AT_ONCE`] pieces at most, because a turn is needed to take one.
+    unused: Mutex<Vec<Memory>>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Shared(..)")
+    }
 }
 
 impl Passwords {
     pub(crate) fn new(secret: &ServerSecret) -> Self {
-        Self { pepper: Arc::new(secret.derive(Purpose::PasswordPepper, &[])), turns: Semaphore::new(AT_ONCE) }
+        let pepper = secret.derive(Purpose::PasswordPepper, &[]);
+        let shared = Arc::new(Shared { pepper, unused: Mutex::new(Vec::new()) });
+        Self { shared, turns: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
     /// What the database keeps of a password.
     pub(crate) async fn hash(&self, password: SecretText) -> Result<String, Refusal> {
-        self.work(move |argon2| argon2.hash_password(password.expose().as_bytes()).map(|hash| hash.to_string()).ok())
-            .await?
-            .ok_or(Refusal::Internal)
+        self.work(move |pepper, memory| hash(pepper, password.expose(), memory)).await?.ok_or(Refusal::Internal)
     }
 
     /// Whether a password has this hash. Without a hash the same time passes, and the answer is no.
-    pub(crate) async fn verify(&self, password: SecretText, hash: Option<String>) -> Result<bool, Refusal> {
-        self.work(move |argon2| {
-            let password = password.expose().as_bytes();
-            if let Some(Ok(hash)) = hash.as_deref().map(PasswordHash::new) {
-                return argon2.verify_password(password, &hash).is_ok();
+    pub(crate) async fn verify(&self, password: SecretText, stored: Option<String>) -> Result<bool, Refusal> {
+        self.work(move |pepper, memory| {
+            let password = password.expose();
+            if let Some(Ok(stored)) = stored.as_deref().map(PasswordHash::new) {
+                return is_hash_of(pepper, password, &stored, memory).unwrap_or(false);
             }
-            drop(argon2.hash_password(password));
+            drop(hash(pepper, password, memory));
             false
         })
         .await
     }
 
-    async fn work<T: Send + 'static>(&self, work: impl FnOnce(&Argon2<'_>) -> T + Send + 'static) -> Result<T, Refusal> {
-        let turn = tokio::time::timeout(TURN, self.turns.acquire()).await.map_err(|_| Refusal::Unavailable)?;
-        let pepper = Arc::clone(&self.pepper);
+    async fn work<T: Send + 'static>(&self, work: impl FnOnce(&[u8], &mut Memory) -> T + Send + 'static) -> Result<T, Refusal> {
+        let turn = tokio::time::timeout(TURN, Arc::clone(&self.turns).acquire_owned());
+        let turn = turn.await.ok().and_then(Result::ok).ok_or(Refusal::Unavailable)?;
+        let shared = Arc::clone(&self.shared);
         let done = tokio::task::spawn_blocking(move || {
-            let argon2 = Argon2::new_with_secret(&**pepper, Algorithm::Argon2id, Version::V0x13, Params::default());
-            work(&argon2.expect("32 bytes are a secret of a length that Argon2 takes"))
+            let mut memory = shared.unused.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+            let done = work(&*shared.pepper, &mut memory);
+            shared.unused.lock().unwrap_or_else(PoisonError::into_inner).push(memory);
+            // Held to here: a client that disconnects ends its request, but not this computation.
+            drop(turn);
+            done
         });
-        let done = done.await.map_err(|_| Refusal::Internal);
-        drop(turn);
-        done
+        done.await.map_err(|_| Refusal::Internal)
     }
+}
+
+/// Argon2id of a password with new salt, as the text that the database keeps.
+fn hash(pepper: &[u8], password: &str, memory: &mut Memory) -> Option<String> {
+    let (salt, params) = (Salt::generate(), Params::default());
+    let hash = Some(compute(pepper, password, &salt, params.clone(), Params::DEFAULT_OUTPUT_LEN, memory)?);
+    let (algorithm, version) = (Algorithm::Argon2id.ident(), Some(Version::V0x13.into()));
+    let params = ParamsString::try_from(params).ok()?;
+    Some(PasswordHash { algorithm, version, params, salt: Some(salt), hash }.to_string())
+}
+
+/// Whether a stored hash is the password's; none if it is not one of this server's.
+fn is_hash_of(pepper: &[u8], password: &str, stored: &PasswordHash, memory: &mut Memory) -> Option<bool> {
+    let (salt, hash) = (stored.salt.as_ref()?, stored.hash.as_ref()?);
+    let is_known = stored.algorithm == Algorithm::Argon2id.ident() && stored.version == Some(Version::V0x13.into());
+    let params = Params::try_from(stored).ok().filter(|_| is_known)?;
+    // Compared in constant time.
+    Some(compute(pepper, password, salt, params, hash.len(), memory)? == *hash)
+}
+
+fn compute(pepper: &[u8], password: &str, salt: &[u8], params: Params, length: usize, memory: &mut Memory) -> Option<Output> {
+    memory.resize(params.block_count(), Block::new());
+    let argon2 = Argon2::new_with_secret(pepper, Algorithm::Argon2id, Version::V0x13, params).ok()?;
+    let mut output = Zeroizing::new(vec![0; length]);
+    argon2.hash_password_into_with_memory(password.as_bytes(), salt, &mut output, memory).ok()?;
+    Output::new(&output).ok()
 }
 
 /// The holder of a bearer token that this server signed.

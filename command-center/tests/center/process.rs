@@ -43,6 +43,11 @@ fn serve_on(folder: &Path, database: &str) -> Process {
 fn start(mut command: Command, folder: &Path, database: &str) -> Process {
     command.args(["serve", "--listen", "127.0.0.1:0", "--database", database]);
     command.arg("--secret-file").arg(folder.join("center.db.secret"));
+    spawned(command)
+}
+
+/// The server of a complete command line, when it listens.
+fn spawned(mut command: Command) -> Process {
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -124,6 +129,54 @@ fn another_servers_secret_is_noticed() {
     let database = format!("sqlite:{}", folder.path().join("center.db").display());
     let status = program().args(["serve", "--listen", "127.0.0.1:0", "--database", &database]).status().unwrap();
     assert_eq!(status.code(), Some(2));
+}
+
+/// The most memory that a process has had resident so far, in KiB.
+fn peak_memory(process: &Process) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.child.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_logins_at_once_take_bounded_memory_and_delay_no_others() {
+    const CONNECTIONS: usize = 20;
+    const LOGINS: usize = 500;
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = program();
+    // Each login comes from its own address, so that no limit on guesses refuses it before its password is hashed.
+    command.args(["--database", &format!("sqlite:{}", folder.path().join("center.db").display())]);
+    command.args(["serve", "--listen", "127.0.0.1:0", "--trusted-proxy", "127.0.0.1", "--secret-file"]);
+    command.arg(folder.path().join("center.db.secret"));
+    let process = spawned(command);
+    let client = support::client();
+    let mut logins = JoinSet::new();
+    for connection in 0..CONNECTIONS {
+        let (client, url) = (client.clone(), format!("{}/login", process.url));
+        logins.spawn(async move {
+            for login in 0..LOGINS / CONNECTIONS {
+                let body = json!({ "email": format!("{connection}-{login}@unknown"), "password": "wrong" });
+                let request = client.post(&url).header("x-forwarded-for", format!("10.0.{connection}.{login}"));
+                let (status, said) = answer(request.json(&body)).await;
+                // A machine under load refuses some after they waited for their turn.
+                assert!([StatusCode::UNAUTHORIZED, StatusCode::SERVICE_UNAVAILABLE].contains(&status), "{status} {said}");
+            }
+        });
+    }
+    let mut honest = 0;
+    while !logins.is_empty() {
+        tokio::select! {
+            Some(ended) = logins.join_next() => ended.unwrap(),
+            (status, said) = mint(&client, &process.url) => {
+                assert_eq!(status, StatusCode::CREATED, "{said}");
+                honest += 1;
+            }
+        }
+    }
+    assert!(honest >= 20, "{honest}");
+    // Two blocks of 19 MiB, and the server itself.
+    let peak = peak_memory(&process);
+    assert!(peak < 100 * 1024, "{peak} KiB");
 }
 
 /// How often a server has had the disk synchronized, by its trace.
