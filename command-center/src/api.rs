@@ -4,6 +4,7 @@ mod accounts;
 pub(crate) mod auth;
 mod body;
 mod claims;
+mod guessing;
 mod health;
 mod html;
 pub(crate) mod metrics;
@@ -32,6 +33,7 @@ use crate::base::secret::ServerSecret;
 use crate::config::Config;
 use crate::domain::accounts::Passwords;
 use crate::domain::batch::Batches;
+use crate::domain::guesses::Guessers;
 use crate::domain::health::Health;
 use crate::domain::heartbeats::{ApplianceBeat, NodeBeat};
 use crate::domain::operator::Operator;
@@ -47,6 +49,7 @@ pub(crate) struct Center {
     pub(crate) appliance_beats: Batches<ApplianceBeat>,
     pub(crate) health: Health,
     pub(crate) passwords: Passwords,
+    pub(crate) guessers: Guessers,
     pub(crate) metrics: Metrics,
     pub(crate) operator: Operator,
 }
@@ -130,6 +133,7 @@ impl Modify for Credentials {
     responses(
         (status = 200, description = "The document", body = serde_json::Value),
         (status = 401, description = "No credential, or a wrong one", body = refusal::Detail),
+        (status = 429, description = "Too many wrong credentials; `Retry-After` says when to try again", body = refusal::Detail),
     )
 )]
 async fn description(_: auth::Administrator) -> Response {
@@ -144,6 +148,7 @@ pub(crate) fn router(center: Arc<Center>) -> Router {
         .route("/codes/revoke", post(page::revoke))
         .fallback(|| async { Refusal::NotFound })
         .method_not_allowed_fallback(|| async { Refusal::MethodNotAllowed })
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&center), guessing::limit))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&center), observe))
         // For the forms of the page; all other bodies are read by `body::Body`, which has its own limit.
         .layer(DefaultBodyLimit::max(body::LARGEST))
@@ -159,6 +164,7 @@ pub(crate) fn router(center: Arc<Center>) -> Router {
     responses(
         (status = 200, description = "Prometheus's text format", body = String, content_type = "text/plain"),
         (status = 401, description = "No credential, or a wrong one", body = refusal::Detail),
+        (status = 429, description = "Too many wrong credentials; `Retry-After` says when to try again", body = refusal::Detail),
     )
 )]
 async fn metrics(State(center): State<Arc<Center>>, _: auth::Administrator) -> Response {

@@ -21,11 +21,11 @@ use crate::api::auth::Peer;
 use crate::api::metrics::{Metrics, OpenConnection};
 use crate::api::{self, Center};
 use crate::base::clock::{Clock, Moment};
-use crate::base::secret::ServerSecret;
+use crate::base::secret::{SecretText, ServerSecret};
 use crate::config::Config;
 use crate::domain::accounts::Passwords;
 use crate::domain::batch::Batches;
-use crate::domain::guesses::ForgetGuesses;
+use crate::domain::guesses::{ForgetGuesses, Guessers, SOURCES};
 use crate::domain::health::Health;
 use crate::domain::opening::{OpenError, open};
 use crate::domain::operator::Operator;
@@ -39,7 +39,7 @@ const CONNECTIONS: usize = 8192;
 const HEAD_LIMIT: usize = 32 * 1024;
 
 /// How often expired rows are deleted.
-const TIDY: Duration = Duration::from_hours(1);
+const TIDY: Duration = Duration::from_mins(1);
 
 /// Why a server did not start.
 #[derive(Debug, Error)]
@@ -72,6 +72,7 @@ pub struct Server {
 impl Server {
     /// Opens the database, listens, and serves until it is stopped.
     pub async fn start(config: Config) -> Result<Self, StartError> {
+        check_lengths(&config)?;
         let identity = config.tls.clone().map(Identity::load).transpose()?.map(Arc::new);
         let (store, secret) = open(&config).await?;
         let failed = |source| StartError::Listen { address: config.listen, source };
@@ -104,6 +105,28 @@ impl Server {
     }
 }
 
+/// The shortest administrator's key, in bytes: 128 bits if it is random.
+const SHORTEST_ADMIN_KEY: usize = 16;
+
+/// The shortest secret for tokens, in bytes. RFC 7518 §3.2: a key of the size of the hash output or larger.
+const SHORTEST_JWT_SECRET: usize = 32;
+
+/// Refuses secrets that can be guessed.
+fn check_lengths(config: &Config) -> Result<(), OpenError> {
+    let is_short =
+        |secret: &Option<SecretText>, least: usize| secret.as_ref().is_some_and(|secret| secret.expose().len() < least);
+    if is_short(&config.admin_key, SHORTEST_ADMIN_KEY) {
+        let text = "the administrator's key is shorter than 16 bytes: create one with `head -c 24 /dev/urandom | base64`";
+        return Err(OpenError::Config(text));
+    }
+    if is_short(&config.jwt_secret, SHORTEST_JWT_SECRET) {
+        let text = "the JWT secret is shorter than 32 bytes: create one with `head -c 48 /dev/urandom | base64`, \
+                    and set it in the auth service too";
+        return Err(OpenError::Config(text));
+    }
+    Ok(())
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         self.running.abort();
@@ -132,6 +155,7 @@ async fn serve(
         appliance_beats,
         health,
         passwords,
+        guessers: Guessers::default(),
         metrics: Metrics::default(),
         operator,
     });
@@ -208,7 +232,7 @@ async fn tidy(store: &Store, clock: &Clock) {
 
 async fn forget(store: &Store, now: Moment) {
     let tokens = store.write(ForgetTokens { now }).await;
-    let guesses = store.write(ForgetGuesses { now }).await;
+    let guesses = store.write(ForgetGuesses { now, most: SOURCES }).await;
     match (tokens, guesses) {
         (Ok(tokens), Ok(sources)) => tracing::debug!(tokens, sources, "deleted expired tokens and guess counters"),
         (Err(error), _) | (_, Err(error)) => {

@@ -11,7 +11,7 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use super::Center;
-use super::auth::{self, Asker};
+use super::auth::{self, Asker, Network};
 use super::body::{Body, Fields, FromFields};
 use super::refusal::{BodyRefusals, Detail};
 use crate::base::refusal::Refusal;
@@ -37,7 +37,7 @@ impl FromRequestParts<Arc<Center>> for Manager {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, center: &Arc<Center>) -> Result<Self, Refusal> {
-        if auth::api_key(&parts.headers, center)? {
+        if auth::api_key(parts, center)? {
             return Ok(Self);
         }
         match Holder::from_request_parts(parts, center).await {
@@ -231,9 +231,11 @@ pub(super) struct LoginAnswer {
 pub(super) async fn login(
     State(center): State<Arc<Center>>,
     Asker(asker): Asker,
+    Network(network): Network,
     Body(LoginRequest { email, password }): Body<LoginRequest>,
 ) -> Result<Json<LoginAnswer>, Refusal> {
     let now = center.config.clock.now();
+    center.guessers.count(network, now)?;
     let account = Source::named(&center.secret, &format!("account {email}"));
     let both = asker.for_account(&center.secret, &email);
     let limits = [(both.clone(), PER_SOURCE), (account.clone(), PER_ACCOUNT)];
@@ -242,6 +244,7 @@ pub(super) async fn login(
     let (account_found, hash) = found.unzip();
     let is_right = center.passwords.verify(password, hash).await?;
     let holder = account_found.filter(|_| is_right).ok_or(Refusal::WrongLogin)?;
+    center.guessers.forgive(network);
     center.store.write(Forgive { sources: [both, account], now }).await.map_err(refuse)?;
     let key_id = center.store.write(SigningKey { now }).await.map_err(refuse)?;
     let key = center.secret.derive(Purpose::SigningKey, &[&key_id]);

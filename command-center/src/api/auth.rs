@@ -1,5 +1,6 @@
 //! Authentication: nodes by their key, users by a bearer token, the administrator by the administrator's key.
 
+use core::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use zeroize::Zeroizing;
 use super::Center;
 use crate::base::refusal::Refusal;
 use crate::domain::caller::Caller;
-use crate::domain::guesses::Source;
+use crate::domain::guesses::{Source, network};
 use crate::domain::jwt;
 use crate::domain::nodes::NodeKey;
 
@@ -30,7 +31,7 @@ impl FromRequestParts<Arc<Center>> for Minter {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, center: &Arc<Center>) -> Result<Self, Refusal> {
-        caller(&parts.headers, center).map(Self).map_err(|refusal| match refusal {
+        caller(parts, center).map(Self).map_err(|refusal| match refusal {
             Refusal::BearerMissing => Refusal::AuthenticationRequired,
             Refusal::BearerExpired | Refusal::BearerInvalid => Refusal::WrongJwt,
             other => other,
@@ -42,16 +43,16 @@ impl FromRequestParts<Arc<Center>> for Caller {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, center: &Arc<Center>) -> Result<Self, Refusal> {
-        caller(&parts.headers, center)
+        caller(parts, center)
     }
 }
 
 /// An API key takes precedence; a bearer token sent with it is ignored.
-fn caller(headers: &HeaderMap, center: &Center) -> Result<Caller, Refusal> {
-    if api_key(headers, center)? {
+fn caller(parts: &Parts, center: &Center) -> Result<Caller, Refusal> {
+    if api_key(parts, center)? {
         return Ok(Caller::Administrator);
     }
-    let token = bearer(headers).ok_or(Refusal::BearerMissing)?;
+    let token = bearer(&parts.headers).ok_or(Refusal::BearerMissing)?;
     let secret = center.config.jwt_secret.as_ref().ok_or(Refusal::BearerInvalid)?;
     jwt::verify_user(token, secret, center.config.clock.now()).map(Caller::User).map_err(|fault| match fault {
         jwt::Fault::Expired => Refusal::BearerExpired,
@@ -67,35 +68,38 @@ impl FromRequestParts<Arc<Center>> for Administrator {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, center: &Arc<Center>) -> Result<Self, Refusal> {
-        if administrator(&parts.headers, center) { Ok(Self) } else { Err(Refusal::AuthenticationRequired) }
+        administrator(parts, center).map(|()| Self)
     }
 }
 
 /// Whether the administrator's key is shown, in any of the ways that tools know: in the header of its own, as a bearer
 /// token, or as the password of a browser's log-in.
-pub(super) fn administrator(headers: &HeaderMap, center: &Center) -> bool {
-    let Some(known) = &center.config.admin_key else { return false };
+pub(super) fn administrator(parts: &Parts, center: &Center) -> Result<(), Refusal> {
+    let headers = &parts.headers;
     if let Some(key) = headers.get(API_KEY) {
-        return key.to_str().is_ok_and(|key| known.matches(key));
+        return compare(parts, center, key.to_str().unwrap_or_default(), Refusal::NotTheAdministrator);
     }
     if let Some(token) = bearer(headers) {
-        return known.matches(token);
+        return compare(parts, center, token, Refusal::NotTheAdministrator);
     }
     let login = headers.get(AUTHORIZATION).and_then(|header| header.to_str().ok()?.split_once(' '));
-    let password = login.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("basic")).and_then(|(_, login)| {
-        let login = Zeroizing::new(BASE64_STANDARD.decode(login.trim()).ok()?);
-        let password = std::str::from_utf8(&login).ok()?.split_once(':')?.1;
-        Some(known.matches(password))
-    });
-    password.unwrap_or(false)
+    let login = login.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("basic"));
+    let login = login.and_then(|(_, login)| BASE64_STANDARD.decode(login.trim()).ok()).map(Zeroizing::new);
+    let password = login.as_ref().and_then(|login| Some(std::str::from_utf8(login).ok()?.split_once(':')?.1));
+    compare(parts, center, password.ok_or(Refusal::AuthenticationRequired)?, Refusal::NotTheAdministrator)
 }
 
 /// Whether the administrator's key is shown; a wrong one is refused, whatever else there is.
-pub(super) fn api_key(headers: &HeaderMap, center: &Center) -> Result<bool, Refusal> {
-    let Some(key) = headers.get(API_KEY) else { return Ok(false) };
-    let known = center.config.admin_key.as_ref();
-    let is_right = known.is_some_and(|known| key.to_str().is_ok_and(|key| known.matches(key)));
-    if is_right { Ok(true) } else { Err(Refusal::WrongAdminKey) }
+pub(super) fn api_key(parts: &Parts, center: &Center) -> Result<bool, Refusal> {
+    let Some(key) = parts.headers.get(API_KEY) else { return Ok(false) };
+    compare(parts, center, key.to_str().unwrap_or_default(), Refusal::WrongAdminKey).map(|()| true)
+}
+
+/// Compares a key with the administrator's, unless its network has guessed too often.
+fn compare(parts: &Parts, center: &Center, key: &str, wrong: Refusal) -> Result<(), Refusal> {
+    center.guessers.check(network_of(parts, center), center.config.clock.now())?;
+    let is_right = center.config.admin_key.as_ref().is_some_and(|known| known.matches(key));
+    if is_right { Ok(()) } else { Err(wrong) }
 }
 
 pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
@@ -131,13 +135,28 @@ impl FromRequestParts<Arc<Center>> for Asker {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, center: &Arc<Center>) -> Result<Self, Refusal> {
-        let peer = parts.extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Peer(peer)| *peer);
-        let forwarded = || {
-            let last = parts.headers.get_all(FORWARDED_FOR).iter().next_back()?.to_str().ok()?;
-            last.rsplit(',').next()?.trim().parse::<IpAddr>().ok()
-        };
-        let is_proxy = center.config.trusted_proxies.contains(&peer.to_canonical());
-        let address = if is_proxy { forwarded().unwrap_or(peer) } else { peer };
-        Ok(Self(Source::address(&center.secret, address)))
+        Ok(Self(Source::network(&center.secret, network_of(parts, center))))
     }
+}
+
+/// Like [`Asker`], by the address itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Network(pub(super) IpAddr);
+
+impl FromRequestParts<Arc<Center>> for Network {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, center: &Arc<Center>) -> Result<Self, Infallible> {
+        Ok(Self(network_of(parts, center)))
+    }
+}
+
+fn network_of(parts: &Parts, center: &Center) -> IpAddr {
+    let peer = parts.extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Peer(peer)| *peer);
+    let forwarded = || {
+        let last = parts.headers.get_all(FORWARDED_FOR).iter().next_back()?.to_str().ok()?;
+        last.rsplit(',').next()?.trim().parse::<IpAddr>().ok()
+    };
+    let is_proxy = center.config.trusted_proxies.contains(&peer.to_canonical());
+    network(if is_proxy { forwarded().unwrap_or(peer) } else { peer })
 }

@@ -509,6 +509,7 @@ pub(super) struct ConfigurationFields {
         (status = 400, description = "The path is not text", body = ValidationError),
         (status = 401, description = "No key, or nobody's", body = Detail),
         (status = 404, description = "Not this appliance's key", body = Detail),
+        (status = 429, description = "Too many wrong credentials; `Retry-After` says when to try again", body = Detail),
         (status = 503, description = "The database cannot be reached", body = Detail),
     )
 )]

@@ -115,6 +115,7 @@ pub(super) struct MqttCredentials {
         (status = 200, body = MqttCredentials),
         (status = 400, description = "No key", body = ValidationError),
         (status = 401, description = "Not the node's key", body = Detail),
+        (status = 429, description = "Too many wrong credentials; `Retry-After` says when to try again", body = Detail),
         (status = 503, description = "The database cannot be reached", body = Detail),
     )
 )]
@@ -151,6 +152,7 @@ pub(super) struct NodeFilter {
         (status = 400, description = "The query is not understood", body = ValidationError),
         (status = 401, description = "No credential, or a wrong one", body = Detail),
         (status = 403, description = "The user does not belong to the household", body = Detail),
+        (status = 429, description = "Too many wrong credentials; `Retry-After` says when to try again", body = Detail),
         (status = 503, description = "The database cannot be reached", body = Detail),
     )
 )]
@@ -188,6 +190,7 @@ pub(super) async fn list(
         (status = 401, description = "No credential, or a wrong one", body = Detail),
         (status = 403, description = "The node is in a household that the user does not belong to", body = Detail),
         (status = 404, description = "There is no such node", body = Detail),
+        (status = 429, description = "Too many wrong credentials; `Retry-After` says when to try again", body = Detail),
         (status = 503, description = "The database cannot be reached", body = Detail),
     )
 )]

@@ -43,10 +43,11 @@ impl FromRequestParts<Arc<Center>> for Browser {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, center: &Arc<Center>) -> Result<Self, Response> {
-        if auth::administrator(&parts.headers, center) {
-            return Ok(Self);
+        let Err(refusal) = auth::administrator(parts, center) else { return Ok(Self) };
+        let mut response = refusal.into_response();
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return Err(response);
         }
-        let mut response = Refusal::AuthenticationRequired.into_response();
         let ask = HeaderValue::from_static("Basic realm=\"Jarvis command center\", charset=\"UTF-8\"");
         response.headers_mut().insert(WWW_AUTHENTICATE, ask);
         Err(response)

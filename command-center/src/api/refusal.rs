@@ -14,7 +14,7 @@ impl Refusal {
     pub(crate) fn parts(&self) -> (StatusCode, &'static str) {
         match self {
             Self::Malformed(_) => (StatusCode::BAD_REQUEST, "Request validation failed. Please correct the highlighted fields."),
-            Self::AuthenticationRequired => (StatusCode::UNAUTHORIZED, "Authentication required"),
+            Self::AuthenticationRequired | Self::NotTheAdministrator => (StatusCode::UNAUTHORIZED, "Authentication required"),
             Self::WrongAdminKey | Self::WrongApplianceKey => (StatusCode::UNAUTHORIZED, "Invalid API key"),
             Self::WrongJwt => (StatusCode::UNAUTHORIZED, "Invalid or expired JWT"),
             Self::BearerMissing => (StatusCode::UNAUTHORIZED, "Missing or invalid Authorization header"),
@@ -78,6 +78,9 @@ pub(crate) enum BodyRefusals {
     /// The body is larger than 64 KiB.
     #[response(status = 413)]
     TooLarge(#[to_schema] Detail),
+    /// Too many wrong credentials; `Retry-After` says when to try again.
+    #[response(status = 429)]
+    TooManyGuesses(#[to_schema] Detail),
     /// The database cannot be reached; `Retry-After` says when to ask again.
     #[response(status = 503)]
     Unavailable(#[to_schema] Detail),
@@ -96,6 +99,9 @@ pub(crate) enum PlainBodyRefusals {
     /// The request does not have the expected shape.
     #[response(status = 422)]
     Unprocessable(#[to_schema] Detail),
+    /// Too many wrong credentials; `Retry-After` says when to try again.
+    #[response(status = 429)]
+    TooManyGuesses(#[to_schema] Detail),
     /// The database cannot be reached; `Retry-After` says when to ask again.
     #[response(status = 503)]
     Unavailable(#[to_schema] Detail),
@@ -115,6 +121,10 @@ pub(crate) enum OneOfRefusals {
 /// After this many seconds a client may ask a server again that could not reach its database.
 const RETRY_AFTER_SECONDS: u32 = 5;
 
+/// Marks a response to a wrong key, so that `guessing` counts it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WrongKey;
+
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let (status, text) = self.parts();
@@ -127,6 +137,9 @@ impl IntoResponse for Refusal {
             Self::Unprocessable(faults) => detail(faults),
             _ => detail(text),
         };
+        if self.is_wrong_key() {
+            response.extensions_mut().insert(WrongKey);
+        }
         let retry_after = match self {
             Self::Unavailable => Some(RETRY_AFTER_SECONDS),
             Self::TooManyGuesses { retry_after_seconds } => Some(retry_after_seconds),

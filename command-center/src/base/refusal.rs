@@ -9,6 +9,8 @@ pub(crate) enum Refusal {
     AuthenticationRequired,
     /// The API key is not the administrator's.
     WrongAdminKey,
+    /// A credential that is not the administrator's, on a route that only the administrator may use.
+    NotTheAdministrator,
     /// The bearer token on the route that mints tokens is expired or invalid.
     WrongJwt,
     /// The other routes distinguish the faults of a bearer token: it is missing …
@@ -38,7 +40,7 @@ pub(crate) enum Refusal {
     },
     /// The code was not claimed in time.
     CodeExpired,
-    /// Too many wrong codes from this source, or in total.
+    /// Too many wrong codes, passwords or keys from this source, or too many for this account or in total.
     TooManyGuesses {
         /// When counting restarts.
         retry_after_seconds: u32,
@@ -69,4 +71,11 @@ pub(crate) enum Refusal {
     Unavailable,
     /// A fault of the server; the log has the cause.
     Internal,
+}
+
+impl Refusal {
+    /// Whether the client tried a key that is nobody's, or not its own.
+    pub(crate) const fn is_wrong_key(&self) -> bool {
+        matches!(self, Self::WrongAdminKey | Self::NotTheAdministrator | Self::WrongNodeKey | Self::WrongApplianceKey)
+    }
 }

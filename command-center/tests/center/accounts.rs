@@ -18,6 +18,7 @@ on_both_databases!(
     rotated_keys_end_tokens_gracefully_or_at_once,
     unknown_accounts_and_wrong_passwords_get_the_same_answer,
     guessing_a_password_is_slowed_and_the_right_one_clears_the_count,
+    guesses_of_a_refused_source_do_not_lock_the_account,
     malformed_accounts_are_refused_with_the_reason,
     no_password_is_in_the_database,
 );
@@ -127,6 +128,17 @@ async fn guessing_a_password_is_slowed_and_the_right_one_clears_the_count(mut ce
     assert_eq!(status, StatusCode::OK);
     center.clock.advance(Duration::from_mins(15));
     assert_eq!(login(&center, EMAIL, PASSWORD).await.0, StatusCode::OK);
+}
+
+async fn guesses_of_a_refused_source_do_not_lock_the_account(center: Center) {
+    create(&center, EMAIL, PASSWORD, "CompanionPC").await;
+    for _ in 0..110 {
+        login(&center, EMAIL, "wrong").await;
+    }
+    assert_eq!(login(&center, EMAIL, PASSWORD).await.0, StatusCode::TOO_MANY_REQUESTS);
+    let request = center.request(Method::POST, "/login").header("x-forwarded-for", "192.0.2.1");
+    let (status, _) = answer(request.json(&json!({ "email": EMAIL, "password": PASSWORD }))).await;
+    assert_eq!(status, StatusCode::OK);
 }
 
 async fn malformed_accounts_are_refused_with_the_reason(center: Center) {

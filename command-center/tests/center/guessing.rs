@@ -19,6 +19,8 @@ on_both_databases!(
     a_malformed_code_is_not_counted_as_a_guess,
     many_sources_together_are_limited,
     one_source_that_keeps_guessing_does_not_limit_others,
+    one_source_may_guess_a_hundred_credentials_of_any_kind,
+    spraying_accounts_is_limited_by_source,
     a_window_in_the_future_does_not_lock_for_years,
 );
 
@@ -114,6 +116,52 @@ async fn one_source_that_keeps_guessing_does_not_limit_others(center: Center) {
     }
     assert_eq!(guess(&center, "192.0.2.1").await.0, StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(guess(&center, "192.0.2.2").await.0, StatusCode::NOT_FOUND);
+}
+
+async fn one_source_may_guess_a_hundred_credentials_of_any_kind(center: Center) {
+    let node = center.node().await;
+    let (_, appliance) = center.appliance(FIRST).await;
+    let ask = async |method: Method, path: &str, headers: &[(&str, &str)], source: &str| {
+        let request = support::with(center.request(method, path), headers).header("x-forwarded-for", source);
+        support::answer(request.json(&json!({ "household_id": "home", "mac_address": FIRST }))).await.0
+    };
+    let guesses = [
+        (Method::POST, "/api/v0/provisioning/token", ("x-api-key", "a wrong key of some length")),
+        (Method::GET, "/", ("authorization", "Basic b3BlcmF0b3I6d3Jvbmc=")),
+        (Method::GET, "/metrics", ("authorization", "Bearer wrong")),
+        (Method::POST, "/api/v0/admin/nodes/heartbeat", ("x-api-key", "node:wrong")),
+        (Method::POST, "/api/provision/heartbeat", ("authorization", "Bearer wrong")),
+    ];
+    for (method, path, header) in guesses.iter().cycle().take(100) {
+        assert_eq!(ask(method.clone(), path, &[*header], "192.0.2.1").await, StatusCode::UNAUTHORIZED, "{path}");
+    }
+    for (method, path, header) in &guesses {
+        assert_eq!(ask(method.clone(), path, &[*header], "192.0.2.1").await, StatusCode::TOO_MANY_REQUESTS, "{path}");
+    }
+    // The administrator's key is not compared, so the right one gets the same answer; elsewhere it is accepted.
+    let administrator = [("x-api-key", support::ADMIN_KEY)];
+    assert_eq!(ask(Method::GET, "/metrics", &administrator, "192.0.2.1").await, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(ask(Method::GET, "/metrics", &administrator, "192.0.2.2").await, StatusCode::OK);
+    // The keys of nodes and appliances have 256 bits; the right one is not delayed by neighbours.
+    let heartbeat = "/api/v0/admin/nodes/heartbeat";
+    assert_eq!(ask(Method::POST, heartbeat, &[("x-api-key", &node)], "192.0.2.1").await, StatusCode::OK);
+    let heartbeat = "/api/provision/heartbeat";
+    assert_eq!(ask(Method::POST, heartbeat, &[("authorization", &appliance)], "192.0.2.1").await, StatusCode::OK);
+    center.clock.advance(Duration::from_mins(15));
+    assert_eq!(ask(Method::GET, "/metrics", &administrator, "192.0.2.1").await, StatusCode::OK);
+}
+
+async fn spraying_accounts_is_limited_by_source(center: Center) {
+    let guess = async |account: usize, source: &str| {
+        let request = center.request(Method::POST, "/login").header("x-forwarded-for", source);
+        let body = json!({ "email": format!("device-{account}@factory"), "password": "wrong" });
+        support::answer(request.json(&body)).await.0
+    };
+    for account in 0..100 {
+        assert_eq!(guess(account, "192.0.2.1").await, StatusCode::UNAUTHORIZED);
+    }
+    assert_eq!(guess(100, "192.0.2.1").await, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(guess(100, "192.0.2.2").await, StatusCode::UNAUTHORIZED);
 }
 
 async fn a_window_in_the_future_does_not_lock_for_years(mut center: Center) {

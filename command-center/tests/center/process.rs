@@ -122,6 +122,23 @@ fn a_mistyped_database_address_does_not_print_its_password() {
 }
 
 #[test]
+fn secrets_that_are_too_short_are_refused_with_the_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = format!("sqlite:{}", folder.path().join("center.db").display());
+    for (variable, secret, text) in [
+        ("ADMIN_API_KEY", "fifteen bytes..", "shorter than 16 bytes: create one with `head -c 24 /dev/urandom | base64`"),
+        ("JARVIS_JWT_SECRET", "thirty-one bytes are not enough", "shorter than 32 bytes: create one with"),
+    ] {
+        let mut command = program();
+        command.env(variable, secret).args(["serve", "--listen", "127.0.0.1:0", "--database", &database]);
+        let output = command.stderr(Stdio::piped()).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(text) && !said.contains(secret), "{said}");
+    }
+}
+
+#[test]
 fn another_servers_secret_is_noticed() {
     let folder = tempfile::tempdir().unwrap();
     drop(serve(folder.path()));

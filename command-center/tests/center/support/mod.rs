@@ -13,7 +13,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 pub(crate) const ADMIN_KEY: &str = "the key of the administrator";
-pub(crate) const JWT_SECRET: &str = "the secret of the auth service";
+pub(crate) const JWT_SECRET: &str = "the secret that the auth service signs with";
 
 /// 2026-01-04 15:30 UTC, where the clock of every test begins.
 pub(crate) const START: Moment = Moment(1_767_540_600_000);
