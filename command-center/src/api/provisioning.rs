@@ -53,7 +53,7 @@ pub(super) struct MintAnswer {
     token: String,
     /// The node that may register with it.
     node_id: String,
-    /// When it ends: UTC, without a zone.
+    /// When it ends: UTC, with the zone `Z`.
     expires_at: String,
     /// How long it is good, in seconds.
     expires_in: u64,
@@ -100,7 +100,7 @@ pub(super) async fn mint(
     let node_id = operation.node_id.clone();
     center.store.write(operation).await.map_err(refuse)?;
     tracing::info!(node_id, "created a provisioning token");
-    let expires_at = now.after(TOKEN_LIFE).naive();
+    let expires_at = now.after(TOKEN_LIFE).utc();
     Ok((StatusCode::CREATED, Json(MintAnswer { token, node_id, expires_at, expires_in: TOKEN_LIFE.as_secs() })))
 }
 

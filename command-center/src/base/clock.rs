@@ -32,8 +32,8 @@ impl Moment {
         OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000).unwrap_or(OffsetDateTime::UNIX_EPOCH)
     }
 
-    /// ISO 8601 in UTC **without** a zone, with microseconds: the format that clients of the token route expect.
-    pub fn naive(self) -> String {
+    /// ISO 8601 in UTC without a zone, with microseconds.
+    fn naive(self) -> String {
         let moment = self.date_time();
         let (date, time) = (moment.date(), moment.time());
         format!(
@@ -48,7 +48,12 @@ impl Moment {
         )
     }
 
-    /// ISO 8601 in UTC, with the zone: the format of every other answer.
+    /// ISO 8601 in UTC, with the zone as `Z`: the only format that all clients of the token route read as UTC.
+    pub fn utc(self) -> String {
+        format!("{}Z", self.naive())
+    }
+
+    /// ISO 8601 in UTC, with the zone as an offset: the format of every other answer.
     pub fn zoned(self) -> String {
         format!("{}+00:00", self.naive())
     }
@@ -92,9 +97,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_moment_is_written_with_and_without_its_zone() {
+    fn a_moment_is_written_with_its_zone() {
         let moment = Moment(1_767_540_600_123);
-        assert_eq!(moment.naive(), "2026-01-04T15:30:00.123000");
+        assert_eq!(moment.utc(), "2026-01-04T15:30:00.123000Z");
         assert_eq!(moment.zoned(), "2026-01-04T15:30:00.123000+00:00");
     }
 

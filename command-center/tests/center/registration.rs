@@ -39,7 +39,7 @@ async fn a_minted_token_has_the_shape_that_phones_know(center: Center) {
     assert_eq!(random.len(), 43);
     assert!(random.chars().all(|character| character.is_ascii_alphanumeric() || character == '-' || character == '_'));
     assert_eq!(uuid::Uuid::parse_str(&text(&minted, "node_id")).unwrap().get_version_num(), 4);
-    assert_eq!(minted["expires_at"], "2026-01-04T15:40:00.000000");
+    assert_eq!(minted["expires_at"], "2026-01-04T15:40:00.000000Z");
     assert_eq!(minted["expires_in"], 600);
 }
 
