@@ -6,6 +6,7 @@ mod body;
 mod claims;
 mod guessing;
 mod health;
+mod households;
 mod html;
 pub(crate) mod metrics;
 mod nodes;
@@ -71,8 +72,9 @@ fn described() -> OpenApiRouter<Arc<Center>> {
         .routes(routes!(provisioning::register))
         .routes(routes!(nodes::heartbeat))
         .routes(routes!(nodes::mqtt_credentials))
-        .routes(routes!(nodes::list))
-        .routes(routes!(nodes::one))
+        .routes(routes!(nodes::list, nodes::create))
+        .routes(routes!(nodes::one, nodes::change, nodes::delete))
+        .routes(routes!(households::smart_home, households::set_smart_home))
         .routes(routes!(claims::claim))
         .routes(routes!(claims::claim_as_partner))
         .routes(routes!(claims::validate))

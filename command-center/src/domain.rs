@@ -13,6 +13,7 @@ pub(crate) mod nodes;
 pub(crate) mod opening;
 pub mod operator;
 pub(crate) mod registration;
+pub(crate) mod smart_home;
 
 use crate::base::chain;
 use crate::base::refusal::Refusal;

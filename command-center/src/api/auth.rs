@@ -95,6 +95,23 @@ pub(super) fn api_key(parts: &Parts, center: &Center) -> Result<bool, Refusal> {
     compare(parts, center, key.to_str().unwrap_or_default(), Refusal::WrongAdminKey).map(|()| true)
 }
 
+/// The administrator, on the routes that make and change nodes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NodesAdministrator;
+
+impl FromRequestParts<Arc<Center>> for NodesAdministrator {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, center: &Arc<Center>) -> Result<Self, Refusal> {
+        let key = parts.headers.get(API_KEY).ok_or_else(key_missing)?;
+        compare(parts, center, key.to_str().unwrap_or_default(), Refusal::WrongNodesAdminKey).map(|()| Self)
+    }
+}
+
+fn key_missing() -> Refusal {
+    Refusal::Malformed(vec![format!("header -> {API_KEY}: Field required")])
+}
+
 /// Compares a key with the administrator's, unless its network has guessed too often.
 fn compare(parts: &Parts, center: &Center, key: &str, wrong: Refusal) -> Result<(), Refusal> {
     center.guessers.check(network_of(parts, center), center.config.clock.now())?;
@@ -111,9 +128,7 @@ impl FromRequestParts<Arc<Center>> for NodeKey {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, center: &Arc<Center>) -> Result<Self, Refusal> {
-        let Some(header) = parts.headers.get(API_KEY) else {
-            return Err(Refusal::Malformed(vec![format!("header -> {API_KEY}: Field required")]));
-        };
+        let header = parts.headers.get(API_KEY).ok_or_else(key_missing)?;
         let (node_id, key) = header.to_str().ok().and_then(|text| text.split_once(':')).ok_or(Refusal::WrongNodeKey)?;
         Ok(Self { node_id: node_id.to_owned(), key_hash: center.secret.node_key_hash(node_id, key) })
     }

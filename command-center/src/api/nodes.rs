@@ -10,12 +10,14 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::Center;
+use super::auth::NodesAdministrator;
 use super::body::{Body, Fields, FromFields, Segment};
 use super::refusal::{BodyRefusals, Detail, ValidationError};
 use crate::base::refusal::Refusal;
+use crate::base::secret;
 use crate::domain::caller::Caller;
 use crate::domain::heartbeats::{NodeBeat, Report};
-use crate::domain::nodes::{ListNodes, NodeKey, NodeView, OneNode, authenticate};
+use crate::domain::nodes::{ChangeNode, CreateNode, DeleteNode, ListNodes, NodeKey, NodeView, OneNode, authenticate};
 use crate::domain::refuse;
 
 /// What a node reports about itself.
@@ -202,4 +204,174 @@ pub(super) async fn one(
     let node = OneNode { node_id, now: center.config.clock.now() };
     let node = center.store.read(node).await.map_err(refuse)?;
     if caller.may_act_for(&node.household_id) { Ok(Json(node)) } else { Err(Refusal::NotAMember) }
+}
+
+/// A node to be made.
+#[derive(Debug, ToSchema)]
+pub(super) struct CreateNodeRequest {
+    /// Which node it is.
+    #[schema(min_length = 1, max_length = 128, pattern = r"^[^:\x00-\x1f\x7f-\x9f]*$")]
+    node_id: String,
+    /// Whose node it is.
+    #[schema(min_length = 1, max_length = 128, pattern = r"^[^:\x00-\x1f\x7f-\x9f]*$")]
+    household_id: String,
+    /// Where it stands.
+    #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
+    room: Option<String>,
+    /// What people call it.
+    #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
+    name: Option<String>,
+    /// Whose voice it answers to.
+    #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
+    user: Option<String>,
+    /// How much it says.
+    #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
+    voice_mode: Option<String>,
+}
+
+impl FromFields for CreateNodeRequest {
+    fn from_fields(fields: &mut Fields) -> Self {
+        Self {
+            node_id: fields.id("node_id"),
+            household_id: fields.id("household_id"),
+            room: fields.optional_text("room"),
+            name: fields.optional_text("name"),
+            user: fields.optional_text("user"),
+            voice_mode: fields.optional_text("voice_mode"),
+        }
+    }
+}
+
+/// A node that was made, and its key.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct CreateNodeAnswer {
+    /// The node.
+    #[serde(flatten)]
+    node: NodeView,
+    /// Its key: 43 url-safe characters; shown once.
+    node_key: String,
+}
+
+/// Makes a node that needs no token.
+#[utoipa::path(
+    post,
+    path = "/api/v0/admin/nodes",
+    tag = "nodes",
+    request_body = CreateNodeRequest,
+    security(("administrator" = [])),
+    responses(
+        (status = 200, body = CreateNodeAnswer),
+        (status = 401, description = "Not the administrator's key", body = Detail),
+        BodyRefusals,
+    )
+)]
+pub(super) async fn create(
+    State(center): State<Arc<Center>>,
+    _: NodesAdministrator,
+    Body(request): Body<CreateNodeRequest>,
+) -> Result<Json<CreateNodeAnswer>, Refusal> {
+    let node_key = secret::random_text().map_err(|error| {
+        tracing::error!(error = %crate::base::chain(&error), "creating a node key failed");
+        Refusal::Internal
+    })?;
+    let CreateNodeRequest { node_id, household_id, room, name, user, voice_mode } = request;
+    let key_hash = center.secret.node_key_hash(&node_id, node_key.expose());
+    let now = center.config.clock.now();
+    let create = CreateNode { node_id, household_id, key_hash, room, name, user, voice_mode, now };
+    let node = center.store.write(create).await.map_err(refuse)?;
+    tracing::info!(node_id = node.node_id, "created a node");
+    Ok(Json(CreateNodeAnswer { node, node_key: node_key.expose().to_owned() }))
+}
+
+/// Changes to a node; absent fields stay as they are.
+#[derive(Debug, ToSchema)]
+pub(super) struct ChangeNodeRequest {
+    /// Where it stands.
+    #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
+    room: Option<String>,
+    /// What people call it.
+    #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
+    name: Option<String>,
+    /// Whose voice it answers to.
+    #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
+    user: Option<String>,
+    /// How much it says.
+    #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
+    voice_mode: Option<String>,
+    /// Which adaptation of the voice model it uses.
+    #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
+    adapter_hash: Option<String>,
+}
+
+impl FromFields for ChangeNodeRequest {
+    fn from_fields(fields: &mut Fields) -> Self {
+        Self {
+            room: fields.optional_text("room"),
+            name: fields.optional_text("name"),
+            user: fields.optional_text("user"),
+            voice_mode: fields.optional_text("voice_mode"),
+            adapter_hash: fields.optional_text("adapter_hash"),
+        }
+    }
+}
+
+/// Changes what is known of a node.
+#[utoipa::path(
+    patch,
+    path = "/api/v0/admin/nodes/{node_id}",
+    tag = "nodes",
+    params(("node_id" = String, Path, description = "Which node")),
+    request_body = ChangeNodeRequest,
+    security(("administrator" = [])),
+    responses(
+        (status = 200, body = NodeView),
+        (status = 401, description = "Not the administrator's key", body = Detail),
+        (status = 404, description = "There is no such node", body = Detail),
+        BodyRefusals,
+    )
+)]
+pub(super) async fn change(
+    State(center): State<Arc<Center>>,
+    _: NodesAdministrator,
+    Segment(node_id): Segment,
+    Body(request): Body<ChangeNodeRequest>,
+) -> Result<Json<NodeView>, Refusal> {
+    let ChangeNodeRequest { room, name, user, voice_mode, adapter_hash } = request;
+    let change = ChangeNode { node_id, room, name, user, voice_mode, adapter_hash, now: center.config.clock.now() };
+    center.store.write(change).await.map(Json).map_err(refuse)
+}
+
+/// What was done.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct DeleteAnswer {
+    /// Always `Deleted`.
+    message: &'static str,
+}
+
+/// Removes a node from its household: its key is invalid from here on.
+#[utoipa::path(
+    delete,
+    path = "/api/v0/admin/nodes/{node_id}",
+    tag = "nodes",
+    params(("node_id" = String, Path, description = "Which node")),
+    security(("administrator" = []), ("user" = [])),
+    responses(
+        (status = 200, body = DeleteAnswer),
+        (status = 400, description = "The path is not text", body = ValidationError),
+        (status = 401, description = "No credential, or a wrong one", body = Detail),
+        (status = 403, description = "The node is in a household that the user does not belong to", body = Detail),
+        (status = 404, description = "There is no such node", body = Detail),
+        (status = 429, description = "Too many wrong credentials; `Retry-After` says when to try again", body = Detail),
+        (status = 503, description = "The database cannot be reached", body = Detail),
+    )
+)]
+pub(super) async fn delete(
+    State(center): State<Arc<Center>>,
+    caller: Caller,
+    Segment(node_id): Segment,
+) -> Result<Json<DeleteAnswer>, Refusal> {
+    let delete = DeleteNode { node_id: node_id.clone(), caller, now: center.config.clock.now() };
+    center.store.write(delete).await.map_err(refuse)?;
+    tracing::info!(node_id, "deactivated a node");
+    Ok(Json(DeleteAnswer { message: "Deleted" }))
 }

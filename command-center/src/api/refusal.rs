@@ -16,6 +16,7 @@ impl Refusal {
             Self::Malformed(_) => (StatusCode::BAD_REQUEST, "Request validation failed. Please correct the highlighted fields."),
             Self::AuthenticationRequired | Self::NotTheAdministrator => (StatusCode::UNAUTHORIZED, "Authentication required"),
             Self::WrongAdminKey | Self::WrongApplianceKey => (StatusCode::UNAUTHORIZED, "Invalid API key"),
+            Self::WrongNodesAdminKey => (StatusCode::UNAUTHORIZED, "Invalid Admin API Key"),
             Self::WrongJwt => (StatusCode::UNAUTHORIZED, "Invalid or expired JWT"),
             Self::BearerMissing => (StatusCode::UNAUTHORIZED, "Missing or invalid Authorization header"),
             Self::BearerExpired => (StatusCode::UNAUTHORIZED, "Token has expired"),

@@ -11,6 +11,8 @@ pub(crate) enum Refusal {
     WrongAdminKey,
     /// A credential that is not the administrator's, on a route that only the administrator may use.
     NotTheAdministrator,
+    /// The API key is not the administrator's, on the routes that make and change nodes.
+    WrongNodesAdminKey,
     /// The bearer token on the route that mints tokens is expired or invalid.
     WrongJwt,
     /// The other routes distinguish the faults of a bearer token: it is missing …
@@ -76,6 +78,13 @@ pub(crate) enum Refusal {
 impl Refusal {
     /// Whether the client tried a key that is nobody's, or not its own.
     pub(crate) const fn is_wrong_key(&self) -> bool {
-        matches!(self, Self::WrongAdminKey | Self::NotTheAdministrator | Self::WrongNodeKey | Self::WrongApplianceKey)
+        matches!(
+            self,
+            Self::WrongAdminKey
+                | Self::WrongNodesAdminKey
+                | Self::NotTheAdministrator
+                | Self::WrongNodeKey
+                | Self::WrongApplianceKey
+        )
     }
 }

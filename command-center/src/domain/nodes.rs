@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::caller::Caller;
 use super::refuse;
 use crate::base::clock::Moment;
 use crate::base::refusal::Refusal;
@@ -139,6 +140,89 @@ impl NodeView {
             // K2 goes from the phone to the node directly; nothing is relayed here, so nothing can be missing.
             needs_k2: false,
         })
+    }
+}
+
+/// Makes a node without a token, for the administrator.
+pub(crate) struct CreateNode {
+    pub(crate) node_id: String,
+    pub(crate) household_id: String,
+    pub(crate) key_hash: String,
+    pub(crate) room: Option<String>,
+    pub(crate) name: Option<String>,
+    pub(crate) user: Option<String>,
+    pub(crate) voice_mode: Option<String>,
+    pub(crate) now: Moment,
+}
+
+impl Operation for CreateNode {
+    type Answer = NodeView;
+
+    fn subject(&self) -> Option<&str> {
+        Some(&self.node_id)
+    }
+
+    async fn run(&self, connection: &mut Connection<'_>) -> Result<NodeView, Error> {
+        let Self { node_id, household_id, key_hash, room, name, user, voice_mode, now } = self;
+        let create = "
+            INSERT INTO nodes (node_id, household_id, room, name, user_name, voice_mode, key_hash, registered_at)
+            VALUES ($1, $2, COALESCE($3, 'default'), $4, COALESCE($5, 'default'), COALESCE($6, 'brief'), $7, $8)
+            ON CONFLICT (node_id) DO NOTHING";
+        let values = values![node_id, household_id, room, name, user, voice_mode, key_hash, *now];
+        if connection.execute(create, values).await? == 0 {
+            return Err(Refusal::NodeAlreadyRegistered.into());
+        }
+        OneNode { node_id: node_id.clone(), now: *now }.run(connection).await
+    }
+}
+
+/// Changes what is known of a node; absent fields stay as they are.
+pub(crate) struct ChangeNode {
+    pub(crate) node_id: String,
+    pub(crate) room: Option<String>,
+    pub(crate) name: Option<String>,
+    pub(crate) user: Option<String>,
+    pub(crate) voice_mode: Option<String>,
+    pub(crate) adapter_hash: Option<String>,
+    pub(crate) now: Moment,
+}
+
+impl Operation for ChangeNode {
+    type Answer = NodeView;
+
+    async fn run(&self, connection: &mut Connection<'_>) -> Result<NodeView, Error> {
+        let Self { node_id, room, name, user, voice_mode, adapter_hash, now } = self;
+        let change = "
+            UPDATE nodes
+               SET room = COALESCE($2, room), name = COALESCE($3, name), user_name = COALESCE($4, user_name),
+                   voice_mode = COALESCE($5, voice_mode), adapter_hash = COALESCE($6, adapter_hash)
+             WHERE node_id = $1";
+        connection.execute(change, values![node_id, room, name, user, voice_mode, adapter_hash]).await?;
+        OneNode { node_id: node_id.clone(), now: *now }.run(connection).await
+    }
+}
+
+/// Ends the key of a node. Repeated, it changes nothing.
+pub(crate) struct DeleteNode {
+    pub(crate) node_id: String,
+    pub(crate) caller: Caller,
+    pub(crate) now: Moment,
+}
+
+impl Operation for DeleteNode {
+    type Answer = ();
+
+    async fn run(&self, connection: &mut Connection<'_>) -> Result<(), Error> {
+        let owner = "SELECT household_id FROM nodes WHERE node_id = $1";
+        let Some(row) = connection.row(owner, values![&self.node_id]).await? else {
+            return Err(Refusal::NodeNotFound.into());
+        };
+        if !self.caller.may_act_for(&row.column::<String>(0)?) {
+            return Err(Refusal::NotAMember.into());
+        }
+        let end = "UPDATE nodes SET deactivated_at = COALESCE(deactivated_at, $2) WHERE node_id = $1";
+        connection.execute(end, values![&self.node_id, self.now]).await?;
+        Ok(())
     }
 }
 

@@ -118,6 +118,15 @@ const STEPS: &[&[&str]] = &[
         "CREATE INDEX appliances_order ON appliances (claimed_at)",
         "CREATE INDEX sites_order ON sites (created_at)",
     ],
+    &[
+        // What the phone app sets for a household.
+        "CREATE TABLE smart_homes (
+        household_id TEXT PRIMARY KEY,
+        device_manager TEXT NOT NULL,
+        primary_node_id TEXT NOT NULL,
+        use_external_devices BIGINT NOT NULL
+    )",
+    ],
 ];
 
 /// Migrates the schema to the latest version. The caller holds the lock that excludes other processes.

@@ -4,6 +4,7 @@ mod accounts;
 mod claims;
 mod faults;
 mod guessing;
+mod households;
 mod layers;
 mod nodes;
 mod openapi;

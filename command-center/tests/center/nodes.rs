@@ -18,6 +18,8 @@ on_both_databases!(
     heartbeats_of_one_batch_are_checked_one_by_one,
     mqtt_credentials_are_null_where_there_are_none,
     users_see_the_nodes_of_their_households_only,
+    a_member_removes_a_node_and_its_key_becomes_invalid,
+    the_administrator_creates_and_changes_nodes,
     nodes_cannot_be_listed_without_a_credential,
     the_server_reports_that_it_is_healthy,
     unknown_routes_and_methods_are_refused_in_json,
@@ -154,6 +156,46 @@ async fn users_see_the_nodes_of_their_households_only(center: Center) {
     assert_eq!(own, (StatusCode::OK, json!([])));
     let unknown = center.get("/api/v0/admin/nodes/nobody", &[("authorization", &member)]).await;
     assert_eq!(unknown, (StatusCode::NOT_FOUND, json!({ "detail": "Node not found" })));
+}
+
+async fn a_member_removes_a_node_and_its_key_becomes_invalid(center: Center) {
+    let credentials = center.node().await;
+    let (node_id, _) = credentials.split_once(':').unwrap();
+    let path = format!("/api/v0/admin/nodes/{node_id}");
+    let delete =
+        async |bearer: &str, path: &str| answer(center.request(Method::DELETE, path).header("authorization", bearer)).await;
+    let (member, stranger) = (center.bearer(&["home"]), center.bearer(&["next door"]));
+    assert_eq!(delete(&stranger, &path).await.0, StatusCode::FORBIDDEN);
+    assert_eq!(center.heartbeat(&credentials).await.0, StatusCode::OK);
+    for _ in 0..2 {
+        assert_eq!(delete(&member, &path).await, (StatusCode::OK, json!({ "message": "Deleted" })));
+    }
+    assert_eq!(center.heartbeat(&credentials).await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(center.get("/api/v0/admin/nodes", &[("authorization", &member)]).await.1, json!([]));
+    let unknown = delete(&member, "/api/v0/admin/nodes/nobody").await;
+    assert_eq!(unknown, (StatusCode::NOT_FOUND, json!({ "detail": "Node not found" })));
+}
+
+async fn the_administrator_creates_and_changes_nodes(center: Center) {
+    let send = async |method: Method, path: &str, key: &str, body: Value| {
+        answer(center.request(method, path).header("x-api-key", key).json(&body)).await
+    };
+    let body = json!({ "node_id": "made", "household_id": "home", "room": "attic" });
+    let refused = send(Method::POST, "/api/v0/admin/nodes", "wrong", body.clone()).await;
+    assert_eq!(refused, (StatusCode::UNAUTHORIZED, json!({ "detail": "Invalid Admin API Key" })));
+    let (status, made) = send(Method::POST, "/api/v0/admin/nodes", ADMIN_KEY, body.clone()).await;
+    assert_eq!((status, &made["room"], &made["voice_mode"]), (StatusCode::OK, &json!("attic"), &json!("brief")), "{made}");
+    let credentials = format!("made:{}", made["node_key"].as_str().unwrap());
+    assert_eq!(center.heartbeat(&credentials).await.0, StatusCode::OK);
+    let again = send(Method::POST, "/api/v0/admin/nodes", ADMIN_KEY, body).await;
+    assert_eq!(again, (StatusCode::BAD_REQUEST, json!({ "detail": "Node already registered" })));
+
+    let path = "/api/v0/admin/nodes/made";
+    let (status, changed) = send(Method::PATCH, path, ADMIN_KEY, json!({ "voice_mode": "chatty", "name": "Al" })).await;
+    let expected = (&json!("attic"), &json!("chatty"), &json!("Al"));
+    assert_eq!((status, (&changed["room"], &changed["voice_mode"], &changed["name"])), (StatusCode::OK, expected));
+    assert_eq!(send(Method::PATCH, path, "wrong", json!({})).await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(send(Method::PATCH, "/api/v0/admin/nodes/nobody", ADMIN_KEY, json!({})).await.0, StatusCode::NOT_FOUND);
 }
 
 async fn nodes_cannot_be_listed_without_a_credential(center: Center) {

@@ -32,6 +32,10 @@ fn routes(node_id: &str, appliance_id: &str) -> Vec<(Method, String, Value, Stat
         get("/api/v0/node/mqtt-credentials", SHAPE),
         get("/api/v0/admin/nodes", NONE),
         get(&format!("/api/v0/admin/nodes/{node_id}"), NONE),
+        post("/api/v0/admin/nodes", &json!({ "node_id": "made", "household_id": "home" }), SHAPE),
+        (Method::PATCH, format!("/api/v0/admin/nodes/{node_id}"), json!({ "room": "attic" }), SHAPE),
+        get("/api/v0/households/home/smart-home/config", NONE),
+        (Method::PUT, "/api/v0/households/home/smart-home/config".into(), json!({}), NONE),
         // The code in the body is the credential.
         post("/api/provision/claim", &claim, StatusCode::NOT_FOUND),
         post("/api/partners/claim", &claim, StatusCode::NOT_FOUND),
@@ -51,6 +55,8 @@ fn routes(node_id: &str, appliance_id: &str) -> Vec<(Method, String, Value, Stat
         get("/users/current", NONE),
         // The password in the body is the credential.
         post("/login", &json!({ "email": "nobody@b", "password": "12345678" }), NONE),
+        // Last, because the node's key is invalid after it.
+        (Method::DELETE, format!("/api/v0/admin/nodes/{node_id}"), Value::Null, NONE),
     ]
 }
 
@@ -101,11 +107,18 @@ async fn a_credential_authorizes_its_owner_only(center: Center) {
         ("x-api-key", ADMIN_KEY),
     ];
     // Which of the credentials above may do it.
-    let may = |path: &str| match path {
+    let may = |method: &Method, path: &str| match path {
         "/api/v0/admin/nodes/heartbeat" | "/api/v0/node/mqtt-credentials" => vec![0],
         // A stranger's list is empty.
-        "/api/v0/admin/nodes" => vec![5, 6],
-        "/api/v0/provisioning/token" | "/users" | "/users/password" | "/openapi.json" | "/metrics" | "/" => vec![6],
+        "/api/v0/admin/nodes" if method == Method::GET => vec![5, 6],
+        "/api/v0/admin/nodes"
+        | "/api/v0/households/home/smart-home/config"
+        | "/api/v0/provisioning/token"
+        | "/users"
+        | "/users/password"
+        | "/openapi.json"
+        | "/metrics"
+        | "/" => vec![6],
         path if path.starts_with("/api/v0/admin/nodes/") => vec![6],
         "/api/provision/status" | "/api/provision/heartbeat" => vec![2],
         path if path.starts_with("/api/provision/config/") => vec![2],
@@ -119,7 +132,7 @@ async fn a_credential_authorizes_its_owner_only(center: Center) {
         }
         for (index, credential) in credentials.iter().enumerate() {
             let status = ask(&center, &method, &path, &body, &[*credential]).await;
-            let is_allowed = may(&path).contains(&index);
+            let is_allowed = may(&method, &path).contains(&index);
             assert_eq!(status.is_success(), is_allowed, "{method} {path} with {index}: {status}");
         }
     }
