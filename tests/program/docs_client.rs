@@ -49,7 +49,11 @@ struct Scene {
 
 impl Scene {
     async fn new() -> Self {
-        let (place, center) = (Place::new(), Center::start().await);
+        Self::at(Place::new()).await
+    }
+
+    async fn at(place: Place) -> Self {
+        let center = Center::start().await;
         let node = place.start().await;
         let label = place.label().await;
         let order = center.order(&place).await;
@@ -149,6 +153,20 @@ async fn the_documented_client_retries_a_wrong_passphrase_over_http() {
 #[tokio::test]
 async fn the_documented_client_retries_a_wrong_passphrase_over_bluetooth() {
     retries_a_wrong_passphrase(over_bluetooth).await;
+}
+
+#[tokio::test]
+async fn the_documented_client_provisions_with_the_smallest_mtu() {
+    if !python_is_there() {
+        return;
+    }
+    let mut place = Place::new();
+    let settings = place.path("settings.toml");
+    std::fs::write(&settings, "simulated_mtu = 23").expect("a writable folder");
+    place.set("JARVIS_PROVISION_CONFIG", settings.to_str().expect("UTF-8"));
+    let scene = Scene::at(place).await;
+    let (status, printed) = scene.client(&over_bluetooth(&scene.node), &scene.label.code, &[PASSWORD]).await;
+    assert_eq!(status, Some(0), "{printed}");
 }
 
 #[tokio::test]
