@@ -3,6 +3,7 @@
 pub mod created_at;
 mod provision_code;
 pub mod status;
+mod text_field;
 
 use alloc::borrow::ToOwned;
 use alloc::format;
@@ -17,6 +18,7 @@ use crate::secret::{SecretBytes, SecretText};
 pub use created_at::CreatedAt;
 pub use provision_code::{FormatError, ProvisionCode};
 pub use status::{Failure, Outcome, State, Status, Step};
+pub use text_field::{TextField, is_free_of_controls};
 
 /// The longest text field that is accepted: room, kid, identifiers and URLs. Bytes.
 pub const TEXT_LIMIT: usize = 512;

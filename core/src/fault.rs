@@ -64,14 +64,22 @@ faults! {
     InvalidSsid = 10, "A network's name has 1 to 32 bytes.", false;
     /// A passphrase that no network can have.
     InvalidPassphrase = 11, "A Wi-Fi password has 8 to 63 plain characters, or 64 hexadecimal digits; an open network has none.", false;
-    /// A K2 that is not 32 bytes, or whose kid or time cannot be read.
+    /// A K2 that is not 32 bytes, or whose time cannot be read.
     InvalidK2 = 12, "The settings key has 32 bytes, a name and a date.", false;
     /// A command center URL that is not `http` or `https`, or carries more than a host, a port and a path.
     InvalidUrl = 13, "The command center's address is not a plain http or https URL.", false;
-    /// Another field that is empty or too long.
+    /// Another field that is empty or too long. Sent by earlier versions.
     InvalidField = 14, "A field of the request is empty or too long.", false;
     /// A provision code that is not 16 letters and digits.
     InvalidProvisionCode = 15, "A provision code has 16 letters and digits.", false;
+    /// A room that is too long or holds control characters.
+    InvalidRoom = 16, "The room's name has at most 512 bytes and no control characters.", false;
+    /// A household id that is too long or holds control characters.
+    InvalidHouseholdId = 17, "The household's id has at most 512 bytes and no control characters.", false;
+    /// A node id that is not 1 to 64 letters, digits, `-`, `_` or `.`.
+    InvalidNodeId = 18, "A device's id has 1 to 64 letters, digits, hyphens, underscores or dots.", false;
+    /// A provisioning token that is empty, too long or holds control characters.
+    InvalidToken = 19, "A provisioning token has 1 to 512 bytes and no control characters.", false;
 
     /// The network refused the passphrase.
     WrongPassword = 20, "The Wi-Fi password is wrong.", false;
@@ -125,6 +133,11 @@ faults! {
     Interrupted = 52, "The device restarted before it was done. Try again.", true;
     /// A factory reset is under way.
     Resetting = 53, "The device is being reset. Connect again when it is done.", true;
+
+    /// A kid that is empty, too long or holds control characters.
+    InvalidKid = 60, "The settings key's name has 1 to 512 bytes and no control characters.", false;
+    /// A configuration service URL that is not `http` or `https`, or carries more than a host, a port and a path.
+    InvalidConfigServiceUrl = 61, "The configuration service's address is not a plain http or https URL.", false;
 }
 
 impl Fault {

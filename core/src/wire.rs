@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 
 use prost::Message as _;
 
-use crate::domain::{State, Status, TEXT_LIMIT};
+use crate::domain::{State, Status, TextField};
 use crate::endpoint::OUTBOUND_LIMIT;
 use crate::fault::Fault;
 
@@ -388,8 +388,8 @@ fn array<const N: usize>(bytes: &[u8]) -> Result<[u8; N], Fault> {
     bytes.try_into().map_err(|_| Fault::Malformed)
 }
 
-fn text(text: String) -> Result<String, Fault> {
-    if text.len() <= TEXT_LIMIT { Ok(text) } else { Err(Fault::InvalidField) }
+fn text(field: TextField, text: String) -> Result<String, Fault> {
+    field.check(&text).map(|()| text)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use reqwest::StatusCode;
 use serde::Deserialize;
 
 use super::error::Error;
-use provisioning_core::domain::{Registration, TEXT_LIMIT};
+use provisioning_core::domain::{Registration, TEXT_LIMIT, TextField, is_free_of_controls};
 use provisioning_core::secret::SecretText;
 
 /// Maximum size of an answer, bytes. A registration has a few hundred; the rest is room for fields of later versions.
@@ -33,14 +33,11 @@ struct Answer {
 fn parse(status: StatusCode, body: &[u8]) -> Result<Registration, Error> {
     let problem = |problem: &str| Error::Answer { status, problem: problem.into() };
     let Answer { node_id, node_key } = decode(body).map_err(|invalid| problem(&invalid.to_string()))?;
-    // Both are written to HTTP headers and to files.
-    for text in [&node_id, node_key.expose()] {
-        if text.is_empty() {
-            return Err(problem("a field is empty"));
-        }
-        if text.len() > TEXT_LIMIT || text.chars().any(char::is_control) {
-            return Err(problem("a field is too long, or contains control characters"));
-        }
+    TextField::NodeId.check(&node_id).map_err(|fault| problem(fault.text()))?;
+    // It is written to HTTP headers and to files.
+    let key = node_key.expose();
+    if key.is_empty() || key.len() > TEXT_LIMIT || !is_free_of_controls(key) {
+        return Err(problem("the key is empty, too long, or contains control characters"));
     }
     Ok(Registration { node_id, node_key })
 }
@@ -48,7 +45,7 @@ fn parse(status: StatusCode, body: &[u8]) -> Result<Registration, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use provisioning_core::fault::chain;
+    use provisioning_core::fault::{Fault, chain};
 
     fn parsed(body: &str) -> Result<Registration, String> {
         parse(StatusCode::CREATED, body.as_bytes()).map_err(|error| chain(&error))
@@ -58,6 +55,17 @@ mod tests {
     fn an_answer_may_contain_fields_beside_identity_and_key() {
         let registration = parsed(r#"{"node_id":"n","room":"den","user":"default","voice_mode":"brief","node_key":"k","x":[1]}"#);
         assert_eq!(registration, Ok(Registration { node_id: "n".into(), node_key: SecretText::new("k".into()) }));
+    }
+
+    #[test]
+    fn a_node_id_that_breaks_the_label_or_the_access_point_is_refused() {
+        for node_id in
+            ["aa:bb:cc", "\u{1f3e0}\u{1f3e0}\u{1f3e0}\u{1f3e0}\u{1f3e0}\u{1f3e0}\u{1f3e0}\u{1f3e0}", "a b", &"n".repeat(65)]
+        {
+            let body = serde_json::json!({"node_id": node_id, "node_key": "k"}).to_string();
+            let error = parse(StatusCode::CREATED, body.as_bytes()).expect_err(node_id);
+            assert_eq!(error.refused().fault, Fault::CommandCenterAnswer, "{node_id}");
+        }
     }
 
     #[test]

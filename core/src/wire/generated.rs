@@ -22,6 +22,10 @@ pub enum Fault {
     InvalidUrl = 13,
     InvalidField = 14,
     InvalidProvisionCode = 15,
+    InvalidRoom = 16,
+    InvalidHouseholdId = 17,
+    InvalidNodeId = 18,
+    InvalidToken = 19,
     /// The network.
     WrongPassword = 20,
     ProbablyWrongPassword = 21,
@@ -50,6 +54,9 @@ pub enum Fault {
     ConfigurationFailed = 51,
     Interrupted = 52,
     Resetting = 53,
+    /// A value in a request, continued.
+    InvalidKid = 60,
+    InvalidConfigServiceUrl = 61,
 }
 impl Fault {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -73,6 +80,10 @@ impl Fault {
             Self::InvalidUrl => "FAULT_INVALID_URL",
             Self::InvalidField => "FAULT_INVALID_FIELD",
             Self::InvalidProvisionCode => "FAULT_INVALID_PROVISION_CODE",
+            Self::InvalidRoom => "FAULT_INVALID_ROOM",
+            Self::InvalidHouseholdId => "FAULT_INVALID_HOUSEHOLD_ID",
+            Self::InvalidNodeId => "FAULT_INVALID_NODE_ID",
+            Self::InvalidToken => "FAULT_INVALID_TOKEN",
             Self::WrongPassword => "FAULT_WRONG_PASSWORD",
             Self::ProbablyWrongPassword => "FAULT_PROBABLY_WRONG_PASSWORD",
             Self::NetworkNotFound => "FAULT_NETWORK_NOT_FOUND",
@@ -98,6 +109,8 @@ impl Fault {
             Self::ConfigurationFailed => "FAULT_CONFIGURATION_FAILED",
             Self::Interrupted => "FAULT_INTERRUPTED",
             Self::Resetting => "FAULT_RESETTING",
+            Self::InvalidKid => "FAULT_INVALID_KID",
+            Self::InvalidConfigServiceUrl => "FAULT_INVALID_CONFIG_SERVICE_URL",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -118,6 +131,10 @@ impl Fault {
             "FAULT_INVALID_URL" => Some(Self::InvalidUrl),
             "FAULT_INVALID_FIELD" => Some(Self::InvalidField),
             "FAULT_INVALID_PROVISION_CODE" => Some(Self::InvalidProvisionCode),
+            "FAULT_INVALID_ROOM" => Some(Self::InvalidRoom),
+            "FAULT_INVALID_HOUSEHOLD_ID" => Some(Self::InvalidHouseholdId),
+            "FAULT_INVALID_NODE_ID" => Some(Self::InvalidNodeId),
+            "FAULT_INVALID_TOKEN" => Some(Self::InvalidToken),
             "FAULT_WRONG_PASSWORD" => Some(Self::WrongPassword),
             "FAULT_PROBABLY_WRONG_PASSWORD" => Some(Self::ProbablyWrongPassword),
             "FAULT_NETWORK_NOT_FOUND" => Some(Self::NetworkNotFound),
@@ -143,6 +160,8 @@ impl Fault {
             "FAULT_CONFIGURATION_FAILED" => Some(Self::ConfigurationFailed),
             "FAULT_INTERRUPTED" => Some(Self::Interrupted),
             "FAULT_RESETTING" => Some(Self::Resetting),
+            "FAULT_INVALID_KID" => Some(Self::InvalidKid),
+            "FAULT_INVALID_CONFIG_SERVICE_URL" => Some(Self::InvalidConfigServiceUrl),
             _ => None,
         }
     }

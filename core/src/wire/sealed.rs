@@ -12,7 +12,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::{decode, fault_from, pb, state, state_from, text};
 use crate::domain::{
     CommandCenterUrl, CreatedAt, Credentials, Failure, K2, Network, Passphrase, ProvisionCode, Security, Ssid, State, Status,
-    TEXT_LIMIT,
+    TextField,
 };
 use crate::endpoint::Endpoint;
 use crate::fault::Fault;
@@ -138,7 +138,7 @@ impl Request {
                 let key = Zeroizing::new(key);
                 Self::K2(K2 {
                     key: SecretBytes::try_from(key.as_slice()).map_err(|_| Fault::InvalidK2)?,
-                    kid: text(kid).map_err(|_| Fault::InvalidK2)?,
+                    kid: text(TextField::Kid, kid)?,
                     created_at: CreatedAt::try_from(created_at.as_str()).map_err(|_| Fault::InvalidK2)?,
                 })
             }
@@ -190,22 +190,20 @@ impl TryFrom<pb::Credentials> for Credentials {
         if !passphrase.is_empty() && !passphrase.fits_wpa() {
             return Err(Fault::InvalidPassphrase);
         }
-        if credentials.node_id.is_empty() || token.expose().is_empty() || token.expose().len() > TEXT_LIMIT {
-            return Err(Fault::InvalidField);
-        }
+        TextField::Token.check(token.expose())?;
         Ok(Self {
             request_id: credentials.request_id,
             ssid: Ssid::try_from(credentials.ssid.as_slice())?,
             passphrase,
             hidden: credentials.hidden,
-            room: text(credentials.room)?,
+            room: text(TextField::Room, credentials.room)?,
             command_center: CommandCenterUrl::try_from(credentials.command_center_url.as_str())?,
             config_service: match credentials.config_service_url.as_str() {
                 "" => None,
-                url => Some(CommandCenterUrl::try_from(url)?),
+                url => Some(CommandCenterUrl::try_from(url).map_err(|_| Fault::InvalidConfigServiceUrl)?),
             },
-            household_id: text(credentials.household_id)?,
-            node_id: text(credentials.node_id)?,
+            household_id: text(TextField::HouseholdId, credentials.household_id)?,
+            node_id: text(TextField::NodeId, credentials.node_id)?,
             token,
             provision_code: match provision_code.as_str() {
                 "" => None,

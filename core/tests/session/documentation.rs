@@ -51,7 +51,10 @@ fn every_fault_has_its_row() {
 fn the_limits_are_those_of_the_code() {
     says(&format!("| a GATT value | {VALUE_MINIMUM} to {VALUE_LIMIT} bytes |"));
     says(&format!("| a message from the node | {OUTBOUND_LIMIT} bytes |"));
-    says(&format!("| text fields (room, kid, ids, URLs, token) | {} bytes |", provisioning_core::domain::TEXT_LIMIT));
+    let text_limit = provisioning_core::domain::TEXT_LIMIT;
+    says(&format!("| room, household id | 0 to {text_limit} bytes without control characters |"));
+    says(&format!("| kid, token | 1 to {text_limit} bytes without control characters |"));
+    says(&format!("| URLs | {text_limit} bytes |"));
     says(&format!("`{SESSION_HEADER}`"));
     says(&format!("`{PROTOBUF}`"));
 }

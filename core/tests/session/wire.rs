@@ -269,7 +269,27 @@ fn both_urls_of_sealed_credentials_obey_one_rule() {
         ("http://config.example:7700", "not a url not a url not a "),
     ] {
         let request = credentials_with(text, &replacement[..text.len()]);
-        assert_eq!(Request::decode(Endpoint::Credentials, &request), Err(Fault::InvalidUrl), "{replacement:?}");
+        let fault = if text.starts_with("https") { Fault::InvalidUrl } else { Fault::InvalidConfigServiceUrl };
+        assert_eq!(Request::decode(Endpoint::Credentials, &request), Err(fault), "{replacement:?}");
+    }
+}
+
+#[test]
+fn a_text_that_breaks_its_fields_grammar_is_refused_by_its_name() {
+    for (text, replacement, fault) in [
+        ("kitchen", "kit\nhen", Fault::InvalidRoom),
+        ("h-1", "h\r1", Fault::InvalidHouseholdId),
+        ("0e8c1f5a-94d1", "aa:bb:cc:dd:e", Fault::InvalidNodeId),
+        ("0e8c1f5a-94d1", "0e8c1f5a\0 \x1b11", Fault::InvalidNodeId),
+        ("token-of", "token\0of", Fault::InvalidToken),
+    ] {
+        let request = credentials_with(text, replacement);
+        assert_eq!(Request::decode(Endpoint::Credentials, &request), Err(fault), "{replacement:?}");
+    }
+    for kid in ["", "k2\r\n", "\u{1b}[2J"] {
+        let Request::K2(k2) = k2() else { panic!("a settings key") };
+        let request = Request::K2(K2 { kid: kid.into(), ..k2 }).encode();
+        assert_eq!(Request::decode(Endpoint::K2, &request), Err(Fault::InvalidKid), "{kid:?}");
     }
 }
 

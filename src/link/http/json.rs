@@ -14,7 +14,7 @@ use serde::de::{DeserializeSeed, Deserializer as _, IgnoredAny, MapAccess, SeqAc
 use zeroize::Zeroizing;
 
 use super::Reply;
-use provisioning_core::domain::CreatedAt;
+use provisioning_core::domain::{CreatedAt, is_free_of_controls};
 
 /// The value of a field, as far as requests need it.
 #[derive(Default)]
@@ -98,8 +98,22 @@ impl<const N: usize> Fields<N> {
 
     /// The next field, a text.
     pub(super) fn text(&mut self) -> Zeroizing<String> {
+        self.text_that(|_| true)
+    }
+
+    /// The next field, a text without control characters.
+    pub(super) fn line(&mut self) -> Zeroizing<String> {
+        self.text_that(is_free_of_controls)
+    }
+
+    fn text_that(&mut self, is_allowed: fn(&str) -> bool) -> Zeroizing<String> {
         match self.take() {
-            (_, Value::Text(text)) => text,
+            (_, Value::Text(text)) if is_allowed(&text) => text,
+            (name, Value::Text(_)) => {
+                let msg = "Value error, control characters are not allowed";
+                self.faults.push(Fault::at("value_error", vec![Place::Name("body"), Place::Name(name)], msg.into()));
+                Zeroizing::default()
+            }
             (name, value) => {
                 self.invalid(name, &value, "string_type", "Input should be a valid string");
                 Zeroizing::default()

@@ -22,7 +22,7 @@ use super::schema::{
 use super::sealed::{Phones, protobuf};
 use super::{Config, Reply, body, k2};
 use crate::daemon::Handle;
-use provisioning_core::domain::{CommandCenterUrl, Credentials, K2, Network, Passphrase, Ssid, TEXT_LIMIT};
+use provisioning_core::domain::{CommandCenterUrl, Credentials, K2, Network, Passphrase, Ssid, TEXT_LIMIT, TextField};
 use provisioning_core::endpoint::{self, Endpoint, PROTOBUF};
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::{Answer, LocalRequest};
@@ -284,6 +284,10 @@ pub(super) fn read_json(endpoint: Endpoint, content_type: Option<&str>, body: &[
 
 /// The machine's request to store a key, or the error text.
 fn key(K2ProvisionRequest { kid, k2, created_at, .. }: K2ProvisionRequest) -> Result<LocalRequest, String> {
+    // The published API allows an empty name.
+    if !kid.is_empty() {
+        TextField::Kid.check(&kid).map_err(|fault| fault.text())?;
+    }
     Ok(LocalRequest::K2(K2 { key: k2::read(&k2)?, kid, created_at }))
 }
 
@@ -298,8 +302,7 @@ fn attempt(request: ProvisionRequest, networks: &[Network]) -> LocalRequest {
 }
 
 fn credentials(mut request: ProvisionRequest, networks: &[Network]) -> Result<Credentials, Fault> {
-    let text = |text: String| if text.len() <= TEXT_LIMIT { Ok(text) } else { Err(Fault::InvalidField) };
-    let name = |text: String| if text.is_empty() { Err(Fault::InvalidField) } else { Ok(text) };
+    let text = |field: TextField, text: String| field.check(&text).map(|()| text);
     // A name that is not UTF-8 is sent back as the scan listed it.
     let shown = networks.iter().find(|network| network.ssid.to_string() == request.wifi_ssid);
     let ssid = match shown {
@@ -307,22 +310,20 @@ fn credentials(mut request: ProvisionRequest, networks: &[Network]) -> Result<Cr
         None => Ssid::try_from(request.wifi_ssid.as_str())?,
     };
     let token = SecretText::new(std::mem::take(&mut *request.provisioning_token));
-    if token.expose().is_empty() || token.expose().len() > TEXT_LIMIT {
-        return Err(Fault::InvalidField);
-    }
+    TextField::Token.check(token.expose())?;
     Ok(Credentials {
         request_id: 0,
         ssid,
         passphrase: Passphrase::try_from(std::mem::take(&mut *request.wifi_password))?,
         hidden: false,
-        room: text(request.room)?,
+        room: text(TextField::Room, request.room)?,
         command_center: CommandCenterUrl::try_from(request.command_center_url.as_str())?,
         config_service: match request.config_service_url.as_deref() {
             None | Some("") => None,
-            Some(url) => Some(CommandCenterUrl::try_from(url)?),
+            Some(url) => Some(CommandCenterUrl::try_from(url).map_err(|_| Fault::InvalidConfigServiceUrl)?),
         },
-        household_id: text(request.household_id)?,
-        node_id: text(request.node_id).and_then(name)?,
+        household_id: text(TextField::HouseholdId, request.household_id)?,
+        node_id: text(TextField::NodeId, request.node_id)?,
         token,
         // The existing phone app does not know provision codes.
         provision_code: None,

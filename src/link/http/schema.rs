@@ -251,7 +251,7 @@ const fn security(security: Security, open: &'static str) -> &'static str {
 }
 
 impl ProvisionRequest {
-    /// Parses a body. Any text is valid for a field; the attempt reports the values that are not usable.
+    /// Parses a body. A text field without control characters is valid; the attempt reports the values that are not usable.
     pub(super) fn read(content_type: Option<&[u8]>, body: &[u8]) -> Result<Self, Invalid> {
         let names = [
             "wifi_ssid",
@@ -267,12 +267,12 @@ impl ProvisionRequest {
         let request = Self {
             wifi_ssid: plain(fields.text()),
             wifi_password: fields.text(),
-            room: plain(fields.text()),
+            room: plain(fields.line()),
             command_center_url: plain(fields.text()),
             config_service_url: fields.optional_text().map(plain),
-            household_id: plain(fields.text()),
-            node_id: plain(fields.text()),
-            provisioning_token: fields.text(),
+            household_id: plain(fields.line()),
+            node_id: plain(fields.line()),
+            provisioning_token: fields.line(),
         };
         fields.end().map(|()| request)
     }
@@ -282,7 +282,7 @@ impl K2ProvisionRequest {
     /// Parses a body.
     pub(super) fn read(content_type: Option<&[u8]>, body: &[u8]) -> Result<Self, Invalid> {
         let mut fields = Fields::read(content_type, body, ["node_id", "kid", "k2", "created_at"])?;
-        let (node_id, kid, k2) = (plain(fields.text()), plain(fields.text()), fields.text());
+        let (node_id, kid, k2) = (plain(fields.line()), plain(fields.line()), fields.text());
         let created_at = fields.date();
         fields.end()?;
         let created_at = created_at.expect("a missing or invalid date is a fault, and there are no faults");

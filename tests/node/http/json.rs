@@ -252,6 +252,21 @@ async fn faults_come_in_the_order_of_the_fields_and_repeat_nothing() {
 }
 
 #[tokio::test]
+async fn control_characters_are_a_422_that_names_the_field() {
+    let node = Node::start();
+    for field in ["room", "household_id", "node_id", "provisioning_token"] {
+        let reply = node.post("/api/v1/provision", &with(provision(), field, json!(format!("{CANARY}\r\n")))).await;
+        assert_eq!(faults(&reply), [(json!(["body", field]), "value_error".into())]);
+        assert!(!reply.text().contains(CANARY));
+    }
+    for field in ["node_id", "kid"] {
+        let reply = node.post("/api/v1/provision/k2", &with(k2(), field, json!("\u{1b}[2J"))).await;
+        assert_eq!(faults(&reply), [(json!(["body", field]), "value_error".into())]);
+    }
+    assert_eq!(node.status(|_| true).await["state"], "AP_MODE");
+}
+
+#[tokio::test]
 async fn numbers_booleans_and_null_are_not_texts() {
     let node = Node::start();
     for field in ["wifi_ssid", "wifi_password", "room", "command_center_url", "household_id", "node_id", "provisioning_token"] {
@@ -359,11 +374,13 @@ async fn unusable_values_are_accepted_and_fail_as_an_attempt() {
         ("command_center_url", "ftp://x", "registration_failed", "Failed to register with command center"),
         ("command_center_url", "http://user:pw@x", "registration_failed", "Failed to register with command center"),
         ("command_center_url", "http://x\r\n.local", "registration_failed", "Failed to register with command center"),
-        ("config_service_url", "file:///etc/passwd", "registration_failed", "Failed to register with command center"),
-        ("config_service_url", "javascript:alert(1)", "registration_failed", "Failed to register with command center"),
-        ("config_service_url", "not a url", "registration_failed", "Failed to register with command center"),
-        ("provisioning_token", "", "internal_error", Fault::InvalidField.text()),
-        ("room", &"r".repeat(513), "internal_error", Fault::InvalidField.text()),
+        ("config_service_url", "file:///etc/passwd", "internal_error", Fault::InvalidConfigServiceUrl.text()),
+        ("config_service_url", "javascript:alert(1)", "internal_error", Fault::InvalidConfigServiceUrl.text()),
+        ("config_service_url", "not a url", "internal_error", Fault::InvalidConfigServiceUrl.text()),
+        ("provisioning_token", "", "internal_error", Fault::InvalidToken.text()),
+        ("room", &"r".repeat(513), "internal_error", Fault::InvalidRoom.text()),
+        ("household_id", &"h".repeat(513), "internal_error", Fault::InvalidHouseholdId.text()),
+        ("node_id", "aa:bb:cc", "internal_error", Fault::InvalidNodeId.text()),
     ] {
         let reply = node.post("/api/v1/provision", &with(provision(), field, json!(value))).await;
         assert_eq!(reply.json()["success"], true, "{field}");
