@@ -1,4 +1,4 @@
-//! Files that survive a power cut: the means for the node's state and for an appliance's claim.
+//! Files that survive a power cut; used for the node's state and for an appliance's claim.
 
 mod error;
 mod folder;

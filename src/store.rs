@@ -1,29 +1,29 @@
-//! The files that survive a power cut.
+//! The node's persistent files, written so that they survive a power cut.
 //!
-//! The state folder has the files of the existing software, in its formats, and the node's own:
+//! The state folder contains the files of the existing software, in its formats, and the node's own:
 //!
 //! | file | content |
 //! |---|---|
 //! | `secrets.key` | K1: a Fernet key, 44 characters |
 //! | `k2.enc`, `k2_metadata.json` | K2, 32 bytes sealed with K1; its name and date |
 //! | `wifi_credentials.enc` | SSID and passphrase as JSON, sealed with K1 |
-//! | `.provisioned` | empty; its being there says that the node is provisioned |
-//! | `state.json` | pairing attempts, the last outcome, whether a factory reset is under way |
-//! | `pairing.json` | what is on the label: six digits, 128 bits, the access point's passphrase |
-//! | `pending.enc` | the attempt under way, sealed with K1 |
-//! | `k2_pending.enc` | a K2 on its way into its two files, sealed with K1 |
+//! | `.provisioned` | empty; if it exists, the node is provisioned |
+//! | `state.json` | pairing guesses, the last outcome, whether a factory reset is in progress |
+//! | `pairing.json` | the label: six digits, 128 bits, the access point's passphrase |
+//! | `pending.enc` | the pending attempt, sealed with K1 |
+//! | `k2_pending.enc` | a K2 that is being written to its two files, sealed with K1 |
 //!
-//! Each is written whole or not at all. What spans several files has one write that decides, and a start finishes what
-//! was decided:
+//! Each file is replaced atomically. A change of several files is committed by one write, and the next start completes a
+//! committed change:
 //!
-//! - **K2** is decided by `k2_pending.enc`. Its metadata is removed before the key is replaced and written after it, so
+//! - **K2** is committed by `k2_pending.enc`. Its metadata is removed before the key is replaced and written after it, so
 //!   that no reader combines new metadata with an old key.
-//! - **The end of an attempt** is decided by `state.json`, which names the attempt and how it ended; the marker follows
-//!   from that, and `pending.enc` is removed last.
-//! - **A factory reset** is decided by `state.json` and done again from the beginning after a power cut.
+//! - **The end of an attempt** is committed by `state.json`, which contains the attempt's name and outcome; the marker is
+//!   written next, and `pending.enc` is removed last.
+//! - **A factory reset** is committed by `state.json`, and repeated from its beginning after a power cut.
 //!
-//! A file that cannot be read is renamed to `NAME.unreadable-N` and counts as the safe state: a lost state counts as all
-//! free attempts made, a lost label is replaced by a new one.
+//! An unreadable file is renamed to `NAME.unreadable-N` and replaced by the safe state: after a lost state all free guesses
+//! count as used, and a lost label is replaced by a new one.
 
 mod configuration;
 mod error;
@@ -60,15 +60,15 @@ const K2_PENDING: &str = "k2_pending.enc";
 /// The key of the database of the node's normal operation.
 const DATABASE_KEY: &str = "db.key";
 
-/// Every file that is written in the state folder, apart from K1, whose name the operator chooses.
+/// All files in the state folder except K1, whose name the operator chooses.
 const NAMES: [&str; 8] = [K2_KEY, K2_METADATA, WIFI, MARKER, STATE, LABEL, PENDING, K2_PENDING];
 
-/// More than any file in the state folder has, bytes.
+/// Maximum size of a file in the state folder, bytes.
 const LIMIT: usize = 64 * 1024;
 
-/// The files of one node. Every write ends when it would survive a power cut.
+/// The files of one node. A write returns after it is synced to disk.
 ///
-/// Any number of processes and threads may use the same folder: each write locks it.
+/// Several processes and threads may use the same folder: each write locks it.
 #[derive(Debug)]
 pub struct Store {
     paths: Paths,
@@ -78,8 +78,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the folder, making it if it is not there, and everything in it that the node needs to begin: K1 and the
-    /// pairing secrets. Finishes what a power cut interrupted.
+    /// Opens or creates the folder, K1 and the pairing secrets. Completes changes that a power cut interrupted.
     pub fn open(paths: Paths) -> Result<Self, Error> {
         let folder = Folder::make(&paths.directory)?;
         let lock = folder.lock()?;
@@ -87,13 +86,13 @@ impl Store {
         let (key, is_key_new) = open_key(&folder, &paths.key)?;
         let state = read_state(&folder)?;
         let is_state_new = !folder.has(STATE)?;
-        // Before the label, whose being there says that a missing state is a lost one.
+        // The state is written before the label: if there is a label, a missing state was lost.
         if is_state_new {
             folder.place(STATE, &state.content())?;
         }
         let (label, is_label_new) = open_label(&folder, paths.pairing.as_deref())?;
-        // Nothing is sealed, counted or shown before this, so one sync is enough for all that a first start makes; it is
-        // most of the time that such a start takes.
+        // Nothing is sealed, counted or shown before this, so one sync suffices for all files of a first start; it takes
+        // most of the time of such a start.
         if is_key_new || is_state_new || is_label_new {
             folder.sync()?;
         }
@@ -106,17 +105,17 @@ impl Store {
         Ok(store)
     }
 
-    /// What a phone must prove to know.
+    /// The secrets that a phone proves to know.
     pub fn pairing(&self) -> Pairing {
         self.label.pairing.clone()
     }
 
-    /// What opens the node's access point.
+    /// The passphrase of the node's access point.
     pub fn access_point_passphrase(&self) -> SecretText {
         self.label.passphrase.clone()
     }
 
-    /// What the machine begins with. State that cannot be read is set aside, and counts as the safe state.
+    /// The initial data of the machine. Unreadable files are set aside and replaced by the safe state.
     pub fn load(&self) -> Result<Boot, Error> {
         let lock = self.folder.lock()?;
         let state = read_state(&self.folder)?;
@@ -127,7 +126,7 @@ impl Store {
         let command_center = command_center.and_then(|text| match CommandCenterUrl::try_from(text.as_str()) {
             Ok(url) => Some(url),
             Err(fault) => {
-                warn!(%fault, "the configured address of the command center cannot be used");
+                warn!(%fault, "the configured address of the command center is invalid");
                 None
             }
         });
@@ -143,7 +142,7 @@ impl Store {
         })
     }
 
-    /// Stores the number of attempts since the last success.
+    /// Stores the number of guesses since the last success.
     pub fn save_guesses(&self, made: u32) -> Result<(), Error> {
         let lock = self.folder.lock()?;
         self.change_state(&lock, |state| state.attempts = made)
@@ -155,8 +154,9 @@ impl Store {
         self.place_k2(&lock, k2, true)
     }
 
-    /// Stores an intention; fails with [`Fault::ConfigurationFailed`](provisioning_core::fault::Fault::ConfigurationFailed) if the
-    /// configuration file could not be written.
+    /// Stores the pending attempt; fails with
+    /// [`Fault::ConfigurationFailed`](provisioning_core::fault::Fault::ConfigurationFailed) if the configuration file cannot
+    /// be written.
     pub fn save_pending(&self, pending: &Pending) -> Result<(), Error> {
         let path = configuration::located(self.paths.config.as_ref())?;
         let stored =
@@ -168,20 +168,20 @@ impl Store {
         Ok(())
     }
 
-    /// Stores configuration and credentials.
+    /// Stores the configuration and the credentials.
     pub fn save_enrollment(&self, credentials: &Credentials, registration: &Registration) -> Result<(), Error> {
         let path = configuration::located(self.paths.config.as_ref())?;
         let _lock = self.folder.lock()?;
         let mut configuration = Configuration::read(path).map_err(Error::Configuration)?;
         let sealed = self.key.seal(format::wifi_credentials(credentials).as_bytes());
-        // Both are on the disk before either counts, so that a full disk leaves the old ones.
+        // Both are staged before either is committed, so that a full disk leaves the old files.
         let wifi = self.folder.stage(WIFI, sealed.as_bytes(), self.folder.owner())?;
         let configuration = configuration.enroll(credentials, registration).map_err(Error::Configuration)?;
         wifi.commit()?;
         configuration.commit().map_err(Error::Configuration)
     }
 
-    /// Writes the marker, then forgets the intention and the last outcome.
+    /// Writes the marker, then deletes the pending attempt and the last outcome.
     pub fn mark_provisioned(&self) -> Result<(), Error> {
         let lock = self.folder.lock()?;
         self.conclude(&lock, None, true)?;
@@ -190,7 +190,7 @@ impl Store {
         Ok(())
     }
 
-    /// Stores how an attempt ended, then forgets the intention.
+    /// Stores the outcome of an attempt, then deletes the pending attempt.
     pub fn save_outcome(&self, outcome: &Outcome) -> Result<(), Error> {
         let lock = self.folder.lock()?;
         self.conclude(&lock, Some(outcome), false)?;
@@ -198,12 +198,11 @@ impl Store {
         Ok(())
     }
 
-    /// Deletes what the owner gave: marker, K2, Wi-Fi credentials, the attempt under way, the node's database, and
-    /// identity and key in the configuration, and what a provision code has made of the node. K1, the pairing secrets and
-    /// the number of guesses stay.
+    /// Deletes the owner's data: marker, K2, Wi-Fi credentials, pending attempt, the node's database, identity and key in
+    /// the configuration, and the files of a claim. K1, the pairing secrets and the number of guesses remain.
     ///
-    /// `forget_claim` deletes the files of a claim, and says whether there was a configuration. A reset that a power cut
-    /// interrupts calls it again.
+    /// `forget_claim` deletes the files of a claim, and returns whether there was a configuration. It is called again
+    /// after a power cut during the reset.
     pub fn reset(&self, forget_claim: impl FnOnce(&Path) -> Result<bool, FileError>) -> Result<Cleared, Error> {
         let lock = self.folder.lock()?;
         self.change_state(&lock, |state| {
@@ -229,7 +228,7 @@ impl Store {
             items.push(ClearedItem::ApplianceConfiguration);
         }
         self.change_state(&lock, |state| state.resetting = false)?;
-        info!(cleared = ?items, "everything that the owner gave is deleted");
+        info!(cleared = ?items, "deleted the owner's data");
         Ok(Cleared { items, node_id: self.unregistered(&self.mac_address()) })
     }
 
@@ -243,7 +242,7 @@ impl Store {
         }
     }
 
-    /// The identity without registration.
+    /// The identity of a node that is not registered.
     fn unregistered(&self, mac_address: &str) -> String {
         self.label.node_id.clone().unwrap_or_else(|| identity::unregistered(mac_address))
     }
@@ -252,21 +251,21 @@ impl Store {
         identity::mac_address(&self.paths.sysfs, &self.paths.machine_id)
     }
 
-    /// The configuration, if there is one that can be read.
+    /// The configuration, if it exists and can be read.
     fn configuration(&self) -> Option<Configuration> {
         let read = Configuration::read(self.paths.config.as_deref()?);
         read.inspect_err(|error| warn!(reason = chain(error), "the configuration cannot be read")).ok()
     }
 
-    /// Takes identity and key out of the configuration; says whether there is one that this program can read. A medium
-    /// that fails is no such case: what it holds could come back.
+    /// Removes identity and key from the configuration; returns whether it exists and can be read. A failure of the storage
+    /// medium is an error, because identity and key would remain on it.
     fn clear_configuration(&self) -> Result<bool, FileError> {
         let Some(path) = &self.paths.config else { return Ok(false) };
         match Configuration::read(path) {
             Ok(configuration) if configuration.is_there() => configuration.clear().map(|()| true),
             Ok(_) => Ok(false),
             Err(error) if error.is_unfit() || error.is_out_of_reach() => {
-                warn!(reason = chain(&error), "the configuration cannot be read: identity and key may still be in it");
+                warn!(reason = chain(&error), "the configuration cannot be read: identity and key may remain in it");
                 Ok(false)
             }
             Err(error) => Err(error),
@@ -277,19 +276,19 @@ impl Store {
         self.folder.read_or_set_aside(MARKER, LIMIT, |_| Ok(())).map(|marker| marker.is_some())
     }
 
-    /// Sets aside what belongs to another node or is torn, so that no reader fails on it.
+    /// Sets aside files that are torn or belong to another node, so that no reader fails on them.
     fn inspect(&self, _: &Lock) -> Result<(), FileError> {
         self.folder.read_or_set_aside(WIFI, LIMIT, |token| format::is_wifi_credentials(&self.key.open(token)?))?;
         let key = self.folder.read_or_set_aside(K2_KEY, LIMIT, |token| match self.key.open(token)?.len() {
             32 => Ok(()),
-            length => Err(format!("holds a key of {length} bytes")),
+            length => Err(format!("contains a key of {length} bytes")),
         })?;
         let metadata = self.folder.read_or_set_aside(K2_METADATA, LIMIT, |content| match key {
             Some(()) => format::is_k2_metadata(content),
-            None => Err("describes a key that is not there".into()),
+            None => Err("describes a missing key".into()),
         })?;
         if key.is_some() && metadata.is_none() {
-            warn!(file = %self.folder.path(K2_KEY).display(), "K2 has no name and no date: send it again from the app");
+            warn!(file = %self.folder.path(K2_KEY).display(), "K2 has no metadata: send it again from the app");
         }
         Ok(())
     }
@@ -306,7 +305,7 @@ impl Store {
         Ok(())
     }
 
-    /// Decides how the attempt under way has ended.
+    /// Commits the end of the pending attempt.
     fn conclude(&self, lock: &Lock, outcome: Option<&Outcome>, provisioned: bool) -> Result<(), Error> {
         let attempt = self.pending(lock)?.map(|stored| stored.attempt);
         self.change_state(lock, |state| {
@@ -333,7 +332,7 @@ impl Store {
         k2.map_or(Ok(()), |k2| self.place_k2(lock, &k2, false))
     }
 
-    /// Replaces K2. Everything is on the disk before anything counts, so that a full disk leaves the old one.
+    /// Replaces K2. All files are staged before any is committed, so that a full disk leaves the old K2.
     fn place_k2(&self, _: &Lock, k2: &K2, decide: bool) -> Result<(), Error> {
         let stage = |name, content: &[u8]| self.folder.stage(name, content, self.folder.owner());
         let key = stage(K2_KEY, self.key.seal(k2.key.expose()).as_bytes())?;
@@ -348,7 +347,7 @@ impl Store {
         Ok(())
     }
 
-    /// Removes the database of the node's normal operation, and what SQLite keeps beside it.
+    /// Removes the database of the node's normal operation, and SQLite's files beside it.
     fn remove_database(&self) -> Result<bool, FileError> {
         let path = &self.paths.database;
         if path.symlink_metadata().is_err_and(|failure| failure.kind() == std::io::ErrorKind::NotFound) {
@@ -362,7 +361,7 @@ impl Store {
     }
 }
 
-/// The state. One that is not there although there is a label was lost.
+/// Reads the state. If it is missing although there is a label, it was lost.
 fn read_state(folder: &Folder) -> Result<State, FileError> {
     match folder.read_or_set_aside(STATE, LIMIT, State::parse)? {
         Some(state) => Ok(state),
@@ -371,7 +370,7 @@ fn read_state(folder: &Folder) -> Result<State, FileError> {
     }
 }
 
-/// K1, and whether it was made here, and is yet to be synced.
+/// K1, and whether it was created by this call and must be synced.
 fn open_key(folder: &Folder, path: &Path) -> Result<(Key, bool), FileError> {
     let elsewhere;
     let (folder, name, is_elsewhere) = match (path.parent(), path.file_name().and_then(|name| name.to_str())) {
@@ -386,28 +385,28 @@ fn open_key(folder: &Folder, path: &Path) -> Result<(Key, bool), FileError> {
     if let Some(key) = folder.read_or_set_aside(&name, LIMIT, Key::parse)? {
         return Ok((key, false));
     }
-    let key = Key::random().map_err(FileError::system("making a key for", path))?;
+    let key = Key::random().map_err(FileError::system("generating a key for", path))?;
     if is_elsewhere { folder.write(&name, key.content()) } else { folder.place(&name, key.content()) }?;
-    info!(file = %path.display(), "made the key that seals the node's files");
+    info!(file = %path.display(), "generated the key that seals the node's files");
     Ok((key, true))
 }
 
-/// The label, and whether it was made here, and is yet to be synced.
+/// The label, and whether it was created by this call and must be synced.
 fn open_label(folder: &Folder, given: Option<&Path>) -> Result<(Label, bool), FileError> {
     if let Some(label) = folder.read_or_set_aside(LABEL, LIMIT, Label::parse)? {
         return Ok((label, false));
     }
-    let random = Label::random().map_err(FileError::system("making secrets for", folder.path(LABEL)))?;
+    let random = Label::random().map_err(FileError::system("generating secrets for", folder.path(LABEL)))?;
     let label = match given.filter(|path| path.exists()) {
         None => {
-            info!("made new pairing secrets: print the label");
+            info!("generated new pairing secrets: print the label");
             random
         }
         Some(path) => {
             let (boot, name) = Folder::of(path)?;
             let content = boot.read(&name, LIMIT)?.ok_or_else(|| FileError::NotAFile { path: path.into() })?;
             let label = Label::given(&content, random).map_err(|what| FileError::Malformed { path: path.into(), what })?;
-            info!(file = %path.display(), "took the pairing secrets from the owner's file");
+            info!(file = %path.display(), "copied the pairing secrets from the owner's file");
             label
         }
     };

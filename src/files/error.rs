@@ -1,4 +1,4 @@
-//! What can be wrong with a file, in words for the operator.
+//! Errors of files, for the operator.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,79 +6,79 @@ use std::path::PathBuf;
 use rustix::io::Errno;
 use thiserror::Error;
 
-/// What is wrong with one file or folder.
+/// An error of one file or folder; the message names the remedy.
 #[derive(Debug, Error)]
 pub enum FileError {
-    /// A symbolic link, which could lead anywhere.
-    #[error("`{}` is a symbolic link, which is not followed: name what it points to, or replace it with that", path.display())]
+    /// A symbolic link, whose target is not trusted.
+    #[error("`{}` is a symbolic link, which is not followed: name what it points to, or replace the link by it", path.display())]
     Link {
         /// The link.
         path: PathBuf,
     },
-    /// Something else where a folder is needed.
+    /// Not a folder where a folder is needed.
     #[error("`{}` is not a folder: remove it, or name another folder", path.display())]
     NotAFolder {
         /// The path.
         path: PathBuf,
     },
-    /// A folder, a pipe or a device where a file is needed.
+    /// Not a regular file where a file is needed.
     #[error("`{}` is not a regular file: remove it", path.display())]
     NotAFile {
         /// The path.
         path: PathBuf,
     },
-    /// A folder that everybody may write to.
-    #[error("anybody may write to the folder `{}`, so nothing in it can be trusted: run `chmod 700` on it", path.display())]
+    /// A world-writable folder.
+    #[error("the folder `{}` is world-writable, so nothing in it can be trusted: run `chmod 700` on it", path.display())]
     Exposed {
         /// The folder.
         path: PathBuf,
     },
-    /// A file or folder of another user, who could have put anything there.
-    #[error("`{}` belongs to the user with the number {owner}: give it to the user that runs this program", path.display())]
+    /// A file or folder of another user, who could have written anything to it.
+    #[error("`{}` belongs to the user {owner}: run `chown` on it, for the user that runs this program", path.display())]
     Foreign {
         /// The path.
         path: PathBuf,
-        /// Whose it is.
+        /// Its owner.
         owner: u32,
     },
-    /// A file that no other can take the place of.
+    /// A file that cannot be replaced.
     #[error("`{}` cannot be replaced, because {reason}", path.display())]
     Pinned {
         /// The file.
         path: PathBuf,
-        /// Why, and what to do.
+        /// The reason, and the remedy.
         reason: &'static str,
     },
-    /// A file that is larger than it can rightly be.
+    /// A file above the size limit.
     #[error("`{}` is larger than {limit} bytes: repair or remove it", path.display())]
     TooLarge {
         /// The file.
         path: PathBuf,
-        /// The most that is read, bytes.
+        /// The limit, bytes.
         limit: usize,
     },
-    /// A file whose content is not what it should be: torn, or made with another key.
+    /// A file with invalid content: torn, or sealed with another key.
     #[error("`{}` {what}: repair or remove it", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
-        /// What is wrong with the content; none of the content.
+        /// What is wrong with the content, without quoting it.
         what: String,
     },
-    /// The system refused.
+    /// A system call failed.
     #[error("{action} `{}`{}", path.display(), advice(source))]
     System {
-        /// What was tried, such as `writing`.
+        /// The operation, such as `writing`.
         action: &'static str,
-        /// With which file.
+        /// The file.
         path: PathBuf,
-        /// The system's reason.
+        /// The cause.
         source: io::Error,
     },
 }
 
 impl FileError {
-    /// Whether it is the file itself that is at fault, so that it is better set aside than tried again.
+    /// Whether the file itself is invalid, so that it should be set aside; a retry would fail again.
     pub(crate) const fn is_unfit(&self) -> bool {
         matches!(
             self,
@@ -86,27 +86,27 @@ impl FileError {
         )
     }
 
-    /// Whether the file is none of this program's: its folder is not there, or closed to this user.
+    /// Whether this user cannot have such a file: its folder is missing, or not accessible.
     pub(crate) fn is_out_of_reach(&self) -> bool {
         let Self::System { source, .. } = self else { return false };
         matches!(Errno::from_io_error(source), Some(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS))
     }
 
-    /// For `map_err`: what was tried when the system refused.
+    /// For `map_err`: the operation that failed.
     pub(crate) fn system<E: Into<io::Error>>(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(E) -> Self {
         let path = path.into();
         move |source| Self::System { action, path, source: source.into() }
     }
 }
 
-/// What to do about a reason that an owner can do something about.
+/// The remedy for errors that an owner can fix.
 fn advice(source: &io::Error) -> &'static str {
     match Errno::from_io_error(source) {
         Some(Errno::NOSPC | Errno::DQUOT) => ": there is no space left; free some, then try again",
         Some(Errno::ROFS) => ": the file system is read-only; mount it writable, or name a folder on another one",
-        Some(Errno::ACCESS | Errno::PERM) => ": this user may not; run as the owner of the folder, or change its owner",
-        Some(Errno::NOENT) => ": its folder is not there; make it, or name another",
-        Some(Errno::NOTDIR) => ": what should be its folder is not one; name another",
+        Some(Errno::ACCESS | Errno::PERM) => ": this user has no permission; run as the owner of the folder, or change its owner",
+        Some(Errno::NOENT) => ": its folder does not exist; create it, or name another",
+        Some(Errno::NOTDIR) => ": a part of its path is not a folder; name another",
         Some(Errno::IO) => ": the storage medium fails; replace it",
         Some(Errno::FBIG) => ": a limit on the size of files is too low; raise it",
         Some(Errno::MFILE | Errno::NFILE) => ": too many files are open; raise the limit",

@@ -1,8 +1,8 @@
-//! One folder, and the one way in which files in it are written, read and removed.
+//! Reads, writes and removes the files of one folder.
 //!
-//! A file is written beside its name, with its final mode from the first moment, synced, renamed over its name, and the
-//! folder synced: after a power cut there is the old file or the new one. All access goes through an open handle of the
-//! folder and follows no symbolic link.
+//! A file is written under a temporary name, created with its final mode, synced, and renamed to its name; then the folder
+//! is synced. After a power cut there is the old file or the new one. All access uses an open handle of the folder and
+//! follows no symbolic link.
 
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, File};
@@ -24,14 +24,15 @@ use zeroize::Zeroizing;
 use super::error::FileError;
 use super::hexadecimal;
 
-/// For the owner alone: every file holds a secret, or says something about one.
+/// Accessible to the owner only, because every file contains a secret or metadata of one.
 const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 const FOLDER_MODE: u32 = 0o700;
 
 /// The random part of a temporary file's name, hexadecimal digits.
 const SUFFIX_DIGITS: usize = 16;
 
-/// After so many unreadable files of one name the last is replaced, so that a failing medium does not fill the folder.
+/// Maximum number of unreadable files per name; then the last is replaced, so that a failing medium does not fill the
+/// folder.
 const ASIDE_LIMIT: u32 = 20;
 
 /// An open folder.
@@ -39,24 +40,24 @@ const ASIDE_LIMIT: u32 = 20;
 pub(crate) struct Folder {
     path: PathBuf,
     handle: OwnedFd,
-    /// Whose files new files become: this user's, or, for the superuser, those of the folder's owner.
+    /// The owner of new files: this user, or, for the superuser, the folder's owner.
     owner: Owner,
 }
 
-/// Who owns a file.
+/// User and group of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Owner {
     user: Uid,
     group: Gid,
 }
 
-/// While it lives, no other process and no other thread writes to the folder.
+/// The lock of a folder. While it is held, no other process or thread writes to the folder.
 #[derive(Debug)]
 pub(crate) struct Lock {
     _handle: OwnedFd,
 }
 
-/// A file that is written and synced, and waits to take its name. Dropped, it is gone.
+/// A temporary file that is written and synced, and not yet renamed. Dropping it removes the file.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Staged<'a> {
@@ -67,15 +68,15 @@ pub(crate) struct Staged<'a> {
 }
 
 impl Folder {
-    /// Opens the folder of the state, and makes it if it is not there.
+    /// Opens the folder; creates a missing one.
     pub(crate) fn make(path: &Path) -> Result<Self, FileError> {
-        // Without a slash at the end, which would make the system follow a link.
+        // Without a trailing slash, which would make the system follow a link.
         let path: PathBuf = path.components().collect();
         let is_missing = path.symlink_metadata().is_err_and(|failure| failure.kind() == io::ErrorKind::NotFound);
         if is_missing {
             let missing = path.ancestors().take_while(|folder| folder.symlink_metadata().is_err()).count();
             let made = DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(&path);
-            made.map_err(FileError::system("making the folder", &path))?;
+            made.map_err(FileError::system("creating the folder", &path))?;
             for made in path.ancestors().take(missing) {
                 let above = parent(made);
                 File::open(above).and_then(|above| above.sync_all()).map_err(FileError::system("syncing the folder", above))?;
@@ -83,14 +84,14 @@ impl Folder {
         }
         let folder = Self::open(&path)?;
         if is_missing {
-            // The umask may have taken bits away from the mode.
+            // The umask may have removed bits from the mode.
             fchmod(&folder.handle, Mode::RWXU).map_err(FileError::system("setting the mode of the folder", &path))?;
         }
         folder.check()?;
         Ok(folder)
     }
 
-    /// Opens a folder that is there.
+    /// Opens an existing folder.
     pub(crate) fn open(path: &Path) -> Result<Self, FileError> {
         let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
         let handle = openat(CWD, path, flags, Mode::empty()).map_err(|failure| match path.symlink_metadata() {
@@ -98,12 +99,12 @@ impl Folder {
             Ok(found) if !found.is_dir() => FileError::NotAFolder { path: path.into() },
             _ => FileError::system("opening the folder", path)(failure),
         })?;
-        let found = fstat(&handle).map_err(FileError::system("looking at the folder", path))?;
+        let found = fstat(&handle).map_err(FileError::system("checking the folder", path))?;
         let owner = if geteuid().is_root() { Owner::of(&found) } else { Owner::this_user() };
         Ok(Self { path: path.into(), handle, owner })
     }
 
-    /// The folder of a file, which may be reached over links, and the file's name in it.
+    /// The folder of a file, whose path may contain links, and the file's name in it.
     pub(crate) fn of(file: &Path) -> Result<(Self, String), FileError> {
         let name = file.file_name().and_then(OsStr::to_str).ok_or_else(|| FileError::NotAFile { path: file.into() })?;
         let folder = parent(file);
@@ -111,9 +112,9 @@ impl Folder {
         Ok((Self::open(&folder)?, name.into()))
     }
 
-    /// Refuses a folder whose content others control; warns of one that others can look into.
+    /// Refuses a folder whose content other users control; warns of one that they can read.
     fn check(&self) -> Result<(), FileError> {
-        let found = fstat(&self.handle).map_err(FileError::system("looking at the folder", &self.path))?;
+        let found = fstat(&self.handle).map_err(FileError::system("checking the folder", &self.path))?;
         let mode = Mode::from_raw_mode(found.st_mode);
         if !self.trusts(Uid::from_raw(found.st_uid)) {
             return Err(FileError::Foreign { path: self.path.clone(), owner: found.st_uid });
@@ -123,12 +124,12 @@ impl Folder {
         }
         if mode.intersects(Mode::RWXG | Mode::RWXO) {
             let mode = format!("{:o}", mode.as_raw_mode());
-            warn!(folder = %self.path.display(), mode, "others can see or change what is in the state folder: run `chmod 700` on it");
+            warn!(folder = %self.path.display(), mode, "other users can access the state folder: run `chmod 700` on it");
         }
         Ok(())
     }
 
-    /// Files of this user, of the superuser and of the folder's owner are as good as the folder itself.
+    /// Whether an owner is trusted: this user, the superuser, or the folder's owner.
     fn trusts(&self, user: Uid) -> bool {
         user == geteuid() || user.is_root() || user == self.owner.user
     }
@@ -136,13 +137,13 @@ impl Folder {
     /// Waits until no other process or thread writes to the folder.
     pub(crate) fn lock(&self) -> Result<Lock, FileError> {
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
-        // A lock belongs to an opening of the folder; one opening for each lock keeps threads apart too.
+        // A lock belongs to an open file description, so a new one for each lock also excludes other threads.
         let handle =
             openat(&self.handle, ".", flags, Mode::empty()).map_err(FileError::system("opening the folder", &self.path))?;
         while let Err(failure) = flock(&handle, FlockOperation::LockExclusive) {
             match failure {
                 Errno::INTR => {}
-                // Some network file systems have no locks; there is one daemon all the same.
+                // Some network file systems have no locks; there is only one daemon anyway.
                 Errno::OPNOTSUPP | Errno::NOSYS | Errno::NOLCK => break,
                 failure => return Err(FileError::system("locking the folder", &self.path)(failure)),
             }
@@ -150,12 +151,12 @@ impl Folder {
         Ok(Lock { _handle: handle })
     }
 
-    /// Whether that is the path by which the folder was opened.
+    /// Whether the folder was opened with this path.
     pub(crate) fn is(&self, path: &Path) -> bool {
         self.path == path
     }
 
-    /// Whose files new files become.
+    /// The owner of new files.
     pub(crate) const fn owner(&self) -> Owner {
         self.owner
     }
@@ -165,7 +166,7 @@ impl Folder {
         self.path.join(name)
     }
 
-    /// Whether there is anything of that name.
+    /// Whether the name exists, with any type.
     pub(crate) fn has(&self, name: &str) -> Result<bool, FileError> {
         self.look(name).map(|found| found.is_some())
     }
@@ -178,7 +179,7 @@ impl Folder {
         }
     }
 
-    /// Opens a regular file, without following a link and without waiting for a pipe.
+    /// Opens a regular file; does not follow links, and does not block on pipes.
     fn open_file(&self, name: &str) -> Result<Option<(File, Stat)>, FileError> {
         let path = || self.path(name);
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -186,7 +187,7 @@ impl Folder {
             Ok(file) => File::from(file),
             Err(Errno::NOENT) => return Ok(None),
             Err(Errno::LOOP) => return Err(FileError::Link { path: path() }),
-            // Opening a socket.
+            // The path is a socket.
             Err(Errno::NXIO) => return Err(FileError::NotAFile { path: path() }),
             Err(failure) => return Err(FileError::system("opening", path())(failure)),
         };
@@ -197,13 +198,14 @@ impl Folder {
         Ok(Some((file, found)))
     }
 
-    /// A file of the owner's, of any owner and mode.
+    /// Reads the owner's file, with any owner and mode.
     pub(crate) fn read(&self, name: &str, limit: usize) -> Result<Option<Zeroizing<Vec<u8>>>, FileError> {
         let Some((file, _)) = self.open_file(name)? else { return Ok(None) };
         self.content(name, file, limit).map(Some)
     }
 
-    /// A file of ours: it must belong to a trusted user, and be readable by no other. A mode that is too wide is corrected.
+    /// Reads a file of this program: its owner must be trusted, and it must be private. A mode that is too permissive is
+    /// corrected.
     pub(crate) fn read_secret(&self, name: &str, limit: usize) -> Result<Option<Zeroizing<Vec<u8>>>, FileError> {
         let Some((file, found)) = self.open_file(name)? else { return Ok(None) };
         if !self.trusts(Uid::from_raw(found.st_uid)) {
@@ -213,20 +215,20 @@ impl Folder {
         if mode.intersects(Mode::RWXG | Mode::RWXO) {
             let repaired = fchmod(&file, FILE_MODE).is_ok();
             let (file, mode) = (self.path(name), format!("{:o}", mode.as_raw_mode()));
-            warn!(file = %file.display(), mode, repaired, "others could read or change this file: its content may be known to them");
+            warn!(file = %file.display(), mode, repaired, "other users could access this file: they may know its content");
         }
         self.content(name, file, limit).map(Some)
     }
 
     fn content(&self, name: &str, file: File, limit: usize) -> Result<Zeroizing<Vec<u8>>, FileError> {
-        // One allocation, so that no copy stays behind; one byte more than the limit, to see that there is more.
+        // One allocation, so that no copy remains in freed memory; one byte more than the limit, to detect larger files.
         let mut content = Zeroizing::new(Vec::with_capacity(limit + 1));
         let most = u64::try_from(limit + 1).expect("limits are far below 2^64");
         file.take(most).read_to_end(&mut content).map_err(FileError::system("reading", self.path(name)))?;
         if content.len() > limit { Err(FileError::TooLarge { path: self.path(name), limit }) } else { Ok(content) }
     }
 
-    /// Reads a file of ours; one that is unfit is set aside, and counts as not there.
+    /// Reads a file of this program; an invalid one is set aside and counts as missing.
     pub(crate) fn read_or_set_aside<T>(
         &self,
         name: &str,
@@ -246,7 +248,7 @@ impl Folder {
         }
     }
 
-    /// Renames what cannot be read, so that nothing is lost and nothing stumbles over it again.
+    /// Renames an unreadable file, so that its content is kept and no reader fails on it again.
     fn set_aside(&self, name: &str, why: &FileError) -> Result<(), FileError> {
         let mut number = 1;
         let mut aside = format!("{name}.unreadable-1");
@@ -261,31 +263,32 @@ impl Folder {
         Ok(())
     }
 
-    /// Replaces a file, or makes it.
+    /// Replaces or creates a file.
     pub(crate) fn write(&self, name: &str, content: &[u8]) -> Result<(), FileError> {
         self.stage(name, content, self.owner)?.commit()
     }
 
-    /// The same, but it survives a power cut only after [`sync`](Self::sync).
+    /// Like [`write`](Self::write), but the file survives a power cut only after [`sync`](Self::sync).
     pub(crate) fn place(&self, name: &str, content: &[u8]) -> Result<(), FileError> {
         self.stage(name, content, self.owner)?.rename()
     }
 
-    /// Writes and syncs the content, but leaves the file as it is until [`Staged::commit`].
+    /// Writes and syncs the content to a temporary file; [`Staged::commit`] replaces the file.
     pub(crate) fn stage(&self, name: &str, content: &[u8], owner: Owner) -> Result<Staged<'_>, FileError> {
         let path = self.path(name);
-        let temporary = format!(".{name}.{}.tmp", random_digits().map_err(FileError::system("naming a file beside", &path))?);
+        let temporary =
+            format!(".{name}.{}.tmp", random_digits().map_err(FileError::system("naming a temporary file for", &path))?);
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file =
-            openat(&self.handle, &temporary, flags, FILE_MODE).map_err(FileError::system("making a file beside", &path))?;
+        let file = openat(&self.handle, &temporary, flags, FILE_MODE)
+            .map_err(FileError::system("creating a temporary file for", &path))?;
         let staged = Staged { folder: self, temporary, name: name.into(), committed: false };
-        // The umask may have taken bits away from the mode.
+        // The umask may have removed bits from the mode.
         fchmod(&file, FILE_MODE).map_err(FileError::system("setting the mode of", &path))?;
         if owner != Owner::this_user() {
             match fchown(&file, Some(owner.user), Some(owner.group)) {
-                // Only the user may read the file, so a group that cannot be kept is no loss.
+                // Only the user can read the file, so a group that cannot be set has no effect.
                 Err(_) if owner.user == geteuid() => {}
-                result => result.map_err(FileError::system("keeping the owner of", &path))?,
+                result => result.map_err(FileError::system("setting the owner of", &path))?,
             }
         }
         let mut file = File::from(file);
@@ -294,7 +297,7 @@ impl Folder {
         Ok(staged)
     }
 
-    /// Removes a file; says whether there was one.
+    /// Removes a file; returns whether it existed.
     pub(crate) fn remove(&self, name: &str) -> Result<bool, FileError> {
         match unlinkat(&self.handle, name, AtFlags::empty()) {
             Ok(()) => self.sync().map(|()| true),
@@ -303,12 +306,12 @@ impl Folder {
         }
     }
 
-    /// Removes what an interrupted write left of these files.
+    /// Removes temporary files of interrupted writes.
     pub(crate) fn tidy(&self, names: &[&str]) -> Result<(), FileError> {
         self.remove_all(|file| names.iter().any(|name| is_temporary(file, name)))
     }
 
-    /// Removes what was set aside of these files.
+    /// Removes files that were set aside.
     pub(crate) fn remove_aside(&self, names: &[&str]) -> Result<(), FileError> {
         self.remove_all(|file| {
             let number = names.iter().find_map(|name| file.strip_prefix(name)?.strip_prefix(".unreadable-"));
@@ -329,7 +332,7 @@ impl Folder {
         Ok(())
     }
 
-    /// The owner of the file, or who would own it, after making sure that another can take its place.
+    /// Checks that the file can be replaced; returns its owner, or the owner of a new file.
     pub(crate) fn replaceable(&self, name: &str) -> Result<Owner, FileError> {
         let pinned = |reason| Err(FileError::Pinned { path: self.path(name), reason });
         let Some(found) = self.look(name)? else { return Ok(self.owner) };
@@ -339,17 +342,15 @@ impl Folder {
             _ => return Err(FileError::NotAFile { path: self.path(name) }),
         }
         match statx(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty()).map(|found| found.stx_attributes) {
-            Ok(attributes) if attributes.contains(StatxAttributes::MOUNT_ROOT) => {
-                pinned("it is mounted by itself: mount its folder")
-            }
+            Ok(attributes) if attributes.contains(StatxAttributes::MOUNT_ROOT) => pinned("it is a mount point: mount its folder"),
             Ok(attributes) if attributes.contains(StatxAttributes::IMMUTABLE) => pinned("it is immutable: run `chattr -i` on it"),
             Ok(attributes) if attributes.contains(StatxAttributes::APPEND) => pinned("it is append-only: run `chattr -a` on it"),
-            // An old kernel does not report it; writing fails instead.
+            // An old kernel does not report attributes; then writing fails.
             _ => Ok(Owner::of(&found)),
         }
     }
 
-    /// Makes the names of the files survive a power cut.
+    /// Syncs the names of the files to disk.
     pub(crate) fn sync(&self) -> Result<(), FileError> {
         fsync(&self.handle).map_err(FileError::system("syncing the folder", &self.path))
     }
@@ -366,7 +367,7 @@ impl Owner {
 }
 
 impl Staged<'_> {
-    /// Gives the file its name. After this it survives a power cut.
+    /// Renames the file to its name and syncs the folder. After this it survives a power cut.
     pub(crate) fn commit(self) -> Result<(), FileError> {
         let folder = self.folder;
         self.rename()?;
@@ -385,7 +386,7 @@ impl Staged<'_> {
 impl Drop for Staged<'_> {
     fn drop(&mut self) {
         if !self.committed {
-            // What cannot be removed is found and removed at the next start.
+            // If this fails, the next start removes the file.
             let _ = unlinkat(&self.folder.handle, &self.temporary, AtFlags::empty());
         }
     }

@@ -1,4 +1,5 @@
-//! `config.json`: the configuration of the node's normal operation. It is the owner's; a few keys in it are ours.
+//! `config.json`: the configuration of the node's normal operation. It belongs to the owner; this program writes a few of
+//! its keys.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -13,34 +14,34 @@ use super::record::json;
 use crate::files::{FileError, Folder, Owner, Staged};
 use provisioning_core::domain::{Credentials, Registration};
 
-/// What stands for "none" in the file that the existing software ships.
+/// The placeholder for a missing value in the file of the existing software.
 const NO_NODE_ID: &str = "your-node-id";
 const NO_API_KEY: &str = "your_api_key_here";
 
-/// Far more than any configuration has.
+/// Maximum size of a configuration, bytes.
 const LIMIT: usize = 1024 * 1024;
 
-/// The file, for one reading or one writing.
+/// The file and its parsed content.
 #[derive(Debug)]
 pub(super) struct Configuration {
     folder: Folder,
     name: String,
-    /// None if the file is not there.
+    /// None if the file does not exist.
     content: Option<Entries>,
 }
 
-/// An object with its keys in order, and every value as it was written: what is not ours stays as it is, to the last
-/// digit of a number.
+/// An object with its keys in order and the original text of each value, so that values of others are kept unchanged, down
+/// to the last digit of a number.
 #[derive(Debug, Default)]
 struct Entries(Vec<(String, Zeroizing<String>)>);
 
 impl Configuration {
-    /// Reads the file; it may be missing, its folder may not.
+    /// Reads the file. It may be missing, but its folder must exist.
     pub(super) fn read(path: &Path) -> Result<Self, FileError> {
         let (folder, name) = Folder::of(path)?;
         let malformed = |what| FileError::Malformed { path: path.into(), what };
         let content = match folder.read(&name, LIMIT)? {
-            // An empty file is what `touch` makes: nothing is lost by filling it.
+            // An empty file, as `touch` creates it, counts as an empty configuration.
             Some(content) if content.trim_ascii().is_empty() => Some(Entries::default()),
             Some(content) => Some(json(&content).map_err(malformed)?),
             None => None,
@@ -48,7 +49,7 @@ impl Configuration {
         Ok(Self { folder, name, content })
     }
 
-    /// The file is there.
+    /// Whether the file exists.
     pub(super) const fn is_there(&self) -> bool {
         self.content.is_some()
     }
@@ -58,7 +59,7 @@ impl Configuration {
         self.text("node_id").filter(|node_id| node_id != NO_NODE_ID)
     }
 
-    /// Where the command center is.
+    /// The address of the command center.
     pub(super) fn command_center(&self) -> Option<String> {
         self.text("jarvis_command_center_api_url")
     }
@@ -68,14 +69,14 @@ impl Configuration {
         serde_json::from_str::<String>(value).ok().filter(|text| !text.is_empty())
     }
 
-    /// Makes sure that the file could be written, and leaves it as it is.
+    /// Checks that the file can be written, and leaves it unchanged.
     pub(super) fn rehearse(mut self, credentials: &Credentials) -> Result<(), FileError> {
         self.set_place(credentials);
-        // Dropping it removes what was staged.
+        // Dropping it removes the staged file.
         self.stage().map(drop)
     }
 
-    /// Room, URLs, identity and key: all in one write.
+    /// Stages room, URLs, identity and key in one write.
     pub(super) fn enroll(&mut self, credentials: &Credentials, registration: &Registration) -> Result<Staged<'_>, FileError> {
         self.set_place(credentials);
         self.set("node_id", &registration.node_id);
@@ -83,7 +84,7 @@ impl Configuration {
         self.stage()
     }
 
-    /// Puts the placeholders in the place of identity and key.
+    /// Replaces identity and key by the placeholders.
     pub(super) fn clear(mut self) -> Result<(), FileError> {
         self.set("node_id", NO_NODE_ID);
         self.set("api_key", NO_API_KEY);
@@ -109,7 +110,7 @@ impl Configuration {
     }
 }
 
-/// Removes what an interrupted write left beside the file. A folder that is not there holds nothing.
+/// Removes temporary files of interrupted writes. A missing folder contains none.
 pub(super) fn tidy(path: &Path) -> Result<(), FileError> {
     match Folder::of(path) {
         Ok((folder, name)) => folder.tidy(&[&name]),
@@ -117,13 +118,13 @@ pub(super) fn tidy(path: &Path) -> Result<(), FileError> {
     }
 }
 
-/// The configured path, or the error for none.
+/// The configured path, or the error if none is configured.
 pub(super) fn located(path: Option<&PathBuf>) -> Result<&Path, super::Error> {
     path.map(PathBuf::as_path).ok_or(super::Error::ConfigurationUnset)
 }
 
 impl Entries {
-    /// A key that is there keeps its place; of a key that is there twice the later value counts, as in Python.
+    /// An existing key keeps its position; of a duplicate key the last value counts, as in Python.
     fn set(&mut self, key: String, value: Zeroizing<String>) {
         match self.0.iter_mut().find(|(name, _)| *name == key) {
             Some((_, place)) => *place = value,
@@ -178,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_ours_stays_as_it_is() {
+    fn entries_of_others_are_kept_unchanged() {
         let original = "{\n  \"z\": 12345678901234567890123,\n  \"node_id\": \"old\",\n  \"a\": [\n    1.50\n  ],\n  \"\\u00e9\": \"\\u00e9\"\n}";
         let mut entries: Entries = json(original.as_bytes()).unwrap();
         entries.set("node_id".into(), string("new"));
@@ -186,13 +187,13 @@ mod tests {
     }
 
     #[test]
-    fn of_a_key_that_is_there_twice_the_later_value_counts() {
+    fn of_a_duplicate_key_the_last_value_counts() {
         let entries: Entries = json(br#"{"a": 1, "b": 2, "a": 3}"#).unwrap();
         assert_eq!(entries.content().as_str(), "{\n  \"a\": 3,\n  \"b\": 2\n}");
     }
 
     #[test]
-    fn what_is_not_an_object_is_refused() {
+    fn json_that_is_not_an_object_is_refused() {
         for wrong in ["[]", "1", "\"text\"", "{", "{\"a\": }", "{} {}"] {
             assert!(json::<Entries>(wrong.as_bytes()).is_err(), "{wrong}");
         }

@@ -1,4 +1,4 @@
-//! JSON as Python's `json` module writes it, byte for byte, because the existing software made these files.
+//! JSON as Python's `json` module writes it, byte for byte, because the existing software writes these files so.
 
 use core::fmt::Write as _;
 
@@ -9,9 +9,9 @@ use super::record::json;
 use crate::files::hexadecimal;
 use provisioning_core::domain::{Credentials, K2};
 
-/// A string as `json.dumps` writes it: ASCII only, with surrogate pairs for what lies beyond the basic plane.
+/// A string as `json.dumps` writes it: ASCII only, with surrogate pairs for characters beyond the basic plane.
 pub(super) fn string(text: &str) -> Zeroizing<String> {
-    // Six bytes for each UTF-16 unit at most, so that the text is never moved and no copy stays behind.
+    // At most six bytes per UTF-16 unit: the buffer never grows, so no copy of the text remains in freed memory.
     let mut quoted = Zeroizing::new(String::with_capacity(2 + 6 * text.len()));
     quoted.push('"');
     for character in text.chars() {
@@ -61,7 +61,7 @@ pub(super) fn k2_metadata(k2: &K2) -> String {
     format!("{{\n  \"kid\": {},\n  \"created_at\": {}\n}}", *kid, *created_at)
 }
 
-/// Whether this is what [`wifi_credentials`] makes, or the existing software.
+/// Whether this has the form that [`wifi_credentials`] and the existing software write.
 pub(super) fn is_wifi_credentials(content: &[u8]) -> Result<(), String> {
     #[derive(Deserialize)]
     struct Stored {
@@ -73,7 +73,7 @@ pub(super) fn is_wifi_credentials(content: &[u8]) -> Result<(), String> {
     json::<Stored>(content).map(drop)
 }
 
-/// Whether this is what [`k2_metadata`] makes, or the existing software.
+/// Whether this has the form that [`k2_metadata`] and the existing software write.
 pub(super) fn is_k2_metadata(content: &[u8]) -> Result<(), String> {
     #[derive(Deserialize)]
     struct Stored {
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ssid_that_is_not_utf_8_is_kept_in_hexadecimal_too() {
+    fn an_ssid_that_is_not_utf_8_is_also_stored_in_hexadecimal() {
         let json = wifi_credentials(&credentials(b"a\xff\x00", ""));
         assert_eq!(json.as_str(), r#"{"ssid": "a\ufffd\u0000", "password": "", "ssid_hex": "61ff00"}"#);
     }

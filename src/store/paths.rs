@@ -1,11 +1,11 @@
-//! Where the files are.
+//! The paths of the node's files.
 
 use std::path::{Path, PathBuf};
 
-/// Where a claimed appliance has its state, if nothing else is configured.
+/// The default state folder of a claimed appliance.
 pub const CLAIM_FOLDER: &str = "/var/lib/msp";
 
-/// Where the files are, and where else the node's identity comes from.
+/// The paths of the node's files, and the sources of its identity.
 #[derive(Clone, Debug)]
 pub struct Paths {
     /// `JARVIS_SECRET_DIRECTORY`: K1, K2, credentials and the marker. `~/.jarvis` by default.
@@ -14,27 +14,26 @@ pub struct Paths {
     pub key: PathBuf,
     /// `CONFIG_PATH`: the configuration of the node's normal operation.
     pub config: Option<PathBuf>,
-    /// `JARVIS_CLAIM_DIRECTORY`: what a provision code has made of the node; forgotten by a factory reset. `/var/lib/msp` by
-    /// default.
+    /// `JARVIS_CLAIM_DIRECTORY`: the files of a claim, deleted by a factory reset. `/var/lib/msp` by default.
     pub claim: PathBuf,
     /// `JARVIS_NODE_DB`: removed by a factory reset. `jarvis_node.db` in the working folder by default.
     pub database: PathBuf,
-    /// A file of the owner's with pairing secrets, read when the node has none of its own: JSON with any of `code` (text
-    /// of six digits), `secret` (32 hexadecimal digits), `access_point_passphrase`, and `node_id`, the node's identity
-    /// until it is registered.
+    /// The owner's file with pairing secrets, read if the node has none yet: JSON with any of `code` (text of six
+    /// digits), `secret` (32 hexadecimal digits), `access_point_passphrase`, and `node_id`, the node's identity until it is
+    /// registered.
     pub pairing: Option<PathBuf>,
-    /// `COMMAND_CENTER_URL`: comes before the configuration's.
+    /// `COMMAND_CENTER_URL`: overrides the configuration's address.
     pub command_center_url: Option<String>,
     /// Where the kernel describes the hardware: `/sys`.
     pub sysfs: PathBuf,
     /// The machine's id, for a node without a network interface: `/etc/machine-id`.
     pub machine_id: PathBuf,
-    /// The kernel's name for the processor, such as `aarch64`.
+    /// The kernel's name of the processor architecture, such as `aarch64`.
     pub machine: String,
 }
 
 impl Paths {
-    /// The defaults around that folder, with no configuration.
+    /// The defaults for a folder, without a configuration.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         let directory = directory.into();
         Self {
@@ -51,10 +50,10 @@ impl Paths {
         }
     }
 
-    /// What the environment says. `lookup` gives the value of a variable; an empty one counts as not set.
+    /// The paths from the environment. `lookup` returns the value of a variable; an empty value counts as unset.
     ///
-    /// In paths a `~` at the beginning is the home folder, and `$NAME` and `${NAME}` are the values of variables; a
-    /// variable that is not set is left as it is written.
+    /// In paths, `~` at the beginning is the home folder, and `$NAME` and `${NAME}` are the values of variables; the name
+    /// of an unset variable is left in the path.
     pub fn from_environment(lookup: impl Fn(&str) -> Option<String>) -> Self {
         let set = |name: &str| lookup(name).filter(|value| !value.is_empty());
         let path = |name: &str| set(name).map(|value| expand(&value, &set));
@@ -100,7 +99,7 @@ fn expand_variables(text: &str, lookup: &impl Fn(&str) -> Option<String>) -> Str
     expanded + rest
 }
 
-/// A service manager may start a program without `HOME`; the system knows it all the same.
+/// The home folder. A service manager may start a program without `HOME`; then the user database has it.
 fn home(lookup: &impl Fn(&str) -> Option<String>) -> PathBuf {
     lookup("HOME").map(PathBuf::from).or_else(std::env::home_dir).unwrap_or_else(|| Path::new("/root").into())
 }

@@ -1,6 +1,6 @@
 //! The node's own files: JSON with a schema number.
 //!
-//! Everything is checked again on the way in. What a file holds is never part of an error.
+//! All values are checked again when they are read. Errors never contain the content of a file.
 
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -16,36 +16,36 @@ use provisioning_core::secret::{SecretBytes, SecretText};
 /// The version of every format here.
 const SCHEMA: u32 = 1;
 
-/// A sealed file says what it is, because a Fernet token can be put in another one's place.
+/// A sealed file contains its kind, because an attacker can replace one Fernet token by another.
 const PENDING_KIND: &str = "jarvis-provisioning/pending";
 const K2_KIND: &str = "jarvis-provisioning/k2";
 
-/// Without `0`, `o`, `1`, `l` and `i`: it is read from a label and typed.
+/// Characters of a passphrase that is read from a label and typed: without `0`, `o`, `1`, `l` and `i`.
 const READABLE: &[u8] = b"abcdefghjkmnpqrstuvwxyz23456789";
 /// Three groups of four: 59 bits, which WPA2 stretches.
 const PASSPHRASE_GROUPS: [usize; 3] = [4; 3];
 
-/// `state.json`: the state.
+/// The content of `state.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct State {
     schema: u32,
-    /// Grows with every write.
+    /// Incremented by every write.
     pub(super) generation: u64,
-    /// Pairing attempts since the last success.
+    /// Pairing guesses since the last success.
     pub(super) attempts: u32,
     /// A factory reset has begun.
     pub(super) resetting: bool,
     outcome: Option<StoredOutcome>,
-    /// The attempt that has ended last, so that one whose file outlived it is not resumed.
+    /// The attempt that ended last: if its file still exists, it is not resumed.
     pub(super) concluded: Option<Concluded>,
 }
 
 /// An attempt that has ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Concluded {
-    /// Which one.
+    /// The attempt's random name.
     pub(super) attempt: String,
-    /// It ended with the marker.
+    /// Whether it ended with the marker.
     pub(super) provisioned: bool,
 }
 
@@ -60,12 +60,12 @@ struct StoredOutcome {
 }
 
 impl State {
-    /// Of a node that was never started before.
+    /// The state of a node that starts for the first time.
     pub(super) const fn new() -> Self {
         Self { schema: SCHEMA, generation: 0, attempts: 0, resetting: false, outcome: None, concluded: None }
     }
 
-    /// Of a node whose state is lost: every free attempt counts as made, because an attacker may have made them.
+    /// The state of a node whose file is lost: all free guesses count as used, because an attacker may have used them.
     pub(super) fn lost() -> Self {
         Self { attempts: FREE_GUESSES, ..Self::new() }
     }
@@ -73,7 +73,7 @@ impl State {
     pub(super) fn parse(content: &[u8]) -> Result<Self, String> {
         let state: Self = json(content)?;
         check_schema(state.schema)?;
-        state.outcome().map_err(|()| "holds an outcome that there is not")?;
+        state.outcome().map_err(|()| "contains an unknown outcome")?;
         Ok(state)
     }
 
@@ -81,7 +81,7 @@ impl State {
         serde_json::to_vec_pretty(self).expect("the fields have only JSON types")
     }
 
-    /// How the last attempt ended.
+    /// The outcome of the last attempt.
     pub(super) fn outcome(&self) -> Result<Option<Outcome>, ()> {
         let Some(StoredOutcome { request_id, ssid, ssid_hex, progress, fault, registration_status }) = self.outcome.clone()
         else {
@@ -106,15 +106,15 @@ impl State {
     }
 }
 
-/// `pairing.json`: what is on the label.
+/// The content of `pairing.json`, which is printed on the label.
 #[derive(Clone, Debug)]
 pub struct Label {
     /// The pairing secrets.
     pub pairing: Pairing,
-    /// Of the node's access point.
+    /// The passphrase of the node's access point.
     pub passphrase: SecretText,
-    /// The identity without registration, if the maker of the image chose one: then the label could be printed before
-    /// anybody knew the hardware address.
+    /// The identity before registration, if the image contains one: so a label can be printed before the hardware address
+    /// is known.
     pub node_id: Option<String>,
 }
 
@@ -137,7 +137,7 @@ struct LabelIn {
     node_id: Option<String>,
 }
 
-/// The owner's file: what it does not name is made by chance.
+/// The owner's file; missing values are random.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LabelGiven {
@@ -154,7 +154,7 @@ const fn schema() -> u32 {
 }
 
 impl Label {
-    /// A label that nothing on the air, and no other label, gives a hint of.
+    /// A random label, independent of all public values and of other labels.
     pub fn random() -> Result<Self, getrandom::Error> {
         let mut secret = Zeroizing::new([0; 16]);
         getrandom::fill(&mut *secret)?;
@@ -183,7 +183,7 @@ impl Label {
         })
     }
 
-    /// What the owner's file says, with random values for what it leaves out.
+    /// The values of the owner's file, with random values for missing ones.
     pub(super) fn given(content: &[u8], random: Self) -> Result<Self, String> {
         let given: LabelGiven = json(content)?;
         check_schema(given.schema)?;
@@ -213,29 +213,29 @@ impl Label {
 fn code_from(text: String) -> Result<SecretText, String> {
     let code = SecretText::new(text);
     let six_digits = code.expose().len() == 6 && code.expose().bytes().all(|digit| digit.is_ascii_digit());
-    if six_digits { Ok(code) } else { Err("holds a `code` that is not a text of six digits".into()) }
+    if six_digits { Ok(code) } else { Err("contains a `code` that is not a text of six digits".into()) }
 }
 
 fn secret_from(text: String) -> Result<SecretBytes<16>, String> {
     let text = Zeroizing::new(text);
     let bytes = bytes_from(&text).map(Zeroizing::new);
     let secret = bytes.ok().and_then(|bytes| SecretBytes::try_from(&bytes[..]).ok());
-    secret.ok_or_else(|| "holds a `secret` that is not 32 hexadecimal digits".into())
+    secret.ok_or_else(|| "contains a `secret` that is not 32 hexadecimal digits".into())
 }
 
 fn passphrase_from(text: String) -> Result<SecretText, String> {
     let secret = SecretText::new(text);
     let fits = Passphrase::try_from(secret.expose().to_owned()).is_ok_and(|passphrase| passphrase.fits_wpa());
-    if fits { Ok(secret) } else { Err("holds an `access_point_passphrase` that is not 8 to 63 plain characters".into()) }
+    if fits { Ok(secret) } else { Err("contains an `access_point_passphrase` that is not 8 to 63 plain characters".into()) }
 }
 
-/// The end of it becomes the name on the air and of the access point.
+/// Its last characters become part of the advertised name and of the access point's name, so they are limited.
 fn node_id_from(text: String) -> Result<String, String> {
     let fits = (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    if fits { Ok(text) } else { Err("holds a `node_id` that is not 1 to 64 letters, digits and hyphens".into()) }
+    if fits { Ok(text) } else { Err("contains a `node_id` that is not 1 to 64 letters, digits and hyphens".into()) }
 }
 
-/// What is sealed in `pending.enc`: an attempt, under its random name.
+/// The sealed content of `pending.enc`: an attempt with its random name.
 pub(super) struct StoredPending {
     pub(super) attempt: String,
     pub(super) pending: Pending,
@@ -281,7 +281,7 @@ struct PendingIn {
 }
 
 impl StoredPending {
-    /// Gives the attempt a name.
+    /// Gives the attempt a random name.
     pub(super) fn new(pending: &Pending) -> Result<Self, getrandom::Error> {
         let mut name = [0; 16];
         getrandom::fill(&mut name)?;
@@ -293,7 +293,7 @@ impl StoredPending {
         check_kind(&stored.kind, PENDING_KIND)?;
         check_schema(stored.schema)?;
         let token = SecretText::new(stored.token);
-        let valid = |()| "holds a value that there cannot be";
+        let valid = |()| "contains an invalid value";
         let credentials = Credentials {
             request_id: stored.request_id,
             ssid: ssid_from(&stored.ssid_hex).map_err(valid)?,
@@ -339,7 +339,7 @@ impl StoredPending {
     }
 }
 
-/// What is sealed in `k2_pending.enc`: a K2 on its way into its two files.
+/// The sealed content of `k2_pending.enc`: a K2 that is being written to its two files.
 #[derive(Serialize, Deserialize)]
 struct StoredK2 {
     kind: String,
@@ -363,15 +363,15 @@ pub(super) fn k2_content(k2: &K2) -> Zeroizing<Vec<u8>> {
     content
 }
 
-/// The K2 in the opened content of `k2_pending.enc`.
+/// Parses the opened content of `k2_pending.enc`.
 pub(super) fn k2_parse(content: &[u8]) -> Result<K2, String> {
     let StoredK2 { kind, schema, key, kid, created_at } = json(content)?;
     check_kind(&kind, K2_KIND)?;
     check_schema(schema)?;
     let key = Zeroizing::new(key);
     let bytes = bytes_from(&key).map(Zeroizing::new);
-    let key = bytes.ok().and_then(|bytes| SecretBytes::try_from(&bytes[..]).ok()).ok_or("holds a key that is not 32 bytes")?;
-    let created_at = CreatedAt::try_from(created_at.as_str()).map_err(|_| "holds a date that is none")?;
+    let key = bytes.ok().and_then(|bytes| SecretBytes::try_from(&bytes[..]).ok()).ok_or("contains a key that is not 32 bytes")?;
+    let created_at = CreatedAt::try_from(created_at.as_str()).map_err(|_| "contains an invalid date")?;
     Ok(K2 { key, kid, created_at })
 }
 
@@ -387,10 +387,10 @@ fn ssid_from(digits: &str) -> Result<Ssid, ()> {
     Ssid::try_from(&bytes_from(digits)?[..]).map_err(drop)
 }
 
-/// A number below `limit`, each as likely as the other.
+/// A uniformly random number below `limit`.
 fn below(limit: usize) -> Result<usize, getrandom::Error> {
     let limit = u32::try_from(limit).expect("the limits here are small");
-    // The last, incomplete run of the limit in 2^32 would make low numbers likelier.
+    // Numbers of the last, incomplete multiple of the limit below 2^32 are rejected: they would make low results likelier.
     let fair = u32::MAX - u32::MAX % limit;
     loop {
         let mut bytes = [0; 4];
@@ -402,17 +402,17 @@ fn below(limit: usize) -> Result<usize, getrandom::Error> {
     }
 }
 
-/// Parses JSON; the error has the place, and nothing of the content.
+/// Parses JSON; the error contains the position and no content.
 pub(super) fn json<'a, T: Deserialize<'a>>(content: &'a [u8]) -> Result<T, String> {
     serde_json::from_slice(content).map_err(|failure| {
-        let what = if failure.is_data() { "holds JSON of another form than expected" } else { "is not complete JSON" };
+        let what = if failure.is_data() { "contains JSON of another form than expected" } else { "is not complete JSON" };
         format!("{what} (line {}, column {})", failure.line(), failure.column())
     })
 }
 
-/// Writes JSON that holds secrets without leaving copies of it.
+/// Writes JSON with secrets without leaving copies in freed memory.
 fn write_json(value: &impl Serialize) -> Zeroizing<Vec<u8>> {
-    /// More than the longest of these records: each text field is bounded, and six bytes a character are the most.
+    /// More than the longest of these records: each text field is bounded, and a character takes at most six bytes.
     const CAPACITY: usize = 32 * 1024;
     let mut content = Zeroizing::new(Vec::with_capacity(CAPACITY));
     serde_json::to_writer_pretty(&mut *content, value).expect("the fields have only JSON types");
@@ -420,11 +420,11 @@ fn write_json(value: &impl Serialize) -> Zeroizing<Vec<u8>> {
 }
 
 fn check_schema(schema: u32) -> Result<(), String> {
-    if schema == SCHEMA { Ok(()) } else { Err(format!("has the format number {schema}, and this program knows {SCHEMA}")) }
+    if schema == SCHEMA { Ok(()) } else { Err(format!("has schema {schema}, but this program supports only {SCHEMA}")) }
 }
 
 fn check_kind(kind: &str, expected: &str) -> Result<(), String> {
-    if kind == expected { Ok(()) } else { Err("holds something that belongs into another file".into()) }
+    if kind == expected { Ok(()) } else { Err("contains the content of another file".into()) }
 }
 
 #[cfg(test)]
@@ -432,7 +432,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_attempt_is_read_with_its_provision_code_and_one_without_a_code_as_before() {
+    fn an_attempt_is_read_with_and_without_a_provision_code() {
         for provision_code in [None, Some(ProvisionCode::try_from("ABCD1234EFGH5678").unwrap())] {
             let credentials = Credentials {
                 request_id: 7,
@@ -492,7 +492,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_owner_leaves_out_is_random() {
+    fn values_missing_in_the_owners_file_are_random() {
         let random = Label::random().unwrap();
         let given = Label::given(br#"{"code": "012345"}"#, random.clone()).unwrap();
         assert_eq!(given.pairing.code.expose(), "012345");
@@ -531,7 +531,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_state_is_a_locked_one() {
+    fn a_lost_state_is_locked() {
         assert!(State::lost().attempts >= FREE_GUESSES);
     }
 

@@ -1,4 +1,4 @@
-//! K1, and what is sealed with it: Fernet, as the existing software reads it.
+//! K1, and sealing with it: Fernet, the format of the existing software.
 
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -10,8 +10,8 @@ use zeroize::Zeroizing;
 
 use provisioning_core::secret::SecretText;
 
-/// A time after every token's. The clock of a node without a battery starts years back at each boot; what it wrote
-/// before must open all the same. Not the highest number, to which the library adds its tolerance.
+/// A time later than that of every token. The clock of a node without a battery is years behind after each boot, and must
+/// still open older files. Not the highest number, because the library adds its tolerance.
 const AFTER_ALL: u64 = u64::MAX / 2;
 
 /// The key under which the node seals its files.
@@ -35,10 +35,10 @@ impl Key {
         Ok(Self::parse(text.as_bytes()).expect("32 bytes in the url-safe alphabet are a key"))
     }
 
-    /// The content of the key's file. White space around it is no part of it.
+    /// Parses the content of the key's file, without surrounding white space.
     pub(super) fn parse(content: &[u8]) -> Result<Self, String> {
-        let text = std::str::from_utf8(content).map_err(|_| "does not hold a key")?.trim();
-        let fernet = Fernet::new(text).ok_or("does not hold a key of 44 characters")?;
+        let text = std::str::from_utf8(content).map_err(|_| "does not contain a key")?.trim();
+        let fernet = Fernet::new(text).ok_or("does not contain a key of 44 characters")?;
         Ok(Self { text: SecretText::new(text.to_owned()), fernet })
     }
 
@@ -54,7 +54,7 @@ impl Key {
         self.fernet.encrypt_at_time(plain, now)
     }
 
-    /// Opens what was sealed with this key at any time.
+    /// Opens a token that was sealed with this key at any time.
     pub(super) fn open(&self, token: &[u8]) -> Result<Zeroizing<Vec<u8>>, String> {
         let opened =
             std::str::from_utf8(token).ok().and_then(|token| self.fernet.decrypt_at_time(token.trim(), None, AFTER_ALL).ok());
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_that_went_back_does_not_lose_what_was_sealed() {
+    fn a_token_opens_after_the_clock_was_set_back() {
         let key = Key::random().unwrap();
         let year_2100 = 4_102_444_800;
         let token = key.fernet.encrypt_at_time(b"sealed", year_2100);
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_has_44_characters_and_may_stand_on_a_line() {
+    fn a_key_has_44_characters_and_may_end_with_a_line_break() {
         let key = Key::random().unwrap();
         assert_eq!(key.content().len(), 44);
         let line = [key.content(), b"\r\n"].concat();

@@ -301,7 +301,7 @@ fn a_configuration_whose_folder_is_missing_is_not_made() {
     paths.config = Some(node.root().join("missing/config.json"));
     let store = Store::open(paths).unwrap();
     let error = store.save_pending(&pending(0)).unwrap_err();
-    assert_clear(&error, Fault::ConfigurationFailed, &["/missing`", "make it"]);
+    assert_clear(&error, Fault::ConfigurationFailed, &["/missing`", "create it"]);
     assert!(!node.root().join("missing").exists());
 }
 
