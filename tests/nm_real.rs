@@ -1,4 +1,4 @@
-//! The network through a real NetworkManager, on virtual radios.
+//! The NetworkManager adapter with a real NetworkManager, on virtual radios.
 //!
 //! Runs as root in a guest with `mac80211_hwsim`: `wlan0` belongs to NetworkManager, `wlan1` is in the network namespace
 //! `home` and `wlan2` in `phone`. Each test opens its own networks with `hostapd` and serves them with `dnsmasq`. They share
@@ -19,18 +19,18 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep, timeout};
 
 const PASSPHRASE: &str = "correct horse battery";
-/// Far longer than anything takes under emulation.
+/// Limit of every wait; reached only by a failing test.
 const PATIENCE: Duration = Duration::from_secs(150);
-/// Where NetworkManager keeps what is to survive a restart.
+/// The folder of NetworkManager's stored profiles.
 const STORED: &str = "/etc/NetworkManager/system-connections";
 
-/// Runs a program of the guest to its end.
+/// Runs a program of the guest until it exits.
 fn run(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output().expect("it is installed");
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-/// A program that ends with this value.
+/// A program that is terminated on drop.
 struct Running(Child);
 
 impl Running {
@@ -41,13 +41,13 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Asked, not killed: hostapd puts its radio in order when it ends. It may have ended by itself.
+        // SIGTERM, not SIGKILL: hostapd resets its radio when it exits. It may have exited already.
         let _ended = kill_process(Pid::from_child(&self.0), Signal::TERM);
         let _ended = self.0.wait();
     }
 }
 
-/// How a home protects its network.
+/// The protection of a home's network.
 #[derive(Clone, Copy)]
 enum Home {
     Open,
@@ -74,7 +74,7 @@ impl Home {
     }
 }
 
-/// A network in the air, with or without DHCP; everything ends with it.
+/// A home's network, with or without DHCP; stops on drop.
 struct Air {
     _parts: Vec<Running>,
     directory: tempfile::TempDir,
@@ -88,7 +88,7 @@ impl Air {
         let configuration = directory.path().join("hostapd.conf");
         fs::write(&configuration, home.hostapd(name)).expect("a writable folder");
         run("ip", &["-n", "home", "address", "flush", "dev", "wlan1"]);
-        // Otherwise the kernel keeps the keys of the home before.
+        // Otherwise the kernel keeps the keys of the previous home.
         run("ip", &["-n", "home", "link", "set", "wlan1", "down"]);
         let mut parts =
             vec![Running::start("ip", &["netns", "exec", "home", "hostapd", configuration.to_str().expect("plain text")])];
@@ -125,28 +125,28 @@ impl Air {
     async fn join(&self, name: &str, text: &str) -> Result<(), Error> {
         let began = Instant::now();
         let joined = timeout(PATIENCE, self.network.join(&ssid(name), &passphrase(text), false)).await.expect("nothing hangs");
-        let told = joined.as_ref().map_or_else(|error| chain(error), |_| "joined".into());
-        eprintln!("{name}: {told} after {:.1} s", began.elapsed().as_secs_f64());
+        let status = joined.as_ref().map_or_else(|error| chain(error), |_| "joined".into());
+        eprintln!("{name}: {status} after {:.1} s", began.elapsed().as_secs_f64());
         joined.map(drop)
     }
 
-    /// Scans until a network shows; its protection.
+    /// Scans until a network is listed; returns its protection.
     async fn see(&self, name: &str) -> Security {
-        // A scan that was under way when the home appeared does not have it.
+        // A scan that was in progress when the home appeared may not list it.
         for _ in 0..5 {
             let networks = timeout(PATIENCE, self.network.scan()).await.expect("nothing hangs").expect("a scan");
             if let Some(network) = networks.iter().find(|network| network.ssid == ssid(name)) {
                 return network.security;
             }
         }
-        panic!("{name} is in the air, and does not show");
+        panic!("{name} is on the air, but not listed");
     }
 
     async fn open(&self) -> Result<(), Error> {
         let began = Instant::now();
         let opened = timeout(PATIENCE, self.network.open_access_point("jarvis-00c0ffee")).await.expect("nothing hangs");
-        let told = opened.as_ref().map_or_else(|error| chain(error), |()| "open".into());
-        eprintln!("access point: {told} after {:.1} s", began.elapsed().as_secs_f64());
+        let status = opened.as_ref().map_or_else(|error| chain(error), |()| "open".into());
+        eprintln!("access point: {status} after {:.1} s", began.elapsed().as_secs_f64());
         opened
     }
 }
@@ -172,13 +172,13 @@ async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     assert!(timeout(PATIENCE, waiting).await.is_ok(), "{what} did not happen in time");
 }
 
-/// Names of the Wi-Fi profiles that NetworkManager has.
+/// The names of NetworkManager's Wi-Fi profiles.
 fn profiles() -> Vec<String> {
     let list = run("nmcli", &["--terse", "--fields", "TYPE,NAME", "connection", "show"]);
     list.lines().filter_map(|line| line.strip_prefix("802-11-wireless:")).map(str::to_owned).collect()
 }
 
-/// Takes away what the test before left, and waits for the radio.
+/// Removes what the previous test left, and waits for the radio.
 async fn wipe() {
     for name in profiles() {
         run("nmcli", &["connection", "delete", "id", &name]);
@@ -211,7 +211,7 @@ async fn every_protection_is_seen_and_joined() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_told_and_leaves_nothing() {
+async fn a_wrong_password_is_reported_and_leaves_no_profile() {
     for (home, name, expected) in [
         (Home::Wpa2, "Two", Fault::WrongPassword),
         (Home::Wpa3, "Three", Fault::ProbablyWrongPassword),
@@ -225,7 +225,7 @@ async fn a_wrong_password_is_told_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn an_absent_network_and_one_without_dhcp_are_told() {
+async fn an_absent_network_and_one_without_dhcp_are_reported() {
     let air = Air::with(Home::Wpa2, "Two", false).await;
     assert_eq!(fault(air.join("Nowhere", PASSPHRASE).await), Some(Fault::NetworkNotFound));
     assert_eq!(fault(air.join("Two", PASSPHRASE).await), Some(Fault::NoAddress));
@@ -242,8 +242,8 @@ async fn a_hidden_network_is_joined_by_its_name_and_kept_as_hidden() {
 }
 
 #[tokio::test]
-async fn a_kept_network_is_on_disk_with_its_passphrase_and_marked_as_ours() {
-    // One of the names that NetworkManager ties to a single router.
+async fn a_kept_network_is_stored_with_its_passphrase_and_our_mark() {
+    // A factory default name, which NetworkManager ties to a single router.
     let air = Air::with(Home::Wpa2, "linksys", true).await;
     air.see("linksys").await;
     for _ in 0..2 {
@@ -260,14 +260,14 @@ async fn a_kept_network_is_on_disk_with_its_passphrase_and_marked_as_ours() {
 }
 
 #[tokio::test]
-async fn the_network_before_comes_back_unchanged() {
+async fn the_previous_network_is_restored_unchanged() {
     let air = Air::with(Home::Wpa2, "Two", true).await;
     run("nmcli", &["device", "wifi", "rescan"]);
     until("the home is seen", || {
         run("nmcli", &["--terse", "--fields", "SSID", "device", "wifi", "list", "--rescan", "no"]).contains("Two")
     })
     .await;
-    // A guest that is short of time may lose a handshake, and nmcli takes that for a wrong password.
+    // An overloaded guest may lose a handshake, which nmcli reports as a wrong password.
     until("the owner's own network is joined", || {
         run("nmcli", &["connection", "delete", "id", "owners"]);
         let connecting = ["device", "wifi", "connect", "Two", "password", PASSPHRASE, "ifname", "wlan0", "name", "owners"];
@@ -284,7 +284,7 @@ async fn the_network_before_comes_back_unchanged() {
     assert_eq!(fs::read(format!("{STORED}/owners.nmconnection")).expect("it is still there"), before);
 }
 
-/// Joins the node's access point as a phone would; what the phone's DHCP client said.
+/// Joins the node's access point like a phone; returns the output of the phone's DHCP client.
 fn phone_joins(air: &Air) -> Running {
     let configuration = air.directory.path().join("phone.conf");
     fs::write(&configuration, "network={\n ssid=\"jarvis-00c0ffee\"\n psk=\"the label's passphrase\"\n}\n")
@@ -296,7 +296,7 @@ fn phone_joins(air: &Air) -> Running {
 }
 
 #[tokio::test]
-async fn a_phone_joins_the_access_point_and_every_name_leads_to_the_node() {
+async fn a_phone_joins_the_access_point_and_every_name_resolves_to_the_node() {
     let air = Air::with(Home::Wpa2, "Two", true).await;
     air.open().await.expect("hwsim has access point mode");
     let _phone = phone_joins(&air);
@@ -307,14 +307,14 @@ async fn a_phone_joins_the_access_point_and_every_name_leads_to_the_node() {
     let lease = run("ip", &["netns", "exec", "phone", "/usr/lib/klibc/bin/ipconfig", "-c", "dhcp", "-t", "60", "wlan2"]);
     assert!(lease.contains("192.168.4.1"), "{lease}");
     assert!(fs::read_dir("/etc/NetworkManager/dnsmasq-shared.d").is_ok_and(|folder| folder.count() == 1));
-    assert!(address_of_any_name().ends_with(&[192, 168, 4, 1]), "every name leads to the node");
+    assert!(address_of_any_name().ends_with(&[192, 168, 4, 1]), "every name resolves to the node");
     let networks = timeout(PATIENCE, air.network.scan()).await.expect("nothing hangs").expect("a list");
     let names: Vec<_> = networks.iter().map(|network| network.ssid.to_string()).collect();
     assert!(names.iter().any(|name| name == "Two"), "{names:?}");
-    assert!(!names.iter().any(|name| name == "jarvis-00c0ffee"), "its own is not in the list: {names:?}");
+    assert!(!names.iter().any(|name| name == "jarvis-00c0ffee"), "its own network is in the list: {names:?}");
 }
 
-/// What the access point's DNS server answers to a question that phones ask (RFC 1035, 4.1).
+/// The access point's DNS answer for a name that phones look up (RFC 1035, 4.1).
 fn address_of_any_name() -> Vec<u8> {
     let socket = UdpSocket::bind("192.168.4.1:0").expect("the node has this address");
     socket.set_read_timeout(Some(Duration::from_secs(30))).expect("not zero");
@@ -339,7 +339,7 @@ async fn from_the_access_point_to_a_network_and_back_with_the_reason() {
 }
 
 #[tokio::test]
-async fn the_access_point_names_the_port_that_is_taken() {
+async fn the_access_point_names_the_port_in_use() {
     let air = Air::with(Home::Wpa2, "Two", true).await;
     let _taken = UdpSocket::bind("0.0.0.0:53").expect("root binds every port");
     let error = air.open().await.expect_err("its DNS server cannot start");
@@ -348,7 +348,7 @@ async fn the_access_point_names_the_port_that_is_taken() {
 }
 
 #[tokio::test]
-async fn the_access_point_ends_with_its_owner_and_comes_back_with_networkmanager() {
+async fn the_access_point_ends_with_its_owner_and_returns_with_networkmanager() {
     let air = Air::with(Home::Wpa2, "Two", true).await;
     air.open().await.expect("hwsim has access point mode");
     run("systemctl", &["restart", "NetworkManager"]);
@@ -375,9 +375,9 @@ async fn a_dropped_join_leaves_nothing() {
     assert_eq!(fault(air.join("Two", PASSPHRASE).await), None);
 }
 
-/// Last by its name: blocking the radios upsets `hostapd` too.
+/// The name makes it the last test: blocking the radios disturbs `hostapd` too.
 #[tokio::test]
-async fn z_a_blocked_radio_is_told_and_stays_blocked() {
+async fn z_a_blocked_radio_is_reported_and_stays_blocked() {
     let air = Air::with(Home::Wpa2, "Two", true).await;
     run("nmcli", &["radio", "wifi", "off"]);
     until("it is off", || run("nmcli", &["--terse", "--fields", "DEVICE,STATE", "device"]).contains("wlan0:unavailable")).await;

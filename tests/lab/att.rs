@@ -106,7 +106,7 @@ impl Att {
     async fn packet(&mut self) -> Vec<u8> {
         loop {
             let mut packet = [0; 512];
-            let length = timeout(PATIENCE, self.socket.recv(&mut packet)).await.expect("the node says something");
+            let length = timeout(PATIENCE, self.socket.recv(&mut packet)).await.expect("the node sends a packet");
             let packet = &packet[..length.expect("the link holds")];
             match *packet {
                 [] => panic!("the link is lost"),
@@ -226,7 +226,7 @@ async fn scan(att: &mut Att, session: &mut Session) -> Vec<Network> {
 async fn outcome(att: &mut Att, session: &mut Session) -> StatusReport {
     loop {
         match att.message(session).await {
-            Message::Changed(told) if matches!(told.state, State::Provisioned | State::Error) => return told,
+            Message::Changed(report) if matches!(report.state, State::Provisioned | State::Error) => return report,
             Message::Changed(_) | Message::Reply { reply: Reply::Accepted { .. }, .. } => {}
             Message::Reply { reply, .. } => panic!("the node answers {reply:?}"),
         }
@@ -243,7 +243,7 @@ async fn a_phone_with_the_smallest_mtu_provisions() {
     let found = scan(&mut att, &mut session).await;
     assert!(found.iter().any(|network| network.ssid == scene.credentials.ssid), "{found:?}");
     att.send(&mut session, &Request::Credentials(Box::new(scene.credentials.clone()))).await;
-    let told = outcome(&mut att, &mut session).await;
-    assert_eq!((told.state, told.request_id), (State::Provisioned, scene.credentials.request_id));
+    let report = outcome(&mut att, &mut session).await;
+    assert_eq!((report.state, report.request_id), (State::Provisioned, scene.credentials.request_id));
     scene.assert_provisioned().await;
 }

@@ -39,8 +39,8 @@ async fn again(link: Bluetooth, scene: &Scene) -> Bluetooth {
 
 /// Afterwards the next phone can provision the node.
 async fn goes_on(mut scene: Scene) {
-    assert_eq!(scene.comes_back().await.state, State::ApMode);
-    scene.send_the_right_ones().await;
+    assert_eq!(scene.reconnect().await.state, State::ApMode);
+    scene.provision().await;
     scene.assert_provisioned().await;
 }
 

@@ -146,13 +146,13 @@ async fn over_bluetooth() {
         let k2 = key::new(SystemTime::UNIX_EPOCH, &mut rand_core::UnwrapErr(getrandom::SysRng));
         phone.send_k2(k2).await.expect("it is stored");
         let sent = Instant::now();
-        let told = phone.bring_online(&credentials, ATTEMPT, |_| {}).await.expect("an outcome");
+        let report = phone.bring_online(&credentials, ATTEMPT, |_| {}).await.expect("an outcome");
         let provisioned = seconds(sent);
         drop(monitor);
         let most = mebibytes(device.usage().peak);
         phone.leave().await;
-        if told.state != State::Provisioned {
-            spoiled = spoil(spoiled, &format!("{told:?}"));
+        if report.state != State::Provisioned {
+            spoiled = spoil(spoiled, &format!("{report:?}"));
             drop(device);
             forget().await;
             continue;
@@ -192,7 +192,7 @@ async fn over_bluetooth() {
 }
 
 fn spoil(spoiled: usize, why: &str) -> usize {
-    eprintln!("a round is made again: {why}");
+    eprintln!("repeating the round: {why}");
     assert!(spoiled < SPOILED, "too many rounds failed: {why}");
     spoiled + 1
 }
@@ -296,7 +296,7 @@ fn attribute_protocol(round: usize) -> (f64, f64) {
 async fn access_point() {
     let mut table = Table::default();
     let device = Device::with("[access_point]\nopen = \"never\"\n").await;
-    let mut ours = Samples::of("access point: asked for → HTTP answers a phone");
+    let mut ours = Samples::of("access point: request → HTTP answers a phone");
     let mut theirs = Samples::of("  NetworkManager's own, by `nmcli connection up`");
     let _wifi = Waiting::for_network(&device.name);
     let make = ["connection", "add", "type", "wifi", "ifname", "wlan0", "con-name", "by-hand", "autoconnect", "no", "ssid"];
@@ -355,14 +355,14 @@ fn network() -> NetworkManager {
 /// Seconds from `began` until the node answers over HTTP at the phone's place.
 async fn http_answers(began: Instant) -> f64 {
     at_the_phone(move || async move {
-        told(|_| true).await;
+        report(|_| true).await;
         seconds(began)
     })
     .await
 }
 
 /// The first public status for which a condition holds.
-async fn told(holds: impl Fn(&PublicStatus) -> bool) -> PublicStatus {
+async fn report(holds: impl Fn(&PublicStatus) -> bool) -> PublicStatus {
     let target = target();
     loop {
         let asking = async { Phone::connect(&target).await?.public_status().await };
@@ -456,7 +456,7 @@ async fn from_the_access_point() {
             let sent = Instant::now();
             phone.send_credentials(&wrong).await.expect("they are taken");
             phone.leave().await;
-            let status = told(|status| status.state == State::Error).await;
+            let status = report(|status| status.state == State::Error).await;
             assert_eq!(status.fault, Some(Fault::WrongPassword));
             let wrong_sample = seconds(sent);
             let mut phone = Phone::connect_within(&target(), ATTEMPT).await.expect("the node answers");

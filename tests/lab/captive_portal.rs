@@ -29,7 +29,7 @@ async fn resolve(server: Ipv4Addr, name: &str) -> (u32, Ipv4Addr) {
 }
 
 #[tokio::test]
-async fn what_a_phone_asks_to_find_an_internet_leads_to_the_node() {
+async fn captive_portal_probes_of_phones_reach_the_node() {
     let device = Device::with("[access_point]\nopen = \"always\"\n").await;
     let _wifi = Wifi::join(&device.name, PASSPHRASE).await;
     at_the_phone(async || {
@@ -40,7 +40,7 @@ async fn what_a_phone_asks_to_find_an_internet_leads_to_the_node() {
             ("detectportal.firefox.com", "/success.txt", 200, "success"),
             ("www.msftconnecttest.com", "/connecttest.txt", 204, ""),
         ] {
-            assert_eq!(resolve(node, name).await, (0, node), "{name} leads to the node, and is not remembered");
+            assert_eq!(resolve(node, name).await, (0, node), "{name} resolves to the node, with a time to live of 0");
             let mut stream = TcpStream::connect((node, 80)).await.expect("port 80 is open");
             let request = format!("GET {path} HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n");
             stream.write_all(request.as_bytes()).await.expect("the node reads");

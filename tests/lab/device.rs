@@ -76,7 +76,7 @@ impl Device {
     /// Runs its program, which exits at once; returns its output.
     pub(crate) async fn runs_to_its_end(&self) -> String {
         let output = timeout(PATIENCE, self.command().output()).await.expect("it ends").expect("it starts");
-        assert!(output.status.success(), "it ends well: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "it exits with success: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 

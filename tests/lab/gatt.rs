@@ -14,14 +14,14 @@ use crate::node::{Node, right, wrong};
 
 async fn provision(phone: &mut Phone, node: &Node) {
     phone.open_session(&node.code()).await.expect("the code is right");
-    let told = phone.bring_online(&right(), PATIENCE, |_| {}).await.expect("an outcome");
-    assert_eq!(told.state, State::Provisioned);
+    let report = phone.bring_online(&right(), PATIENCE, |_| {}).await.expect("an outcome");
+    assert_eq!(report.state, State::Provisioned);
 }
 
 #[tokio::test]
 async fn wrong_password_then_right_in_one_session_over_the_air() {
     let controllers = Controllers::ready().await;
-    // After a connection BlueZ replaces the advertised name by the machine's.
+    // After a connection BlueZ replaces the advertised name by the host name.
     controllers.phone_forgets().await;
     let node = Node::start(&controllers);
     let mut phone = connect(&controllers).await;
@@ -30,16 +30,16 @@ async fn wrong_password_then_right_in_one_session_over_the_air() {
     phone.open_session(&node.code()).await.expect("the code is right");
     let networks = phone.scan(false).await.expect("a list");
     assert_eq!(networks.len(), SimulatedNetwork.scan().await.expect("a simulated scan").len(), "{networks:?}");
-    let told = phone.bring_online(&wrong(), PATIENCE, |_| {}).await.expect("an outcome");
-    assert_eq!((told.state, told.failure.map(|failure| failure.fault)), (State::Error, Some(Fault::WrongPassword)));
-    let told = phone.bring_online(&right(), PATIENCE, |_| {}).await.expect("an outcome");
-    assert_eq!(told.state, State::Provisioned);
+    let report = phone.bring_online(&wrong(), PATIENCE, |_| {}).await.expect("an outcome");
+    assert_eq!((report.state, report.failure.map(|failure| failure.fault)), (State::Error, Some(Fault::WrongPassword)));
+    let report = phone.bring_online(&right(), PATIENCE, |_| {}).await.expect("an outcome");
+    assert_eq!(report.state, State::Provisioned);
     assert_eq!(node.handle.view().status.state(), State::Provisioned);
     phone.leave().await;
 }
 
 #[tokio::test]
-async fn a_write_before_the_subscription_reaches_nobody() {
+async fn a_write_before_the_subscription_gets_no_answer() {
     let controllers = Controllers::ready().await;
     let node = Node::start(&controllers);
     let mut link = bare(&controllers).await;
@@ -51,7 +51,7 @@ async fn a_write_before_the_subscription_reaches_nobody() {
 }
 
 #[tokio::test]
-async fn what_is_no_message_is_named_and_the_phone_goes_on() {
+async fn an_invalid_message_is_refused_and_the_session_continues() {
     let controllers = Controllers::ready().await;
     let node = Node::start(&controllers);
     let mut link = bare(&controllers).await;

@@ -24,7 +24,7 @@ async fn browse(service: &str) -> Vec<u8> {
     // The end of the name, PTR, IN.
     question.extend([0, 0, 12, 0, 1]);
     let socket = UdpSocket::bind("0.0.0.0:0").await.expect("a free port");
-    socket.send_to(&question, GROUP).await.expect("there is a way");
+    socket.send_to(&question, GROUP).await.expect("the multicast group is routed");
     let mut answer = vec![0; 1500];
     let length = timeout(Duration::from_secs(2), socket.recv(&mut answer)).await.map_or(0, Result::unwrap_or_default);
     answer.truncate(length);
@@ -43,7 +43,7 @@ async fn a_provisioned_node_is_found_by_any_resolver_and_only_then() {
     must("ip", &["-n", "phone", "route", "replace", "224.0.0.0/4", "dev", "wlan2"]);
     let service = provisioning_core::endpoint::MDNS_SERVICE;
     assert!(at_the_phone(move || browse(service)).await.is_empty(), "nothing is announced before");
-    scene.send_the_right_ones().await;
+    scene.provision().await;
     assert_eq!(profiles().len(), 1);
     let mut answer = Vec::new();
     until("the node answers", async || {

@@ -24,7 +24,7 @@ fn target() -> Target {
     format!("http://{NODE}:8080").parse().expect("a target")
 }
 
-/// Provisions a node over its access point: first with a mistake that the phone is told, then successfully.
+/// Provisions a node over its access point: first with a wrong password, which is reported to the phone, then successfully.
 async fn provision(device: &Device, mistake: bool) {
     let home = Home::open().await;
     let _wifi = Wifi::join(&device.name, PASSPHRASE).await;
@@ -83,7 +83,7 @@ fn hand_over(credentials: &Credentials) {
 /// Polls until the node reports a state.
 async fn poll(node: &str, state: &str) -> Value {
     let mut status = Value::Null;
-    until(&format!("{state} is told"), async || {
+    until(&format!("{state} is reported"), async || {
         status = ask(node, "status", &[]).unwrap_or_default();
         status["state"] == state
     })
@@ -108,7 +108,7 @@ async fn a_phone_polls_the_status_through_failure_and_success() {
     hand_over(&with_password("not the password", &right));
     let failed = poll(NODE, "ERROR").await;
     assert!(failed["error"].as_str().is_some_and(|error| error.contains(SSID)), "{failed}");
-    until("the setup network is said to be back", async || {
+    until("the access point is reported as open again", async || {
         ask(NODE, "status", &[]).is_some_and(|status| status["hotspot_restored"] == true && status["retryable"] == true)
     })
     .await;
@@ -118,7 +118,7 @@ async fn a_phone_polls_the_status_through_failure_and_success() {
     // The access point is closed, and the phone has returned to its own network.
     drop(setup);
     let _wifi = Wifi::join(SSID, PASSWORD).await;
-    let told = poll(&address_at_home().expect("it stays at home"), "PROVISIONED").await;
-    assert_eq!((&told["progress_percent"], &told["error"]), (&json!(100), &Value::Null));
+    let report = poll(&address_at_home().expect("it stays at home"), "PROVISIONED").await;
+    assert_eq!((&report["progress_percent"], &report["error"]), (&json!(100), &Value::Null));
     device.assert_provisioned(&home, &order).await;
 }

@@ -19,7 +19,7 @@ async fn provision_in(settings: Settings) {
     if settings.protection == Protection::Open {
         scene.credentials = with_password("", &scene.credentials);
     }
-    scene.send_the_right_ones().await;
+    scene.provision().await;
     scene.assert_provisioned().await;
 }
 
@@ -58,7 +58,7 @@ async fn wrong_password_then_right_in_one_session() {
     .await;
     let wrong = scene.mistyped();
     scene.fails_with(&wrong, &[Fault::WrongPassword]).await;
-    scene.send_the_right_ones().await;
+    scene.provision().await;
     scene.assert_provisioned().await;
 }
 
@@ -67,7 +67,7 @@ async fn wrong_password_of_a_wpa3_network_then_right() {
     let mut scene = Scene::with(Settings { protection: Protection::Wpa3, ..Settings::default() }).await;
     let wrong = scene.mistyped();
     scene.fails_with(&wrong, &[Fault::WrongPassword, Fault::ProbablyWrongPassword]).await;
-    scene.send_the_right_ones().await;
+    scene.provision().await;
     scene.assert_provisioned().await;
 }
 
@@ -76,7 +76,7 @@ async fn wrong_password_of_a_mixed_network_then_right() {
     let mut scene = Scene::with(Settings { protection: Protection::Mixed, ..Settings::default() }).await;
     let wrong = scene.mistyped();
     scene.fails_with(&wrong, &[Fault::WrongPassword, Fault::ProbablyWrongPassword]).await;
-    scene.send_the_right_ones().await;
+    scene.provision().await;
     scene.assert_provisioned().await;
 }
 
@@ -86,7 +86,7 @@ async fn network_not_found_then_the_right_one() {
     let mut absent = with_password(PASSWORD, &scene.credentials);
     absent.ssid = Ssid::try_from("Nowhere").expect("a short name");
     scene.fails_with(&absent, &[Fault::NetworkNotFound]).await;
-    scene.send_the_right_ones().await;
+    scene.provision().await;
     scene.assert_provisioned().await;
 }
 
@@ -106,7 +106,7 @@ async fn no_command_center_then_it_is_back() {
     scene.fails_with(&credentials, &[Fault::CommandCenterUnreachable]).await;
     scene.home.open_command_center().await;
     scene.again();
-    scene.send_the_right_ones().await;
+    scene.provision().await;
     scene.assert_provisioned().await;
 }
 
@@ -116,7 +116,7 @@ async fn a_token_that_is_rejected_then_a_fresh_one() {
     let mut spent = credentials(&scene.order);
     spent.token = SecretText::new(format!("prov_{}", "t".repeat(43)));
     scene.fails_with(&spent, &[Fault::TokenRejected]).await;
-    scene.send_the_right_ones().await;
+    scene.provision().await;
     scene.assert_provisioned().await;
 }
 
@@ -159,7 +159,7 @@ async fn sixty_networks_arrive_whole() {
         missing.is_empty() && found.iter().any(|network| network.ssid.to_string() == SSID)
     })
     .await;
-    scene.send_the_right_ones().await;
+    scene.provision().await;
     scene.assert_provisioned().await;
 }
 
@@ -178,15 +178,15 @@ async fn two_phones_at_once() {
     assert_eq!(error.fault(), Some(Fault::Busy));
     scene.hears(State::Provisioned).await;
     scene.goes().await;
-    let mut told = None;
+    let mut report = None;
     until("the second phone is let in", async || {
         if second.open_session(&code).await.is_ok() {
-            told = second.status().await.ok();
+            report = second.status().await.ok();
         }
-        told.is_some()
+        report.is_some()
     })
     .await;
-    assert_eq!(told.map(|told| (told.state, told.request_id)), Some((State::Provisioned, credentials.request_id)));
+    assert_eq!(report.map(|report| (report.state, report.request_id)), Some((State::Provisioned, credentials.request_id)));
     second.leave().await;
     scene.assert_provisioned().await;
 }
@@ -194,7 +194,7 @@ async fn two_phones_at_once() {
 /// Two networks, and a node that is provisioned in the first.
 async fn provisioned_in_the_first() -> Scene {
     let mut scene = Scene::with(Settings { other: true, ..Settings::default() }).await;
-    scene.send_the_right_ones().await;
+    scene.provision().await;
     scene.device.assert_provisioned(&scene.home, &scene.order).await;
     scene
 }
@@ -210,8 +210,8 @@ async fn of_the_second(scene: &Scene) -> (Credentials, Order) {
 async fn provisioned_again_in_a_second_network() {
     let mut scene = provisioned_in_the_first().await;
     let (second, order) = of_the_second(&scene).await;
-    let told = scene.send(&second).await;
-    assert_eq!((told.state, reason(&told)), (State::Provisioned, None));
+    let report = scene.send(&second).await;
+    assert_eq!((report.state, reason(&report)), (State::Provisioned, None));
     scene.device.assert_provisioned_in(OTHER_SSID, &scene.home, &order).await;
     scene.ends().await;
 }
@@ -221,8 +221,8 @@ async fn back_to_the_first_network_when_the_second_refuses() {
     let mut scene = provisioned_in_the_first().await;
     let (second, _) = of_the_second(&scene).await;
     let mistyped = with_password("not the password", &second);
-    let told = scene.send(&mistyped).await;
-    assert_eq!((told.state, reason(&told)), (State::Error, Some(Fault::WrongPassword)));
+    let report = scene.send(&mistyped).await;
+    assert_eq!((report.state, reason(&report)), (State::Error, Some(Fault::WrongPassword)));
     until_in_network(SSID).await;
     scene.assert_provisioned().await;
 }
@@ -232,8 +232,8 @@ async fn back_to_the_first_network_when_the_second_leads_nowhere() {
     let mut scene = provisioned_in_the_first().await;
     let (mut second, _) = of_the_second(&scene).await;
     second.token = SecretText::new(format!("prov_{}", "t".repeat(43)));
-    let told = scene.send(&second).await;
-    assert_eq!((told.state, reason(&told)), (State::Error, Some(Fault::TokenRejected)));
+    let report = scene.send(&second).await;
+    assert_eq!((report.state, reason(&report)), (State::Error, Some(Fault::TokenRejected)));
     until_in_network(SSID).await;
     scene.assert_provisioned().await;
 }

@@ -47,7 +47,7 @@ async fn it_provisions_over_bluetooth() {
 }
 
 #[tokio::test]
-async fn it_joins_the_access_point_follows_the_device_home_and_leaves_the_computer_as_it_was() {
+async fn it_provisions_over_the_access_point_and_restores_the_computers_network() {
     let home = Home::open().await;
     let device = Device::with("[access_point]\nopen = \"always\"\n").await;
     let desk = Desk::at_home().await;

@@ -122,7 +122,7 @@ pub(crate) async fn start(mut command: Command, name: &str, word: &str) -> (Runn
         }
         panic!("{name} exited before it printed {word:?}; see its log");
     };
-    let line = tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{name} does not say {word:?}"));
+    let line = tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{name} did not print {word:?} in time"));
     tokio::spawn(async move {
         let mut errors = errors;
         while let Ok(Some(line)) = lines.next_line().await {
@@ -190,12 +190,12 @@ impl Home {
     }
 
     /// Suspends DHCP: clients wait for an address.
-    pub(crate) fn hold_addresses(&self) {
-        self.dhcp.as_ref().expect("this home gives addresses").freeze();
+    pub(crate) fn suspend_dhcp(&self) {
+        self.dhcp.as_ref().expect("this home has a DHCP server").freeze();
     }
 
     pub(crate) fn give_addresses(&self) {
-        self.dhcp.as_ref().expect("this home gives addresses").thaw();
+        self.dhcp.as_ref().expect("this home has a DHCP server").thaw();
     }
 
     /// Suspends the command center: registrations wait.
@@ -291,7 +291,7 @@ where
         // The receiver is dropped only after a failure of the scenario.
         let _failed = answer.send(runtime.block_on(work()));
     });
-    result.await.expect("what is done there does not panic")
+    result.await.expect("the closure does not panic")
 }
 
 /// Switches a radio off, because it may continue what a killed program has started.
@@ -338,5 +338,5 @@ impl Drop for Wifi {
 /// The content of a file that another program writes.
 pub(crate) fn json(path: &Path) -> serde_json::Value {
     let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("reading {}: {error}", path.display()));
-    serde_json::from_str(&text).unwrap_or_else(|error| panic!("understanding {}: {error}", path.display()))
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("parsing {}: {error}", path.display()))
 }

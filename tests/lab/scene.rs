@@ -22,7 +22,7 @@ pub(crate) struct Scene {
     pub(crate) device: Device,
     phone: Option<Phone>,
     pub(crate) order: Order,
-    /// The right ones.
+    /// The right credentials.
     pub(crate) credentials: Credentials,
     controllers: Controllers,
 }
@@ -45,7 +45,7 @@ impl Scene {
 
     /// The phone.
     pub(crate) const fn phone(&mut self) -> &mut Phone {
-        self.phone.as_mut().expect("it is only away while it comes back")
+        self.phone.as_mut().expect("it is absent only while it reconnects")
     }
 
     /// Sends credentials; returns the outcome.
@@ -53,17 +53,17 @@ impl Scene {
         self.phone().bring_online(credentials, ATTEMPT, |_| {}).await.expect("an outcome")
     }
 
-    pub(crate) async fn send_the_right_ones(&mut self) {
+    pub(crate) async fn provision(&mut self) {
         let credentials = self.credentials.clone();
-        let told = self.send(&credentials).await;
-        assert_eq!((told.state, reason(&told)), (State::Provisioned, None));
+        let report = self.send(&credentials).await;
+        assert_eq!((report.state, reason(&report)), (State::Provisioned, None));
     }
 
     /// Sends credentials that must fail with one of these faults.
     pub(crate) async fn fails_with(&mut self, credentials: &Credentials, faults: &[Fault]) {
-        let told = self.send(credentials).await;
-        assert_eq!(told.state, State::Error);
-        let fault = reason(&told).expect("a reason");
+        let report = self.send(credentials).await;
+        assert_eq!(report.state, State::Error);
+        let fault = reason(&report).expect("a reason");
         assert!(faults.contains(&fault), "{fault:?} is none of {faults:?}");
         self.device.assert_not_provisioned().await;
     }
@@ -72,11 +72,11 @@ impl Scene {
     pub(crate) async fn hears(&mut self, state: State) {
         let until = Instant::now() + ATTEMPT;
         loop {
-            let told = self.phone().next_change(until).await.unwrap_or_else(|error| panic!("waiting for {state:?}: {error}"));
-            if told.state == state {
+            let report = self.phone().next_change(until).await.unwrap_or_else(|error| panic!("waiting for {state:?}: {error}"));
+            if report.state == state {
                 return;
             }
-            assert_ne!(told.state, State::Error, "{:?}", reason(&told));
+            assert_ne!(report.state, State::Error, "{:?}", reason(&report));
         }
     }
 
@@ -89,18 +89,18 @@ impl Scene {
     }
 
     /// The phone reconnects with a new link and a new session, and requests the status.
-    pub(crate) async fn comes_back(&mut self) -> StatusReport {
+    pub(crate) async fn reconnect(&mut self) -> StatusReport {
         self.goes().await;
         self.phone = Some(connected(&self.controllers).await);
         self.phone().status().await.expect("the status")
     }
 
     /// The phone reconnects, and waits for the outcome of the attempt.
-    pub(crate) async fn comes_back_for(&mut self, request_id: u64) -> StatusReport {
-        let told = self.comes_back().await;
-        assert_eq!(told.request_id, request_id, "the node remembers the attempt");
-        if matches!(told.state, State::Provisioned | State::Error) {
-            return told;
+    pub(crate) async fn reconnect_for(&mut self, request_id: u64) -> StatusReport {
+        let report = self.reconnect().await;
+        assert_eq!(report.request_id, request_id, "the node remembers the attempt");
+        if matches!(report.state, State::Provisioned | State::Error) {
+            return report;
         }
         self.phone().follow(request_id, ATTEMPT, |_| {}).await.expect("an outcome")
     }
@@ -144,6 +144,6 @@ async fn connected(controllers: &Controllers) -> Phone {
     phone
 }
 
-pub(crate) fn reason(told: &StatusReport) -> Option<Fault> {
-    told.failure.as_ref().map(|failure| failure.fault)
+pub(crate) fn reason(report: &StatusReport) -> Option<Fault> {
+    report.failure.as_ref().map(|failure| failure.fault)
 }

@@ -1,4 +1,4 @@
-//! Failures during provisioning: the same failures in each state.
+//! Failures of one part during provisioning, in each state.
 //!
 //! A scenario holds a state as long as needed: the node stays CONNECTING while the home's DHCP server is suspended, and
 //! REGISTERING while the command center is suspended.
@@ -13,7 +13,7 @@ use crate::scene::{ATTEMPT, Scene, reason};
 
 /// The part that fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trouble {
+enum FailingPart {
     /// The phone goes out of range.
     Link,
     Bluetoothd,
@@ -24,8 +24,8 @@ enum Trouble {
     Adapter,
 }
 
-impl Trouble {
-    async fn happen(self, scene: &mut Scene) {
+impl FailingPart {
+    async fn fail(self, scene: &mut Scene) {
         match self {
             Self::Link => scene.cut().await,
             Self::Bluetoothd => _ = must("systemctl", &["kill", "--signal=KILL", "bluetooth"]),
@@ -44,74 +44,74 @@ impl Trouble {
 }
 
 /// Before the phone has sent credentials: it reconnects, and provisions.
-async fn while_waiting(trouble: Trouble) {
+async fn while_waiting(part: FailingPart) {
     let mut scene = Scene::set().await;
-    trouble.happen(&mut scene).await;
-    assert_eq!(scene.comes_back().await.state, State::ApMode);
-    scene.send_the_right_ones().await;
+    part.fail(&mut scene).await;
+    assert_eq!(scene.reconnect().await.state, State::ApMode);
+    scene.provision().await;
     scene.assert_provisioned().await;
 }
 
 /// While the node joins the network: the phone reconnects, learns the outcome, and provisions the node.
-async fn while_connecting(trouble: Trouble) {
+async fn while_connecting(part: FailingPart) {
     let mut scene = Scene::set().await;
     let credentials = scene.credentials.clone();
-    scene.home.hold_addresses();
+    scene.home.suspend_dhcp();
     scene.phone().send_credentials(&credentials).await.expect("they are taken");
     scene.hears(State::Connecting).await;
     until_in_network(SSID).await;
-    trouble.happen(&mut scene).await;
+    part.fail(&mut scene).await;
     scene.home.give_addresses();
-    let told = scene.comes_back_for(credentials.request_id).await;
-    assert_eq!((told.state, reason(&told)), (State::Provisioned, None));
+    let report = scene.reconnect_for(credentials.request_id).await;
+    assert_eq!((report.state, reason(&report)), (State::Provisioned, None));
     scene.assert_provisioned().await;
 }
 
 /// While the node registers.
-async fn while_registering(trouble: Trouble) {
+async fn while_registering(part: FailingPart) {
     let mut scene = Scene::set().await;
     let credentials = scene.credentials.clone();
     scene.home.hold_registrations();
     scene.phone().send_credentials(&credentials).await.expect("they are taken");
     scene.hears(State::Registering).await;
-    trouble.happen(&mut scene).await;
+    part.fail(&mut scene).await;
     scene.home.take_registrations();
-    let told = scene.comes_back_for(credentials.request_id).await;
-    assert_eq!((told.state, reason(&told)), (State::Provisioned, None));
+    let report = scene.reconnect_for(credentials.request_id).await;
+    assert_eq!((report.state, reason(&report)), (State::Provisioned, None));
     scene.assert_provisioned().await;
 }
 
 /// After a success.
-async fn when_provisioned(trouble: Trouble) {
+async fn when_provisioned(part: FailingPart) {
     let mut scene = Scene::set().await;
     let credentials = scene.credentials.clone();
     scene.phone().send_credentials(&credentials).await.expect("they are taken");
     scene.hears(State::Provisioned).await;
-    trouble.happen(&mut scene).await;
-    let told = scene.comes_back_for(credentials.request_id).await;
-    assert_eq!((told.state, reason(&told)), (State::Provisioned, None));
+    part.fail(&mut scene).await;
+    let report = scene.reconnect_for(credentials.request_id).await;
+    assert_eq!((report.state, reason(&report)), (State::Provisioned, None));
     until_in_network(SSID).await;
     scene.assert_provisioned().await;
 }
 
 /// After a failure: the phone reconnects, learns the reason, and provisions the node.
-async fn when_failed(trouble: Trouble) {
+async fn when_failed(part: FailingPart) {
     let mut scene = Scene::set().await;
     let mistyped = scene.mistyped();
     scene.fails_with(&mistyped, &[Fault::WrongPassword]).await;
-    trouble.happen(&mut scene).await;
-    let told = scene.comes_back_for(mistyped.request_id).await;
-    assert_eq!((told.state, reason(&told)), (State::Error, Some(Fault::WrongPassword)));
-    scene.send_the_right_ones().await;
+    part.fail(&mut scene).await;
+    let report = scene.reconnect_for(mistyped.request_id).await;
+    assert_eq!((report.state, reason(&report)), (State::Error, Some(Fault::WrongPassword)));
+    scene.provision().await;
     scene.assert_provisioned().await;
 }
 
 macro_rules! in_each_state {
-    ($($module:ident: $trouble:ident in $($state:ident)*;)*) => {$(
+    ($($module:ident: $part:ident in $($state:ident)*;)*) => {$(
         mod $module {
             $(#[tokio::test]
             async fn $state() {
-                super::$state(super::Trouble::$trouble).await;
+                super::$state(super::FailingPart::$part).await;
             })*
         }
     )*};
@@ -125,21 +125,21 @@ in_each_state! {
     adapter_unplugged: Adapter in while_waiting while_registering;
 }
 
-/// The join ends with NetworkManager, so the phone is told at once, and retries.
+/// The join ends with NetworkManager, so the failure is reported to the phone at once, and the phone retries.
 #[tokio::test]
 async fn network_manager_killed_while_connecting() {
     let mut scene = Scene::set().await;
     let credentials = scene.credentials.clone();
-    scene.home.hold_addresses();
+    scene.home.suspend_dhcp();
     scene.phone().send_credentials(&credentials).await.expect("they are taken");
     until_in_network(SSID).await;
-    Trouble::NetworkManager.happen(&mut scene).await;
-    let told = scene.phone().follow(credentials.request_id, ATTEMPT, |_| {}).await.expect("an outcome");
-    assert_eq!((told.state, reason(&told)), (State::Error, Some(Fault::NetworkUnavailable)));
+    FailingPart::NetworkManager.fail(&mut scene).await;
+    let report = scene.phone().follow(credentials.request_id, ATTEMPT, |_| {}).await.expect("an outcome");
+    assert_eq!((report.state, reason(&report)), (State::Error, Some(Fault::NetworkUnavailable)));
     scene.device.assert_not_provisioned().await;
     scene.home.give_addresses();
     scene.again();
-    scene.send_the_right_ones().await;
+    scene.provision().await;
     scene.assert_provisioned().await;
 }
 
@@ -147,7 +147,7 @@ async fn network_manager_killed_while_connecting() {
 #[tokio::test]
 async fn a_node_killed_when_provisioned_is_provisioned() {
     let mut scene = Scene::set().await;
-    scene.send_the_right_ones().await;
+    scene.provision().await;
     scene.device.kill();
     let said = scene.device.runs_to_its_end().await;
     assert!(said.contains("is provisioned already") && said.contains(&scene.order.node_id), "{said}");
@@ -158,17 +158,17 @@ async fn a_node_killed_when_provisioned_is_provisioned() {
 async fn the_home_vanishes_while_the_node_joins() {
     let mut scene = Scene::set().await;
     let credentials = scene.credentials.clone();
-    scene.home.hold_addresses();
+    scene.home.suspend_dhcp();
     scene.phone().send_credentials(&credentials).await.expect("they are taken");
     until_in_network(SSID).await;
     scene.home.close_access_point();
-    let told = scene.phone().follow(credentials.request_id, ATTEMPT, |_| {}).await.expect("an outcome");
-    assert_eq!(told.state, State::Error);
-    assert!(reason(&told).is_some_and(Fault::retryable), "{:?}", reason(&told));
+    let report = scene.phone().follow(credentials.request_id, ATTEMPT, |_| {}).await.expect("an outcome");
+    assert_eq!(report.state, State::Error);
+    assert!(reason(&report).is_some_and(Fault::retryable), "{:?}", reason(&report));
     scene.device.assert_not_provisioned().await;
     scene.home.give_addresses();
     scene.home.open_access_point().await;
     scene.again();
-    scene.send_the_right_ones().await;
+    scene.provision().await;
     scene.assert_provisioned().await;
 }

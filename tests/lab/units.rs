@@ -81,7 +81,7 @@ async fn a_device_opens_its_access_point_and_is_provisioned_over_bluetooth() {
     let wifi = Wifi::join(&name, PASSPHRASE).await;
     let ask = ["netns", "exec", "phone", "curl", "--silent", "--fail", "--max-time", "5", "http://192.168.4.1/generate_204"];
     until("port 80 answers", async || run("ip", &ask).status.success()).await;
-    assert!(Path::new("/etc/NetworkManager/dnsmasq-shared.d/jarvis-provisioning.conf").exists(), "names lead to the node");
+    assert!(Path::new("/etc/NetworkManager/dnsmasq-shared.d/jarvis-provisioning.conf").exists(), "names resolve to the node");
     drop(wifi);
 
     phone.open_session(&Device::code()).await.expect("the code is right");
@@ -95,14 +95,17 @@ async fn a_device_opens_its_access_point_and_is_provisioned_over_bluetooth() {
 
     // After a kill it is restarted, exits because the node is provisioned, and stays stopped.
     must("systemctl", &["kill", "--signal=KILL", unit.name]);
-    until("it has ended well", async || unit.property("ActiveState") == "inactive" && unit.property("Result") == "success").await;
+    until("it has exited with success", async || {
+        unit.property("ActiveState") == "inactive" && unit.property("Result") == "success"
+    })
+    .await;
     controllers.switch_phone_off().await;
     drop(unit);
     fs::remove_dir_all(environment).expect("it was made above");
 }
 
 #[tokio::test]
-async fn a_command_center_serves_and_comes_back_with_what_it_knew() {
+async fn a_command_center_serves_and_keeps_its_data_across_restarts() {
     let place = Path::new("/etc/jarvis-command-center");
     fs::create_dir_all(place).expect("root may");
     fs::write(place.join("admin-key"), "the key of the administrator").expect("it can be written");
