@@ -1,1 +1,1 @@
-//! The benchmarks are a package of their own, so that no other build compiles what only they need.
+//! The benchmarks are a separate package, so that other builds do not compile their dependencies.

@@ -1,5 +1,5 @@
-//! The fuzz targets without a fuzzer: on their checked-in corpora (every seed, every prefix of it, and every seed with one
-//! byte changed), and on random bytes. `PROPTEST_CASES` makes the random part longer.
+//! Runs the fuzz targets without a fuzzer: on their checked-in corpora (every seed, every prefix of it, and every seed with
+//! one byte changed), and on random bytes. `PROPTEST_CASES` sets the number of random inputs.
 
 use std::fs;
 use std::path::Path;
@@ -23,7 +23,7 @@ fn replay(target: &str, run: fn(&[u8])) {
     for entry in fs::read_dir(&folder).expect("the corpus is checked in") {
         let seed = fs::read(entry.expect("an entry").path()).expect("a readable seed");
         run(&seed);
-        // Long seeds are varied in steps, so that the replay takes seconds.
+        // Long seeds are changed in steps, to limit the replay to seconds.
         let stride = seed.len().div_ceil(64).max(1);
         for position in (0..seed.len()).step_by(stride) {
             run(&seed[..position]);

@@ -1,4 +1,4 @@
-//! Phones that connect and leave leak no descriptors and no tasks. Alone in its process, because it counts descriptors.
+//! Phones that connect and leave leak no descriptors and no tasks. Runs in a separate process, because it counts descriptors.
 
 use mobile_test_harness::phone::Phone;
 use testing_node::sim_link::{Node, PATIENCE, secret};
@@ -9,7 +9,7 @@ fn descriptors() -> usize {
 }
 
 #[tokio::test]
-async fn a_hundred_phones_that_connect_and_leave_leak_no_descriptor() {
+async fn a_hundred_phones_that_connect_and_disconnect_leak_no_descriptor() {
     let node = Node::start(185).await;
     let mut phone = Phone::connect(&node.target).await.expect("a link");
     phone.open_session(&secret()).await.expect("the right code");

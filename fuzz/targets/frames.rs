@@ -12,7 +12,7 @@ pub(crate) fn run(data: &[u8]) {
         rest = tail;
         if let Ok(Some(message)) = reassembler.push(value) {
             assert!(!message.is_empty() && message.len() <= limit, "a message within the limit");
-            // What arrived can be sent on, whatever the size of the values.
+            // A reassembled message can be split into values of any size.
             let size = usize::from(length).clamp(20, VALUE_LIMIT);
             let mut next = Reassembler::new(limit);
             let arrived = frames(&message, size).iter().find_map(|frame| next.push(frame).expect("our own frames"));

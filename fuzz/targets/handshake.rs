@@ -12,7 +12,7 @@ pub(crate) fn run(data: &[u8]) {
     if let Ok(open) = Open::decode(data) {
         let checked = session::check(&open);
         let accepted = session::accept(&open, &pairing, "node", &["voice".into()], &mut Random(1));
-        // What passes the check is counted, and what is counted must be answerable.
+        // A message that passes the check counts as a guess, so the node must be able to answer it.
         assert_eq!(checked.is_ok(), accepted.is_ok());
         if let Ok((unconfirmed, _)) = accepted {
             let forged = Record { counter: 0, sealed: data.to_vec(), confirmation: data.get(..64).unwrap_or(data).to_vec() };

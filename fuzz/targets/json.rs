@@ -1,6 +1,5 @@
 //! Any bytes as the JSON bodies of the existing phone app. The first byte chooses the endpoint and the content type.
-//! Whatever is taken is within its bounds; whatever is refused is refused in the shape that clients read, and the answer
-//! repeats no value that was sent.
+//! Accepted values are within their bounds; a refusal has the form that clients parse, and repeats no value of the request.
 
 use jarvis_provisioning::link::http::read_json;
 use provisioning_core::domain::TEXT_LIMIT;
@@ -37,7 +36,7 @@ fn refused(endpoint: Endpoint, answer: &[u8]) {
         assert!(fault["type"].is_string() && fault["msg"].is_string());
         assert_eq!(fault["loc"][0], "body");
         assert!(fault["input"].is_null() || fault["input"].as_object().is_some_and(serde_json::Map::is_empty));
-        // The longest of the parser's own texts; a value that was sent could be longer.
+        // The length of the parser's longest message; a longer text could contain a value of the request.
         assert!(fault["ctx"]["error"].as_str().is_none_or(|error| error.len() < 64 && error.is_ascii()));
     }
 }

@@ -1,5 +1,5 @@
-//! Any inputs in any order, among them phones with a session that send anything, and any results of any commands, in any
-//! order and more than once.
+//! Any inputs in any order, including arbitrary messages of phones with a session, and results of commands in any order
+//! and repeatedly.
 //!
 //! An input is a list of steps, each a byte that chooses the step and the bytes that it takes.
 

@@ -1,4 +1,4 @@
-//! Any bytes as every kind of message. The first byte chooses the kind; what can be read is written and read again.
+//! Any bytes as every kind of message. The first byte selects the kind; decoded messages are encoded and decoded again.
 
 use provisioning_core::endpoint::Endpoint;
 use provisioning_core::wire::{Answer, Info, Message, Offer, Open, Outbound, PublicStatus, Record, Request};

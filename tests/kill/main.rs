@@ -1,8 +1,8 @@
-//! Every writer, stopped at every file-system call, and every call refused: whatever happens, each file is whole and
-//! private, and what was decided is the old or the new.
+//! Kills every writer at every file-system call, and fails every call: afterwards each file is complete and private, and
+//! the committed state is the old or the new one.
 //!
-//! A writer runs in a process of its own under `strace`. A first run finds its calls; then it runs once for each call,
-//! and is killed as it enters it, or given an error.
+//! A writer runs in a separate process under `strace`. A first run records its calls; then it runs once for each call, and
+//! is killed when it enters the call, or the call fails.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -22,14 +22,14 @@ use provisioning_core::machine::{Boot, ClearedItem, FREE_GUESSES};
 use libtest_mimic::{Arguments, Trial};
 use testing_node::files::{Node, SHIPPED, credentials, k2, mode, outcome, paths, pending, registration, skip, write_everything};
 
-/// Files that are looked for, and not there, around the calls that count.
+/// Missing files that mark the beginning and end of the relevant calls: the writer tries to open them.
 const BEGIN: &str = "/jarvis-test-begin";
 const END: &str = "/jarvis-test-end";
 
-/// How a writer ends that reported an error; a panic is 101.
+/// The exit status of a writer that reported an error; a panic has 101.
 const REPORTED: u8 = 3;
 
-/// Calls that have nothing to do with files.
+/// Calls that do not access files.
 const OTHER_CALLS: [&str; 14] = [
     "brk",
     "mmap",
@@ -47,7 +47,7 @@ const OTHER_CALLS: [&str; 14] = [
     "sched_yield",
 ];
 
-/// What a writer has come to.
+/// The committed state after a writer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Side {
     Old,
@@ -56,12 +56,12 @@ enum Side {
 
 type Files = BTreeMap<String, Vec<u8>>;
 
-/// One writer, in what it finds, what it does, and how to tell what it has come to.
+/// One writer: its preparation, its action, and the check of the result.
 struct Writer {
     name: &'static str,
     prepare: fn(&Node),
     act: fn(&Path) -> Result<(), Error>,
-    /// Takes the files as the writer left them, and what the next start makes of them.
+    /// Checks the files that the writer left, and the state that the next start loads.
     side: fn(&Node, &Files, &Boot) -> Side,
 }
 
@@ -203,7 +203,7 @@ fn everything(node: &Node) {
     put(&node.file("db.key"), b"key");
 }
 
-/// Makes a private file.
+/// Creates a private file.
 fn put(path: &Path, content: &[u8]) {
     let mut file = fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(path).unwrap();
     file.write_all(content).unwrap();
@@ -218,13 +218,13 @@ fn first_start(node: &Node, left: &Files, boot: &Boot) -> Side {
     assert_eq!((boot.guesses, boot.provisioned), (0, false));
     for name in ["secrets.key", "pairing.json"] {
         if let Some(content) = left.get(name) {
-            assert_eq!(*content, fs::read(node.file(name)).unwrap(), "{name} is made once");
+            assert_eq!(*content, fs::read(node.file(name)).unwrap(), "{name} is created once");
         }
     }
     if left.contains_key("pairing.json") { Side::New } else { Side::Old }
 }
 
-/// Which K2 there is after a start; and whatever a reader saw before, name and key belonged together.
+/// The K2 after a start. Before it, metadata and key must belong together in every state that a reader can see.
 fn k2_number(node: &Node, left: &Files) -> Option<u8> {
     let number = |key: &[u8], metadata: &[u8]| {
         let metadata: serde_json::Value = serde_json::from_slice(metadata).unwrap();
@@ -249,7 +249,7 @@ fn enrollment(node: &Node, _: &Files, boot: &Boot) -> Side {
 }
 
 fn marked(_: &Node, left: &Files, boot: &Boot) -> Side {
-    assert!(left.contains_key(".provisioned") || left.contains_key("pending.enc"), "neither marker nor intention");
+    assert!(left.contains_key(".provisioned") || left.contains_key("pending.enc"), "neither marker nor pending attempt");
     let outcome = if boot.provisioned { &None } else { &Some(outcome(Fault::WrongPassword)) };
     assert_eq!(boot.outcome, *outcome);
     side(&(boot.provisioned, boot.pending.clone()), &(false, Some(pending(0))), &(true, None))
@@ -273,12 +273,15 @@ fn reset(node: &Node, left: &Files, boot: &Boot) -> Side {
     } else if is_gone(node) {
         return Side::New;
     } else {
-        assert!(boot.provisioned && gone.iter().filter(|name| left.contains_key(**name)).count() == 6, "begun, and not finished");
+        assert!(
+            boot.provisioned && gone.iter().filter(|name| left.contains_key(**name)).count() == 6,
+            "begun, but not completed"
+        );
     }
     Side::Old
 }
 
-/// One call of a writer: the how manieth of that name the process makes.
+/// One call of a writer: its name, and its index among the calls of that name.
 #[derive(Clone, Debug)]
 struct Call {
     name: String,
@@ -292,7 +295,7 @@ fn strace(node: &Node, writer: &Writer, arguments: &[&str]) -> ExitStatus {
     command.output().unwrap().status
 }
 
-/// The calls that the writer makes between the two marks.
+/// The calls between the two marks.
 fn calls(writer: &Writer) -> Vec<Call> {
     let node = Node::in_memory();
     (writer.prepare)(&node);
@@ -322,7 +325,7 @@ fn calls(writer: &Writer) -> Vec<Call> {
     panic!("{}: the end was not reached", writer.name);
 }
 
-/// Checks what the writer left, then starts the node and checks what it makes of that.
+/// Checks the files that the writer left, then starts the node and checks the loaded state.
 fn inspect(node: &Node, writer: &Writer) -> Side {
     let left = left_whole(node);
     let boot = node.open().load().unwrap();
@@ -333,16 +336,16 @@ fn inspect(node: &Node, writer: &Writer) -> Side {
     (writer.side)(node, &left, &boot)
 }
 
-/// Whether nobody but the owner can do anything with the file.
+/// Whether only the owner has access to the file.
 fn is_private(path: &Path) -> bool {
     matches!(mode(path), 0o600 | 0o400 | 0o200 | 0)
 }
 
-/// Every file in the state folder, after making sure that each is private and whole.
+/// All files in the state folder; asserts that each is private and complete.
 fn left_whole(node: &Node) -> Files {
     let mut files = Files::new();
     let config = fs::read(node.config()).unwrap();
-    serde_json::from_slice::<serde_json::Value>(&config).expect("the configuration is whole");
+    serde_json::from_slice::<serde_json::Value>(&config).expect("the configuration is complete");
     if !node.state().exists() {
         return files;
     }
@@ -368,8 +371,8 @@ fn left_whole(node: &Node) -> Files {
     files
 }
 
-/// Runs every writer once for each of its calls with that injection; `judge` takes how the process ended and what came
-/// of it. Prints the number of points, and fails if there is a bad state.
+/// Runs every writer once for each of its calls with an injection; `judge` checks the exit status and the committed state.
+/// Prints the number of points, and panics if there is a bad state.
 fn campaign(what: &str, injection: impl Fn(&Call) -> Option<String> + Sync, judge: impl Fn(ExitStatus, Side) + Sync) {
     if Command::new("strace").arg("--version").output().is_err() {
         return skip("strace is not installed", true);
@@ -421,15 +424,15 @@ fn errors() {
         let error = match call.name.as_str() {
             "write" | "openat" | "mkdir" => "ENOSPC",
             "renameat" | "unlinkat" | "fchmod" => "EROFS",
-            // Its failure is nobody's concern, and the descriptor would stay open.
+            // A failed close is ignored by the writers, and the descriptor would stay open.
             "close" => return None,
             _ => "EIO",
         };
         Some(format!("error={error}"))
     };
     campaign("refused", error, |status, side| match status.code() {
-        Some(0) => assert_eq!(side, Side::New, "said to be done, and is not"),
-        code => assert_eq!(code, Some(REPORTED.into()), "neither done nor an error: {status}"),
+        Some(0) => assert_eq!(side, Side::New, "reported success without committing"),
+        code => assert_eq!(code, Some(REPORTED.into()), "neither success nor an error: {status}"),
     });
 }
 

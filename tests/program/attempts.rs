@@ -1,4 +1,4 @@
-//! How often the code may be guessed: across phones, links and restarts.
+//! The limit on guesses of the pairing code: across phones, links and restarts.
 
 use mobile_test_harness::link::Target;
 use mobile_test_harness::phone::{Error, Phone};
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::place::{Label, PATIENCE, Place};
 
-/// What comes of opening a session on a new link; again while the node has not heard that the phone before has gone.
+/// Opens a session on a new link; retries while the node has not noticed that the previous phone has disconnected.
 async fn open(target: &Target, secret: &PhoneSecret) -> Result<Phone, Error> {
     let until = Instant::now() + PATIENCE;
     loop {
@@ -31,7 +31,7 @@ async fn assert_locked(target: &Target, label: &Label) {
 }
 
 #[tokio::test]
-async fn after_five_wrong_codes_the_right_one_is_refused_over_every_link_and_after_restarts() {
+async fn after_five_wrong_codes_the_code_is_locked_on_all_links_and_across_restarts() {
     let place = Place::new();
     let node = place.start().await;
     let label = place.label().await;
@@ -57,7 +57,7 @@ async fn after_five_wrong_codes_the_right_one_is_refused_over_every_link_and_aft
 }
 
 #[tokio::test]
-async fn a_handshake_that_is_broken_off_counts_and_the_right_code_clears_the_count() {
+async fn an_aborted_handshake_counts_and_the_right_code_clears_the_count() {
     let place = Place::new();
     let node = place.start().await;
     let label = place.label().await;
@@ -66,7 +66,7 @@ async fn a_handshake_that_is_broken_off_counts_and_the_right_code_clears_the_cou
     drop(unproven);
     let mut phone = open(&node.over_bluetooth(), &label.by_code()).await.expect("the right code");
     phone.status().await.expect("an answer");
-    // The count is cleared on the disk by the time a later write is: they are carried out in order.
+    // Writes are executed in order, so after a later write the count is cleared on disk.
     let k2 = mobile_test_harness::key::new(std::time::SystemTime::UNIX_EPOCH, &mut rand_core::UnwrapErr(getrandom::SysRng));
     phone.send_k2(k2).await.expect("stored");
     assert_eq!(place.status().await["pairing_attempts"], 0);

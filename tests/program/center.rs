@@ -1,4 +1,4 @@
-//! A command center in this process, with its data in a folder of its own.
+//! A command center in this process, with its data in a temporary folder.
 
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ impl Center {
         format!("http://{}", self.address())
     }
 
-    /// An order for a node, whose token is kept secret at the place.
+    /// Orders a node, and registers the token as a secret of the place.
     pub(crate) async fn order(&self, place: &Place) -> Order {
         let owner = Owner::Administrator(SecretText::new(ADMINISTRATOR_KEY.into()));
         let order = self.client.order(&owner, "home", Some("kitchen")).await.expect("an order");
@@ -50,7 +50,7 @@ impl Center {
         order
     }
 
-    /// A code for an appliance of the site `Clinic`, which is kept secret at the place.
+    /// Creates a code for the site `Clinic`, and registers it as a secret of the place.
     pub(crate) async fn code(&self, place: &Place) -> ProvisionCode {
         let operator = Operator::open(&self.config).await.expect("an operator beside the server");
         let site = Some("Clinic".into());
@@ -61,7 +61,7 @@ impl Center {
         ProvisionCode::try_from(code.expose()).expect("16 letters and digits")
     }
 
-    /// What codes have made appliances of.
+    /// The ids of all appliances.
     pub(crate) async fn appliances(&self) -> Vec<String> {
         let operator = Operator::open(&self.config).await.expect("an operator beside the server");
         let appliances = operator.appliances(None).await.expect("a list");
@@ -69,7 +69,7 @@ impl Center {
         appliances.into_iter().map(|appliance| appliance.appliance_id).collect()
     }
 
-    /// Fails unless the node is provisioned as ordered, and the command center knows it by the key in its files.
+    /// Asserts that the node is provisioned as ordered, and that the command center accepts the key in its files.
     pub(crate) async fn assert_enrolled(&self, place: &Place, order: &Order) {
         let status = place.status().await;
         assert_eq!((&status["state"], &status["provisioned"]), (&Value::from("PROVISIONED"), &Value::from(true)), "{status}");
@@ -80,11 +80,11 @@ impl Center {
         let key = config["api_key"].as_str().expect("a key").to_owned();
         place.keep_secret(key.as_bytes());
         let known = self.client.knows(&order.node_id, &SecretText::new(key)).await.expect("an answer");
-        assert!(known, "the command center does not know the node by its key");
+        assert!(known, "the command center does not accept the node's key");
     }
 }
 
-/// What a phone sends for a node that was ordered at `url`.
+/// The credentials for a node that was ordered at `url`.
 pub(crate) fn credentials(ssid: &str, password: &str, url: &str, order: &Order) -> Credentials {
     Credentials {
         request_id: new_request_id(),
@@ -101,7 +101,7 @@ pub(crate) fn credentials(ssid: &str, password: &str, url: &str, order: &Order) 
     }
 }
 
-/// The same as the existing phone app sends it.
+/// The same credentials as JSON, as the existing phone app sends them.
 pub(crate) fn json(credentials: &Credentials) -> Value {
     serde_json::json!({
         "wifi_ssid": credentials.ssid.to_string(),

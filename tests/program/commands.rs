@@ -1,4 +1,4 @@
-//! The commands as a person or a script runs them: what they print, and how they end.
+//! The commands as a person or a script runs them: their output and exit status.
 
 use std::fs;
 use std::net::TcpListener;
@@ -11,7 +11,7 @@ use crate::center::{Center, credentials};
 use crate::place::{Label, Place, bring_online, files, phone};
 use testing::journal::{PASSWORD, WRONG_PASSWORD};
 
-/// A provisioned node, which has ended, and its label.
+/// A provisioned node, whose process has exited, and its label.
 async fn provisioned() -> (Place, Label) {
     let (place, center) = (Place::new(), Center::start().await);
     let node = place.start().await;
@@ -20,8 +20,8 @@ async fn provisioned() -> (Place, Label) {
     let mut phone = phone(&node.over_bluetooth(), &label.by_code()).await;
     let k2 = mobile_test_harness::key::new(std::time::SystemTime::UNIX_EPOCH, &mut rand_core::UnwrapErr(getrandom::SysRng));
     phone.send_k2(k2).await.expect("stored");
-    let told = bring_online(&mut phone, &credentials("HomeNetwork", PASSWORD, &center.url(), &order)).await;
-    assert_eq!(told.state, State::Provisioned);
+    let outcome = bring_online(&mut phone, &credentials("HomeNetwork", PASSWORD, &center.url(), &order)).await;
+    assert_eq!(outcome.state, State::Provisioned);
     center.assert_enrolled(&place, &order).await;
     assert_eq!(node.stop().await.0, Some(0));
     (place, label)
@@ -47,11 +47,11 @@ async fn every_command_explains_itself() {
         assert_eq!(ended.status, Some(0));
         assert!(ended.output.contains("reset") && ended.output.contains("simulate"), "{shell}");
     }
-    assert!(!place.path("secrets").exists(), "who asks for help gets no files");
+    assert!(!place.path("secrets").exists(), "help creates no files");
 }
 
 #[tokio::test]
-async fn a_command_line_that_is_none_ends_with_2() {
+async fn an_invalid_command_line_exits_with_2() {
     let place = Place::new();
     for arguments in [&[][..], &["provision"], &["run", "--code", "123456"], &["status", "extra"]] {
         let ended = place.run(arguments).await;
@@ -61,9 +61,9 @@ async fn a_command_line_that_is_none_ends_with_2() {
 }
 
 #[tokio::test]
-async fn a_factory_that_is_not_installed_ends_with_127_and_is_named() {
+async fn a_missing_factory_program_exits_with_127_and_is_named() {
     let place = Place::new().with("PATH", "/nonexistent");
-    // In a folder of its own, the program has no jarvis-factory beside it.
+    // In a separate folder, the program has no jarvis-factory beside it.
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
     let program = folder.path().join("jarvis-provision");
     fs::hard_link(env!("CARGO_BIN_EXE_jarvis-provision"), &program).expect("one file system");
@@ -75,7 +75,7 @@ async fn a_factory_that_is_not_installed_ends_with_127_and_is_named() {
 }
 
 #[tokio::test]
-async fn settings_that_cannot_be_used_end_with_3_and_are_named() {
+async fn invalid_settings_exit_with_3_and_are_named() {
     let mut place = Place::new();
     for (name, value, expected) in [
         ("JARVIS_WIFI_BACKEND", "hostapd", "there is no hostapd backend; unset it, or set it to networkmanager"),
@@ -108,7 +108,7 @@ async fn info_reports_the_firmware_version_and_capabilities_of_the_settings() {
 }
 
 #[tokio::test]
-async fn an_address_that_is_taken_ends_with_5_and_is_named() {
+async fn an_address_in_use_exits_with_5_and_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = taken.local_addr().expect("it is bound").port().to_string();
     let place = Place::new().with("JARVIS_PROVISIONING_PORT", &port);
@@ -118,7 +118,7 @@ async fn an_address_that_is_taken_ends_with_5_and_is_named() {
 }
 
 #[tokio::test]
-async fn files_that_cannot_be_used_end_with_4_and_are_named() {
+async fn unusable_files_exit_with_4_and_are_named() {
     let place = Place::new();
     fs::write(place.path("secrets"), "not a folder").expect("a file");
     for arguments in [&["run", "--simulate"][..], &["status"], &["label"], &["reset", "--yes"]] {
@@ -130,7 +130,7 @@ async fn files_that_cannot_be_used_end_with_4_and_are_named() {
 }
 
 #[tokio::test]
-async fn a_provisioned_node_says_so_and_ends_with_0_unless_the_check_is_skipped() {
+async fn a_provisioned_node_exits_with_0_unless_the_check_is_skipped() {
     let (mut place, _) = provisioned().await;
     let ended = place.run(&["run", "--simulate"]).await;
     assert_eq!(ended.status, Some(0));
@@ -162,11 +162,11 @@ async fn a_node_runs_once_at_a_time() {
     assert!(ended.errors.contains("jarvis-provision is running for this node"), "{}", ended.errors);
     node.get("/api/v1/status").await;
     let (status, printed) = node.stop().await;
-    assert_eq!((status, printed), (Some(0), vec![]), "asked to end, it ends well");
+    assert_eq!((status, printed), (Some(0), vec![]), "exits with 0 on SIGTERM");
 }
 
 #[tokio::test]
-async fn the_label_is_shown_drawn_and_told_to_scripts() {
+async fn the_label_is_printed_drawn_and_available_as_json() {
     let place = Place::new();
     let label = place.label().await;
     assert!(label.code.len() == 6 && label.code.bytes().all(|digit| digit.is_ascii_digit()));
@@ -222,7 +222,7 @@ async fn the_status_has_its_state_and_no_secret() {
 }
 
 #[tokio::test]
-async fn a_reset_asks_first_and_is_refused_while_the_node_runs() {
+async fn a_reset_needs_confirmation_and_is_refused_while_the_node_runs() {
     let (mut place, _) = provisioned().await;
     let ended = place.run(&["reset"]).await;
     assert_eq!(ended.status, Some(2));
@@ -236,7 +236,7 @@ async fn a_reset_asks_first_and_is_refused_while_the_node_runs() {
     assert_eq!(place.status().await["state"], "PROVISIONED");
 }
 
-/// What a reset leaves: the node's own files, nothing of the owner's, and the label.
+/// Asserts that only the node's own files and the label remain, and none of the owner's data.
 async fn assert_reset(place: &Place, label: &Label) {
     let mut names: Vec<_> = fs::read_dir(place.path("secrets"))
         .expect("the folder stays")
@@ -249,11 +249,11 @@ async fn assert_reset(place: &Place, label: &Label) {
     assert_eq!((&config["node_id"], &config["api_key"]), (&json!("your-node-id"), &json!("your_api_key_here")));
     let status = place.status().await;
     assert_eq!((&status["state"], &status["provisioned"]), (&json!("AP_MODE"), &json!(false)));
-    assert_eq!(place.label().await.code, label.code, "the label stays true");
+    assert_eq!(place.label().await.code, label.code, "the label remains valid");
 }
 
 #[tokio::test]
-async fn a_reset_forgets_everything_and_can_be_repeated() {
+async fn a_reset_deletes_everything_and_can_be_repeated() {
     let (place, label) = provisioned().await;
     for _ in 0..2 {
         let ended = place.run(&["reset", "--yes"]).await;
@@ -270,7 +270,7 @@ async fn a_reset_forgets_everything_and_can_be_repeated() {
 }
 
 #[tokio::test]
-async fn a_reset_over_the_json_api_says_what_it_has_cleared() {
+async fn a_reset_over_the_json_api_lists_what_it_cleared() {
     let (mut place, label) = provisioned().await;
     place.set("JARVIS_SKIP_PROVISIONING_CHECK", "true");
     let node = place.start().await;
@@ -283,8 +283,8 @@ async fn a_reset_over_the_json_api_says_what_it_has_cleared() {
     assert_reset(&place, &label).await;
 }
 
-/// Kills a reset as it enters one of these system calls for the given time, and finishes it by another command. Whether it
-/// came to that.
+/// Kills a reset at the given occurrence of one of these system calls, and completes it with another command. Returns
+/// whether the reset was killed.
 async fn reset_killed_at(calls: &str, time: usize, finish: &str) -> bool {
     let (place, label) = provisioned().await;
     let kill = format!("inject={calls}:signal=KILL:when={time}");
@@ -299,7 +299,7 @@ async fn reset_killed_at(calls: &str, time: usize, finish: &str) -> bool {
         let state = place.status().await["state"].as_str().expect("a state").to_owned();
         assert!(["PROVISIONED", "RESETTING"].contains(&state.as_str()), "killed at {calls} {time}: {state}");
         if state == "RESETTING" && finish == "run" {
-            // The next start finishes what was begun before it waits for a phone.
+            // The next start completes the reset before it waits for a phone.
             let node = place.start().await;
             node.status(|status| status["state"] == "AP_MODE").await;
             while place.status().await["state"] == "RESETTING" {
@@ -315,7 +315,7 @@ async fn reset_killed_at(calls: &str, time: usize, finish: &str) -> bool {
 }
 
 #[tokio::test]
-async fn a_reset_that_is_killed_anywhere_is_finished_by_the_next() {
+async fn a_reset_that_is_killed_anywhere_is_completed_by_the_next_reset() {
     for (calls, least) in [("rename,renameat,renameat2", 3), ("unlink,unlinkat", 4)] {
         let mut kills = 0;
         while reset_killed_at(calls, kills + 1, "reset").await {
@@ -326,12 +326,12 @@ async fn a_reset_that_is_killed_anywhere_is_finished_by_the_next() {
 }
 
 #[tokio::test]
-async fn a_reset_that_is_killed_is_finished_by_the_next_start() {
+async fn a_reset_that_is_killed_is_completed_by_the_next_start() {
     assert!(reset_killed_at("unlink,unlinkat", 2, "run").await);
 }
 
 #[tokio::test]
-async fn every_file_of_a_node_is_its_owners_alone() {
+async fn every_file_of_a_node_is_private() {
     let (place, _) = provisioned().await;
     for file in files(&place.path("secrets")) {
         let mode = fs::symlink_metadata(&file).expect("it is there").permissions().mode() & 0o777;

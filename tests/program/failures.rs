@@ -1,4 +1,4 @@
-//! Every failure that can be simulated, by its name, over both links.
+//! Every simulated failure, reported by its name over both links.
 
 use mobile_test_harness::command_center::Order;
 use provisioning_core::domain::State;
@@ -10,7 +10,7 @@ use crate::place::{Node, Place, bring_online, phone};
 use crate::relay::{Plan, Relay};
 use testing::journal::{PASSWORD, TOKEN};
 
-/// A command center that is never asked.
+/// The address of a command center that receives no request.
 const NOWHERE: &str = "http://127.0.0.1:9";
 
 fn unused_order() -> Order {
@@ -21,7 +21,7 @@ fn unused_order() -> Order {
     }
 }
 
-/// What becomes of an attempt over the JSON API.
+/// Makes an attempt over the JSON API; returns its final status.
 async fn attempt(node: &Node, body: &Value) -> Value {
     let taken = node.post("/api/v1/provision", body).await;
     assert_eq!(taken.json()["success"], true, "{}", taken.text());
@@ -29,7 +29,7 @@ async fn attempt(node: &Node, body: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn every_network_that_fails_by_name_is_told_by_that_name_over_bluetooth_and_by_its_code_over_json() {
+async fn a_failing_network_is_reported_by_fault_over_bluetooth_and_by_code_over_json() {
     let place = Place::new();
     let node = place.start().await;
     let mut phone = phone(&node.over_bluetooth(), &place.label().await.by_code()).await;
@@ -39,9 +39,9 @@ async fn every_network_that_fails_by_name_is_told_by_that_name_over_bluetooth_an
     assert_eq!(failing.len(), 10, "{failing:?}");
     for ssid in failing {
         let given = credentials(&ssid, PASSWORD, NOWHERE, &unused_order());
-        let told = bring_online(&mut phone, &given).await;
-        assert_eq!(told.state, State::Error);
-        let fault = told.failure.expect("a failure").fault;
+        let outcome = bring_online(&mut phone, &given).await;
+        assert_eq!(outcome.state, State::Error);
+        let fault = outcome.failure.expect("a failure").fault;
         assert_eq!(format!("Sim-{}", fault.name()), ssid);
 
         let status = attempt(&node, &center::json(&given)).await;
@@ -54,22 +54,22 @@ async fn every_network_that_fails_by_name_is_told_by_that_name_over_bluetooth_an
 }
 
 #[tokio::test]
-async fn a_network_without_internet_is_told_and_does_not_fail() {
+async fn a_network_without_internet_is_reported_and_the_attempt_succeeds() {
     let (place, center) = (Place::new(), Center::start().await);
     let node = place.start().await;
     let order = center.order(&place).await;
     let mut phone = phone(&node.over_http(), &place.label().await.by_code()).await;
-    let told = bring_online(&mut phone, &credentials("Sim-NoInternet", "", &center.url(), &order)).await;
-    assert!(told.state == State::Provisioned && told.limited_connectivity, "{told:?}");
+    let outcome = bring_online(&mut phone, &credentials("Sim-NoInternet", "", &center.url(), &order)).await;
+    assert!(outcome.state == State::Provisioned && outcome.limited_connectivity, "{outcome:?}");
 }
 
 #[tokio::test]
-async fn a_rejected_token_is_told_by_name_and_a_fresh_one_works_on_the_same_session() {
+async fn after_a_rejected_token_a_new_one_works_in_the_same_session() {
     let (place, center) = (Place::new(), Center::start().await);
     let node = place.start().await;
     let mut phone = phone(&node.over_bluetooth(), &place.label().await.by_code()).await;
-    let told = bring_online(&mut phone, &credentials("HomeNetwork", PASSWORD, &center.url(), &unused_order())).await;
-    let failure = told.failure.expect("a failure");
+    let outcome = bring_online(&mut phone, &credentials("HomeNetwork", PASSWORD, &center.url(), &unused_order())).await;
+    let failure = outcome.failure.expect("a failure");
     assert_eq!((failure.fault, failure.registration_status), (Fault::TokenRejected, Some(401)));
     let status = node.status(|status| status["retryable"] == true).await;
     assert_eq!(
@@ -77,13 +77,13 @@ async fn a_rejected_token_is_told_by_name_and_a_fresh_one_works_on_the_same_sess
         (&json!("Failed to register with command center"), &json!("registration_failed"), &json!(401))
     );
     let order = center.order(&place).await;
-    let told = bring_online(&mut phone, &credentials("HomeNetwork", PASSWORD, &center.url(), &order)).await;
-    assert_eq!(told.state, State::Provisioned);
+    let outcome = bring_online(&mut phone, &credentials("HomeNetwork", PASSWORD, &center.url(), &order)).await;
+    assert_eq!(outcome.state, State::Provisioned);
     center.assert_enrolled(&place, &order).await;
 }
 
 #[tokio::test]
-async fn what_a_command_center_answers_is_told_by_name() {
+async fn each_answer_of_a_command_center_has_its_fault() {
     let place = Place::new();
     let node = place.start().await;
     let mut phone = phone(&node.over_bluetooth(), &place.label().await.by_code()).await;
@@ -95,8 +95,8 @@ async fn what_a_command_center_answers_is_told_by_name() {
         ("503 Service Unavailable", 3, Fault::CommandCenterFailed),
     ] {
         let mut relay = Relay::start(nowhere, &[Plan::Answer(answer); 8]).await;
-        let told = bring_online(&mut phone, &credentials("HomeNetwork", PASSWORD, &relay.url(), &unused_order())).await;
-        assert_eq!(told.failure.expect("a failure").fault, fault, "{answer}");
+        let outcome = bring_online(&mut phone, &credentials("HomeNetwork", PASSWORD, &relay.url(), &unused_order())).await;
+        assert_eq!(outcome.failure.expect("a failure").fault, fault, "{answer}");
         assert_eq!(relay.seen(|_| true).await.connections, tries, "{answer}");
         let status = node.status(|status| status["retryable"] == true).await;
         assert_eq!(status["error_code"], "registration_failed", "{answer}");
@@ -104,14 +104,14 @@ async fn what_a_command_center_answers_is_told_by_name() {
 }
 
 #[tokio::test]
-async fn without_a_configuration_every_attempt_fails_and_says_so() {
+async fn without_a_configuration_every_attempt_fails_with_the_reason() {
     let place = Place::new().with("CONFIG_PATH", "");
     let node = place.start().await;
     assert!(place.log().contains("CONFIG_PATH is not set"), "the operator is warned at the start");
     let mut phone = phone(&node.over_bluetooth(), &place.label().await.by_code()).await;
     let given = credentials("HomeNetwork", PASSWORD, NOWHERE, &unused_order());
-    let told = bring_online(&mut phone, &given).await;
-    assert_eq!(told.failure.expect("a failure").fault, Fault::ConfigurationFailed);
+    let outcome = bring_online(&mut phone, &given).await;
+    assert_eq!(outcome.failure.expect("a failure").fault, Fault::ConfigurationFailed);
     let status = attempt(&node, &center::json(&given)).await;
     assert_eq!(
         (&status["error"], &status["error_code"]),
@@ -120,7 +120,7 @@ async fn without_a_configuration_every_attempt_fails_and_says_so() {
 }
 
 #[tokio::test]
-async fn values_that_cannot_work_are_attempts_that_fail_over_json() {
+async fn unusable_values_fail_as_an_attempt_over_json() {
     let place = Place::new();
     let node = place.start().await;
     let good = center::json(&credentials("HomeNetwork", PASSWORD, NOWHERE, &unused_order()));

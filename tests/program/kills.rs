@@ -1,5 +1,5 @@
-//! A node that is killed anywhere, and started again as a service manager does: it ends provisioned, with the key that
-//! its command center knows.
+//! A node that is killed at any point and restarted, as by a service manager, ends provisioned, with a key that its
+//! command center accepts.
 
 use std::time::SystemTime;
 
@@ -16,7 +16,7 @@ use crate::place::{Label, PATIENCE, Place, bring_online, phone};
 use crate::relay::{Plan, Relay};
 use testing::journal::PASSWORD;
 
-/// Kills the node when its first connection to the command center has come as far as `plan` lets it, and starts it again.
+/// Kills the node when its first connection to the command center has reached the point that `plan` sets, and restarts it.
 async fn killed_while_registering(plan: Plan, answered: usize) {
     let (place, center) = (Place::new(), Center::start().await);
     let mut relay = Relay::start(center.address(), &[plan]).await;
@@ -30,8 +30,8 @@ async fn killed_while_registering(plan: Plan, answered: usize) {
         assert_eq!(place.status().await["state"], "INTERRUPTED");
         place.start().await
     };
-    let (told, _node) = tokio::join!(bring_online(&mut phone, &given), restarted);
-    assert_eq!((told.state, told.request_id), (State::Provisioned, given.request_id));
+    let (outcome, _node) = tokio::join!(bring_online(&mut phone, &given), restarted);
+    assert_eq!((outcome.state, outcome.request_id), (State::Provisioned, given.request_id));
     center.assert_enrolled(&place, &order).await;
 }
 
@@ -46,24 +46,24 @@ async fn killed_after_the_command_center_has_answered_it_gets_the_same_answer_ag
 }
 
 #[tokio::test]
-async fn killed_between_two_tries_it_tries_again() {
+async fn killed_between_two_tries_it_retries() {
     killed_while_registering(Plan::HangUp, 0).await;
 }
 
 #[tokio::test]
-async fn killed_after_success_was_told_it_is_provisioned() {
+async fn killed_after_success_was_reported_it_is_provisioned() {
     let (place, center) = (Place::new(), Center::start().await);
     let node = place.start().await;
     let order = center.order(&place).await;
     let mut phone = phone(&node.over_bluetooth(), &place.label().await.by_code()).await;
-    let told = bring_online(&mut phone, &credentials("HomeNetwork", PASSWORD, &center.url(), &order)).await;
+    let outcome = bring_online(&mut phone, &credentials("HomeNetwork", PASSWORD, &center.url(), &order)).await;
     node.kill().await;
-    assert_eq!(told.state, State::Provisioned);
+    assert_eq!(outcome.state, State::Provisioned);
     center.assert_enrolled(&place, &order).await;
 }
 
 #[tokio::test]
-async fn killed_too_often_it_gives_up_and_says_why() {
+async fn killed_too_often_it_gives_up_with_the_reason() {
     let (place, center) = (Place::new(), Center::start().await);
     let mut relay = Relay::start(center.address(), &[Plan::Silence; 8]).await;
     let mut node = place.start().await;
@@ -80,7 +80,7 @@ async fn killed_too_often_it_gives_up_and_says_why() {
     assert_eq!(place.status().await["last_failure"]["fault"], "Interrupted");
 }
 
-/// All that a phone wants of a node, across restarts of it.
+/// Provisions a node as a phone, across restarts of the node.
 async fn set_up(target: &Target, label: &Label, given: &Credentials) -> StatusReport {
     let k2 = key::new(SystemTime::UNIX_EPOCH, &mut UnwrapErr(SysRng));
     let mut phone = loop {
@@ -92,8 +92,8 @@ async fn set_up(target: &Target, label: &Label, given: &Credentials) -> StatusRe
     bring_online(&mut phone, given).await
 }
 
-/// Provisions a node that is killed as it enters one of these system calls for the given time, and is started again.
-/// Whether it came to that.
+/// Provisions a node that is killed at the given occurrence of one of these system calls, and restarted. Returns whether
+/// it was killed.
 async fn killed_at(calls: &str, time: usize, center: &Center) -> bool {
     let place = Place::new();
     let order = center.order(&place).await;
@@ -106,27 +106,26 @@ async fn killed_at(calls: &str, time: usize, center: &Center) -> bool {
     let outlived = match &mut node {
         None => None,
         Some(node) => tokio::select! {
-            told = &mut done => Some(told),
+            outcome = &mut done => Some(outcome),
             _ = node.ended() => None,
         },
     };
     let died = outlived.is_none();
-    let told = match outlived {
-        Some(told) => Some(told),
+    let outcome = match outlived {
+        Some(outcome) => Some(outcome),
         None => {
             node = place.start_unless_provisioned().await;
-            // The attempt may have ended before it was told: then there is nobody left to tell it, and nothing left to do.
+            // The attempt may have completed before its outcome was sent: then the node has exited, and the phone gets no status.
             if node.is_some() { Some(done.await) } else { None }
         }
     };
-    assert!(told.is_none_or(|told| told.state == State::Provisioned), "killed at {calls} {time}");
+    assert!(outcome.is_none_or(|outcome| outcome.state == State::Provisioned), "killed at {calls} {time}");
     drop(node);
     center.assert_enrolled(&place, &order).await;
     died
 }
 
-/// A file comes to count when it is renamed, and ceases to when it is removed: these are all states that a power cut can
-/// leave.
+/// Renaming a file commits it, and removing it deletes it, so these calls separate all states that a power cut can leave.
 async fn killed_at_each(calls: &str, least: usize) {
     let center = Center::start().await;
     let mut kills = 0;
@@ -137,11 +136,11 @@ async fn killed_at_each(calls: &str, least: usize) {
 }
 
 #[tokio::test]
-async fn killed_before_any_file_is_replaced_it_ends_provisioned_all_the_same() {
+async fn killed_before_any_file_is_replaced_it_still_ends_provisioned() {
     killed_at_each("rename,renameat,renameat2", 10).await;
 }
 
 #[tokio::test]
-async fn killed_before_any_file_is_removed_it_ends_provisioned_all_the_same() {
+async fn killed_before_any_file_is_removed_it_still_ends_provisioned() {
     killed_at_each("unlink,unlinkat", 4).await;
 }

@@ -1,7 +1,7 @@
-//! The program as people, scripts and phones use it: processes of its own on a folder of their own, a phone, and a real
-//! command center in this process.
+//! The program as people, scripts and phones use it: its processes with a temporary folder, a phone, and a real command
+//! center in this process.
 //!
-//! Every node runs at `RUST_LOG=trace`, and whatever it wrote is searched for every secret when its test ends.
+//! Every node runs with `RUST_LOG=trace`. When a test ends, all output is searched for all secrets.
 
 mod attempts;
 mod center;

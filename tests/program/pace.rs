@@ -1,4 +1,4 @@
-//! `/status` answers, whatever else is going on.
+//! `/status` answers quickly under any load.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use crate::place::Place;
 use crate::relay::{Plan, Relay};
 use testing::journal::PASSWORD;
 
-/// How long each sync of the slow disk takes. Whoever waited for one would be found out on the busiest machine.
+/// Duration of each sync of the slow disk: long enough to detect an answer that waits for one, even on a busy machine.
 const SYNC: Duration = Duration::from_secs(5);
 
-/// Clients that send half a request and then nothing.
+/// Number of clients that send half a request and then nothing.
 const SLOW_CLIENTS: usize = 200;
 
 #[tokio::test]
-async fn the_status_waits_for_no_disk_no_command_center_and_no_other_client() {
+async fn the_status_does_not_wait_for_disk_command_center_or_other_clients() {
     let (place, center) = (Place::new(), Center::start().await);
     let mut relay = Relay::start(center.address(), &[Plan::Silence; 8]).await;
     place.label().await;
@@ -37,7 +37,7 @@ async fn the_status_waits_for_no_disk_no_command_center_and_no_other_client() {
     }
     assert_eq!(node.post("/api/v1/provision", &given).await.json()["success"], true);
 
-    // From the first write of the attempt to a registration that nobody answers.
+    // From the first write of the attempt to a registration without an answer.
     let (mut times, mut states) = (Vec::new(), Vec::new());
     let registering = relay.seen(|seen| seen.connections > 0);
     let mut registering = std::pin::pin!(registering);
@@ -56,8 +56,8 @@ async fn the_status_waits_for_no_disk_no_command_center_and_no_other_client() {
     times.sort();
     let (median, slowest) = (times[times.len() / 2], times[times.len() - 1]);
     println!("{} answers: half within {median:?}, the slowest within {slowest:?}", times.len());
-    assert!(states.contains(&json!(10)) && states.contains(&json!(70)), "it was asked while the disk and the server were slow");
-    // 100 ms is what is promised; the bound on the slowest leaves room for a machine that does something else.
+    assert!(states.contains(&json!(10)) && states.contains(&json!(70)), "polled while the disk and the server were slow");
+    // The promise is 100 ms; the limit for the slowest answer allows for a busy machine.
     assert!(median < Duration::from_millis(100), "half of the answers took {median:?}");
     assert!(slowest < SYNC / 2, "an answer took {slowest:?}");
 }

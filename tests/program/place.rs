@@ -1,4 +1,4 @@
-//! A node's folder, and the processes that work in it.
+//! A node's folder, and the processes that use it.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -23,20 +23,20 @@ use tokio::time::timeout;
 
 use testing::journal;
 
-/// Longer than anything that is waited for takes on a busy machine.
+/// Limit of every wait; reached only by a failing test.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_jarvis-provision");
 
-/// One node's files. When it is dropped, everything that its processes wrote is searched for secrets.
+/// One node's files. On drop, all output of its processes is searched for secrets.
 pub(crate) struct Place {
     root: TempDir,
     variables: Vec<(&'static str, String)>,
-    /// What must be nowhere but in the files that are meant to hold it.
+    /// Values that may appear only in the files that are meant to contain them.
     secrets: Mutex<Vec<String>>,
 }
 
-/// What is on the label.
+/// The content of the label.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Label {
     pub(crate) name: String,
@@ -47,7 +47,7 @@ pub(crate) struct Label {
     pub(crate) wifi_qr: String,
 }
 
-/// How a command ended.
+/// The exit status and output of a command.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) status: Option<i32>,
@@ -76,7 +76,7 @@ impl Place {
         place
     }
 
-    /// With a variable set; empty counts as not set.
+    /// Sets an environment variable; an empty value counts as unset.
     pub(crate) fn with(mut self, name: &'static str, value: &str) -> Self {
         self.set(name, value);
         self
@@ -87,7 +87,7 @@ impl Place {
         self.variables.push((name, value.to_owned()));
     }
 
-    /// From here on, nothing that a process writes may hold this.
+    /// Registers a secret: no output of a process may contain it.
     pub(crate) fn keep_secret(&self, secret: &[u8]) {
         self.secrets.lock().expect("no test panics while it holds this").extend(journal::encodings(secret));
     }
@@ -105,12 +105,12 @@ impl Place {
         serde_json::from_slice(&fs::read(self.path("config.json")).expect("a configuration")).expect("JSON")
     }
 
-    /// The program with these arguments, seeing nothing of the environment of the tests.
+    /// The program with these arguments, without the environment of the tests.
     pub(crate) fn command<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Command {
         self.wrapped(&[PROGRAM], arguments)
     }
 
-    /// The same, started by another program.
+    /// Like [`command`](Self::command), started by another program.
     fn wrapped<W: AsRef<OsStr>, A: AsRef<OsStr>>(&self, program: &[W], arguments: &[A]) -> Command {
         let mut command = Command::new(&program[0]);
         command.args(&program[1..]).args(arguments).env_clear().envs(self.variables.iter().map(|(name, value)| (name, value)));
@@ -118,19 +118,19 @@ impl Place {
         command
     }
 
-    /// Runs a command of the program to its end.
+    /// Runs a command of the program until it exits.
     pub(crate) async fn run<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Ended {
         self.run_program(Path::new(PROGRAM), arguments).await
     }
 
-    /// The same, with the program at another path.
+    /// Like [`run`](Self::run), with the program at another path.
     pub(crate) async fn run_program<A: AsRef<OsStr>>(&self, program: &Path, arguments: &[A]) -> Ended {
         let output = timeout(PATIENCE, self.wrapped(&[program], arguments).output()).await.expect("it ends").expect("it starts");
         let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
         Ended { status: output.status.code(), output: text(output.stdout), errors: text(output.stderr) }
     }
 
-    /// The label; everything on it is a secret from here on.
+    /// The label; registers its content as secrets.
     pub(crate) async fn label(&self) -> Label {
         let ended = self.run(&["label", "--json"]).await;
         assert_eq!(ended.status, Some(0), "{}", ended.errors);
@@ -142,7 +142,7 @@ impl Place {
         label
     }
 
-    /// How the node stands, as a script asks.
+    /// The node's state, from `jarvis-provision status`.
     pub(crate) async fn status(&self) -> Value {
         let ended = self.run(&["status", "--json"]).await;
         assert_eq!(ended.status, Some(0), "{}", ended.errors);
@@ -154,15 +154,15 @@ impl Place {
         self.start_under(&[PROGRAM]).await.expect("the node says where it listens")
     }
 
-    /// The same; none if the node says that it is provisioned.
+    /// Like [`start`](Self::start); none if the node exits because it is provisioned.
     pub(crate) async fn start_unless_provisioned(&self) -> Option<Node> {
         self.start_under(&[PROGRAM]).await
     }
 
-    /// The same under `strace` with these options; none if the node ended before it was ready.
+    /// Starts the node under `strace` with these options; none if it exits before it is ready.
     pub(crate) async fn start_traced(&self, options: &[&str]) -> Option<Node> {
         let trace = self.path("strace.log");
-        // As a grandchild, so that the node's process is our own child.
+        // With -D, strace runs as a grandchild, so the node's process is our child.
         let mut program = vec!["strace", "-D", "--quiet=all", "--follow-forks", "--output", trace.to_str().expect("UTF-8")];
         program.extend(options);
         program.push(PROGRAM);
@@ -178,22 +178,22 @@ impl Place {
         Some(Node { process, output, ready: serde_json::from_str(&line?).ok()? })
     }
 
-    /// What every process of this node has logged.
+    /// The logs of all processes of this node.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.path("node.log")).unwrap_or_default()
     }
 
-    /// Fails if a text holds one of the secrets.
+    /// Panics if a text contains one of the secrets.
     pub(crate) fn assert_clean(&self, what: &str, text: &str) {
         let secrets = self.secrets.lock().expect("no test panics while it holds this");
         for line in text.lines() {
-            // The fraction of a second in a line's time is a number of six digits.
+            // The fraction of a second in a timestamp has six digits, like a code.
             let line = line
                 .split_once("Z ")
                 .filter(|(time, _)| time.ends_with(|c: char| c.is_ascii_digit()))
                 .map_or(line, |(_, line)| line);
             if let Some(secret) = secrets.iter().find(|secret| journal::contains_word(line, secret)) {
-                panic!("{what} holds the secret {secret}: {line}");
+                panic!("{what} contains the secret {secret}: {line}");
             }
         }
     }
@@ -218,24 +218,24 @@ pub(crate) fn qr_secret(label: &Label) -> [u8; 16] {
 }
 
 impl Label {
-    /// What a person types.
+    /// The code, as a person types it.
     pub(crate) fn by_code(&self) -> PhoneSecret {
         PhoneSecret::Code(SecretText::new(self.code.clone()))
     }
 
-    /// What a camera reads.
+    /// The secret of the QR code.
     pub(crate) fn by_qr(&self) -> PhoneSecret {
         PhoneSecret::Qr(SecretBytes::new(qr_secret(self)))
     }
 
-    /// Six digits that are not the code.
+    /// A wrong code.
     pub(crate) fn wrong_code(&self) -> PhoneSecret {
         let wrong = (self.code.parse::<u32>().expect("six digits") + 1) % 1_000_000;
         PhoneSecret::Code(SecretText::new(format!("{wrong:06}")))
     }
 }
 
-/// What the node says when it is ready.
+/// The node's output when it is ready.
 #[derive(Debug, Deserialize)]
 struct Ready {
     listening: SocketAddr,
@@ -243,7 +243,7 @@ struct Ready {
     name: String,
 }
 
-/// A running node; it is killed when it is dropped.
+/// A running node; killed on drop.
 #[derive(Debug)]
 pub(crate) struct Node {
     process: Child,
@@ -272,7 +272,7 @@ impl Node {
         self.process.id().expect("it runs")
     }
 
-    /// What the kernel shows of the process to others.
+    /// A file of the process in `/proc`.
     pub(crate) fn shown(&self, what: &str) -> String {
         let mut shown = Vec::new();
         let mut file = File::open(format!("/proc/{}/{what}", self.id())).expect("the process is there");
@@ -289,7 +289,7 @@ impl Node {
         testing::http::request(self.address(), "POST", path, &headers, body.to_string().as_bytes()).await
     }
 
-    /// Waits until `/status` fits.
+    /// Waits until `/status` fulfils a condition.
     pub(crate) async fn status(&self, fits: impl Fn(&Value) -> bool) -> Value {
         let wait = async {
             loop {
@@ -300,20 +300,20 @@ impl Node {
                 tokio::task::yield_now().await;
             }
         };
-        timeout(PATIENCE, wait).await.expect("the status comes to fit")
+        timeout(PATIENCE, wait).await.expect("the status fulfils the condition in time")
     }
 
-    /// Kills it, as a power cut does.
+    /// Kills it, like a power cut.
     pub(crate) async fn kill(mut self) {
         self.process.kill().await.expect("it runs");
     }
 
-    /// Waits for its end; the exit status.
+    /// Waits until it exits; returns the exit status.
     pub(crate) async fn ended(&mut self) -> Option<i32> {
         timeout(PATIENCE, self.process.wait()).await.expect("it ends").expect("it was started").code()
     }
 
-    /// Asks it to end, as a service manager does; the exit status, and what it printed after it was ready.
+    /// Sends SIGTERM, like a service manager; returns the exit status, and the output after it was ready.
     pub(crate) async fn stop(mut self) -> (Option<i32>, Vec<String>) {
         let pid = rustix::process::Pid::from_raw(i32::try_from(self.id()).expect("small")).expect("not zero");
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
@@ -326,14 +326,14 @@ impl Node {
     }
 }
 
-/// A phone in a session.
+/// Connects a phone and opens a session.
 pub(crate) async fn phone(target: &Target, secret: &PhoneSecret) -> Phone {
     let mut phone = Phone::connect_within(target, PATIENCE).await.expect("the node is there");
     phone.open_session(secret).await.expect("the right secret");
     phone
 }
 
-/// Follows an attempt to its end.
+/// Makes an attempt; returns its outcome.
 pub(crate) async fn bring_online(phone: &mut Phone, credentials: &Credentials) -> provisioning_core::wire::StatusReport {
     phone.bring_online(credentials, PATIENCE, |_| {}).await.expect("an outcome")
 }

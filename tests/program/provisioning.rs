@@ -1,4 +1,4 @@
-//! From the first packet to a node that its command center knows.
+//! Complete provisioning, from the first packet to a registered node.
 
 use std::fs;
 
@@ -16,7 +16,7 @@ use crate::place::{Label, Node, PATIENCE, Place, bring_online, phone};
 use crate::relay::{Plan, Relay};
 use testing::journal::{K2_KEY, PASSWORD, WRONG_PASSWORD};
 
-/// Everything that a phone does, with a wrong password on the way.
+/// A phone provisions the node, first with a wrong password.
 async fn provision(over: fn(&Node) -> Target, secret: fn(&Label) -> PhoneSecret) {
     let (place, center) = (Place::new(), Center::start().await);
     let node = place.start().await;
@@ -36,8 +36,8 @@ async fn provision(over: fn(&Node) -> Target, secret: fn(&Label) -> PhoneSecret)
 
     let order = center.order(&place).await;
     let wrong = credentials("Lighthouse", WRONG_PASSWORD, &center.url(), &order);
-    let told = bring_online(&mut phone, &wrong).await;
-    assert_eq!(told.failure.map(|failure| failure.fault), Some(Fault::WrongPassword));
+    let outcome = bring_online(&mut phone, &wrong).await;
+    assert_eq!(outcome.failure.map(|failure| failure.fault), Some(Fault::WrongPassword));
     let right = credentials("Lighthouse", PASSWORD, &center.url(), &order);
     assert_eq!(bring_online(&mut phone, &right).await.state, State::Provisioned);
 
@@ -68,7 +68,7 @@ async fn a_phone_provisions_a_node_over_sealed_http_with_the_code() {
     provision(Node::over_http, Label::by_code).await;
 }
 
-/// The calls of the app in the field, in its order.
+/// The calls of the existing phone app, in its order.
 #[tokio::test]
 async fn the_existing_phone_app_provisions_a_node() {
     let (place, center) = (Place::new(), Center::start().await);
@@ -105,19 +105,19 @@ async fn the_existing_phone_app_provisions_a_node() {
 }
 
 #[tokio::test]
-async fn a_registration_whose_answer_is_lost_is_made_again_and_answered_the_same() {
+async fn a_registration_whose_answer_is_lost_is_repeated_with_the_same_answer() {
     let (place, center) = (Place::new(), Center::start().await);
     let mut relay = Relay::start(center.address(), &[Plan::LoseAnswer]).await;
     let node = place.start().await;
     let order = center.order(&place).await;
     let mut phone = phone(&node.over_bluetooth(), &place.label().await.by_code()).await;
-    let told = bring_online(&mut phone, &credentials("HomeNetwork", PASSWORD, &relay.url(), &order)).await;
-    assert_eq!(told.state, State::Provisioned);
+    let outcome = bring_online(&mut phone, &credentials("HomeNetwork", PASSWORD, &relay.url(), &order)).await;
+    assert_eq!(outcome.state, State::Provisioned);
     assert_eq!(relay.seen(|_| true).await.connections, 2);
     center.assert_enrolled(&place, &order).await;
 }
 
-/// The configuration of an appliance, as far as it matters here: each text is in double quotes on a line of its own.
+/// The texts in the configuration of an appliance: each is in double quotes on a separate line.
 fn appliance_config(place: &Place) -> Value {
     let path = place.path("msp").join("config.yaml");
     assert_eq!(std::os::unix::fs::MetadataExt::mode(&fs::metadata(&path).expect("a configuration")) & 0o777, 0o600);
@@ -130,7 +130,7 @@ fn appliance_config(place: &Place) -> Value {
 }
 
 #[tokio::test]
-async fn a_code_that_rides_on_the_credentials_is_claimed_once_the_node_is_online() {
+async fn a_code_sent_with_the_credentials_is_claimed_when_the_node_is_online() {
     let (place, center) = (Place::new(), Center::start().await);
     let node = place.start().await;
     let order = center.order(&place).await;
@@ -139,24 +139,24 @@ async fn a_code_that_rides_on_the_credentials_is_claimed_once_the_node_is_online
     let plain = credentials("HomeNetwork", PASSWORD, &center.url(), &order);
     let wrong =
         Credentials { provision_code: Some(ProvisionCode::try_from("0000111122223333").expect("a code")), ..plain.clone() };
-    let told = bring_online(&mut phone, &wrong).await;
-    assert_eq!(told.failure.map(|failure| failure.fault), Some(Fault::ProvisionCodeRejected));
+    let outcome = bring_online(&mut phone, &wrong).await;
+    assert_eq!(outcome.failure.map(|failure| failure.fault), Some(Fault::ProvisionCodeRejected));
     assert!(!place.file(".provisioned").exists());
     assert!(!place.path("msp").join("config.yaml").exists());
 
     let right = Credentials { request_id: plain.request_id + 1, provision_code: Some(code), ..plain };
-    let told = bring_online(&mut phone, &right).await;
-    assert_eq!(told.state, State::Provisioned);
+    let outcome = bring_online(&mut phone, &right).await;
+    assert_eq!(outcome.state, State::Provisioned);
     let config = appliance_config(&place);
     place.keep_secret(config["api_key"].as_str().expect("a key").as_bytes());
-    assert_eq!(told.appliance_id.as_deref(), config["appliance_id"].as_str());
+    assert_eq!(outcome.appliance_id.as_deref(), config["appliance_id"].as_str());
     assert_eq!(center.appliances().await, [config["appliance_id"].as_str().expect("an id")]);
     assert_eq!(config["api_endpoint"], center.url());
     center.assert_enrolled(&place, &order).await;
     let own = format!("/api/provision/config/{}", config["appliance_id"].as_str().expect("an id"));
     let key = format!("Bearer {}", config["api_key"].as_str().expect("a key"));
     let known = testing::http::request(center.address(), "GET", &own, &[("authorization", &key)], b"").await;
-    assert_eq!(known.status, 200, "the command center knows the appliance by the key in its file");
+    assert_eq!(known.status, 200, "the command center accepts the key in the appliance's file");
     assert_eq!(node.stop().await.0, Some(0));
 
     let reset = place.run(&["reset", "--yes"]).await;
@@ -165,7 +165,7 @@ async fn a_code_that_rides_on_the_credentials_is_claimed_once_the_node_is_online
 }
 
 #[tokio::test]
-async fn a_claim_whose_answer_is_lost_is_made_again_and_answered_the_same() {
+async fn a_claim_whose_answer_is_lost_is_repeated_with_the_same_answer() {
     let (place, center) = (Place::new(), Center::start().await);
     // The first connection registers.
     let relay = Relay::start(center.address(), &[Plan::Pass, Plan::LoseAnswer]).await;
@@ -174,13 +174,13 @@ async fn a_claim_whose_answer_is_lost_is_made_again_and_answered_the_same() {
     let code = center.code(&place).await;
     let mut phone = phone(&node.over_bluetooth(), &place.label().await.by_code()).await;
     let plain = credentials("HomeNetwork", PASSWORD, &relay.url(), &order);
-    let told = bring_online(&mut phone, &Credentials { provision_code: Some(code), ..plain }).await;
-    assert_eq!(told.state, State::Provisioned);
-    assert_eq!(told.appliance_id.map(|appliance_id| vec![appliance_id]), Some(center.appliances().await));
+    let outcome = bring_online(&mut phone, &Credentials { provision_code: Some(code), ..plain }).await;
+    assert_eq!(outcome.state, State::Provisioned);
+    assert_eq!(outcome.appliance_id.map(|appliance_id| vec![appliance_id]), Some(center.appliances().await));
 }
 
 #[tokio::test]
-async fn a_provisioned_node_is_set_up_again_and_keeps_the_old_until_the_new_has_worked() {
+async fn a_provisioned_node_keeps_its_setup_until_a_new_attempt_succeeds() {
     let mut place = Place::new();
     let (center, other) = (Center::start().await, Center::start().await);
     let node = place.start().await;
@@ -205,7 +205,7 @@ async fn a_provisioned_node_is_set_up_again_and_keeps_the_old_until_the_new_has_
 }
 
 #[tokio::test]
-async fn a_second_phone_is_told_busy_over_either_link() {
+async fn a_second_phone_gets_busy_over_either_link() {
     let place = Place::new();
     let node = place.start().await;
     let label = place.label().await;

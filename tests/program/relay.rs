@@ -1,4 +1,4 @@
-//! What lies between a node and its command center, and does to each connection what it was told.
+//! A scripted proxy between a node and its command center.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -12,32 +12,32 @@ use tokio::time::timeout;
 
 use crate::place::PATIENCE;
 
-/// What becomes of a connection.
+/// What the relay does with a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Plan {
-    /// The command center answers.
+    /// Forwards the answer.
     Pass,
-    /// The command center answers, and the answer is lost.
+    /// Forwards the request, and drops the answer.
     LoseAnswer,
-    /// The command center answers, and the answer does not arrive while the node lives.
+    /// Forwards the request, and holds the answer back until the node exits.
     HoldAnswer,
-    /// Nobody answers, ever.
+    /// Never answers.
     Silence,
-    /// The connection is closed at once.
+    /// Closes the connection at once.
     HangUp,
-    /// Another answer than the command center's.
+    /// Sends this answer; does not forward the request.
     Answer(&'static str),
 }
 
-/// Connections that have come so far that nothing more happens to them: passed, lost, or held.
+/// Number of connections that have reached their final state: forwarded, dropped, or held.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub(crate) connections: usize,
-    /// Of which the command center has answered so many.
+    /// How many of them the command center has answered.
     pub(crate) answered: usize,
 }
 
-/// It ends with the value.
+/// A running relay; stops on drop.
 pub(crate) struct Relay {
     address: SocketAddr,
     seen: watch::Receiver<Seen>,
@@ -45,7 +45,7 @@ pub(crate) struct Relay {
 }
 
 impl Relay {
-    /// The first connections get what `plans` say, in order; all others pass.
+    /// Handles the first connections by `plans`, in order; forwards all others.
     pub(crate) async fn start(to: SocketAddr, plans: &[Plan]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
@@ -64,9 +64,9 @@ impl Relay {
         format!("http://{}", self.address)
     }
 
-    /// Waits until what was seen fits.
+    /// Waits until the counts fulfil a condition.
     pub(crate) async fn seen(&mut self, fits: impl FnMut(&Seen) -> bool) -> Seen {
-        let seen = timeout(PATIENCE, self.seen.wait_for(fits)).await.expect("it is seen in time");
+        let seen = timeout(PATIENCE, self.seen.wait_for(fits)).await.expect("the condition is fulfilled in time");
         *seen.expect("the relay runs")
     }
 }
@@ -84,7 +84,7 @@ async fn carry_out(plan: Plan, mut node: TcpStream, to: SocketAddr, seen: watch:
         Plan::Silence => return drained(&mut node).await,
         Plan::Answer(status) => {
             let mut request = vec![0; 64 * 1024];
-            // The request fits into one read on loopback; what matters is that the node has written.
+            // On loopback one read returns the request; only that the node has written matters.
             let _read = node.read(&mut request).await;
             let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{{}}");
             let _gone = node.write_all(answer.as_bytes()).await;
@@ -94,7 +94,7 @@ async fn carry_out(plan: Plan, mut node: TcpStream, to: SocketAddr, seen: watch:
     }
     let Ok(mut center) = TcpStream::connect(to).await else { return };
     if plan == Plan::Pass {
-        // Either end may go at any time.
+        // Either end may disconnect at any time.
         let _ended = tokio::io::copy_bidirectional(&mut node, &mut center).await;
         return;
     }
@@ -105,14 +105,14 @@ async fn carry_out(plan: Plan, mut node: TcpStream, to: SocketAddr, seen: watch:
         _ = tokio::io::copy(&mut from_node, &mut to_center) => false,
         read = from_center.read(&mut answer) => read.is_ok_and(|length| length > 0),
     };
-    assert!(answered, "the command center answers before the node hangs up");
+    assert!(answered, "the command center answers before the node disconnects");
     seen.send_modify(|seen| seen.answered += 1);
     if plan == Plan::HoldAnswer {
         drained(&mut node).await;
     }
 }
 
-/// Reads until the peer has gone.
+/// Reads until the peer disconnects.
 async fn drained(stream: &mut TcpStream) {
     let mut nothing = [0; 1024];
     while matches!(stream.read(&mut nothing).await, Ok(1..)) {}

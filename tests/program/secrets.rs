@@ -1,4 +1,4 @@
-//! Where the secrets are not.
+//! Secrets appear only in the files that are meant to contain them.
 
 use std::fs;
 
@@ -8,11 +8,11 @@ use crate::center::{self, Center, credentials};
 use crate::place::{Place, bring_online, files, phone};
 use testing::journal::{PASSWORD, TOKEN};
 
-/// The files that are made to hold a secret in clear: K1, the label, and the node's key.
+/// The files that contain a secret in clear: K1, the label, and the node's key.
 const MEANT: [&str; 3] = ["secrets.key", "pairing.json", "config.json"];
 
 #[tokio::test]
-async fn no_secret_is_shown_by_the_process_or_left_in_a_file_that_is_not_meant_for_it() {
+async fn no_secret_is_visible_in_the_process_or_in_other_files() {
     let (place, center) = (Place::new(), Center::start().await);
     let node = place.start().await;
     let label = place.label().await;
@@ -38,10 +38,10 @@ async fn no_secret_is_shown_by_the_process_or_left_in_a_file_that_is_not_meant_f
     let (token, password) = (order.token.expose(), PASSWORD);
     assert!(
         !config.to_string().contains(token) && !config.to_string().contains(password),
-        "the configuration holds the key alone"
+        "the configuration contains only the key"
     );
     place.assert_clean("the log", &place.log());
-    assert!(place.log().contains("TRACE"), "the log has everything");
+    assert!(place.log().contains("TRACE"), "the log includes trace level");
     let (_, printed) = node.stop().await;
     place.assert_clean("standard output", &printed.join("\n"));
 }

@@ -1,4 +1,4 @@
-//! A sealed request and a request of the JSON API are the same attempt.
+//! A sealed request and a request of the JSON API have the same effect.
 
 use std::collections::VecDeque;
 
@@ -30,8 +30,8 @@ fn stories() -> Vec<Story> {
     stories
 }
 
-/// Every status from the request to the end, and what is left.
-fn told(story: &Story, ask: impl Fn(&mut World, &Credentials)) -> (Vec<Status>, Radio, String) {
+/// All statuses from the request to the end, and the final state of radio and disk.
+fn run_story(story: &Story, ask: impl Fn(&mut World, &Credentials)) -> (Vec<Status>, Radio, String) {
     let mut world = World::new();
     world.idle().unwrap();
     world.joins.clone_from(&story.joins);
@@ -50,13 +50,13 @@ fn told(story: &Story, ask: impl Fn(&mut World, &Credentials)) -> (Vec<Status>, 
 }
 
 #[test]
-fn both_ways_in_tell_the_same_story() {
+fn sealed_and_json_requests_have_the_same_effect() {
     for story in stories() {
-        let sealed = told(&story, |world, credentials| {
+        let sealed = run_story(&story, |world, credentials| {
             let phone = world.paired();
             world.ask(phone, &request(credentials)).unwrap();
         });
-        let local = told(&story, |world, credentials| {
+        let local = run_story(&story, |world, credentials| {
             world.local(LocalRequest::Credentials(Box::new(credentials.clone()))).unwrap();
         });
         assert_eq!(sealed, local);

@@ -19,17 +19,17 @@ fn fails_with(world: &mut World, credentials: &Credentials, fault: Fault, step: 
     let phone = world.paired();
     world.ask(phone, &request(credentials)).unwrap();
     world.until(World::settled).unwrap();
-    let told = world.phones[phone].last_told();
-    assert_eq!((told.state, told.retryable, told.progress), (State::Error, true, step.progress()));
-    assert_eq!(told.failure.as_ref().map(|failure| failure.fault), Some(fault));
-    assert_eq!(told.message, fault.text());
+    let report = world.phones[phone].last_report();
+    assert_eq!((report.state, report.retryable, report.progress), (State::Error, true, step.progress()));
+    assert_eq!(report.failure.as_ref().map(|failure| failure.fault), Some(fault));
+    assert_eq!(report.message, fault.text());
     assert_eq!(world.radio, Radio::Before);
     assert!(world.disk.pending.is_none());
     assert!(!world.disk.provisioned);
 
     world.ask(phone, &request(credentials)).unwrap();
     world.until(|world| world.step_is(Step::Done)).unwrap();
-    assert_eq!(world.phones[phone].last_told().state, State::Provisioned);
+    assert_eq!(world.phones[phone].last_report().state, State::Provisioned);
     world.check_enrollment();
 }
 
@@ -45,7 +45,7 @@ fn a_refused_code_fails_the_attempt_and_the_registration_is_repeated() {
         let mut world = World::new();
         world.center.claim_failures.push_back(fault);
         fails_with(&mut world, &with_a_code(), fault, Step::Claiming);
-        assert_eq!((world.center.asked, world.center.nodes.len(), world.center.claims.len()), (2, 1, 1));
+        assert_eq!((world.center.requests, world.center.nodes.len(), world.center.claims.len()), (2, 1, 1));
     }
 }
 
@@ -70,22 +70,22 @@ fn a_final_failure_of_a_registration_is_reported_by_name_and_not_retried() {
     ] {
         let mut world = World::new();
         world.center.failures.push_back(Refused { fault, status, retry_after: None });
-        let asked = world.center.asked;
+        let requests = world.center.requests;
         fails(&mut world, fault, Step::Registering);
-        assert_eq!(world.center.asked, asked + 2, "once, and once for the attempt that succeeded");
+        assert_eq!(world.center.requests, requests + 2, "once, and once for the attempt that succeeded");
     }
 }
 
 #[test]
-fn an_unreachable_command_center_is_asked_eight_times() {
+fn a_registration_at_an_unreachable_command_center_has_eight_tries() {
     let mut world = World::new();
     world.center.failures.extend((0..8).map(|_| unreachable()));
     fails(&mut world, Fault::CommandCenterUnreachable, Step::Registering);
-    assert_eq!(world.center.asked, 9);
+    assert_eq!(world.center.requests, 9);
 }
 
 #[test]
-fn a_failing_command_center_is_asked_three_times() {
+fn a_registration_at_a_failing_command_center_has_three_tries() {
     let mut world = World::new();
     let failed = Refused { fault: Fault::CommandCenterFailed, status: Some(503), retry_after: None };
     world.center.failures.extend((0..3).map(|_| failed.clone()));
@@ -93,21 +93,21 @@ fn a_failing_command_center_is_asked_three_times() {
 }
 
 #[test]
-fn the_node_waits_for_a_router_that_lets_it_through_late() {
+fn the_node_waits_for_a_router_that_forwards_late() {
     let mut world = World::new();
     world.center.failures.extend((0..5).map(|_| unreachable()));
     let phone = world.paired();
     let began = world.now;
     world.ask(phone, &request(&credentials())).unwrap();
     world.until(World::settled).unwrap();
-    assert_eq!(world.phones[phone].last_told().state, State::Provisioned);
-    // 1 + 2 + 4 + 8 + 15 seconds, at least half of each.
+    assert_eq!(world.phones[phone].last_report().state, State::Provisioned);
+    // The pauses are 1, 2, 4, 8 and 15 seconds, each shortened by half at most.
     assert!(world.now >= began + Duration::from_secs(15));
     assert!(world.now <= began + Duration::from_secs(30));
 }
 
 #[test]
-fn the_command_center_says_when_to_ask_again() {
+fn the_command_center_sets_the_time_of_the_retry() {
     let mut world = World::new();
     let busy = Refused { fault: Fault::CommandCenterFailed, status: Some(503), retry_after: Some(Duration::from_secs(12)) };
     world.center.failures.push_back(busy);
@@ -125,7 +125,7 @@ fn the_status_of_the_command_centers_answer_is_reported() {
     let phone = world.paired();
     world.ask(phone, &request(&credentials())).unwrap();
     world.until(World::settled).unwrap();
-    let failure = world.phones[phone].last_told().failure.unwrap();
+    let failure = world.phones[phone].last_report().failure.unwrap();
     assert_eq!(failure.registration_status, Some(422));
 }
 
@@ -136,7 +136,7 @@ fn a_lost_answer_of_the_command_center_does_not_lose_the_node() {
     let phone = world.paired();
     world.ask(phone, &request(&credentials())).unwrap();
     world.until(World::settled).unwrap();
-    assert_eq!(world.phones[phone].last_told().state, State::Provisioned);
+    assert_eq!(world.phones[phone].last_report().state, State::Provisioned);
     assert_eq!(world.center.nodes.len(), 1);
 }
 
@@ -152,7 +152,7 @@ fn a_join_that_never_ends_is_given_up() {
     world.advance(Duration::from_secs(119)).unwrap();
     assert!(world.step_is(Step::Joining) && world.machine.status().failure.is_none());
     world.advance(Duration::from_secs(1)).unwrap();
-    assert_eq!(world.phones[phone].last_told().failure.unwrap().fault, Fault::NetworkTimeout);
+    assert_eq!(world.phones[phone].last_report().failure.unwrap().fault, Fault::NetworkTimeout);
 
     // Its late result is ignored.
     let before = world.machine.status().clone();
@@ -160,7 +160,7 @@ fn a_join_that_never_ends_is_given_up() {
     world.input(Input::Done(op.done(Ok(Joined { limited_connectivity: false })))).unwrap();
     world.idle().unwrap();
     assert_eq!(*world.machine.status(), before);
-    assert_eq!(world.center.asked, 0);
+    assert_eq!(world.center.requests, 0);
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn a_lost_result_ends_the_attempt_with_a_fault() {
         let lost = world.commands.pop_front().unwrap().lost();
         world.input(Input::Done(lost)).unwrap();
         world.until(World::settled).unwrap();
-        assert_eq!(world.phones[phone].last_told().failure.unwrap().fault, fault, "{state:?}");
+        assert_eq!(world.phones[phone].last_report().failure.unwrap().fault, fault, "{state:?}");
         assert!(world.disk.pending.is_none());
     }
 }
@@ -202,7 +202,7 @@ fn a_command_that_never_ends_ends_the_attempt_with_a_fault() {
         let (mut world, phone) = state.reach();
         world.commands.clear();
         world.until(World::settled).unwrap();
-        assert_eq!(world.phones[phone].last_told().failure.unwrap().fault, fault, "{state:?}");
+        assert_eq!(world.phones[phone].last_report().failure.unwrap().fault, fault, "{state:?}");
         assert_eq!(world.radio, Radio::Before);
     }
 }
@@ -233,11 +233,11 @@ fn a_full_disk_fails_the_attempt_at_each_write() {
             }
             assert!(world.step().unwrap());
         }
-        let told = world.phones[phone].last_told();
-        assert_eq!((told.state, told.progress), (State::Error, step.progress()));
-        assert_eq!(told.failure.unwrap().fault, Fault::StorageFailed);
+        let report = world.phones[phone].last_report();
+        assert_eq!((report.state, report.progress), (State::Error, step.progress()));
+        assert_eq!(report.failure.unwrap().fault, Fault::StorageFailed);
         assert!(!world.disk.provisioned);
-        // A network that was kept before the marker failed stays: the node got that far.
+        // A network that was kept before the marker failed remains.
         assert_eq!(world.radio, world.kept.clone().map_or(Radio::Before, Radio::Joined));
     }
 }
@@ -251,7 +251,7 @@ fn the_reason_is_reported_even_if_it_cannot_be_stored() {
     world.ask(phone, &request(&credentials())).unwrap();
     world.full.extend([Fault::StorageFailed, Fault::StorageFailed]);
     world.until(World::settled).unwrap();
-    assert_eq!(world.phones[phone].last_told().failure.unwrap().fault, Fault::StorageFailed);
+    assert_eq!(world.phones[phone].last_report().failure.unwrap().fault, Fault::StorageFailed);
 }
 
 #[test]
@@ -306,7 +306,7 @@ fn a_network_without_internet_is_joined_and_reported() {
     let phone = world.paired();
     world.ask(phone, &request(&credentials())).unwrap();
     world.until(World::settled).unwrap();
-    let told = world.phones[phone].last_told();
-    assert_eq!((told.state, told.limited_connectivity), (State::Provisioned, true));
+    let report = world.phones[phone].last_report();
+    assert_eq!((report.state, report.limited_connectivity), (State::Provisioned, true));
     assert_eq!(world.kept, Some(ssid("home")));
 }

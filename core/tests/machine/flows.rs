@@ -26,7 +26,7 @@ fn a_phone_provisions_a_node() {
     assert_eq!(networks.iter().map(|network| network.signal).collect::<Vec<_>>(), [-45, -80], "deduplicated, strongest first");
     assert_eq!(phone.replies(settings), [Reply::K2Stored { kid: "k2-1".into() }]);
     assert_eq!(phone.replies(attempt), [Reply::Accepted { request_id: 7 }]);
-    let states: Vec<(State, u8)> = phone.told().iter().map(|told| (told.state, told.progress)).collect();
+    let states: Vec<(State, u8)> = phone.reports().iter().map(|report| (report.state, report.progress)).collect();
     assert_eq!(
         states,
         [
@@ -51,8 +51,8 @@ fn a_provision_code_is_claimed_once_the_node_is_registered() {
     let phone = world.paired();
     world.ask(phone, &request(&with_a_code())).unwrap();
     world.until(World::settled).unwrap();
-    let told = world.phones[phone].told();
-    let states: Vec<(u8, Option<&str>)> = told.iter().map(|told| (told.progress, told.appliance_id.as_deref())).collect();
+    let report = world.phones[phone].reports();
+    let states: Vec<(u8, Option<&str>)> = report.iter().map(|report| (report.progress, report.appliance_id.as_deref())).collect();
     let before = [10, 20, 35, 50, 70, 80].map(|progress| (progress, None));
     assert_eq!(states, [&before[..], &[(90, Some(APPLIANCE)), (100, Some(APPLIANCE))]].concat());
     assert_eq!(world.center.claims[CODE_OF_A_SITE], 1);
@@ -60,7 +60,7 @@ fn a_provision_code_is_claimed_once_the_node_is_registered() {
 }
 
 #[test]
-fn an_attempt_without_a_code_tells_nothing_of_the_one_before() {
+fn an_attempt_without_a_code_has_no_appliance_id() {
     let mut world = World::new();
     let phone = world.paired();
     world.ask(phone, &request(&with_a_code())).unwrap();
@@ -69,7 +69,7 @@ fn an_attempt_without_a_code_tells_nothing_of_the_one_before() {
     again.request_id = 8;
     world.ask(phone, &request(&again)).unwrap();
     world.until(|world| world.machine.status().request_id == 8 && world.settled()).unwrap();
-    assert_eq!(world.phones[phone].last_told().appliance_id, None);
+    assert_eq!(world.phones[phone].last_report().appliance_id, None);
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn a_phone_with_the_qr_secret_provisions_a_node() {
     world.open(phone, &by_qr()).unwrap();
     world.ask(phone, &request(&credentials())).unwrap();
     world.until(World::settled).unwrap();
-    assert_eq!(world.phones[phone].last_told().state, State::Provisioned);
+    assert_eq!(world.phones[phone].last_report().state, State::Provisioned);
     assert_eq!(world.disk.guesses, 0, "a secret that cannot be guessed is not counted");
 }
 
@@ -91,14 +91,14 @@ fn a_wrong_password_is_reported_and_the_right_one_succeeds_on_the_same_session()
     wrong.passphrase = passphrase("not this one");
     world.ask(phone, &request(&wrong)).unwrap();
     world.until(World::settled).unwrap();
-    let told = world.phones[phone].last_told();
-    assert_eq!((told.state, told.retryable), (State::Error, true));
-    assert_eq!(told.failure.map(|failure| failure.fault), Some(Fault::WrongPassword));
+    let report = world.phones[phone].last_report();
+    assert_eq!((report.state, report.retryable), (State::Error, true));
+    assert_eq!(report.failure.map(|failure| failure.fault), Some(Fault::WrongPassword));
     assert_eq!(world.radio, Radio::Before);
 
     world.ask(phone, &request(&credentials())).unwrap();
     world.until(|world| world.step_is(Step::Done)).unwrap();
-    assert_eq!(world.phones[phone].last_told().state, State::Provisioned);
+    assert_eq!(world.phones[phone].last_report().state, State::Provisioned);
     assert_eq!(world.phones.len(), 1);
 }
 
@@ -112,8 +112,8 @@ fn a_hundred_failures_do_not_keep_a_node_from_succeeding() {
         wrong.request_id = attempt;
         world.ask(phone, &request(&wrong)).unwrap();
         world.until(World::settled).unwrap();
-        let told = world.phones[phone].last_told();
-        assert_eq!((told.state, told.request_id), (State::Error, attempt));
+        let report = world.phones[phone].last_report();
+        assert_eq!((report.state, report.request_id), (State::Error, attempt));
     }
     world.ask(phone, &request(&credentials())).unwrap();
     world.until(|world| world.step_is(Step::Done)).unwrap();
@@ -133,8 +133,8 @@ fn the_same_credentials_sent_twice_are_one_attempt() {
     for to in [first, second, third] {
         assert_eq!(world.phones[phone].replies(to), [Reply::Accepted { request_id: 7 }]);
     }
-    assert_eq!(world.center.asked, 1);
-    assert_eq!(world.phones[phone].last_told().state, State::Provisioned);
+    assert_eq!(world.center.requests, 1);
+    assert_eq!(world.phones[phone].last_report().state, State::Provisioned);
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn other_credentials_during_an_attempt_are_refused() {
     let refused = world.ask(phone, &request(&other)).unwrap();
     assert_eq!(world.phones[phone].replies(refused), [Reply::Refused(Fault::InProgress)]);
     world.until(World::settled).unwrap();
-    assert_eq!(world.phones[phone].last_told().ssid, Some(ssid("home")));
+    assert_eq!(world.phones[phone].last_report().ssid, Some(ssid("home")));
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn the_access_point_opens_again_when_an_attempt_over_it_fails() {
 }
 
 #[test]
-fn a_recent_list_is_given_at_once_and_a_fresh_one_is_looked_for() {
+fn a_recent_list_is_returned_at_once_and_a_rescan_is_started() {
     let mut world = World::new();
     world.idle().unwrap();
     let phone = world.paired();
@@ -189,12 +189,12 @@ fn a_recent_list_is_given_at_once_and_a_fresh_one_is_looked_for() {
 }
 
 #[test]
-fn a_status_can_be_asked_for() {
+fn a_status_can_be_requested() {
     let mut world = World::new();
     let phone = world.paired();
     let to = world.ask(phone, &Request::Status).unwrap();
-    let [Reply::Status(told)] = &world.phones[phone].replies(to)[..] else { panic!("one status") };
-    assert_eq!((told.state, told.progress, told.failure.as_ref()), (State::ApMode, 0, None));
+    let [Reply::Status(report)] = &world.phones[phone].replies(to)[..] else { panic!("one status") };
+    assert_eq!((report.state, report.progress, report.failure.as_ref()), (State::ApMode, 0, None));
 }
 
 #[test]
@@ -227,7 +227,7 @@ fn a_large_list_arrives_in_parts_that_each_fit_one_notification() {
 }
 
 #[test]
-fn a_request_that_cannot_be_read_is_answered_inside_the_session() {
+fn an_invalid_request_is_answered_within_the_session() {
     let mut world = World::new();
     let phone = world.paired();
     let session = world.phones[phone].session.as_mut().unwrap();

@@ -10,7 +10,7 @@ use provisioning_core::wire::Request;
 use crate::phone::{by_qr, right, wrong};
 use crate::world::World;
 
-/// Makes a wrong guess on a connection of its own.
+/// Makes a wrong guess on a new connection.
 fn guess(world: &mut World) {
     let phone = world.connect();
     world.open(phone, &wrong()).unwrap();
@@ -18,7 +18,7 @@ fn guess(world: &mut World) {
     world.close(phone).unwrap();
 }
 
-/// How long not even the right code is compared.
+/// The remaining lock time, in which no code is compared.
 fn locked(world: &mut World) -> Option<u32> {
     let phone = world.connect();
     let accepted = world.air.len();
@@ -113,7 +113,7 @@ fn a_guess_is_charged_before_it_is_answered() {
     assert!(world.air.is_empty(), "nothing is answered while the count is not on disk");
     world.close(phone).unwrap();
     world.idle().unwrap();
-    assert_eq!(world.disk.guesses, 1, "and leaving does not give it back");
+    assert_eq!(world.disk.guesses, 1, "disconnecting does not refund it");
     assert!(world.air.is_empty());
 }
 
@@ -141,7 +141,7 @@ fn a_second_phone_is_busy_and_is_not_charged() {
     }
     assert_eq!(world.disk.guesses, 1);
     world.ask(first, &Request::Status).unwrap();
-    assert_eq!(world.phones[first].told().len(), 1, "the first phone notices nothing");
+    assert_eq!(world.phones[first].reports().len(), 1, "the first phone is not affected");
 }
 
 #[test]
@@ -166,9 +166,9 @@ fn a_neighbour_who_locks_the_code_does_not_lock_out_the_owner_with_the_qr_code()
     let owner = world.connect();
     world.open(owner, &by_qr()).unwrap();
     world.ask(owner, &Request::Status).unwrap();
-    assert_eq!(world.phones[owner].told().len(), 1);
+    assert_eq!(world.phones[owner].reports().len(), 1);
     world.idle().unwrap();
-    assert_eq!(world.disk.guesses, 0, "and the owner's presence clears the count");
+    assert_eq!(world.disk.guesses, 0, "the owner's session clears the count");
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn a_wrong_confirmation_ends_the_handshake_at_once() {
     record.confirmation[0] ^= 1;
     world.write(phone, Endpoint::Status, record.encode()).unwrap();
     assert_eq!(world.phones[phone].refusals[0].fault, Fault::WrongCode);
-    // There is no second try against the same answer.
+    // A second try with the same answer is impossible.
     record.confirmation[0] ^= 1;
     world.write(phone, Endpoint::Status, record.encode()).unwrap();
     assert_eq!(world.phones[phone].refusals[1].fault, Fault::NotAuthenticated);

@@ -31,15 +31,15 @@ fn the_link_is_lost_at_every_step_and_another_phone_learns_the_outcome() {
             world.close(phone).unwrap();
             world.until(World::settled).unwrap();
 
-            assert!(world.advertised, "a phone that lost its link finds the node again");
+            assert!(world.advertised, "the node advertises for a phone that lost its link");
             let later = world.paired();
             world.ask(later, &Request::Status).unwrap();
-            let told = world.phones[later].last_told();
-            assert_eq!(told.request_id, 7);
+            let report = world.phones[later].last_report();
+            assert_eq!(report.request_id, 7);
             if fails {
-                assert_eq!(told.failure.unwrap().fault, Fault::WrongPassword);
+                assert_eq!(report.failure.unwrap().fault, Fault::WrongPassword);
             } else {
-                assert_eq!(told.state, State::Provisioned);
+                assert_eq!(report.state, State::Provisioned);
             }
             if over {
                 assert!(steps > 3);
@@ -85,12 +85,12 @@ fn a_session_is_abandoned_at_each_step_and_the_next_phone_gets_one() {
         world.idle().unwrap();
         let next = world.paired();
         world.ask(next, &Request::Status).unwrap();
-        assert_eq!(world.phones[next].last_told().state, State::ApMode);
+        assert_eq!(world.phones[next].last_report().state, State::ApMode);
     }
 }
 
 #[test]
-fn a_phone_that_falls_silent_in_the_handshake_loses_the_session_after_a_minute() {
+fn a_handshake_without_progress_ends_after_a_minute() {
     let mut world = World::new();
     let silent = world.connect();
     world.open(silent, &wrong()).unwrap();
@@ -102,7 +102,7 @@ fn a_phone_that_falls_silent_in_the_handshake_loses_the_session_after_a_minute()
 }
 
 #[test]
-fn a_phone_that_says_nothing_more_loses_the_session_but_not_while_its_attempt_runs() {
+fn an_idle_session_ends_but_not_during_its_attempt() {
     let mut world = World::new();
     let phone = world.paired();
     world.ask(phone, &request(&credentials())).unwrap();
@@ -112,7 +112,7 @@ fn a_phone_that_says_nothing_more_loses_the_session_but_not_while_its_attempt_ru
     assert!(world.machine.has_session());
     world.commands.push_back(join);
     world.until(World::settled).unwrap();
-    assert_eq!(world.phones[phone].last_told().state, State::Provisioned);
+    assert_eq!(world.phones[phone].last_report().state, State::Provisioned);
     world.advance(Duration::from_mins(2)).unwrap();
     assert!(!world.machine.has_session());
 }

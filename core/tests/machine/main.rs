@@ -1,5 +1,5 @@
 //! The machine in a simulated world: virtual time, a disk that survives power cuts, a network, a command center, and
-//! phones that speak the real session. Both ends are ours, so every instant can be the last one.
+//! phones that use the real session. The world controls both ends, so it can cut the power at every instant.
 
 mod agreement;
 mod failures;

@@ -14,7 +14,7 @@ pub(crate) enum States {
     Connected,
     /// The guess is being counted.
     Counting,
-    /// The node has answered; the phone has proven nothing.
+    /// The node has answered; the phone has not proven that it knows the code.
     Answered,
     /// The session is established, and nothing is in progress.
     Established,
@@ -50,7 +50,7 @@ impl States {
         Self::Resetting,
     ];
 
-    /// A world in that state, and the phone in it.
+    /// A world in that state, and its phone.
     pub(crate) fn reach(self) -> (World, usize) {
         let mut world = World::new();
         world.idle().unwrap();
@@ -111,7 +111,7 @@ impl States {
     }
 }
 
-/// What an attacker must not change: the state, the disk, and the commands in progress, except for the counting of a guess.
+/// What an attacker must not change: the state, the disk, and the commands in progress, except the counting of a guess.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Snapshot {
     status: Status,

@@ -1,4 +1,4 @@
-//! A phone: the initiator of the session, and everything that it received.
+//! A phone: the initiator of the session, and all messages that it received.
 
 use provisioning_core::machine::Link;
 use provisioning_core::secret::{SecretBytes, SecretText};
@@ -7,7 +7,7 @@ use provisioning_core::wire::{Message, Outbound, Refusal, Reply, Request, Status
 
 use crate::world::{CODE, QR, Random};
 
-/// One connection of one phone.
+/// One connection of a phone.
 pub(crate) struct Phone {
     pub(crate) link: Link,
     pub(crate) connected: bool,
@@ -16,7 +16,7 @@ pub(crate) struct Phone {
     pub(crate) error: Option<AcceptError>,
     pub(crate) messages: Vec<Message>,
     pub(crate) refusals: Vec<Refusal>,
-    /// Whether the handshake that was answered last was for the code, which is counted.
+    /// Whether the last answered handshake was for the code, so that it counts as a guess.
     pub(crate) by_code: bool,
     sent: u64,
 }
@@ -36,7 +36,7 @@ impl Phone {
         }
     }
 
-    /// What opens a session.
+    /// The first message of a session.
     pub(crate) fn open(&mut self, node_id: &str, secret: &PhoneSecret, rng: &mut Random) -> Vec<u8> {
         let (opening, open) = Opening::new(node_id, secret, rng);
         self.by_code = matches!(secret, PhoneSecret::Code(_));
@@ -47,7 +47,7 @@ impl Phone {
         open.encode()
     }
 
-    /// A sealed request, and the number of its answer.
+    /// A sealed request, and the number that its answer will carry.
     pub(crate) fn seal(&mut self, request: &Request) -> (Vec<u8>, u64) {
         let session = self.session.as_mut().expect("the test has opened a session");
         let to = self.sent;
@@ -56,7 +56,7 @@ impl Phone {
     }
 
     pub(crate) fn hear(&mut self, message: &[u8]) -> Heard {
-        match Outbound::decode(message).expect("the node sends what can be read") {
+        match Outbound::decode(message).expect("the node sends valid messages") {
             Outbound::Refusal(refusal) => {
                 self.refusals.push(refusal);
                 Heard::Refusal
@@ -79,13 +79,13 @@ impl Phone {
         }
     }
 
-    /// Every status report, in order.
-    pub(crate) fn told(&self) -> Vec<StatusReport> {
-        let told = |message: &Message| match message {
-            Message::Changed(told) | Message::Reply { reply: Reply::Status(told), .. } => Some(told.clone()),
+    /// All status reports, in order.
+    pub(crate) fn reports(&self) -> Vec<StatusReport> {
+        let report = |message: &Message| match message {
+            Message::Changed(report) | Message::Reply { reply: Reply::Status(report), .. } => Some(report.clone()),
             Message::Reply { .. } => None,
         };
-        self.messages.iter().filter_map(told).collect()
+        self.messages.iter().filter_map(report).collect()
     }
 
     /// The answers to one request.
@@ -97,8 +97,8 @@ impl Phone {
         self.messages.iter().filter_map(reply).collect()
     }
 
-    pub(crate) fn last_told(&self) -> StatusReport {
-        self.told().pop().expect("the phone was told something")
+    pub(crate) fn last_report(&self) -> StatusReport {
+        self.reports().pop().expect("the phone has received a status")
     }
 }
 

@@ -17,10 +17,10 @@ fn cut_everywhere(prepare: impl Fn(&mut World), story: impl Fn(&mut World) -> Re
             world.idle().unwrap();
             world.instants = 0;
             world.cut_at = Some(cut_at);
-            let told = story(&mut world);
+            let result = story(&mut world);
             world.cut_at = None;
-            if told.is_ok() {
-                assert!(cut_at > 10, "the story has instants");
+            if result.is_ok() {
+                assert!(cut_at > 10, "the story has more instants");
                 break;
             }
             world.reboot().unwrap();
@@ -40,11 +40,11 @@ fn provision(world: &mut World) -> Result<(), PowerCut> {
 
 /// Whether a phone received this before the cut.
 fn was_told(world: &World, state: State) -> bool {
-    world.phones.iter().any(|phone| phone.told().iter().any(|told| told.state == state))
+    world.phones.iter().any(|phone| phone.reports().iter().any(|report| report.state == state))
 }
 
 #[test]
-fn a_success_survives_and_an_attempt_that_was_accepted_on_disk_is_finished() {
+fn a_success_survives_and_a_stored_attempt_is_completed() {
     cut_everywhere(
         |_| {},
         provision,
@@ -58,7 +58,7 @@ fn a_success_survives_and_an_attempt_that_was_accepted_on_disk_is_finished() {
                 world.check_enrollment();
                 assert_eq!(world.kept, Some(credentials().ssid));
             } else {
-                // Nothing had begun, and the owner can simply begin.
+                // No attempt was stored, and the owner can start one.
                 world.idle().unwrap();
                 provision(world).unwrap();
                 world.check_enrollment();
@@ -69,7 +69,7 @@ fn a_success_survives_and_an_attempt_that_was_accepted_on_disk_is_finished() {
 }
 
 #[test]
-fn a_code_that_was_accepted_on_disk_is_claimed() {
+fn a_stored_code_is_claimed() {
     let provision = |world: &mut World| {
         let phone = world.connect();
         world.open(phone, &right())?;
@@ -81,7 +81,7 @@ fn a_code_that_was_accepted_on_disk_is_claimed() {
         provision,
         |world| {
             if world.disk.pending.is_none() && !world.disk.provisioned {
-                assert!(world.center.claims.is_empty(), "claimed, and the node knows nothing of it");
+                assert!(world.center.claims.is_empty(), "claimed, but unknown to the node");
                 return;
             }
             world.until(|world| world.disk.provisioned).unwrap();
@@ -92,7 +92,7 @@ fn a_code_that_was_accepted_on_disk_is_claimed() {
 }
 
 #[test]
-fn an_attempt_survives_a_second_cut_while_it_is_taken_up() {
+fn an_attempt_survives_a_second_cut_while_it_is_resumed() {
     for first in (1..).step_by(2) {
         let mut world = World::new();
         world.idle().unwrap();
@@ -129,7 +129,7 @@ fn an_attempt_survives_a_second_cut_while_it_is_taken_up() {
 }
 
 #[test]
-fn a_node_that_the_command_center_made_ends_with_its_key() {
+fn a_node_that_the_command_center_registered_gets_its_key() {
     cut_everywhere(
         |world| world.center.lost_answers = 2,
         provision,
@@ -137,7 +137,7 @@ fn a_node_that_the_command_center_made_ends_with_its_key() {
             if world.center.nodes.is_empty() {
                 return;
             }
-            assert!(world.disk.pending.is_some() || world.disk.provisioned, "made, and the node knows nothing of it");
+            assert!(world.disk.pending.is_some() || world.disk.provisioned, "registered, but unknown to the node");
             world.until(|world| world.disk.provisioned).unwrap();
             world.check_enrollment();
             assert_eq!(world.center.nodes.len(), 1);
@@ -169,9 +169,9 @@ fn a_failure_that_was_reported_can_be_read_after_a_restart() {
             }
             let phone = world.paired();
             world.ask(phone, &Request::Status).unwrap();
-            let told = world.phones[phone].last_told();
-            assert!(!announced || told.state == State::Error);
-            assert_eq!(told.state == State::Error, began);
+            let report = world.phones[phone].last_report();
+            assert!(!announced || report.state == State::Error);
+            assert_eq!(report.state == State::Error, began);
         },
     );
 }
@@ -189,7 +189,7 @@ fn a_cut_at_every_instant_of_a_reset_ends_in_a_reset() {
             provision(world)
         },
         |world| {
-            // Before the reset has reached the disk the node is unchanged; after it, the node is new. There is no state in between.
+            // Before the reset is on disk the node is unchanged; afterwards it is new. There is no intermediate state.
             if world.disk.provisioned {
                 world.check_enrollment();
             } else {
@@ -203,29 +203,29 @@ fn a_cut_at_every_instant_of_a_reset_ends_in_a_reset() {
 }
 
 #[test]
-fn an_attempt_that_is_interrupted_too_often_is_given_up_and_its_end_is_known() {
+fn an_attempt_that_is_interrupted_too_often_fails_and_is_reported() {
     let mut world = World::new();
     let phone = world.paired();
     world.ask(phone, &request(&credentials())).unwrap();
-    // The power fails again and again while the node waits for the command center.
+    // The power fails repeatedly while the node waits for the command center.
     for _ in 0..=RESUMES {
         world.center.failures.extend((0..8).map(|_| unreachable()));
-        world.until(|world| world.center.asked > 0).unwrap();
-        world.center.asked = 0;
+        world.until(|world| world.center.requests > 0).unwrap();
+        world.center.requests = 0;
         world.center.failures.clear();
         world.reboot().unwrap();
     }
     world.until(World::settled).unwrap();
     let phone = world.paired();
     world.ask(phone, &Request::Status).unwrap();
-    let failure = world.phones[phone].last_told().failure.unwrap();
+    let failure = world.phones[phone].last_report().failure.unwrap();
     assert_eq!(failure.fault, provisioning_core::fault::Fault::Interrupted);
     assert!(world.disk.pending.is_none());
 }
 
 #[test]
-fn guesses_are_counted_whenever_the_power_goes() {
-    // The node is cut at every instant of a wrong guess; everything that it had answered is on disk.
+fn guesses_are_counted_across_power_cuts() {
+    // The power is cut at every instant of a wrong guess; every guess that was answered is on disk.
     cut_everywhere(
         |_| {},
         |world| {

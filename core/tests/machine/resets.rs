@@ -29,7 +29,7 @@ fn a_reset_in_every_state_clears_everything_and_the_node_can_be_provisioned_agai
         let phone = world.paired();
         world.ask(phone, &request(&credentials())).unwrap();
         world.until(|world| world.step_is(Step::Done)).unwrap();
-        assert_eq!(world.phones[phone].last_told().state, State::Provisioned);
+        assert_eq!(world.phones[phone].last_report().state, State::Provisioned);
     }
 }
 
@@ -122,7 +122,7 @@ fn a_reset_that_fails_during_an_attempt_ends_the_attempt_with_the_reason() {
         world.full.push_back(Fault::StorageFailed);
         world.until(World::settled).unwrap();
         assert_eq!(world.answered(ticket), Some(&Answer::Refused(Fault::StorageFailed)), "{state:?}");
-        assert_eq!(world.phones[phone].last_told().failure.unwrap().fault, Fault::StorageFailed, "{state:?}");
+        assert_eq!(world.phones[phone].last_report().failure.unwrap().fault, Fault::StorageFailed, "{state:?}");
         assert_eq!(world.radio, Radio::Before, "{state:?}");
         world.ask(phone, &request(&credentials())).unwrap();
         world.until(|world| world.step_is(Step::Done)).unwrap();

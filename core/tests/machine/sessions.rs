@@ -13,10 +13,10 @@ use crate::world::{Random, World, credentials, k2, request};
 
 const WRITABLE: [Endpoint; 5] = [Endpoint::Session, Endpoint::Scan, Endpoint::K2, Endpoint::Credentials, Endpoint::Status];
 
-/// Everything that a phone wrote while it provisioned a node.
+/// All messages of a phone that provisioned a node.
 fn recorded() -> Vec<(Endpoint, Vec<u8>)> {
     let mut world = World::new();
-    // Other keys than in the worlds that it is replayed in.
+    // The keys differ from those of the worlds in which the messages are replayed.
     world.random = Random(2);
     let phone = world.connect();
     let mut written = vec![(Endpoint::Session, world.phones[phone].open("jarvis-5b91b661", &right(), &mut world.random))];
@@ -48,7 +48,7 @@ fn every_recorded_message_replayed_in_every_state_is_refused() {
 }
 
 #[test]
-fn a_replayed_open_is_an_attempt_and_nothing_more() {
+fn a_replayed_open_counts_as_a_guess_and_has_no_other_effect() {
     let recorded = recorded();
     let mut world = World::new();
     world.reboot().unwrap();
@@ -128,7 +128,7 @@ fn a_hundred_thousand_failed_decrypts_leave_the_session_working() {
         while world.machine.poll_output().is_some() {}
     }
     world.ask(phone, &Request::Status).unwrap();
-    assert_eq!(world.phones[phone].told().len(), 2);
+    assert_eq!(world.phones[phone].reports().len(), 2);
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn a_request_written_to_another_endpoint_is_refused_or_does_not_open() {
 }
 
 #[test]
-fn a_message_over_the_limit_of_its_endpoint_is_refused_unread() {
+fn a_message_over_the_limit_of_its_endpoint_is_not_parsed() {
     let mut world = World::new();
     let phone = world.connect();
     for endpoint in WRITABLE {
@@ -192,9 +192,9 @@ fn a_record_that_carries_a_proof_without_need_is_refused() {
     let added = Record { confirmation: vec![0; 64], ..record.clone() };
     world.write(phone, Endpoint::Status, added.encode()).unwrap();
     assert_eq!(world.phones[phone].refusals.last().unwrap().fault, Fault::NotAuthenticated);
-    assert_eq!(world.phones[phone].told().len(), 1);
+    assert_eq!(world.phones[phone].reports().len(), 1);
     world.write(phone, Endpoint::Status, record.encode()).unwrap();
-    assert_eq!(world.phones[phone].told().len(), 2, "the honest record still opens");
+    assert_eq!(world.phones[phone].reports().len(), 2, "the honest record still opens");
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn junk_does_not_prolong_an_unused_session() {
 }
 
 #[test]
-fn a_garbled_message_is_refused_by_name_and_the_session_lives() {
+fn an_invalid_message_is_refused_by_name_and_the_session_remains() {
     let mut world = World::new();
     let phone = world.paired();
     world.ask(phone, &Request::Status).unwrap();
@@ -241,11 +241,11 @@ fn a_garbled_message_is_refused_by_name_and_the_session_lives() {
     world.input(Input::InvalidMessage { link, fault: Fault::TooLarge }).unwrap();
     assert_eq!(world.phones[phone].refusals[0].fault, Fault::TooLarge);
     world.ask(phone, &Request::Status).unwrap();
-    assert_eq!(world.phones[phone].told().len(), 2);
+    assert_eq!(world.phones[phone].reports().len(), 2);
 }
 
 #[test]
-fn a_new_handshake_ends_the_session_before_it() {
+fn a_new_handshake_ends_the_previous_session() {
     let mut world = World::new();
     let phone = world.paired();
     world.ask(phone, &Request::Status).unwrap();

@@ -60,7 +60,7 @@ fn the_access_point_does_not_take_the_radio_while_a_phone_has_the_session() {
     assert!(world.machine.has_session() && !on_air(&world));
     world.close(phone).unwrap();
     world.idle().unwrap();
-    assert!(on_air(&world), "and it opens when the phone has gone");
+    assert!(on_air(&world), "it opens when the phone has disconnected");
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn the_loop_sleeps_through_a_long_attempt() {
 }
 
 #[test]
-fn the_loop_sleeps_while_an_access_point_that_failed_waits_for_something_else() {
+fn the_loop_sleeps_while_a_failed_access_point_waits() {
     let mut world = World::with(AccessPointPolicy::Always);
     world
         .until(|world| {
@@ -162,7 +162,7 @@ fn a_join_waits_for_an_access_point_that_is_being_opened() {
 }
 
 #[test]
-fn an_access_point_that_cannot_be_opened_is_tried_again() {
+fn an_access_point_that_cannot_be_opened_is_retried() {
     let mut world = World::with(AccessPointPolicy::Always);
     world
         .until(|world| {
@@ -177,7 +177,7 @@ fn an_access_point_that_cannot_be_opened_is_tried_again() {
 }
 
 #[test]
-fn a_provisioned_node_says_so_and_waits_for_another_attempt() {
+fn a_provisioned_node_reports_it_and_waits_for_another_attempt() {
     let mut world = World::new();
     let phone = world.paired();
     world.ask(phone, &request(&credentials())).unwrap();

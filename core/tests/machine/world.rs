@@ -1,4 +1,4 @@
-//! The world around a machine. Time is virtual, commands are carried out one by one, and the power can fail at any instant:
+//! The world around a machine. Time is virtual, commands are executed one by one, and the power can fail at any instant:
 //! after each output, and between a command's effect and its report.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -29,7 +29,7 @@ pub(crate) const NODE_ID: &str = "0e8c1f5a-94d1-4d6f-9c39-2f5a7e0b1c2d";
 pub(crate) const PASSPHRASE: &str = "correct horse battery";
 pub(crate) const TOKEN: &str = "token-of-this-node";
 
-/// What survives a power cut.
+/// The data that survives a power cut.
 #[derive(Default)]
 pub(crate) struct Disk {
     pub(crate) guesses: u32,
@@ -41,16 +41,16 @@ pub(crate) struct Disk {
     pub(crate) resetting: bool,
 }
 
-/// What the radio does.
+/// The state of the radio.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Radio {
-    /// What it did before the daemon used it.
+    /// Its state before the daemon used it.
     Before,
     AccessPoint(String),
     Joined(Ssid),
 }
 
-/// A command center that answers the same registration again.
+/// A command center that repeats its answer to the same registration.
 #[derive(Default)]
 pub(crate) struct Center {
     pub(crate) nodes: BTreeMap<String, String>,
@@ -62,12 +62,12 @@ pub(crate) struct Center {
     pub(crate) failures: VecDeque<Refused>,
     /// How many of its answers are lost after it has registered the node.
     pub(crate) lost_answers: u32,
-    pub(crate) asked: u32,
+    pub(crate) requests: u32,
 }
 
 impl Center {
     fn register(&mut self, node_id: &str, token: &str) -> Result<Registration, Refused> {
-        self.asked += 1;
+        self.requests += 1;
         if let Some(failure) = self.failures.pop_front() {
             return Err(failure);
         }
@@ -92,7 +92,7 @@ impl Center {
     }
 }
 
-/// The appliance that the node becomes by [`CODE_OF_A_SITE`].
+/// The identity of the appliance after a claim of [`CODE_OF_A_SITE`].
 pub(crate) const APPLIANCE: &str = "clinic-1-84:3A:5B:91:B6:61";
 pub(crate) const CODE_OF_A_SITE: &str = "ABCD1234EFGH5678";
 
@@ -245,7 +245,7 @@ impl World {
         world
     }
 
-    /// The power returns: a new machine, and what the disk, the radio's profile and the command center hold.
+    /// The power returns: a new machine, with the unchanged disk, radio profile and command center.
     pub(crate) fn reboot(&mut self) -> Result<(), PowerCut> {
         self.commands.clear();
         for phone in &mut self.phones {
@@ -259,7 +259,7 @@ impl World {
         self.drain()
     }
 
-    // -- What people do.
+    // -- Actions of people.
 
     /// A phone connects.
     pub(crate) fn connect(&mut self) -> usize {
@@ -313,23 +313,23 @@ impl World {
         self.answers.iter().find(|(answered, _)| *answered == ticket).map(|(_, answer)| answer)
     }
 
-    // -- How time passes.
+    // -- Progress of time.
 
     pub(crate) fn input(&mut self, input: Input) -> Result<(), PowerCut> {
         self.machine.handle(input, self.now, &mut self.random);
         self.drain()
     }
 
-    /// Carries out the oldest command, if there is one.
+    /// Executes the oldest command, if there is one.
     pub(crate) fn work(&mut self) -> Result<bool, PowerCut> {
         let Some(command) = self.commands.pop_front() else { return Ok(false) };
-        let done = self.carry_out(command);
+        let done = self.execute(command);
         self.instant()?;
         self.input(Input::Done(done))?;
         Ok(true)
     }
 
-    /// Lets the next thing happen: a command, or the passing of time to the next timeout.
+    /// Makes one step: executes a command, or advances the time to the next timeout.
     pub(crate) fn step(&mut self) -> Result<bool, PowerCut> {
         if self.work()? {
             return Ok(true);
@@ -340,7 +340,7 @@ impl World {
         Ok(true)
     }
 
-    /// Lets things happen until `done`, for an hour at most.
+    /// Makes steps until `done`, for an hour at most.
     pub(crate) fn until(&mut self, done: impl Fn(&Self) -> bool) -> Result<(), PowerCut> {
         let deadline = self.now + Duration::from_hours(1);
         while !done(self) {
@@ -349,7 +349,7 @@ impl World {
         Ok(())
     }
 
-    /// Lets every command end; time stands still.
+    /// Executes all commands without advancing the time.
     pub(crate) fn idle(&mut self) -> Result<(), PowerCut> {
         while self.work()? {}
         Ok(())
@@ -367,7 +367,7 @@ impl World {
         Ok(())
     }
 
-    /// An attempt has ended, and a phone may send again or need not.
+    /// Whether an attempt has ended, with success or with a retryable failure.
     pub(crate) fn settled(&self) -> bool {
         let status = self.machine.status();
         matches!(status.state(), State::Provisioned) || status.failure.is_some() && status.retryable
@@ -406,7 +406,7 @@ impl World {
             Output::Start(command) => {
                 if matches!(command, Command::Radio(RadioCommand::Join { .. })) {
                     let is_opening = |command: &Command| matches!(command, Command::Radio(RadioCommand::OpenAccessPoint { .. }));
-                    assert!(!self.commands.iter().any(is_opening), "the radio is asked for two things at once");
+                    assert!(!self.commands.iter().any(is_opening), "the radio executes two commands at once");
                 }
                 self.commands.push_back(command);
             }
@@ -416,7 +416,7 @@ impl World {
         }
     }
 
-    /// The invariants of what is announced: all of it would survive a power cut at the next instruction.
+    /// Checks the invariants of sent messages: what they report survives a power cut at the next instruction.
     fn deliver(&mut self, link: Link, message: &[u8]) {
         for secret in [PASSPHRASE, TOKEN, CODE, CODE_OF_A_SITE] {
             assert!(!message.windows(secret.len()).any(|window| window == secret.as_bytes()), "a secret is on the air");
@@ -427,15 +427,15 @@ impl World {
             Heard::Accept => assert!(!phone.by_code || self.disk.guesses > 0, "answered before the guess was counted"),
             Heard::Refusal => {}
             Heard::Message(message) => match *message {
-                Message::Changed(told) | Message::Reply { reply: Reply::Status(told), .. } => match told.state {
+                Message::Changed(report) | Message::Reply { reply: Reply::Status(report), .. } => match report.state {
                     State::Provisioned => {
                         assert!(self.disk.provisioned, "reported PROVISIONED before the marker was there");
                         self.check_enrollment();
                     }
                     State::Error if !self.outcome_lost => {
                         let stored = self.disk.outcome.as_ref().expect("reported an error that is not stored");
-                        assert_eq!(stored.failure, told.failure);
-                        assert_eq!(stored.request_id, told.request_id);
+                        assert_eq!(stored.failure, report.failure);
+                        assert_eq!(stored.request_id, report.request_id);
                         assert!(self.disk.pending.is_none(), "reported the end of an attempt that would be resumed");
                     }
                     _ => {}
@@ -448,7 +448,7 @@ impl World {
         }
     }
 
-    /// A provisioned node and its command center hold the same key.
+    /// Asserts that a provisioned node and its command center have the same key.
     pub(crate) fn check_enrollment(&self) {
         let (_, registration) = self.disk.enrollment.as_ref().expect("a provisioned node is enrolled");
         assert_eq!(self.center.nodes.get(&registration.node_id).map(String::as_str), Some(registration.node_key.expose()));
@@ -462,7 +462,7 @@ impl World {
         Ok(())
     }
 
-    fn carry_out(&mut self, command: Command) -> Done {
+    fn execute(&mut self, command: Command) -> Done {
         match command {
             Command::Disk(command) => self.save(command),
             Command::Radio(command) => self.switch(command),
