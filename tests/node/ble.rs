@@ -17,14 +17,14 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use zbus::{OwnedObjectPath, Variant};
 
-/// Longer than any limit of the adapter's own.
+/// Longer than any limit of the adapter.
 const DEADLINE: Duration = Duration::from_mins(1);
 
-/// Where the application's objects are.
+/// The path of the application's objects.
 const STATUS: &str = "/jarvis/provisioning/service/5";
 const SCAN: &str = "/jarvis/provisioning/service/2";
 
-/// A bus, a `BlueZ` on it, and the link under test. The parts end in this order.
+/// A bus, a fake `BlueZ` on it, and the link under test. Fields are dropped in this order.
 struct Lab {
     serving: JoinHandle<()>,
     ends: Ends,
@@ -39,8 +39,8 @@ impl Drop for Lab {
 }
 
 impl Lab {
-    /// With a loop that wants to be found, and faults that are there from the first call on. None where there is no
-    /// `dbus-daemon`.
+    /// Starts with a loop that advertises, and with faults from the first call on. None if `dbus-daemon` is not
+    /// installed.
     async fn start(faults: &[(&'static str, Fault)]) -> Option<Self> {
         let bus = PrivateBus::start()?;
         let fake = Fake::start(&bus.address()).await;
@@ -87,7 +87,7 @@ async fn an_answer_of_the_wrong_type_is_retried() {
     for member in ["GetManagedObjects", "Get"] {
         let Some(lab) = Lab::start(&[(member, Fault::WrongType)]).await else { return };
         lab.fake.until_advertised().await;
-        assert!(lab.fake.world().script.calls_of(member) >= 2, "{member} was called once more");
+        assert!(lab.fake.world().script.calls_of(member) >= 2, "{member} was called again");
     }
 }
 
@@ -96,7 +96,7 @@ async fn a_refusal_is_retried() {
     for member in ["GetManagedObjects", "Get", "Set", "RegisterApplication", "RegisterAdvertisement"] {
         let Some(lab) = Lab::start(&[(member, Fault::Error("org.bluez.Error.Failed", "no"))]).await else { return };
         lab.fake.until_advertised().await;
-        assert!(lab.fake.world().script.calls_of(member) >= 2, "{member} was called once more");
+        assert!(lab.fake.world().script.calls_of(member) >= 2, "{member} was called again");
     }
 }
 
@@ -110,7 +110,7 @@ async fn a_missing_answer_is_retried() {
 #[tokio::test]
 async fn a_late_answer_is_waited_for() {
     let Some(lab) = Lab::start(&[("RegisterApplication", Fault::Late)]).await else { return };
-    lab.fake.until("it has asked", |world| world.script.calls_of("RegisterApplication") == 1).await;
+    lab.fake.until("it has called", |world| world.script.calls_of("RegisterApplication") == 1).await;
     assert_eq!(lab.fake.world().script.calls_of("RegisterAdvertisement"), 0, "advertises only after the service is registered");
     lab.fake.release();
     lab.fake.until_advertised().await;
@@ -124,16 +124,16 @@ async fn an_adapter_that_is_not_ready_is_waited_for() {
     lab.fake.unplug().await;
     lab.fake.world().addressed = false;
     lab.fake.world().present = true;
-    let asked = lab.fake.world().script.calls_of("GetManagedObjects");
+    let calls = lab.fake.world().script.calls_of("GetManagedObjects");
     lab.fake.tell_added().await;
-    lab.fake.until("it has looked", |world| world.script.calls_of("GetManagedObjects") > asked).await;
+    lab.fake.until("it has listed the objects", |world| world.script.calls_of("GetManagedObjects") > calls).await;
     lab.fake.world().addressed = true;
     lab.fake.tell_added().await;
     lab.fake.until_advertised().await;
 }
 
 #[tokio::test]
-async fn signals_of_the_wrong_type_are_nothing() {
+async fn signals_of_the_wrong_type_are_ignored() {
     let Some(lab) = Lab::start(&[]).await else { return };
     lab.fake.until_advertised().await;
     lab.fake.tell("InterfacesRemoved", &"what is this?").await;
@@ -156,7 +156,7 @@ async fn calls_with_invalid_arguments_are_refused_and_the_link_stays() {
     lab.fake.until_advertised().await;
     let connection = lab.fake.connection.clone();
     let subscribed = lab.fake.call(&connection, STATUS, "AcquireNotify", &(options("dev_1"),)).await.expect("a socket");
-    // The loop keeps its end of the link, or the link would end.
+    // The test keeps the loop's end of the link open, because the link ends with it.
     let opened = lab.event().await;
     assert!(matches!(opened, Event::Opened { .. }), "{opened:?}");
     for endpoint in ENDPOINTS.map(|row| row.number) {
@@ -208,7 +208,7 @@ async fn calls_of_other_processes_are_not_answered() {
     let call = zbus::Message::method_call(STATUS, "AcquireNotify").destination(&*client);
     let call = call.build(&(options("dev_1"),)).expect("a message");
     stranger.send(&call).await.expect("the bus is there");
-    // The bus reads one message after another: it has taken that one when it answers this.
+    // The bus processes messages in order, so it has delivered the call when it answers this one.
     zbus::fdo::DBusProxy::new(&stranger).await.expect("a proxy").get_id().await.expect("the bus is there");
     let connection = lab.fake.connection.clone();
     lab.fake.call(&connection, STATUS, "AcquireNotify", &(options("dev_2"),)).await.expect("a socket");
@@ -224,7 +224,7 @@ async fn calls_of_other_processes_are_not_answered() {
 }
 
 #[tokio::test]
-async fn a_bluez_that_was_restarted_is_registered_with_again() {
+async fn the_node_registers_again_after_a_restart_of_bluez() {
     let Some(lab) = Lab::start(&[]).await else { return };
     lab.fake.until_advertised().await;
     lab.fake.leave().await;
@@ -234,7 +234,7 @@ async fn a_bluez_that_was_restarted_is_registered_with_again() {
 }
 
 #[tokio::test]
-async fn a_lost_bus_is_connected_to_again() {
+async fn a_lost_bus_connection_is_restored() {
     let Some(mut lab) = Lab::start(&[]).await else { return };
     lab.fake.until_advertised().await;
     lab.bus.stop();

@@ -1,4 +1,4 @@
-//! The network over D-Bus, against a NetworkManager that plays what the real one was seen to do.
+//! The NetworkManager adapter over D-Bus, against a fake that reproduces the recorded behaviour of the real NetworkManager.
 
 mod access_point;
 mod fake;
@@ -19,10 +19,10 @@ use tokio::time::timeout;
 
 /// The passphrase of every protected network in these tests.
 const PASSPHRASE: &str = "correct horse battery";
-/// Longer than any limit of the adapter's own.
+/// Longer than any limit of the adapter.
 const DEADLINE: Duration = Duration::from_secs(150);
 
-/// A bus, a NetworkManager on it, and the network under test. The parts end in this order.
+/// A bus, a fake NetworkManager on it, and the network under test. Fields are dropped in this order.
 struct Lab {
     network: NetworkManager,
     fake: Fake,
@@ -31,7 +31,7 @@ struct Lab {
 }
 
 impl Lab {
-    /// None where there is no `dbus-daemon`.
+    /// None if `dbus-daemon` is not installed.
     async fn start() -> Option<Self> {
         let bus = PrivateBus::start()?;
         let fake = Fake::start(&bus.address()).await;
@@ -75,7 +75,7 @@ fn fault<T>(result: Result<T, Error>) -> Option<Fault> {
     result.err().map(|error| error.fault)
 }
 
-/// The error with its causes, as the journal shows it.
+/// The error with its causes, as it is logged.
 fn journal<T: std::fmt::Debug>(result: Result<T, Error>) -> String {
     provisioning_core::fault::chain(&result.expect_err("a failure"))
 }

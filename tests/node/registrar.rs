@@ -17,13 +17,13 @@ use provisioning_core::secret::SecretText;
 
 use testing::journal::{Journal, NODE_KEY, TOKEN};
 
-/// Long enough that no machine is too slow for what does happen.
+/// A limit that even an overloaded machine meets.
 const AMPLE: Limits = Limits { register: Duration::from_mins(1), health: Duration::from_mins(1) };
 
 /// The same for a connection.
 const CONNECT: Duration = Duration::from_mins(1);
 
-/// For what never happens.
+/// The limit for an event that never occurs.
 const SHORT: Duration = Duration::from_millis(100);
 
 fn client() -> Client {
@@ -38,12 +38,12 @@ fn registrar() -> Registrar {
     Registrar::new(client()).with_limits(AMPLE)
 }
 
-/// One try with ample limits, and what it left in the journal.
+/// One try with ample limits, and its log.
 async fn register(client: &Client, command_center: &str) -> (Result<Registration, Refused>, Journal) {
     register_once(&Registrar::new(client.clone()).with_limits(AMPLE), command_center).await
 }
 
-/// One try, and what it left in the journal: a warning if and only if it failed.
+/// One try, and its log: a warning if and only if it failed.
 async fn register_once(registrar: &Registrar, command_center: &str) -> (Result<Registration, Refused>, Journal) {
     let journal = Journal::start();
     let outcome = registrar.register(&url(command_center), "node-1", &SecretText::new(TOKEN.into()), "kitchen").await;
@@ -52,14 +52,14 @@ async fn register_once(registrar: &Registrar, command_center: &str) -> (Result<R
     (outcome, journal)
 }
 
-/// The fault of one try that must fail, and its line in the journal.
+/// The fault of one try that must fail, and its log line.
 async fn fault(client: &Client, command_center: &str) -> (Refused, String) {
     failed(register(client, command_center).await)
 }
 
 /// The same of a try that was made.
 fn failed((outcome, journal): (Result<Registration, Refused>, Journal)) -> (Refused, String) {
-    let refused = outcome.expect_err("a try that cannot succeed");
+    let refused = outcome.expect_err("a try that must fail");
     let line = journal.warnings().next().expect("counted above").to_owned();
     assert!(line.contains(refused.fault.name()), "{line}");
     (refused, line)

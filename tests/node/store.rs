@@ -1,4 +1,4 @@
-//! The store against real files: its formats, what it refuses, and what is left when it is stopped anywhere.
+//! The store with real files: its formats, its refusals, and its state after interruptions.
 
 mod bad_states;
 mod enrollment;

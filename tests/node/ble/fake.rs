@@ -13,7 +13,7 @@ pub(crate) const SERVICE: &str = "org.bluez";
 pub(crate) const ADAPTER: &str = "/org/bluez/hci0";
 pub(crate) const ADDRESS: &str = "00:AA:01:00:00:42";
 const ADAPTER_INTERFACE: &str = "org.bluez.Adapter1";
-/// Longer than any limit of the adapter's own.
+/// Longer than any limit of the adapter.
 const DEADLINE: Duration = Duration::from_mins(1);
 
 pub(crate) type Bus = testing::fake::Fake<World>;
@@ -21,9 +21,9 @@ pub(crate) type Bus = testing::fake::Fake<World>;
 /// The state of the fake, and the calls that it received.
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own; goes when two of them exclude each other")]
 pub(crate) struct World {
-    /// There is an adapter.
+    /// Whether there is an adapter.
     pub(crate) present: bool,
-    /// It tells its address, as every adapter does that is ready.
+    /// Whether it has an address, as every adapter that is ready.
     pub(crate) addressed: bool,
     pub(crate) powered: bool,
     pub(crate) advertised: bool,
@@ -46,7 +46,7 @@ impl Deref for Fake {
 }
 
 impl Fake {
-    /// On the bus at that address, with an adapter that is switched off.
+    /// Starts on the bus at that address, with an adapter that is switched off.
     pub(crate) async fn start(address: &str) -> Self {
         let world =
             World { present: true, addressed: true, powered: false, advertised: false, client: None, script: Script::default() };
@@ -71,17 +71,17 @@ impl Fake {
         self.tell("InterfacesRemoved", &(ObjectPath::try_from(ADAPTER).expect("a path"), vec![ADAPTER_INTERFACE])).await;
     }
 
-    /// A signal of the object manager.
+    /// Sends a signal of the object manager.
     pub(crate) async fn tell<B: serde::Serialize + DynamicType>(&self, member: &str, body: &B) {
         let interface = "org.freedesktop.DBus.ObjectManager";
         self.emit("/", interface, member, body).await.expect("the bus is there");
     }
 
-    /// A signal that properties of the object at `path` have changed; `body` is interface, changed properties, and invalidated properties.
+    /// Signals changed properties of the object at `path`; `body` is interface, changed properties and invalidated ones.
     pub(crate) async fn tell_changed<B: serde::Serialize + DynamicType>(&self, path: &str, body: &B) {
         let interface = "org.freedesktop.DBus.Properties";
-        let told = self.emit(path, interface, "PropertiesChanged", body).await;
-        told.expect("the bus is there");
+        let sent = self.emit(path, interface, "PropertiesChanged", body).await;
+        sent.expect("the bus is there");
     }
 
     /// Calls an object of the node's application.
@@ -94,7 +94,7 @@ impl Fake {
         timeout(DEADLINE, calling).await.unwrap_or_else(|_| panic!("{member} hangs"))
     }
 
-    /// Leaves the bus, with everything that was registered.
+    /// Leaves the bus, and loses all registrations.
     pub(crate) async fn leave(&self) {
         self.world().advertised = false;
         self.release_name().await;

@@ -245,15 +245,15 @@ async fn a_code_that_this_device_has_claimed_is_not_claimed_again() {
     let (folder, server) = (TempDir::new().unwrap(), Server::acting([claimed(), claimed()]).await);
     let mut request = request(&server.url(), CODE, folder.path());
     let appliance = claimant().provision(&request).await.unwrap();
-    let asked = server.requests().len();
+    let before = server.requests().len();
     request.again = true;
     assert_eq!(claimant().provision(&request).await.unwrap(), appliance);
-    assert_eq!(server.requests().len(), asked);
+    assert_eq!(server.requests().len(), before);
 
     // An unreadable record counts as missing, and a missing configuration is written again.
     fs::write(folder.path().join("claimed.json"), "{").unwrap();
     claimant().provision(&request).await.unwrap();
-    assert!(server.requests().len() > asked);
+    assert!(server.requests().len() > before);
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! What a peer may use of the node: bytes, time and connections.
+//! Limits for peers: bytes, time and connections.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -58,7 +58,7 @@ async fn drip(mut stream: TcpStream, byte: u8) -> Vec<u8> {
             }
         }
     };
-    timeout(PATIENCE, dripping).await.expect("the server ends what never ends by itself");
+    timeout(PATIENCE, dripping).await.expect("the server closes the connection");
     said
 }
 
@@ -225,7 +225,10 @@ async fn requests_under_way_are_answered_when_the_server_stops() {
     let head = b"POST /api/v1/factory-reset HTTP/1.1\r\nhost: node\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n";
     let mut stream = connect(node.api, head).await;
     let mut go_on = [0; 25];
-    timeout(PATIENCE, stream.read_exact(&mut go_on)).await.expect("the body is asked for").expect("the connection is open");
+    timeout(PATIENCE, stream.read_exact(&mut go_on))
+        .await
+        .expect("the server requests the body")
+        .expect("the connection is open");
     assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
     let to = node.api;
     let ((), reply) = tokio::join!(node.stop(), async {
@@ -233,7 +236,7 @@ async fn requests_under_way_are_answered_when_the_server_stops() {
         Reply::read(&rest(&mut stream).await)
     });
     assert_eq!(reply.status, 200);
-    assert!(TcpStream::connect(to).await.is_err(), "nobody listens any more");
+    assert!(TcpStream::connect(to).await.is_err(), "the port is closed");
 }
 
 #[tokio::test]

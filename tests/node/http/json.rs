@@ -1,4 +1,4 @@
-//! The JSON API as the existing phone app knows it.
+//! The JSON API of the existing phone app.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::http::support::{NODE_ID, Node, config, kind, network, request};
 use testing::journal::PASSWORD;
 
-/// The canary of K2 as the phone apps encode a key.
+/// The canary of K2, encoded as by the phone apps.
 pub(crate) const K2: &str = "Y2FuYXJ5LXNldHRpbmdzLWtleS1vZi0zMi1ieXRlcyE";
 const CANARY: &str = PASSWORD;
 
@@ -538,8 +538,8 @@ async fn a_request_for_networks_starts_one_scan_and_does_not_wait_for_it() {
     for _ in 0..5 {
         assert_eq!(node.get("/api/v1/scan-networks").await.status, 200);
     }
-    let asked = ends.events.recv().await.expect("the server is there");
-    assert!(matches!(asked, Event::LocalRequest { request: LocalRequest::Scan, .. }));
+    let event = ends.events.recv().await.expect("the server is there");
+    assert!(matches!(event, Event::LocalRequest { request: LocalRequest::Scan, .. }));
     assert!(ends.events.is_empty());
 }
 

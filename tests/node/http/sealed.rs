@@ -26,7 +26,7 @@ struct Phone<'a> {
     node: &'a Node,
     name: String,
     session: Session,
-    /// Messages of the node that the test has not read.
+    /// Messages of the node that the test has not consumed.
     said: Vec<Message>,
 }
 
@@ -42,9 +42,9 @@ impl<'a> Phone<'a> {
         Self { node, name, session: opening.read(&accept).expect("the same code"), said: Vec::new() }
     }
 
-    async fn ask(&mut self, asked: &Request) -> Reply {
-        let endpoint = asked.endpoint();
-        let record = self.session.seal(endpoint, &asked.encode()).encode();
+    async fn ask(&mut self, request: &Request) -> Reply {
+        let endpoint = request.endpoint();
+        let record = self.session.seal(endpoint, &request.encode()).encode();
         let reply = self.post(endpoint.row().path, &record).await;
         self.read(&reply);
         reply
@@ -68,7 +68,7 @@ impl<'a> Phone<'a> {
         }
     }
 
-    /// Polls for events until a message fits.
+    /// Polls for messages until one matches.
     async fn hear<T>(&mut self, mut fits: impl FnMut(&Message) -> Option<T>) -> T {
         for _ in 0..100 {
             if let Some(found) = self.said.iter().find_map(&mut fits) {
@@ -76,7 +76,7 @@ impl<'a> Phone<'a> {
             }
             self.events().await;
         }
-        panic!("the node does not say it: {:?}", self.said)
+        panic!("no such message: {:?}", self.said)
     }
 }
 
@@ -153,19 +153,19 @@ async fn a_phone_provisions_a_node_over_one_session() {
     phone.ask(&Request::Credentials(Box::new(credentials()))).await;
     phone
         .hear(|message| match message {
-            Message::Changed(told) if told.state == State::Provisioned && told.request_id == 77 => Some(()),
+            Message::Changed(status) if status.state == State::Provisioned && status.request_id == 77 => Some(()),
             _ => None,
         })
         .await;
 
     phone.ask(&Request::Status).await;
-    let told = phone
+    let status = phone
         .hear(|message| match message {
-            Message::Reply { to: 3, reply: Answer::Status(told) } => Some(told.clone()),
+            Message::Reply { to: 3, reply: Answer::Status(status) } => Some(status.clone()),
             _ => None,
         })
         .await;
-    assert_eq!((told.state, told.progress), (State::Provisioned, 100));
+    assert_eq!((status.state, status.progress), (State::Provisioned, 100));
 }
 
 #[tokio::test]

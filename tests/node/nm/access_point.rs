@@ -38,7 +38,7 @@ async fn an_access_point_that_is_open_is_not_opened_again() {
 }
 
 #[tokio::test]
-async fn an_access_point_that_fails_just_after_it_was_up_has_failed() {
+async fn an_access_point_that_fails_right_after_activation_is_an_error() {
     let Some(lab) = Lab::start().await else { return };
     lab.fake.world().plays.push_back(Play::secured(&[(70, 0), (80, 0), (90, 0), (100, 0), (120, 5), (30, 0)]));
     assert_eq!(fault(lab.open().await), Some(Fault::NetworkUnavailable));
@@ -47,11 +47,11 @@ async fn an_access_point_that_fails_just_after_it_was_up_has_failed() {
 }
 
 #[tokio::test]
-async fn a_radio_without_access_point_mode_is_not_asked() {
+async fn on_a_radio_without_access_point_mode_no_activation_is_requested() {
     let Some(lab) = Lab::start().await else { return };
     lab.fake.world().capabilities = 0x30;
-    let told = journal(lab.open().await);
-    assert!(told.contains("no access point mode"), "{told}");
+    let error = journal(lab.open().await);
+    assert!(error.contains("no access point mode"), "{error}");
     assert_eq!(lab.fake.world().script.calls_of("AddAndActivateConnection2"), 0);
 }
 
@@ -81,7 +81,7 @@ async fn after_a_wrong_password_the_same_access_point_can_be_opened_at_once() {
 }
 
 #[tokio::test]
-async fn the_access_point_comes_back_after_networkmanager_was_restarted() {
+async fn the_access_point_opens_again_after_a_restart_of_networkmanager() {
     let Some(lab) = Lab::start().await else { return };
     lab.open().await.expect("a radio that can");
     lab.fake.leave().await;
@@ -91,7 +91,7 @@ async fn the_access_point_comes_back_after_networkmanager_was_restarted() {
 }
 
 #[tokio::test]
-async fn the_access_point_comes_back_after_the_bus_was_restarted() {
+async fn the_access_point_opens_again_after_a_restart_of_the_bus() {
     let Some(mut lab) = Lab::start().await else { return };
     lab.open().await.expect("a radio that can");
     lab.bus.stop();
@@ -101,7 +101,7 @@ async fn the_access_point_comes_back_after_the_bus_was_restarted() {
 }
 
 #[tokio::test]
-async fn the_access_point_comes_back_with_its_adapter() {
+async fn the_access_point_opens_again_with_its_adapter() {
     let Some(lab) = Lab::start().await else { return };
     lab.open().await.expect("a radio that can");
     lab.fake.remove_device().await;
@@ -111,13 +111,13 @@ async fn the_access_point_comes_back_with_its_adapter() {
 }
 
 #[tokio::test]
-async fn the_access_point_gives_way_to_what_the_owner_activates_himself() {
+async fn the_access_point_yields_to_a_network_that_the_owner_activates() {
     let Some(lab) = Lab::start().await else { return };
     lab.open().await.expect("a radio that can");
     let theirs = lab.fake.world().add_profile(super::keeping::foreign("Office", &[]));
     lab.fake.world().activate(theirs);
     lab.fake.play(&[(110, 60), (30, 60), (40, 0), (100, 0)]).await;
-    // A scan comes after everything that was heard before.
+    // A scan is processed after all earlier signals.
     lab.scan().await;
     assert_eq!(lab.fake.world().script.calls_of("AddAndActivateConnection2"), 1);
     assert_eq!(lab.dns_files(), 0);
@@ -133,7 +133,7 @@ async fn a_scan_while_the_access_point_is_open_leaves_it_out() {
 }
 
 #[tokio::test]
-async fn an_older_networkmanager_is_not_asked_to_scan_for_an_access_point() {
+async fn an_older_networkmanager_is_not_requested_to_scan_with_an_access_point() {
     let Some(lab) = Lab::start().await else { return };
     lab.fake.world().version = "1.36.6";
     assert_eq!(lab.scan().await, ["HomeNetwork"]);
@@ -145,14 +145,14 @@ async fn an_older_networkmanager_is_not_asked_to_scan_for_an_access_point() {
 }
 
 #[tokio::test]
-async fn without_a_folder_for_dns_the_access_point_opens_all_the_same() {
+async fn without_a_folder_for_dns_the_access_point_still_opens() {
     let Some(lab) = Lab::start().await else { return };
     std::fs::remove_dir(lab.dns.path()).expect("an empty folder");
     lab.open().await.expect("a radio that can");
 }
 
 #[tokio::test]
-async fn a_name_that_no_network_can_have_is_refused() {
+async fn an_invalid_network_name_is_refused() {
     let Some(lab) = Lab::start().await else { return };
     assert_eq!(fault(within(lab.network.open_access_point(&"a".repeat(33))).await), Some(Fault::InvalidSsid));
 }

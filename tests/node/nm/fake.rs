@@ -1,5 +1,5 @@
-//! A NetworkManager that plays what it is told to: the sequences of states that the real one was seen to send, objects
-//! that vanish, answers that are missing, late or of the wrong type.
+//! A scripted NetworkManager: the recorded state sequences of the real one, objects that disappear, and answers that are
+//! missing, late or of the wrong type.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Deref;
@@ -17,16 +17,16 @@ const ADDRESS: &str = "02:00:00:00:00:00";
 pub(crate) type Bus = testing::fake::Fake<World>;
 pub(crate) type Settings = HashMap<String, HashMap<String, OwnedVariant>>;
 
-/// The states and reasons of one activation, after the device was taken from what it did before.
+/// The states and reasons of one activation, after the end of the previous one.
 #[derive(Clone, Debug)]
 pub(crate) struct Play {
     pub(crate) sequence: Vec<(u32, u32)>,
-    /// Everything happens before the call is answered.
+    /// Whether all state changes are sent before the call is answered.
     pub(crate) before_answer: bool,
 }
 
 impl Play {
-    /// The usual beginning of a secured activation, and then these.
+    /// The usual states of a secured activation, followed by these.
     pub(crate) fn secured(rest: &[(u32, u32)]) -> Self {
         let sequence = [&[(40, 0), (50, 0), (60, 0), (40, 0), (50, 0)], rest].concat();
         Self { sequence, before_answer: false }
@@ -44,10 +44,10 @@ pub(crate) struct AccessPoint {
     pub(crate) flags: u32,
     pub(crate) rsn: u32,
     pub(crate) strength: u8,
-    /// Seconds ago.
+    /// Seconds since it was last seen.
     pub(crate) age: i32,
     pub(crate) mode: u32,
-    /// Shows its name only when it is asked by name.
+    /// Answers only probe requests with its name.
     pub(crate) hidden: bool,
 }
 
@@ -80,20 +80,20 @@ impl Profile {
     }
 }
 
-/// What the fake is, and what was done to it.
+/// The state of the fake.
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own; goes when two of them exclude each other")]
 pub(crate) struct World {
     pub(crate) version: &'static str,
     pub(crate) wireless: bool,
     pub(crate) hardware: bool,
-    /// None: NetworkManager was not told what to ask.
+    /// None: no connectivity check is configured.
     pub(crate) connectivity: Option<u32>,
     pub(crate) state: u32,
     pub(crate) managed: bool,
     pub(crate) present: bool,
     pub(crate) capabilities: u32,
     pub(crate) in_the_air: Vec<AccessPoint>,
-    /// Scans that finish and see nothing, before those that see.
+    /// Number of scans that complete without results before scans find networks.
     pub(crate) empty_scans: u32,
     /// Milliseconds since the boot.
     pub(crate) last_scan: i64,
@@ -105,7 +105,7 @@ pub(crate) struct World {
     pub(crate) plays: VecDeque<Play>,
     pub(crate) script: Script,
     pub(crate) client: Option<String>,
-    /// What NetworkManager adds to a new profile by itself.
+    /// Settings that NetworkManager adds to a new profile.
     pub(crate) completes_with: Vec<(&'static str, OwnedVariant)>,
     next: u32,
 }
@@ -128,7 +128,7 @@ impl World {
         profile.is_some_and(|profile| profile.text("802-11-wireless", "mode").as_deref() == Some("ap"))
     }
 
-    /// Ends what is active; a volatile profile goes with it.
+    /// Deactivates the active connection; a volatile profile is deleted.
     fn deactivate(&mut self) {
         if let Some((_, profile)) = self.active.take()
             && self.profiles.get(&profile).is_some_and(|profile| profile.flags & 4 != 0)
@@ -152,7 +152,7 @@ impl Deref for Fake {
 }
 
 impl Fake {
-    /// On the bus at that address, with a Wi-Fi device that does nothing yet.
+    /// Starts on the bus at that address, with an idle Wi-Fi device.
     pub(crate) async fn start(address: &str) -> Self {
         let world = World {
             version: "1.42.4",
@@ -180,7 +180,7 @@ impl Fake {
         Self { bus, _running: running }
     }
 
-    /// Leaves the bus like a service that was stopped: volatile things are gone.
+    /// Stops like a service: leaves the bus, and loses volatile profiles.
     pub(crate) async fn leave(&self) {
         {
             let mut world = self.world();
@@ -191,7 +191,7 @@ impl Fake {
         self.release_name().await;
     }
 
-    /// The device's states, without an activation of ours.
+    /// Sends device states without an activation by the adapter.
     pub(crate) async fn play(&self, sequence: &[(u32, u32)]) {
         play_states(&self.bus, sequence).await;
     }
@@ -209,7 +209,7 @@ impl Fake {
     }
 }
 
-/// What answers a call.
+/// The answer to a call.
 enum Answer {
     Objects(Vec<OwnedObjectPath>),
     Object(OwnedObjectPath),
@@ -299,7 +299,7 @@ async fn play_states(bus: &Bus, sequence: &[(u32, u32)]) {
     for &(new, reason) in sequence {
         let old = {
             let mut world = bus.world();
-            // The one that replaces is active already when the device leaves the one before.
+            // The new connection is active before the device leaves the previous one.
             if new == 120 || (new <= 30 && reason != 60) {
                 world.deactivate();
             }
@@ -323,7 +323,7 @@ async fn finish_scan(bus: &Bus) {
             world.empty_scans -= 1;
             world.listed.clear();
         } else {
-            // A station that hides its name is listed without it, and once more with it when it was asked by name.
+            // A hidden network is listed without its name, and again with it after a probe request with its name.
             let uncovered = std::mem::take(&mut world.uncovered);
             let (hidden, shown): (Vec<_>, Vec<_>) = world.in_the_air.clone().into_iter().partition(|station| station.hidden);
             let named = hidden.iter().filter(|station| uncovered.contains(&station.ssid)).cloned();
@@ -484,7 +484,7 @@ fn properties(world: &World, at: &str, interface: &str) -> Answer {
                 ("HwAddress", ADDRESS.into()),
             ])
         }
-        // A loopback device, and one of a kind that nobody knows yet.
+        // A loopback device, and one of an unknown type.
         ".Device" => HashMap::from([("Interface", "lo".into()), ("DeviceType", if number == 1 { 32_u32 } else { 4711 }.into())]),
         ".Device.Wireless" => HashMap::from([
             ("HwAddress", ADDRESS.into()),

@@ -1,4 +1,4 @@
-//! Joining: outcomes, retries, what is asked of the network before.
+//! Joining: outcomes, retries, and the checks before it.
 
 use zbus::Variant;
 
@@ -46,7 +46,7 @@ async fn every_failure_has_its_fault_and_leaves_no_profile() {
 }
 
 #[tokio::test]
-async fn an_activation_that_ends_before_its_call_is_answered_has_its_fault_all_the_same() {
+async fn an_activation_that_fails_before_its_call_is_answered_has_its_fault() {
     let Some(lab) = Lab::start().await else { return };
     let play = Play::secured(&[(60, 8), (120, 7), (30, 0)]);
     lab.fake.world().plays.push_back(Play { before_answer: true, ..play });
@@ -54,7 +54,7 @@ async fn an_activation_that_ends_before_its_call_is_answered_has_its_fault_all_t
 }
 
 #[tokio::test]
-async fn an_association_that_fails_is_tried_once_more() {
+async fn a_failed_association_is_retried_once() {
     let Some(lab) = Lab::start().await else { return };
     let failing = Play::secured(&[(120, 53), (30, 0)]);
     lab.fake.world().plays.extend([failing.clone(), Play::good()]);
@@ -67,7 +67,7 @@ async fn an_association_that_fails_is_tried_once_more() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_not_tried_again() {
+async fn a_wrong_password_is_not_retried() {
     let Some(lab) = Lab::start().await else { return };
     lab.fake.world().plays.push_back(Play::secured(&[(60, 8), (120, 7), (30, 0)]));
     assert_eq!(fault(lab.join("HomeNetwork").await), Some(Fault::WrongPassword));
@@ -75,14 +75,14 @@ async fn a_wrong_password_is_not_tried_again() {
 }
 
 #[tokio::test]
-async fn a_name_that_a_fresh_scan_does_not_show_costs_no_radio_switch() {
+async fn an_absent_network_is_refused_without_switching_the_radio() {
     let Some(lab) = Lab::start().await else { return };
     assert_eq!(fault(lab.join("HomeNetwrok").await), Some(Fault::NetworkNotFound));
     assert_eq!(lab.fake.world().script.calls_of("AddAndActivateConnection2"), 0);
 }
 
 #[tokio::test]
-async fn with_nothing_in_the_list_a_join_is_tried_blindly() {
+async fn with_an_empty_list_a_join_is_tried_without_a_check() {
     let Some(lab) = Lab::start().await else { return };
     lab.fake.world().in_the_air.clear();
     lab.fake.world().plays.push_back(Play::secured(&[(120, 53), (30, 0)]));
@@ -91,12 +91,12 @@ async fn with_nothing_in_the_list_a_join_is_tried_blindly() {
 }
 
 #[tokio::test]
-async fn a_hidden_network_is_asked_for_by_name_and_kept_as_hidden() {
+async fn a_hidden_network_is_probed_by_name_and_kept_as_hidden() {
     let Some(lab) = Lab::start().await else { return };
     let hidden = AccessPoint { hidden: true, ..AccessPoint::new("Cellar", 0x488) };
     lab.fake.world().in_the_air.push(hidden);
-    for told in [true, false] {
-        within(lab.network.join(&ssid("Cellar"), &passphrase(PASSPHRASE), told)).await.expect("it answers to its name");
+    for hidden in [true, false] {
+        within(lab.network.join(&ssid("Cellar"), &passphrase(PASSPHRASE), hidden)).await.expect("it answers to its name");
         let world = lab.fake.world();
         let profile = world.profiles.values().next().expect("the joined network");
         assert!(profile.has("802-11-wireless", "hidden"));
@@ -116,7 +116,7 @@ async fn a_recent_scan_is_used_and_an_old_one_is_not() {
 }
 
 #[tokio::test]
-async fn what_no_network_can_take_is_refused_before_the_radio_is_touched() {
+async fn invalid_credentials_are_refused_without_using_the_radio() {
     let Some(lab) = Lab::start().await else { return };
     lab.fake.world().in_the_air.extend([
         AccessPoint { flags: 1, ..AccessPoint::new("Old", 0) },
@@ -146,7 +146,7 @@ async fn an_open_network_is_joined_without_a_security_section() {
 }
 
 #[tokio::test]
-async fn a_portal_is_told_and_is_no_failure() {
+async fn a_captive_portal_is_reported_and_the_join_succeeds() {
     let Some(lab) = Lab::start().await else { return };
     for (connectivity, limited) in
         [(Some(2), true), (Some(3), true), (Some(4), false), (Some(0), false), (Some(9), false), (None, false)]
@@ -158,18 +158,18 @@ async fn a_portal_is_told_and_is_no_failure() {
 }
 
 #[tokio::test]
-async fn unknown_states_and_reasons_are_passed_over() {
+async fn unknown_states_and_reasons_are_ignored() {
     let Some(lab) = Lab::start().await else { return };
     lab.fake.world().plays.push_back(Play::secured(&[(75, 4711), (70, 9999), (130, 0), (100, 0)]));
     assert!(lab.join("HomeNetwork").await.is_ok());
     let unknown = Play::secured(&[(120, 4711), (30, 0)]);
     lab.fake.world().plays.extend([unknown.clone(), unknown]);
-    let told = journal(lab.join("HomeNetwork").await);
-    assert!(told.contains("reason (4711)"), "{told}");
+    let error = journal(lab.join("HomeNetwork").await);
+    assert!(error.contains("reason (4711)"), "{error}");
 }
 
 #[tokio::test]
-async fn a_network_that_another_program_takes_the_radio_from_is_not_joined() {
+async fn a_join_fails_if_another_program_takes_the_radio() {
     let Some(lab) = Lab::start().await else { return };
     let foreign = lab.fake.world().add_profile(super::keeping::foreign("Other", &[]));
     lab.fake.world().plays.push_back(Play::secured(&[]));
@@ -184,7 +184,7 @@ async fn a_network_that_another_program_takes_the_radio_from_is_not_joined() {
 }
 
 #[tokio::test]
-async fn a_scan_shows_what_is_in_range_with_strength_and_protection() {
+async fn a_scan_lists_networks_with_strength_and_protection() {
     let Some(lab) = Lab::start().await else { return };
     lab.fake.world().in_the_air = vec![
         AccessPoint { strength: 75, ..AccessPoint::new("Mixed", 0x588) },
@@ -199,7 +199,7 @@ async fn a_scan_shows_what_is_in_range_with_strength_and_protection() {
 }
 
 #[tokio::test]
-async fn a_scan_that_sees_nothing_is_repeated_once() {
+async fn a_scan_without_results_is_repeated_once() {
     let Some(lab) = Lab::start().await else { return };
     lab.fake.world().empty_scans = 1;
     assert_eq!(lab.scan().await, ["HomeNetwork"]);
@@ -208,7 +208,7 @@ async fn a_scan_that_sees_nothing_is_repeated_once() {
 }
 
 #[tokio::test]
-async fn a_factorys_name_is_not_tied_to_one_router() {
+async fn a_factory_default_name_is_not_tied_to_one_router() {
     let Some(lab) = Lab::start().await else { return };
     lab.fake.world().in_the_air.push(AccessPoint::wpa2("linksys"));
     lab.fake.world().completes_with =

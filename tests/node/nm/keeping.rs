@@ -1,4 +1,4 @@
-//! Keeping, going back, forgetting: whose profiles are touched.
+//! Keeping, restoring and forgetting networks: which profiles are changed.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ fn owned(value: Variant<'_>) -> OwnedVariant {
     value.try_into_owned().expect("no file descriptors")
 }
 
-/// A stored profile of a network; `sections` come on top.
+/// A stored profile of a network, with additional `sections`.
 pub(crate) fn foreign(name: &str, sections: &[(&str, &str, Variant<'static>)]) -> Settings {
     let mut settings: Settings = HashMap::new();
     let uuid = format!(
@@ -57,7 +57,7 @@ async fn a_kept_network_is_stored_with_its_passphrase() {
 }
 
 #[tokio::test]
-async fn what_networkmanager_took_for_hidden_is_not_kept_as_hidden() {
+async fn a_visible_network_that_networkmanager_marks_hidden_is_not_kept_as_hidden() {
     let Some(lab) = Lab::start().await else { return };
     lab.fake.world().completes_with = vec![("hidden", owned(true.into()))];
     lab.join("HomeNetwork").await.expect("a good passphrase");
@@ -79,20 +79,20 @@ async fn keeping_deletes_our_older_profiles_of_the_same_network_and_nothing_else
         (theirs, other, older)
     };
     lab.join("HomeNetwork").await.expect("a good passphrase");
-    assert!(lab.fake.world().profiles.contains_key(&older), "nothing goes before the new one is kept");
+    assert!(lab.fake.world().profiles.contains_key(&older), "no profile is deleted before the new one is kept");
     within(lab.network.keep()).await.expect("it is joined");
     lab.fake.until("the older one is gone", |world| !world.profiles.contains_key(&older)).await;
     lab.scan().await;
     let world = lab.fake.world();
     assert!(world.profiles.contains_key(&theirs) && world.profiles.contains_key(&other));
-    assert_eq!(world.profiles.len(), 3, "what was asked for afterwards comes after every deletion");
+    assert_eq!(world.profiles.len(), 3, "later calls are processed after every deletion");
 }
 
 #[tokio::test]
-async fn a_network_whose_profile_was_lost_meanwhile_is_stored_anew() {
+async fn a_network_whose_profile_was_deleted_meanwhile_is_stored_again() {
     let Some(lab) = Lab::start().await else { return };
     lab.join("HomeNetwork").await.expect("a good passphrase");
-    // Gone for good: every try to bring it back fails.
+    // Lost permanently: every reactivation fails.
     lab.fake.world().plays.extend(vec![Play::secured(&[(120, 11), (30, 0)]); 20]);
     lab.fake.play(&[(120, 8), (30, 0)]).await;
     assert!(lab.fake.world().profiles.is_empty());
@@ -104,7 +104,7 @@ async fn a_network_whose_profile_was_lost_meanwhile_is_stored_anew() {
 }
 
 #[tokio::test]
-async fn a_joined_network_that_is_lost_before_it_is_kept_comes_back_by_itself() {
+async fn a_joined_network_that_is_lost_before_it_is_kept_is_joined_again() {
     let Some(lab) = Lab::start().await else { return };
     lab.join("HomeNetwork").await.expect("a good passphrase");
     lab.fake.play(&[(120, 8), (30, 0)]).await;
@@ -114,13 +114,13 @@ async fn a_joined_network_that_is_lost_before_it_is_kept_comes_back_by_itself() 
 }
 
 #[tokio::test]
-async fn nothing_joined_means_nothing_to_keep() {
+async fn keeping_without_a_joined_network_is_an_error() {
     let Some(lab) = Lab::start().await else { return };
     assert_eq!(fault(within(lab.network.keep()).await), Some(Fault::NetworkUnavailable));
 }
 
 #[tokio::test]
-async fn going_back_activates_the_network_before_and_changes_nothing_of_it() {
+async fn restoring_activates_the_previous_network_unchanged() {
     let Some(lab) = Lab::start().await else { return };
     let before = {
         let mut world = lab.fake.world();
@@ -137,7 +137,7 @@ async fn going_back_activates_the_network_before_and_changes_nothing_of_it() {
 }
 
 #[tokio::test]
-async fn going_back_after_a_failed_join_leads_to_the_network_before() {
+async fn restoring_after_a_failed_join_activates_the_previous_network() {
     let Some(lab) = Lab::start().await else { return };
     let before = lab.fake.world().add_profile(foreign("Office", &[]));
     lab.fake.world().activate(before);
@@ -148,7 +148,7 @@ async fn going_back_after_a_failed_join_leads_to_the_network_before() {
 }
 
 #[tokio::test]
-async fn going_back_to_nothing_leaves_what_was_joined() {
+async fn restoring_without_a_previous_network_disconnects() {
     let Some(lab) = Lab::start().await else { return };
     lab.join("HomeNetwork").await.expect("a good passphrase");
     within(lab.network.restore()).await.expect("nothing was there before");
@@ -157,7 +157,7 @@ async fn going_back_to_nothing_leaves_what_was_joined() {
 }
 
 #[tokio::test]
-async fn going_back_takes_away_what_an_earlier_run_joined_and_never_kept() {
+async fn restoring_deletes_a_network_that_an_earlier_run_joined_but_did_not_keep() {
     let Some(lab) = Lab::start().await else { return };
     {
         let mut world = lab.fake.world();
@@ -170,7 +170,7 @@ async fn going_back_takes_away_what_an_earlier_run_joined_and_never_kept() {
 }
 
 #[tokio::test]
-async fn forgetting_deletes_every_network_of_ours_and_leaves_the_access_point() {
+async fn forgetting_deletes_all_networks_of_the_node_but_not_the_access_point() {
     let Some(lab) = Lab::start().await else { return };
     let theirs = lab.fake.world().add_profile(foreign("Office", &[]));
     lab.fake.world().add_profile(ours("HomeNetwork", "6f0d9d4e-0000-4000-8000-000000000004"));

@@ -1,4 +1,4 @@
-//! Answers that are missing, late or wrong, things that go away, and callers that do.
+//! Missing, late and invalid answers, objects that disappear, and callers that cancel.
 
 use std::time::Duration;
 
@@ -9,49 +9,45 @@ use provisioning_core::fault::Fault;
 use testing::fake::Fault as Answered;
 use tokio::time::timeout;
 
-/// Drops a join as soon as the world is as described.
+/// Drops a join as soon as the fake's state fulfils a condition.
 async fn dropped(lab: &Lab, what: &str, condition: impl FnMut(&super::fake::World) -> bool) {
     let (ssid, passphrase) = (ssid("HomeNetwork"), passphrase(PASSPHRASE));
     tokio::select! {
-        result = lab.network.join(&ssid, &passphrase, false) => panic!("it was not to end: {result:?}"),
+        result = lab.network.join(&ssid, &passphrase, false) => panic!("it must not complete: {result:?}"),
         () = lab.fake.until(what, condition) => {}
     }
 }
 
 #[tokio::test]
-async fn a_join_that_nobody_waits_for_any_more_leaves_no_profile() {
+async fn a_dropped_join_leaves_no_profile() {
     let Some(lab) = Lab::start().await else { return };
     lab.fake.world().plays.push_back(Play::secured(&[]));
     dropped(&lab, "the join is under way", |world| world.state == 50 && !world.profiles.is_empty()).await;
     lab.fake.until("the profile is gone", |world| world.profiles.is_empty()).await;
-    lab.join("HomeNetwork").await.expect("the next one finds everything in order");
+    lab.join("HomeNetwork").await.expect("the next join succeeds");
 }
 
 #[tokio::test]
-async fn a_join_that_is_dropped_before_it_was_answered_leaves_no_profile() {
+async fn a_join_that_is_dropped_before_its_answer_leaves_no_profile() {
     let Some(lab) = Lab::start().await else { return };
     lab.fake.world().script.faults.push_back(("AddAndActivateConnection2", Answered::Late));
     dropped(&lab, "the call has been made", |world| world.script.calls_of("AddAndActivateConnection2") == 1).await;
     lab.fake.release();
-    lab.fake
-        .until("it was answered, and taken back", |world| world.script.calls_of("Delete") > 0 && world.profiles.is_empty())
-        .await;
+    lab.fake.until("it was answered, and undone", |world| world.script.calls_of("Delete") > 0 && world.profiles.is_empty()).await;
 }
 
 #[tokio::test]
-async fn an_activation_that_is_answered_too_late_is_taken_back() {
+async fn an_activation_that_is_answered_too_late_is_undone() {
     let Some(lab) = Lab::start().await else { return };
     lab.fake.world().script.faults.push_back(("AddAndActivateConnection2", Answered::Late));
-    let told = journal(lab.join("HomeNetwork").await);
-    assert!(told.contains("AddAndActivateConnection2 was not answered"), "{told}");
+    let error = journal(lab.join("HomeNetwork").await);
+    assert!(error.contains("AddAndActivateConnection2 was not answered"), "{error}");
     lab.fake.release();
-    lab.fake
-        .until("it was answered, and taken back", |world| world.script.calls_of("Delete") > 0 && world.profiles.is_empty())
-        .await;
+    lab.fake.until("it was answered, and undone", |world| world.script.calls_of("Delete") > 0 && world.profiles.is_empty()).await;
 }
 
 #[tokio::test]
-async fn answers_of_the_wrong_type_are_named_and_hang_nothing() {
+async fn answers_of_the_wrong_type_are_errors_and_block_nothing() {
     let Some(lab) = Lab::start().await else { return };
     for member in ["GetAll", "GetDevices", "GetAllAccessPoints", "AddAndActivateConnection2"] {
         lab.fake.world().script.faults.push_back((member, Answered::WrongType));
@@ -59,7 +55,7 @@ async fn answers_of_the_wrong_type_are_named_and_hang_nothing() {
         assert_eq!(fault(result), Some(Fault::NetworkUnavailable), "{member}");
         lab.fake.until("nothing is left", |world| world.script.faults.is_empty()).await;
     }
-    within(lab.network.restore()).await.expect("what the misunderstood answer began is taken away");
+    within(lab.network.restore()).await.expect("the activation with the invalid answer is undone");
     assert!(lab.fake.world().profiles.is_empty());
     lab.join("HomeNetwork").await.expect("a good passphrase");
 }
@@ -69,21 +65,21 @@ async fn a_call_without_permission_names_the_permission() {
     let Some(lab) = Lab::start().await else { return };
     let denied = Answered::Error("org.freedesktop.NetworkManager.PermissionDenied", "Not authorized to control networking.");
     lab.fake.world().script.faults.push_back(("AddAndActivateConnection2", denied));
-    let told = journal(lab.join("HomeNetwork").await);
-    assert!(told.contains("org.freedesktop.NetworkManager.network-control"), "{told}");
-    assert!(!told.contains(PASSPHRASE), "{told}");
+    let error = journal(lab.join("HomeNetwork").await);
+    assert!(error.contains("org.freedesktop.NetworkManager.network-control"), "{error}");
+    assert!(!error.contains(PASSPHRASE), "{error}");
 }
 
 #[tokio::test]
-async fn a_radio_that_is_switched_off_is_told_apart_from_none() {
+async fn a_blocked_radio_and_a_missing_one_are_different_faults() {
     let Some(lab) = Lab::start().await else { return };
     {
         let mut world = lab.fake.world();
         world.state = 20;
         world.wireless = false;
     }
-    let told = lab.join("HomeNetwork").await;
-    assert_eq!(fault(told), Some(Fault::RadioBlocked));
+    let error = lab.join("HomeNetwork").await;
+    assert_eq!(fault(error), Some(Fault::RadioBlocked));
     assert!(journal(lab.open().await).contains("rfkill unblock wifi"));
     {
         let mut world = lab.fake.world();
@@ -106,7 +102,7 @@ async fn without_a_wifi_device_the_adapter_is_gone() {
 }
 
 #[tokio::test]
-async fn an_adapter_that_is_unplugged_while_joining_is_told() {
+async fn an_adapter_that_is_unplugged_while_joining_is_reported() {
     let Some(lab) = Lab::start().await else { return };
     lab.fake.world().plays.push_back(Play::secured(&[]));
     let unplugging = async {
@@ -118,7 +114,7 @@ async fn an_adapter_that_is_unplugged_while_joining_is_told() {
 }
 
 #[tokio::test]
-async fn networkmanager_that_stops_while_joining_is_told_at_once_and_used_again_when_it_is_back() {
+async fn a_join_fails_when_networkmanager_stops_and_succeeds_after_its_restart() {
     let Some(lab) = Lab::start().await else { return };
     lab.fake.world().plays.push_back(Play::secured(&[]));
     let stopping = async {
@@ -127,13 +123,13 @@ async fn networkmanager_that_stops_while_joining_is_told_at_once_and_used_again_
     };
     let (joined, ()) = tokio::join!(lab.join("HomeNetwork"), stopping);
     assert_eq!(fault(joined), Some(Fault::NetworkUnavailable));
-    // It waits for the service that is about to start.
+    // The call waits for the service to start.
     let (joined, ()) = tokio::join!(lab.join("HomeNetwork"), lab.fake.come_back());
     assert!(joined.is_ok(), "{joined:?}");
 }
 
 #[tokio::test]
-async fn a_bus_that_is_gone_is_told_and_a_new_one_is_used() {
+async fn a_lost_bus_is_reported_and_a_new_one_is_used() {
     let Some(mut lab) = Lab::start().await else { return };
     lab.scan().await;
     lab.bus.stop();
@@ -144,18 +140,18 @@ async fn a_bus_that_is_gone_is_told_and_a_new_one_is_used() {
 }
 
 #[tokio::test]
-async fn a_scan_that_never_ends_is_given_up_and_one_that_is_dropped_holds_up_nobody() {
+async fn a_scan_without_end_times_out_and_a_dropped_one_does_not_block() {
     let Some(lab) = Lab::start().await else { return };
     lab.fake.world().script.faults.push_back(("RequestScan", Answered::Never));
     tokio::select! {
-        result = lab.network.scan() => panic!("it was not to end: {result:?}"),
+        result = lab.network.scan() => panic!("it must not complete: {result:?}"),
         () = lab.fake.until("it scans", |world| world.script.calls_of("RequestScan") == 1) => {}
     }
     assert_eq!(lab.scan().await, ["HomeNetwork"]);
 }
 
 #[tokio::test]
-async fn a_scan_that_an_older_networkmanager_refuses_is_answered_from_its_list() {
+async fn a_scan_that_an_older_networkmanager_refuses_returns_its_list() {
     let Some(lab) = Lab::start().await else { return };
     lab.scan().await;
     let refused = Answered::Error(

@@ -1,4 +1,4 @@
-//! To whom the node does not speak, however the address is written or found.
+//! Addresses that the node does not connect to, in every notation and from every source.
 
 use std::io;
 use std::net::IpAddr;
@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use crate::registrar::server::registered;
 use crate::registrar::{CONNECT, SHORT, client, fault, register, without_status};
 
-/// Names that answer each lookup with the next of some lists.
+/// A resolver that answers each lookup with the next list.
 #[derive(Clone, Debug)]
 struct Scripted(Arc<Mutex<Vec<Vec<IpAddr>>>>);
 
@@ -35,7 +35,7 @@ impl Names for Scripted {
     }
 }
 
-/// Names that never answer.
+/// A resolver that never answers.
 #[derive(Debug)]
 struct Silent;
 
@@ -49,7 +49,7 @@ fn device() -> Client {
     Client::new(AddressPolicy::DEVICE, Trust::System).with_connect_limit(CONNECT)
 }
 
-/// A spelling that is not the parser's own is refused as a URL; what the parser makes of it is refused as an address.
+/// A non-canonical spelling is refused as a URL; its canonical form is refused as an address.
 async fn address_is_refused(spelling: &str) {
     if let Err(fault) = CommandCenterUrl::try_from(spelling) {
         assert_eq!(fault, Fault::InvalidUrl, "{spelling}");
@@ -59,12 +59,12 @@ async fn address_is_refused(spelling: &str) {
     assert_eq!(refused, without_status(Fault::AddressRefused), "{spelling}: {line}");
 }
 
-/// Two servers at one port: the first at an address that is spoken to, the second where 0.0.0.0 leads.
+/// Two servers at one port: the first at a permitted address, the second where 0.0.0.0 connects to.
 async fn good_and_bad() -> (Server, Server) {
     loop {
         let good = TcpListener::bind("127.0.0.2:0").await.unwrap();
         let port = good.local_addr().unwrap().port();
-        // Somebody else may have the same port at the other address.
+        // Another process may use the same port at the other address.
         if let Ok(bad) = TcpListener::bind(("127.0.0.1", port)).await {
             let answer = Act::Send(answer("201 Created", &registered()).into());
             return (Server::on(good, [answer.clone()]), Server::on(bad, [answer]));
@@ -116,7 +116,7 @@ async fn other_forbidden_addresses_are_refused_before_a_connection() {
 }
 
 #[tokio::test]
-async fn http_to_a_public_address_is_refused_and_the_journal_says_what_to_do() {
+async fn http_to_a_public_address_is_refused_and_the_log_names_the_remedy() {
     let (refused, line) = fault(&device(), "http://1.1.1.1").await;
     assert_eq!(refused, without_status(Fault::AddressRefused));
     assert!(line.contains("use https"), "{line}");
@@ -160,7 +160,7 @@ async fn a_name_with_forbidden_addresses_only_is_refused() {
 }
 
 #[tokio::test]
-async fn a_name_with_a_good_and_a_bad_address_leads_to_the_good_one() {
+async fn of_a_good_and_a_bad_address_of_a_name_the_good_one_is_used() {
     let (good, bad) = good_and_bad().await;
     let names = Scripted::new(&[&["0.0.0.0", "127.0.0.2", "169.254.169.254"]]);
     let url = format!("http://center.example:{}", good.address.port());
@@ -170,20 +170,20 @@ async fn a_name_with_a_good_and_a_bad_address_leads_to_the_good_one() {
 }
 
 #[tokio::test]
-async fn a_name_that_changes_its_address_leads_nowhere_else() {
+async fn a_name_that_changes_its_address_is_checked_again() {
     let (good, bad) = good_and_bad().await;
     let names = Scripted::new(&[&["127.0.0.2"], &["0.0.0.0"]]);
     let client = client().with_names(names.clone());
     let url = format!("http://rebind.example:{}", good.address.port());
     assert!(register(&client, &url).await.0.is_ok());
-    assert_eq!(names.left(), 1, "what was checked is what was connected to: one lookup");
-    assert_eq!(fault(&client, &url).await.0, without_status(Fault::AddressRefused), "the next try asks and checks again");
+    assert_eq!(names.left(), 1, "the checked address is the connected one: there is one lookup");
+    assert_eq!(fault(&client, &url).await.0, without_status(Fault::AddressRefused), "the next try resolves and checks again");
     assert_eq!(good.requests().len(), 1);
     assert!(bad.requests().is_empty());
 }
 
 #[tokio::test]
-async fn a_name_that_nobody_knows_is_unreachable() {
+async fn an_unknown_name_is_unreachable() {
     for names in [Scripted::new(&[]), Scripted::new(&[&[]])] {
         let (refused, line) = fault(&client().with_names(names), "https://center.example").await;
         assert_eq!(refused, without_status(Fault::CommandCenterUnreachable), "{line}");

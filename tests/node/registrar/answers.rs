@@ -1,4 +1,4 @@
-//! What a command center can answer, and what can happen on the way.
+//! Answers of a command center, and failures of the connection.
 
 use std::process::Command;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::registrar::{
     AMPLE, NODE_KEY, SHORT, TOKEN, client, failed, fault, register, register_once, registrar, url, with_status, without_status,
 };
 
-/// The longest answer that is read. Bytes.
+/// Maximum size of an answer, bytes.
 const LIMIT: usize = 64 * 1024;
 
 async fn fault_of(server: &Server) -> Refused {
@@ -67,7 +67,7 @@ async fn each_status_has_its_fault() {
         ("204 No Content", Fault::CommandCenterAnswer),
         ("202 Accepted", Fault::CommandCenterAnswer),
     ] {
-        // The command center may repeat what it was sent.
+        // The command center may repeat the request in its answer.
         let server = Server::answering(answer(status, &format!(r#"{{"detail":"{TOKEN} {NODE_KEY}"}}"#))).await;
         let number = status[..3].parse().unwrap();
         assert_eq!(fault_of(&server).await, with_status(fault, number), "{status}");
@@ -76,7 +76,7 @@ async fn each_status_has_its_fault() {
 }
 
 #[tokio::test]
-async fn a_failing_command_center_says_when_to_come_back() {
+async fn a_failing_command_center_sets_the_time_of_the_retry() {
     for status in ["429 Too Many Requests", "503 Service Unavailable"] {
         let server = Server::answering(format!("HTTP/1.1 {status}\r\nretry-after: 17\r\ncontent-length: 0\r\n\r\n")).await;
         assert_eq!(fault_of(&server).await.retry_after, Some(Duration::from_secs(17)));
@@ -95,7 +95,7 @@ async fn a_redirect_is_not_followed() {
 }
 
 #[tokio::test]
-async fn an_answer_without_credentials_is_no_registration() {
+async fn an_answer_without_credentials_is_refused() {
     for body in ["", "hello", "<html>Welcome to the hotel</html>", "[]", "{}", r#"{"node_id":"","node_key":""}"#] {
         let server = Server::answering(answer("201 Created", body)).await;
         assert_eq!(fault_of(&server).await, with_status(Fault::CommandCenterAnswer, 201), "{body}");
@@ -103,7 +103,7 @@ async fn an_answer_without_credentials_is_no_registration() {
 }
 
 #[tokio::test]
-async fn what_is_not_http_is_no_answer_of_a_command_center() {
+async fn bytes_that_are_not_http_are_refused() {
     for banner in [&b"SSH-2.0-OpenSSH_9.2\r\n"[..], b"\x15\x03\x01\x00\x02\x02\x46", b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\r\n\r\n"]
     {
         let server = Server::answering(banner).await;
@@ -112,7 +112,7 @@ async fn what_is_not_http_is_no_answer_of_a_command_center() {
 }
 
 #[tokio::test]
-async fn an_answer_may_be_as_long_as_the_limit_and_no_longer() {
+async fn the_limit_of_an_answer_is_inclusive() {
     let body = registered();
     let padded = |length: usize| format!("{body}{}", " ".repeat(length - body.len()));
     let server = Server::answering(answer("201 Created", &padded(LIMIT))).await;
@@ -142,9 +142,9 @@ async fn endless_headers_are_cut() {
     }
 }
 
-/// It may have registered the node, so it must be asked again: the fault is one that is.
+/// The command center may have registered the node, so the fault must be retryable.
 #[tokio::test]
-async fn a_connection_that_drops_within_the_answer_can_be_tried_again() {
+async fn a_connection_lost_within_the_answer_is_retryable() {
     let body = registered();
     for part in [
         String::new(),
@@ -160,7 +160,7 @@ async fn a_connection_that_drops_within_the_answer_can_be_tried_again() {
 }
 
 #[tokio::test]
-async fn silence_at_any_point_ends_at_the_limit() {
+async fn a_stalled_answer_ends_at_the_limit() {
     for part in ["", "HTTP/1.1 201 Created\r\n", "HTTP/1.1 201 Created\r\ncontent-length: 100\r\n\r\n{"] {
         let server = Server::acting([Act::SendAndHold(part.into())]).await;
         let registrar = registrar().with_limits(Limits { register: SHORT, ..AMPLE });
@@ -171,8 +171,8 @@ async fn silence_at_any_point_ends_at_the_limit() {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_not_made_ends_at_its_own_limit() {
-    // It accepts, and never says anything: TLS does not come about.
+async fn establishing_a_connection_has_its_own_limit() {
+    // The server accepts the connection and sends nothing, so the TLS handshake does not complete.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = client().with_connect_limit(SHORT);
     let (refused, line) = fault(&client, &format!("https://{}", listener.local_addr().unwrap())).await;
@@ -181,12 +181,12 @@ async fn a_connection_that_is_not_made_ends_at_its_own_limit() {
 }
 
 #[tokio::test]
-async fn a_port_where_nobody_listens_is_unreachable() {
+async fn a_closed_port_is_unreachable() {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let (refused, line) = fault(&client(), &format!("http://{}", socket.local_addr().unwrap())).await;
     assert_eq!(refused, without_status(Fault::CommandCenterUnreachable));
-    assert!(line.contains("Connection refused"), "the journal has the cause: {line}");
+    assert!(line.contains("Connection refused"), "the cause is logged: {line}");
 }
 
 #[tokio::test]
@@ -200,11 +200,11 @@ async fn an_abandoned_try_closes_its_connection() {
     let (mut stream, _) = listener.accept().await.unwrap();
     assert_ne!(stream.read(&mut [0; 1]).await.unwrap(), 0);
     task.abort();
-    // What was on its way may come first; then the end does, one way or another.
+    // Data in transit may arrive first; then the connection ends, closed or reset.
     while let Ok(1..) = stream.read(&mut [0; 1024]).await {}
 }
 
-/// Runs another test of this module where a proxy is set that nobody runs.
+/// Runs another test of this module with a proxy in the environment that does not exist.
 #[test]
 fn proxies_of_the_environment_are_not_used() {
     let mut child = Command::new(std::env::current_exe().unwrap());
@@ -213,6 +213,6 @@ fn proxies_of_the_environment_are_not_used() {
         child.env(name, "http://127.0.0.1:1");
     }
     let output = child.env_remove("no_proxy").env_remove("NO_PROXY").output().unwrap();
-    let told = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && told.contains("1 passed"), "{told}");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
 }

@@ -1,4 +1,4 @@
-//! Asking for health.
+//! The health check.
 
 use jarvis_http::client::{AddressPolicy, Client, Trust};
 use jarvis_provisioning::command_center::{Limits, Registrar};
@@ -29,7 +29,7 @@ async fn a_silent_command_center_is_not_healthy() {
 }
 
 #[tokio::test]
-async fn health_is_not_asked_of_a_refused_address() {
+async fn a_refused_address_gets_no_health_check() {
     let server = Server::answering(answer("200 OK", "")).await;
     assert!(!Registrar::new(Client::new(AddressPolicy::DEVICE, Trust::System)).healthy(&url(&server.url())).await);
     assert!(server.requests().is_empty());

@@ -1,4 +1,4 @@
-//! Whose certificates are believed.
+//! Which certificates are accepted.
 
 use std::fs;
 
@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use crate::registrar::server::registered;
 use crate::registrar::{CONNECT, fault, register, without_status};
 
-/// A command center with a certificate for that name, changed before it is signed.
+/// A command center with a certificate for that name, adjusted before it is signed.
 async fn server(authority: &Authority, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Server {
     authority.server(name, [Act::Send(answer("201 Created", &registered()).into())], change).await
 }
@@ -26,7 +26,7 @@ fn https(server: &Server) -> String {
     format!("https://{}", server.address)
 }
 
-/// The certificate is not believed, and nothing was sent.
+/// Asserts that the certificate is refused, and that no request was sent.
 async fn distrusted(client: &Client, server: &Server) -> String {
     let (refused, line) = fault(client, &https(server)).await;
     assert_eq!(refused, without_status(Fault::TlsFailed), "{line}");
@@ -35,7 +35,7 @@ async fn distrusted(client: &Client, server: &Server) -> String {
 }
 
 #[tokio::test]
-async fn a_certificate_of_a_configured_authority_is_believed() {
+async fn a_certificate_of_a_configured_authority_is_accepted() {
     let authority = Authority::new();
     let server = server(&authority, "127.0.0.1", |_| {}).await;
     for trust in [Trust::Only(authority.path()), Trust::SystemAnd(authority.path())] {
@@ -45,7 +45,7 @@ async fn a_certificate_of_a_configured_authority_is_believed() {
 }
 
 #[tokio::test]
-async fn a_certificate_for_a_name_is_believed_under_that_name() {
+async fn a_certificate_for_a_name_is_accepted_under_that_name() {
     let authority = Authority::new();
     let server = server(&authority, "localhost", |_| {}).await;
     let url = format!("https://localhost:{}", server.address.port());
@@ -53,7 +53,7 @@ async fn a_certificate_for_a_name_is_believed_under_that_name() {
 }
 
 #[tokio::test]
-async fn an_evil_twin_with_another_authoritys_certificate_learns_nothing() {
+async fn a_server_with_another_authoritys_certificate_receives_nothing() {
     let (ours, theirs) = (Authority::new(), Authority::new());
     let server = server(&theirs, "127.0.0.1", |_| {}).await;
     for trust in [Trust::System, Trust::SystemAnd(ours.path()), Trust::Only(ours.path())] {
@@ -62,24 +62,24 @@ async fn an_evil_twin_with_another_authoritys_certificate_learns_nothing() {
 }
 
 #[tokio::test]
-async fn a_certificate_for_another_name_is_not_believed() {
+async fn a_certificate_for_another_name_is_refused() {
     let authority = Authority::new();
     let server = server(&authority, "center.example", |_| {}).await;
     let line = distrusted(&trusting(Trust::Only(authority.path())), &server).await;
-    assert!(line.contains("center.example"), "the journal says whose certificate it is: {line}");
+    assert!(line.contains("center.example"), "the log names the certificate's subject: {line}");
 }
 
 #[tokio::test]
-async fn an_expired_certificate_is_not_believed() {
+async fn an_expired_certificate_is_refused() {
     let authority = Authority::new();
     let server = server(&authority, "127.0.0.1", |params| params.not_after = date_time_ymd(2001, 1, 1)).await;
     let line = distrusted(&trusting(Trust::Only(authority.path())), &server).await;
     assert!(line.contains("expired"), "{line}");
 }
 
-/// For a clock that stands at 1970, every certificate is one of the future.
+/// With a clock in 1970, every certificate is not valid yet.
 #[tokio::test]
-async fn a_certificate_of_the_future_is_not_believed_and_the_journal_names_the_clock() {
+async fn a_certificate_that_is_not_valid_yet_is_refused_and_the_log_names_the_clock() {
     let authority = Authority::new();
     let server = server(&authority, "127.0.0.1", |params| params.not_before = date_time_ymd(3000, 1, 1)).await;
     let line = distrusted(&trusting(Trust::Only(authority.path())), &server).await;
@@ -102,7 +102,7 @@ async fn a_server_without_tls_is_a_tls_failure() {
 }
 
 #[tokio::test]
-async fn authorities_that_cannot_be_read_are_named_and_nobody_is_believed() {
+async fn unreadable_authorities_are_named_and_no_certificate_is_accepted() {
     let authority = Authority::new();
     let server = server(&authority, "127.0.0.1", |_| {}).await;
     let folder = TempDir::new().unwrap();

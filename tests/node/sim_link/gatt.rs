@@ -83,7 +83,7 @@ async fn refusal(link: &mut Simulated) -> Fault {
     }
 }
 
-/// The ends of a daemon whose loop the test plays, and a link to it.
+/// The channels of a daemon whose loop the test replaces, and a link to it.
 fn silent(config: Config) -> (TempDir, Target, Ends) {
     let directory = TempDir::new().expect("a temporary directory");
     let path = directory.path().join("node.sock");
@@ -131,7 +131,7 @@ async fn public_values_are_read_in_parts_at_any_mtu() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_or_written_is_refused_by_name() {
+async fn invalid_reads_and_writes_are_refused_by_name() {
     let node = Node::start(23).await;
     let mut raw = Raw::greeted(&node.path()).await;
     let read = |characteristic, offset| FromPhone::Read { characteristic, offset };
@@ -289,7 +289,7 @@ async fn a_link_that_the_node_closes_delivers_all_messages_sent_before() {
         match ends.events.recv().await {
             Some(Event::Closed { link: closed }) => break assert_eq!(closed, link),
             Some(_) => {}
-            None => panic!("the loop is told of the end"),
+            None => panic!("the loop receives the end of the link"),
         }
     }
 }
@@ -330,7 +330,7 @@ async fn a_shutdown_ends_every_link_and_removes_the_file() {
 }
 
 #[tokio::test]
-async fn the_socket_is_for_its_user_alone() {
+async fn the_socket_is_private() {
     let directory = TempDir::new().expect("a temporary directory");
     let path = directory.path().join("node.sock");
     let listener = Listener::bind(&path).expect("nothing is there yet");

@@ -23,7 +23,7 @@ async fn connected(node: &Node) -> Phone {
     Phone::connect(&node.target).await.expect("the node advertises")
 }
 
-/// Everything that a phone does, with a wrong password on the way.
+/// A phone provisions the node, first with a wrong password.
 async fn provision_with_a_wrong_password_first(mtu: u16) {
     let node = Node::start(mtu).await;
     let mut phone = connected(&node).await;
@@ -48,15 +48,15 @@ async fn provision_with_a_wrong_password_first(mtu: u16) {
 
     let right = credentials(PASSWORD);
     let mut seen = Vec::new();
-    let told = phone
+    let outcome = phone
         .bring_online(&right, PATIENCE, |progress| {
-            if let Progress::Status(told) = progress {
-                seen.push(told.progress);
+            if let Progress::Status(outcome) = progress {
+                seen.push(outcome.progress);
             }
         })
         .await
         .expect("an outcome");
-    assert_eq!((told.state, told.request_id), (State::Provisioned, right.request_id));
+    assert_eq!((outcome.state, outcome.request_id), (State::Provisioned, right.request_id));
     assert_eq!(seen, [10, 20, 35, 50, 70, 90, 100]);
     assert_eq!(node.started(|command| matches!(command, Command::Disk(DiskCommand::MarkProvisioned { .. }))), 1);
 }
@@ -110,7 +110,7 @@ async fn a_wrong_code_is_counted_and_the_right_one_works_on_the_same_link() {
 }
 
 #[tokio::test]
-async fn after_five_wrong_codes_the_right_one_is_told_when_to_retry() {
+async fn after_five_wrong_codes_the_refusal_has_the_time_of_the_retry() {
     let node = Node::start(185).await;
     let mut phone = connected(&node).await;
     for guess in 0..5 {
@@ -127,7 +127,7 @@ async fn after_five_wrong_codes_the_right_one_is_told_when_to_retry() {
 }
 
 #[tokio::test]
-async fn a_second_phone_is_told_that_the_node_is_busy_and_that_is_no_attempt() {
+async fn a_second_phone_gets_busy_which_is_not_a_guess() {
     let node = Node::start(185).await;
     let mut first = connected(&node).await;
     first.open_session(&secret()).await.expect("the right code");
@@ -176,8 +176,8 @@ async fn cut_during(hold: fn(&Command) -> bool) {
         node.held().await;
         cable.cut();
     };
-    let (told, ()) = tokio::join!(following, cutting);
-    assert_eq!(told.expect("an outcome").state, State::Provisioned);
+    let (outcome, ()) = tokio::join!(following, cutting);
+    assert_eq!(outcome.expect("an outcome").state, State::Provisioned);
     assert_eq!((lost, back), (1, 1));
     assert_eq!(node.started(|command| matches!(command, Command::Radio(RadioCommand::Join { .. }))), 1);
 }
@@ -207,7 +207,7 @@ async fn a_link_cut_while_the_marker_is_written_can_ask_afterwards() {
     cut_during(|command| matches!(command, Command::Disk(DiskCommand::MarkProvisioned { .. }))).await;
 }
 
-/// Starts over when the link fails before an attempt exists, as an app does.
+/// Restarts when the link fails before an attempt exists, like an app.
 async fn provision_with_patience(cable: &Cable, credentials: &provisioning_core::domain::Credentials) -> Result<State, Error> {
     let mut phone = Phone::connect(&cable.target).await?;
     phone.open_session(&secret()).await?;
@@ -227,7 +227,7 @@ async fn a_link_cut_after_any_packet_delays_provisioning_and_nothing_else() {
         let whole = !cable.has_broken();
         let until = Instant::now() + PATIENCE;
         while let Err(error) = &state {
-            // The node may hear of the second link before it hears of the end of the first.
+            // The node may process the second link before the end of the first.
             let expected = matches!(error, Error::Link(_)) || error.fault() == Some(Fault::Busy);
             assert!(expected && Instant::now() < until, "after {packets} packets: {error}");
             state = provision_with_patience(&cable, &credentials).await;

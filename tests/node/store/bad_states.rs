@@ -1,4 +1,4 @@
-//! Folders and files that are not what they should be: a clear error or the safe state, and nothing lost.
+//! Invalid folders and files: a clear error or the safe state, and no lost data.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -15,7 +15,7 @@ use provisioning_core::machine::{ClearedItem, FREE_GUESSES};
 use testing::journal::{Journal, TOKEN};
 use testing_node::files::{Node, SHIPPED, credentials, k2, outcome, pending, registration, run, write_everything};
 
-/// The files whose content is read back.
+/// The files that are read at start.
 const READ: [&str; 7] =
     ["secrets.key", "state.json", "pairing.json", "k2.enc", "k2_metadata.json", "wifi_credentials.enc", "pending.enc"];
 
@@ -79,7 +79,7 @@ fn a_file_torn_at_any_byte_is_set_aside_and_nothing_else_is_lost() {
         let whole = fs::read(node.file(name)).unwrap();
         let others: Vec<_> =
             READ.iter().filter(|other| **other != name).map(|other| (other, fs::read(node.file(other)).unwrap())).collect();
-        // The sealed ones are long; every seventh cut is all they need.
+        // The sealed files are long, so they are cut at every seventh byte only.
         for length in (0..whole.len() - 2).step_by(if whole.len() > 300 { 7 } else { 1 }) {
             fs::write(node.file(name), &whole[..length]).unwrap();
             let boot = node.open().load().unwrap();
@@ -201,7 +201,7 @@ fn metadata_without_a_key_is_set_aside() {
 }
 
 #[test]
-fn what_is_set_aside_again_and_again_does_not_fill_the_folder() {
+fn files_set_aside_repeatedly_do_not_fill_the_folder() {
     let node = Node::in_memory();
     for _ in 0..50 {
         node.open().load().unwrap();
@@ -241,7 +241,7 @@ fn links_pipes_sockets_and_folders_in_the_place_of_files_are_set_aside_untouched
 }
 
 #[test]
-fn what_a_crash_left_is_removed() {
+fn temporary_files_of_a_crash_are_removed() {
     let node = Node::new();
     node.open();
     let left = [node.file(".k2.enc.0123456789abcdef.tmp"), node.root().join(".config.json.0123456789abcdef.tmp")];
@@ -255,7 +255,7 @@ fn what_a_crash_left_is_removed() {
 }
 
 #[test]
-fn without_config_path_a_run_does_not_begin() {
+fn without_config_path_no_attempt_begins() {
     let node = Node::new();
     let mut paths = node.paths();
     paths.config = None;
@@ -269,7 +269,7 @@ fn without_config_path_a_run_does_not_begin() {
 }
 
 #[test]
-fn a_configuration_that_cannot_be_replaced_ends_a_run_before_it_begins() {
+fn with_a_configuration_that_cannot_be_replaced_no_attempt_begins() {
     type Make = fn(&Path);
     let kinds: [(&str, Make); 6] = [
         ("not complete JSON", |path| fs::write(path, "{\"api_key\": \"secret").unwrap()),
@@ -287,7 +287,7 @@ fn a_configuration_that_cannot_be_replaced_ends_a_run_before_it_begins() {
         let error = store.save_pending(&pending(0)).unwrap_err();
         assert_clear(&error, Fault::ConfigurationFailed, &["config.json`", words]);
         assert!(!chain(&error).contains("secret"));
-        // The rest of the node works without it.
+        // All other functions work without it.
         let boot = store.load().unwrap();
         assert_eq!((boot.pending, boot.identity.node_id.as_str()), (None, "jarvis-eb5b9161"));
         assert!(!store.reset(forget).unwrap().items.contains(&ClearedItem::ConfigurationCredentials));
@@ -295,7 +295,7 @@ fn a_configuration_that_cannot_be_replaced_ends_a_run_before_it_begins() {
 }
 
 #[test]
-fn a_configuration_whose_folder_is_missing_is_not_made() {
+fn a_configuration_whose_folder_is_missing_is_not_created() {
     let node = Node::new();
     let mut paths = node.paths();
     paths.config = Some(node.root().join("missing/config.json"));
@@ -323,7 +323,7 @@ fn placeholders_are_not_an_identity() {
 }
 
 #[test]
-fn an_address_that_is_none_is_no_command_center() {
+fn an_invalid_address_counts_as_no_command_center() {
     let node = Node::new();
     fs::write(node.config(), "{\"jarvis_command_center_api_url\": \"not an address\"}").unwrap();
     assert_eq!(node.open().load().unwrap().command_center, None);
@@ -352,7 +352,7 @@ fn nothing_secret_is_shown_by_debug() {
     }
 }
 
-/// What the journal has of a start.
+/// The log of a start.
 fn journal(node: &Node) -> String {
     let journal = Journal::start();
     node.open().load().unwrap();
@@ -370,7 +370,7 @@ fn a_world_readable_folder_is_named_in_the_journal() {
 }
 
 #[test]
-fn what_is_set_aside_is_named_in_the_journal_without_its_content() {
+fn a_file_that_is_set_aside_is_logged_without_its_content() {
     let node = Node::new();
     write_everything(&node.open());
     fs::write(node.file("pairing.json"), r#"{"schema": 1, "code": "135790", "secret": "canary"}"#).unwrap();

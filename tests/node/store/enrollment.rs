@@ -1,4 +1,4 @@
-//! What is stored comes back, and what belongs together stays together.
+//! Stored values are loaded unchanged, and related values are stored together.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use provisioning_core::machine::Cleared;
 use testing_node::files::{MAC_ADDRESS, Node, SHIPPED, credentials, k2, outcome, pending, registration};
 
 #[test]
-fn a_fresh_node_begins_with_nothing_but_its_secrets() {
+fn a_fresh_node_has_only_its_secrets() {
     let node = Node::new();
     let boot = node.open().load().unwrap();
     assert_eq!(node.names(), ["pairing.json", "secrets.key", "state.json"]);
@@ -38,14 +38,14 @@ fn attempts_are_there_after_a_restart() {
 }
 
 #[test]
-fn an_intention_comes_back_as_it_was() {
+fn a_pending_attempt_is_loaded_unchanged() {
     let node = Node::new();
     node.open().save_pending(&pending(2)).unwrap();
     assert_eq!(node.open().load().unwrap().pending, Some(pending(2)));
 }
 
 #[test]
-fn an_outcome_takes_the_place_of_the_intention() {
+fn an_outcome_replaces_the_pending_attempt() {
     let node = Node::new();
     let store = node.open();
     store.save_pending(&pending(0)).unwrap();
@@ -55,7 +55,7 @@ fn an_outcome_takes_the_place_of_the_intention() {
 }
 
 #[test]
-fn the_marker_takes_the_place_of_intention_and_outcome() {
+fn the_marker_replaces_the_pending_attempt_and_the_outcome() {
     let node = Node::new();
     let store = node.open();
     store.save_outcome(&outcome(Fault::WrongPassword)).unwrap();
@@ -70,13 +70,13 @@ fn the_marker_takes_the_place_of_intention_and_outcome() {
 }
 
 #[test]
-fn an_attempt_whose_end_is_decided_is_not_taken_up_again() {
+fn an_attempt_whose_end_is_committed_is_not_resumed() {
     let node = Node::new();
     let store = node.open();
     store.save_pending(&pending(0)).unwrap();
     let kept = fs::read(node.file("pending.enc")).unwrap();
     store.mark_provisioned().unwrap();
-    // As after a power cut between the decision and what follows from it.
+    // As after a power cut between the commit and the removal of the file.
     fs::remove_file(node.file(".provisioned")).unwrap();
     fs::write(node.file("pending.enc"), kept).unwrap();
     let boot = node.open().load().unwrap();
@@ -85,7 +85,7 @@ fn an_attempt_whose_end_is_decided_is_not_taken_up_again() {
 }
 
 #[test]
-fn a_new_attempt_after_a_decided_one_is_taken_up() {
+fn a_new_attempt_after_a_completed_one_is_resumed() {
     let node = Node::new();
     let store = node.open();
     store.save_pending(&pending(0)).unwrap();
@@ -95,7 +95,7 @@ fn a_new_attempt_after_a_decided_one_is_taken_up() {
 }
 
 #[test]
-fn the_marker_alone_says_that_a_node_is_provisioned() {
+fn only_the_marker_makes_a_node_provisioned() {
     let node = Node::new();
     fs::create_dir(node.state()).unwrap();
     fs::write(node.file(".provisioned"), "").unwrap();
@@ -104,7 +104,7 @@ fn the_marker_alone_says_that_a_node_is_provisioned() {
 }
 
 #[test]
-fn the_command_center_of_the_environment_comes_before_the_configurations() {
+fn the_environments_command_center_overrides_the_configurations() {
     let node = Node::new();
     node.open().save_enrollment(&credentials(), &registration()).unwrap();
     let mut paths = node.paths();
@@ -114,7 +114,7 @@ fn the_command_center_of_the_environment_comes_before_the_configurations() {
 }
 
 #[test]
-fn an_intention_leaves_the_configuration_as_it_is() {
+fn a_pending_attempt_does_not_change_the_configuration() {
     let node = Node::new();
     node.open().save_pending(&pending(0)).unwrap();
     assert_eq!(fs::read_to_string(node.config()).unwrap(), SHIPPED);
@@ -123,7 +123,7 @@ fn an_intention_leaves_the_configuration_as_it_is() {
 }
 
 #[test]
-fn a_configuration_that_is_not_there_is_made() {
+fn a_missing_configuration_is_created() {
     let node = Node::new();
     fs::remove_file(node.config()).unwrap();
     let store = node.open();
@@ -148,7 +148,7 @@ fn names_of(cleared: &Cleared) -> Vec<&'static str> {
 }
 
 #[test]
-fn a_reset_deletes_what_the_owner_gave_and_keeps_what_the_node_is() {
+fn a_reset_deletes_the_owners_data_and_keeps_the_nodes_identity() {
     let node = Node::new();
     let store = node.open();
     let (label, key) = (fs::read(node.file("pairing.json")).unwrap(), fs::read(node.file("secrets.key")).unwrap());
@@ -179,7 +179,7 @@ fn a_reset_deletes_what_the_owner_gave_and_keeps_what_the_node_is() {
 }
 
 #[test]
-fn a_reset_of_a_fresh_node_says_what_the_apps_expect() {
+fn a_reset_of_a_fresh_node_returns_the_items_that_apps_expect() {
     let node = Node::new();
     fs::remove_file(node.config()).unwrap();
     let store = node.open();
@@ -189,7 +189,7 @@ fn a_reset_of_a_fresh_node_says_what_the_apps_expect() {
 }
 
 #[test]
-fn the_secrets_on_the_boot_partition_are_taken_once() {
+fn the_secrets_on_the_boot_partition_are_copied_once() {
     let node = Node::new();
     let given = node.root().join("pairing.json");
     fs::write(&given, r#"{"code": "012345", "access_point_passphrase": "correct horse"}"#).unwrap();

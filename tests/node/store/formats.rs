@@ -1,4 +1,4 @@
-//! The files are those of the existing software, both ways. `vectors.py` printed what is frozen here.
+//! The files are compatible with the existing software, in both directions. `vectors.py` generated the constants.
 
 use std::fs;
 
@@ -71,7 +71,7 @@ fn wifi_credentials_are_the_json_that_python_seals() {
 }
 
 #[test]
-fn an_ssid_that_is_no_text_is_stored_twice() {
+fn an_ssid_that_is_not_utf_8_is_stored_twice() {
     let node = Node::new();
     let mut credentials = credentials();
     credentials.ssid = Ssid::try_from(&b"\xff\x00"[..]).unwrap();
@@ -81,7 +81,7 @@ fn an_ssid_that_is_no_text_is_stored_twice() {
 }
 
 #[test]
-fn the_configuration_keeps_its_order_and_what_is_not_ours() {
+fn the_configuration_keeps_its_order_and_the_entries_of_others() {
     let node = Node::new();
     node.open().save_enrollment(&credentials(), &registration()).unwrap();
     assert_eq!(fs::read_to_string(node.config()).unwrap(), CONFIG.replace("0.8", "0.80"));
@@ -109,7 +109,7 @@ fn a_reset_puts_the_placeholders_of_the_existing_software_back() {
 }
 
 #[test]
-fn what_is_under_way_is_not_readable_on_the_disk() {
+fn a_pending_attempt_is_not_readable_on_disk() {
     let node = Node::new();
     node.open().save_pending(&testing_node::files::pending(0)).unwrap();
     let content = fs::read_to_string(node.file("pending.enc")).unwrap();

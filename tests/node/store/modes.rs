@@ -1,4 +1,4 @@
-//! Whose the files are, and who can read them.
+//! Owners and modes of the files.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -40,7 +40,7 @@ fn every_umask_gives_private_files() {
 }
 
 #[test]
-fn the_mode_of_a_folder_that_is_there_is_left() {
+fn the_mode_of_an_existing_folder_is_unchanged() {
     let node = Node::new();
     fs::create_dir(node.state()).unwrap();
     fs::set_permissions(node.state(), Permissions::from_mode(0o755)).unwrap();
@@ -50,7 +50,7 @@ fn the_mode_of_a_folder_that_is_there_is_left() {
 }
 
 #[test]
-fn missing_folders_above_are_made_as_private() {
+fn missing_parent_folders_are_created_private() {
     let node = Node::new();
     let mut paths = node.paths();
     paths.directory = node.root().join("a/b/state");
@@ -73,7 +73,7 @@ fn a_file_that_others_could_read_is_repaired_and_read() {
 }
 
 #[test]
-fn a_configuration_that_others_could_read_is_private_once_it_holds_a_key() {
+fn a_readable_configuration_becomes_private_with_a_key() {
     let node = Node::new();
     fs::set_permissions(node.config(), Permissions::from_mode(0o644)).unwrap();
     let store = node.open();
@@ -86,7 +86,7 @@ fn a_configuration_that_others_could_read_is_private_once_it_holds_a_key() {
 #[test]
 fn the_configuration_keeps_its_owner() {
     if !is_root() {
-        return skip("only the superuser can give files away", false);
+        return skip("only the superuser can change the owner of files", false);
     }
     let node = Node::new();
     chown(node.config(), Some(1234), Some(1234)).unwrap();
@@ -97,7 +97,7 @@ fn the_configuration_keeps_its_owner() {
 #[test]
 fn the_superuser_writes_for_the_owner_of_the_folder() {
     if !is_root() {
-        return skip("only the superuser can give files away", false);
+        return skip("only the superuser can change the owner of files", false);
     }
     let node = Node::new();
     fs::create_dir(node.state()).unwrap();
@@ -109,9 +109,9 @@ fn the_superuser_writes_for_the_owner_of_the_folder() {
 }
 
 #[test]
-fn a_file_of_another_user_is_not_believed() {
+fn a_file_of_another_user_is_not_trusted() {
     if !is_root() {
-        return skip("only the superuser can give files away", false);
+        return skip("only the superuser can change the owner of files", false);
     }
     let node = Node::new();
     node.open().mark_provisioned().unwrap();
@@ -121,7 +121,7 @@ fn a_file_of_another_user_is_not_believed() {
 }
 
 #[test]
-fn a_folder_that_anybody_may_write_to_is_refused() {
+fn a_world_writable_folder_is_refused() {
     let node = Node::new();
     fs::create_dir(node.state()).unwrap();
     fs::set_permissions(node.state(), Permissions::from_mode(0o777)).unwrap();

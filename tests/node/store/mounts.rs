@@ -1,6 +1,6 @@
-//! File systems that refuse: full, read-only, and a configuration that is mounted by itself.
+//! File systems that refuse writes: full, read-only, and a configuration that is a mount point.
 //!
-//! They are made in a mount namespace of their own, by the superuser or in a user namespace.
+//! They are mounted in a mount namespace, by the superuser or in a user namespace.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,12 +12,12 @@ use provisioning_core::fault::Fault;
 use provisioning_core::fault::chain;
 use testing_node::files::{Node, SHIPPED, credentials, k2, outcome, paths, pending, registration, run, skip, this_program};
 
-/// Runs an ignored test of this module in a mount namespace, where `script` has made the mounts.
+/// Runs an ignored test of this module in a mount namespace, after `script` has mounted the file systems.
 fn in_namespace(test: &str, script: &str) {
     let flags: &[&str] = if testing_node::files::is_root() { &["--mount"] } else { &["--mount", "--map-root-user"] };
     let probe = Command::new("unshare").args(flags).args(["sh", "-c", "mount -t tmpfs tmpfs /mnt"]).output();
     if !probe.is_ok_and(|probe| probe.status.success()) {
-        return skip("this machine lets nobody mount file systems in a namespace", false);
+        return skip("this machine does not permit mounts in a namespace", false);
     }
     let node = Node::new();
     let script = format!("set -e; cd \"$JARVIS_TEST_ROOT\"; {script}; exec \"$@\"");
@@ -51,7 +51,7 @@ fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
     contents
 }
 
-/// Every write fails with these words, and changes nothing.
+/// Asserts that every write fails with these words, and changes nothing.
 fn assert_every_write_fails(store: &Store, state: &Path, words: &[&str]) {
     let before = contents(state);
     for (writer, result) in [
@@ -142,7 +142,7 @@ fn a_read_only_folder_at_the_first_start_is_named() {
 }
 
 #[test]
-#[ignore = "a part of `a_configuration_that_is_mounted_by_itself_is_named`, in a namespace of its own"]
+#[ignore = "a part of `a_configuration_that_is_a_mount_point_is_named`, in a namespace of its own"]
 fn mounted_configuration() {
     let Some(root) = root() else { return };
     let store = Store::open(paths(&root)).unwrap();
@@ -155,12 +155,12 @@ fn mounted_configuration() {
 }
 
 #[test]
-fn a_configuration_that_is_mounted_by_itself_is_named() {
+fn a_configuration_that_is_a_mount_point_is_named() {
     in_namespace("mounted_configuration", "mount --bind config.json config.json");
 }
 
 #[test]
-#[ignore = "a part of `a_read_only_configuration_ends_a_run_before_it_begins`, in a namespace of its own"]
+#[ignore = "a part of `with_a_read_only_configuration_no_attempt_begins`, in a namespace of its own"]
 fn read_only_configuration() {
     let Some(root) = root() else { return };
     let mut paths = paths(&root);
@@ -173,7 +173,7 @@ fn read_only_configuration() {
 }
 
 #[test]
-fn a_read_only_configuration_ends_a_run_before_it_begins() {
+fn with_a_read_only_configuration_no_attempt_begins() {
     in_namespace("read_only_configuration", "mkdir conf; mount -t tmpfs -o ro tmpfs conf");
 }
 
