@@ -85,7 +85,7 @@ async fn a_blocked_radio_and_a_missing_one_are_different_faults() {
         let mut world = lab.fake.world();
         world.hardware = false;
     }
-    assert!(journal(within(lab.network.scan()).await).contains("a switch on the device"));
+    assert!(journal(within(lab.network.scan()).await).contains("a hardware switch"));
     {
         let mut world = lab.fake.world();
         (world.state, world.managed, world.hardware, world.wireless) = (10, false, true, true);
