@@ -1,13 +1,13 @@
-//! What a phone can be told went wrong: a closed, numbered list.
+//! The failures that are reported to phones: a closed, numbered list.
 //!
-//! A fault holds no path, no text of the system and no secret; the cause goes to the journal.
+//! A fault contains no path, no text of the system and no secret; the cause is logged.
 
 use alloc::format;
 use alloc::string::{String, ToString};
 
 macro_rules! faults {
     ($($(#[$meta:meta])* $name:ident = $number:literal, $text:literal, $retryable:literal;)*) => {
-        /// What went wrong, as a phone is told. The numbers are those of `fault.proto` and never change.
+        /// A failure, as it is reported to a phone. The numbers are those of `fault.proto` and never change.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u8)]
         pub enum Fault {
@@ -15,24 +15,24 @@ macro_rules! faults {
         }
 
         impl Fault {
-            /// Every fault there is.
+            /// All faults.
             pub const ALL: &[Self] = &[$(Self::$name,)*];
 
-            /// One sentence for the owner: what is wrong, and what to do.
+            /// One sentence for the owner: the problem and the remedy.
             pub const fn text(self) -> &'static str {
                 match self {
                     $(Self::$name => $text,)*
                 }
             }
 
-            /// Whether the same request can succeed later without being changed.
+            /// Whether the same request can succeed later unchanged.
             pub const fn retryable(self) -> bool {
                 match self {
                     $(Self::$name => $retryable,)*
                 }
             }
 
-            /// The name that scripts see, as it is written in the list.
+            /// The name for scripts, as written in the list.
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Self::$name => stringify!($name),)*
@@ -146,7 +146,7 @@ impl Fault {
         self as u8
     }
 
-    /// The fault of that number.
+    /// The fault with a number.
     pub fn from_number(number: u8) -> Option<Self> {
         Self::ALL.iter().copied().find(|fault| fault.number() == number)
     }

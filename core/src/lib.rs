@@ -6,7 +6,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`secret`] | values that are erased and never printed |
-//! | [`fault`] | what a phone can be told went wrong |
+//! | [`fault`] | the failures that are reported to phones |
 //! | [`domain`] | the values that provisioning is about, and the state of the node |
 //! | [`endpoint`] | the endpoint table: characteristic, path, operations, size limit |
 //! | [`backoff`] | pauses between tries |

@@ -1,6 +1,6 @@
 //! Secrets: erased when dropped, compared in constant time, never printed.
 //!
-//! A value leaves its type only through `expose`, so that a search for that word finds every use.
+//! A value is accessible only through `expose`, so that a search for that word finds every use.
 
 use alloc::string::String;
 use core::fmt;
@@ -18,7 +18,7 @@ impl<const N: usize> SecretBytes<N> {
         Self(bytes)
     }
 
-    /// The bytes themselves.
+    /// The bytes.
     pub const fn expose(&self) -> &[u8; N] {
         &self.0
     }
@@ -56,7 +56,7 @@ impl SecretText {
         Self(text)
     }
 
-    /// The text itself.
+    /// The text.
     pub fn expose(&self) -> &str {
         &self.0
     }

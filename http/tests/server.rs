@@ -1,4 +1,4 @@
-//! What the serving layer promises to a service, whatever the service does.
+//! The guarantees of the serving layer, for any behaviour of the service.
 
 use std::future::pending;
 use std::io;
@@ -27,7 +27,7 @@ const LONG: Duration = Duration::from_hours(1);
 const LIMITS: Limits =
     Limits { connections: 16, when_full: WhenFull::Wait, head: LONG, head_size: 16 * 1024, write: LONG, stop: LONG };
 
-/// Answers with what it knows of the connection, except at the paths `/hang` and `/refused`.
+/// Answers with the data of the connection, except at the paths `/hang` and `/refused`.
 #[derive(Default)]
 struct Echo {
     refuses: bool,

@@ -35,7 +35,7 @@ impl PrivateBus {
 
     /// Starts it again.
     pub fn restart(&mut self) {
-        self.daemon = spawn(self.directory.path()).expect("it was there a moment ago");
+        self.daemon = spawn(self.directory.path()).expect("the daemon started before");
     }
 }
 
@@ -50,7 +50,7 @@ fn socket(directory: &Path) -> PathBuf {
 }
 
 fn spawn(directory: &Path) -> Option<Child> {
-    // A socket that a killed daemon left behind would keep the next one from listening.
+    // A leftover socket of a killed daemon would prevent the next one from listening.
     let _absent = std::fs::remove_file(socket(directory));
     let configuration = directory.join("bus.conf");
     let policy = r#"<policy context="default"><allow send_destination="*"/><allow receive_sender="*"/><allow own="*"/></policy>"#;
@@ -63,7 +63,7 @@ fn spawn(directory: &Path) -> Option<Child> {
         .stdout(Stdio::piped())
         .spawn()
         .ok()?;
-    // It listens as soon as it has said where.
+    // It listens before it prints its address.
     let mut address = String::new();
     BufReader::new(daemon.stdout.as_mut().expect("piped")).read_line(&mut address).expect("its first line");
     assert!(address.starts_with("unix:"), "dbus-daemon did not start: {address:?}");

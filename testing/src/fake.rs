@@ -1,4 +1,4 @@
-//! The frame of a fake D-Bus service: its connection, its record of calls, and answers that fail as a test wants.
+//! The base of fake D-Bus services: the connection, the record of calls, and scripted faults.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -12,23 +12,23 @@ use tokio::time::timeout;
 use zbus::message::Type;
 use zbus::{Connection, DynamicType, Message, MessageStream};
 
-/// Longer than any limit of the code under test that a fake is waited for.
+/// Longer than any limit of the code under test.
 const DEADLINE: Duration = Duration::from_mins(1);
 
-/// How a call is answered in place of the proper answer.
+/// A fault of the answer to a call.
 #[derive(Clone, Debug)]
 pub enum Fault {
-    /// With a D-Bus error of that name and text.
+    /// A D-Bus error with that name and text.
     Error(&'static str, &'static str),
-    /// With a value of another type.
+    /// A value of the wrong type.
     WrongType,
-    /// Properly, but not before [`Fake::release`].
+    /// A correct answer, but not before [`Fake::release`].
     Late,
-    /// Not at all.
+    /// No answer.
     Never,
 }
 
-/// The faults that a fake plays, and the calls that it received.
+/// The scripted faults, and the received calls.
 #[derive(Debug, Default)]
 pub struct Script {
     /// Members whose next call is answered with a fault, in order.
@@ -45,15 +45,15 @@ impl Script {
     }
 }
 
-/// A service that a fake plays: its state, and how it answers.
+/// A faked service: its state and its answers.
 pub trait Service: Send + Sized + 'static {
     /// The name on the bus.
     const NAME: &'static str;
 
-    /// The part of the state that the frame uses.
+    /// The script within the state.
     fn script(&mut self) -> &mut Script;
 
-    /// Notes a call before it is answered.
+    /// Records a call before it is answered.
     fn received(&mut self, _message: &Message) {}
 
     /// Answers a call. The next call is not read before this returns; a service that calls back spawns a task.
@@ -68,7 +68,7 @@ pub struct Fake<S> {
     changed: watch::Sender<()>,
 }
 
-/// Ends the fake when it is dropped.
+/// Stops the fake on drop.
 pub struct Running(JoinHandle<()>);
 
 impl Drop for Running {
@@ -108,18 +108,18 @@ impl<S: Service> Fake<S> {
         self.state.lock().expect("no test panics while it holds this")
     }
 
-    /// Wakes everything that waits for a change of the state.
+    /// Wakes all waiters for a change of the state.
     pub fn notify(&self) {
         self.changed.send_replace(());
     }
 
-    /// Sends the answers that [`Fault::Late`] keeps back.
+    /// Sends the answers that [`Fault::Late`] holds back.
     pub fn release(&self) {
         self.world().script().release = true;
         self.notify();
     }
 
-    /// Waits until the state fits.
+    /// Waits until the state fulfils a condition.
     pub async fn until(&self, what: &str, mut fits: impl FnMut(&S) -> bool) {
         let mut changed = self.changed.subscribe();
         let waiting = async {
@@ -139,12 +139,12 @@ impl<S: Service> Fake<S> {
         self.connection.emit_signal(None::<&str>, path, interface, member, body).await
     }
 
-    /// Gives up the name, as a service does that was stopped.
+    /// Releases the bus name, like a stopped service.
     pub async fn release_name(&self) {
         assert!(self.connection.release_name(S::NAME).await.expect("the bus is there"));
     }
 
-    /// Takes the name again, as a service does that was restarted.
+    /// Requests the bus name again, like a restarted service.
     pub async fn come_back(&self) {
         self.connection.request_name(S::NAME).await.expect("the name is free");
     }

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// A limit that only a failing test reaches, also on a busy machine.
+/// Limit of every wait; reached only by a failing test.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A parsed response.
@@ -50,7 +50,7 @@ impl Reply {
     }
 }
 
-/// Sends a request on a connection of its own.
+/// Sends a request on a new connection.
 pub async fn request(to: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
     let host = headers.iter().all(|(name, _)| !name.eq_ignore_ascii_case("host")).then(|| format!("host: {to}\r\n"));
     let mut head = format!("{method} {path} HTTP/1.1\r\n{}connection: close\r\n", host.unwrap_or_default());

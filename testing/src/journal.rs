@@ -1,7 +1,6 @@
-//! The journal of a test program: everything that is logged at every level, searched for secrets.
+//! The log of a test program at every level, searched for secrets.
 //!
-//! Wherever a test needs a secret it uses a [canary](CANARIES). [`watch`] aborts the program as soon as one is logged; tests
-//! call it first.
+//! Tests use [canaries](CANARIES) as secrets. [`watch`] aborts the program as soon as one is logged; tests call it first.
 
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
@@ -28,12 +27,12 @@ pub const NODE_KEY: &str = "canary-node-key-1hLkY0aXb7";
 /// The key K2.
 pub const K2_KEY: [u8; 32] = *b"canary-settings-key-of-32-bytes!";
 
-/// A Wi-Fi password that has to be quoted, in the vectors of the files.
+/// A Wi-Fi password that needs quoting, in the vectors of the files.
 pub const QUOTED_PASSWORD: &str = "hunter22 \"quoted\"";
 /// A node's key, in the vectors of the files.
 pub const VECTOR_NODE_KEY: &str = "the-node-key";
 
-/// Every value that no journal may contain.
+/// All values that no log may contain.
 pub const CANARIES: [&[u8]; 9] = [
     CODE.as_bytes(),
     &QR_SECRET,
@@ -46,7 +45,7 @@ pub const CANARIES: [&[u8]; 9] = [
     &K2_KEY,
 ];
 
-/// The ways in which a value can be printed: plain, in hex, in base64, as a list of numbers.
+/// The printed forms of a value: plain, hexadecimal, base64, and a list of numbers.
 pub fn encodings(secret: &[u8]) -> Vec<String> {
     use base64::Engine as _;
     use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
@@ -76,7 +75,7 @@ pub fn contains_word(text: &str, word: &str) -> bool {
 
 /// Aborts the program when a canary is logged.
 ///
-/// A panic would not do: in a task it ends only that task.
+/// A panic does not suffice, because in a task it ends only that task.
 pub fn watch() {
     static WATCHED: Once = Once::new();
     WATCHED.call_once(|| {
@@ -127,7 +126,7 @@ impl<S: Subscriber, F: Fn(&str) + 'static> Layer<S> for Watch<F> {
     }
 }
 
-/// A recording of a journal.
+/// A recorded log.
 pub struct Recording {
     lines: Lines,
     guard: tracing::subscriber::DefaultGuard,
@@ -140,7 +139,7 @@ pub struct Journal(Vec<(Level, String)>);
 struct Lines(Arc<Mutex<Vec<(Level, String)>>>);
 
 impl Journal {
-    /// Starts to record what this thread logs. A canary panics.
+    /// Records the log of this thread. Panics if it contains a canary.
     pub fn start() -> Recording {
         watch();
         let lines = Lines::default();
@@ -175,7 +174,7 @@ impl<S: Subscriber> Layer<S> for Lines {
     }
 }
 
-/// An event as one line, without its time: digits of a time could look like a code.
+/// Formats an event as one line without its time, whose digits could look like a code.
 struct Line(String);
 
 impl Line {

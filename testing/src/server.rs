@@ -1,4 +1,4 @@
-//! A scripted server: it reads whole requests and answers each with given bytes, in the clear or through TLS.
+//! A scripted server: it reads complete requests and answers each with given bytes, with or without TLS.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -73,7 +73,7 @@ impl Server {
             let mut act = acts.next().expect("a server has at least one act");
             while let Ok((stream, _)) = listener.accept().await {
                 let Some(stream) = wrap(stream).await else { continue };
-                // A task of its own, so that a connection on hold does not delay the next.
+                // A separate task, so that a held connection does not delay the next.
                 tokio::spawn(exchange(stream, seen.clone(), act.clone()));
                 act = acts.next().unwrap_or(act);
             }

@@ -1,4 +1,4 @@
-//! A certificate authority of a test, and TLS servers with its certificates.
+//! A certificate authority for tests, and TLS servers with its certificates.
 
 use std::fs;
 use std::path::PathBuf;
@@ -46,7 +46,7 @@ impl Authority {
         self.folder.path().join("ca.pem")
     }
 
-    /// Issues a certificate for a name, changed before it is signed.
+    /// Issues a certificate for a name; adjusted by a function before it is signed.
     pub fn issue(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Identity {
         let mut params = CertificateParams::new(vec![name.into()]).expect("a valid name");
         change(&mut params);

@@ -1,4 +1,4 @@
-//! Whether a secret would be noticed that is logged.
+//! The search for secrets in the log detects them.
 
 use std::sync::{Arc, Mutex};
 
@@ -8,7 +8,7 @@ use testing::journal::{CODE, K2_KEY, PASSWORD, TOKEN, Watch};
 use tracing::{debug, info, info_span, trace};
 use tracing_subscriber::layer::SubscriberExt as _;
 
-/// How many of the lines that `log` writes hold a canary.
+/// The number of lines with a canary that `log` writes.
 fn found(log: impl FnOnce()) -> usize {
     let lines = Arc::new(Mutex::new(Vec::new()));
     let seen = lines.clone();
@@ -30,7 +30,7 @@ fn a_secret_is_found_wherever_it_is_logged() {
 }
 
 #[test]
-fn a_secret_is_found_however_it_is_spelled() {
+fn a_secret_is_found_in_every_printed_form() {
     assert_eq!(found(|| info!("K2 is {:?}", K2_KEY)), 1);
     assert_eq!(found(|| info!("K2 is {}", STANDARD.encode(K2_KEY))), 1);
     assert_eq!(found(|| info!(frame = ?[&[0x12, 0x20][..], &K2_KEY].concat(), "sent")), 1);

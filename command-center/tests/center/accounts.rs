@@ -1,4 +1,4 @@
-//! Accounts: what the factory makes, what devices log in with, and what guessing them costs.
+//! Accounts: creation by the factory, login of devices, and limits on guesses.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Provision codes: what an installer, an appliance and an attacker may count on.
+//! Provision codes: the guarantees for installers and appliances, and the limits for attackers.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -252,7 +252,7 @@ async fn of_a_hundred_racing_clients_one_wins_each_of_a_thousand_codes(center: C
             let mut won = Vec::new();
             for (index, code) in codes.iter().enumerate() {
                 let body = json!({ "provision_code": code, "mac_address": format!("02:00:00:00:00:{client:02}") });
-                // Each at an address of its own, as appliances are; what loses is a guess, as far as the server can tell.
+                // Each has its own address, like appliances, because the server counts a losing claim as a guess.
                 let request = wire::post("/api/provision/claim", &format!("192.0.2.{client}"), &body);
                 line.wait().await;
                 match wire.ask(&request).await {
@@ -311,7 +311,7 @@ async fn a_thousand_claims_with_lost_answers_all_end_claimed_once(center: Center
         let request = wire::post("/api/provision/claim", "192.0.2.1", &body);
         let address = center.address();
         running.spawn(async move {
-            // Some hang up in the middle of the request, some after it, some twice.
+            // Some disconnect during the request, some after it, some twice.
             let mut chance = index.wrapping_mul(2_654_435_761) >> 7;
             for _ in 0..chance % 3 {
                 chance /= 3;

@@ -1,4 +1,4 @@
-//! The database gone and back, and the disk full.
+//! Loss and return of the database, and a full disk.
 
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::support::postgres::Cluster;
 use crate::support::{self, ADMIN_KEY, Center, answer, text};
 
-/// Asks until the server says what it should.
+/// Polls until the server gives the expected answer.
 async fn until_health(client: &reqwest::Client, url: &str, expected: StatusCode) {
     let asking = async {
         loop {
@@ -107,7 +107,7 @@ async fn a_full_disk_refuses_changes_atomically_until_there_is_room() {
         answer(request)
     };
     let (mut acknowledged, mut refused) = (Vec::new(), Vec::new());
-    // Each leaves a token and a node behind, until the disk is full.
+    // Each adds a token and a node, until the disk is full.
     while refused.len() < 20 {
         let (status, minted) = post("/api/v0/provisioning/token", json!({ "household_id": "h".repeat(100) })).await;
         if status != StatusCode::CREATED {
@@ -124,7 +124,7 @@ async fn a_full_disk_refuses_changes_atomically_until_there_is_room() {
         assert!(acknowledged.len() < 10_000, "the disk was not full");
     }
     assert!(!acknowledged.is_empty());
-    // What needs no room is still answered.
+    // Requests that do not write are still answered.
     let nodes = client.get(format!("{}/api/v0/admin/nodes", server.url)).header("x-api-key", ADMIN_KEY);
     let (status, nodes) = answer(nodes).await;
     assert_eq!((status, nodes.as_array().unwrap().len()), (StatusCode::OK, acknowledged.len()));

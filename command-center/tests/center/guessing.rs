@@ -1,4 +1,4 @@
-//! Guessing codes: counted for each source and in total, kept over restarts, and never in the way of a right code.
+//! Guesses of codes: counted per source and in total, across restarts, without delaying a right code.
 
 use std::time::Duration;
 

@@ -97,7 +97,7 @@ async fn metrics_count_answers_by_route_and_hold_no_secret() {
 fn until_closed(mut stream: TcpStream) -> String {
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     let mut said = Vec::new();
-    // A reset is a way to close.
+    // A reset also closes the connection.
     if let Err(error) = stream.read_to_end(&mut said) {
         assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
     }
@@ -142,7 +142,7 @@ async fn clients_that_never_read_are_disconnected() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = config(folder.path());
     config.patience.answer = Duration::from_millis(300);
-    // Else they would end for want of a next request.
+    // Otherwise the limit for the next request would end them.
     config.patience.head = Duration::from_mins(10);
     let server = Server::start(config).await.unwrap();
     let address = server.address();

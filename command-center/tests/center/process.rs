@@ -1,4 +1,4 @@
-//! The program itself: its first line, its exit codes, signals, and sudden death.
+//! The program: its first line, exit codes, signals, and kills.
 
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::ExitStatusExt as _;
@@ -210,7 +210,7 @@ async fn only_the_first_heartbeat_with_a_key_synchronizes_the_disk() {
     let folder = tempfile::tempdir().unwrap();
     let trace = folder.path().join("trace");
     let mut command = Command::new("strace");
-    // The server is the child, and the tracer its companion.
+    // The server is our child; the tracer is not.
     command.args(["-D", "--quiet=all", "--follow-forks", "--trace=fsync,fdatasync", "--output"]).arg(&trace);
     command.arg(program().get_program()).env_clear().env("ADMIN_API_KEY", ADMIN_KEY).stderr(Stdio::null());
     let database = format!("sqlite:{}", folder.path().join("center.db").display());
@@ -247,7 +247,7 @@ enum Acknowledged {
     Appliance([String; 3]),
 }
 
-/// Registers nodes and claims codes, one after the other, until the server is gone in the middle of whatever it was doing.
+/// Registers nodes and claims codes, one after the other, until the server is killed during a request.
 async fn until_it_dies(url: &str, codes: &Mutex<Vec<String>>, report: &UnboundedSender<Acknowledged>) -> Option<()> {
     let client = support::client();
     let post = async |path: &str, body: Value| {
@@ -290,7 +290,7 @@ async fn killed_under_load_it_has_lost_nothing_that_it_acknowledged(folder: &Pat
             clients.spawn(async move { until_it_dies(&url, &codes, &report).await });
         }
         drop(report);
-        // A different number of answers in each round, so that the death comes at different moments.
+        // A different number of answers in each round, so that the kill comes at different moments.
         for _ in 0..=round * 13 {
             acknowledged.push(progress.recv().await.unwrap());
         }

@@ -1,4 +1,4 @@
-//! Tokens and registrations: what a phone and a node may count on.
+//! Tokens and registrations: the guarantees for phones and nodes.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -230,7 +230,7 @@ async fn a_thousand_registrations_with_lost_answers_all_end_registered_once(cent
         let body = json!({ "node_id": node_id, "provisioning_token": token });
         let request = center.request(Method::POST, "/api/v0/nodes/register").json(&body);
         running.spawn(async move {
-            // Hung up at some point between before the request and after the answer.
+            // Disconnects at a random point between before the request and after the answer.
             let lost = answer(request.try_clone().unwrap());
             drop(tokio::time::timeout(Duration::from_micros(u64::from(index) * 20), lost).await);
             answer(request).await

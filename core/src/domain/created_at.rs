@@ -1,4 +1,4 @@
-//! The date of a K2, read as leniently as the phone apps need and kept in Python's `isoformat`.
+//! The date of a K2, parsed leniently, as the phone apps require, and stored in Python's `isoformat`.
 
 use alloc::format;
 use alloc::string::String;
@@ -13,7 +13,7 @@ const SECONDS_PER_DAY: i64 = 86_400;
 /// A point in time as Python's `datetime.isoformat()` writes it, because the existing software reads it so.
 ///
 /// It is made from a text in ISO 8601 or RFC 3339, with or without a time, a fraction and an offset; or from a time since
-/// 1970, as a number or as its text: seconds, or milliseconds above 20,000,000,000. What has no offset keeps none.
+/// 1970, as a number or as its text: seconds, or milliseconds above 20,000,000,000. A time without an offset stays without one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CreatedAt(String);
 
@@ -60,10 +60,10 @@ impl TryFrom<f64> for CreatedAt {
     #[allow(
         clippy::cast_possible_truncation,
         clippy::cast_precision_loss,
-        reason = "the range is checked before, and the constant is exact; goes when the standard library has a checked cast"
+        reason = "the range is checked before, and the constant is exact; remove when the standard library has a checked cast"
     )]
     fn try_from(timestamp: f64) -> Result<Self, Fault> {
-        // Beyond every year that can be written, and within what a cast keeps.
+        // Beyond every representable year, and within the range of the cast.
         if !timestamp.is_finite() || timestamp.abs() > 1e15 {
             return Err(Fault::InvalidK2);
         }
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_time_is_refused() {
+    fn invalid_times_are_refused() {
         for text in [
             "",
             "abc",

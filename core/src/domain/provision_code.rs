@@ -1,4 +1,4 @@
-//! Provision codes, as installers type and scan them.
+//! Provision codes, as installers type or scan them.
 
 use alloc::format;
 use alloc::string::String;
@@ -8,18 +8,18 @@ use zeroize::Zeroizing;
 
 use crate::secret::SecretText;
 
-/// What stands before a code in its QR code.
+/// The prefix of a code in its QR code.
 const SCHEME: &str = "osiris://";
 
 /// The characters of a code.
 const LENGTH: usize = 16;
 
-/// What was given cannot be a code, so no server was asked.
+/// The text is not a code, so no server was contacted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("Invalid provision code format. Expected 16 alphanumeric characters.")]
 pub struct FormatError;
 
-/// A provision code: 16 upper-case letters and digits. Until it is claimed, it is all that a device needs.
+/// A provision code: 16 upper-case letters and digits. It is a secret until it is claimed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProvisionCode(SecretText);
 
@@ -29,7 +29,7 @@ impl ProvisionCode {
         self.0.expose()
     }
 
-    /// Enough of it to tell it from others: `ABCD...5678`.
+    /// Enough characters to distinguish it from others: `ABCD...5678`.
     pub fn masked(&self) -> String {
         let code = self.expose();
         format!("{}...{}", &code[..4], &code[LENGTH - 4..])
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_not_sixteen_letters_or_digits_is_no_code() {
+    fn text_without_exactly_16_letters_or_digits_is_refused() {
         let long = "A".repeat(100_000);
         for text in
             ["", "ABCD1234EFGH567", "ABCD1234EFGH56789", "ABCD1234EFGH567_", "ABCD1234EFGH567é", "ÀBCD1234EFGH5678", &long]
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_masked_code_keeps_its_middle_to_itself() {
+    fn a_masked_code_hides_its_middle() {
         assert_eq!(ProvisionCode::try_from("ABCD1234EFGH5678").unwrap().masked(), "ABCD...5678");
     }
 

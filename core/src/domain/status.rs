@@ -15,9 +15,9 @@ pub enum State {
     Connecting,
     /// Registering with the command center.
     Registering,
-    /// Done.
+    /// The node is provisioned.
     Provisioned,
-    /// The last attempt failed; another one may be made.
+    /// The last attempt failed; another one may start.
     Error,
 }
 
@@ -34,14 +34,14 @@ impl State {
     }
 }
 
-/// How far an attempt has come.
+/// The progress of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Step {
     /// No attempt is in progress.
     Waiting,
-    /// The intention is being stored.
+    /// The pending attempt is being stored.
     Saving,
-    /// The intention is stored; the network is next.
+    /// The pending attempt is stored; the network is next.
     Saved,
     /// Joining.
     Joining,
@@ -102,9 +102,9 @@ impl Step {
 /// Why an attempt failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// What to tell the phone.
+    /// The fault for the phone.
     pub fault: Fault,
-    /// What the command center answered, if it answered with a refusal.
+    /// The HTTP status of the command center's refusal, if it refused.
     pub registration_status: Option<u16>,
 }
 
@@ -118,13 +118,13 @@ impl From<Fault> for Failure {
 /// A snapshot for readers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// How far the attempt came; unchanged after a failure.
+    /// The last step of the attempt; unchanged after a failure.
     pub step: Step,
     /// Set after a failure.
     pub failure: Option<Failure>,
-    /// The attempt that this is about; 0 if none.
+    /// The attempt's number; 0 if none.
     pub request_id: u64,
-    /// The network that this is about, as the phone named it.
+    /// The attempt's network, as the phone named it.
     pub ssid: Option<String>,
     /// The network's name in bytes, if it is a valid one.
     pub ssid_bytes: Option<Ssid>,
@@ -173,7 +173,7 @@ impl Status {
     }
 }
 
-/// How an attempt ended, kept on disk for later readers.
+/// The outcome of an attempt, stored on disk for later requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// The attempt; 0 if the phone gave it no number.
@@ -182,7 +182,7 @@ pub struct Outcome {
     pub ssid: String,
     /// The network's name in bytes, if it is a valid one.
     pub ssid_bytes: Option<Ssid>,
-    /// How far it came.
+    /// The last step.
     pub step: Step,
     /// Why it failed; none after a success.
     pub failure: Option<Failure>,

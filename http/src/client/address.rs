@@ -1,27 +1,27 @@
-//! Which addresses a node speaks to.
+//! Which addresses a node connects to.
 //!
 //! | addresses | rule | why |
 //! |---|---|---|
-//! | public | TLS only | anybody on the way could read the token and the key |
+//! | public | TLS only | a third party on the path could read the token and the key |
 //! | private: 10/8, 172.16/12, 192.168/16 (RFC 1918), 100.64/10 (RFC 6598), `fc00::/7` (RFC 4193) | if [`AddressPolicy::private`]; without TLS if [`PlainHttp::ToPrivate`] | a command center at home is legitimate, and existing ones have no certificate |
 //! | loopback: 127/8, `::1` | if [`AddressPolicy::loopback`] | services of the node itself trust local clients |
 //! | the node's own | like loopback | the same services under another address |
 //! | this network: 0/8, `::` | never | Linux connects them to the node itself |
-//! | link-local: 169.254/16, `fe80::/10` (RFC 3927, RFC 4291), `fec0::/10` | never | metadata services of clouds live there, and no command center |
+//! | link-local: 169.254/16, `fe80::/10` (RFC 3927, RFC 4291), `fec0::/10` | never | metadata services of clouds have such addresses, a command center has none |
 //! | metadata services elsewhere | never | they give credentials to any client on the machine |
 //! | multicast, broadcast, 240/4, 192.0.0/24 (RFC 6890) | never | no server has one |
 //!
-//! An IPv6 address that stands for an IPv4 address is judged as that one: mapped (`::ffff:0:0/96`), compatible (`::/96`),
+//! An IPv6 address that embeds an IPv4 address is treated as that address: mapped (`::ffff:0:0/96`), compatible (`::/96`),
 //! translated (`::ffff:0:0:0/96`), NAT64 (`64:ff9b::/96`, RFC 6052) and 6to4 (`2002::/16`). Teredo (`2001::/32`) and NAT64
-//! under a local prefix (`64:ff9b:1::/48`, RFC 8215) hide the address in ways that depend on the network, and are never
-//! spoken to.
+//! under a local prefix (`64:ff9b:1::/48`, RFC 8215) embed the address in ways that depend on the network, and are
+//! never connected to.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
 use thiserror::Error;
 
-/// Which addresses are spoken to. The module's documentation has the table.
+/// Which addresses are permitted. The module's documentation has the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AddressPolicy {
     /// The node itself. For simulations, where everything runs on one machine.
@@ -37,7 +37,7 @@ pub struct AddressPolicy {
 pub enum PlainHttp {
     /// Nowhere: every command center needs a certificate.
     Never,
-    /// To private addresses, and to loopback where that is spoken to at all.
+    /// To private addresses, and to loopback if that is permitted at all.
     ToPrivate,
 }
 
@@ -49,8 +49,8 @@ impl AddressPolicy {
     /// For simulations: as for devices, and everything on one machine.
     pub const SIMULATION: Self = Self { loopback: true, ..Self::DEVICE };
 
-    /// Whether an address may be connected to, with TLS or without. `own` is asked whether an address is one of the
-    /// node's own; [`is_own`] knows.
+    /// Checks an address for a connection with or without TLS. `own` returns whether an address is one of the node's own,
+    /// as [`is_own`] does.
     pub fn check(self, address: IpAddr, tls: bool, own: impl Fn(IpAddr) -> bool) -> Result<(), Refusal> {
         let judged = meant(address).ok_or(Refusal::Hidden)?;
         let kind = match judged {
@@ -86,7 +86,7 @@ impl Default for AddressPolicy {
     }
 }
 
-/// Why an address is not connected to, for the journal.
+/// Why an address is refused, for the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Refusal {
     /// 127/8 or `::1`.
@@ -104,27 +104,27 @@ pub enum Refusal {
     /// A metadata service of a cloud.
     #[error("it is the address of a metadata service")]
     Metadata,
-    /// A group of machines.
+    /// An address of several machines.
     #[error("it is a multicast or broadcast address")]
     Multicast,
-    /// Not given to machines.
+    /// An address that is not assigned to machines.
     #[error("it is a reserved address")]
     Reserved,
-    /// An IPv6 address that stands for an unknown IPv4 address.
-    #[error("it hides an IPv4 address")]
+    /// An IPv6 address that embeds an unknown IPv4 address.
+    #[error("it embeds an unknown IPv4 address")]
     Hidden,
-    /// A private address under a policy without.
+    /// A private address, which the policy does not permit.
     #[error("it is a private address, and the configuration allows none")]
     Private,
     /// A public address without TLS.
     #[error("it is a public address, and the URL is http: use https")]
     PlainToPublic,
-    /// No TLS under a policy that asks for it.
+    /// A connection without TLS, which the policy requires.
     #[error("the URL is http, and the configuration allows https only")]
     Plain,
 }
 
-/// Whether an address is one of this machine's own at this moment, on whatever interface. Nothing is sent.
+/// Whether an interface of this machine has the address. Sends nothing.
 ///
 /// The kernel binds a socket only to such an address. Where it is set to bind to any (`ip_nonlocal_bind`), an address
 /// is taken for the machine's own if it is its own source, which holds for the first of each interface.
@@ -136,7 +136,7 @@ pub fn is_own(address: IpAddr) -> bool {
     };
     let source = || -> io::Result<IpAddr> {
         let socket = UdpSocket::bind((any, 0))?;
-        // The discard port stands for any.
+        // Any port would do; 9 is the discard port.
         socket.connect((address, 9))?;
         Ok(socket.local_addr()?.ip())
     };
@@ -151,7 +151,7 @@ const METADATA: [IpAddr; 3] = [
     IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
 ];
 
-/// What kind of address one is, of those that are spoken to under some policy.
+/// The kinds of addresses that some policy permits.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Loopback,
@@ -159,7 +159,7 @@ enum Kind {
     Public,
 }
 
-/// The address that an address stands for; none if that cannot be known.
+/// The address that is embedded, or the address itself; none if it is unknown.
 fn meant(address: IpAddr) -> Option<IpAddr> {
     let IpAddr::V6(v6) = address else { return Some(address) };
     let low = |high: u16, low: u16| {
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_speaks_tls_to_public_and_private_addresses() {
+    fn a_device_uses_tls_to_public_and_private_addresses() {
         for address in [
             "1.1.1.1",
             "100.128.0.1",
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_speaks_plain_http_only_to_private_addresses() {
+    fn a_device_uses_plain_http_only_to_private_addresses() {
         for address in ["10.0.0.1", "172.16.0.1", "192.168.1.5", "100.127.0.1", "fd12::1", "::ffff:10.0.0.1"] {
             assert_eq!(checked(AddressPolicy::DEVICE, address, false), Ok(()), "{address}");
         }
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn no_policy_speaks_to_addresses_that_no_command_center_has() {
+    fn no_policy_permits_addresses_that_no_command_center_has() {
         for (address, why) in [
             ("0.0.0.0", Refusal::Unspecified),
             ("0.1.2.3", Refusal::Unspecified),
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_simulation_speaks_to_loopback() {
+    fn only_a_simulation_connects_to_loopback() {
         for address in ["127.0.0.1", "127.255.255.254", "::1", "::ffff:127.0.0.1", "::127.0.0.1", "64:ff9b::127.0.0.1"] {
             for tls in [true, false] {
                 assert_eq!(checked(AddressPolicy::DEVICE, address, tls), Err(Refusal::Loopback), "{address}");
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn the_strict_policy_speaks_only_tls_and_only_to_public_addresses() {
+    fn the_strict_policy_permits_only_tls_to_public_addresses() {
         assert_eq!(checked(AddressPolicy::STRICT, "1.1.1.1", true), Ok(()));
         assert_eq!(checked(AddressPolicy::STRICT, "1.1.1.1", false), Err(Refusal::Plain));
         assert_eq!(checked(AddressPolicy::STRICT, "192.168.1.5", true), Err(Refusal::Private));
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nodes_own_addresses_are_refused_in_every_guise() {
+    fn the_nodes_own_addresses_are_refused_in_every_notation() {
         let own = |address: IpAddr| address == IpAddr::from([192, 168, 4, 1]);
         for address in ["192.168.4.1", "::ffff:192.168.4.1", "64:ff9b::192.168.4.1"] {
             let address = address.parse().expect("an address");

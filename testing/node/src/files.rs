@@ -1,4 +1,4 @@
-//! A node's files in a temporary folder, and the values that the tests put into them.
+//! A node's files in a temporary folder, and the values that tests store in them.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -16,25 +16,25 @@ use provisioning_core::secret::{SecretBytes, SecretText};
 use tempfile::TempDir;
 use testing::journal::{self, QUOTED_PASSWORD, TOKEN, VECTOR_NODE_KEY};
 
-/// The configuration as the existing software ships it, with a key of the owner's.
+/// The initial configuration of the existing software, with an entry of the owner.
 pub const SHIPPED: &str = "{\n  \"node_id\": \"your-node-id\",\n  \"volume\": 0.80,\n  \"api_key\": \"your_api_key_here\"\n}";
 
 /// The hardware address of the node.
 pub const MAC_ADDRESS: &str = "b8:27:eb:5b:91:61";
 
-/// Folders of one node. Everything is below one root: `state`, `config.json`, `jarvis_node.db`, `sys`.
+/// The folders of one node, below one root: `state`, `config.json`, `jarvis_node.db`, `sys`.
 pub struct Node {
     root: TempDir,
 }
 
 impl Node {
-    /// With a configuration as it is shipped, and no state yet.
+    /// With the initial configuration, and without state.
     #[expect(clippy::new_without_default, reason = "every call makes another folder; goes when the lint accepts that")]
     pub fn new() -> Self {
         Self::within(&std::env::temp_dir())
     }
 
-    /// The same in a folder of memory where there is one: a sync costs nothing there.
+    /// The same in a memory file system, if there is one, because a sync is free there.
     pub fn in_memory() -> Self {
         let memory = Path::new("/dev/shm");
         if memory.is_dir() { Self::within(memory) } else { Self::new() }
@@ -50,7 +50,7 @@ impl Node {
         node
     }
 
-    /// The folder that everything is in.
+    /// The root folder.
     pub fn root(&self) -> &Path {
         self.root.path()
     }
@@ -104,7 +104,7 @@ impl Node {
     }
 }
 
-/// Where the files of the node below that folder are.
+/// The paths of a node with that root.
 pub fn paths(root: &Path) -> Paths {
     let mut paths = Paths::new(root.join("state"));
     paths.config = Some(root.join("config.json"));
@@ -135,7 +135,7 @@ pub fn this_program(test: &str) -> Vec<String> {
     [&program, "--exact", test, "--ignored", "--nocapture", "--test-threads=1"].map(str::to_owned).to_vec()
 }
 
-/// Runs a command and returns what it printed; panics with that if it failed.
+/// Runs a command and returns its output; panics with the output if it failed.
 pub fn run(command: &mut Command) -> String {
     let output = command.output().unwrap();
     let printed = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
@@ -143,13 +143,13 @@ pub fn run(command: &mut Command) -> String {
     printed
 }
 
-/// Says that a test did not run. On CI that is a failure where the machine is expected to have the means.
+/// Reports that a test was skipped. On CI this is a failure if the machine is expected to be able to run it.
 pub fn skip(why: &str, expected_on_ci: bool) {
     assert!(!expected_on_ci || std::env::var("CI").is_err(), "not run on CI: {why}");
     eprintln!("SKIPPED: {why}");
 }
 
-/// A K2 that differs from those with other numbers.
+/// A K2 that is different for each number.
 pub fn k2(number: u8) -> K2 {
     K2 {
         key: SecretBytes::new([number; 32]),
@@ -158,7 +158,7 @@ pub fn k2(number: u8) -> K2 {
     }
 }
 
-/// What a phone sends, with characters that have to be quoted.
+/// Credentials with characters that need quoting.
 pub fn credentials() -> Credentials {
     Credentials {
         request_id: 7,
@@ -175,12 +175,12 @@ pub fn credentials() -> Credentials {
     }
 }
 
-/// An attempt that was resumed that often.
+/// A pending attempt that was resumed so many times.
 pub fn pending(resumes: u32) -> Pending {
     Pending { credentials: credentials(), resumes }
 }
 
-/// What the command center answers.
+/// The answer of the command center.
 pub fn registration() -> Registration {
     Registration { node_id: "0e8c1f5a-94d1-4d6f-9c39-2f5a7e0b1c2d".into(), node_key: SecretText::new(VECTOR_NODE_KEY.into()) }
 }
@@ -196,7 +196,7 @@ pub fn outcome(fault: Fault) -> Outcome {
     }
 }
 
-/// Writes every file there is.
+/// Writes all files.
 pub fn write_everything(store: &Store) {
     store.save_k2(&k2(1)).unwrap();
     store.save_pending(&pending(0)).unwrap();

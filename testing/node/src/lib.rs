@@ -1,4 +1,4 @@
-//! Nodes and their files, for the tests of several packages. A crate apart from `testing`, so that the core's tests compile
+//! Nodes and their files, for the tests of several packages. A separate crate from `testing`, so that the core's tests compile
 //! without the node.
 
 pub mod files;

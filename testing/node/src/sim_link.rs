@@ -1,5 +1,5 @@
-//! A node in this process: the machine itself, with commands that are answered by a script, behind a simulated link;
-//! and a cable that can be cut.
+//! A node in this process: the real machine with scripted command results behind a simulated link, and a cable that can be
+//! cut.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ pub use testing::journal::{CODE, PASSWORD};
 /// The network that can be joined.
 pub const SSID: &str = "Lighthouse";
 
-/// Far longer than anything here takes; reached only when a test fails.
+/// Limit of every wait; reached only by a failing test.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The right code.
@@ -44,7 +44,7 @@ pub fn secret() -> PhoneSecret {
     PhoneSecret::Code(SecretText::new(CODE.into()))
 }
 
-/// What a phone sends, with that password.
+/// The credentials of a phone, with that password.
 pub fn credentials(password: &str) -> Credentials {
     Credentials {
         request_id: new_request_id(),
@@ -61,7 +61,7 @@ pub fn credentials(password: &str) -> Credentials {
     }
 }
 
-/// What a node of that name shows before anything happens.
+/// The initial public view of a node with that name.
 pub fn view(name: &str) -> View {
     let identity = Identity { node_id: name.into(), hardware: "linux-aarch64".into(), mac_address: "d8:3a:5b:91:b6:61".into() };
     let status = Status::waiting();
@@ -91,20 +91,20 @@ fn networks() -> Vec<Network> {
         .collect()
 }
 
-/// How commands are answered, and the commands so far.
+/// The results of commands, and the commands so far.
 #[derive(Default)]
 struct Script {
     commands: Vec<Command>,
-    /// Which commands wait for [`Node::release`].
+    /// Selects the commands that wait for [`Node::release`].
     hold: Option<fn(&Command) -> bool>,
     held: Vec<Done>,
 }
 
-/// A node; it ends with this value.
+/// A node; stops on drop.
 pub struct Node {
     /// The handle that links use.
     pub handle: Handle,
-    /// Where phones connect.
+    /// The target for phones.
     pub target: Target,
     directory: TempDir,
     script: Arc<Mutex<Script>>,
@@ -166,12 +166,12 @@ impl Node {
         self.script.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The commands that were started and that `wanted` picks.
+    /// The started commands that `wanted` selects.
     pub fn started(&self, wanted: impl Fn(&Command) -> bool) -> usize {
         self.script().commands.iter().filter(|command| wanted(command)).count()
     }
 
-    /// From here on commands that `hold` picks wait.
+    /// Holds all following commands that `hold` selects.
     pub fn hold(&self, hold: fn(&Command) -> bool) {
         self.script().hold = Some(hold);
     }
@@ -185,7 +185,7 @@ impl Node {
         }
     }
 
-    /// Ends the waiting.
+    /// Completes the held commands.
     pub fn release(&self) {
         let held = {
             let mut script = self.script();
@@ -212,7 +212,7 @@ impl Drop for Node {
     }
 }
 
-/// The law of the machine: one input, every output in order, then wait.
+/// The loop of the machine: handle one input, drain all outputs in order, then wait.
 async fn run(
     mut machine: Machine,
     mut ends: Ends,
@@ -316,7 +316,7 @@ fn answer(command: &Command) -> Done {
 
 /// A cable between phones and a node.
 pub struct Cable {
-    /// Where phones connect.
+    /// The target for phones.
     pub target: Target,
     _directory: TempDir,
     cut: watch::Sender<u64>,
@@ -325,7 +325,7 @@ pub struct Cable {
 }
 
 impl Cable {
-    /// Lays a cable to the node at `to`. After `packets` of the node's packets it breaks, once.
+    /// Starts a cable to the node at `to`. It breaks once, after `packets` of the node's packets.
     pub fn to(to: &Path, packets: Option<usize>) -> Self {
         let directory = TempDir::new().expect("a temporary directory");
         let path = directory.path().join("cable.sock");
@@ -344,12 +344,12 @@ impl Cable {
         Self { target: Target::Simulated(path), _directory: directory, cut, left, task }
     }
 
-    /// Cuts every connection there is; new ones can be made.
+    /// Cuts all connections; new ones are possible.
     pub fn cut(&self) {
         self.cut.send_modify(|cuts| *cuts += 1);
     }
 
-    /// It has broken, as it was laid to do.
+    /// Whether it has broken.
     pub fn has_broken(&self) -> bool {
         self.left.lock().unwrap_or_else(PoisonError::into_inner).is_none()
     }

@@ -195,7 +195,7 @@ pub(crate) fn text(value: &Value, field: &str) -> String {
 }
 
 pub(crate) fn client() -> reqwest::Client {
-    // The client asks for a provider even where it speaks plain HTTP; another test may have been first.
+    // The client needs a crypto provider even for plain HTTP; another test may have installed it already.
     drop(rustls::crypto::ring::default_provider().install_default());
     reqwest::Client::builder().no_proxy().timeout(Duration::from_mins(1)).build().unwrap()
 }
@@ -237,7 +237,7 @@ macro_rules! on_both_databases {
 }
 pub(crate) use on_both_databases;
 
-/// Everything that a thief of the database has, as text.
+/// The whole database as text, as a thief of it would have it.
 pub(crate) fn dump(database: &Database) -> String {
     match database {
         Database::Sqlite(path) => {

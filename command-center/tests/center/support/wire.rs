@@ -1,4 +1,4 @@
-//! The least that is HTTP: a connection that sends requests as bytes, and may hang up at any point.
+//! A minimal HTTP client that sends requests as bytes, and can disconnect at any point.
 
 use std::net::SocketAddr;
 
