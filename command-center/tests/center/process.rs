@@ -121,6 +121,58 @@ fn a_mistyped_database_address_does_not_print_its_password() {
     }
 }
 
+/// A command line, started with an unlimited size of core dumps.
+fn unlimited(command: &[&str], folder: &Path) -> Command {
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", "ulimit -c unlimited; exec \"$@\"", "sh"])
+        .args(command)
+        .current_dir(folder)
+        .env("ADMIN_API_KEY", ADMIN_KEY);
+    shell
+}
+
+#[test]
+fn a_crash_leaves_no_core_dump_and_the_limit_is_zero() {
+    let folder = tempfile::tempdir().unwrap();
+    let control = unlimited(&["sh", "-c", "kill -s ABRT $$"], folder.path()).status().unwrap();
+    assert_eq!(control.signal(), Some(6));
+    let arguments = ["--database", "sqlite:center.db", "serve", "--listen", "127.0.0.1:0"];
+    let command = [&[env!("CARGO_BIN_EXE_jarvis-command-center")], &arguments[..]].concat();
+    let mut process = spawned(unlimited(&command, folder.path()));
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", process.child.id())).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"]);
+    signal(&process, "ABRT");
+    let status = process.child.wait().unwrap();
+    assert_eq!(status.signal(), Some(6));
+    assert!(!status.core_dumped());
+    if !control.core_dumped() {
+        eprintln!("SKIPPED: this machine writes no core dumps, so only the limit was tested");
+    }
+}
+
+/// Whether this process may read the memory of all others: `CAP_SYS_PTRACE`, `CAP_SYS_ADMIN` or `CAP_PERFMON`.
+fn may_read_all_memory() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
+    let effective = u64::from_str_radix(effective.trim(), 16).unwrap();
+    [19, 21, 38].into_iter().any(|capability| effective >> capability & 1 == 1)
+}
+
+#[test]
+fn no_other_process_of_the_user_reads_its_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = serve(folder.path());
+    // It takes the same right as the memory.
+    let environment = std::fs::read(format!("/proc/{}/environ", process.child.id()));
+    if may_read_all_memory() {
+        eprintln!("SKIPPED: this user may read the memory of every process");
+        return;
+    }
+    assert_eq!(environment.unwrap_err().kind(), std::io::ErrorKind::PermissionDenied);
+}
+
 #[test]
 fn secrets_that_are_too_short_are_refused_with_the_remedy() {
     let folder = tempfile::tempdir().unwrap();
