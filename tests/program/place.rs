@@ -275,7 +275,12 @@ impl Node {
     /// A file of the process in `/proc`.
     pub(crate) fn shown(&self, what: &str) -> String {
         let mut shown = Vec::new();
-        let mut file = File::open(format!("/proc/{}/{what}", self.id())).expect("the process is there");
+        let mut file = match File::open(format!("/proc/{}/{what}", self.id())) {
+            Ok(file) => file,
+            // A process that is not dumpable shows less to users without privileges.
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => return String::new(),
+            Err(error) => panic!("the process is there: {error}"),
+        };
         file.read_to_end(&mut shown).expect("it can be read");
         String::from_utf8_lossy(&shown).replace('\0', "\n")
     }

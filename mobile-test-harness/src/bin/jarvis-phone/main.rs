@@ -22,6 +22,7 @@ use provisioning_core::secret::SecretText;
 use provisioning_core::session::AcceptError;
 use provisioning_core::wire::Info;
 use rand_core::UnwrapErr;
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use tokio::time::Instant;
 use tracing_subscriber::EnvFilter;
 
@@ -110,6 +111,10 @@ impl From<command_center::Error> for Failure {
 }
 
 fn main() -> ExitCode {
+    if let Err(error) = forbid_core_dumps() {
+        eprintln!("jarvis-phone: forbidding core dumps: {error}");
+        return ExitCode::FAILURE;
+    }
     let Arguments { command, log_format } = Arguments::parse();
     start_log(log_format);
     let json = match &command {
@@ -143,6 +148,13 @@ fn main() -> ExitCode {
         report.failure(&failure);
         ExitCode::from(failure.exit as u8)
     })
+}
+
+/// Keeps secrets out of core dumps, and the memory away from other processes of the same user.
+fn forbid_core_dumps() -> rustix::io::Result<()> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    // A kernel that pipes core dumps to a program ignores this limit, but not the line above.
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })
 }
 
 fn start_log(format: LogFormat) {
