@@ -16,10 +16,11 @@
 //!
 //! Everybody in radio range can connect, so every resource has a limit: the number of connections and of links, the size
 //! of a head and of a body and the time for each, the time in which a peer reads a response. A browser's requests from
-//! another site are refused, and there are no CORS headers. No error repeats parts of the request.
+//! another site, and requests for a host name that is not the node's, are refused, and there are no CORS headers. No error repeats parts of the request.
 
 mod body;
 mod captive;
+mod host;
 mod json;
 mod k2;
 #[cfg(test)]

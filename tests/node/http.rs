@@ -1,7 +1,7 @@
 //! The HTTP link over real sockets, with the real machine behind it and a scripted world behind that.
 
 mod bounds;
-mod json;
+pub(crate) mod json;
 mod k2;
-mod sealed;
-mod support;
+pub(crate) mod sealed;
+pub(crate) mod support;

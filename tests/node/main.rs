@@ -7,5 +7,6 @@ mod claim;
 mod http;
 mod nm;
 mod registrar;
+mod security;
 mod sim_link;
 mod store;

@@ -32,7 +32,10 @@ async fn the_status_does_not_wait_for_disk_command_center_or_other_clients() {
     let mut slow_clients = Vec::new();
     for _ in 0..SLOW_CLIENTS {
         let mut client = TcpStream::connect(node.address()).await.expect("the node listens");
-        client.write_all(b"POST /api/v1/provision HTTP/1.1\r\nhost: node\r\ncontent-length: 100\r\n").await.expect("it reads");
+        client
+            .write_all(b"POST /api/v1/provision HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 100\r\n")
+            .await
+            .expect("it reads");
         slow_clients.push(client);
     }
     assert_eq!(node.post("/api/v1/provision", &given).await.json()["success"], true);

@@ -6,14 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use http_body_util::Full;
 use hyper::body::{Body, Bytes};
-use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, HOST, HeaderName, HeaderValue, LOCATION, ORIGIN};
+use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, HOST, HeaderValue, LOCATION};
 use hyper::http::request::Parts;
 use hyper::http::uri::Authority;
-use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::captive::Probe;
+use super::host::{Names, is_foreign};
 use super::json::{encode, json, problem};
 use super::schema::{
     FactoryResetResponse, K2ProvisionRequest, K2ProvisionResponse, LiveStatus, NodeInfo, ProvisionRequest, ProvisionResponse,
@@ -42,6 +43,8 @@ pub(super) struct Api {
     pub(super) config: Config,
     pub(super) phones: Phones,
     handle: Handle,
+    /// The node's name at the start, which is on its label.
+    name: String,
     waiting: Semaphore,
     /// A scan request is under way.
     nudging: AtomicBool,
@@ -113,7 +116,11 @@ where
 {
     let (head, body) = request.into_parts();
     let path = head.uri.path();
-    let Some(route) = Route::at(path) else {
+    let route = Route::at(path);
+    if !matches!(route, Some(Route::Probe(_))) && !api.is_addressed(&head, sent_to) {
+        return problem(StatusCode::FORBIDDEN, "This host name is not the device's.");
+    }
+    let Some(route) = route else {
         let shorter = path.trim_end_matches('/');
         return match Route::at(shorter) {
             Some(_) => redirect(&head, shorter),
@@ -146,7 +153,14 @@ fn method_not_allowed(route: Route) -> Reply {
 impl Api {
     pub(super) fn new(config: Config, handle: Handle) -> Self {
         let phones = Phones::new(handle.clone(), config.limits.idle, config.limits.answer);
-        Self { config, phones, handle, waiting: Semaphore::new(WAITING), nudging: AtomicBool::new(false) }
+        let name = handle.view().identity.name();
+        Self { config, phones, handle, name, waiting: Semaphore::new(WAITING), nudging: AtomicBool::new(false) }
+    }
+
+    /// Whether a request is for this node.
+    fn is_addressed(&self, head: &Parts, sent_to: IpAddr) -> bool {
+        let advertised = self.handle.view().identity.name();
+        Names { label: &self.name, advertised: &advertised, loopback: sent_to.is_loopback() }.are_asked_for(head)
     }
 
     /// Answers from the last view. Only [`Route::Events`] waits.
@@ -347,28 +361,6 @@ fn accepts_sealed(headers: &HeaderMap) -> bool {
 
 fn is_protobuf(kind: &[u8]) -> bool {
     kind.split(|byte| *byte == b';').next().is_some_and(|kind| kind.trim_ascii().eq_ignore_ascii_case(PROTOBUF.as_bytes()))
-}
-
-/// Whether a browser sends this request for another site. A host name with a public domain counts as another site, because
-/// its owner can make it resolve to the node's address.
-fn is_foreign(headers: &HeaderMap) -> bool {
-    const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-    if headers.get(SITE).is_some_and(|site| !matches!(site.as_bytes(), b"same-origin" | b"none")) {
-        return true;
-    }
-    let Some(origin) = headers.get(ORIGIN) else { return false };
-    let authority = |value: &HeaderValue| value.to_str().ok().and_then(|text| text.parse::<Authority>().ok());
-    let origin = origin.to_str().ok().and_then(|origin| origin.parse::<Uri>().ok()).and_then(|uri| uri.into_parts().authority);
-    match (origin, headers.get(HOST).and_then(authority)) {
-        (Some(origin), Some(host)) => origin != host || !is_local(host.host()),
-        _ => true,
-    }
-}
-
-/// Whether a host can only be in this network: an address, a name without a domain, or a name of mDNS.
-fn is_local(host: &str) -> bool {
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    host.parse::<std::net::IpAddr>().is_ok() || !host.contains('.') || host.to_ascii_lowercase().ends_with(".local")
 }
 
 /// Redirects to the path without its trailing slash.

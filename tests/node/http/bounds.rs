@@ -74,8 +74,7 @@ async fn ten_megabytes_of_json_are_413() {
 #[tokio::test]
 async fn ten_megabytes_in_chunks_are_413() {
     let node = Node::start();
-    let head =
-        "POST /api/v1/provision HTTP/1.1\r\nhost: node\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
+    let head = "POST /api/v1/provision HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
     let mut request = head.as_bytes().to_vec();
     for _ in 0..160 {
         request.extend_from_slice(format!("10000\r\n{}\r\n", "a".repeat(0x1_0000)).as_bytes());
@@ -86,7 +85,7 @@ async fn ten_megabytes_in_chunks_are_413() {
 #[tokio::test]
 async fn a_gigabyte_is_refused_before_it_is_sent() {
     let node = Node::start();
-    let head = "POST /api/v1/provision HTTP/1.1\r\nhost: node\r\nexpect: 100-continue\r\ncontent-length: 1073741824\r\n\r\n";
+    let head = "POST /api/v1/provision HTTP/1.1\r\nhost: 127.0.0.1\r\nexpect: 100-continue\r\ncontent-length: 1073741824\r\n\r\n";
     let mut stream = connect(node.api, head.as_bytes()).await;
     assert_eq!(Reply::read(&rest(&mut stream).await).status, 413);
 }
@@ -104,10 +103,10 @@ async fn heads_have_a_size_and_a_number_of_fields() {
     let node = Node::start();
     let long = format!("x: {}\r\n", "a".repeat(64 * 1024));
     for fields in ["x: 1\r\n".repeat(10_000), "x: 1\r\n".repeat(200), long] {
-        let request = format!("GET /api/v1/info HTTP/1.1\r\nhost: node\r\n{fields}\r\n");
+        let request = format!("GET /api/v1/info HTTP/1.1\r\nhost: 127.0.0.1\r\n{fields}\r\n");
         assert_eq!(Reply::read(&exchange(node.api, request.as_bytes()).await).status, 431);
     }
-    let target = format!("GET /{} HTTP/1.1\r\nhost: node\r\n\r\n", "a".repeat(16 * 1024));
+    let target = format!("GET /{} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n", "a".repeat(16 * 1024));
     assert!(matches!(Reply::read(&exchange(node.api, target.as_bytes()).await).status, 414 | 431));
 }
 
@@ -123,8 +122,7 @@ async fn bytes_that_are_not_http_are_400() {
 #[tokio::test]
 async fn a_body_that_contradicts_its_head_is_400_and_cannot_smuggle_a_request() {
     let node = Node::start();
-    let both =
-        "POST /api/v1/factory-reset HTTP/1.1\r\nhost: node\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n\r\n";
+    let both = "POST /api/v1/factory-reset HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n\r\n";
     assert_eq!(Reply::read(&exchange(node.api, both.as_bytes()).await).status, 400);
 }
 
@@ -140,8 +138,8 @@ async fn slow_heads_are_cut_off() {
 #[tokio::test]
 async fn slow_bodies_are_408() {
     let node = with_limits(|limits| limits.body = SHORT);
-    let plain = "POST /api/v1/provision HTTP/1.1\r\nhost: node\r\ncontent-length: 1000\r\n\r\n{";
-    let chunked = "POST /api/v1/provision HTTP/1.1\r\nhost: node\r\ntransfer-encoding: chunked\r\n\r\n400\r\n{";
+    let plain = "POST /api/v1/provision HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 1000\r\n\r\n{";
+    let chunked = "POST /api/v1/provision HTTP/1.1\r\nhost: 127.0.0.1\r\ntransfer-encoding: chunked\r\n\r\n400\r\n{";
     for head in [plain, chunked] {
         let stream = connect(node.api, head.as_bytes()).await;
         assert_eq!(Reply::read(&drip(stream, b' ').await).status, 408);
@@ -151,7 +149,7 @@ async fn slow_bodies_are_408() {
 #[tokio::test]
 async fn a_connection_serves_several_requests_and_is_closed_when_idle() {
     let node = with_limits(|limits| limits.head = SHORT);
-    let mut stream = connect(node.api, &b"GET /api/v1/info HTTP/1.1\r\nhost: node\r\n\r\n".repeat(3)).await;
+    let mut stream = connect(node.api, &b"GET /api/v1/info HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n".repeat(3)).await;
     let said = rest(&mut stream).await;
     let answers = said.windows(17).filter(|window| window == b"HTTP/1.1 200 OK\r\n").count();
     assert_eq!(answers, 3);
@@ -162,7 +160,7 @@ async fn a_client_that_does_not_read_responses_is_disconnected() {
     let node = with_limits(|limits| limits.write = SHORT);
     let mut stream = connect(node.api, b"").await;
     // More responses than the buffers of both ends can hold.
-    let requests = b"GET /openapi.json HTTP/1.1\r\nhost: node\r\n\r\n".repeat(100);
+    let requests = b"GET /openapi.json HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n".repeat(100);
     let flood = async { while stream.write_all(&requests).await.is_ok() {} };
     timeout(PATIENCE, flood).await.expect("the server gives up");
 }
@@ -178,8 +176,8 @@ async fn a_thousand_silent_connections_do_not_block_other_clients() {
         let sent: &[u8] = match index % 4 {
             0 => b"",
             1 => b"GET /api/v1/info HTTP/1.1\r\nx: ",
-            2 => b"POST /api/v1/provision HTTP/1.1\r\nhost: node\r\ncontent-length: 1000\r\n\r\n{",
-            _ => b"GET /api/v1/info HTTP/1.1\r\nhost: node\r\n\r\n",
+            2 => b"POST /api/v1/provision HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 1000\r\n\r\n{",
+            _ => b"GET /api/v1/info HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n",
         };
         held.push(connect(node.api, sent).await);
         if index % 10 == 9 {
@@ -193,7 +191,7 @@ async fn a_thousand_silent_connections_do_not_block_other_clients() {
         rest(stream).await;
     }
     let last = held.last_mut().expect("a thousand");
-    last.write_all(b"GET /api/v1/status HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n").await.expect("it is open");
+    last.write_all(b"GET /api/v1/status HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n").await.expect("it is open");
     assert!(rest(last).await.starts_with(b"HTTP/1.1 200 OK\r\n"));
 }
 
@@ -205,7 +203,8 @@ async fn a_thousand_requests_at_once_are_all_answered_or_closed() {
         .map(|_| {
             let to = node.api;
             tokio::spawn(async move {
-                let mut stream = connect(to, b"GET /api/v1/status HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n").await;
+                let mut stream =
+                    connect(to, b"GET /api/v1/status HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n").await;
                 rest(&mut stream).await
             })
         })
@@ -222,7 +221,7 @@ async fn a_thousand_requests_at_once_are_all_answered_or_closed() {
 #[tokio::test]
 async fn requests_under_way_are_answered_when_the_server_stops() {
     let mut node = with_limits(|_| {});
-    let head = b"POST /api/v1/factory-reset HTTP/1.1\r\nhost: node\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n";
+    let head = b"POST /api/v1/factory-reset HTTP/1.1\r\nhost: 127.0.0.1\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n";
     let mut stream = connect(node.api, head).await;
     let mut go_on = [0; 25];
     timeout(PATIENCE, stream.read_exact(&mut go_on))

@@ -502,7 +502,8 @@ async fn a_page_of_another_site_can_change_nothing() {
         (&[("host", "evil.example"), ("origin", "http://evil.example")], 403),
         (&[("host", own), ("sec-fetch-site", "cross-site")], 403),
         (&[("host", own), ("origin", "http://192.168.4.1:8080"), ("sec-fetch-site", "same-origin")], 200),
-        (&[("host", "jarvis.local"), ("origin", "http://jarvis.local")], 200),
+        (&[("host", "jarvis.local"), ("origin", "http://jarvis.local")], 403),
+        (&[("host", "jarvis-5b91b661.local"), ("origin", "http://jarvis-5b91b661.local")], 200),
         (&[("host", own)], 200),
     ] {
         let reply = request(node.api, "POST", "/api/v1/factory-reset", headers, b"").await;

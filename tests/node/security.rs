@@ -1,0 +1,3 @@
+//! What the node promises against a peer that attacks it: one file per promise.
+
+mod host;
