@@ -1,3 +1,4 @@
 //! What the node promises against a peer that attacks it: one file per promise.
 
+mod content_type;
 mod host;

@@ -128,8 +128,11 @@ where
         };
     };
     let sealed = is_sealed(&head.headers);
-    let Some(method) = method(&head.method).filter(|method| route.allows(*method, sealed)) else {
-        return method_not_allowed(route);
+    let method = method(&head.method);
+    let Some(method) = method.filter(|method| route.allows(*method, sealed)) else {
+        // The path takes sealed messages with this method, and no JSON.
+        let is_other_kind = head.headers.contains_key(CONTENT_TYPE) && method.is_some_and(|method| route.allows(method, true));
+        return if is_other_kind { unsupported_media_type() } else { method_not_allowed(route) };
     };
     if method != endpoint::Method::Get && is_foreign(&head.headers) {
         return problem(StatusCode::FORBIDDEN, "Requests from another site are not accepted.");
@@ -140,6 +143,10 @@ where
         // Only a session can be deleted.
         endpoint::Method::Delete => api.phones.close(&head.headers).await,
     }
+}
+
+fn unsupported_media_type() -> Reply {
+    problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unsupported Media Type")
 }
 
 fn method_not_allowed(route: Route) -> Reply {
@@ -194,7 +201,7 @@ impl Api {
         };
         if sealed.is_none() {
             if route == Route::Endpoint(Endpoint::Session) {
-                return problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unsupported Media Type");
+                return unsupported_media_type();
             }
             if !self.config.secrets.taken_at(sent_to) {
                 return problem(StatusCode::FORBIDDEN, SECRETS_REFUSED);

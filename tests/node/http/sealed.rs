@@ -22,7 +22,7 @@ use testing::journal::{K2_KEY, PASSWORD, TOKEN};
 const SEALED: (&str, &str) = ("content-type", PROTOBUF);
 
 /// A phone with a session.
-struct Phone<'a> {
+pub(crate) struct Phone<'a> {
     node: &'a Node,
     name: String,
     session: Session,
@@ -31,7 +31,7 @@ struct Phone<'a> {
 }
 
 impl<'a> Phone<'a> {
-    async fn connect(node: &'a Node) -> Self {
+    pub(crate) async fn connect(node: &'a Node) -> Self {
         let (opening, reply) = open(node, CODE, &[]).await;
         let name = reply.header(SESSION_HEADER).expect("a name for the session").to_owned();
         assert!(name.len() == 32 && name.bytes().all(|digit| digit.is_ascii_hexdigit()));
@@ -42,7 +42,7 @@ impl<'a> Phone<'a> {
         Self { node, name, session: opening.read(&accept).expect("the same code"), said: Vec::new() }
     }
 
-    async fn ask(&mut self, request: &Request) -> Reply {
+    pub(crate) async fn ask(&mut self, request: &Request) -> Reply {
         let endpoint = request.endpoint();
         let record = self.session.seal(endpoint, &request.encode()).encode();
         let reply = self.post(endpoint.row().path, &record).await;
@@ -92,7 +92,7 @@ fn outbound(reply: &Reply) -> Vec<Outbound> {
     Outbound::decode_list(&reply.body).expect("a list of messages")
 }
 
-fn credentials() -> Credentials {
+pub(crate) fn credentials() -> Credentials {
     Credentials {
         request_id: 77,
         ssid: Ssid::try_from("HomeNetwork").expect("a valid name"),
@@ -253,12 +253,12 @@ async fn an_unsealed_message_changes_nothing() {
 }
 
 #[tokio::test]
-async fn another_content_type_is_the_json_api() {
+async fn another_content_type_is_not_a_sealed_message() {
     let node = Node::start();
     let phone = Phone::connect(&node).await;
     for (path, status) in [
-        ("/api/v1/scan-networks", 405),
-        ("/api/v1/status", 405),
+        ("/api/v1/scan-networks", 415),
+        ("/api/v1/status", 415),
         ("/api/v1/provision", 422),
         ("/api/v1/provision/k2", 422),
         ("/api/v1/session", 415),
