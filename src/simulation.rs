@@ -1,7 +1,8 @@
 //! A network without a radio, for development, demonstrations and tests.
 //!
-//! Four networks accept any passphrase, like those of the existing simulator; one checks its passphrase; the others fail with
-//! the fault in their name, so that a developer can see every outcome.
+//! Four networks can be joined, like those of the existing simulator: the protected ones accept any passphrase. One network
+//! checks its passphrase; the others fail with the fault in their name, so that a developer can see every outcome. An open
+//! network refuses a passphrase, as NetworkManager does.
 
 use crate::network::{Error, Network};
 use provisioning_core::domain::{self, Passphrase, Security, Ssid};
@@ -65,7 +66,9 @@ impl Network for SimulatedNetwork {
         let name = ssid.to_string();
         let refuse = |fault| Err(Error::new(format!("joining the simulated network {ssid:?}"), fault));
         let joined = |limited_connectivity| Ok(Joined { limited_connectivity });
+        let is_open = name == LIMITED || FREE.iter().any(|(free, _, security)| *free == name && *security == Security::Open);
         match name.as_str() {
+            _ if is_open && !passphrase.is_empty() => refuse(Fault::WrongPassword),
             GUARDED if passphrase.expose() == PASSWORD => joined(false),
             GUARDED => refuse(Fault::WrongPassword),
             LIMITED => joined(true),
@@ -102,11 +105,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_networks_of_the_existing_simulator_come_first_and_take_any_password() {
+    async fn the_networks_of_the_existing_simulator_come_first_and_the_protected_ones_take_any_password() {
         let networks = SimulatedNetwork.scan().await.expect("a simulated scan");
-        for (network, (ssid, signal, _)) in networks.iter().zip(FREE) {
+        for (network, (ssid, signal, security)) in networks.iter().zip(FREE) {
             assert_eq!((network.ssid.to_string().as_str(), network.signal), (ssid, signal));
-            assert!(join(ssid, "x").await.is_ok());
+            assert!(join(ssid, if security == Security::Open { "" } else { "x" }).await.is_ok());
         }
     }
 

@@ -2,3 +2,4 @@
 
 mod content_type;
 mod host;
+mod open_network;

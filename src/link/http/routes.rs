@@ -12,6 +12,7 @@ use hyper::http::uri::Authority;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
+use zeroize::Zeroizing;
 
 use super::captive::Probe;
 use super::host::{Names, is_foreign};
@@ -23,7 +24,7 @@ use super::schema::{
 use super::sealed::{Phones, protobuf};
 use super::{Config, Reply, body, k2};
 use crate::daemon::Handle;
-use provisioning_core::domain::{CommandCenterUrl, Credentials, K2, Network, Passphrase, Ssid, TEXT_LIMIT, TextField};
+use provisioning_core::domain::{CommandCenterUrl, Credentials, K2, Network, Passphrase, Security, Ssid, TEXT_LIMIT, TextField};
 use provisioning_core::endpoint::{self, Endpoint, PROTOBUF};
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::{Answer, LocalRequest};
@@ -330,6 +331,10 @@ fn credentials(mut request: ProvisionRequest, networks: &[Network]) -> Result<Cr
         Some(network) => network.ssid.clone(),
         None => Ssid::try_from(request.wifi_ssid.as_str())?,
     };
+    if is_open(&ssid, networks) {
+        // The existing phone app demands a password for every network.
+        request.wifi_password = Zeroizing::default();
+    }
     let token = SecretText::new(std::mem::take(&mut *request.provisioning_token));
     TextField::Token.check(token.expose())?;
     Ok(Credentials {
@@ -349,6 +354,12 @@ fn credentials(mut request: ProvisionRequest, networks: &[Network]) -> Result<Cr
         // The existing phone app does not know provision codes.
         provision_code: None,
     })
+}
+
+/// Whether every network of that name is without a passphrase; false for a network that was not seen.
+fn is_open(ssid: &Ssid, networks: &[Network]) -> bool {
+    let mut securities = networks.iter().filter(|network| network.ssid == *ssid).map(|network| network.security).peekable();
+    securities.peek().is_some() && securities.all(|security| matches!(security, Security::Open | Security::Owe))
 }
 
 /// A text, cut to the length that a status can have.
