@@ -46,7 +46,7 @@ async fn a_failing_network_is_reported_by_fault_over_bluetooth_and_by_code_over_
 
         let status = attempt(&node, &center::json(&given)).await;
         assert_eq!(status["error_code"], "wifi_connect_failed", "{ssid}");
-        assert_eq!(status["error"], format!("Failed to connect to {ssid}"));
+        assert_eq!(status["error"], format!("Failed to connect to {ssid}: {fault}"));
         assert_eq!((&status["registration_status"], &status["hotspot_restored"]), (&Value::Null, &json!(true)), "{ssid}");
         let kept = place.status().await;
         assert_eq!((&kept["state"], &kept["last_failure"]["fault"]), (&json!("ERROR"), &json!(fault.name())));
@@ -74,7 +74,11 @@ async fn after_a_rejected_token_a_new_one_works_in_the_same_session() {
     let status = node.status(|status| status["retryable"] == true).await;
     assert_eq!(
         (&status["error"], &status["error_code"], &status["registration_status"]),
-        (&json!("Failed to register with command center"), &json!("registration_failed"), &json!(401))
+        (
+            &json!(format!("Failed to register with command center: {}", Fault::TokenRejected)),
+            &json!("registration_failed"),
+            &json!(401)
+        )
     );
     let order = center.order(&place).await;
     let outcome = bring_online(&mut phone, &credentials("HomeNetwork", PASSWORD, &center.url(), &order)).await;

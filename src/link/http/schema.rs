@@ -185,15 +185,16 @@ impl From<&Status> for LiveStatus {
     }
 }
 
-/// One sentence of the existing software for an attempt that failed.
+/// The text of the existing software for an attempt that failed, which clients compare as a prefix, and the reason.
 fn error_text(status: &Status) -> Option<String> {
     let fault = status.failure.as_ref()?.fault;
+    let reason = fault.text();
     Some(match fault {
-        Fault::CommandCenterAnswer | Fault::ConfigurationFailed => fault.text().into(),
-        _ if fault.is_provision_code() => fault.text().into(),
-        _ if fault.is_registration() => "Failed to register with command center".into(),
-        _ if fault.is_network() => format!("Failed to connect to {}", status.ssid.as_deref().unwrap_or_default()),
-        _ => fault.text().into(),
+        Fault::CommandCenterAnswer | Fault::ConfigurationFailed => reason.into(),
+        _ if fault.is_provision_code() => reason.into(),
+        _ if fault.is_registration() => format!("Failed to register with command center: {reason}"),
+        _ if fault.is_network() => format!("Failed to connect to {}: {reason}", status.ssid.as_deref().unwrap_or_default()),
+        _ => reason.into(),
     })
 }
 

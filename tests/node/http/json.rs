@@ -366,14 +366,16 @@ async fn every_name_of_1_to_32_bytes_is_joined_as_it_is() {
 async fn unusable_values_are_accepted_and_fail_as_an_attempt() {
     let node = Node::start();
     let long = "a".repeat(33);
+    let network = |ssid: &str, fault: Fault| format!("Failed to connect to {ssid}: {fault}");
+    let registration = format!("Failed to register with command center: {}", Fault::InvalidUrl);
     for (field, value, code, error) in [
-        ("wifi_ssid", "", "wifi_connect_failed", "Failed to connect to "),
-        ("wifi_ssid", long.as_str(), "wifi_connect_failed", "Failed to connect to aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
-        ("wifi_password", &"p".repeat(65), "wifi_connect_failed", "Failed to connect to HomeNetwork"),
-        ("command_center_url", "", "registration_failed", "Failed to register with command center"),
-        ("command_center_url", "ftp://x", "registration_failed", "Failed to register with command center"),
-        ("command_center_url", "http://user:pw@x", "registration_failed", "Failed to register with command center"),
-        ("command_center_url", "http://x\r\n.local", "registration_failed", "Failed to register with command center"),
+        ("wifi_ssid", "", "wifi_connect_failed", network("", Fault::InvalidSsid).as_str()),
+        ("wifi_ssid", long.as_str(), "wifi_connect_failed", &network(&long, Fault::InvalidSsid)),
+        ("wifi_password", &"p".repeat(65), "wifi_connect_failed", &network("HomeNetwork", Fault::InvalidPassphrase)),
+        ("command_center_url", "", "registration_failed", &registration),
+        ("command_center_url", "ftp://x", "registration_failed", &registration),
+        ("command_center_url", "http://user:pw@x", "registration_failed", &registration),
+        ("command_center_url", "http://x\r\n.local", "registration_failed", &registration),
         ("config_service_url", "file:///etc/passwd", "internal_error", Fault::InvalidConfigServiceUrl.text()),
         ("config_service_url", "javascript:alert(1)", "internal_error", Fault::InvalidConfigServiceUrl.text()),
         ("config_service_url", "not a url", "internal_error", Fault::InvalidConfigServiceUrl.text()),
@@ -422,7 +424,7 @@ async fn a_failure_is_reported_and_a_new_attempt_accepted() {
         status,
         json!({
             "state": "ERROR", "message": "Provisioning failed", "progress_percent": 70,
-            "error": "Failed to register with command center", "error_code": "registration_failed",
+            "error": format!("Failed to register with command center: {}", Fault::TokenRejected), "error_code": "registration_failed",
             "registration_status": 401, "retryable": true, "hotspot_restored": true,
         })
     );
