@@ -210,7 +210,7 @@ fn view_of(machine: &Machine) -> View {
 }
 
 fn log_status(status: &Status) {
-    let ssid = status.ssid.as_deref().unwrap_or_default();
+    let ssid = status.public_ssid();
     if let Some(failure) = &status.failure {
         warn!(ssid, fault = failure.fault.name(), step = ?status.step, "provisioning failed");
     } else {

@@ -64,7 +64,7 @@ impl Network for SimulatedNetwork {
 
     async fn join(&self, ssid: &Ssid, passphrase: &Passphrase, _hidden: bool) -> Result<Joined, Error> {
         let name = ssid.to_string();
-        let refuse = |fault| Err(Error::new(format!("joining the simulated network {ssid:?}"), fault));
+        let refuse = |fault| Err(Error::new("joining the simulated network", fault));
         let joined = |limited_connectivity| Ok(Joined { limited_connectivity });
         let is_open = name == LIMITED || FREE.iter().any(|(free, _, security)| *free == name && *security == Security::Open);
         match name.as_str() {

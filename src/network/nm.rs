@@ -121,8 +121,9 @@ impl Network for NetworkManager {
     }
 
     async fn join(&self, ssid: &Ssid, passphrase: &Passphrase, hidden: bool) -> Result<Joined, Error> {
-        let (attempt, ssid, passphrase) = (format!("joining {ssid:?}"), ssid.clone(), passphrase.clone());
-        self.ask(attempt, |reply| Request::Join { ssid, passphrase, hidden, reply }).await
+        let (ssid, passphrase) = (ssid.clone(), passphrase.clone());
+        // The journal is not told the name, which may have come sealed.
+        self.ask("joining the network".into(), |reply| Request::Join { ssid, passphrase, hidden, reply }).await
     }
 
     async fn keep(&self) -> Result<(), Error> {

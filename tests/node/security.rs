@@ -4,3 +4,4 @@ mod content_type;
 mod failure_text;
 mod host;
 mod open_network;
+mod sealed_names;

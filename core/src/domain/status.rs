@@ -122,7 +122,7 @@ pub struct Status {
     pub step: Step,
     /// Set after a failure.
     pub failure: Option<Failure>,
-    /// The attempt's number; 0 if none.
+    /// The attempt's number; 0 if none, or if it did not come sealed.
     pub request_id: u64,
     /// The attempt's network, as the phone named it.
     pub ssid: Option<String>,
@@ -166,9 +166,23 @@ impl Status {
 
     /// The line that the apps show.
     pub fn message(&self) -> String {
+        self.message_about(self.ssid.as_deref().unwrap_or_default())
+    }
+
+    /// The line that the apps show, for readers without a session.
+    pub fn public_message(&self) -> String {
+        self.message_about(self.public_ssid())
+    }
+
+    /// The network, for readers without a session: they are not told a name that came sealed.
+    pub fn public_ssid(&self) -> &str {
+        if self.request_id == 0 { self.ssid.as_deref().unwrap_or_default() } else { "the network" }
+    }
+
+    fn message_about(&self, ssid: &str) -> String {
         match self.failure {
             Some(_) => "Provisioning failed".into(),
-            None => self.step.message(self.ssid.as_deref().unwrap_or_default()),
+            None => self.step.message(ssid),
         }
     }
 }

@@ -190,6 +190,10 @@ impl TryFrom<pb::Credentials> for Credentials {
         if !passphrase.is_empty() && !passphrase.fits_wpa() {
             return Err(Fault::InvalidPassphrase);
         }
+        // 0 is an attempt that did not come sealed, whose network is not secret.
+        if credentials.request_id == 0 {
+            return Err(Fault::InvalidField);
+        }
         TextField::Token.check(token.expose())?;
         Ok(Self {
             request_id: credentials.request_id,

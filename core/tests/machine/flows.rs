@@ -106,7 +106,7 @@ fn a_wrong_password_is_reported_and_the_right_one_succeeds_on_the_same_session()
 fn a_hundred_failures_do_not_keep_a_node_from_succeeding() {
     let mut world = World::new();
     let phone = world.paired();
-    for attempt in 0..100 {
+    for attempt in 1..=100 {
         let mut wrong = credentials();
         wrong.passphrase = passphrase("not this one");
         wrong.request_id = attempt;

@@ -173,7 +173,7 @@ impl From<&Status> for LiveStatus {
         Self {
             published: ProvisionStatus {
                 state: status.state().into(),
-                message: status.message(),
+                message: status.public_message(),
                 progress_percent: status.progress(),
                 error: error_text(status),
             },
@@ -193,7 +193,7 @@ fn error_text(status: &Status) -> Option<String> {
         Fault::CommandCenterAnswer | Fault::ConfigurationFailed => reason.into(),
         _ if fault.is_provision_code() => reason.into(),
         _ if fault.is_registration() => format!("Failed to register with command center: {reason}"),
-        _ if fault.is_network() => format!("Failed to connect to {}: {reason}", status.ssid.as_deref().unwrap_or_default()),
+        _ if fault.is_network() => format!("Failed to connect to {}: {reason}", status.public_ssid()),
         _ => reason.into(),
     })
 }

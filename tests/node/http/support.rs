@@ -8,7 +8,7 @@ use std::time::Duration;
 use getrandom::SysRng;
 use jarvis_provisioning::daemon::{Ends, Event, Handle, View};
 use jarvis_provisioning::link::http::{Config, Limits, Listeners, Secrets, bind, serve};
-use provisioning_core::domain::{CommandCenterUrl, Identity, Network, Pairing, Registration, Security, Ssid};
+use provisioning_core::domain::{CommandCenterUrl, Identity, Network, Outcome, Pairing, Registration, Security, Ssid};
 use provisioning_core::machine::{
     AccessPointPolicy, Answer, Boot, Cleared, ClearedItem, Command, CommandCenterCommand, Config as MachineConfig, DiskCommand,
     Done, Input, Joined, Link, Machine, Output, RadioCommand, Ticket,
@@ -103,6 +103,15 @@ impl Node {
 
     /// A node that was provisioned before, if it has a command center.
     pub(crate) fn booted(config: Config, world: World, command_center: Option<&str>) -> Self {
+        Self::loaded(config, world, command_center, None)
+    }
+
+    /// A node that was restarted after an attempt.
+    pub(crate) fn after(outcome: Outcome) -> Self {
+        Self::loaded(config(), Box::new(|command| Some(kind(command))), None, Some(outcome))
+    }
+
+    fn loaded(config: Config, world: World, command_center: Option<&str>, outcome: Option<Outcome>) -> Self {
         let boot = Boot {
             identity: Identity {
                 node_id: NODE_ID.into(),
@@ -114,7 +123,7 @@ impl Node {
             provisioned: command_center.is_some(),
             command_center: command_center.map(|url| CommandCenterUrl::try_from(url).expect("a plain URL")),
             pending: None,
-            outcome: None,
+            outcome,
             resetting: false,
         };
         let machine_config = MachineConfig {
