@@ -130,7 +130,7 @@ impl<C: CommandCenter> Daemon<C> {
                 let ticket = Ticket(self.next_ticket);
                 self.next_ticket += 1;
                 self.tickets.insert(ticket, answer);
-                Some(Input::LocalRequest { ticket, request })
+                Some(Input::ClearRequest { ticket, request })
             }
             Event::Bluetooth { available } => Some(Input::Bluetooth { available }),
         }

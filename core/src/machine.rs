@@ -77,7 +77,15 @@ pub enum Input {
         /// This one.
         link: Link,
     },
-    /// A request without a session: from the JSON API, a button or the command line.
+    /// A request in clear, from the JSON API: anyone on the network can make one. It changes nothing while a phone has the
+    /// session, or once a sealed attempt was accepted, until a reset or a restart.
+    ClearRequest {
+        /// Returned in [`Output::Answer`].
+        ticket: Ticket,
+        /// The request.
+        request: LocalRequest,
+    },
+    /// A request of somebody at the node: from a button or the command line.
     LocalRequest {
         /// Returned in [`Output::Answer`].
         ticket: Ticket,
@@ -124,7 +132,7 @@ pub enum Answer {
     K2Stored,
     /// The attempt has begun.
     Accepted,
-    /// Another attempt is in progress.
+    /// Another attempt is in progress, or a phone has the session.
     Busy,
     /// The node is provisioned, and its command center answers: K2 is only replaced in pairing mode.
     AlreadyProvisioned,
@@ -239,6 +247,8 @@ pub struct Machine {
     enrollment: Enrollment,
     networks: Networks,
     saving_k2: Vec<SavingK2>,
+    /// A sealed attempt was begun since the start and since the last reset.
+    had_sealed_attempt: bool,
     visibility: Visibility,
     outbox: Outbox,
 }
@@ -271,6 +281,7 @@ impl Machine {
             activity: Activity::Idle,
             networks: Networks::default(),
             saving_k2: Vec::new(),
+            had_sealed_attempt: false,
             visibility: Visibility::new(now),
             outbox: Outbox::default(),
         };
@@ -297,6 +308,7 @@ impl Machine {
             }
             Input::InvalidMessage { link, fault } => self.refuse(link, fault),
             Input::Closed { link } => self.link_closed(link),
+            Input::ClearRequest { ticket, request } => self.requested_in_clear(ticket, request, now),
             Input::LocalRequest { ticket, request } => self.requested_locally(ticket, request, now),
             Input::Done(done) => self.done(done, now, rng),
             Input::Bluetooth { available } => self.visibility.set_bluetooth(available),

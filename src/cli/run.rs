@@ -10,7 +10,7 @@ use anyhow::Context;
 use jarvis_http::client::{AddressPolicy, Client, Trust};
 use jarvis_provisioning::claim::{Claimant, Device, NodeClaims};
 use jarvis_provisioning::command_center::{self, Registrar};
-use jarvis_provisioning::config::Config;
+use jarvis_provisioning::config::{Config, Open};
 use jarvis_provisioning::daemon::{Daemon, Ended, Handle};
 use jarvis_provisioning::link::{ble, http, mdns, sim};
 use jarvis_provisioning::network::Network;
@@ -173,9 +173,12 @@ fn captive_portal(address: IpAddr) -> Vec<TcpListener> {
 }
 
 fn http_config(config: &Config) -> http::Config {
-    let secrets = match (config.simulate, config.access_point.secrets_in_clear) {
-        (true, _) | (false, true) => http::Secrets::Anywhere,
-        (false, false) => http::Secrets::SentTo(IpAddr::V4(nm::Settings::default().address)),
+    // In simulation the loopback is the access point.
+    let access_point = if config.simulate { Ipv4Addr::LOCALHOST } else { nm::Settings::default().address };
+    let secrets = match (config.access_point.secrets_in_clear, config.access_point.open) {
+        (true, _) => http::Secrets::Anywhere,
+        (false, Open::Never) => http::Secrets::Nowhere,
+        (false, Open::WhenQuiet | Open::Always) => http::Secrets::SentTo(IpAddr::V4(access_point)),
     };
     http::Config { secrets, open_security: if config.simulate { "OPEN" } else { "" }, ..http::Config::default() }
 }
@@ -201,4 +204,23 @@ fn signals() -> Result<impl Future<Output = ()>, Failure> {
             _ = interrupt.recv() => {}
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_in_clear_are_refused_without_an_access_point_in_simulation_too() {
+        let secrets = |simulate, open, secrets_in_clear| {
+            let mut config = Config { simulate, ..Config::default() };
+            (config.access_point.open, config.access_point.secrets_in_clear) = (open, secrets_in_clear);
+            http_config(&config).secrets
+        };
+        for (simulate, address) in [(true, [127, 0, 0, 1]), (false, [192, 168, 4, 1])] {
+            assert_eq!(secrets(simulate, Open::Never, false), http::Secrets::Nowhere);
+            assert_eq!(secrets(simulate, Open::Always, false), http::Secrets::SentTo(address.into()));
+            assert_eq!(secrets(simulate, Open::Never, true), http::Secrets::Anywhere);
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! What the node promises against a peer that attacks it: one file per promise.
 
+mod busy;
 mod content_type;
 mod failure_text;
 mod host;

@@ -30,8 +30,9 @@ async fn attempt(node: &Node, body: &Value) -> Value {
 
 #[tokio::test]
 async fn a_failing_network_is_reported_by_fault_over_bluetooth_and_by_code_over_json() {
-    let place = Place::new();
-    let node = place.start().await;
+    // JSON is refused while a phone has the session.
+    let (place, json_place) = (Place::new(), Place::new());
+    let (node, json_node) = (place.start().await, json_place.start().await);
     let mut phone = phone(&node.over_bluetooth(), &place.label().await.by_code()).await;
     let networks = phone.scan(false).await.expect("a list");
     let failing = networks.iter().map(|network| network.ssid.to_string()).filter(|name| name != "Sim-NoInternet");
@@ -44,7 +45,7 @@ async fn a_failing_network_is_reported_by_fault_over_bluetooth_and_by_code_over_
         let fault = outcome.failure.expect("a failure").fault;
         assert_eq!(format!("Sim-{}", fault.name()), ssid);
 
-        let status = attempt(&node, &center::json(&given)).await;
+        let status = attempt(&json_node, &center::json(&given)).await;
         assert_eq!(status["error_code"], "wifi_connect_failed", "{ssid}");
         assert_eq!(status["error"], format!("Failed to connect to {ssid}: {fault}"));
         assert_eq!((&status["registration_status"], &status["hotspot_restored"]), (&Value::Null, &json!(true)), "{ssid}");
@@ -116,7 +117,9 @@ async fn without_a_configuration_every_attempt_fails_with_the_reason() {
     let given = credentials("HomeNetwork", PASSWORD, NOWHERE, &unused_order());
     let outcome = bring_online(&mut phone, &given).await;
     assert_eq!(outcome.failure.expect("a failure").fault, Fault::ConfigurationFailed);
-    let status = attempt(&node, &center::json(&given)).await;
+    drop(node);
+    let place = Place::new().with("CONFIG_PATH", "");
+    let status = attempt(&place.start().await, &center::json(&given)).await;
     assert_eq!(
         (&status["error"], &status["error_code"]),
         (&json!("Failed to update configuration"), &json!("config_write_failed"))

@@ -203,6 +203,8 @@ impl Machine {
     /// Begins an attempt. Nothing else is in progress.
     pub(super) fn begin(&mut self, credentials: Credentials, resumes: u32, now: Instant) {
         self.visibility.heard(now);
+        // Only sealed attempts have a request id.
+        self.had_sealed_attempt |= credentials.request_id != 0;
         let over_access_point = self.visibility.is_access_point();
         let pending = Box::new(Pending { credentials: credentials.clone(), resumes });
         let op = self.outbox.op();

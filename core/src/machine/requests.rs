@@ -34,6 +34,14 @@ impl Machine {
         }
     }
 
+    /// A caller that has proven nothing sends a request.
+    pub(super) fn requested_in_clear(&mut self, ticket: Ticket, request: LocalRequest, now: Instant) {
+        if (self.had_sealed_attempt || self.established().is_some()) && request != LocalRequest::Scan {
+            return self.answer(ticket, Answer::Busy);
+        }
+        self.requested_locally(ticket, request, now);
+    }
+
     /// A caller without a session sends a request.
     pub(super) fn requested_locally(&mut self, ticket: Ticket, request: LocalRequest, now: Instant) {
         match request {
@@ -117,6 +125,7 @@ impl Machine {
             Ok(Cleared { items, node_id }) => {
                 self.identity.node_id = node_id;
                 self.enrollment.reset();
+                self.had_sealed_attempt = false;
                 self.status = Status::waiting();
                 self.announce();
                 self.scan(None, now);

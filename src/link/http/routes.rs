@@ -255,6 +255,7 @@ impl Api {
                 Some(Answer::AlreadyProvisioned) => {
                     K2ProvisionResponse::refused("Node is already provisioned. Re-enter pairing mode to update K2.")
                 }
+                Some(Answer::Busy) => K2ProvisionResponse::refused(Fault::Busy.text()),
                 Some(Answer::Refused(fault)) => K2ProvisionResponse::refused(fault.text()),
                 _ => K2ProvisionResponse::refused(LATE),
             },
@@ -266,6 +267,9 @@ impl Api {
         let response = match self.ask(LocalRequest::Reset).await {
             Some(Answer::Reset(items)) => {
                 FactoryResetResponse { success: true, cleared: items.into_iter().map(cleared_name).collect(), error: None }
+            }
+            Some(Answer::Busy) => {
+                FactoryResetResponse { error: Some(Fault::Busy.text().into()), ..FactoryResetResponse::default() }
             }
             Some(Answer::Refused(fault)) => {
                 FactoryResetResponse { error: Some(fault.text().into()), ..FactoryResetResponse::default() }

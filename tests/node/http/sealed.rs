@@ -24,7 +24,7 @@ const SEALED: (&str, &str) = ("content-type", PROTOBUF);
 /// A phone with a session.
 pub(crate) struct Phone<'a> {
     node: &'a Node,
-    name: String,
+    pub(crate) name: String,
     session: Session,
     /// Messages of the node that the test has not consumed.
     said: Vec<Message>,
@@ -80,7 +80,7 @@ impl<'a> Phone<'a> {
     }
 }
 
-async fn open(node: &Node, code: &str, more: &[(&str, &str)]) -> (Opening, Reply) {
+pub(crate) async fn open(node: &Node, code: &str, more: &[(&str, &str)]) -> (Opening, Reply) {
     let secret = PhoneSecret::Code(SecretText::new(code.into()));
     let (opening, open) = Opening::new(NODE_ID, &secret, &mut UnwrapErr(SysRng));
     let headers = [&[SEALED], more].concat();

@@ -269,7 +269,7 @@ async fn run(mut machine: Machine, mut ends: Ends, mut world: World, commands: A
                     Event::LocalRequest { request, answer } => {
                         next += 1;
                         tickets.insert(Ticket(next), answer);
-                        Input::LocalRequest { ticket: Ticket(next), request }
+                        Input::ClearRequest { ticket: Ticket(next), request }
                     }
                     Event::Bluetooth { available } => Input::Bluetooth { available },
                 },
