@@ -447,7 +447,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refused_account_is_not_ours_and_a_shipped_device_stays_shipped_until_it_is_reissued() {
+    async fn a_refused_account_is_not_ours_and_a_shipped_device_must_be_reissued() {
         let folder = tempfile::tempdir().unwrap();
         let ledger = ledger(&folder);
         let device = device("AZJN-0042");

@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_needs_a_writable_endpoint_no_offset_and_a_size_that_the_connection_carries() {
+    fn a_write_needs_a_writable_endpoint_no_offset_and_a_permitted_size() {
         assert_eq!(check_write(Endpoint::Scan, 0, 182, 182), Ok(()));
         assert_eq!(check_write(Endpoint::Scan, 0, 183, 182), Err(AttError::InvalidLength));
         assert_eq!(check_write(Endpoint::Scan, 0, VALUE_LIMIT, 514), Ok(()));
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_over_its_endpoints_limit_is_too_large_and_any_other_bad_frame_malformed() {
+    fn a_message_over_the_limit_is_too_large_and_other_bad_frames_are_malformed() {
         let fault = |endpoint, value: &[u8]| Inbox::default().push(endpoint, value).map_err(FramingError::fault);
         for row in ENDPOINTS.iter().filter(|row| row.writable) {
             let over = &frames(&vec![1; row.limit + 1], VALUE_LIMIT)[0];

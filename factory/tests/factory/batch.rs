@@ -1,4 +1,4 @@
-//! Many devices.
+//! Batches of devices.
 
 use std::collections::HashSet;
 use std::fs;
@@ -11,7 +11,7 @@ use crate::server::{Server, Verdict};
 use crate::support::{CONF, Desk, PAIRING, assert_agreement, credentials};
 
 #[test]
-fn every_device_of_a_list_can_log_in_and_shares_nothing_with_another() {
+fn every_device_of_a_list_can_log_in_with_its_own_credentials() {
     let (desk, server) = (Desk::new(), Server::start());
     let serials = desk.list(50);
     let run = desk.batch(&server, &["--verify"]).succeeded();
@@ -62,7 +62,7 @@ fn the_manifest_has_hashes_and_no_secret() {
 }
 
 #[test]
-fn the_failure_of_one_device_is_told_and_the_others_are_done() {
+fn the_failure_of_one_device_is_reported_and_the_others_are_completed() {
     let (desk, server) = (Desk::new(), Server::start());
     let serials = desk.list(6);
     fs::remove_dir_all(desk.rootfs(&serials[1])).unwrap();
@@ -79,7 +79,7 @@ fn the_failure_of_one_device_is_told_and_the_others_are_done() {
 }
 
 #[test]
-fn credentials_that_are_not_taken_half_way_end_the_batch_at_once_and_the_next_run_goes_on() {
+fn credentials_refused_during_a_batch_end_it_and_the_next_run_continues() {
     let (desk, server) = (Desk::new(), Server::start());
     let serials = desk.list(40);
     server.script(|number, _| match number {
@@ -99,10 +99,10 @@ fn credentials_that_are_not_taken_half_way_end_the_batch_at_once_and_the_next_ru
 }
 
 #[test]
-fn only_so_many_requests_are_under_way_at_once() {
+fn the_number_of_concurrent_requests_is_limited() {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::{Arc, Barrier};
-    // A server of threads: each holds its request until three are there, so fewer would never be answered.
+    // A threaded server that answers only when three requests are waiting, so fewer would never be answered.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let (barrier, most, under_way) = (Arc::new(Barrier::new(3)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -141,7 +141,7 @@ fn two_runs_at_once_do_not_share_a_ledger() {
 }
 
 #[test]
-fn a_ledger_that_cannot_be_written_stops_everything_before_the_server_learns_anything() {
+fn without_a_writable_ledger_nothing_is_sent() {
     let (desk, server) = (Desk::new(), Server::start());
     desk.list(3);
     let full = "/dev/full";

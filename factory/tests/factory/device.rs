@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::server::Server;
 use crate::support::{Desk, FACTORY, Run, assert_agreement, program};
 
-/// Runs the device's program, which is found at this path.
+/// Runs the device's program at this path.
 fn device(desk: &Desk, program: &Path, path: &str, arguments: &[&str]) -> Run {
     let mut command = Command::new(program);
     command.current_dir(desk.path("")).args(arguments).env("PATH", path).env_remove("RUST_LOG").env_remove("JARVIS_LOG_FORMAT");
@@ -36,7 +36,7 @@ fn output_errors_and_status_are_those_of_the_factory() {
 }
 
 #[test]
-fn a_factory_in_the_path_makes_the_image_and_its_label() {
+fn a_factory_program_in_the_path_prepares_the_image_and_its_label() {
     let (desk, server) = (Desk::new(), Server::start());
     let rootfs = desk.tree("rootfs");
     let elsewhere = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();

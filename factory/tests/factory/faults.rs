@@ -1,4 +1,4 @@
-//! Servers and disks that fail.
+//! Failing servers and disks.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -24,7 +24,7 @@ fn speaking(answer: &'static [u8]) -> String {
             let mut connection = connection.unwrap();
             let _ = connection.read(&mut [0; 4096]);
             let _ = connection.write_all(answer);
-            // Nothing more comes, but it is not closed either.
+            // Nothing more is sent, and the connection stays open.
             if answer.is_empty() {
                 open.push(connection);
             }
@@ -56,7 +56,7 @@ fn a_server_that_recovers_gets_another_request() {
 }
 
 #[test]
-fn a_server_that_keeps_failing_is_given_up_and_a_later_run_goes_on() {
+fn a_server_that_keeps_failing_ends_the_run_and_a_later_run_continues() {
     let (desk, server) = (Desk::new(), Server::start());
     let rootfs = desk.tree("rootfs");
     server.script(|_, _| Verdict::Refuse(StatusCode::INTERNAL_SERVER_ERROR.into_response()));
@@ -69,7 +69,7 @@ fn a_server_that_keeps_failing_is_given_up_and_a_later_run_goes_on() {
 }
 
 #[test]
-fn a_server_that_is_down_ends_a_batch_before_every_device_has_waited_for_it() {
+fn a_server_that_is_down_ends_a_batch_early() {
     let (desk, server) = (Desk::new(), Server::start());
     desk.list(60);
     server.script(|_, _| Verdict::Refuse(StatusCode::INTERNAL_SERVER_ERROR.into_response()));
@@ -79,7 +79,7 @@ fn a_server_that_is_down_ends_a_batch_before_every_device_has_waited_for_it() {
 }
 
 #[test]
-fn a_server_that_asks_for_patience_gets_it_from_all_jobs_and_no_try_is_used_up() {
+fn retry_after_delays_all_jobs_and_uses_no_try() {
     let (desk, server) = (Desk::new(), Server::start());
     let serials = desk.list(6);
     server.script(|number, _| match number {
@@ -108,34 +108,34 @@ fn a_final_answer_is_not_requested_again() {
 }
 
 #[test]
-fn what_is_not_http_is_told() {
+fn an_answer_that_is_not_http_is_reported() {
     let (desk, run) = against(&speaking(b"\x16\x03\x01garbage\r\n\r\n"), &["--tries", "2"]);
     run.failed_with("no answer from the server");
     assert!(!desk.path("rootfs").join(CONF).exists());
 }
 
 #[test]
-fn a_server_that_says_nothing_is_not_waited_for_for_ever() {
+fn a_silent_server_times_out() {
     let (desk, run) = against(&speaking(b""), &["--tries", "1", "--timeout", "1"]);
     run.failed_with("no answer within 1 s");
     assert!(!desk.path("rootfs").join(CONF).exists());
 }
 
 #[test]
-fn an_answer_that_breaks_off_after_its_status_counts_by_its_status() {
+fn an_answer_cut_off_after_its_status_counts_by_its_status() {
     let (desk, run) = against(&speaking(b"HTTP/1.1 201 Created\r\ncontent-length: 100\r\n\r\n{\"id\":"), &[]);
     run.succeeded();
     assert!(desk.path("rootfs").join(CONF).exists());
 }
 
 #[test]
-fn a_server_that_is_not_there_is_told() {
+fn an_unreachable_server_is_reported() {
     let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     against(&format!("http://{unused}"), &["--tries", "1"]).1.failed_with("no answer from the server");
 }
 
 #[test]
-fn a_tree_that_is_missing_or_a_file_or_this_machines_root_is_told_before_anything_is_sent() {
+fn an_unusable_tree_is_reported_before_anything_is_sent() {
     let server = Server::start();
     let url = server.url();
     let desk = Desk::new();
@@ -147,7 +147,7 @@ fn a_tree_that_is_missing_or_a_file_or_this_machines_root_is_told_before_anythin
     assert_eq!(server.calls(), Vec::<String>::new());
 }
 
-/// Runs the program in a mount namespace of its own, in which `script` has mounted file systems in the folder `rootfs`.
+/// Runs the program in a separate mount namespace, in which `script` has mounted file systems in the folder `rootfs`.
 fn with_mount(desk: &Desk, server: &Server, script: &str) -> Option<Run> {
     let flags: &[&str] = if rustix::process::geteuid().is_root() { &["--mount"] } else { &["--mount", "--map-root-user"] };
     let probe = Command::new("unshare").args(flags).args(["sh", "-c", "mount -t tmpfs tmpfs /mnt"]).output();
@@ -164,7 +164,7 @@ fn with_mount(desk: &Desk, server: &Server, script: &str) -> Option<Run> {
 }
 
 #[test]
-fn a_read_only_tree_is_told_before_anything_is_sent() {
+fn a_read_only_tree_is_reported_before_anything_is_sent() {
     let (desk, server) = (Desk::new(), Server::start());
     desk.tree("rootfs");
     if let Some(run) = with_mount(&desk, &server, "mount -t tmpfs -o ro tmpfs rootfs") {
@@ -174,7 +174,7 @@ fn a_read_only_tree_is_told_before_anything_is_sent() {
 }
 
 #[test]
-fn a_full_tree_is_told_before_anything_is_sent() {
+fn a_full_tree_is_reported_before_anything_is_sent() {
     let (desk, server) = (Desk::new(), Server::start());
     desk.tree("rootfs");
     let fill = "mount -t tmpfs -o size=64k tmpfs rootfs; mkdir -p rootfs/etc/azaion rootfs/boot/firmware; \

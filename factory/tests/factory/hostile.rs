@@ -1,4 +1,4 @@
-//! Trees that lead elsewhere: nothing outside of a tree changes, whatever looks the folders up.
+//! Trees with links to other places: nothing outside of a tree changes, with and without `openat2`.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -28,7 +28,7 @@ fn snapshot(folder: &Path) -> Vec<(PathBuf, u32, u64, Vec<u8>)> {
     found
 }
 
-/// What a shape does to a tree, given the folder of the canary.
+/// How a shape changes a tree; its argument is the folder of the canary.
 type Shape = fn(&Path, &Path);
 
 fn folder(tree: &Path, path: &str) {
@@ -127,7 +127,7 @@ fn provision(desk: &Desk, server: &Server, lookup: Lookup) -> Outcome {
 }
 
 #[test]
-fn no_shape_of_links_leads_out_of_a_tree() {
+fn no_link_leads_out_of_a_tree() {
     for lookup in [Lookup::Kernel, Lookup::Walk] {
         for (name, shape) in SHAPES {
             let (desk, server) = (Desk::new(), Server::start());
@@ -151,7 +151,7 @@ fn no_shape_of_links_leads_out_of_a_tree() {
 }
 
 #[test]
-fn a_link_that_an_image_has_for_good_reason_is_followed_inside_of_it() {
+fn a_legitimate_link_of_an_image_is_followed_within_it() {
     let (desk, server) = (Desk::new(), Server::start());
     let tree = desk.tree("rootfs");
     folder(&tree, "usr/etc");

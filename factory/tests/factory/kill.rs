@@ -1,4 +1,4 @@
-//! A batch that is killed again and again, and run once more.
+//! A batch that is killed repeatedly, and then completed.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -18,7 +18,7 @@ fn random() -> f64 {
     f64::from(u32::from_ne_bytes(bytes)) / f64::from(u32::MAX)
 }
 
-/// How long an undisturbed batch takes here.
+/// The duration of an undisturbed batch.
 fn undisturbed() -> Duration {
     let (desk, server) = (Desk::fast(), Server::start());
     desk.list(DEVICES);
@@ -28,7 +28,7 @@ fn undisturbed() -> Duration {
 }
 
 #[test]
-fn a_batch_that_was_killed_at_any_moment_is_finished_by_another_run() {
+fn a_batch_that_was_killed_at_any_time_is_completed_by_another_run() {
     let whole = undisturbed();
     let mut killed = 0;
     for _ in 0..BATCHES {

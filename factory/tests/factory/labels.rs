@@ -1,4 +1,4 @@
-//! Labels before the devices were ever on.
+//! Labels of devices that have never been started.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! Lists that cannot be used: nothing is sent, and nothing is written.
+//! Invalid lists: nothing is sent, and nothing is written.
 
 use std::fs;
 
@@ -53,7 +53,7 @@ fn a_list_without_a_serial_column_is_refused() {
 }
 
 #[test]
-fn a_list_that_is_not_there_or_is_no_file_is_refused() {
+fn a_list_that_is_missing_or_not_a_file_is_refused() {
     let (desk, server) = (Desk::new(), Server::start());
     desk.batch(&server, &[]).failed_with("list.csv");
     desk.tree("list.csv");

@@ -33,7 +33,7 @@ fn a_device_logs_in_with_the_credentials_of_its_image() {
 }
 
 #[test]
-fn a_loader_may_keep_the_token_to_itself() {
+fn a_loader_may_return_no_token() {
     let server = Server::start();
     let desk = device(&server);
     server.script(|_, _| Verdict::Refuse(axum::Json(json!({"status": "ok"})).into_response()));
@@ -42,7 +42,7 @@ fn a_loader_may_keep_the_token_to_itself() {
 }
 
 #[test]
-fn refused_credentials_have_their_own_status_and_leave_the_token_that_was_there() {
+fn refused_credentials_have_their_own_status_and_keep_the_old_token() {
     let server = Server::start();
     let desk = device(&server);
     login(&desk, &server).succeeded();
@@ -61,7 +61,7 @@ fn a_loader_that_fails_has_its_own_status() {
 }
 
 #[test]
-fn an_image_without_credentials_says_so() {
+fn an_image_without_credentials_is_reported() {
     let (desk, server) = (Desk::new(), Server::start());
     assert_eq!(login(&desk, &server).failed_with("rootfs").status, Some(6));
     fs::create_dir_all(desk.path("rootfs/etc/azaion")).unwrap();
@@ -72,7 +72,7 @@ fn an_image_without_credentials_says_so() {
 }
 
 #[test]
-fn a_folder_for_the_token_that_is_not_there_is_told() {
+fn a_missing_folder_for_the_token_is_reported() {
     let server = Server::start();
     let desk = device(&server);
     let conf = format!("rootfs/{CONF}");

@@ -1,4 +1,4 @@
-//! The runbook: its commands run as they are written, against the real command center.
+//! The runbook: executes its commands as written, with the real command center.
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -30,7 +30,7 @@ fn programs() -> PathBuf {
 }
 
 #[test]
-fn the_runbook_leads_to_devices_that_log_in() {
+fn devices_prepared_by_the_runbook_can_log_in() {
     let desk = Desk::new();
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let commands = commands().replace("127.0.0.1:7703", &free.to_string());

@@ -1,4 +1,4 @@
-//! An admin API: accounts in memory, every request noted, and failures by script.
+//! A fake admin API: accounts in memory, recorded requests, and scripted failures.
 
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-/// One request, as it came.
+/// A received request.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     pub(crate) method: Method,
@@ -22,11 +22,11 @@ pub(crate) struct Request {
 
 /// The script's answer to a request.
 pub(crate) enum Verdict {
-    /// It is obeyed and answered.
+    /// Executes and answers it.
     Serve,
-    /// It is answered like this, and not obeyed.
+    /// Answers like this without executing it.
     Refuse(Response),
-    /// It is obeyed, and answered with this.
+    /// Executes it, and answers like this.
     ServeAndAnswer(StatusCode),
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct World {
     pub(crate) requests: Vec<Request>,
     script: Option<Script>,
     has_no_login: bool,
-    /// Whether 200 is said where 201 and 204 could be.
+    /// Whether the server answers 200 in place of 201 and 204.
     says_200: bool,
 }
 
@@ -84,7 +84,7 @@ impl Server {
         self.world.lock().unwrap()
     }
 
-    /// Asks a script what becomes of each request; the first has the number 0.
+    /// Sets a script that decides about each request; the first has the number 0.
     pub(crate) fn script(&self, script: impl Fn(usize, &Request) -> Verdict + Send + 'static) {
         self.world().script = Some(Box::new(script));
     }
@@ -101,7 +101,7 @@ impl Server {
         self.world().has_no_login = true;
     }
 
-    /// The requests as method and path, and forgets them.
+    /// Returns the requests as method and path, and clears the record.
     pub(crate) fn calls(&self) -> Vec<String> {
         let requests = std::mem::take(&mut self.world().requests);
         requests.iter().map(|request| format!("{} {}", request.method, request.path)).collect()

@@ -1,4 +1,4 @@
-//! One device, as the existing pipeline calls for it.
+//! One device, as required by the existing pipeline.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -58,7 +58,7 @@ fn a_second_run_into_a_new_tree_makes_file_and_account_agree() {
 }
 
 #[test]
-fn a_server_may_say_200_where_it_could_say_more() {
+fn a_server_may_answer_200_for_every_success() {
     let (desk, server) = (Desk::new(), Server::start());
     server.say_200();
     let rootfs = desk.tree("rootfs");
@@ -68,7 +68,7 @@ fn a_server_may_say_200_where_it_could_say_more() {
 }
 
 #[test]
-fn one_slash_at_the_end_of_the_address_is_left_out() {
+fn one_trailing_slash_of_the_address_is_removed() {
     let (desk, server) = (Desk::new(), Server::start());
     desk.tree("rootfs");
     let url = format!("{}/", server.url());
@@ -77,7 +77,7 @@ fn one_slash_at_the_end_of_the_address_is_left_out() {
 }
 
 #[test]
-fn an_account_that_is_not_ours_is_left_alone_until_the_operator_says_so() {
+fn an_account_of_others_is_unchanged_without_the_operators_consent() {
     let (desk, server) = (Desk::new(), Server::start());
     let rootfs = desk.tree("rootfs");
     create_foreign_account(&server);
@@ -103,7 +103,7 @@ fn a_device_conf_that_is_not_ours_stays_if_its_account_is_refused() {
 }
 
 #[test]
-fn a_shipped_device_is_not_touched_until_the_operator_says_so() {
+fn a_shipped_device_is_unchanged_without_the_operators_consent() {
     let (desk, server) = (Desk::new(), Server::start());
     let rootfs = desk.tree("rootfs");
     desk.single(&server, &[]).succeeded();
@@ -125,7 +125,7 @@ fn a_device_that_was_never_registered_cannot_have_shipped() {
 }
 
 #[test]
-fn an_account_that_was_made_although_the_answer_was_a_failure_is_known_by_its_password() {
+fn an_account_created_despite_a_failed_answer_is_recognized_by_its_password() {
     let (desk, server) = (Desk::new(), Server::start());
     let rootfs = desk.tree("rootfs");
     server.script(|number, _| match number {
@@ -165,7 +165,7 @@ fn without_a_login_endpoint_the_ledger_decides() {
 }
 
 #[test]
-fn an_account_that_the_server_lost_is_made_again_with_the_same_password() {
+fn an_account_that_the_server_lost_is_created_again_with_the_same_password() {
     let (desk, server) = (Desk::new(), Server::start());
     let rootfs = desk.tree("rootfs");
     desk.single(&server, &[]).succeeded();
@@ -175,7 +175,7 @@ fn an_account_that_the_server_lost_is_made_again_with_the_same_password() {
 }
 
 #[test]
-fn a_file_that_others_could_read_becomes_the_owners_alone() {
+fn a_readable_file_becomes_private() {
     let (desk, server) = (Desk::new(), Server::start());
     let rootfs = desk.tree("rootfs");
     for file in [CONF, PAIRING] {
@@ -188,7 +188,7 @@ fn a_file_that_others_could_read_becomes_the_owners_alone() {
 }
 
 #[test]
-fn the_mask_of_the_process_changes_no_mode() {
+fn the_umask_of_the_process_changes_no_mode() {
     for mask in ["000", "077", "777"] {
         let (desk, server) = (Desk::new(), Server::start());
         let rootfs = desk.tree("rootfs");
@@ -218,7 +218,7 @@ fn a_dry_run_sends_nothing_and_writes_nothing() {
 }
 
 #[test]
-fn a_dry_run_says_what_would_fail() {
+fn a_dry_run_reports_what_would_fail() {
     let (desk, server) = (Desk::new(), Server::start());
     let run = desk.single(&server, &["--dry-run"]).failed_with("would fail");
     assert!(run.out.contains("fail") && run.out.contains("rootfs"), "{}", run.out);
@@ -233,7 +233,7 @@ fn accounts_are_named_by_the_template() {
 }
 
 #[test]
-fn an_account_that_the_ledger_knows_as_another_devices_is_refused_before_anything_is_sent() {
+fn an_account_of_another_device_is_refused_before_anything_is_sent() {
     let (desk, server) = (Desk::new(), Server::start());
     desk.tree("rootfs");
     desk.single(&server, &[]).succeeded();
@@ -255,7 +255,7 @@ fn the_operators_token_comes_from_a_file_and_goes_only_to_the_admin_api() {
 }
 
 #[test]
-fn the_most_talkative_log_shows_no_secret() {
+fn the_log_at_trace_level_contains_no_secret() {
     let (desk, server) = (Desk::new(), Server::start());
     let rootfs = desk.tree("rootfs");
     fs::write(desk.path("token"), "canary.token").unwrap();
@@ -268,14 +268,14 @@ fn the_most_talkative_log_shows_no_secret() {
     let mut secrets = vec![credentials(&rootfs).1, "canary.token".into()];
     secrets.extend(["secret", "access_point_passphrase"].map(|name| pairing[name].as_str().unwrap().to_owned()));
     let run = run.shows_none_of(&secrets);
-    // Six digits alone may stand in a log by chance.
+    // Six digits may appear in a log by coincidence.
     assert!(!run.errors.contains(&pairing["code"].to_string()), "the code is shown");
     let ledger = fs::read_to_string(desk.path("factory-ledger.jsonl")).unwrap();
     assert!(secrets.iter().all(|secret| !ledger.contains(secret)));
 }
 
 #[test]
-fn a_login_at_the_end_shows_that_the_server_took_the_password() {
+fn a_final_login_verifies_that_the_server_stored_the_password() {
     let (desk, server) = (Desk::new(), Server::start());
     desk.tree("rootfs");
     // A proxy that answers every request with success and forwards nothing.

@@ -1,4 +1,4 @@
-//! A factory's desk: a folder with trees, and the program.
+//! A workplace of the factory: a folder with trees, and the program.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -13,8 +13,8 @@ pub(crate) const PAIRING: &str = "boot/firmware/jarvis-pairing.json";
 
 pub(crate) const FACTORY: &str = env!("CARGO_BIN_EXE_jarvis-factory");
 
-/// Another program of this workspace, beside the one under test: `cargo test` builds it. It is built here if it is not there
-/// because this package is tested by itself.
+/// Another program of this workspace, beside the one under test. `cargo test` builds it; if this package is tested alone,
+/// it is built here.
 pub(crate) fn program(name: &str) -> PathBuf {
     static BUILD: Mutex<()> = Mutex::new(());
     let _one_at_a_time = BUILD.lock().unwrap();
@@ -38,7 +38,7 @@ impl Desk {
         Self { folder: tempfile::tempdir().unwrap() }
     }
 
-    /// A desk whose disk is memory, where there is such a thing: for many runs.
+    /// A desk in a memory file system, if there is one; for tests with many runs.
     pub(crate) fn fast() -> Self {
         let memory = Path::new("/dev/shm");
         let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
@@ -49,7 +49,7 @@ impl Desk {
         self.folder.path().join(relative)
     }
 
-    /// A tree with nothing in it.
+    /// An empty tree.
     pub(crate) fn tree(&self, name: &str) -> PathBuf {
         let path = self.path(name);
         fs::create_dir_all(&path).unwrap();
@@ -98,7 +98,7 @@ impl Desk {
     }
 }
 
-/// How a run ended.
+/// The exit status and output of a run.
 pub(crate) struct Run {
     pub(crate) status: Option<i32>,
     pub(crate) out: String,
@@ -146,7 +146,7 @@ pub(crate) fn credentials(rootfs: &Path) -> (String, String) {
     (value(email, "AZAION_DEVICE_EMAIL="), value(password, "AZAION_DEVICE_PASSWORD="))
 }
 
-/// The device can log in, and its files are its own.
+/// Asserts that the device can log in, and that its files are private.
 #[track_caller]
 pub(crate) fn assert_agreement(server: &Server, rootfs: &Path) {
     let (email, password) = credentials(rootfs);

@@ -1,4 +1,4 @@
-//! To whom the operator's credentials and the passwords go.
+//! Which servers receive the operator's credentials and the passwords.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -10,7 +10,7 @@ use testing::tls::Authority;
 
 use crate::support::{CONF, Desk, Run};
 
-/// An authority with an admin API behind TLS that asks for a certificate of the same authority.
+/// An authority, and an admin API with TLS that requires a client certificate of the same authority.
 struct Factory {
     authority: Authority,
     desk: Desk,
@@ -68,7 +68,7 @@ fn a_private_authority_and_the_operators_certificate_open_the_admin_api() {
 }
 
 #[test]
-fn a_server_of_an_unknown_authority_or_another_name_learns_nothing() {
+fn a_server_of_an_unknown_authority_or_another_name_receives_nothing() {
     let factory = Factory::new();
     factory.issue("operator");
     let port = factory.serve("localhost");
@@ -84,7 +84,7 @@ fn without_the_operators_certificate_the_admin_api_stays_closed() {
 }
 
 #[test]
-fn credentials_that_cannot_be_used_are_told_with_their_file() {
+fn unusable_credentials_are_reported_with_their_file() {
     let factory = Factory::new();
     factory.issue("operator");
     factory.issue("stranger");

@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn by_the_clients_clock_a_date_counts_from_that_and_one_that_is_past_needs_no_pause() {
+    fn a_date_is_relative_to_the_clients_clock_and_a_past_one_needs_no_pause() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
         let pause = |text| parsed(&[(RETRY_AFTER, text)]).map(|after| after.by_clock(now));
         assert_eq!(pause("7"), Some(Duration::from_secs(7)));
