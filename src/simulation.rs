@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_networks_of_the_existing_simulator_come_first_and_the_protected_ones_take_any_password() {
+    async fn the_existing_simulators_networks_come_first_and_accept_any_password() {
         let networks = SimulatedNetwork.scan().await.expect("a simulated scan");
         for (network, (ssid, signal, security)) in networks.iter().zip(FREE) {
             assert_eq!((network.ssid.to_string().as_str(), network.signal), (ssid, signal));
