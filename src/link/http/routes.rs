@@ -312,7 +312,7 @@ pub(super) fn read_json(endpoint: Endpoint, content_type: Option<&str>, body: &[
 fn key(K2ProvisionRequest { kid, k2, created_at, .. }: K2ProvisionRequest) -> Result<LocalRequest, String> {
     // The published API allows an empty name.
     if !kid.is_empty() {
-        TextField::Kid.check(&kid).map_err(|fault| fault.text())?;
+        TextField::Kid.check(&kid).map_err(Fault::text)?;
     }
     Ok(LocalRequest::K2(K2 { key: k2::read(&k2)?, kid, created_at }))
 }
