@@ -20,7 +20,7 @@ use core::time::Duration;
 use rand_core::CryptoRng;
 
 use super::command::{CommandCenterCommand, DiskCommand, Joined, Op, OpId, Pending, RadioCommand, Refused, kind};
-use super::{Instant, Machine, Output, RESUMES, Ticket};
+use super::{Answer, Asker, Instant, Link, Machine, Output, RESUMES, Ticket};
 use crate::backoff::{Backoff, Jitter};
 use crate::domain::{Credentials, Failure, Outcome, Registration, Status, Step};
 use crate::fault::Fault;
@@ -68,7 +68,11 @@ pub(super) struct Attempt {
 /// How far an attempt is.
 pub(super) enum Stage {
     /// The intention is being stored.
-    Saving { op: Op<kind::Save> },
+    Saving {
+        op: Op<kind::Save>,
+        /// Who is told that the attempt is accepted, once it is stored.
+        waiting: Vec<Asker>,
+    },
     /// The intention is stored. The answer leaves, and the previous network is restored, before the radio switches.
     Saved { until: Instant },
     /// The network is being joined.
@@ -120,7 +124,7 @@ impl Stage {
     /// The command that the stage waits for.
     const fn op(&self) -> Option<OpId> {
         match self {
-            Self::Saving { op } | Self::Storing { op, .. } | Self::Marking { op, .. } => Some(op.id()),
+            Self::Saving { op, .. } | Self::Storing { op, .. } | Self::Marking { op, .. } => Some(op.id()),
             Self::Joining { op, .. } => Some(op.id()),
             Self::Registering { op, .. } => Some(op.id()),
             Self::Claiming { op, .. } => Some(op.id()),
@@ -172,10 +176,10 @@ impl Activity {
         }
     }
 
-    /// What the attempt in progress was begun with.
-    const fn credentials(&self) -> Option<&Credentials> {
+    /// Who waits for an attempt to be accepted.
+    pub(super) const fn waiting_for_acceptance(&mut self) -> Option<&mut Vec<Asker>> {
         match self {
-            Self::Attempting { attempt, .. } => Some(&attempt.credentials),
+            Self::Attempting { stage: Stage::Saving { waiting, .. }, .. } => Some(waiting),
             _ => None,
         }
     }
@@ -183,36 +187,71 @@ impl Activity {
 
 impl Machine {
     /// A phone sends credentials. The same ones, sent again, are the same attempt.
-    pub(super) fn credentials(&mut self, to: u64, credentials: Credentials, now: Instant) {
+    pub(super) fn credentials(&mut self, link: Link, to: u64, credentials: Credentials, now: Instant) {
         let request_id = credentials.request_id;
-        if let Some(running) = self.activity.credentials() {
-            let same = *running == credentials;
-            return self.reply(to, if same { Reply::Accepted { request_id } } else { Reply::Refused(Fault::InProgress) });
+        match &mut self.activity {
+            Activity::Attempting { attempt, stage } if attempt.credentials == credentials => {
+                return match stage {
+                    Stage::Saving { waiting, .. } => waiting.push(Asker::Phone { link, to }),
+                    _ => self.reply(to, Reply::Accepted { request_id }),
+                };
+            }
+            Activity::Idle => {}
+            _ => return self.reply(to, Reply::Refused(Fault::InProgress)),
         }
-        if !self.activity.is_idle() {
-            return self.reply(to, Reply::Refused(Fault::InProgress));
-        }
-        self.reply(to, Reply::Accepted { request_id });
         let done = self.status.step == Step::Done && self.status.failure.is_none();
         if done && request_id != 0 && self.status.request_id == request_id {
+            self.reply(to, Reply::Accepted { request_id });
             return self.announce();
         }
-        self.begin(credentials, 0, now);
+        self.begin(credentials, 0, Some(Asker::Phone { link, to }), now);
     }
 
-    /// Begins an attempt. Nothing else is in progress.
-    pub(super) fn begin(&mut self, credentials: Credentials, resumes: u32, now: Instant) {
+    /// Begins an attempt. Nothing else is in progress. The asker is told that it is accepted once it is on disk.
+    pub(super) fn begin(&mut self, credentials: Credentials, resumes: u32, asker: Option<Asker>, now: Instant) {
         self.visibility.heard(now);
         // Only sealed attempts have a request id.
         self.had_sealed_attempt |= credentials.request_id != 0;
         let over_access_point = self.visibility.is_access_point();
         let pending = Box::new(Pending { credentials: credentials.clone(), resumes });
         let op = self.outbox.op();
-        let stage = Stage::Saving { op };
+        let stage = Stage::Saving { op, waiting: asker.into_iter().collect() };
         self.status = status_of(&credentials, stage.step());
         self.activity = Activity::Attempting { attempt: Box::new(Attempt { credentials, over_access_point }), stage };
-        self.announce();
+        // A phone that sent the credentials gets the answer and the first events together: one round trip over HTTP.
+        if !matches!(asker, Some(Asker::Phone { .. })) {
+            self.announce();
+        }
         self.outbox.start(DiskCommand::SavePending { op, pending });
+    }
+
+    /// The attempt is on disk.
+    fn accept_attempt(&mut self, asker: Asker, request_id: u64) {
+        match asker {
+            Asker::Local(ticket) => self.answer(ticket, Answer::Accepted),
+            Asker::Phone { link, to } if self.established() == Some(link) => self.reply(to, Reply::Accepted { request_id }),
+            Asker::Phone { .. } => {}
+        }
+    }
+
+    /// The attempt is not on disk. The existing apps expect the reason in the status.
+    fn refuse_attempt(&mut self, asker: Asker, fault: Fault) {
+        match asker {
+            Asker::Local(ticket) => self.answer(ticket, Answer::Accepted),
+            Asker::Phone { link, to } if self.established() == Some(link) => self.reply(to, Reply::Refused(fault)),
+            Asker::Phone { .. } => {}
+        }
+    }
+
+    /// A reset has stopped the attempt.
+    pub(super) fn give_up_acceptance(&mut self) {
+        let waiting = self.activity.waiting_for_acceptance().map(core::mem::take).unwrap_or_default();
+        for asker in waiting {
+            match asker {
+                Asker::Local(ticket) => self.answer(ticket, Answer::Refused(Fault::Resetting)),
+                Asker::Phone { .. } => self.refuse_attempt(asker, Fault::Resetting),
+            }
+        }
     }
 
     /// An attempt that can only fail fails like any other, with its reason in the status.
@@ -225,7 +264,7 @@ impl Machine {
     /// Resumes an attempt that a restart has interrupted.
     pub(super) fn resume(&mut self, Pending { credentials, resumes }: Pending, now: Instant) {
         if resumes < RESUMES {
-            return self.begin(credentials, resumes + 1, now);
+            return self.begin(credentials, resumes + 1, None, now);
         }
         self.status = status_of(&credentials, Step::Saving);
         self.fail(Fault::Interrupted.into(), Rollback::Network);
@@ -265,12 +304,24 @@ impl Machine {
     /// A write of the attempt has ended.
     pub(super) fn attempt_saved(&mut self, op: Op<kind::Save>, result: Result<(), Fault>, now: Instant) {
         match replace(&mut self.activity, Activity::Idle) {
-            Activity::Attempting { attempt, stage: Stage::Saving { op: expected } } if expected == op => match result {
+            Activity::Attempting { attempt, stage: Stage::Saving { op: expected, waiting } } if expected == op => match result {
                 Ok(()) => {
+                    let is_announced = !waiting.iter().any(|asker| matches!(asker, Asker::Phone { .. }));
+                    for asker in waiting {
+                        self.accept_attempt(asker, attempt.credentials.request_id);
+                    }
+                    if !is_announced {
+                        self.announce();
+                    }
                     let until = if attempt.over_access_point { now + self.config.answer_leaves } else { now };
                     self.enter(attempt, Stage::Saved { until });
                 }
-                Err(fault) => self.fail(fault.into(), Rollback::Nothing),
+                Err(fault) => {
+                    for asker in waiting {
+                        self.refuse_attempt(asker, fault);
+                    }
+                    self.fail(fault.into(), Rollback::Nothing);
+                }
             },
             Activity::Attempting { attempt, stage: Stage::Storing { op: expected, registration } } if expected == op => {
                 match result {

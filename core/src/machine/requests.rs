@@ -30,7 +30,7 @@ impl Machine {
                 self.reply(to, Reply::Refused(Fault::Resetting));
             }
             Request::K2(k2) => self.save_k2(k2, Asker::Phone { link, to }),
-            Request::Credentials(credentials) => self.credentials(to, *credentials, now),
+            Request::Credentials(credentials) => self.credentials(link, to, *credentials, now),
         }
     }
 
@@ -55,10 +55,7 @@ impl Machine {
             LocalRequest::K2(_) if self.enrollment.is_healthy() => self.answer(ticket, Answer::AlreadyProvisioned),
             LocalRequest::K2(k2) => self.save_k2(k2, Asker::Local(ticket)),
             _ if !self.activity.is_idle() => self.answer(ticket, Answer::Busy),
-            LocalRequest::Credentials(credentials) => {
-                self.answer(ticket, Answer::Accepted);
-                self.begin(*credentials, 0, now);
-            }
+            LocalRequest::Credentials(credentials) => self.begin(*credentials, 0, Some(Asker::Local(ticket)), now),
             LocalRequest::Unusable { ssid, fault } => {
                 self.answer(ticket, Answer::Accepted);
                 self.begin_unusable(ssid, fault);
@@ -66,7 +63,7 @@ impl Machine {
         }
     }
 
-    fn answer(&mut self, ticket: Ticket, answer: Answer) {
+    pub(super) fn answer(&mut self, ticket: Ticket, answer: Answer) {
         self.outbox.push(Output::Answer { ticket, answer });
     }
 
@@ -91,6 +88,9 @@ impl Machine {
     pub(super) fn forget_asker(&mut self, link: Link) {
         self.networks.forget(link);
         self.saving_k2.retain(|saving| !saving.asker.is_on(link));
+        if let Some(waiting) = self.activity.waiting_for_acceptance() {
+            waiting.retain(|asker| !asker.is_on(link));
+        }
     }
 
     /// Deletes everything that the owner gave, whatever is in progress.
@@ -99,6 +99,7 @@ impl Machine {
             waiting.extend(ticket);
             return;
         }
+        self.give_up_acceptance();
         let interrupted = self.activity.rollback();
         if let Some(op) = self.activity.attempt_op() {
             self.outbox.push(Output::Cancel { op });

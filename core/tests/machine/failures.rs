@@ -255,6 +255,19 @@ fn the_reason_is_reported_even_if_it_cannot_be_stored() {
 }
 
 #[test]
+fn an_attempt_that_cannot_be_stored_is_not_accepted() {
+    let mut world = World::new();
+    let phone = world.paired();
+    world.ask(phone, &Request::Status).unwrap();
+    world.idle().unwrap();
+    world.full.push_back(Fault::StorageFailed);
+    let to = world.ask(phone, &request(&credentials())).unwrap();
+    world.until(World::settled).unwrap();
+    assert_eq!(world.phones[phone].replies(to), [Reply::Refused(Fault::StorageFailed)]);
+    assert_eq!(world.phones[phone].last_report().failure.unwrap().fault, Fault::StorageFailed);
+}
+
+#[test]
 fn k2_that_cannot_be_stored_is_a_failure() {
     let mut world = World::new();
     let phone = world.paired();

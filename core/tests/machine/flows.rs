@@ -157,7 +157,9 @@ fn the_answer_leaves_before_the_access_point_closes() {
     let phone = world.paired();
     let to = world.ask(phone, &request(&credentials())).unwrap();
     let asked_at = world.now;
+    world.idle().unwrap();
     assert_eq!(world.phones[phone].replies(to), [Reply::Accepted { request_id: 7 }]);
+    assert!(world.disk.pending.is_some());
     world.until(|world| world.step_is(Step::Joining)).unwrap();
     assert!(world.now >= asked_at + Duration::from_millis(500));
 }
@@ -208,10 +210,11 @@ fn requests_of_the_json_api_are_answered() {
     world.idle().unwrap();
     assert_eq!(world.answered(stored), Some(&Answer::K2Stored));
     let accepted = world.local(LocalRequest::Credentials(Box::new(credentials()))).unwrap();
-    assert_eq!(world.answered(accepted), Some(&Answer::Accepted));
+    assert_eq!(world.answered(accepted), None, "not before it is on disk");
     let busy = world.local(LocalRequest::Credentials(Box::new(credentials()))).unwrap();
     assert_eq!(world.answered(busy), Some(&Answer::Busy));
     world.until(World::settled).unwrap();
+    assert_eq!(world.answered(accepted), Some(&Answer::Accepted));
     assert!(world.disk.provisioned);
 }
 

@@ -1,8 +1,8 @@
 //! The power fails at every instant: after each output, and between each command's effect and its report.
 
-use provisioning_core::domain::State;
+use provisioning_core::domain::{Credentials, State};
 use provisioning_core::machine::{AccessPointPolicy, LocalRequest, RESUMES};
-use provisioning_core::wire::Request;
+use provisioning_core::wire::{Reply, Request};
 
 use crate::phone::right;
 use crate::world::{CODE_OF_A_SITE, PowerCut, World, credentials, k2, passphrase, request, unreachable, with_a_code};
@@ -64,6 +64,28 @@ fn a_success_survives_and_a_stored_attempt_is_completed() {
                 world.check_enrollment();
             }
             assert_eq!(world.center.nodes.len(), 1);
+        },
+    );
+}
+
+#[test]
+fn an_accepted_attempt_survives_and_an_earlier_failure_is_not_its_outcome() {
+    cut_everywhere(
+        |world| {
+            let phone = world.paired();
+            world.ask(phone, &request(&Credentials { passphrase: passphrase("not this one"), ..credentials() })).unwrap();
+            world.until(World::settled).unwrap();
+            world.close(phone).unwrap();
+        },
+        provision,
+        |world| {
+            let accepted = Reply::Accepted { request_id: credentials().request_id };
+            if world.phones.iter().skip(1).any(|phone| phone.replies(1).contains(&accepted)) {
+                assert!(world.disk.pending.is_some() || world.disk.provisioned, "accepted, and the node knows nothing of it");
+                assert_eq!(world.machine.status().failure, None);
+                world.until(|world| world.disk.provisioned).unwrap();
+                world.check_enrollment();
+            }
         },
     );
 }

@@ -86,6 +86,20 @@ fn two_requests_for_a_reset_are_one_reset_with_two_answers() {
 }
 
 #[test]
+fn a_reset_refuses_an_attempt_that_is_not_yet_accepted() {
+    let mut world = World::new();
+    let phone = world.paired();
+    world.idle().unwrap();
+    let to = world.ask(phone, &request(&credentials())).unwrap();
+    world.local(LocalRequest::Reset).unwrap();
+    world.idle().unwrap();
+    assert_eq!(world.phones[phone].replies(to), [Reply::Refused(Fault::Resetting)]);
+    let ticket = world.local(LocalRequest::Credentials(Box::new(credentials()))).unwrap();
+    world.local(LocalRequest::Reset).unwrap();
+    assert_eq!(world.answered(ticket), Some(&Answer::Refused(Fault::Resetting)));
+}
+
+#[test]
 fn during_a_reset_nothing_is_taken() {
     let (mut world, phone) = States::Resetting.reach();
     let settings = world.ask(phone, &Request::K2(k2("k2-1"))).unwrap();

@@ -29,8 +29,8 @@ const SILENT: Duration = Duration::from_secs(10);
 const REAP: Duration = Duration::from_secs(10);
 /// How long a request waits for an outbound message. Most are queued at once.
 const HOLD: Duration = Duration::from_millis(250);
-/// The same for the answer to `Open`, which waits until the attempt is on disk.
-const HOLD_OPEN: Duration = Duration::from_secs(5);
+/// The same for an answer that waits until something is on disk: a guess, K2 or an attempt.
+const HOLD_STORED: Duration = Duration::from_secs(5);
 /// The largest body of a response, bytes; more waits for the next request. A phone accepts the size of 16 messages.
 const ANSWER_LIMIT: usize = 15 * OUTBOUND_LIMIT;
 
@@ -80,7 +80,7 @@ impl Phones {
                 Err(reply) => return reply,
             },
         };
-        let mut reply = self.exchange(name, &phone, Some((Endpoint::Session, message)), HOLD_OPEN).await;
+        let mut reply = self.exchange(name, &phone, Some((Endpoint::Session, message)), HOLD_STORED).await;
         let value = HeaderValue::from_bytes(&name).expect("hexadecimal digits");
         reply.headers_mut().insert(SESSION_HEADER, value);
         reply
@@ -89,7 +89,10 @@ impl Phones {
     /// Handles a message written to another endpoint, if there is one, and answers with the outbound messages.
     pub(super) async fn ask(&self, headers: &HeaderMap, message: Option<(Endpoint, &[u8])>) -> Reply {
         match self.find(headers) {
-            Some((name, phone)) => self.exchange(name, &phone, message, HOLD).await,
+            Some((name, phone)) => {
+                let is_stored = matches!(message, Some((Endpoint::K2 | Endpoint::Credentials, _)));
+                self.exchange(name, &phone, message, if is_stored { HOLD_STORED } else { HOLD }).await
+            }
             None => unknown(),
         }
     }

@@ -177,6 +177,15 @@ async fn most_answers_come_with_their_request() {
 }
 
 #[tokio::test]
+async fn an_attempt_is_accepted_in_the_answer_to_its_request() {
+    let node = Node::start();
+    let mut phone = Phone::connect(&node).await;
+    phone.ask(&Request::Credentials(Box::new(credentials()))).await;
+    let accepted = Message::Reply { to: 0, reply: Answer::Accepted { request_id: 77 } };
+    assert_eq!(phone.said.first(), Some(&accepted));
+}
+
+#[tokio::test]
 async fn a_wrong_code_is_reported_as_such() {
     let node = Node::start();
     let (_, reply) = open(&node, "000000", &[]).await;
