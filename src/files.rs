@@ -3,8 +3,18 @@
 mod error;
 mod folder;
 
+use std::path::Path;
+
 pub use error::FileError;
 pub(crate) use folder::{Folder, Lock, Owner, Staged};
+
+/// Puts a file with this content at `path` that only this user can read. A file that is there is replaced, so that nobody who
+/// has it open sees the content; a link is refused.
+pub fn write_private(path: &Path, content: &[u8]) -> Result<(), FileError> {
+    let (folder, name) = Folder::of(path)?;
+    folder.replaceable(&name)?;
+    folder.stage(&name, content, Owner::this_user())?.commit()
+}
 
 /// Lower-case hexadecimal digits.
 pub fn hexadecimal(bytes: &[u8]) -> String {

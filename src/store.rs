@@ -115,6 +115,13 @@ impl Store {
         self.label.passphrase.clone()
     }
 
+    /// Deletes the owner's file with pairing secrets, and returns its path; none if there is no such file.
+    pub fn remove_pairing_file(&self) -> Result<Option<&Path>, Error> {
+        let Some(path) = self.paths.pairing.as_deref().filter(|path| path.exists()) else { return Ok(None) };
+        let (folder, name) = Folder::of(path)?;
+        Ok(folder.remove(&name)?.then_some(path))
+    }
+
     /// The initial data of the machine. Unreadable files are set aside and replaced by the safe state.
     pub fn load(&self) -> Result<Boot, Error> {
         let lock = self.folder.lock()?;
@@ -406,7 +413,10 @@ fn open_label(folder: &Folder, given: Option<&Path>) -> Result<(Label, bool), Fi
             let (boot, name) = Folder::of(path)?;
             let content = boot.read(&name, LIMIT)?.ok_or_else(|| FileError::NotAFile { path: path.into() })?;
             let label = Label::given(&content, random).map_err(|what| FileError::Malformed { path: path.into(), what })?;
-            info!(file = %path.display(), "copied the pairing secrets from the owner's file");
+            warn!(
+                file = %path.display(),
+                "copied the pairing secrets from the owner's file, which still has them: to delete it, run `jarvis-provision label --remove-pairing-file`"
+            );
             label
         }
     };

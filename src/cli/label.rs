@@ -1,12 +1,12 @@
 //! `jarvis-provision label`.
 
-use std::fs::OpenOptions;
-use std::io::{BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::Write;
 use std::path::PathBuf;
 
 use jarvis_provisioning::label::Label;
+use jarvis_provisioning::{files, store};
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use super::factory;
 use super::{Failure, Settings, open_store};
@@ -29,6 +29,10 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["png", "json"])]
     sheet: Option<PathBuf>,
 
+    /// Delete the pairing file on the boot partition, once the node has its content.
+    #[arg(long, conflicts_with = "sheet")]
+    remove_pairing_file: bool,
+
     #[command(flatten)]
     devices: factory::Devices,
 }
@@ -45,12 +49,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let boot = store.load()?;
     let label = Label { name: boot.identity.name(), pairing: boot.pairing, passphrase: store.access_point_passphrase() };
     if let Some(path) = &arguments.png {
-        let attempt = || format!("writing the label to {}", path.display());
-        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
-        let mut file = BufWriter::new(file.map_err(|source| Failure::Resource { attempt: attempt(), source })?);
-        label.png(&mut file).map_err(anyhow::Error::from)?;
-        file.flush().map_err(|source| Failure::Resource { attempt: attempt(), source })?;
+        let mut drawing = Zeroizing::new(Vec::new());
+        label.png(&mut *drawing).map_err(anyhow::Error::from)?;
+        files::write_private(path, &drawing).map_err(store::Error::from)?;
         eprintln!("The label of {} is in {}. Print it at 300 dots per inch.", label.name, path.display());
+    }
+    if arguments.remove_pairing_file {
+        match store.remove_pairing_file()? {
+            Some(path) => eprintln!("{} is deleted.", path.display()),
+            None => eprintln!("There is no pairing file."),
+        }
     }
     let mut out = std::io::stdout().lock();
     if arguments.json {

@@ -357,7 +357,7 @@ impl Folder {
 }
 
 impl Owner {
-    fn this_user() -> Self {
+    pub(super) fn this_user() -> Self {
         Self { user: geteuid(), group: rustix::process::getegid() }
     }
 

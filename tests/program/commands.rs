@@ -187,6 +187,16 @@ async fn the_label_is_printed_drawn_and_available_as_json() {
     assert!(fs::read(&png).expect("a picture").starts_with(b"\x89PNG\r\n"));
     assert_eq!(fs::metadata(&png).expect("a picture").permissions().mode() & 0o777, 0o600);
     place.assert_clean("the journal of `label`", &drawn.errors);
+
+    fs::set_permissions(&png, fs::Permissions::from_mode(0o644)).expect("our own file");
+    assert_eq!(place.run(&["label", "--png", png.to_str().expect("UTF-8")]).await.status, Some(0));
+    assert_eq!(fs::metadata(&png).expect("a picture").permissions().mode() & 0o777, 0o600);
+    let (link, target) = (place.path("link.png"), place.path("target"));
+    fs::write(&target, "untouched").expect("a file");
+    std::os::unix::fs::symlink(&target, &link).expect("a link");
+    let refused = place.run(&["label", "--png", link.to_str().expect("UTF-8")]).await;
+    assert_eq!(refused.status, Some(4), "{}", refused.errors);
+    assert_eq!(fs::read_to_string(&target).expect("a file"), "untouched");
     assert_eq!(place.label().await.code, label.code, "it stays the same");
 }
 

@@ -205,6 +205,21 @@ fn the_secrets_on_the_boot_partition_are_copied_once() {
 }
 
 #[test]
+fn the_secrets_on_the_boot_partition_are_removed_on_request() {
+    let node = Node::new();
+    let given = node.root().join("pairing.json");
+    fs::write(&given, r#"{"code": "012345"}"#).unwrap();
+    let mut paths = node.paths();
+    paths.pairing = Some(given.clone());
+    let store = jarvis_provisioning::store::Store::open(paths.clone()).unwrap();
+    assert_eq!(store.remove_pairing_file().unwrap(), Some(given.as_path()));
+    assert!(!given.exists());
+    assert_eq!(store.remove_pairing_file().unwrap(), None);
+    let again = jarvis_provisioning::store::Store::open(paths).unwrap();
+    assert_eq!(again.pairing().code.expose(), "012345");
+}
+
+#[test]
 fn two_writers_of_one_folder_lose_nothing() {
     let node = Node::in_memory();
     node.open();
