@@ -115,8 +115,8 @@ async fn without_a_configuration_every_attempt_fails_with_the_reason() {
     assert!(place.log().contains("CONFIG_PATH is not set"), "the operator is warned at the start");
     let mut phone = phone(&node.over_bluetooth(), &place.label().await.by_code()).await;
     let given = credentials("HomeNetwork", PASSWORD, NOWHERE, &unused_order());
-    let outcome = bring_online(&mut phone, &given).await;
-    assert_eq!(outcome.failure.expect("a failure").fault, Fault::ConfigurationFailed);
+    let refused = phone.send_credentials(&given).await.expect_err("an attempt that cannot be stored");
+    assert_eq!(refused.fault(), Some(Fault::ConfigurationFailed));
     drop(node);
     let place = Place::new().with("CONFIG_PATH", "");
     let status = attempt(&place.start().await, &center::json(&given)).await;
