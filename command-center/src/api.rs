@@ -18,7 +18,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
-use axum::http::header::CONTENT_TYPE;
+use axum::http::HeaderValue;
+use axum::http::header::{CONTENT_TYPE, STRICT_TRANSPORT_SECURITY};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
@@ -179,7 +180,11 @@ async fn observe(State(center): State<Arc<Center>>, request: Request, next: Next
     let start = Instant::now();
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let response = next.run(request).await;
+    let mut response = next.run(request).await;
+    if center.config.tls.is_some() {
+        // A year, RFC 6797: a browser that has seen the server once sends the administrator's key over TLS only.
+        response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+    }
     let route = route.as_ref().map_or("-", MatchedPath::as_str);
     let (status, took) = (response.status().as_u16(), start.elapsed());
     center.metrics.answer(route, &method, status, took);

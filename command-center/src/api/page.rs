@@ -62,11 +62,13 @@ pub(super) struct OwnForm;
 impl FromRequestParts<Arc<Center>> for OwnForm {
     type Rejection = Refusal;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Arc<Center>) -> Result<Self, Refusal> {
+    async fn from_request_parts(parts: &mut Parts, center: &Arc<Center>) -> Result<Self, Refusal> {
         let text = |name| parts.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
         let host = text(HOST).ok_or(Refusal::Forbidden)?;
         let origin = text(ORIGIN).and_then(|origin| origin.split_once("://")).ok_or(Refusal::Forbidden)?;
-        if origin.1.eq_ignore_ascii_case(host) { Ok(Self) } else { Err(Refusal::Forbidden) }
+        // Without TLS of its own the server may be behind a proxy that has it, so there both schemes are its own.
+        let is_own_scheme = center.config.tls.is_none() || origin.0.eq_ignore_ascii_case("https");
+        if is_own_scheme && origin.1.eq_ignore_ascii_case(host) { Ok(Self) } else { Err(Refusal::Forbidden) }
     }
 }
 

@@ -64,6 +64,24 @@ async fn tls_clients_are_served_and_a_renewed_certificate_is_loaded() {
 }
 
 #[tokio::test]
+async fn a_server_with_tls_takes_forms_of_its_https_page_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let (files, certificate) = certify(folder.path());
+    let mut config = config(folder.path());
+    config.tls = Some(files);
+    let server = Server::start(config).await.unwrap();
+    let client = trusting(certificate);
+    for (scheme, expected) in [("http", StatusCode::FORBIDDEN), ("https", StatusCode::NOT_FOUND)] {
+        let request = client.post(format!("https://{}/codes/revoke", server.address()));
+        let request = request.basic_auth("operator", Some(ADMIN_KEY)).header("content-type", "application/x-www-form-urlencoded");
+        let request = request.header("origin", format!("{scheme}://{}", server.address())).body("id=none");
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), expected, "{scheme}");
+        assert_eq!(response.headers()["strict-transport-security"], "max-age=31536000");
+    }
+}
+
+#[tokio::test]
 async fn a_key_that_others_can_read_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let (files, _) = certify(folder.path());
