@@ -55,7 +55,11 @@ impl Machine {
             LocalRequest::K2(_) if self.enrollment.is_healthy() => self.answer(ticket, Answer::AlreadyProvisioned),
             LocalRequest::K2(k2) => self.save_k2(k2, Asker::Local(ticket)),
             _ if !self.activity.is_idle() => self.answer(ticket, Answer::Busy),
-            LocalRequest::Credentials(credentials) => self.begin(*credentials, 0, Some(Asker::Local(ticket)), now),
+            LocalRequest::Credentials(credentials) => {
+                // The existing app is answered at once, whatever the disk takes, and reads the outcome from the status.
+                self.answer(ticket, Answer::Accepted);
+                self.begin(*credentials, 0, None, now);
+            }
             LocalRequest::Unusable { ssid, fault } => {
                 self.answer(ticket, Answer::Accepted);
                 self.begin_unusable(ssid, fault);

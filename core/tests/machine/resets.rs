@@ -94,9 +94,6 @@ fn a_reset_refuses_an_attempt_that_is_not_yet_accepted() {
     world.local(LocalRequest::Reset).unwrap();
     world.idle().unwrap();
     assert_eq!(world.phones[phone].replies(to), [Reply::Refused(Fault::Resetting)]);
-    let ticket = world.local(LocalRequest::Credentials(Box::new(credentials()))).unwrap();
-    world.local(LocalRequest::Reset).unwrap();
-    assert_eq!(world.answered(ticket), Some(&Answer::Refused(Fault::Resetting)));
 }
 
 #[test]
