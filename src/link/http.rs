@@ -6,7 +6,7 @@
 //!
 //! | path | JSON | sealed |
 //! |---|---|---|
-//! | `/api/v1/info` | GET | GET, accepting [`PROTOBUF`](super::PROTOBUF) |
+//! | `/api/v1/info` | GET | GET, accepting [`PROTOBUF`](provisioning_core::endpoint::PROTOBUF) |
 //! | `/api/v1/scan-networks` | GET | POST |
 //! | `/api/v1/status` | GET | GET, POST |
 //! | `/api/v1/provision`, `/api/v1/provision/k2` | POST | POST |
