@@ -140,246 +140,155 @@ pub enum Command {
     CommandCenter(CommandCenterCommand),
 }
 
-/// A change on the disk. It is carried out in the order of the commands, even if it is cancelled, and ends only when what
-/// it wrote survives a power cut.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DiskCommand {
-    /// Store the number of guesses since the last success.
-    SaveGuesses {
-        /// The command.
-        op: Op<kind::Save>,
-        /// How many.
-        made: u32,
-    },
-    /// Store K2.
-    SaveK2 {
-        /// The command.
-        op: Op<kind::Save>,
-        /// The key.
-        k2: K2,
-    },
-    /// Store the intention, so that it is resumed after a restart. Fails if the configuration file could not be written in
-    /// the end.
-    SavePending {
-        /// The command.
-        op: Op<kind::Save>,
-        /// The intention.
-        pending: Box<Pending>,
-    },
-    /// Store configuration and credentials.
-    SaveEnrollment {
-        /// The command.
-        op: Op<kind::Save>,
-        /// What the phone sent.
-        credentials: Box<Credentials>,
-        /// What the command center returned.
-        registration: Registration,
-    },
-    /// Store that the node is provisioned; delete the intention and the last outcome.
-    MarkProvisioned {
-        /// The command.
-        op: Op<kind::Save>,
-    },
-    /// Store how an attempt ended; delete the intention.
-    SaveOutcome {
-        /// The command.
-        op: Op<kind::Save>,
-        /// How it ended.
-        outcome: Outcome,
-    },
-    /// Delete what the owner gave.
-    Reset {
-        /// The command.
-        op: Op<kind::Reset>,
-    },
-}
+/// A row is a command: its name, its kind, and its data beside the [`Op`].
+macro_rules! commands {
+    ($($(#[$meta:meta])* $family:ident($commands:ident) {
+        $($(#[$about:meta])* $command:ident: $kind:ident { $($(#[$about_field:meta])* $field:ident: $type:ty,)* })*
+    })*) => {
+        $(
+            $(#[$meta])*
+            #[derive(Clone, Debug, PartialEq, Eq)]
+            pub enum $commands {
+                $(
+                    $(#[$about])*
+                    $command {
+                        /// The command.
+                        op: Op<kind::$kind>,
+                        $($(#[$about_field])* $field: $type,)*
+                    },
+                )*
+            }
 
-/// A use of the radio. The commands are carried out one after another, in their order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RadioCommand {
-    /// Scan for networks.
-    Scan {
-        /// The command.
-        op: Op<kind::Scan>,
-    },
-    /// Join a network without storing it.
-    Join {
-        /// The command.
-        op: Op<kind::Join>,
-        /// Its name.
-        ssid: Ssid,
-        /// Its passphrase.
-        passphrase: Passphrase,
-        /// It does not broadcast its name.
-        hidden: bool,
-    },
-    /// Keep the joined network over a restart.
-    KeepNetwork {
-        /// The command.
-        op: Op<kind::Switch>,
-    },
-    /// Leave what was joined and go back to the previous network.
-    RestoreNetwork {
-        /// The command.
-        op: Op<kind::Switch>,
-    },
-    /// Open the access point, in place of what the radio did before.
-    OpenAccessPoint {
-        /// The command.
-        op: Op<kind::Switch>,
-        /// Its SSID.
-        name: String,
-    },
-    /// Delete the network profiles that this program made.
-    ForgetNetworks {
-        /// The command.
-        op: Op<kind::Switch>,
-    },
-}
+            impl $commands {
+                /// The command's number.
+                pub const fn id(&self) -> OpId {
+                    match self {
+                        $(Self::$command { op, .. } => op.id,)*
+                    }
+                }
 
-/// A request to the command center. The order of these does not matter.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CommandCenterCommand {
-    /// Register: one try.
-    Register {
-        /// The command.
-        op: Op<kind::Register>,
-        /// Where.
-        command_center: CommandCenterUrl,
-        /// The node's identity.
-        node_id: String,
-        /// Proof that the owner ordered the registration.
-        token: SecretText,
-        /// The room that the node is in.
-        room: String,
-    },
-    /// Claim a provision code and store the result. The same code, claimed again by this node, has the same result.
-    Claim {
-        /// The command.
-        op: Op<kind::Claim>,
-        /// Where.
-        command_center: CommandCenterUrl,
-        /// What the phone sent.
-        code: ProvisionCode,
-    },
-    /// Check the health of the command center.
-    CheckHealth {
-        /// The command.
-        op: Op<kind::CheckHealth>,
-        /// Where.
-        command_center: CommandCenterUrl,
-    },
-}
+                /// The command's executor has ended without a result.
+                pub fn lost(&self) -> Done {
+                    match self {
+                        $(Self::$command { op, .. } => op.lost(),)*
+                    }
+                }
+            }
 
-impl Command {
-    /// The command's number.
-    pub const fn id(&self) -> OpId {
-        match self {
-            Self::Disk(command) => command.id(),
-            Self::Radio(command) => command.id(),
-            Self::CommandCenter(command) => command.id(),
+            impl From<$commands> for Command {
+                fn from(command: $commands) -> Self {
+                    Self::$family(command)
+                }
+            }
+        )*
+
+        impl Command {
+            /// The command's number.
+            pub const fn id(&self) -> OpId {
+                match self {
+                    $(Self::$family(command) => command.id(),)*
+                }
+            }
+
+            /// The command's executor has ended without a result.
+            pub fn lost(&self) -> Done {
+                match self {
+                    $(Self::$family(command) => command.lost(),)*
+                }
+            }
         }
-    }
-
-    /// The command's executor has ended without a result.
-    pub fn lost(&self) -> Done {
-        match self {
-            Self::Disk(command) => command.lost(),
-            Self::Radio(command) => command.lost(),
-            Self::CommandCenter(command) => command.lost(),
-        }
-    }
+    };
 }
 
-impl DiskCommand {
-    /// The command's number.
-    pub const fn id(&self) -> OpId {
-        match self {
-            Self::SaveGuesses { op, .. }
-            | Self::SaveK2 { op, .. }
-            | Self::SavePending { op, .. }
-            | Self::SaveEnrollment { op, .. }
-            | Self::MarkProvisioned { op }
-            | Self::SaveOutcome { op, .. } => op.id,
-            Self::Reset { op } => op.id,
+commands! {
+    /// A change on the disk. It is carried out in the order of the commands, even if it is cancelled, and ends only when what
+    /// it wrote survives a power cut.
+    Disk(DiskCommand) {
+        /// Store the number of guesses since the last success.
+        SaveGuesses: Save {
+            /// How many.
+            made: u32,
         }
-    }
-
-    /// The command's executor has ended without a result.
-    pub fn lost(&self) -> Done {
-        match self {
-            Self::SaveGuesses { op, .. }
-            | Self::SaveK2 { op, .. }
-            | Self::SavePending { op, .. }
-            | Self::SaveEnrollment { op, .. }
-            | Self::MarkProvisioned { op }
-            | Self::SaveOutcome { op, .. } => op.lost(),
-            Self::Reset { op } => op.lost(),
+        /// Store K2.
+        SaveK2: Save {
+            /// The key.
+            k2: K2,
         }
-    }
-}
-
-impl RadioCommand {
-    /// The command's number.
-    pub const fn id(&self) -> OpId {
-        match self {
-            Self::Scan { op } => op.id,
-            Self::Join { op, .. } => op.id,
-            Self::KeepNetwork { op }
-            | Self::RestoreNetwork { op }
-            | Self::OpenAccessPoint { op, .. }
-            | Self::ForgetNetworks { op } => op.id,
+        /// Store the intention, so that it is resumed after a restart. Fails if the configuration file could not be written in
+        /// the end.
+        SavePending: Save {
+            /// The intention.
+            pending: Box<Pending>,
         }
-    }
-
-    /// The command's executor has ended without a result.
-    pub fn lost(&self) -> Done {
-        match self {
-            Self::Scan { op } => op.lost(),
-            Self::Join { op, .. } => op.lost(),
-            Self::KeepNetwork { op }
-            | Self::RestoreNetwork { op }
-            | Self::OpenAccessPoint { op, .. }
-            | Self::ForgetNetworks { op } => op.lost(),
+        /// Store configuration and credentials.
+        SaveEnrollment: Save {
+            /// What the phone sent.
+            credentials: Box<Credentials>,
+            /// What the command center returned.
+            registration: Registration,
         }
-    }
-}
-
-impl CommandCenterCommand {
-    /// The command's number.
-    pub const fn id(&self) -> OpId {
-        match self {
-            Self::Register { op, .. } => op.id,
-            Self::Claim { op, .. } => op.id,
-            Self::CheckHealth { op, .. } => op.id,
+        /// Store that the node is provisioned; delete the intention and the last outcome.
+        MarkProvisioned: Save {}
+        /// Store how an attempt ended; delete the intention.
+        SaveOutcome: Save {
+            /// How it ended.
+            outcome: Outcome,
         }
+        /// Delete what the owner gave.
+        Reset: Reset {}
     }
 
-    /// The command's executor has ended without a result.
-    pub fn lost(&self) -> Done {
-        match self {
-            Self::Register { op, .. } => op.lost(),
-            Self::Claim { op, .. } => op.lost(),
-            Self::CheckHealth { op, .. } => op.lost(),
+    /// A use of the radio. The commands are carried out one after another, in their order.
+    Radio(RadioCommand) {
+        /// Scan for networks.
+        Scan: Scan {}
+        /// Join a network without storing it.
+        Join: Join {
+            /// Its name.
+            ssid: Ssid,
+            /// Its passphrase.
+            passphrase: Passphrase,
+            /// It does not broadcast its name.
+            hidden: bool,
         }
+        /// Keep the joined network over a restart.
+        KeepNetwork: Switch {}
+        /// Leave what was joined and go back to the previous network.
+        RestoreNetwork: Switch {}
+        /// Open the access point, in place of what the radio did before.
+        OpenAccessPoint: Switch {
+            /// Its SSID.
+            name: String,
+        }
+        /// Delete the network profiles that this program made.
+        ForgetNetworks: Switch {}
     }
-}
 
-impl From<DiskCommand> for Command {
-    fn from(command: DiskCommand) -> Self {
-        Self::Disk(command)
-    }
-}
-
-impl From<RadioCommand> for Command {
-    fn from(command: RadioCommand) -> Self {
-        Self::Radio(command)
-    }
-}
-
-impl From<CommandCenterCommand> for Command {
-    fn from(command: CommandCenterCommand) -> Self {
-        Self::CommandCenter(command)
+    /// A request to the command center. The order of these does not matter.
+    CommandCenter(CommandCenterCommand) {
+        /// Register: one try.
+        Register: Register {
+            /// Where.
+            command_center: CommandCenterUrl,
+            /// The node's identity.
+            node_id: String,
+            /// Proof that the owner ordered the registration.
+            token: SecretText,
+            /// The room that the node is in.
+            room: String,
+        }
+        /// Claim a provision code and store the result. The same code, claimed again by this node, has the same result.
+        Claim: Claim {
+            /// Where.
+            command_center: CommandCenterUrl,
+            /// What the phone sent.
+            code: ProvisionCode,
+        }
+        /// Check the health of the command center.
+        CheckHealth: CheckHealth {
+            /// Where.
+            command_center: CommandCenterUrl,
+        }
     }
 }
 
