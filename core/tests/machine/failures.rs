@@ -16,9 +16,7 @@ fn fails(world: &mut World, fault: Fault, step: Step) {
 }
 
 fn fails_with(world: &mut World, credentials: &Credentials, fault: Fault, step: Step) {
-    let phone = world.paired();
-    world.ask(phone, &request(credentials)).unwrap();
-    world.until(World::settled).unwrap();
+    let phone = world.attempt(credentials);
     let report = world.phones[phone].last_report();
     assert_eq!((report.state, report.retryable, report.progress), (State::Error, true, step.progress()));
     assert_eq!(report.failure.as_ref().map(|failure| failure.fault), Some(fault));
@@ -122,9 +120,7 @@ fn the_command_center_sets_the_time_of_the_retry() {
 fn the_status_of_the_command_centers_answer_is_reported() {
     let mut world = World::new();
     world.center.failures.push_back(Refused { fault: Fault::CommandCenterRefused, status: Some(422), retry_after: None });
-    let phone = world.paired();
-    world.ask(phone, &request(&credentials())).unwrap();
-    world.until(World::settled).unwrap();
+    let phone = world.attempt(&credentials());
     let failure = world.phones[phone].last_report().failure.unwrap();
     assert_eq!(failure.registration_status, Some(422));
 }
@@ -133,9 +129,7 @@ fn the_status_of_the_command_centers_answer_is_reported() {
 fn a_lost_answer_of_the_command_center_does_not_lose_the_node() {
     let mut world = World::new();
     world.center.lost_answers = 3;
-    let phone = world.paired();
-    world.ask(phone, &request(&credentials())).unwrap();
-    world.until(World::settled).unwrap();
+    let phone = world.attempt(&credentials());
     assert_eq!(world.phones[phone].last_report().state, State::Provisioned);
     assert_eq!(world.center.nodes.len(), 1);
 }
@@ -145,9 +139,7 @@ fn a_join_that_never_ends_is_given_up() {
     let mut world = World::new();
     let phone = world.paired();
     world.ask(phone, &request(&credentials())).unwrap();
-    world
-        .until(|world| world.commands.iter().any(|command| matches!(command, Command::Radio(RadioCommand::Join { .. }))))
-        .unwrap();
+    world.until_command(|command| matches!(command, Command::Radio(RadioCommand::Join { .. })));
     let join = world.commands.pop_back().unwrap();
     world.advance(Duration::from_secs(119)).unwrap();
     assert!(world.step_is(Step::Joining) && world.machine.status().failure.is_none());
@@ -316,9 +308,7 @@ fn a_value_that_can_only_fail_fails_like_an_attempt() {
 fn a_network_without_internet_is_joined_and_reported() {
     let mut world = World::new();
     world.joins.push_back(Ok(Joined { limited_connectivity: true }));
-    let phone = world.paired();
-    world.ask(phone, &request(&credentials())).unwrap();
-    world.until(World::settled).unwrap();
+    let phone = world.attempt(&credentials());
     let report = world.phones[phone].last_report();
     assert_eq!((report.state, report.limited_connectivity), (State::Provisioned, true));
     assert_eq!(world.kept, Some(ssid("home")));

@@ -48,9 +48,7 @@ fn a_phone_provisions_a_node() {
 #[test]
 fn a_provision_code_is_claimed_once_the_node_is_registered() {
     let mut world = World::new();
-    let phone = world.paired();
-    world.ask(phone, &request(&with_a_code())).unwrap();
-    world.until(World::settled).unwrap();
+    let phone = world.attempt(&with_a_code());
     let report = world.phones[phone].reports();
     let states: Vec<(u8, Option<&str>)> = report.iter().map(|report| (report.progress, report.appliance_id.as_deref())).collect();
     let before = [10, 20, 35, 50, 70, 80].map(|progress| (progress, None));
@@ -62,9 +60,7 @@ fn a_provision_code_is_claimed_once_the_node_is_registered() {
 #[test]
 fn an_attempt_without_a_code_has_no_appliance_id() {
     let mut world = World::new();
-    let phone = world.paired();
-    world.ask(phone, &request(&with_a_code())).unwrap();
-    world.until(World::settled).unwrap();
+    let phone = world.attempt(&with_a_code());
     let mut again = credentials();
     again.request_id = 8;
     world.ask(phone, &request(&again)).unwrap();

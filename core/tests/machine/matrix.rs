@@ -81,32 +81,24 @@ impl States {
         } else if self != Self::Established {
             world.ask(phone, &request(&sent)).unwrap();
         }
-        let waits_for = |expected: fn(&Command) -> bool| move |world: &World| world.commands.front().is_some_and(expected);
         match self {
-            Self::Joining => world.until(waits_for(|command| matches!(command, Command::Radio(RadioCommand::Join { .. })))),
+            Self::Joining => world.until_command(|command| matches!(command, Command::Radio(RadioCommand::Join { .. }))),
             Self::Registering => {
-                world.until(waits_for(|command| matches!(command, Command::CommandCenter(CommandCenterCommand::Register { .. }))))
+                world.until_command(|command| matches!(command, Command::CommandCenter(CommandCenterCommand::Register { .. })));
             }
             Self::Claiming => {
-                world.until(waits_for(|command| matches!(command, Command::CommandCenter(CommandCenterCommand::Claim { .. }))))
+                world.until_command(|command| matches!(command, Command::CommandCenter(CommandCenterCommand::Claim { .. })));
             }
             Self::Storing => {
-                world.until(waits_for(|command| matches!(command, Command::Disk(DiskCommand::SaveEnrollment { .. }))))
+                world.until_command(|command| matches!(command, Command::Disk(DiskCommand::SaveEnrollment { .. })));
             }
-            Self::Keeping => {
-                world.until(waits_for(|command| matches!(command, Command::Radio(RadioCommand::KeepNetwork { .. }))))
-            }
-            Self::Marking => {
-                world.until(waits_for(|command| matches!(command, Command::Disk(DiskCommand::MarkProvisioned { .. }))))
-            }
-            Self::Recording => {
-                world.until(waits_for(|command| matches!(command, Command::Disk(DiskCommand::SaveOutcome { .. }))))
-            }
-            Self::Failed => world.until(World::settled),
-            Self::Done => world.until(|world| world.step_is(Step::Done)),
-            _ => Ok(()),
+            Self::Keeping => world.until_command(|command| matches!(command, Command::Radio(RadioCommand::KeepNetwork { .. }))),
+            Self::Marking => world.until_command(|command| matches!(command, Command::Disk(DiskCommand::MarkProvisioned { .. }))),
+            Self::Recording => world.until_command(|command| matches!(command, Command::Disk(DiskCommand::SaveOutcome { .. }))),
+            Self::Failed => world.until(World::settled).unwrap(),
+            Self::Done => world.until(|world| world.step_is(Step::Done)).unwrap(),
+            _ => {}
         }
-        .unwrap();
         (world, phone)
     }
 }

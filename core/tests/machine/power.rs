@@ -72,9 +72,7 @@ fn a_success_survives_and_a_stored_attempt_is_completed() {
 fn an_accepted_attempt_survives_and_an_earlier_failure_is_not_its_outcome() {
     cut_everywhere(
         |world| {
-            let phone = world.paired();
-            world.ask(phone, &request(&Credentials { passphrase: passphrase("not this one"), ..credentials() })).unwrap();
-            world.until(World::settled).unwrap();
+            let phone = world.attempt(&Credentials { passphrase: passphrase("not this one"), ..credentials() });
             world.close(phone).unwrap();
         },
         provision,

@@ -7,7 +7,7 @@ use provisioning_core::fault::Fault;
 use provisioning_core::machine::{AccessPointPolicy, Command, DiskCommand, Input, LocalRequest, RadioCommand};
 use provisioning_core::wire::Request;
 
-use crate::world::{Radio, World, credentials, request, ssid};
+use crate::world::{Radio, World, credentials, is_opening, request, ssid};
 
 const QUIET: Duration = Duration::from_mins(1);
 
@@ -81,11 +81,7 @@ fn the_loop_sleeps_through_a_long_attempt() {
 #[test]
 fn the_loop_sleeps_while_a_failed_access_point_waits() {
     let mut world = World::with(AccessPointPolicy::Always);
-    world
-        .until(|world| {
-            world.commands.iter().any(|command| matches!(command, Command::Radio(RadioCommand::OpenAccessPoint { .. })))
-        })
-        .unwrap();
+    world.until_command(is_opening);
     refuse_access_point(&mut world);
     world.local(LocalRequest::Reset).unwrap();
     let reset: Vec<_> = world.commands.drain(..).collect();
@@ -100,9 +96,7 @@ fn the_loop_sleeps_while_a_phone_stays_after_the_end() {
     let mut world = World::new();
     world.config.linger = Some(Duration::from_secs(30));
     world.reboot().unwrap();
-    let phone = world.paired();
-    world.ask(phone, &request(&credentials())).unwrap();
-    world.until(World::settled).unwrap();
+    let phone = world.attempt(&credentials());
     world.advance(Duration::from_secs(31)).unwrap();
     assert!(!world.finished, "not while a phone has the session");
     world.close(phone).unwrap();
@@ -112,9 +106,7 @@ fn the_loop_sleeps_while_a_phone_stays_after_the_end() {
 #[test]
 fn a_node_can_be_found_until_the_linger_time_is_over() {
     let mut world = World::new();
-    let phone = world.paired();
-    world.ask(phone, &request(&credentials())).unwrap();
-    world.until(World::settled).unwrap();
+    let phone = world.attempt(&credentials());
     world.close(phone).unwrap();
     world.advance(Duration::from_mins(4)).unwrap();
     assert!(world.advertised && !world.finished);
@@ -125,14 +117,10 @@ fn a_node_can_be_found_until_the_linger_time_is_over() {
 #[test]
 fn a_provisioned_node_ends_also_after_a_second_attempt_that_failed() {
     let mut world = World::new();
-    let phone = world.paired();
-    world.ask(phone, &request(&credentials())).unwrap();
-    world.until(World::settled).unwrap();
+    let phone = world.attempt(&credentials());
     world.close(phone).unwrap();
     world.advance(Duration::from_mins(4)).unwrap();
-    let phone = world.paired();
-    world.ask(phone, &request(&Credentials { request_id: 8, ssid: ssid("nowhere"), ..credentials() })).unwrap();
-    world.until(World::settled).unwrap();
+    let phone = world.attempt(&Credentials { request_id: 8, ssid: ssid("nowhere"), ..credentials() });
     assert_eq!(world.machine.status().state(), State::Error);
     world.close(phone).unwrap();
     world.advance(Duration::from_mins(4)).unwrap();
@@ -145,11 +133,7 @@ fn a_provisioned_node_ends_also_after_a_second_attempt_that_failed() {
 fn a_join_waits_for_an_access_point_that_is_being_opened() {
     // The world refuses a join while an access point is being opened.
     let mut world = World::with(AccessPointPolicy::Always);
-    world
-        .until(|world| {
-            world.commands.iter().any(|command| matches!(command, Command::Radio(RadioCommand::OpenAccessPoint { .. })))
-        })
-        .unwrap();
+    world.until_command(is_opening);
     let opening = world.commands.pop_front().unwrap();
     world.local(LocalRequest::Credentials(Box::new(credentials()))).unwrap();
     while world.commands.front().is_some_and(|command| matches!(command, Command::Disk(DiskCommand::SavePending { .. }))) {
@@ -164,11 +148,7 @@ fn a_join_waits_for_an_access_point_that_is_being_opened() {
 #[test]
 fn an_access_point_that_cannot_be_opened_is_retried() {
     let mut world = World::with(AccessPointPolicy::Always);
-    world
-        .until(|world| {
-            world.commands.iter().any(|command| matches!(command, Command::Radio(RadioCommand::OpenAccessPoint { .. })))
-        })
-        .unwrap();
+    world.until_command(is_opening);
     refuse_access_point(&mut world);
     world.advance(Duration::from_secs(29)).unwrap();
     assert!(!on_air(&world));
@@ -179,9 +159,7 @@ fn an_access_point_that_cannot_be_opened_is_retried() {
 #[test]
 fn a_provisioned_node_reports_it_and_waits_for_another_attempt() {
     let mut world = World::new();
-    let phone = world.paired();
-    world.ask(phone, &request(&credentials())).unwrap();
-    world.until(World::settled).unwrap();
+    world.attempt(&credentials());
     world.reboot().unwrap();
     assert!(world.advertised && world.machine.info().previously_provisioned);
     assert_eq!(world.machine.info().node_id, crate::world::NODE_ID);

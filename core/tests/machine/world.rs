@@ -188,6 +188,11 @@ pub(crate) fn request(credentials: &Credentials) -> Request {
     Request::Credentials(Box::new(credentials.clone()))
 }
 
+/// Whether a command opens the access point.
+pub(crate) fn is_opening(command: &Command) -> bool {
+    matches!(command, Command::Radio(RadioCommand::OpenAccessPoint { .. }))
+}
+
 fn networks() -> Vec<Network> {
     let network = |name: &str, signal| Network { ssid: ssid(name), signal, security: Security::Wpa2, frequency: 2412 };
     vec![network("attic", -80), network("home", -60), network("home", -45)]
@@ -296,6 +301,14 @@ impl World {
         phone
     }
 
+    /// A new phone opens a session, sends these credentials, and waits until the attempt has ended.
+    pub(crate) fn attempt(&mut self, credentials: &Credentials) -> usize {
+        let phone = self.paired();
+        self.ask(phone, &request(credentials)).expect("no cut is planned");
+        self.until(Self::settled).expect("no cut is planned");
+        phone
+    }
+
     pub(crate) fn close(&mut self, phone: usize) -> Result<(), PowerCut> {
         self.phones[phone].connected = false;
         let link = self.phones[phone].link;
@@ -347,6 +360,11 @@ impl World {
             assert!(self.step()? && self.now < deadline, "nothing leads there; the status is {:?}", self.machine.status());
         }
         Ok(())
+    }
+
+    /// Makes steps until the oldest command in progress is such a command.
+    pub(crate) fn until_command(&mut self, is_such: impl Fn(&Command) -> bool) {
+        self.until(|world| world.commands.front().is_some_and(&is_such)).expect("no cut is planned");
     }
 
     /// Executes all commands without advancing the time.
@@ -405,7 +423,6 @@ impl World {
             Output::Answer { ticket, answer } => self.answers.push((ticket, answer)),
             Output::Start(command) => {
                 if matches!(command, Command::Radio(RadioCommand::Join { .. })) {
-                    let is_opening = |command: &Command| matches!(command, Command::Radio(RadioCommand::OpenAccessPoint { .. }));
                     assert!(!self.commands.iter().any(is_opening), "the radio executes two commands at once");
                 }
                 self.commands.push_back(command);
