@@ -4,18 +4,8 @@
 use std::fs;
 use std::path::Path;
 
+use fuzz_targets::{frames, handshake, json, machine, wire};
 use proptest::prelude::*;
-
-#[path = "../fuzz/targets/frames.rs"]
-mod frames;
-#[path = "../fuzz/targets/handshake.rs"]
-mod handshake;
-#[path = "../fuzz/targets/json.rs"]
-mod json;
-#[path = "../fuzz/targets/machine.rs"]
-mod machine;
-#[path = "../fuzz/targets/wire.rs"]
-mod wire;
 
 fn replay(target: &str, run: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);

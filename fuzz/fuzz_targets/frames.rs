@@ -1,8 +1,5 @@
-//! See `targets/frames.rs`.
+//! See `targets/src/frames.rs`.
 
 #![no_main]
 
-#[path = "../targets/frames.rs"]
-mod target;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| target::run(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz_targets::frames::run(data));

@@ -1,8 +1,5 @@
-//! See `targets/handshake.rs`.
+//! See `targets/src/handshake.rs`.
 
 #![no_main]
 
-#[path = "../targets/handshake.rs"]
-mod target;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| target::run(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz_targets::handshake::run(data));

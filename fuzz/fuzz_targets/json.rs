@@ -1,8 +1,5 @@
-//! See `targets/json.rs`.
+//! See `targets/src/json.rs`.
 
 #![no_main]
 
-#[path = "../targets/json.rs"]
-mod target;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| target::run(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz_targets::json::run(data));

@@ -1,8 +1,5 @@
-//! See `targets/machine.rs`.
+//! See `targets/src/machine.rs`.
 
 #![no_main]
 
-#[path = "../targets/machine.rs"]
-mod target;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| target::run(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz_targets::machine::run(data));

@@ -1,8 +1,5 @@
-//! See `targets/wire.rs`.
+//! See `targets/src/wire.rs`.
 
 #![no_main]
 
-#[path = "../targets/wire.rs"]
-mod target;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| target::run(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz_targets::wire::run(data));

@@ -3,7 +3,7 @@
 use provisioning_core::wire::framing::{Reassembler, VALUE_LIMIT, frames};
 
 /// Runs one input.
-pub(crate) fn run(data: &[u8]) {
+pub fn run(data: &[u8]) {
     let Some((limit, mut rest)) = data.split_first_chunk::<2>() else { return };
     let limit = usize::from(u16::from_be_bytes(*limit));
     let mut reassembler = Reassembler::new(limit);

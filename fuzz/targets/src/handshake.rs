@@ -7,7 +7,7 @@ use provisioning_core::wire::{Open, Outbound, Record};
 use testing::random::Random;
 
 /// Runs one input.
-pub(crate) fn run(data: &[u8]) {
+pub fn run(data: &[u8]) {
     let pairing = Pairing { code: SecretText::new("071934".into()), secret: SecretBytes::new([7; 16]) };
     if let Ok(open) = Open::decode(data) {
         let checked = session::check(&open);

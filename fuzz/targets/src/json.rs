@@ -8,7 +8,7 @@ use provisioning_core::machine::LocalRequest;
 use serde_json::Value;
 
 /// Runs one input.
-pub(crate) fn run(data: &[u8]) {
+pub fn run(data: &[u8]) {
     let Some((&kind, body)) = data.split_first() else { return };
     let endpoint = if kind & 1 == 0 { Endpoint::Credentials } else { Endpoint::K2 };
     let content_type = [Some("application/json"), None, Some("application/problem+json; charset=utf-8"), Some("text/plain")];

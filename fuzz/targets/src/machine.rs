@@ -22,7 +22,7 @@ use testing::random::Random;
 const CODE: &str = "071934";
 
 /// Runs one input.
-pub(crate) fn run(data: &[u8]) {
+pub fn run(data: &[u8]) {
     let mut steps = Steps(data);
     let mut node = Node::new(steps.byte());
     for _ in 0..256 {

@@ -4,7 +4,7 @@ use provisioning_core::endpoint::Endpoint;
 use provisioning_core::wire::{Answer, Info, Message, Offer, Open, Outbound, PublicStatus, Record, Request};
 
 /// Runs one input.
-pub(crate) fn run(data: &[u8]) {
+pub fn run(data: &[u8]) {
     let Some((&kind, data)) = data.split_first() else { return };
     macro_rules! again {
         ($kind:ty) => {
