@@ -27,7 +27,7 @@ use tracing::{debug, info, warn};
 use crate::command_center::CommandCenter;
 use crate::network::Network;
 use crate::store::Store;
-use executors::Executors;
+pub use executors::{Execute, Executors};
 pub use handle::{Ends, Event, Handle, Stopping, View};
 use provisioning_core::domain::Status;
 use provisioning_core::machine::{Answer, Boot, Config, Done, Input, Link, Machine, Output, Ticket};
@@ -44,12 +44,12 @@ pub enum Ended {
     Stopped,
 }
 
-/// The machine and its executors.
-pub struct Daemon<C> {
+/// The machine and what executes its commands.
+pub struct Daemon<E> {
     machine: Machine,
     start: Instant,
     rng: UnwrapErr<SysRng>,
-    executors: Executors<C>,
+    executors: E,
     events: mpsc::Receiver<Event>,
     results: mpsc::UnboundedReceiver<Done>,
     view: watch::Sender<Arc<View>>,
@@ -61,17 +61,24 @@ pub struct Daemon<C> {
     inputs: Vec<Input>,
 }
 
-impl<C: CommandCenter> Daemon<C> {
+impl<C: CommandCenter> Daemon<Executors<C>> {
     /// Makes the machine and its executors, on the current tokio runtime, and the handle of the links.
     pub fn new(config: Config, boot: Boot, network: impl Network, command_center: C, store: Store) -> (Self, Handle) {
-        let machine = Machine::new(config, boot, Duration::ZERO);
-        let (handle, Ends { events, view, advertising }) = Handle::channel(EVENT_QUEUE, view_of(&machine));
         let (result, results) = mpsc::unbounded_channel();
+        Self::with_executors(config, boot, Executors::start(network, command_center, store, result), results)
+    }
+}
+
+impl<E: Execute> Daemon<E> {
+    /// The same with other executors, whose results arrive at `results`.
+    pub fn with_executors(config: Config, boot: Boot, executors: E, results: mpsc::UnboundedReceiver<Done>) -> (Self, Handle) {
+        let machine = Machine::new(config, boot, Duration::ZERO);
+        let (handle, Ends { events, view, advertising }) = Handle::channel(EVENT_QUEUE, View::from(&machine));
         let daemon = Self {
             machine,
             start: Instant::now(),
             rng: UnwrapErr(SysRng),
-            executors: Executors::start(network, command_center, store, result),
+            executors,
             events,
             results,
             view,
@@ -185,7 +192,7 @@ impl<C: CommandCenter> Daemon<C> {
             if shown.status.step != machine.status().step || shown.status.failure != machine.status().failure {
                 log_status(machine.status());
             }
-            *shown = Arc::new(view_of(machine));
+            *shown = Arc::new(View::from(machine));
             true
         });
     }
@@ -197,15 +204,6 @@ impl<C: CommandCenter> Daemon<C> {
             self.links.remove(&link);
             self.inputs.push(Input::Closed { link });
         }
-    }
-}
-
-fn view_of(machine: &Machine) -> View {
-    View {
-        info: machine.info(),
-        identity: machine.identity().clone(),
-        status: machine.status().clone(),
-        networks: machine.networks().to_vec(),
     }
 }
 

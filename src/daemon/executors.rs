@@ -18,8 +18,20 @@ use crate::store::Store;
 use provisioning_core::fault::{Fault, chain};
 use provisioning_core::machine::{Command, CommandCenterCommand, DiskCommand, Done, OpId, RadioCommand};
 
-/// Carries out commands and sends their results.
-pub(super) struct Executors<C> {
+/// Executes the commands of the machine. The results go to the loop.
+pub trait Execute {
+    /// Starts or queues a command.
+    fn carry_out(&mut self, command: Command);
+
+    /// Stops a command if that is still possible, or removes it from the queue. Its result is not needed.
+    fn cancel(&mut self, op: OpId);
+
+    /// The result of a command was received.
+    fn ended(&mut self, op: OpId);
+}
+
+/// The executors of a node.
+pub struct Executors<C> {
     disk: std::sync::mpsc::Sender<(DiskCommand, Reply)>,
     radio: mpsc::UnboundedSender<RadioJob>,
     command_center: Arc<C>,
@@ -49,8 +61,16 @@ impl<C: CommandCenter> Executors<C> {
         Self { disk: disk_thread(store), radio, command_center: Arc::new(command_center), results, running: HashMap::new() }
     }
 
-    /// Starts or queues a command. An executor that has ended drops the reply.
-    pub(super) fn carry_out(&mut self, command: Command) {
+    fn cancellable(&mut self, op: OpId) -> oneshot::Receiver<Infallible> {
+        let (sender, cancelled) = oneshot::channel();
+        self.running.insert(op, sender);
+        cancelled
+    }
+}
+
+impl<C: CommandCenter> Execute for Executors<C> {
+    /// An executor that has ended drops the reply.
+    fn carry_out(&mut self, command: Command) {
         let reply = Reply { lost: Some(command.lost()), results: self.results.clone() };
         match command {
             Command::Disk(command) => {
@@ -68,20 +88,13 @@ impl<C: CommandCenter> Executors<C> {
         }
     }
 
-    /// Stops a command of the radio or of the command center, or removes it from the queue.
-    pub(super) fn cancel(&mut self, op: OpId) {
+    /// A command of the disk cannot be stopped.
+    fn cancel(&mut self, op: OpId) {
         self.running.remove(&op);
     }
 
-    /// The result of a command was received.
-    pub(super) fn ended(&mut self, op: OpId) {
+    fn ended(&mut self, op: OpId) {
         self.running.remove(&op);
-    }
-
-    fn cancellable(&mut self, op: OpId) -> oneshot::Receiver<Infallible> {
-        let (sender, cancelled) = oneshot::channel();
-        self.running.insert(op, sender);
-        cancelled
     }
 }
 
@@ -189,10 +202,10 @@ mod tests {
     use std::time::Duration;
 
     use getrandom::SysRng;
-    use provisioning_core::domain::{self, Identity, Pairing, Passphrase, Ssid};
-    use provisioning_core::machine::{AccessPointPolicy, Boot, Config, Input, Joined, LocalRequest, Machine, Output, Ticket};
-    use provisioning_core::secret::{SecretBytes, SecretText};
+    use provisioning_core::domain::{self, Passphrase, Ssid};
+    use provisioning_core::machine::{AccessPointPolicy, Input, Joined, LocalRequest, Machine, Output, Ticket};
     use rand_core::UnwrapErr;
+    use testing_node::scripted;
     use tokio::sync::Semaphore;
 
     use super::*;
@@ -252,24 +265,7 @@ mod tests {
 
     /// The radio's commands of a machine that scans, and is then reset.
     fn scan_and_forget() -> [RadioCommand; 2] {
-        let config = Config {
-            firmware_version: "1.0.0".into(),
-            capabilities: Vec::new(),
-            access_point: AccessPointPolicy::Never,
-            answer_leaves: Duration::ZERO,
-            linger: None,
-        };
-        let boot = Boot {
-            identity: Identity { node_id: "node".into(), hardware: "test".into(), mac_address: String::new() },
-            pairing: Pairing { code: SecretText::new("071934".into()), secret: SecretBytes::new([7; 16]) },
-            guesses: 0,
-            provisioned: false,
-            command_center: None,
-            pending: None,
-            outcome: None,
-            resetting: false,
-        };
-        let mut machine = Machine::new(config, boot, Duration::ZERO);
+        let mut machine = Machine::new(scripted::config(AccessPointPolicy::Never), scripted::boot(), Duration::ZERO);
         let reset = Input::LocalRequest { ticket: Ticket(0), request: LocalRequest::Reset };
         machine.handle(reset, Duration::ZERO, &mut UnwrapErr(SysRng));
         let outputs: Vec<_> = std::iter::from_fn(|| machine.poll_output()).collect();

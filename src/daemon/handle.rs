@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use provisioning_core::domain::{Identity, Network, Status};
 use provisioning_core::endpoint::Endpoint;
 use provisioning_core::fault::Fault;
-use provisioning_core::machine::{Answer, Link, LocalRequest};
+use provisioning_core::machine::{Answer, Link, LocalRequest, Machine};
 use provisioning_core::wire::Info;
 
 /// Messages that may wait for a slow phone before its link is closed.
@@ -31,6 +31,17 @@ pub struct View {
     pub status: Status,
     /// The last list of networks, in the order of the adapter.
     pub networks: Vec<Network>,
+}
+
+impl From<&Machine> for View {
+    fn from(machine: &Machine) -> Self {
+        Self {
+            info: machine.info(),
+            identity: machine.identity().clone(),
+            status: machine.status().clone(),
+            networks: machine.networks().to_vec(),
+        }
+    }
 }
 
 /// An event from a link. Each is a call of [`Handle`].

@@ -1,19 +1,18 @@
 //! A node in the scenario's process, on a simulated network: sufficient for tests of Bluetooth.
 
-use std::time::Duration;
-
 use jarvis_provisioning::command_center::CommandCenter;
 use jarvis_provisioning::daemon::{Daemon, Handle};
 use jarvis_provisioning::link::ble;
 use jarvis_provisioning::simulation::{GUARDED, PASSWORD, SimulatedNetwork};
 use jarvis_provisioning::store::{Paths, Store};
-use mobile_test_harness::phone::new_request_id;
-use provisioning_core::domain::{CommandCenterUrl, Credentials, Pairing, Passphrase, ProvisionCode, Registration, Ssid};
+use provisioning_core::domain::{CommandCenterUrl, Credentials, Pairing, ProvisionCode, Registration, Ssid};
 use provisioning_core::fault::Fault;
-use provisioning_core::machine::{AccessPointPolicy, Config, Refused};
+use provisioning_core::machine::{AccessPointPolicy, Refused};
 use provisioning_core::secret::SecretText;
 use provisioning_core::session::PhoneSecret;
 use tempfile::TempDir;
+use testing_node::scripted::config;
+use testing_node::sim_link;
 use tokio::task::JoinSet;
 
 use crate::air::Controllers;
@@ -51,14 +50,7 @@ impl Node {
         let store = Store::open(paths).expect("a new folder can be used");
         let boot = store.load().expect("a new folder holds nothing that cannot be read");
         let pairing = boot.pairing.clone();
-        let config = Config {
-            firmware_version: "1.0.0".into(),
-            capabilities: vec!["voice".into()],
-            access_point: AccessPointPolicy::Never,
-            answer_leaves: Duration::ZERO,
-            linger: None,
-        };
-        let (daemon, handle) = Daemon::new(config, boot, SimulatedNetwork, Agreeable, store);
+        let (daemon, handle) = Daemon::new(config(AccessPointPolicy::Never), boot, SimulatedNetwork, Agreeable, store);
         let mut tasks = JoinSet::new();
         tasks.spawn(async {
             daemon.run(std::future::pending()).await;
@@ -85,17 +77,5 @@ pub(crate) fn wrong() -> Credentials {
 }
 
 fn credentials(passphrase: &str) -> Credentials {
-    Credentials {
-        request_id: new_request_id(),
-        ssid: Ssid::try_from(GUARDED).expect("a short name"),
-        passphrase: Passphrase::try_from(passphrase.to_owned()).expect("a short passphrase"),
-        hidden: false,
-        room: "kitchen".into(),
-        command_center: CommandCenterUrl::try_from("http://192.0.2.7:7703").expect("a plain URL"),
-        config_service: None,
-        household_id: "6f2f3a0e-93f1-4f0c-8a3c-1b7a9d2c4e5f".into(),
-        node_id: "0e8c1f5a-94d1-4d6f-9c39-2f5a7e0b1c2d".into(),
-        token: SecretText::new(format!("prov_{}", "t".repeat(43))),
-        provision_code: None,
-    }
+    Credentials { ssid: Ssid::try_from(GUARDED).expect("a short name"), ..sim_link::credentials(passphrase) }
 }

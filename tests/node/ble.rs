@@ -6,13 +6,12 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use fake::{ADAPTER, ADDRESS, Fake};
-use jarvis_provisioning::daemon::{Ends, Event, Handle, View};
+use jarvis_provisioning::daemon::{Ends, Event, Handle};
 use jarvis_provisioning::link::ble::{self, Config};
-use provisioning_core::domain::{Identity, State, Status};
 use provisioning_core::endpoint::{ENDPOINTS, Endpoint};
-use provisioning_core::wire::Info;
 use testing::bus::PrivateBus;
 use testing::fake::Fault;
+use testing_node::scripted::view;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use zbus::{OwnedObjectPath, Variant};
@@ -54,25 +53,6 @@ impl Lab {
 
     async fn event(&mut self) -> Event {
         timeout(DEADLINE, self.ends.events.recv()).await.expect("an event in time").expect("the link is there")
-    }
-}
-
-fn view() -> View {
-    let node_id = "jarvis-5b91b661".to_owned();
-    View {
-        info: Info {
-            node_id: node_id.clone(),
-            name: node_id.clone(),
-            firmware_version: "1.0.0".into(),
-            hardware: "linux-aarch64".into(),
-            capabilities: Vec::new(),
-            state: State::ApMode,
-            previously_provisioned: false,
-            versions: vec![1],
-        },
-        identity: Identity { node_id, hardware: "linux-aarch64".into(), mac_address: String::new() },
-        status: Status::waiting(),
-        networks: Vec::new(),
     }
 }
 

@@ -2,4 +2,5 @@
 //! without the node.
 
 pub mod files;
+pub mod scripted;
 pub mod sim_link;

@@ -1,36 +1,27 @@
-//! A node in this process: the real machine with scripted command results behind a simulated link, and a cable that can be
-//! cut.
+//! A scripted node behind a simulated link, and a cable that can be cut.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use getrandom::SysRng;
-use jarvis_provisioning::daemon::{Ends, Event, Handle, View};
+use jarvis_provisioning::daemon::Handle;
 use jarvis_provisioning::link::sim::{Config, Listener, serve};
 use mobile_test_harness::link::Target;
 use mobile_test_harness::phone::new_request_id;
-use provisioning_core::domain::{
-    CommandCenterUrl, Credentials, Identity, Network, Pairing, Passphrase, Registration, Security, Ssid, Status,
-};
+use provisioning_core::domain::{CommandCenterUrl, Credentials, Network, Passphrase, Security, Ssid};
 use provisioning_core::fault::Fault;
 use provisioning_core::gatt::packets::Packets;
-use provisioning_core::machine::{
-    self, AccessPointPolicy, Boot, Command, CommandCenterCommand, DiskCommand, Done, Input, Joined, Machine, Output, RadioCommand,
-};
-use provisioning_core::secret::{SecretBytes, SecretText};
+use provisioning_core::machine::{AccessPointPolicy, Command, Done, RadioCommand};
+use provisioning_core::secret::SecretText;
 use provisioning_core::session::PhoneSecret;
-use provisioning_core::wire::Info;
-use rand_core::UnwrapErr;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
-use testing::journal::{self, NODE_KEY, QR_SECRET, TOKEN};
+use crate::scripted::{Scripted, boot, config, network, success};
+use testing::journal::{self, TOKEN};
 pub use testing::journal::{CODE, PASSWORD};
 
 /// The network that can be joined.
@@ -61,23 +52,6 @@ pub fn credentials(password: &str) -> Credentials {
     }
 }
 
-/// The initial public view of a node with that name.
-pub fn view(name: &str) -> View {
-    let identity = Identity { node_id: name.into(), hardware: "linux-aarch64".into(), mac_address: "d8:3a:5b:91:b6:61".into() };
-    let status = Status::waiting();
-    let info = Info {
-        node_id: identity.node_id.clone(),
-        name: identity.name(),
-        firmware_version: "1.0.0".into(),
-        hardware: identity.hardware.clone(),
-        capabilities: vec!["voice".into(), "speaker".into()],
-        state: status.state(),
-        previously_provisioned: false,
-        versions: vec![1],
-    };
-    View { info, identity, status, networks: Vec::new() }
-}
-
 /// How many networks there are in range: enough for several messages.
 pub const NETWORKS: usize = 60;
 
@@ -85,19 +59,45 @@ fn networks() -> Vec<Network> {
     (0..NETWORKS)
         .map(|index| {
             let ssid = if index == 0 { SSID.to_owned() } else { format!("network {index}") };
-            let signal = -40 - i8::try_from(index).expect("few networks");
-            Network { ssid: Ssid::try_from(&*ssid).expect("a short name"), signal, security: Security::Wpa2, frequency: 2437 }
+            network(ssid, -40 - i8::try_from(index).expect("few networks"), Security::Wpa2)
         })
         .collect()
 }
 
-/// The results of commands, and the commands so far.
+/// There are many networks, and they have one password.
+fn answer(command: &Command) -> Done {
+    match command {
+        Command::Radio(RadioCommand::Scan { op }) => op.done(Ok(networks())),
+        Command::Radio(RadioCommand::Join { op, passphrase, .. }) if passphrase.expose() != PASSWORD => {
+            op.done(Err(Fault::WrongPassword))
+        }
+        command => success(command),
+    }
+}
+
+/// The commands so far, and those that wait.
 #[derive(Default)]
 struct Script {
     commands: Vec<Command>,
     /// Selects the commands that wait for [`Node::release`].
     hold: Option<fn(&Command) -> bool>,
     held: Vec<Done>,
+}
+
+impl Script {
+    fn start(&mut self, command: &Command) -> Option<Done> {
+        let done = answer(command);
+        self.commands.push(command.clone());
+        if self.hold.is_some_and(|hold| hold(command)) {
+            self.held.push(done);
+            return None;
+        }
+        Some(done)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A node; stops on drop.
@@ -119,31 +119,15 @@ impl Node {
     /// Starts a node whose links have that ATT MTU, and waits until it advertises.
     pub async fn start(mtu: u16) -> Self {
         journal::watch();
-        let identity = view("jarvis-5b91b661").identity;
-        let config = machine::Config {
-            firmware_version: "1.0.0".into(),
-            capabilities: vec!["voice".into(), "speaker".into()],
-            access_point: AccessPointPolicy::Never,
-            answer_leaves: Duration::ZERO,
-            linger: None,
-        };
-        let pairing = Pairing { code: SecretText::new(CODE.into()), secret: SecretBytes::new(QR_SECRET) };
-        let boot = Boot {
-            identity,
-            pairing,
-            guesses: 0,
-            provisioned: false,
-            command_center: None,
-            pending: None,
-            outcome: None,
-            resetting: false,
-        };
-        let machine = Machine::new(config, boot, Duration::ZERO);
-        let (handle, ends) = Handle::channel(8, view("jarvis-5b91b661"));
         let script = Arc::new(Mutex::new(Script::default()));
-        let (results, done) = mpsc::unbounded_channel();
         let (active, activity) = watch::channel(());
-        let machine = tokio::spawn(run(machine, ends, Arc::clone(&script), results.clone(), done, active));
+        let shared = Arc::clone(&script);
+        let (daemon, handle, results) = Scripted::node(config(AccessPointPolicy::Never), boot(), move |command: &Command| {
+            let done = lock(&shared).start(command);
+            active.send_replace(());
+            done
+        });
+        let machine = tokio::spawn(async { _ = daemon.run(std::future::pending()).await });
         let directory = TempDir::new().expect("a temporary directory");
         let path = directory.path().join("node.sock");
         let listener = Listener::bind(&path).expect("nothing is there yet");
@@ -162,24 +146,20 @@ impl Node {
         self.directory.path().join("node.sock")
     }
 
-    fn script(&self) -> MutexGuard<'_, Script> {
-        self.script.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The started commands that `wanted` selects.
     pub fn started(&self, wanted: impl Fn(&Command) -> bool) -> usize {
-        self.script().commands.iter().filter(|command| wanted(command)).count()
+        lock(&self.script).commands.iter().filter(|command| wanted(command)).count()
     }
 
     /// Holds all following commands that `hold` selects.
     pub fn hold(&self, hold: fn(&Command) -> bool) {
-        self.script().hold = Some(hold);
+        lock(&self.script).hold = Some(hold);
     }
 
     /// Waits until a command waits.
     pub async fn held(&self) {
         let mut activity = self.activity.clone();
-        while self.script().held.is_empty() {
+        while lock(&self.script).held.is_empty() {
             let changed = tokio::time::timeout(PATIENCE, activity.changed()).await;
             changed.expect("a command is started in time").expect("the loop runs");
         }
@@ -188,7 +168,7 @@ impl Node {
     /// Completes the held commands.
     pub fn release(&self) {
         let held = {
-            let mut script = self.script();
+            let mut script = lock(&self.script);
             script.hold = None;
             std::mem::take(&mut script.held)
         };
@@ -209,108 +189,6 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         self.machine.abort();
-    }
-}
-
-/// The loop of the machine: handle one input, drain all outputs in order, then wait.
-async fn run(
-    mut machine: Machine,
-    mut ends: Ends,
-    script: Arc<Mutex<Script>>,
-    results: mpsc::UnboundedSender<Done>,
-    mut done: mpsc::UnboundedReceiver<Done>,
-    active: watch::Sender<()>,
-) {
-    let start = Instant::now();
-    let mut links = HashMap::new();
-    loop {
-        let mut told = (*ends.view.borrow()).as_ref().clone();
-        told.info = machine.info();
-        told.identity = machine.identity().clone();
-        told.status = machine.status().clone();
-        ends.view.send_replace(Arc::new(told));
-        while let Some(output) = machine.poll_output() {
-            match output {
-                Output::Send { link, message } => {
-                    let outbound: Option<&mpsc::Sender<Vec<u8>>> = links.get(&link);
-                    if let Some(outbound) = outbound
-                        && outbound.try_send(message).is_err()
-                    {
-                        links.remove(&link);
-                    }
-                }
-                Output::Close { link } => {
-                    links.remove(&link);
-                }
-                Output::Start(command) => {
-                    let result = answer(&command);
-                    let mut script = script.lock().unwrap_or_else(PoisonError::into_inner);
-                    if script.hold.is_some_and(|hold| hold(&command)) {
-                        script.held.push(result);
-                    } else {
-                        results.send(result).expect("the receiver is in this function");
-                    }
-                    script.commands.push(command);
-                }
-                Output::Advertise(advertise) => {
-                    ends.advertising.send_replace(advertise);
-                }
-                Output::Answer { .. } | Output::Cancel { .. } | Output::Finished => {}
-            }
-        }
-        active.send_replace(());
-        let timeout = machine.poll_timeout();
-        let input = tokio::select! {
-            Some(done) = done.recv() => Input::Done(done),
-            event = ends.events.recv() => match event {
-                Some(Event::Opened { link, outbound }) => {
-                    links.insert(link, outbound);
-                    continue;
-                }
-                Some(Event::Received { link, endpoint, message }) => Input::Received { link, endpoint, message },
-                Some(Event::InvalidMessage { link, fault }) => Input::InvalidMessage { link, fault },
-                Some(Event::Closed { link }) => {
-                    links.remove(&link);
-                    Input::Closed { link }
-                }
-                Some(Event::LocalRequest { .. } | Event::Bluetooth { .. }) => continue,
-                None => return,
-            },
-            () = tokio::time::sleep_until(start + timeout.unwrap_or_default()), if timeout.is_some() => Input::Timeout,
-        };
-        machine.handle(input, start.elapsed(), &mut UnwrapErr(SysRng));
-    }
-}
-
-fn answer(command: &Command) -> Done {
-    match command {
-        Command::Disk(command) => match command {
-            DiskCommand::SaveGuesses { op, .. }
-            | DiskCommand::SaveK2 { op, .. }
-            | DiskCommand::SavePending { op, .. }
-            | DiskCommand::SaveEnrollment { op, .. }
-            | DiskCommand::MarkProvisioned { op }
-            | DiskCommand::SaveOutcome { op, .. } => op.done(Ok(())),
-            DiskCommand::Reset { op } => op.done(Err(Fault::StorageFailed)),
-        },
-        Command::Radio(command) => match command {
-            RadioCommand::Scan { op } => op.done(Ok(networks())),
-            RadioCommand::Join { op, passphrase, .. } => {
-                let right = passphrase.expose() == PASSWORD;
-                op.done(if right { Ok(Joined { limited_connectivity: false }) } else { Err(Fault::WrongPassword) })
-            }
-            RadioCommand::KeepNetwork { op }
-            | RadioCommand::RestoreNetwork { op }
-            | RadioCommand::OpenAccessPoint { op, .. }
-            | RadioCommand::ForgetNetworks { op } => op.done(Ok(())),
-        },
-        Command::CommandCenter(command) => match command {
-            CommandCenterCommand::Register { op, node_id, .. } => {
-                op.done(Ok(Registration { node_id: node_id.clone(), node_key: SecretText::new(NODE_KEY.into()) }))
-            }
-            CommandCenterCommand::Claim { op, .. } => op.done(Ok("appliance".into())),
-            CommandCenterCommand::CheckHealth { op, .. } => op.done(true),
-        },
     }
 }
 
@@ -351,7 +229,7 @@ impl Cable {
 
     /// Whether it has broken.
     pub fn has_broken(&self) -> bool {
-        self.left.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+        lock(&self.left).is_none()
     }
 }
 
@@ -375,7 +253,7 @@ async fn carry(phone: UnixStream, node: UnixStream, mut cuts: watch::Receiver<u6
                 _ => return,
             }
             while let Ok(Some(packet)) = packets.take() {
-                match &mut *left.lock().unwrap_or_else(PoisonError::into_inner) {
+                match &mut *lock(&left) {
                     broken @ Some(0) => {
                         *broken = None;
                         return;

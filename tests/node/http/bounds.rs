@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::http::support::{Node, PATIENCE, Reply, config, exchange, kind, request};
+use crate::http::support::{Node, PATIENCE, Reply, config, exchange, request, success};
 
 /// Short enough for a test, long enough for a valid request on a busy machine.
 const SHORT: Duration = Duration::from_millis(700);
@@ -24,7 +24,7 @@ fn allow_many_files() {
 fn with_limits(limits: impl FnOnce(&mut Limits)) -> Node {
     let mut config = config();
     limits(&mut config.limits);
-    Node::with(config, Box::new(|command| Some(kind(command))))
+    Node::with(config, Box::new(|command| Some(success(command))))
 }
 
 async fn connect(to: SocketAddr, sent: &[u8]) -> TcpStream {
@@ -251,7 +251,7 @@ async fn http_1_0_is_answered() {
 async fn the_captive_port_has_the_same_bounds() {
     let node = Node::with(
         Config { limits: Limits { head: SHORT, ..Limits::default() }, ..config() },
-        Box::new(|command| Some(kind(command))),
+        Box::new(|command| Some(success(command))),
     );
     let slow = connect(node.captive, b"GET /generate_204 HTTP/1.1\r\nx: ").await;
     assert!(drip(slow, b'a').await.is_empty());

@@ -10,7 +10,7 @@ use provisioning_core::fault::Fault;
 use provisioning_core::machine::{Command, CommandCenterCommand, DiskCommand, LocalRequest, RadioCommand, Refused};
 use serde_json::{Value, json};
 
-use crate::http::support::{NODE_ID, Node, config, kind, network, request};
+use crate::http::support::{NODE_ID, Node, config, network, request, success};
 use testing::journal::PASSWORD;
 
 /// The canary of K2, encoded as by the phone apps.
@@ -71,7 +71,7 @@ async fn status_has_its_four_fields_and_the_later_ones() {
 #[tokio::test]
 async fn networks_are_listed_in_the_adapters_order_with_a_word_for_open() {
     let config = Config { open_security: "OPEN", ..config() };
-    let node = Node::with(config, Box::new(|command| Some(kind(command))));
+    let node = Node::with(config, Box::new(|command| Some(success(command))));
     node.scanned().await;
     let list = node.get("/api/v1/scan-networks").await;
     assert_eq!(
@@ -199,7 +199,7 @@ async fn provisioning_is_accepted_and_succeeds() {
 async fn a_second_attempt_is_validated_and_then_answered_with_busy() {
     let node = Node::with(
         config(),
-        Box::new(|command| if matches!(command, Command::Radio(RadioCommand::Join { .. })) { None } else { Some(kind(command)) }),
+        Box::new(|command| (!matches!(command, Command::Radio(RadioCommand::Join { .. }))).then(|| success(command))),
     );
     node.post("/api/v1/provision", &provision()).await;
     let joining = node.status(|status| status["progress_percent"] == 35).await;
@@ -414,7 +414,7 @@ async fn a_failure_is_reported_and_a_new_attempt_accepted() {
             Command::CommandCenter(CommandCenterCommand::Register { op, .. }) if std::mem::take(&mut refuse) => {
                 op.done(Err(Refused { fault: Fault::TokenRejected, status: Some(401), retry_after: None }))
             }
-            command => kind(command),
+            command => success(command),
         })
     };
     let node = Node::with(config(), Box::new(world));
@@ -467,7 +467,7 @@ async fn the_schema_is_served_and_live_answers_fit_it() {
 
 #[tokio::test]
 async fn an_open_access_point_refuses_secrets_and_names_the_setting() {
-    let node = Node::with(Config { secrets: Secrets::Nowhere, ..config() }, Box::new(|command| Some(kind(command))));
+    let node = Node::with(Config { secrets: Secrets::Nowhere, ..config() }, Box::new(|command| Some(success(command))));
     for path in ["/api/v1/provision", "/api/v1/provision/k2", "/api/v1/factory-reset"] {
         let reply = node.post(path, &provision()).await;
         assert_eq!(reply.status, 403);
@@ -487,7 +487,7 @@ async fn an_open_access_point_refuses_secrets_and_names_the_setting() {
 async fn secrets_are_accepted_only_at_the_configured_address() {
     for (address, status) in [([127, 0, 0, 1], 200), ([192, 168, 4, 1], 403)] {
         let secrets = Secrets::SentTo(address.into());
-        let node = Node::with(Config { secrets, ..config() }, Box::new(|command| Some(kind(command))));
+        let node = Node::with(Config { secrets, ..config() }, Box::new(|command| Some(success(command))));
         assert_eq!(node.post("/api/v1/provision", &provision()).await.status, status);
     }
 }

@@ -5,7 +5,7 @@ use provisioning_core::machine::{Command, CommandCenterCommand, DiskCommand};
 use serde_json::json;
 
 use crate::http::json::{K2, faults, k2, with};
-use crate::http::support::{Node, config, kind};
+use crate::http::support::{Node, config, success};
 use testing::journal::K2_KEY;
 
 #[tokio::test]
@@ -77,7 +77,7 @@ async fn dates_are_parsed_in_every_form_or_refused_by_name() {
 
 #[tokio::test]
 async fn k2_is_refused_once_provisioned_and_healthy() {
-    let node = Node::booted(config(), Box::new(|command| Some(kind(command))), Some("http://192.168.1.50:7703"));
+    let node = Node::booted(config(), Box::new(|command| Some(success(command))), Some("http://192.168.1.50:7703"));
     let reply = node.post("/api/v1/provision/k2", &k2()).await;
     assert_eq!(
         reply.json(),
@@ -91,7 +91,7 @@ async fn k2_is_accepted_while_the_command_center_of_a_moved_node_does_not_answer
         if matches!(command, Command::CommandCenter(CommandCenterCommand::CheckHealth { .. })) {
             None
         } else {
-            Some(kind(command))
+            Some(success(command))
         }
     };
     let node = Node::booted(config(), Box::new(world), Some("http://192.168.1.50:7703"));
@@ -103,7 +103,7 @@ async fn k2_that_cannot_be_stored_is_a_failure() {
     let world = |command: &Command| {
         Some(match command {
             Command::Disk(DiskCommand::SaveK2 { op, .. }) => op.done(Err(Fault::StorageFailed)),
-            command => kind(command),
+            command => success(command),
         })
     };
     let node = Node::with(config(), Box::new(world));

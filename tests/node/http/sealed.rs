@@ -16,7 +16,7 @@ use getrandom::SysRng;
 use rand_core::UnwrapErr;
 use tokio::time::timeout;
 
-use crate::http::support::{CODE, NODE_ID, Node, PATIENCE, Reply, config, kind, request};
+use crate::http::support::{CODE, NODE_ID, Node, PATIENCE, Reply, config, request, success};
 use testing::journal::{K2_KEY, PASSWORD, TOKEN};
 
 const SEALED: (&str, &str) = ("content-type", PROTOBUF);
@@ -129,7 +129,7 @@ async fn info_and_status_are_read_in_either_representation() {
 
 #[tokio::test]
 async fn a_phone_provisions_a_node_over_one_session() {
-    let node = Node::with(Config { secrets: Secrets::Nowhere, ..config() }, Box::new(|command| Some(kind(command))));
+    let node = Node::with(Config { secrets: Secrets::Nowhere, ..config() }, Box::new(|command| Some(success(command))));
     let mut phone = Phone::connect(&node).await;
 
     phone.ask(&Request::Scan { fresh: false }).await;

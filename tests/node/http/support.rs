@@ -1,30 +1,22 @@
-//! A node with a scripted world.
+//! A scripted node with an HTTP API.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use getrandom::SysRng;
-use jarvis_provisioning::daemon::{Ends, Event, Handle, View};
+use jarvis_provisioning::daemon::Handle;
 use jarvis_provisioning::link::http::{Config, Limits, Listeners, Secrets, bind, serve};
-use provisioning_core::domain::{CommandCenterUrl, Identity, Network, Outcome, Pairing, Registration, Security, Ssid};
-use provisioning_core::machine::{
-    AccessPointPolicy, Answer, Boot, Cleared, ClearedItem, Command, CommandCenterCommand, Config as MachineConfig, DiskCommand,
-    Done, Input, Joined, Link, Machine, Output, RadioCommand, Ticket,
-};
-use provisioning_core::secret::{SecretBytes, SecretText};
-use rand_core::UnwrapErr;
+use provisioning_core::domain::{CommandCenterUrl, Outcome};
+use provisioning_core::machine::{AccessPointPolicy, Boot, Command, Done};
 use serde_json::Value;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::timeout;
 
 pub(crate) use testing::http::{PATIENCE, Reply, exchange, request};
+use testing::journal;
 pub(crate) use testing::journal::CODE;
-use testing::journal::{self, NODE_KEY, QR_SECRET};
-
-pub(crate) const NODE_ID: &str = "jarvis-5b91b661";
+pub(crate) use testing_node::scripted::{NODE_ID, network, success};
+use testing_node::scripted::{Scripted, boot, config as machine_config};
 
 /// The results of commands; `None` if a command never ends.
 pub(crate) type World = Box<dyn FnMut(&Command) -> Option<Done> + Send>;
@@ -51,50 +43,9 @@ pub(crate) fn config() -> Config {
     Config { secrets: Secrets::Anywhere, open_security: "", limits: Limits::default() }
 }
 
-pub(crate) fn network(ssid: impl AsRef<[u8]>, signal: i8, security: Security) -> Network {
-    Network { ssid: Ssid::try_from(ssid.as_ref()).expect("1 to 32 bytes"), signal, security, frequency: 2412 }
-}
-
-/// Every command succeeds at once.
-pub(crate) fn kind(command: &Command) -> Done {
-    match command {
-        Command::Disk(command) => match command {
-            DiskCommand::SaveGuesses { op, .. }
-            | DiskCommand::SaveK2 { op, .. }
-            | DiskCommand::SavePending { op, .. }
-            | DiskCommand::SaveEnrollment { op, .. }
-            | DiskCommand::MarkProvisioned { op }
-            | DiskCommand::SaveOutcome { op, .. } => op.done(Ok(())),
-            DiskCommand::Reset { op } => op.done(Ok(Cleared {
-                items: vec![ClearedItem::ProvisioningMarker, ClearedItem::K2, ClearedItem::WifiCredentials],
-                node_id: NODE_ID.into(),
-            })),
-        },
-        Command::Radio(command) => match command {
-            RadioCommand::Scan { op } => op.done(Ok(vec![
-                network("HomeNetwork", -45, Security::Wpa2),
-                network("CoffeeShop_Free", -80, Security::Open),
-                network(b"caf\xe9", -60, Security::Wpa3),
-            ])),
-            RadioCommand::Join { op, .. } => op.done(Ok(Joined { limited_connectivity: false })),
-            RadioCommand::KeepNetwork { op }
-            | RadioCommand::RestoreNetwork { op }
-            | RadioCommand::OpenAccessPoint { op, .. }
-            | RadioCommand::ForgetNetworks { op } => op.done(Ok(())),
-        },
-        Command::CommandCenter(command) => match command {
-            CommandCenterCommand::Register { op, node_id, .. } => {
-                op.done(Ok(Registration { node_id: node_id.clone(), node_key: SecretText::new(NODE_KEY.into()) }))
-            }
-            CommandCenterCommand::Claim { op, .. } => op.done(Ok("appliance".into())),
-            CommandCenterCommand::CheckHealth { op, .. } => op.done(true),
-        },
-    }
-}
-
 impl Node {
     pub(crate) fn start() -> Self {
-        Self::with(config(), Box::new(|command| Some(kind(command))))
+        Self::with(config(), Box::new(|command| Some(success(command))))
     }
 
     pub(crate) fn with(config: Config, world: World) -> Self {
@@ -108,35 +59,23 @@ impl Node {
 
     /// A node that was restarted after an attempt.
     pub(crate) fn after(outcome: Outcome) -> Self {
-        Self::loaded(config(), Box::new(|command| Some(kind(command))), None, Some(outcome))
+        Self::loaded(config(), Box::new(|command| Some(success(command))), None, Some(outcome))
     }
 
-    fn loaded(config: Config, world: World, command_center: Option<&str>, outcome: Option<Outcome>) -> Self {
+    fn loaded(config: Config, mut world: World, command_center: Option<&str>, outcome: Option<Outcome>) -> Self {
         let boot = Boot {
-            identity: Identity {
-                node_id: NODE_ID.into(),
-                hardware: "linux-aarch64".into(),
-                mac_address: "d8:3a:dd:5b:91:b6".into(),
-            },
-            pairing: Pairing { code: SecretText::new(CODE.into()), secret: SecretBytes::new(QR_SECRET) },
-            guesses: 0,
             provisioned: command_center.is_some(),
             command_center: command_center.map(|url| CommandCenterUrl::try_from(url).expect("a plain URL")),
-            pending: None,
             outcome,
-            resetting: false,
+            ..boot()
         };
-        let machine_config = MachineConfig {
-            firmware_version: "1.0.0".into(),
-            capabilities: vec!["voice".into(), "speaker".into()],
-            access_point: AccessPointPolicy::Always,
-            answer_leaves: Duration::ZERO,
-            linger: None,
-        };
-        let machine = Machine::new(machine_config, boot, Duration::ZERO);
-        let (handle, ends) = Handle::channel(64, view(&machine));
         let commands = Arc::<Mutex<Vec<Command>>>::default();
-        let running = tokio::spawn(run(machine, ends, world, Arc::clone(&commands)));
+        let started = Arc::clone(&commands);
+        let (daemon, handle, _) = Scripted::node(machine_config(AccessPointPolicy::Always), boot, move |command: &Command| {
+            started.lock().expect("no test panics while it holds this").push(command.clone());
+            world(command)
+        });
+        let running = tokio::spawn(async { _ = daemon.run(std::future::pending()).await });
         let mut node = Self::serving(config, handle);
         node.tasks.push(running);
         node.commands = commands;
@@ -209,75 +148,5 @@ impl Node {
         let stop = self.stop.take().expect("stopped once");
         stop.send(()).expect("the server waits for this");
         timeout(PATIENCE, &mut self.tasks[0]).await.expect("the server ends").expect("it does not panic");
-    }
-}
-
-pub(crate) fn view(machine: &Machine) -> View {
-    View {
-        info: machine.info(),
-        identity: machine.identity().clone(),
-        status: machine.status().clone(),
-        networks: machine.networks().to_vec(),
-    }
-}
-
-/// The loop around the machine.
-async fn run(mut machine: Machine, mut ends: Ends, mut world: World, commands: Arc<Mutex<Vec<Command>>>) {
-    let start = Instant::now();
-    let mut links: HashMap<Link, mpsc::Sender<Vec<u8>>> = HashMap::new();
-    let mut tickets: HashMap<Ticket, oneshot::Sender<Answer>> = HashMap::new();
-    let mut done: Vec<Done> = Vec::new();
-    let mut rng = UnwrapErr(SysRng);
-    let mut next = 0;
-    loop {
-        ends.view.send_replace(Arc::new(view(&machine)));
-        while let Some(output) = machine.poll_output() {
-            match output {
-                Output::Send { link, message } => {
-                    if let Some(link) = links.get(&link) {
-                        link.try_send(message).expect("the phones of these tests read what they are sent");
-                    }
-                }
-                Output::Close { link } => drop(links.remove(&link)),
-                Output::Answer { ticket, answer } => {
-                    if let Some(waiting) = tickets.remove(&ticket) {
-                        // The request may have been dropped.
-                        let _gone = waiting.send(answer);
-                    }
-                }
-                Output::Start(command) => {
-                    done.extend(world(&command));
-                    commands.lock().expect("no test panics while it holds this").push(command);
-                }
-                Output::Cancel { .. } | Output::Advertise(_) | Output::Finished => {}
-            }
-        }
-        let input = if done.is_empty() {
-            let wake = machine.poll_timeout().map(|at| start + at);
-            tokio::select! {
-                Some(event) = ends.events.recv() => match event {
-                    Event::Opened { link, outbound } => {
-                        links.insert(link, outbound);
-                        continue;
-                    }
-                    Event::Received { link, endpoint, message } => Input::Received { link, endpoint, message },
-                    Event::InvalidMessage { link, fault } => Input::InvalidMessage { link, fault },
-                    Event::Closed { link } => {
-                        links.remove(&link);
-                        Input::Closed { link }
-                    }
-                    Event::LocalRequest { request, answer } => {
-                        next += 1;
-                        tickets.insert(Ticket(next), answer);
-                        Input::ClearRequest { ticket: Ticket(next), request }
-                    }
-                    Event::Bluetooth { available } => Input::Bluetooth { available },
-                },
-                () = sleep_until(wake.unwrap_or_else(|| start + Duration::from_hours(1))) => Input::Timeout,
-            }
-        } else {
-            Input::Done(done.remove(0))
-        };
-        machine.handle(input, start.elapsed(), &mut rng);
     }
 }

@@ -4,7 +4,7 @@ use provisioning_core::fault::Fault;
 use provisioning_core::machine::{Command, CommandCenterCommand, RadioCommand, Refused};
 
 use crate::http::json::provision;
-use crate::http::support::{Node, config, kind};
+use crate::http::support::{Node, config, success};
 
 /// The `error` of an attempt that fails with this fault.
 async fn error(fault: Fault, in_join: bool) -> String {
@@ -14,7 +14,7 @@ async fn error(fault: Fault, in_join: bool) -> String {
             Command::CommandCenter(CommandCenterCommand::Register { op, .. }) if !in_join => {
                 op.done(Err(Refused { fault, status: Some(401), retry_after: None }))
             }
-            command => kind(command),
+            command => success(command),
         })
     };
     let node = Node::with(config(), Box::new(world));

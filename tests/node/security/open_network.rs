@@ -8,7 +8,7 @@ use provisioning_core::machine::{Command, RadioCommand};
 use serde_json::json;
 
 use crate::http::json::{provision, with};
-use crate::http::support::{Node, config, kind, network};
+use crate::http::support::{Node, config, network, success};
 
 /// Whether the node joined with a passphrase.
 fn joined_with_passphrase(node: &Node) -> bool {
@@ -39,7 +39,7 @@ async fn json_keeps_the_passphrase_if_a_protected_network_has_the_same_name() {
             Command::Radio(RadioCommand::Scan { op }) => {
                 op.done(Ok(vec![network("Cafe", -40, Security::Open), network("Cafe", -50, Security::Wpa2)]))
             }
-            command => kind(command),
+            command => success(command),
         })
     };
     let node = Node::with(config(), Box::new(world));

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::http::json::{provision, with};
 use crate::http::sealed::{Phone, credentials};
-use crate::http::support::{Node, config, kind, request};
+use crate::http::support::{Node, config, request, success};
 
 const PRIVATE: &str = "Doctor Smith Private";
 
@@ -28,7 +28,7 @@ async fn told(node: &Node) -> String {
 fn joining() -> Node {
     let world = |command: &Command| match command {
         Command::Radio(RadioCommand::Join { .. }) => None,
-        command => Some(kind(command)),
+        command => Some(success(command)),
     };
     Node::with(config(), Box::new(world))
 }
@@ -54,7 +54,7 @@ async fn the_name_of_a_sealed_attempt_is_not_in_the_status_after_it_failed() {
     let world = |command: &Command| {
         Some(match command {
             Command::Radio(RadioCommand::Join { op, .. }) => op.done(Err(Fault::WrongPassword)),
-            command => kind(command),
+            command => success(command),
         })
     };
     let node = Node::with(config(), Box::new(world));

@@ -16,7 +16,8 @@ use provisioning_core::gatt::packets::{FromNode, FromPhone, PACKET_LIMIT, Packet
 use provisioning_core::wire::framing::{VALUE_LIMIT, frames};
 use provisioning_core::wire::{Info, Outbound, PublicStatus, Refusal};
 use tempfile::TempDir;
-use testing_node::sim_link::{Node, PATIENCE, secret, view};
+use testing_node::scripted::view;
+use testing_node::sim_link::{Node, PATIENCE, secret};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout};
@@ -87,7 +88,7 @@ async fn refusal(link: &mut Simulated) -> Fault {
 fn silent(config: Config) -> (TempDir, Target, Ends) {
     let directory = TempDir::new().expect("a temporary directory");
     let path = directory.path().join("node.sock");
-    let (handle, ends) = Handle::channel(4, view("jarvis-5b91b661"));
+    let (handle, ends) = Handle::channel(4, view());
     ends.advertising.send_replace(true);
     let listener = Listener::bind(&path).expect("nothing is there yet");
     tokio::spawn(serve(listener, config, handle, std::future::pending()));
