@@ -65,6 +65,9 @@ pub struct Settings {
     /// The configuration folder of NetworkManager's DNS server for access points. It contains a file while the access
     /// point is open, so that every name resolves to the node.
     pub dns_directory: PathBuf,
+    /// The socket of the helper that writes that file for a node without the rights of root; without the socket the node
+    /// writes it itself.
+    pub dns_helper: PathBuf,
 }
 
 impl Default for Settings {
@@ -76,6 +79,7 @@ impl Default for Settings {
             address: Ipv4Addr::new(192, 168, 4, 1),
             channel: 6,
             dns_directory: "/etc/NetworkManager/dnsmasq-shared.d".into(),
+            dns_helper: "/run/jarvis-provisioning/names".into(),
         }
     }
 }

@@ -6,6 +6,8 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
@@ -24,6 +26,8 @@ const SUPPLICANT: &str = "/fi/w1/wpa_supplicant1";
 const OPEN_LIMIT: Duration = Duration::from_secs(30);
 /// The supplicant answers within milliseconds.
 const SUPPLICANT_LIMIT: Duration = Duration::from_secs(1);
+/// The helper is started by the connection; this takes a slow board some hundred milliseconds.
+const HELPER_LIMIT: Duration = Duration::from_secs(5);
 /// The ports of NetworkManager's server for access points: DNS and DHCP.
 const PORTS: [u16; 2] = [53, 67];
 
@@ -58,6 +62,7 @@ impl Radio {
         // Removes the old file before the new one of the same name is written.
         self.dns = None;
         let dns = DnsFile::write(&self.settings)
+            .await
             .inspect_err(|error| {
                 let directory = self.settings.dns_directory.display();
                 warn!(%error, %directory, "names will not resolve to the node in the access point");
@@ -102,17 +107,42 @@ impl Radio {
 
 /// The file that makes every name resolve to the node. Removed on drop, because the DNS servers of all shared connections
 /// of the machine read it.
-pub(super) struct DnsFile(PathBuf);
+pub(super) enum DnsFile {
+    /// Written by this process.
+    Own(PathBuf),
+    /// Written by the package's helper, which removes it when this connection ends.
+    Helpers { _connection: UnixStream },
+}
 
 impl DnsFile {
-    fn write(settings: &Settings) -> io::Result<Self> {
+    async fn write(settings: &Settings) -> io::Result<Self> {
+        match timeout(HELPER_LIMIT, Self::from_helper(settings)).await? {
+            // Without the helper only root can write the file.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+                Self::by_itself(settings)
+            }
+            answer => answer,
+        }
+    }
+
+    /// The helper reads the address, writes the file, and answers with a line.
+    async fn from_helper(settings: &Settings) -> io::Result<Self> {
+        let mut connection = UnixStream::connect(&settings.dns_helper).await?;
+        connection.write_all(format!("{}\n", settings.address).as_bytes()).await?;
+        if connection.read(&mut [0; 16]).await? == 0 {
+            return Err(io::Error::other("the helper did not write the file: see the journal of jarvis-provision-names@"));
+        }
+        Ok(Self::Helpers { _connection: connection })
+    }
+
+    fn by_itself(settings: &Settings) -> io::Result<Self> {
         let path = Self::path(settings);
         // A time to live of zero prevents caching: in the home network the same names resolve to other addresses.
         fs::write(
             &path,
             format!("# Made by jarvis-provision while its access point is open.\naddress=/#/{}\nlocal-ttl=0\n", settings.address),
         )?;
-        Ok(Self(path))
+        Ok(Self::Own(path))
     }
 
     /// Removes the file of an earlier run.
@@ -127,7 +157,9 @@ impl DnsFile {
 
 impl Drop for DnsFile {
     fn drop(&mut self) {
-        remove(&self.0);
+        if let Self::Own(path) = self {
+            remove(path);
+        }
     }
 }
 
@@ -160,6 +192,7 @@ fn has_socket(table: &str, address: Ipv4Addr, port: u16) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::net::UnixListener;
 
     const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 168, 4, 1);
 
@@ -176,14 +209,46 @@ mod tests {
         assert!(!has_socket("", ADDRESS, 53));
     }
 
-    #[test]
-    fn the_dns_file_is_there_as_long_as_the_access_point() {
+    fn settings(directory: &Path) -> Settings {
+        Settings { dns_directory: directory.into(), dns_helper: directory.join("names"), ..Settings::default() }
+    }
+
+    #[tokio::test]
+    async fn the_dns_file_is_there_as_long_as_the_access_point() {
         let directory = tempfile::tempdir().expect("a temporary folder");
-        let settings = Settings { dns_directory: directory.path().into(), ..Settings::default() };
-        let file = DnsFile::write(&settings).expect("a writable folder");
+        let file = DnsFile::write(&settings(directory.path())).await.expect("a writable folder");
         let text = fs::read_to_string(directory.path().join("jarvis-provisioning.conf")).expect("the file");
         assert!(text.contains("address=/#/192.168.4.1\n"));
         drop(file);
         assert_eq!(fs::read_dir(directory.path()).expect("the folder").count(), 0);
+    }
+
+    #[tokio::test]
+    async fn the_helper_is_told_the_address_and_the_end() {
+        let directory = tempfile::tempdir().expect("a temporary folder");
+        let settings = settings(directory.path());
+        let helper = UnixListener::bind(&settings.dns_helper).expect("a socket");
+        let serve = async {
+            let (mut connection, _) = helper.accept().await.expect("a connection");
+            let mut received = [0; 64];
+            let length = connection.read(&mut received).await.expect("the address");
+            connection.write_all(b"written\n").await.expect("the answer can be sent");
+            (connection, received[..length].to_vec())
+        };
+        let (file, (mut connection, received)) = tokio::join!(DnsFile::write(&settings), serve);
+        assert_eq!(received, b"192.168.4.1\n");
+        assert!(!directory.path().join("jarvis-provisioning.conf").exists(), "the helper writes the file");
+        drop(file.expect("the helper has answered"));
+        assert_eq!(connection.read(&mut [0; 1]).await.expect("the end"), 0);
+    }
+
+    #[tokio::test]
+    async fn a_helper_that_ends_without_an_answer_is_an_error() {
+        let directory = tempfile::tempdir().expect("a temporary folder");
+        let settings = settings(directory.path());
+        let helper = UnixListener::bind(&settings.dns_helper).expect("a socket");
+        let serve = async { drop(helper.accept().await.expect("a connection")) };
+        let (file, ()) = tokio::join!(DnsFile::write(&settings), serve);
+        assert!(file.is_err());
     }
 }
