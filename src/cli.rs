@@ -9,13 +9,13 @@ mod run;
 mod status;
 
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use jarvis_provisioning::config;
-use jarvis_provisioning::config::Config;
+use jarvis_provisioning::config::{Config, SETTINGS};
 use jarvis_provisioning::logging::{LogFormat, log_to_standard_error};
 use jarvis_provisioning::store::{self, Paths, Store};
 use provisioning_core::fault::chain;
@@ -91,7 +91,7 @@ enum Command {
 /// The source of the settings; the same for every command.
 #[derive(clap::Args)]
 struct Settings {
-    /// Settings file; without it every setting has its default.
+    /// Settings file [default: /etc/jarvis/provision.toml, if it exists].
     #[arg(long, value_name = "FILE", env = "JARVIS_PROVISION_CONFIG")]
     config: Option<PathBuf>,
 }
@@ -150,7 +150,9 @@ impl Failure {
 
 impl Settings {
     fn read(&self) -> Result<Config, Failure> {
-        Ok(Config::read(self.config.as_deref(), variable)?)
+        let packaged = Path::new(SETTINGS);
+        let file = self.config.as_deref().or_else(|| packaged.exists().then_some(packaged));
+        Ok(Config::read(file, variable)?)
     }
 }
 
@@ -205,7 +207,8 @@ fn lock(paths: &Paths) -> Result<OwnedFd, Failure> {
 
 /// The paths of the node's files.
 fn paths(config: &Config) -> Paths {
-    let mut paths = Paths::from_environment(variable);
+    let mut paths =
+        Paths::from_environment(|name| variable(name).filter(|value| !value.is_empty()).or_else(|| config.files.variable(name)));
     paths.pairing.clone_from(&config.pairing.file);
     paths
 }

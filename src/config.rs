@@ -15,6 +15,9 @@ use provisioning_core::machine::AccessPointPolicy;
 /// Where the pairing secrets are on a device and in its image: the factory writes them there.
 pub const PAIRING: &str = "boot/firmware/jarvis-pairing.json";
 
+/// The settings file that is read if no other one is named: the package's.
+pub const SETTINGS: &str = "/etc/jarvis/provision.toml";
+
 /// An invalid setting; the message names it, its source and the remedy.
 #[derive(Debug, Error)]
 pub enum Error {
@@ -87,6 +90,8 @@ pub struct Config {
     pub command_center: CommandCenter,
     /// The pairing secrets.
     pub pairing: Pairing,
+    /// The node's files.
+    pub files: Files,
     /// No radio: simulated networks, HTTP on loopback, Bluetooth on a socket. Set by `--simulate` or the environment.
     #[serde(skip)]
     pub simulate: bool,
@@ -138,6 +143,27 @@ pub struct Pairing {
     pub file: Option<PathBuf>,
 }
 
+/// Where the node's files are, if the environment does not say it. `~` and variables are expanded as there.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Files {
+    /// The folder of keys and state, for `JARVIS_SECRET_DIRECTORY`.
+    pub directory: Option<String>,
+    /// The configuration of the node's normal operation, for `CONFIG_PATH`.
+    pub configuration: Option<String>,
+}
+
+impl Files {
+    /// The setting that stands for an environment variable.
+    pub fn variable(&self, name: &str) -> Option<String> {
+        match name {
+            "JARVIS_SECRET_DIRECTORY" => self.directory.clone(),
+            "CONFIG_PATH" => self.configuration.clone(),
+            _ => None,
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -152,6 +178,7 @@ impl Default for Config {
             access_point: AccessPoint::default(),
             command_center: CommandCenter::default(),
             pairing: Pairing::default(),
+            files: Files::default(),
             simulate: false,
             skip_check: false,
         }
@@ -285,6 +312,21 @@ mod tests {
             let error = read(&text, &[]).expect_err("too long");
             assert!(error.to_string().contains(name), "{error}");
         }
+    }
+
+    #[test]
+    fn the_files_stand_for_the_variables() {
+        let config = read("[files]\ndirectory = \"/var/lib/jarvis\"", &[]).expect("valid settings");
+        assert_eq!(config.files.variable("JARVIS_SECRET_DIRECTORY").as_deref(), Some("/var/lib/jarvis"));
+        assert_eq!(config.files.variable("CONFIG_PATH"), None);
+    }
+
+    #[test]
+    fn the_packaged_settings_are_valid_and_name_the_services_files() {
+        let config = read(include_str!("../packaging/provision.toml"), &[]).expect("valid settings");
+        assert_eq!(config.files.variable("JARVIS_SECRET_DIRECTORY").as_deref(), Some("/var/lib/jarvis"));
+        assert_eq!(config.files.variable("CONFIG_PATH").as_deref(), Some("/var/lib/jarvis/config.json"));
+        assert_eq!(config.pairing.file, Config::default().pairing.file);
     }
 
     #[test]

@@ -61,7 +61,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         );
         return Ok(());
     }
-    if variable("CONFIG_PATH").is_none_or(|path| path.is_empty()) {
+    if paths(&config).config.is_none() {
         warn!("CONFIG_PATH is not set, so every attempt will fail: set it to the path of the node's config.json");
     }
     // One thread suffices for a program that waits for radios, and makes the program smaller.
