@@ -8,7 +8,7 @@ use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use command_center::operator::{CODES_AT_ONCE, CodeState, NewCodes, Operator, OperatorError, Partner};
 use command_center::{Config, Database, DatabaseError, OpenError, StartError};
 use serde_json::json;
@@ -100,6 +100,17 @@ enum Command {
     /// Manage the signing keys of accounts' bearer tokens.
     #[command(subcommand)]
     Key(Key),
+    /// Write a completion script for a shell to standard output.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages to a folder.
+    #[command(hide = true)]
+    Manual {
+        /// The folder.
+        folder: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -281,6 +292,11 @@ impl Arguments {
                 print!("{}", command_center::openapi());
                 return Ok(());
             }
+            Command::Completions { shell } => {
+                clap_complete::generate(shell, &mut Self::command(), "jarvis-command-center", &mut std::io::stdout());
+                return Ok(());
+            }
+            Command::Manual { folder } => return Ok(clap_mangen::generate_to(Self::command(), folder)?),
             command => command,
         };
         let operator = Operator::open(&config).await?;
@@ -302,7 +318,7 @@ impl Arguments {
 async fn operate(operator: &Operator, command: Command) -> Result<(), Failure> {
     match command {
         // Done before a database is opened for the operator.
-        Command::Serve(_) | Command::Openapi => Ok(()),
+        Command::Serve(_) | Command::Openapi | Command::Completions { .. } | Command::Manual { .. } => Ok(()),
         Command::Code(Code::Create(create)) => create_codes(operator, create).await,
         Command::Code(Code::List { state, format }) => list_codes(operator, state, format).await,
         Command::Code(Code::Revoke { code }) => {

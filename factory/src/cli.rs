@@ -59,6 +59,12 @@ enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
+    /// Write the manual pages to a folder.
+    #[command(hide = true)]
+    Manual {
+        /// The folder.
+        folder: PathBuf,
+    },
 }
 
 /// Why a command failed; each kind has its exit status.
@@ -141,6 +147,9 @@ pub(crate) fn main() -> ExitCode {
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "jarvis-factory", &mut std::io::stdout());
             Ok(())
+        }
+        Command::Manual { folder } => {
+            clap_mangen::generate_to(Arguments::command(), folder).map_err(|error| Failure::Other(error.into()))
         }
     };
     match result {

@@ -51,6 +51,20 @@ async fn every_command_explains_itself() {
 }
 
 #[tokio::test]
+async fn every_command_has_a_manual_page() {
+    let place = Place::new();
+    let folder = place.path("pages");
+    fs::create_dir(&folder).expect("a new folder");
+    let ended = place.run(&["manual", folder.to_str().expect("a plain name")]).await;
+    assert_eq!(ended.status, Some(0), "{}", ended.errors);
+    let mut pages: Vec<_> = fs::read_dir(&folder).expect("the folder").map(|page| page.expect("a page").file_name()).collect();
+    pages.sort();
+    let commands = ["claim", "completions", "factory", "label", "login", "reset", "run", "status"];
+    let expected = commands.iter().map(|command| format!("jarvis-provision-{command}.1").into());
+    assert_eq!(pages, expected.chain(["jarvis-provision.1".into()]).collect::<Vec<std::ffi::OsString>>());
+}
+
+#[tokio::test]
 async fn an_invalid_command_line_exits_with_2() {
     let place = Place::new();
     for arguments in [&[][..], &["provision"], &["run", "--code", "123456"], &["status", "extra"]] {

@@ -126,6 +126,15 @@ fn main() -> ExitCode {
             clap_complete::generate(*shell, &mut Arguments::command(), "jarvis-phone", &mut io::stdout());
             return ExitCode::SUCCESS;
         }
+        Command::Manual { folder } => {
+            return match clap_mangen::generate_to(Arguments::command(), folder) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    eprintln!("jarvis-phone: writing the manual pages: {error}");
+                    ExitCode::FAILURE
+                }
+            };
+        }
     };
     let report = Report::new(json);
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -141,7 +150,7 @@ fn main() -> ExitCode {
             Command::Scan(arguments) => scan(arguments, report).await,
             Command::Provision(arguments) => provision(*arguments, report).await,
             Command::Status(arguments) => status(arguments, report).await,
-            Command::Completions { .. } => Ok(ExitCode::SUCCESS),
+            Command::Completions { .. } | Command::Manual { .. } => Ok(ExitCode::SUCCESS),
         }
     });
     result.unwrap_or_else(|failure| {
