@@ -1,8 +1,9 @@
-//! The units of `packaging/`, started by systemd with all their restrictions.
+//! The packages, as administrators install them, and their units, with all their restrictions.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use provisioning_core::domain::State;
 use serde_json::{Value, json};
@@ -11,19 +12,50 @@ use crate::air::{Controllers, PATIENCE, connect, must, run, until};
 use crate::device::{CODE, Device, PASSPHRASE, credentials, forget_networks, until_in_network};
 use crate::place::{Home, SSID, Wifi, json as read};
 
-/// The folder into which `tests/lab/run` copies them.
-const PACKAGED: &str = "/lab/packaging";
+/// The folder of the packages that `tests/lab/run` has built.
+const PACKAGES: &str = "/lab/packages";
 
 /// The file that makes every name resolve to the node.
 const NAMES: &str = "/etc/NetworkManager/dnsmasq-shared.d/jarvis-provisioning.conf";
 
-/// Installs a program and the files of its package, with the node's user.
-fn install(package: &str, program: &str) {
-    must("install", &[&format!("/opt/lab/{program}"), &format!("/usr/bin/{program}")]);
-    must(&format!("{PACKAGED}/install"), &[package, "/"]);
-    must("systemd-sysusers", &[]);
-    must("systemctl", &["reload", "dbus"]);
-    must("systemctl", &["daemon-reload"]);
+/// Installs a package as an administrator does, which enables and starts its services. Existing settings stay.
+fn install(package: &str) {
+    let packages = fs::read_dir(PACKAGES).expect("the laboratory builds them").map(|entry| entry.expect("a name").path());
+    let is_wanted =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&format!("{package}_")));
+    let file = packages.into_iter().find(is_wanted).expect("the package is built");
+    apt(&[
+        "install",
+        "--reinstall",
+        "--no-install-recommends",
+        "--option=Dpkg::Options::=--force-confold",
+        file.to_str().expect("a plain name"),
+    ]);
+}
+
+/// Purges a package, which an earlier scenario or a first try may have left, and the node's files.
+fn purge(package: &str) {
+    must("dpkg", &["--purge", package]);
+    must("rm", &["-rf", "/var/lib/jarvis", "/var/lib/msp"]);
+}
+
+fn apt(arguments: &[&str]) {
+    must("apt-get", &[&["--yes", "--quiet"], arguments].concat());
+}
+
+/// The names of all files that packages may change.
+fn files() -> BTreeSet<String> {
+    let places = ["/boot", "/etc", "/opt", "/run/systemd/system", "/srv", "/usr", "/var"];
+    let output = run("find", &[&places[..], &["-xdev"]].concat());
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    // Records of other software, and what users' administration keeps of a file before its last change.
+    let records = ["/var/cache", "/var/log", "/var/tmp", "/etc/.pwd.lock"].map(str::to_owned);
+    let folders = ["NetworkManager", "apt", "bluetooth", "dpkg", "systemd"].map(|name| format!("/var/lib/{name}/"));
+    let kept = |line: &&str| {
+        let is_record = |record: &String| line.starts_with(record);
+        !(records.iter().chain(&folders).any(is_record) || line.starts_with("/etc/") && line.ends_with('-'))
+    };
+    text.lines().filter(kept).map(str::to_owned).collect()
 }
 
 /// A started unit, which stops when dropped.
@@ -32,8 +64,10 @@ struct Unit {
 }
 
 impl Unit {
-    fn start(name: &'static str) -> Self {
-        must("systemctl", &["start", name]);
+    /// A unit whose package has enabled and started it.
+    fn started(name: &'static str) -> Self {
+        must("systemctl", &["is-enabled", name]);
+        must("systemctl", &["is-active", name]);
         Self { name }
     }
 
@@ -64,38 +98,59 @@ fn curl(arguments: &[&str]) -> Option<String> {
 
 #[test]
 fn every_unit_is_valid_and_its_exposure_is_at_most_1_5() {
-    install("jarvis-provisioning", "jarvis-provision");
-    install("jarvis-command-center", "jarvis-command-center");
-    let names = fs::read_dir(PACKAGED).expect("the laboratory copies it").map(|entry| entry.expect("a name").file_name());
-    let units: Vec<_> = names.filter_map(|name| name.into_string().ok()).filter(|name| name.contains(".service")).collect();
-    assert!(units.len() > 3, "the units of the node and of the command center");
-    for unit in units {
-        // An instance of a template.
-        let unit = unit.replace('@', "@1");
-        let verified = run("systemd-analyze", &["verify", "--man=no", &unit]);
-        let complaints = String::from_utf8_lossy(&verified.stderr).into_owned();
-        assert!(verified.status.success() && !complaints.contains("jarvis"), "{complaints}");
-        must("systemd-analyze", &["security", "--threshold=15", "--no-pager", &unit]);
+    for package in ["jarvis-provisioning", "jarvis-command-center"] {
+        install(package);
+        let listed = must("dpkg-query", &["--listfiles", package]);
+        let units = listed.lines().filter_map(|line| line.strip_prefix("/usr/lib/systemd/system/"));
+        let units: Vec<_> = units.filter(|name| name.ends_with(".service")).collect();
+        assert!(!units.is_empty(), "{listed}");
+        for unit in units {
+            // An instance of a template.
+            let unit = unit.replace('@', "@1");
+            let verified = run("systemd-analyze", &["verify", "--man=no", &unit]);
+            let complaints = String::from_utf8_lossy(&verified.stderr).into_owned();
+            assert!(verified.status.success() && !complaints.contains("jarvis"), "{complaints}");
+            must("systemd-analyze", &["security", "--threshold=15", "--no-pager", &unit]);
+        }
+        apt(&["purge", package]);
     }
+}
+
+#[test]
+fn a_package_that_is_purged_unused_leaves_nothing() {
+    purge("jarvis-provisioning");
+    let before = files();
+    install("jarvis-provisioning");
+    let _started = [Unit::started("jarvis-provision-names.socket"), Unit::started("jarvis-provision.service")];
+    must("test", &["-e", "/var/lib/jarvis"]);
+    // It was removed, not purged: the settings are still there, and so is the owner's choice not to start it.
+    must("systemctl", &["disable", "jarvis-provision.service"]);
+    apt(&["remove", "jarvis-provisioning"]);
+    must("test", &["-e", "/etc/jarvis/provision.toml"]);
+    install("jarvis-provisioning");
+    assert!(!run("systemctl", &["is-enabled", "jarvis-provision.service"]).status.success(), "it stays disabled");
+    apt(&["purge", "jarvis-provisioning"]);
+    let after = files();
+    assert_eq!(after.difference(&before).collect::<Vec<_>>(), Vec::<&String>::new());
+    assert_eq!(before.difference(&after).collect::<Vec<_>>(), Vec::<&String>::new());
+    assert!(!run("id", &["jarvis-provision"]).status.success(), "the user is removed");
 }
 
 #[tokio::test]
 async fn a_device_opens_its_access_point_and_is_provisioned_over_bluetooth() {
     let controllers = Controllers::ready().await;
     forget_networks();
-    for folder in ["/var/lib/jarvis", "/var/lib/msp"] {
-        run("rm", &["-rf", folder]);
-    }
-    install("jarvis-provisioning", "jarvis-provision");
-    must("systemd-tmpfiles", &["--create", "jarvis-provisioning.conf"]);
+    purge("jarvis-provisioning");
     // As the software that runs on a provisioned device leaves it: a file of root that no other user can read.
-    let configuration = Path::new("/var/lib/jarvis/config.json");
-    fs::write(configuration, r#"{"volume":7}"#).expect("root may");
-    fs::set_permissions(configuration, fs::Permissions::from_mode(0o600)).expect("root may");
+    let path = Path::new("/var/lib/jarvis/config.json");
+    fs::create_dir("/var/lib/jarvis").expect("root may");
+    fs::write(path, r#"{"volume":7}"#).expect("root may");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("root may");
     let place = Path::new("/etc/jarvis");
+    fs::create_dir_all(place).expect("root may");
     let label = json!({ "code": CODE, "access_point_passphrase": PASSPHRASE });
     fs::write(place.join("pairing.json"), label.to_string()).expect("it can be written");
-    let packaged = fs::read_to_string(Path::new(PACKAGED).join("provision.toml")).expect("the settings are packaged");
+    let packaged = include_str!("../../packaging/provision.toml");
     let settings = format!(
         "interface = \"wlan0\"\nadapter = \"{}\"\n{packaged}\n[access_point]\nopen = \"always\"\n[pairing]\nfile = \"/etc/jarvis/pairing.json\"\n",
         controllers.node
@@ -105,7 +160,8 @@ async fn a_device_opens_its_access_point_and_is_provisioned_over_bluetooth() {
     let order = home.order().await;
     // As on an image whose Bluetooth is blocked at boot: the unit lifts the block from within its sandbox.
     must("rfkill", &["block", "bluetooth"]);
-    let unit = Unit::start("jarvis-provision.service");
+    install("jarvis-provisioning");
+    let unit = Unit::started("jarvis-provision.service");
 
     let mut phone = connect(&controllers).await;
     assert_eq!(unit.user(), must("id", &["--user", "jarvis-provision"]).trim(), "the node has its own user");
@@ -122,7 +178,7 @@ async fn a_device_opens_its_access_point_and_is_provisioned_over_bluetooth() {
     phone.leave().await;
     until_in_network(SSID).await;
     until("names resolve as before", async || !Path::new(NAMES).exists()).await;
-    let configuration = read(configuration);
+    let configuration = read(path);
     assert_eq!(configuration["volume"], 7, "the other software's settings are kept");
     let key = configuration["api_key"].as_str().expect("a key");
     assert!(home.knows(&order.node_id, key).await, "the command center knows the node");
@@ -134,18 +190,25 @@ async fn a_device_opens_its_access_point_and_is_provisioned_over_bluetooth() {
     })
     .await;
     controllers.switch_phone_off().await;
+
+    // An upgrade and a removal keep what the owner has entered.
+    install("jarvis-provisioning");
+    until("the service has ended", async || unit.property("ActiveState") == "inactive").await;
+    apt(&["purge", "jarvis-provisioning"]);
     drop(unit);
-    // The other scenarios run the program without the package.
-    must("systemctl", &["stop", "jarvis-provision-names.socket"]);
+    assert_eq!(read(path)["api_key"], key);
+    assert!(Path::new("/var/lib/jarvis/.provisioned").exists(), "it stays provisioned");
+    assert!(!place.join("provision.toml").exists(), "the settings belong to the package");
 }
 
 #[tokio::test]
 async fn a_command_center_serves_and_keeps_its_data_across_restarts() {
+    purge("jarvis-command-center");
     let place = Path::new("/etc/jarvis-command-center");
     fs::create_dir_all(place).expect("root may");
     fs::write(place.join("admin-key"), "the key of the administrator").expect("it can be written");
-    install("jarvis-command-center", "jarvis-command-center");
-    let unit = Unit::start("jarvis-command-center.service");
+    install("jarvis-command-center");
+    let unit = Unit::started("jarvis-command-center.service");
     let ask = |path: &str, arguments: &[&str]| {
         let url = format!("http://127.0.0.1:7703{path}");
         let key = ["--header", "x-api-key: the key of the administrator", "--header", "content-type: application/json", &url];
