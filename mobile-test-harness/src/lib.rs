@@ -3,6 +3,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`link`] | the connection to a node: Bluetooth, the simulated Bluetooth link, or sealed HTTP |
+//! | [`bluez`] | the phone's own Bluetooth, over `BlueZ` |
 //! | [`wifi`] | the phone's own Wi-Fi, to join a node's access point |
 //! | [`phone`] | the operations of a phone: read the info, open a session, scan, send credentials, follow an attempt |
 //! | [`command_center`] | the requests of a phone app to the command center |
@@ -12,6 +13,7 @@
 //! The session is that of `provisioning_core::session`, in the initiator's role. The protocol is implemented in the core
 //! alone.
 
+pub mod bluez;
 pub mod command_center;
 pub mod key;
 pub mod link;

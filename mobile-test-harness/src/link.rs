@@ -104,7 +104,7 @@ pub enum Error {
         attempt: &'static str,
         /// The cause.
         #[source]
-        source: bluer::Error,
+        source: zbus::Error,
     },
     /// The phone's Wi-Fi failed.
     #[error(transparent)]

@@ -4,10 +4,11 @@ use std::fmt::Debug;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use bluer::{Adapter, Session};
+use mobile_test_harness::bluez::{Adapter, Bluez};
 use mobile_test_harness::link::Target;
 use mobile_test_harness::link::ble::Bluetooth;
 use mobile_test_harness::phone::Phone;
+use zbus::Variant;
 
 /// Limit of every wait, longer than any step takes under emulation; reached only if a scenario fails.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(3);
@@ -41,9 +42,9 @@ pub(crate) struct Controllers {
 impl Controllers {
     /// Waits until `bluetoothd` has all controllers. Their names are in arbitrary order, so they are identified by address.
     pub(crate) async fn ready() -> Self {
-        let mut addresses = Vec::new();
+        let mut addresses: Vec<String> = Vec::new();
         until("every controller is there", async || {
-            addresses = addresses_of_all().await.unwrap_or_default();
+            addresses = adapters().await.unwrap_or_default().into_iter().map(|adapter| adapter.address).collect();
             addresses.len() == CONTROLLERS
         })
         .await;
@@ -57,8 +58,8 @@ impl Controllers {
         let adapter = self.phone_adapter().await.expect("BlueZ has it");
         // The previous scenario may have left it off, and then no device can be removed.
         adapter.set_powered(true).await.expect("it can be switched on");
-        for address in adapter.device_addresses().await.expect("a list") {
-            adapter.remove_device(address).await.expect("it can be removed");
+        for device in adapter.devices().await.expect("a list") {
+            adapter.remove(&device).await.expect("it can be removed");
         }
     }
 
@@ -80,15 +81,21 @@ impl Controllers {
         }
     }
 
-    async fn phone_adapter(&self) -> bluer::Result<Adapter> {
-        let session = Session::new().await?;
-        for name in session.adapter_names().await? {
-            let adapter = session.adapter(&name)?;
-            if adapter.address().await?.to_string() == self.phone {
-                return Ok(adapter);
-            }
-        }
-        Err(bluer::Error { kind: bluer::ErrorKind::NotFound, message: "the phone's controller".into() })
+    /// Waits until `BlueZ` advertises for the node.
+    pub(crate) async fn until_node_advertises(&self) {
+        let adapter = adapter(&self.node).await.expect("BlueZ has it");
+        let bus = zbus::Connection::system().await.expect("a connection to the bus");
+        let property = ("org.bluez.LEAdvertisingManager1", "ActiveInstances");
+        until("it advertises", async || {
+            let interface = Some("org.freedesktop.DBus.Properties");
+            let answer = bus.call_method(Some("org.bluez"), adapter.path(), interface, "Get", &property).await;
+            answer.is_ok_and(|answer| answer.body().deserialize().is_ok_and(|count| Variant::from(0_u8) < count))
+        })
+        .await;
+    }
+
+    async fn phone_adapter(&self) -> zbus::Result<Adapter> {
+        adapter(&self.phone).await
     }
 }
 
@@ -133,13 +140,13 @@ fn what_is_known(address: &str) -> String {
     paths.map(|path| ask(&["introspect", "org.bluez", path, "org.bluez.Device1"])).collect()
 }
 
-async fn addresses_of_all() -> bluer::Result<Vec<String>> {
-    let session = Session::new().await?;
-    let mut addresses = Vec::new();
-    for name in session.adapter_names().await? {
-        addresses.push(session.adapter(&name)?.address().await?.to_string());
-    }
-    Ok(addresses)
+async fn adapter(address: &str) -> zbus::Result<Adapter> {
+    let found = adapters().await?.into_iter().find(|adapter| adapter.address == address);
+    found.ok_or_else(|| zbus::Error::Failure(format!("there is no controller {address}")))
+}
+
+async fn adapters() -> zbus::Result<Vec<Adapter>> {
+    Bluez::connect(None).await?.adapters().await
 }
 
 /// Runs a program of the guest until it exits.

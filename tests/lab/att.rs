@@ -3,8 +3,6 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use bluer::l2cap::{SeqPacket, Socket, SocketAddr};
-use bluer::{AddressType, Uuid};
 use getrandom::SysRng;
 use provisioning_core::domain::{Network, State};
 use provisioning_core::endpoint::{Endpoint, OUTBOUND_LIMIT};
@@ -16,6 +14,7 @@ use tokio::time::timeout;
 
 use crate::air::{Controllers, PATIENCE, breath, until};
 use crate::device::Device;
+use crate::l2cap::Channel;
 use crate::scene::Scene;
 
 // Bluetooth Core Specification 5.4, volume 3, part F, 3.4: the opcodes in use here.
@@ -28,8 +27,6 @@ const WRITE: u8 = 0x12;
 const NOTIFICATION: u8 = 0x1b;
 const INDICATION: u8 = 0x1d;
 const CONFIRMATION: u8 = 0x1e;
-/// The channel of the protocol on every LE connection.
-const CHANNEL: u16 = 4;
 /// The default ATT MTU, bytes.
 const MTU: usize = 23;
 
@@ -42,9 +39,9 @@ const CONFIGURATION: u16 = 0x2902;
 
 /// A connection with the smallest MTU.
 pub(crate) struct Att {
-    socket: SeqPacket,
-    /// The value handle of each characteristic.
-    handles: HashMap<Uuid, u16>,
+    channel: Channel,
+    /// The value handle of each characteristic, by its UUID.
+    handles: HashMap<u128, u16>,
     notified: Reassembler,
     messages: VecDeque<Outbound>,
 }
@@ -58,27 +55,19 @@ impl Att {
     }
 
     /// Connects with known handles. A node that has just lost a phone is discoverable again after a moment.
-    async fn connect_knowing(controllers: &Controllers, handles: HashMap<Uuid, u16>) -> Self {
-        let address = |address: &str| SocketAddr {
-            addr: address.parse().expect("an address"),
-            addr_type: AddressType::LePublic,
-            psm: 0,
-            cid: CHANNEL,
-        };
+    async fn connect_knowing(controllers: &Controllers, handles: HashMap<u128, u16>) -> Self {
         breath().await;
         let mut connected = None;
         until("the phone is connected", async || {
-            let socket = Socket::new_seq_packet().expect("the kernel has Bluetooth");
-            socket.bind(address(&controllers.phone)).expect("the phone has an adapter");
-            connected = timeout(TRY, socket.connect(address(&controllers.node))).await.ok().and_then(Result::ok);
+            connected = timeout(TRY, Channel::connect(&controllers.phone, &controllers.node)).await.ok().and_then(Result::ok);
             if connected.is_none() {
                 controllers.restart_phone().await;
             }
             connected.is_some()
         })
         .await;
-        let socket = connected.expect("that was waited for");
-        Self { socket, handles, notified: Reassembler::new(OUTBOUND_LIMIT), messages: VecDeque::new() }
+        let channel = connected.expect("that was waited for");
+        Self { channel, handles, notified: Reassembler::new(OUTBOUND_LIMIT), messages: VecDeque::new() }
     }
 
     /// Ends the connection at once, and reconnects.
@@ -90,7 +79,7 @@ impl Att {
     /// Sends a request; returns the answer without its opcode, or the error code.
     async fn ask(&mut self, request: &[u8]) -> Result<Vec<u8>, u8> {
         assert!(request.len() <= MTU);
-        self.socket.send(request).await.expect("the link holds");
+        self.channel.send(request).await.expect("the link holds");
         loop {
             let packet = self.packet().await;
             match (packet[0], &packet[1..]) {
@@ -106,7 +95,7 @@ impl Att {
     async fn packet(&mut self) -> Vec<u8> {
         loop {
             let mut packet = [0; 512];
-            let length = timeout(PATIENCE, self.socket.recv(&mut packet)).await.expect("the node sends a packet");
+            let length = timeout(PATIENCE, self.channel.recv(&mut packet)).await.expect("the node sends a packet");
             let packet = &packet[..length.expect("the link holds")];
             match *packet {
                 [] => panic!("the link is lost"),
@@ -117,10 +106,10 @@ impl Att {
                     }
                     return vec![NOTIFICATION];
                 }
-                [INDICATION, ..] => _ = self.socket.send(&[CONFIRMATION]).await.expect("the link holds"),
+                [INDICATION, ..] => _ = self.channel.send(&[CONFIRMATION]).await.expect("the link holds"),
                 // Requests have even numbers; 6 is "request not supported".
                 [opcode, ..] if opcode % 2 == 0 => {
-                    self.socket.send(&[ERROR, opcode, 0, 0, 6]).await.expect("the link holds");
+                    self.channel.send(&[ERROR, opcode, 0, 0, 6]).await.expect("the link holds");
                 }
                 _ => return packet.to_vec(),
             }
@@ -134,7 +123,7 @@ impl Att {
                 from = handle(entry) + 1;
                 // Handle, properties, value handle, UUID; 16-bit UUIDs belong to other services.
                 if let Ok(uuid) = <[u8; 16]>::try_from(&entry[5..]) {
-                    self.handles.insert(Uuid::from_u128(u128::from_le_bytes(uuid)), handle(&entry[3..]));
+                    self.handles.insert(u128::from_le_bytes(uuid), handle(&entry[3..]));
                 }
             }
         }
@@ -149,7 +138,7 @@ impl Att {
     }
 
     fn handle(&self, endpoint: Endpoint) -> u16 {
-        self.handles[&Uuid::from_u128(endpoint.row().uuid)]
+        self.handles[&endpoint.row().uuid]
     }
 
     async fn read(&mut self, endpoint: Endpoint) -> Vec<u8> {

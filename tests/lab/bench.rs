@@ -9,7 +9,6 @@ use std::os::unix::net::UnixDatagram;
 use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
-use bluer::Session;
 use jarvis_provisioning::network::Network;
 use jarvis_provisioning::network::nm::{NetworkManager, Settings as Radio};
 use mobile_test_harness::key;
@@ -130,8 +129,7 @@ async fn over_bluetooth() {
         let round = ours.samples.len() + spoiled;
         let began = Instant::now();
         let device = Device::start(&controllers).await;
-        let adapter = adapter(&controllers.node).await;
-        until("it advertises", async || adapter.active_advertising_instances().await.is_ok_and(|count| count > 0)).await;
+        controllers.until_node_advertises().await;
         let took = seconds(began);
         // By then the temporary allocations of the start are freed.
         sleep(Duration::from_secs(3)).await;
@@ -242,17 +240,6 @@ async fn forget() {
         String::from_utf8_lossy(&state.stdout).contains(":30")
     })
     .await;
-}
-
-async fn adapter(address: &str) -> bluer::Adapter {
-    let session = Session::new().await.expect("a connection to the bus");
-    for name in session.adapter_names().await.expect("a list") {
-        let adapter = session.adapter(&name).expect("it was there a moment ago");
-        if adapter.address().await.is_ok_and(|found| found.to_string() == address) {
-            return adapter;
-        }
-    }
-    panic!("the adapter is gone");
 }
 
 fn capture(round: usize) -> String {

@@ -17,6 +17,7 @@
 //! | `bench` | the figures |
 //! | `scene` | the common start of scenarios of the complete system |
 //! | `air`, `place`, `desk` | radios, a home, and the phone's place |
+//! | `l2cap` | the kernel's socket for the Attribute Protocol |
 //! | `node`, `device` | the node in this process, and as a program |
 
 mod air;
@@ -27,6 +28,7 @@ mod captive_portal;
 mod desk;
 mod device;
 mod gatt;
+mod l2cap;
 mod mdns_service;
 mod node;
 mod over_access_point;

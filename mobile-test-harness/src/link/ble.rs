@@ -1,20 +1,21 @@
 //! The phone's role on Bluetooth LE, over `BlueZ`.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::Duration;
 
-use bluer::gatt::remote::{Characteristic, CharacteristicReadRequest, CharacteristicWriteRequest};
-use bluer::gatt::{CharacteristicReader, WriteOp};
-use bluer::{Adapter, Device, DiscoveryFilter, DiscoveryTransport, ErrorKind, Session, Uuid};
-use futures_util::StreamExt;
-use provisioning_core::endpoint::{Endpoint, SERVICE};
+use provisioning_core::endpoint::{self, Endpoint};
 use provisioning_core::gatt::central::{self, Inbox};
 use provisioning_core::gatt::{AttError, value_size};
 use provisioning_core::wire::Outbound;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{debug, trace};
+use uuid::Uuid;
 
 use super::{ANSWER_LIMIT, Error, NAME_PREFIX, Traffic};
+use crate::bluez::{Adapter, Bluez, Characteristic, Device, Notifications};
+
+/// The node's service.
+const SERVICE: Uuid = Uuid::from_u128(endpoint::SERVICE);
 
 /// How long to scan for a node. Under load, controllers start scanning late.
 const DISCOVERY_LIMIT: Duration = Duration::from_secs(30);
@@ -22,8 +23,8 @@ const DISCOVERY_LIMIT: Duration = Duration::from_secs(30);
 /// Discovery restarts after this time: some controllers report a device only once, and that report can be lost.
 const DISCOVERY_ROUND: Duration = Duration::from_secs(3);
 
-/// The interval at which the discovered devices are checked.
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// The interval at which the discovered devices, or the state of a new connection, are checked.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// How long to wait for the name. It is in the scan response, which arrives after the advertisement, or never.
 const NAME_LIMIT: Duration = Duration::from_secs(1);
@@ -44,12 +45,12 @@ pub struct Bluetooth {
     name: String,
     characteristics: HashMap<Endpoint, Characteristic>,
     /// Notifications of the node; from the first write on.
-    notifications: Option<CharacteristicReader>,
+    notifications: Option<Notifications>,
     inbox: Inbox,
     traffic: Traffic,
 }
 
-fn bluez(attempt: &'static str) -> impl FnOnce(bluer::Error) -> Error {
+fn bluez(attempt: &'static str) -> impl FnOnce(zbus::Error) -> Error {
     move |source| Error::Bluetooth { attempt, source }
 }
 
@@ -57,15 +58,13 @@ impl Bluetooth {
     /// Scans for an advertising node, and connects to it. `adapter` is a name or an address; the system's first adapter by
     /// default.
     pub async fn connect(adapter: Option<&str>) -> Result<Self, Error> {
-        let session = Session::new().await.map_err(bluez("connecting to BlueZ"))?;
-        let adapter = find_adapter(&session, adapter).await?;
+        let bus = Bluez::connect(None).await.map_err(bluez("connecting to BlueZ"))?;
+        Self::connect_over(&bus, adapter).await
+    }
+
+    async fn connect_over(bus: &Bluez, adapter: Option<&str>) -> Result<Self, Error> {
+        let adapter = find_adapter(bus, adapter).await?;
         adapter.set_powered(true).await.map_err(bluez("switching the adapter on"))?;
-        let filter = DiscoveryFilter {
-            uuids: HashSet::from([Uuid::from_u128(SERVICE)]),
-            transport: DiscoveryTransport::Le,
-            ..DiscoveryFilter::default()
-        };
-        adapter.set_discovery_filter(filter).await.map_err(bluez("setting the discovery filter"))?;
         // A node that the phone was just connected to needs no scan.
         for device in known(&adapter).await? {
             match timeout(KNOWN_LIMIT, Self::try_connect(device)).await {
@@ -87,13 +86,12 @@ impl Bluetooth {
 
     async fn try_connect(device: Device) -> Result<Self, Error> {
         let attempt = "connecting to the device";
-        // Before the connection: after it, `BlueZ` replaces the advertised name by the machine's name.
-        let name = device.name().await.map_err(bluez(attempt))?.unwrap_or_default();
+        // Listed before the connection: after it, `BlueZ` replaces the advertised name by the machine's name.
+        let name = device.name.clone().unwrap_or_default();
         if !device.is_connected().await.map_err(bluez(attempt))? {
             timeout(CONNECT_LIMIT, device.connect()).await.map_err(|_| Error::Silent)?.map_err(bluez(attempt))?;
         }
-        let found = timeout(ANSWER_LIMIT, characteristics(&device)).await.map_err(|_| Error::Silent)?;
-        let characteristics = found.map_err(bluez("looking for the service"))?;
+        let characteristics = timeout(ANSWER_LIMIT, characteristics(&device)).await.map_err(|_| Error::Silent)??;
         if !central::is_complete(|endpoint| characteristics.contains_key(&endpoint)) {
             // The node is starting or stopping.
             device.disconnect().await.map_err(bluez(attempt))?;
@@ -115,7 +113,7 @@ impl Bluetooth {
     /// Reads a value. `BlueZ` joins the parts of a long one.
     pub async fn read(&mut self, endpoint: Endpoint) -> Result<Vec<u8>, Error> {
         self.traffic.reads += 1;
-        let value = match timeout(ANSWER_LIMIT, self.characteristic(endpoint)?.read()).await {
+        let value = match timeout(ANSWER_LIMIT, self.characteristic(endpoint)?.read(0)).await {
             Err(_) => return Err(Error::Silent),
             Ok(Err(error)) => return Err(self.refused("reading", AttError::ReadNotPermitted, error).await),
             Ok(Ok(value)) => value,
@@ -126,8 +124,7 @@ impl Bluetooth {
 
     /// Reads a part of a value, from `offset` on.
     pub async fn read_from(&mut self, endpoint: Endpoint, offset: u16) -> Result<Vec<u8>, Error> {
-        let request = CharacteristicReadRequest { offset, ..CharacteristicReadRequest::default() };
-        match timeout(ANSWER_LIMIT, self.characteristic(endpoint)?.read_ext(&request)).await {
+        match timeout(ANSWER_LIMIT, self.characteristic(endpoint)?.read(offset)).await {
             Err(_) => Err(Error::Silent),
             Ok(Err(error)) => Err(self.refused("reading", AttError::ReadNotPermitted, error).await),
             Ok(Ok(value)) => Ok(value),
@@ -147,21 +144,20 @@ impl Bluetooth {
     pub async fn subscribe(&mut self) -> Result<usize, Error> {
         if self.notifications.is_none() {
             self.traffic.round_trips += 1;
-            let reader = match timeout(ANSWER_LIMIT, self.characteristic(central::NOTIFYING)?.notify_io()).await {
+            let notifications = match timeout(ANSWER_LIMIT, self.characteristic(central::NOTIFYING)?.subscribe()).await {
                 Err(_) => return Err(Error::Silent),
                 Ok(Err(error)) => return Err(self.refused("subscribing", AttError::NotSupported, error).await),
-                Ok(Ok(reader)) => reader,
+                Ok(Ok(notifications)) => notifications,
             };
-            debug!(mtu = reader.mtu(), "subscribed");
-            self.notifications = Some(reader);
+            debug!(mtu = notifications.mtu, "subscribed");
+            self.notifications = Some(notifications);
         }
         Ok(value_size(self.mtu()))
     }
 
     /// The ATT MTU, bytes; 0 before the subscription, because `BlueZ` reports it with the subscription.
     fn mtu(&self) -> u16 {
-        let mtu = self.notifications.as_ref().map_or(0, CharacteristicReader::mtu);
-        u16::try_from(mtu).unwrap_or(u16::MAX)
+        self.notifications.as_ref().map_or(0, |notifications| notifications.mtu)
     }
 
     /// Unsubscribes.
@@ -173,8 +169,7 @@ impl Bluetooth {
     pub async fn write_value(&mut self, endpoint: Endpoint, value: &[u8]) -> Result<(), Error> {
         self.traffic.round_trips += 1;
         self.traffic.sent += value.len() as u64;
-        let request = CharacteristicWriteRequest { op_type: WriteOp::Request, ..CharacteristicWriteRequest::default() };
-        match timeout(ANSWER_LIMIT, self.characteristic(endpoint)?.write_ext(value, &request)).await {
+        match timeout(ANSWER_LIMIT, self.characteristic(endpoint)?.write(value)).await {
             Err(_) => Err(Error::Silent),
             Ok(Err(error)) => Err(self.refused("writing", AttError::WriteNotPermitted, error).await),
             Ok(Ok(())) => Ok(()),
@@ -188,7 +183,7 @@ impl Bluetooth {
                 return Ok(Some(message));
             }
             let notifications = self.notifications.as_ref().ok_or(Error::Lost(None))?;
-            let value = match timeout_at(until, notifications.recv()).await {
+            let value = match timeout_at(until, notifications.next()).await {
                 Err(_) => return Ok(None),
                 Ok(Err(error)) => return Err(Error::Lost(Some(error))),
                 // The socket's end: a notification is never empty.
@@ -213,35 +208,38 @@ impl Bluetooth {
     }
 
     /// Translates an error of `BlueZ`, which does not tell a refusal of the node from a lost connection.
-    async fn refused(&self, attempt: &'static str, refusal: AttError, error: bluer::Error) -> Error {
-        match error.kind {
-            _ if !self.device.is_connected().await.unwrap_or(false) => Error::Lost(None),
-            ErrorKind::NotPermitted | ErrorKind::NotSupported => Error::Refused(refusal),
-            ErrorKind::InvalidLength => Error::Refused(AttError::InvalidLength),
-            _ => Error::Bluetooth { attempt, source: error },
+    async fn refused(&self, attempt: &'static str, refusal: AttError, source: zbus::Error) -> Error {
+        if !self.device.is_connected().await.unwrap_or(false) {
+            return Error::Lost(None);
+        }
+        let name = if let zbus::Error::MethodError(name, ..) = &source { name.as_str() } else { "" };
+        match name {
+            "org.bluez.Error.NotPermitted" | "org.bluez.Error.NotSupported" => Error::Refused(refusal),
+            "org.bluez.Error.InvalidLength" => Error::Refused(AttError::InvalidLength),
+            _ => Error::Bluetooth { attempt, source },
         }
     }
 }
 
-async fn find_adapter(session: &Session, wanted: Option<&str>) -> Result<Adapter, Error> {
-    let attempt = "looking for the Bluetooth adapter";
-    let Some(wanted) = wanted else { return session.default_adapter().await.map_err(bluez(attempt)) };
-    for name in session.adapter_names().await.map_err(bluez(attempt))? {
-        let adapter = session.adapter(&name).map_err(bluez(attempt))?;
-        let address = adapter.address().await.map_err(bluez(attempt))?;
-        if wanted == name || wanted.eq_ignore_ascii_case(&address.to_string()) {
-            return Ok(adapter);
-        }
-    }
-    Err(Error::NoAdapter)
+/// The adapter with that name or address; by default the first one.
+async fn find_adapter(bus: &Bluez, wanted: Option<&str>) -> Result<Adapter, Error> {
+    let adapters = bus.adapters().await.map_err(bluez("looking for the Bluetooth adapter"))?;
+    let is_wanted =
+        |adapter: &Adapter| wanted.is_none_or(|wanted| wanted == adapter.name() || wanted.eq_ignore_ascii_case(&adapter.address));
+    adapters.into_iter().find(is_wanted).ok_or(Error::NoAdapter)
 }
 
 /// The first device with the service that is connected already, or that is in range.
 async fn discover(adapter: &Adapter) -> Result<Device, Error> {
     let until = Instant::now() + DISCOVERY_LIMIT;
     while Instant::now() < until {
-        let round = timeout_at(until.min(Instant::now() + DISCOVERY_ROUND), listen(adapter));
-        match round.await {
+        adapter.start_discovery(SERVICE).await.map_err(bluez("looking for devices"))?;
+        let found = timeout_at(until.min(Instant::now() + DISCOVERY_ROUND), listen(adapter)).await;
+        // A scan would take radio time from the connection. It is an error if discovery has ended by itself.
+        if let Err(error) = adapter.stop_discovery().await {
+            debug!(%error, "stopping discovery");
+        }
+        match found {
             Ok(Ok(Some(device))) => return Ok(device),
             // The adapter has stopped discovery by itself, or the round is over.
             Ok(Ok(None)) | Err(_) => debug!("no node found; restarting discovery"),
@@ -253,77 +251,55 @@ async fn discover(adapter: &Adapter) -> Result<Device, Error> {
 
 /// The devices with the service that the adapter knows, in range or not.
 async fn known(adapter: &Adapter) -> Result<Vec<Device>, Error> {
-    let attempt = "listing the known devices";
-    let mut known = Vec::new();
-    for address in adapter.device_addresses().await.map_err(bluez(attempt))? {
-        let device = adapter.device(address).map_err(bluez(attempt))?;
-        if has_service(&device).await {
-            known.push(device);
-        }
-    }
-    Ok(known)
+    let mut devices = adapter.devices().await.map_err(bluez("listing the known devices"))?;
+    devices.retain(|device| device.services.contains(&SERVICE));
+    Ok(devices)
 }
 
-/// Removes nodes in range for which `BlueZ` has cached a list of services without ours: it discovered their services while
-/// their program was stopping, and prefers its cache to their advertisement. It discovers them again a moment later.
-async fn forget_outdated(adapter: &Adapter) -> Result<(), Error> {
-    let attempt = "listing the known devices";
-    for address in adapter.device_addresses().await.map_err(bluez(attempt))? {
-        let device = adapter.device(address).map_err(bluez(attempt))?;
-        // A device that vanishes meanwhile needs no removal.
-        let is_node = device.name().await.ok().flatten().is_some_and(|name| name.starts_with(NAME_PREFIX));
-        let is_in_range = device.rssi().await.is_ok_and(|rssi| rssi.is_some());
-        let is_in_use = device.is_connected().await.unwrap_or(true) || device.is_paired().await.unwrap_or(true);
-        if is_node && is_in_range && !is_in_use && !has_service(&device).await {
-            debug!(%address, "removing a device with outdated services");
-            adapter.remove_device(address).await.map_err(bluez("removing a device"))?;
+/// Runs during discovery until a device with the service is in range; none if the adapter stops discovery.
+async fn listen(adapter: &Adapter) -> Result<Option<Device>, Error> {
+    let mut nameless_until = None;
+    while adapter.is_discovering().await.map_err(bluez("looking for devices"))? {
+        for device in adapter.devices().await.map_err(bluez("listing the known devices"))? {
+            if !device.services.contains(&SERVICE) {
+                forget_if_outdated(adapter, &device).await?;
+            } else if device.in_range || device.connected {
+                let until = *nameless_until.get_or_insert_with(|| Instant::now() + NAME_LIMIT);
+                if device.name.is_some() || Instant::now() >= until {
+                    debug!(device = device.path(), "found");
+                    return Ok(Some(device));
+                }
+            }
         }
+        sleep(LOOK_AGAIN).await;
+    }
+    Ok(None)
+}
+
+/// Removes a node in range for which `BlueZ` has cached a list of services without ours: it discovered its services while
+/// its program was stopping, and prefers its cache to the advertisement. It discovers the node again a moment later.
+async fn forget_if_outdated(adapter: &Adapter, device: &Device) -> Result<(), Error> {
+    let is_node = device.name.as_ref().is_some_and(|name| name.starts_with(NAME_PREFIX));
+    if is_node && device.in_range && !device.connected && !device.paired {
+        debug!(device = device.path(), "removing a device with outdated services");
+        adapter.remove(device).await.map_err(bluez("removing a device"))?;
     }
     Ok(())
 }
 
-async fn has_service(device: &Device) -> bool {
-    matches!(device.uuids().await, Ok(Some(uuids)) if uuids.contains(&Uuid::from_u128(SERVICE)))
+/// The service's characteristics, by endpoint, after `BlueZ` has discovered them.
+async fn characteristics(device: &Device) -> Result<HashMap<Endpoint, Characteristic>, Error> {
+    let attempt = "looking for the service";
+    while !device.is_resolved().await.map_err(bluez(attempt))? {
+        if !device.is_connected().await.map_err(bluez(attempt))? {
+            return Err(Error::Lost(None));
+        }
+        sleep(LOOK_AGAIN).await;
+    }
+    let found = device.characteristics(SERVICE).await.map_err(bluez(attempt))?;
+    let endpoint = |found: &Characteristic| Endpoint::from_uuid(found.uuid.as_u128());
+    Ok(found.into_iter().filter_map(|found| Some((endpoint(&found)?, found))).collect())
 }
 
-/// Runs discovery until a device with the service is in range; none if the adapter stops discovery.
-async fn listen(adapter: &Adapter) -> Result<Option<Device>, Error> {
-    let attempt = "looking for devices";
-    // Discovery runs as long as this stream exists, so not while the phone connects.
-    let mut events = std::pin::pin!(adapter.discover_devices().await.map_err(bluez(attempt))?);
-    let mut nameless_until = None;
-    loop {
-        forget_outdated(adapter).await?;
-        for device in known(adapter).await? {
-            // A device that vanishes meanwhile cannot be connected to.
-            if matches!(device.rssi().await, Ok(Some(_))) || device.is_connected().await.unwrap_or(false) {
-                let until = *nameless_until.get_or_insert_with(|| Instant::now() + NAME_LIMIT);
-                if Instant::now() < until && !matches!(device.name().await, Ok(Some(_))) {
-                    continue;
-                }
-                debug!(address = %device.address(), "found");
-                return Ok(Some(device));
-            }
-        }
-        // A device that was known before causes no event.
-        if let Ok(None) = timeout(LOOK_AGAIN, events.next()).await {
-            return Ok(None);
-        }
-    }
-}
-
-/// The service's characteristics, by endpoint.
-async fn characteristics(device: &Device) -> bluer::Result<HashMap<Endpoint, Characteristic>> {
-    let mut found = HashMap::new();
-    for service in device.services().await? {
-        if service.uuid().await? != Uuid::from_u128(SERVICE) {
-            continue;
-        }
-        for characteristic in service.characteristics().await? {
-            if let Some(endpoint) = Endpoint::from_uuid(characteristic.uuid().await?.as_u128()) {
-                found.insert(endpoint, characteristic);
-            }
-        }
-    }
-    Ok(found)
-}
+#[cfg(test)]
+mod tests;
