@@ -7,7 +7,8 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::prelude::*;
 
 use cli::{Arguments, Failure, LogFormat};
 
@@ -45,11 +46,17 @@ fn fail(format: LogFormat, Failure { code, text }: &Failure) -> ExitCode {
 }
 
 fn start_log(format: LogFormat) {
-    let level = if format == LogFormat::Quiet { "warn" } else { "info" };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let level = if format == LogFormat::Quiet { LevelFilter::WARN } else { LevelFilter::INFO };
+    let default = || Targets::new().with_default(level);
+    let filter = match std::env::var("RUST_LOG").as_deref() {
+        Ok("") => Targets::new().with_default(LevelFilter::ERROR),
+        Ok(directives) => directives.parse().unwrap_or_else(|_| default()),
+        Err(_) => default(),
+    };
+    let log = tracing_subscriber::registry().with(filter);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     match format {
-        LogFormat::Human | LogFormat::Quiet => log.with_ansi(std::io::stderr().is_terminal()).init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
+        LogFormat::Human | LogFormat::Quiet => log.with(lines.with_ansi(std::io::stderr().is_terminal())).init(),
+        LogFormat::Json => log.with(lines.json().flatten_event(true)).init(),
     }
 }

@@ -24,7 +24,8 @@ use provisioning_core::wire::Info;
 use rand_core::UnwrapErr;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use tokio::time::Instant;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::prelude::*;
 
 use arguments::{Arguments, Command, LogFormat, Node, Provision, Scan, Status};
 use report::Report;
@@ -167,11 +168,17 @@ fn forbid_core_dumps() -> rustix::io::Result<()> {
 }
 
 fn start_log(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let warnings = || Targets::new().with_default(LevelFilter::WARN);
+    let filter = match std::env::var("RUST_LOG").as_deref() {
+        Ok("") => Targets::new().with_default(LevelFilter::ERROR),
+        Ok(directives) => directives.parse().unwrap_or_else(|_| warnings()),
+        Err(_) => warnings(),
+    };
+    let log = tracing_subscriber::registry().with(filter);
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     match format {
-        LogFormat::Human => log.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).init(),
-        LogFormat::Json => log.json().init(),
+        LogFormat::Human => log.with(lines.with_ansi(io::IsTerminal::is_terminal(&io::stderr()))).init(),
+        LogFormat::Json => log.with(lines.json()).init(),
     }
 }
 
