@@ -138,6 +138,11 @@ faults! {
     InvalidKid = 60, "The settings key's name has 1 to 512 bytes and no control characters.", false;
     /// A configuration service URL that is not `http` or `https`, or carries more than a host, a port and a path.
     InvalidConfigServiceUrl = 61, "The configuration service's address is not a plain http or https URL.", false;
+
+    /// A phone has ended the attempt.
+    Cancelled = 70, "The setup was cancelled.", true;
+    /// The attempt to cancel is not in progress, and is not the last one.
+    NoAttempt = 71, "The device has no such setup in progress.", false;
 }
 
 impl Fault {

@@ -4,6 +4,7 @@
 //! [`Input`], carries out every [`Output`] in order, then waits for the next input or for [`Machine::poll_timeout`].
 
 mod attempt;
+mod cancel;
 pub mod command;
 mod enrollment;
 mod guesses;

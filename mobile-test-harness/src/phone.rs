@@ -50,6 +50,9 @@ pub enum Error {
     /// The node does not know the attempt: it restarted before the attempt was stored.
     #[error("the device does not know the attempt; send it again")]
     Forgotten,
+    /// The node's software is older than the request to cancel.
+    #[error("the device's software cannot cancel an attempt; it continues")]
+    CannotCancel,
 }
 
 impl Error {
@@ -273,7 +276,7 @@ impl Phone {
                 continue;
             }
             show(Progress::Status(&status));
-            if matches!(status.state, State::Provisioned | State::Error) {
+            if is_end(&status) {
                 return Ok(status);
             }
         }
@@ -310,6 +313,32 @@ impl Phone {
                 Err(Error::Forgotten) if Instant::now() < until => {}
                 result => return result,
             }
+        }
+    }
+
+    /// Cancels an attempt and returns its outcome: [`Fault::Cancelled`], or another one if it was too late. Connects again
+    /// if the link is lost, for as long as `patience`.
+    pub async fn cancel(&mut self, request_id: u64, patience: Duration) -> Result<StatusReport, Error> {
+        let until = Instant::now() + patience;
+        loop {
+            match self.send_cancel(request_id).await {
+                Ok(status) if is_end(&status) => return Ok(status),
+                Ok(_) => return self.follow(request_id, until.saturating_duration_since(Instant::now()), |_| {}).await,
+                Err(Error::Failed(Fault::Malformed)) => return Err(Error::CannotCancel),
+                Err(error) if (error.passes() || self.session.is_none()) && Instant::now() < until => {
+                    info!(%error, "reconnecting");
+                    self.restore_session(until).await?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn send_cancel(&mut self, request_id: u64) -> Result<StatusReport, Error> {
+        let to = self.request(&Request::Cancel { request_id }).await?;
+        match self.reply(to).await? {
+            Reply::Status(status) => Ok(status),
+            _ => Err(Error::Unexpected),
         }
     }
 
@@ -381,6 +410,11 @@ impl Phone {
             Outbound::Accept(_) => Err(Error::Unexpected),
         }
     }
+}
+
+/// Whether the attempt has ended.
+const fn is_end(status: &StatusReport) -> bool {
+    matches!(status.state, State::Provisioned | State::Error)
 }
 
 /// A new id for an attempt, which the node includes in every status of that attempt.

@@ -4,11 +4,12 @@ use std::fs;
 use std::process::{Output, Stdio};
 
 use mobile_test_harness::phone::Phone;
-use provisioning_core::machine::{Command as NodeCommand, DiskCommand};
+use provisioning_core::machine::{Command as NodeCommand, DiskCommand, RadioCommand};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use testing::journal::TOKEN;
 use testing_node::sim_link::{CODE, NETWORKS, Node, PASSWORD, PATIENCE, SSID, secret};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
 fn phone(node: &Node, command: &str, arguments: &[&str]) -> Command {
@@ -183,4 +184,59 @@ async fn the_public_state_needs_no_code_and_the_rest_does() {
     assert_eq!((code, &public["state"], &public["details"]), (Some(0), &Value::from("AP_MODE"), &Value::Null));
     let (code, all) = json(phone(&node, "status", &["--json", "--code", CODE])).await;
     assert_eq!((code, &all["details"]["state"]), (Some(0), &Value::from("AP_MODE")));
+}
+
+fn interrupt(phone: &Child) {
+    let id = phone.id().and_then(|id| Pid::from_raw(id.try_into().expect("a process id"))).expect("the program runs");
+    kill_process(id, Signal::INT).expect("the program runs");
+}
+
+const fn is_join(command: &NodeCommand) -> bool {
+    matches!(command, NodeCommand::Radio(RadioCommand::Join { .. }))
+}
+
+#[tokio::test]
+async fn ctrl_c_cancels_the_attempt_and_reports_its_outcome() {
+    let node = Node::start(185).await;
+    node.hold(is_join);
+    let phone = provision(&node, &["--json"]).stdout(Stdio::piped()).spawn().expect("the program starts");
+    node.held().await;
+    interrupt(&phone);
+    let ended = tokio::time::timeout(PATIENCE, phone.wait_with_output()).await.expect("it ends in time").expect("it ran");
+    let outcome: Value = serde_json::from_slice(&ended.stdout).expect("one JSON object");
+    assert_eq!((ended.status.code(), &outcome["fault"]), (Some(1), &Value::from("Cancelled")));
+    assert_eq!(node.handle.view().status.failure.as_ref().map(|failure| failure.fault.name()), Some("Cancelled"));
+}
+
+#[tokio::test]
+async fn a_second_ctrl_c_ends_the_program_at_once() {
+    let node = Node::start(185).await;
+    node.hold(|command| is_join(command) || matches!(command, NodeCommand::Disk(DiskCommand::SaveOutcome { .. })));
+    let mut phone = provision(&node, &[]).stdout(Stdio::null()).spawn().expect("the program starts");
+    node.held().await;
+    interrupt(&phone);
+    node.held_count(2).await;
+    interrupt(&phone);
+    let ended = tokio::time::timeout(PATIENCE, phone.wait()).await.expect("it ends in time").expect("it ran");
+    assert_eq!(ended.code(), Some(130));
+}
+
+#[tokio::test]
+async fn cancel_ends_what_another_phone_has_begun() {
+    let node = Node::start(185).await;
+    node.hold(is_join);
+    let mut first = provision(&node, &[]).stdout(Stdio::null()).spawn().expect("the program starts");
+    node.held().await;
+    first.kill().await.expect("the program runs");
+    let until = Instant::now() + PATIENCE;
+    let (code, outcome) = loop {
+        // The node may process the second phone before the end of the first.
+        let (code, outcome) = json(phone(&node, "cancel", &["--json", "--code", CODE])).await;
+        if outcome["error"]["fault"] != "Busy" || Instant::now() > until {
+            break (code, outcome);
+        }
+    };
+    assert_eq!((code, &outcome["fault"]), (Some(0), &Value::from("Cancelled")), "{outcome}");
+    let (code, nothing) = json(phone(&Node::start(185).await, "cancel", &["--json", "--code", CODE])).await;
+    assert_eq!((code, &nothing["error"]["fault"]), (Some(1), &Value::from("NoAttempt")));
 }

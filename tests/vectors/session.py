@@ -292,7 +292,7 @@ def refusal(fault, retry_after_seconds=0):
 
 
 def request(kind, encoded):
-    return message({"scan": 1, "k2": 2, "credentials": 3, "status": 4}[kind], encoded)
+    return message({"scan": 1, "k2": 2, "credentials": 3, "status": 4, "cancel": 5}[kind], encoded)
 
 
 def reply(to, kind, encoded):
@@ -610,6 +610,7 @@ def wire():
                 "credentials", CREDENTIALS + octets(11, "ABCD1234EFGH5678")
             ),
             "status request": request("status", b""),
+            "cancel request": request("cancel", number(1, 0x0123456789ABCDEF)),
             "networks reply": reply(3, "networks", networks(LISTED, 1)),
             "empty networks reply": reply(0, "networks", networks([], 1)),
             "K2 stored reply": reply(4, "k2_stored", octets(1, "k2-2026")),

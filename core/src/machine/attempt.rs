@@ -48,7 +48,13 @@ pub(super) enum Activity {
     /// An attempt, and how far it is.
     Attempting { attempt: Box<Attempt>, stage: Stage },
     /// An attempt has failed, and its outcome is being stored.
-    Recording { op: Op<kind::Save>, failure: Failure, rollback: Rollback },
+    Recording {
+        op: Op<kind::Save>,
+        failure: Failure,
+        rollback: Rollback,
+        /// Who has cancelled the attempt, and is told its outcome.
+        waiting: Vec<Asker>,
+    },
     /// A factory reset.
     Resetting {
         op: Op<kind::Reset>,
@@ -176,10 +182,10 @@ impl Activity {
         }
     }
 
-    /// Who waits for an attempt to be accepted.
-    pub(super) const fn waiting_for_acceptance(&mut self) -> Option<&mut Vec<Asker>> {
+    /// Who waits for an attempt to be accepted, or for its end.
+    pub(super) const fn waiting(&mut self) -> Option<&mut Vec<Asker>> {
         match self {
-            Self::Attempting { stage: Stage::Saving { waiting, .. }, .. } => Some(waiting),
+            Self::Attempting { stage: Stage::Saving { waiting, .. }, .. } | Self::Recording { waiting, .. } => Some(waiting),
             _ => None,
         }
     }
@@ -243,13 +249,13 @@ impl Machine {
         }
     }
 
-    /// A reset has stopped the attempt.
-    pub(super) fn give_up_acceptance(&mut self) {
-        let waiting = self.activity.waiting_for_acceptance().map(core::mem::take).unwrap_or_default();
+    /// The attempt is stopped: its acceptance and its end are not reported to those who wait for them.
+    pub(super) fn refuse_waiting(&mut self, fault: Fault) {
+        let waiting = self.activity.waiting().map(core::mem::take).unwrap_or_default();
         for asker in waiting {
             match asker {
-                Asker::Local(ticket) => self.answer(ticket, Answer::Refused(Fault::Resetting)),
-                Asker::Phone { .. } => self.refuse_attempt(asker, Fault::Resetting),
+                Asker::Local(ticket) => self.answer(ticket, Answer::Refused(fault)),
+                Asker::Phone { .. } => self.refuse_attempt(asker, fault),
             }
         }
     }
@@ -336,7 +342,10 @@ impl Machine {
                 }
             }
             // Stored or not, the phone is told: it can do more about the reason than about the disk.
-            Activity::Recording { op: expected, failure, rollback } if expected == op => self.recorded(failure, rollback, now),
+            Activity::Recording { op: expected, failure, rollback, waiting } if expected == op => {
+                self.recorded(failure, rollback, now);
+                self.report_end(waiting);
+            }
             activity => self.activity = activity,
         }
     }
@@ -487,7 +496,7 @@ impl Machine {
         };
         let op = self.outbox.op();
         self.outbox.start(DiskCommand::SaveOutcome { op, outcome });
-        self.activity = Activity::Recording { op, failure, rollback };
+        self.activity = Activity::Recording { op, failure, rollback, waiting: Vec::new() };
     }
 
     fn recorded(&mut self, failure: Failure, rollback: Rollback, now: Instant) {

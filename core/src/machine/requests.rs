@@ -8,7 +8,7 @@ use super::command::{Cleared, DiskCommand, Op, RadioCommand, kind};
 use super::{Answer, Asker, Instant, Link, LocalRequest, Machine, Output, Ticket};
 use crate::domain::{K2, Status};
 use crate::fault::Fault;
-use crate::wire::{Reply, Request, StatusReport};
+use crate::wire::{Reply, Request};
 
 /// A K2 that is being stored.
 pub(super) struct SavingK2 {
@@ -21,16 +21,14 @@ impl Machine {
     /// An authenticated phone sends a request.
     pub(super) fn requested(&mut self, link: Link, to: u64, request: Request, now: Instant) {
         match request {
-            Request::Status => {
-                let report = StatusReport::from(&self.status);
-                self.reply(to, Reply::Status(report));
-            }
+            Request::Status => self.reply_status(to),
             Request::Scan { fresh } => self.phone_scans(link, to, fresh, now),
-            Request::K2(_) | Request::Credentials(_) if self.activity.is_reset() => {
+            Request::K2(_) | Request::Credentials(_) | Request::Cancel { .. } if self.activity.is_reset() => {
                 self.reply(to, Reply::Refused(Fault::Resetting));
             }
             Request::K2(k2) => self.save_k2(k2, Asker::Phone { link, to }),
             Request::Credentials(credentials) => self.credentials(link, to, *credentials, now),
+            Request::Cancel { request_id } => self.cancel(link, to, request_id),
         }
     }
 
@@ -92,7 +90,7 @@ impl Machine {
     pub(super) fn forget_asker(&mut self, link: Link) {
         self.networks.forget(link);
         self.saving_k2.retain(|saving| !saving.asker.is_on(link));
-        if let Some(waiting) = self.activity.waiting_for_acceptance() {
+        if let Some(waiting) = self.activity.waiting() {
             waiting.retain(|asker| !asker.is_on(link));
         }
     }
@@ -103,7 +101,7 @@ impl Machine {
             waiting.extend(ticket);
             return;
         }
-        self.give_up_acceptance();
+        self.refuse_waiting(Fault::Resetting);
         let interrupted = self.activity.rollback();
         if let Some(op) = self.activity.attempt_op() {
             self.outbox.push(Output::Cancel { op });

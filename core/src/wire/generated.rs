@@ -57,6 +57,9 @@ pub enum Fault {
     /// A value in a request, continued.
     InvalidKid = 60,
     InvalidConfigServiceUrl = 61,
+    /// Cancelling an attempt.
+    Cancelled = 70,
+    NoAttempt = 71,
 }
 impl Fault {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -111,6 +114,8 @@ impl Fault {
             Self::Resetting => "FAULT_RESETTING",
             Self::InvalidKid => "FAULT_INVALID_KID",
             Self::InvalidConfigServiceUrl => "FAULT_INVALID_CONFIG_SERVICE_URL",
+            Self::Cancelled => "FAULT_CANCELLED",
+            Self::NoAttempt => "FAULT_NO_ATTEMPT",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -162,6 +167,8 @@ impl Fault {
             "FAULT_RESETTING" => Some(Self::Resetting),
             "FAULT_INVALID_KID" => Some(Self::InvalidKid),
             "FAULT_INVALID_CONFIG_SERVICE_URL" => Some(Self::InvalidConfigServiceUrl),
+            "FAULT_CANCELLED" => Some(Self::Cancelled),
+            "FAULT_NO_ATTEMPT" => Some(Self::NoAttempt),
             _ => None,
         }
     }
@@ -343,7 +350,7 @@ pub struct PublicStatus {
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]
 pub struct Request {
-    #[prost(oneof = "request::Kind", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "request::Kind", tags = "1, 2, 3, 4, 5")]
     pub kind: ::core::option::Option<request::Kind>,
 }
 /// Nested message and enum types in `Request`.
@@ -359,6 +366,9 @@ pub mod request {
         Credentials(super::Credentials),
         #[prost(message, tag = "4")]
         Status(super::StatusRequest),
+        /// Written to `credentials`. A node that is older than this field refuses it as malformed.
+        #[prost(message, tag = "5")]
+        Cancel(super::CancelRequest),
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -371,6 +381,14 @@ pub struct ScanRequest {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]
 pub struct StatusRequest {
+}
+/// Ends the attempt in progress. The reply is the status: that of the end, or the current one if it is too late to cancel.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct CancelRequest {
+    /// The attempt, as in Status; 0 for one that came over the JSON API.
+    #[prost(uint64, tag = "1")]
+    pub request_id: u64,
 }
 /// The settings key shared by phone and node.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

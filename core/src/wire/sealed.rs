@@ -35,6 +35,11 @@ pub enum Request {
     Credentials(Box<Credentials>),
     /// Query the status.
     Status,
+    /// End the attempt in progress.
+    Cancel {
+        /// The attempt.
+        request_id: u64,
+    },
 }
 
 /// A message of the node to an authenticated phone.
@@ -122,7 +127,7 @@ impl Request {
         match self {
             Self::Scan { .. } => Endpoint::Scan,
             Self::K2(_) => Endpoint::K2,
-            Self::Credentials(_) => Endpoint::Credentials,
+            Self::Credentials(_) | Self::Cancel { .. } => Endpoint::Credentials,
             Self::Status => Endpoint::Status,
         }
     }
@@ -134,6 +139,7 @@ impl Request {
         let request = match kind {
             Kind::Scan(pb::ScanRequest { fresh }) => Self::Scan { fresh },
             Kind::Status(pb::StatusRequest {}) => Self::Status,
+            Kind::Cancel(pb::CancelRequest { request_id }) => Self::Cancel { request_id },
             Kind::K2(pb::K2 { key, kid, created_at }) => {
                 let key = Zeroizing::new(key);
                 Self::K2(K2 {
@@ -153,6 +159,7 @@ impl Request {
         let kind = match self {
             Self::Scan { fresh } => Kind::Scan(pb::ScanRequest { fresh: *fresh }),
             Self::Status => Kind::Status(pb::StatusRequest {}),
+            Self::Cancel { request_id } => Kind::Cancel(pb::CancelRequest { request_id: *request_id }),
             Self::K2(K2 { key, kid, created_at }) => {
                 Kind::K2(pb::K2 { key: key.expose().to_vec(), kid: kid.clone(), created_at: created_at.as_str().into() })
             }
@@ -175,7 +182,7 @@ fn erase(request: pb::Request) {
             credentials.provisioning_token.zeroize();
             credentials.provision_code.zeroize();
         }
-        Some(Kind::Scan(_) | Kind::Status(_)) | None => {}
+        Some(Kind::Scan(_) | Kind::Status(_) | Kind::Cancel(_)) | None => {}
     }
 }
 

@@ -2,6 +2,7 @@
 //! phones that use the real session. The world controls both ends, so it can cut the power at every instant.
 
 mod agreement;
+mod cancel;
 mod failures;
 mod flows;
 mod guesses;

@@ -123,7 +123,13 @@ pub(crate) fn snapshot(world: &World) -> Snapshot {
 
 #[test]
 fn every_request_in_every_state_is_answered() {
-    let requests = [Request::Scan { fresh: true }, Request::K2(k2("k2-1")), request(&credentials()), Request::Status];
+    let requests = [
+        Request::Scan { fresh: true },
+        Request::K2(k2("k2-1")),
+        request(&credentials()),
+        Request::Status,
+        Request::Cancel { request_id: credentials().request_id },
+    ];
     for state in States::ALL.into_iter().filter(|state| !matches!(state, States::Connected | States::Counting)) {
         for request in &requests {
             let (mut world, phone) = state.reach();
@@ -137,7 +143,7 @@ fn every_request_in_every_state_is_answered() {
                         | (Request::Scan { .. }, [.., Reply::Networks { last: true, .. }])
                         | (Request::K2(_), [Reply::K2Stored { .. }])
                         | (Request::Credentials(_), [Reply::Accepted { .. }])
-                        | (Request::Status, [Reply::Status(_)])
+                        | (Request::Status | Request::Cancel { .. }, [Reply::Status(_)])
                 ),
                 "{state:?} {request:?}: {replies:?}"
             );

@@ -21,6 +21,7 @@ enum Action {
     K2,
     Credentials { right: bool, request_id: u8 },
     Status,
+    Cancel { request_id: u8 },
     Write { endpoint: u8, message: Vec<u8> },
     Close,
     InvalidMessage,
@@ -43,6 +44,7 @@ fn action() -> impl Strategy<Value = Action> {
         2 => Just(Action::K2),
         4 => (any::<bool>(), 1..4_u8).prop_map(|(right, request_id)| Action::Credentials { right, request_id }),
         2 => Just(Action::Status),
+        2 => (0..4_u8).prop_map(|request_id| Action::Cancel { request_id }),
         1 => (0..6_u8, prop::collection::vec(any::<u8>(), 0..40)).prop_map(|(endpoint, message)| Action::Write { endpoint, message }),
         2 => Just(Action::Close),
         1 => Just(Action::InvalidMessage),
@@ -96,6 +98,7 @@ fn act(world: &mut World, action: Action) -> Result<(), PowerCut> {
             ask(world, &request(&sent))?;
         }
         Action::Status => ask(world, &Request::Status)?,
+        Action::Cancel { request_id } => ask(world, &Request::Cancel { request_id: request_id.into() })?,
         Action::Write { endpoint, message } => {
             if let (Some(phone), Some(endpoint)) = (connected, Endpoint::from_number(endpoint)) {
                 world.write(phone, endpoint, message)?;

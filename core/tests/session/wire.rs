@@ -157,6 +157,7 @@ fn encoded() -> BTreeMap<String, Vec<u8>> {
         ("credentials request", credentials().encode().to_vec()),
         ("credentials request with a provision code", with_a_code().encode().to_vec()),
         ("status request", Request::Status.encode().to_vec()),
+        ("cancel request", Request::Cancel { request_id: REQUEST_ID }.encode().to_vec()),
         ("networks reply", reply(3, Reply::Networks { networks: networks(), last: true })),
         ("empty networks reply", reply(0, Reply::Networks { networks: Vec::new(), last: true })),
         ("K2 stored reply", reply(4, Reply::K2Stored { kid: "k2-2026".into() })),
@@ -187,7 +188,7 @@ fn again(name: &str, message: &[u8]) -> Result<Vec<u8>, Fault> {
         name if name.starts_with("public status") => PublicStatus::decode(message)?.encode(),
         "scan request" | "fresh scan request" => Request::decode(Endpoint::Scan, message)?.encode().to_vec(),
         "K2 request" => Request::decode(Endpoint::K2, message)?.encode().to_vec(),
-        "credentials request" | "credentials request with a provision code" => {
+        "credentials request" | "credentials request with a provision code" | "cancel request" => {
             Request::decode(Endpoint::Credentials, message)?.encode().to_vec()
         }
         "status request" => Request::decode(Endpoint::Status, message)?.encode().to_vec(),
@@ -229,7 +230,8 @@ fn every_truncation_is_refused_or_is_a_shorter_message() {
 
 #[test]
 fn every_request_belongs_to_one_endpoint() {
-    let requests = [Request::Scan { fresh: true }, k2(), credentials(), Request::Status];
+    let requests =
+        [Request::Scan { fresh: true }, k2(), credentials(), Request::Status, Request::Cancel { request_id: REQUEST_ID }];
     for request in &requests {
         for endpoint in [Endpoint::Info, Endpoint::Session, Endpoint::Scan, Endpoint::K2, Endpoint::Credentials, Endpoint::Status]
         {

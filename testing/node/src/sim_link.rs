@@ -158,8 +158,13 @@ impl Node {
 
     /// Waits until a command waits.
     pub async fn held(&self) {
+        self.held_count(1).await;
+    }
+
+    /// Waits until so many commands wait.
+    pub async fn held_count(&self, count: usize) {
         let mut activity = self.activity.clone();
-        while lock(&self.script).held.is_empty() {
+        while lock(&self.script).held.len() < count {
             let changed = tokio::time::timeout(PATIENCE, activity.changed()).await;
             changed.expect("a command is started in time").expect("the loop runs");
         }

@@ -33,6 +33,7 @@ Exit codes:
   4  access refused: wrong code, too many wrong codes, or another phone is connected
   5  the connection to the device was lost, and the outcome is unknown
   6  no token from the command center
+  130  interrupted twice, while the attempt was being cancelled; the outcome is unknown
 
 Environment:
   JARVIS_PAIRING_CODE, JARVIS_AP_PASSPHRASE, JARVIS_WIFI_PASSWORD, JARVIS_PROVISIONING_TOKEN, JARVIS_JWT,
@@ -72,10 +73,12 @@ pub(crate) enum Command {
     Info(Node),
     /// List the networks in range of the device.
     Scan(Scan),
-    /// Bring the device online and enroll it.
+    /// Bring the device online and enroll it. Ctrl-C cancels the attempt; pressed again, it ends the program at once.
     Provision(Box<Provision>),
     /// Show the device's status; with a code, in detail.
     Status(Status),
+    /// Cancel the attempt in progress, whichever phone began it, and show its outcome.
+    Cancel(Cancel),
     /// Print a shell completion script.
     Completions {
         /// The shell.
@@ -145,6 +148,17 @@ pub(crate) struct Status {
     pub(crate) node: Node,
     #[command(flatten)]
     pub(crate) pairing: Pairing,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Cancel {
+    #[command(flatten)]
+    pub(crate) node: Node,
+    #[command(flatten)]
+    pub(crate) pairing: Pairing,
+    /// How long to follow an attempt that is too late to cancel, seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub(crate) timeout: u64,
 }
 
 #[derive(Debug, Args)]

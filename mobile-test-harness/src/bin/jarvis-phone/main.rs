@@ -20,15 +20,19 @@ use provisioning_core::domain::{Credentials, Passphrase, Ssid};
 use provisioning_core::fault::Fault;
 use provisioning_core::secret::SecretText;
 use provisioning_core::session::AcceptError;
-use provisioning_core::wire::Info;
+use provisioning_core::wire::{Info, PublicStatus, StatusReport};
 use rand_core::UnwrapErr;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
 
-use arguments::{Arguments, Command, LogFormat, Node, Provision, Scan, Status};
+use arguments::{Arguments, Cancel, Command, LogFormat, Node, Provision, Scan, Status};
 use report::Report;
+
+/// The exit code of a program that a second Ctrl-C has ended: that of a shell for SIGINT.
+const INTERRUPTED: i32 = 130;
 
 /// The exit codes of the help text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +127,7 @@ fn main() -> ExitCode {
         Command::Scan(scan) => scan.node.json,
         Command::Provision(provision) => provision.node.json,
         Command::Status(status) => status.node.json,
+        Command::Cancel(cancel) => cancel.node.json,
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Arguments::command(), "jarvis-phone", &mut io::stdout());
             return ExitCode::SUCCESS;
@@ -151,6 +156,7 @@ fn main() -> ExitCode {
             Command::Scan(arguments) => scan(arguments, report).await,
             Command::Provision(arguments) => provision(*arguments, report).await,
             Command::Status(arguments) => status(arguments, report).await,
+            Command::Cancel(arguments) => cancel(arguments, report).await,
             Command::Completions { .. } | Command::Manual { .. } => Ok(ExitCode::SUCCESS),
         }
     });
@@ -242,6 +248,20 @@ async fn status(arguments: Status, report: Report) -> Result<ExitCode, Failure> 
     Ok(ExitCode::SUCCESS)
 }
 
+async fn cancel(arguments: Cancel, report: Report) -> Result<ExitCode, Failure> {
+    let secret = arguments.pairing.secret()?;
+    let status = visit(&arguments.node, report, async |phone| {
+        read_info(phone).await?;
+        phone.open_session(&secret).await?;
+        let attempt = phone.status().await?.request_id;
+        Ok(phone.cancel(attempt, Duration::from_secs(arguments.timeout)).await?)
+    })
+    .await?;
+    let fault = status.failure.as_ref().map(|failure| failure.fault);
+    report.status(PublicStatus { state: status.state, progress: status.progress, fault }, Some(&status));
+    Ok(if fault == Some(Fault::Cancelled) { ExitCode::SUCCESS } else { ExitCode::from(Exit::Failed as u8) })
+}
+
 async fn provision(arguments: Provision, report: Report) -> Result<ExitCode, Failure> {
     let ssid = Ssid::try_from(arguments.ssid.as_bytes()).map_err(|fault| Failure::refused(Exit::Usage, fault))?;
     let passphrase = passphrase(&arguments)?;
@@ -279,13 +299,33 @@ async fn provision(arguments: Provision, report: Report) -> Result<ExitCode, Fai
             report.line(format!("The device has stored the settings key {}.", k2.kid));
         }
         let patience = Duration::from_secs(arguments.timeout);
-        let status = phone.bring_online(&credentials, patience, |progress| report.follow(progress)).await?;
+        let status = attempt(phone, &credentials, patience, report).await?;
         Ok((status, phone.traffic()))
     })
     .await?;
     let kid = k2.as_ref().map(|k2| k2.kid.as_str());
     report.outcome(&status, &credentials, kid, traffic, started.elapsed().as_secs_f64());
     Ok(if status.failure.is_some() { ExitCode::from(Exit::Failed as u8) } else { ExitCode::SUCCESS })
+}
+
+/// Sends the credentials and follows the attempt to its end. Ctrl-C cancels it; a second one ends the program at once.
+async fn attempt(
+    phone: &mut Phone,
+    credentials: &Credentials,
+    patience: Duration,
+    report: Report,
+) -> Result<StatusReport, Failure> {
+    let mut interrupts =
+        signal(SignalKind::interrupt()).map_err(|error| Failure { exit: Exit::Failed, ..Failure::usage(&error) })?;
+    tokio::select! {
+        status = phone.bring_online(credentials, patience, |progress| report.follow(progress)) => return Ok(status?),
+        _ = interrupts.recv() => {}
+    }
+    report.line("Cancelling. Press Ctrl-C again to leave at once.");
+    tokio::select! {
+        status = phone.cancel(credentials.request_id, patience) => Ok(status?),
+        _ = interrupts.recv() => std::process::exit(INTERRUPTED),
+    }
 }
 
 /// The network's password; empty for an open network. An invalid one is refused here.
