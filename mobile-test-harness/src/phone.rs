@@ -220,7 +220,11 @@ impl Phone {
     pub async fn send_credentials(&mut self, credentials: &Credentials) -> Result<(), Error> {
         let to = self.request(&Request::Credentials(Box::new(credentials.clone()))).await?;
         match self.reply(to).await? {
-            Reply::Accepted { request_id } if request_id == credentials.request_id => Ok(()),
+            Reply::Accepted { request_id } if request_id == credentials.request_id => {
+                // What arrived before is about an earlier attempt.
+                self.changes.clear();
+                Ok(())
+            }
             _ => Err(Error::Unexpected),
         }
     }
@@ -289,30 +293,68 @@ impl Phone {
         &mut self,
         credentials: &Credentials,
         patience: Duration,
+        show: impl FnMut(Progress<'_>),
+    ) -> Result<StatusReport, Error> {
+        self.bring_online_unless(credentials, patience, std::future::pending(), show).await
+    }
+
+    /// The same, but cancels the attempt as soon as `cancelled` is ready, and returns the outcome of that.
+    pub async fn bring_online_unless(
+        &mut self,
+        credentials: &Credentials,
+        patience: Duration,
+        cancelled: impl Future<Output = ()>,
         mut show: impl FnMut(Progress<'_>),
     ) -> Result<StatusReport, Error> {
         let until = Instant::now() + patience;
         let request_id = credentials.request_id;
+        let mut cancelled = std::pin::pin!(cancelled);
+        let mut is_repeated = false;
         loop {
-            match self.send_credentials(credentials).await {
-                Ok(()) => show(Progress::Accepted),
-                Err(error) if error.passes() && Instant::now() < until => {
-                    info!(%error, "reconnecting");
-                    show(Progress::Lost);
-                    let status = self.restore_session(until).await?;
-                    show(Progress::Back);
-                    if status.request_id != request_id {
-                        continue;
-                    }
-                    // The node accepted them before the link was lost: report the status that it sent then.
-                    self.changes.push_back(status);
+            // Not interrupted: a message that is half written would break the link.
+            let sent = self.send_credentials(credentials).await;
+            tokio::select! {
+                result = self.after_sending(sent, request_id, until, is_repeated, &mut show) => match result? {
+                    Some(status) => return Ok(status),
+                    None => is_repeated = true,
+                },
+                () = &mut cancelled => return self.cancel(request_id, until.saturating_duration_since(Instant::now())).await,
+            }
+        }
+    }
+
+    /// Follows the attempt to its outcome; none if the credentials have to be sent again.
+    async fn after_sending(
+        &mut self,
+        sent: Result<(), Error>,
+        request_id: u64,
+        until: Instant,
+        is_repeated: bool,
+        mut show: impl FnMut(Progress<'_>),
+    ) -> Result<Option<StatusReport>, Error> {
+        match sent {
+            Ok(()) => {
+                show(Progress::Accepted);
+                match self.follow(request_id, until.saturating_duration_since(Instant::now()), show).await {
+                    Err(Error::Forgotten) if Instant::now() < until => Ok(None),
+                    result => result.map(Some),
                 }
-                Err(error) => return Err(error),
             }
-            match self.follow(request_id, until.saturating_duration_since(Instant::now()), &mut show).await {
-                Err(Error::Forgotten) if Instant::now() < until => {}
-                result => return result,
+            Err(error) if error.passes() && Instant::now() < until => {
+                info!(%error, "reconnecting");
+                show(Progress::Lost);
+                // A status with this id may be of an attempt that is not on disk yet, or of an earlier one with the same
+                // id: only `accepted` is a promise.
+                self.restore_session(until).await?;
+                show(Progress::Back);
+                Ok(None)
             }
+            // The attempt has ended, and its outcome is being stored.
+            Err(Error::Failed(Fault::InProgress)) if is_repeated && Instant::now() < until => {
+                sleep(RETRIES.nominal(1)).await;
+                Ok(None)
+            }
+            Err(error) => Err(error),
         }
     }
 

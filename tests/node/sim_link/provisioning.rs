@@ -207,6 +207,23 @@ async fn a_link_cut_while_the_marker_is_written_can_ask_afterwards() {
     cut_during(|command| matches!(command, Command::Disk(DiskCommand::MarkProvisioned { .. }))).await;
 }
 
+#[tokio::test]
+async fn credentials_are_sent_again_until_they_are_accepted() {
+    let node = Node::start(185).await;
+    let cable = Cable::to(&node.path(), None);
+    let mut phone = Phone::connect(&cable.target).await.expect("the node advertises");
+    phone.open_session(&secret()).await.expect("the right code");
+    let mut sent = credentials(WRONG_PASSWORD);
+    let failed = phone.bring_online(&sent, PATIENCE, |_| {}).await.expect("an outcome");
+    assert_eq!(failed.failure.map(|failure| failure.fault), Some(Fault::WrongPassword));
+    // The status shows that failure under the same id while the next attempt is not on disk.
+    sent.passphrase = credentials(PASSWORD).passphrase;
+    cable.cut();
+    let outcome = phone.bring_online(&sent, PATIENCE, |_| {}).await.expect("an outcome");
+    assert_eq!(outcome.state, State::Provisioned);
+    assert_eq!(node.started(|command| matches!(command, Command::Disk(DiskCommand::SavePending { .. }))), 2);
+}
+
 /// Restarts when the link fails before an attempt exists, like an app.
 async fn provision_with_patience(cable: &Cable, credentials: &provisioning_core::domain::Credentials) -> Result<State, Error> {
     let mut phone = Phone::connect(&cable.target).await?;

@@ -315,16 +315,19 @@ async fn attempt(
     patience: Duration,
     report: Report,
 ) -> Result<StatusReport, Failure> {
-    let mut interrupts =
-        signal(SignalKind::interrupt()).map_err(|error| Failure { exit: Exit::Failed, ..Failure::usage(&error) })?;
+    let interrupts = || signal(SignalKind::interrupt()).map_err(|error| Failure { exit: Exit::Failed, ..Failure::usage(&error) });
+    let (mut first, mut second) = (interrupts()?, interrupts()?);
+    let cancelled = async {
+        first.recv().await;
+        report.line("Cancelling. Press Ctrl-C again to leave at once.");
+    };
+    let abandoned = async {
+        second.recv().await;
+        second.recv().await;
+    };
     tokio::select! {
-        status = phone.bring_online(credentials, patience, |progress| report.follow(progress)) => return Ok(status?),
-        _ = interrupts.recv() => {}
-    }
-    report.line("Cancelling. Press Ctrl-C again to leave at once.");
-    tokio::select! {
-        status = phone.cancel(credentials.request_id, patience) => Ok(status?),
-        _ = interrupts.recv() => std::process::exit(INTERRUPTED),
+        status = phone.bring_online_unless(credentials, patience, cancelled, |progress| report.follow(progress)) => Ok(status?),
+        () = abandoned => std::process::exit(INTERRUPTED),
     }
 }
 
