@@ -28,7 +28,7 @@ use crate::command_center::CommandCenter;
 use crate::network::Network;
 use crate::store::Store;
 pub use executors::{Execute, Executors};
-pub use handle::{Ends, Event, Handle, Stopping, View};
+pub use handle::{Ends, Event, Handle, PRESENCE, Stopping, View};
 use provisioning_core::domain::Status;
 use provisioning_core::machine::{Answer, Boot, Config, Done, Input, Link, Machine, Output, Ticket};
 
@@ -129,6 +129,7 @@ impl<E: Execute> Daemon<E> {
             }
             Event::Received { link, endpoint, message } => Some(Input::Received { link, endpoint, message }),
             Event::InvalidMessage { link, fault } => Some(Input::InvalidMessage { link, fault }),
+            Event::Present { link } => Some(Input::Present { link }),
             Event::Closed { link } => {
                 self.links.remove(&link);
                 Some(Input::Closed { link })

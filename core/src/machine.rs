@@ -73,6 +73,11 @@ pub enum Input {
         /// [`Fault::Malformed`] or [`Fault::TooLarge`].
         fault: Fault,
     },
+    /// A phone is still on its link. It may send nothing for a while, because its owner is typing.
+    Present {
+        /// This one.
+        link: Link,
+    },
     /// A link has ended.
     Closed {
         /// This one.
@@ -308,6 +313,7 @@ impl Machine {
                 self.received(link, endpoint, &message, now, rng);
             }
             Input::InvalidMessage { link, fault } => self.refuse(link, fault),
+            Input::Present { link } => self.phone_present(link, now),
             Input::Closed { link } => self.link_closed(link),
             Input::ClearRequest { ticket, request } => self.requested_in_clear(ticket, request, now),
             Input::LocalRequest { ticket, request } => self.requested_locally(ticket, request, now),

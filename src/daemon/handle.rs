@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -14,6 +15,9 @@ use provisioning_core::wire::Info;
 
 /// Messages that may wait for a slow phone before its link is closed.
 const OUTBOUND_QUEUE: usize = 64;
+
+/// How often a link that a connection carries reports that its phone is present.
+pub const PRESENCE: Duration = Duration::from_secs(30);
 
 /// The loop has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -50,6 +54,7 @@ pub enum Event {
     Opened { link: Link, outbound: mpsc::Sender<Vec<u8>> },
     Received { link: Link, endpoint: Endpoint, message: Vec<u8> },
     InvalidMessage { link: Link, fault: Fault },
+    Present { link: Link },
     Closed { link: Link },
     LocalRequest { request: LocalRequest, answer: oneshot::Sender<Answer> },
     Bluetooth { available: bool },
@@ -108,6 +113,12 @@ impl Handle {
     /// A phone wrote bytes that are not a message, or a message that is too large.
     pub async fn invalid_message(&self, link: Link, fault: Fault) -> Result<(), Stopping> {
         self.send(Event::InvalidMessage { link, fault }).await
+    }
+
+    /// A phone is still connected, or asks for messages. Said again before [`Machine`](provisioning_core::machine::Machine)
+    /// takes its silence for absence.
+    pub async fn present(&self, link: Link) -> Result<(), Stopping> {
+        self.send(Event::Present { link }).await
     }
 
     /// A phone has disconnected.

@@ -14,14 +14,20 @@ use crate::wire::{Message, Open, Outbound, Record, Refusal, Reply, Request, Secr
 
 /// From the first message to the phone's proof.
 const HANDSHAKE_LIMIT: Duration = Duration::from_mins(1);
-/// A phone that sends nothing for so long while nothing is in progress has left.
+/// A phone that is not heard of for so long while nothing is in progress has left.
 const IDLE_LIMIT: Duration = Duration::from_secs(85);
+/// A phone that is present but sends nothing for so long while nothing is in progress was put aside by its owner, or is
+/// another's: its presence is not authenticated.
+const PRESENT_LIMIT: Duration = Duration::from_mins(10);
 
 /// The session, or its handshake.
 pub(super) struct Slot {
     link: Link,
     stage: Stage,
+    /// When it ends by itself.
     until: Instant,
+    /// When it ends by itself although the phone is present.
+    latest: Instant,
 }
 
 enum Stage {
@@ -34,6 +40,15 @@ enum Stage {
 }
 
 impl Slot {
+    /// A handshake, which presence does not prolong.
+    const fn handshake(link: Link, stage: Stage, until: Instant) -> Self {
+        Self { link, stage, until, latest: until }
+    }
+
+    fn established(link: Link, session: Box<Session>, now: Instant) -> Self {
+        Self { link, stage: Stage::Established(session), until: now + IDLE_LIMIT, latest: now + PRESENT_LIMIT }
+    }
+
     pub(super) const fn until(&self) -> Instant {
         self.until
     }
@@ -86,14 +101,14 @@ impl Machine {
                 let made = self.guesses.charge(now);
                 let op = self.outbox.op();
                 self.outbox.start(DiskCommand::SaveGuesses { op, made });
-                self.slot = Some(Slot { link, stage: Stage::Counting { op, open }, until });
+                self.slot = Some(Slot::handshake(link, Stage::Counting { op, open }, until));
             }
         }
     }
 
     /// The guess is on disk, or could not be stored: only a counted guess is answered.
     pub(super) fn guess_counted(&mut self, result: Result<(), Fault>, rng: &mut impl CryptoRng) {
-        let Some(Slot { link, stage: Stage::Counting { open, .. }, until }) = self.slot.take() else { return };
+        let Some(Slot { link, stage: Stage::Counting { open, .. }, until, .. }) = self.slot.take() else { return };
         match result {
             Ok(()) => self.accept(link, &open, until, rng),
             Err(_) => self.refuse(link, Fault::StorageFailed),
@@ -103,7 +118,7 @@ impl Machine {
     fn accept(&mut self, link: Link, open: &Open, until: Instant, rng: &mut impl CryptoRng) {
         match session::accept(open, &self.pairing, &self.identity.node_id, &self.config.capabilities, rng) {
             Ok((unconfirmed, accept)) => {
-                self.slot = Some(Slot { link, stage: Stage::Answered(Box::new(unconfirmed)), until });
+                self.slot = Some(Slot::handshake(link, Stage::Answered(Box::new(unconfirmed)), until));
                 self.send(link, &Outbound::Accept(accept));
             }
             Err(fault) => self.refuse(link, fault),
@@ -115,7 +130,7 @@ impl Machine {
             Ok(record) => record,
             Err(fault) => return self.refuse(link, fault),
         };
-        let Some(Slot { stage, until, .. }) = self.slot.take() else {
+        let Some(Slot { stage, until, latest, .. }) = self.slot.take() else {
             return self.refuse(link, Fault::NotAuthenticated);
         };
         let (mut session, first) = match stage {
@@ -123,15 +138,15 @@ impl Machine {
             Stage::Answered(unconfirmed) if unconfirmed.confirms(&record) => (Box::new(unconfirmed.established()), true),
             Stage::Answered(_) => return self.refuse(link, Fault::WrongCode),
             Stage::Counting { op, open } => {
-                self.slot = Some(Slot { link, stage: Stage::Counting { op, open }, until });
+                self.slot = Some(Slot::handshake(link, Stage::Counting { op, open }, until));
                 return self.refuse(link, Fault::NotAuthenticated);
             }
         };
         // The proof is not sealed, so a record that carries one needlessly could have been changed on its way.
         let opened = if first || record.confirmation.is_empty() { session.open(endpoint, &record).ok() } else { None };
         // Only valid records extend a session: junk on the link does not keep one whose phone has left.
-        let until = if first || opened.is_some() { now + IDLE_LIMIT } else { until };
-        self.slot = Some(Slot { link, stage: Stage::Established(session), until });
+        let slot = Slot::established(link, session, now);
+        self.slot = Some(if first || opened.is_some() { slot } else { Slot { until, latest, ..slot } });
         if first {
             if self.guesses.clear() {
                 let op = self.outbox.op();
@@ -157,6 +172,13 @@ impl Machine {
         self.forget_asker(link);
     }
 
+    /// A phone is on its link, although it sends nothing: its owner may be typing.
+    pub(super) fn phone_present(&mut self, link: Link, now: Instant) {
+        if let Some(slot) = self.slot.as_mut().filter(|slot| slot.link == link) {
+            slot.until = slot.until.max((now + IDLE_LIMIT).min(slot.latest));
+        }
+    }
+
     pub(super) fn slot_timeout(&mut self, now: Instant) {
         let busy = !self.activity.is_idle() || self.networks.is_scanning();
         let Some(slot) = &mut self.slot else { return };
@@ -164,7 +186,7 @@ impl Machine {
             return;
         }
         if busy && matches!(slot.stage, Stage::Established(_)) {
-            slot.until = now + IDLE_LIMIT;
+            (slot.until, slot.latest) = (now + IDLE_LIMIT, now + PRESENT_LIMIT);
             return;
         }
         let link = slot.link;

@@ -23,6 +23,7 @@ enum Action {
     Status,
     Cancel { request_id: u8 },
     Write { endpoint: u8, message: Vec<u8> },
+    Present,
     Close,
     InvalidMessage,
     Local(u8),
@@ -46,6 +47,7 @@ fn action() -> impl Strategy<Value = Action> {
         2 => Just(Action::Status),
         2 => (0..4_u8).prop_map(|request_id| Action::Cancel { request_id }),
         1 => (0..6_u8, prop::collection::vec(any::<u8>(), 0..40)).prop_map(|(endpoint, message)| Action::Write { endpoint, message }),
+        1 => Just(Action::Present),
         2 => Just(Action::Close),
         1 => Just(Action::InvalidMessage),
         2 => (0..5_u8).prop_map(Action::Local),
@@ -102,6 +104,12 @@ fn act(world: &mut World, action: Action) -> Result<(), PowerCut> {
         Action::Write { endpoint, message } => {
             if let (Some(phone), Some(endpoint)) = (connected, Endpoint::from_number(endpoint)) {
                 world.write(phone, endpoint, message)?;
+            }
+        }
+        Action::Present => {
+            if let Some(phone) = connected {
+                let link = world.phones[phone].link;
+                world.input(Input::Present { link })?;
             }
         }
         Action::Close => {

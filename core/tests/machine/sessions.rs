@@ -232,6 +232,67 @@ fn junk_does_not_prolong_an_unused_session() {
     assert_eq!(world.machine.poll_timeout(), ends);
 }
 
+/// A phone that sends nothing, but is present every half second for so long.
+fn present_for(seconds: u64) -> World {
+    let mut world = World::new();
+    let phone = world.paired();
+    world.ask(phone, &Request::Status).unwrap();
+    world.idle().unwrap();
+    let link = world.phones[phone].link;
+    for _ in 0..seconds * 2 {
+        world.advance(Duration::from_millis(500)).unwrap();
+        world.input(Input::Present { link }).unwrap();
+    }
+    world
+}
+
+#[test]
+fn a_phone_that_is_present_keeps_its_session_while_its_owner_types() {
+    let mut world = present_for(599);
+    assert!(world.machine.has_session());
+    world.ask(0, &Request::Status).unwrap();
+    assert_eq!(world.phones[0].reports().len(), 2);
+}
+
+#[test]
+fn a_phone_that_only_polls_loses_its_session_after_ten_minutes() {
+    let world = present_for(601);
+    assert!(!world.machine.has_session());
+    assert_eq!(world.closed, [world.phones[0].link]);
+}
+
+#[test]
+fn a_phone_that_has_left_loses_its_session_after_its_last_presence() {
+    let mut world = present_for(100);
+    world.advance(Duration::from_secs(84)).unwrap();
+    assert!(world.machine.has_session());
+    world.advance(Duration::from_secs(1)).unwrap();
+    assert!(!world.machine.has_session());
+}
+
+#[test]
+fn presence_counts_on_the_link_of_the_session_alone() {
+    let mut world = World::new();
+    let phone = world.paired();
+    world.ask(phone, &Request::Status).unwrap();
+    world.idle().unwrap();
+    let other = world.connect();
+    let (ends, link) = (world.machine.poll_timeout(), world.phones[other].link);
+    world.advance(Duration::from_mins(1)).unwrap();
+    world.input(Input::Present { link }).unwrap();
+    assert_eq!(world.machine.poll_timeout(), ends);
+}
+
+#[test]
+fn presence_does_not_prolong_a_handshake() {
+    let mut world = World::new();
+    let phone = world.paired();
+    let (ends, link) = (world.machine.poll_timeout(), world.phones[phone].link);
+    world.advance(Duration::from_secs(30)).unwrap();
+    world.input(Input::Present { link }).unwrap();
+    assert_eq!(world.machine.poll_timeout(), ends);
+}
+
 #[test]
 fn an_invalid_message_is_refused_by_name_and_the_session_remains() {
     let mut world = World::new();

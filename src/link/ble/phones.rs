@@ -7,10 +7,11 @@ use std::os::unix::net::UnixDatagram as StdSocket;
 use tokio::net::UnixDatagram;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Interval, interval};
 use tracing::{debug, info};
 use zbus::OwnedObjectPath;
 
-use crate::daemon::{Handle, Stopping};
+use crate::daemon::{Handle, PRESENCE, Stopping};
 use provisioning_core::endpoint::Endpoint;
 use provisioning_core::gatt::peripheral::Inbox;
 use provisioning_core::machine::Link;
@@ -36,11 +37,12 @@ pub(super) struct Phones {
     handle: Handle,
     by_object: HashMap<OwnedObjectPath, Phone>,
     tasks: JoinSet<Ended>,
+    presence: Interval,
 }
 
 impl Phones {
     pub(super) fn new(handle: Handle) -> Self {
-        Self { handle, by_object: HashMap::new(), tasks: JoinSet::new() }
+        Self { handle, by_object: HashMap::new(), tasks: JoinSet::new(), presence: interval(PRESENCE) }
     }
 
     /// Opens a link. A phone that subscribes again gets a new one.
@@ -82,8 +84,16 @@ impl Phones {
     }
 
     /// Waits until a link has ended; returns its phone if the node has closed the link and the phone must be disconnected.
+    /// Meanwhile reports which phones are present.
     pub(super) async fn ended(&mut self) -> Result<Option<OwnedObjectPath>, Stopping> {
-        let Some(ended) = self.tasks.join_next().await else { return std::future::pending().await };
+        let ended = loop {
+            tokio::select! {
+                Some(ended) = self.tasks.join_next() => break ended,
+                _ = self.presence.tick() => for phone in self.by_object.values() {
+                    self.handle.present(phone.link).await?;
+                },
+            }
+        };
         // An aborted task belonged to a link that is closed already.
         let Ok(Ended { phone, link, by_node }) = ended else { return Ok(None) };
         if self.by_object.get(&phone).is_some_and(|known| known.link == link) {

@@ -162,17 +162,17 @@ impl Phones {
 
     async fn exchange(&self, name: Name, phone: &Phone, message: Option<(Endpoint, &[u8])>, hold: Duration) -> Reply {
         phone.set_last_request(Instant::now());
-        if let Some((endpoint, message)) = message {
-            let handed = async {
-                if message.len() > endpoint.row().limit {
+        let handed = async {
+            match message {
+                Some((endpoint, message)) if message.len() > endpoint.row().limit => {
                     self.handle.invalid_message(phone.link, Fault::TooLarge).await
-                } else {
-                    self.handle.received(phone.link, endpoint, message.to_vec()).await
                 }
-            };
-            if !matches!(timeout(self.answer, handed).await, Ok(Ok(()))) {
-                return list(StatusCode::SERVICE_UNAVAILABLE, &[]);
+                Some((endpoint, message)) => self.handle.received(phone.link, endpoint, message.to_vec()).await,
+                None => self.handle.present(phone.link).await,
             }
+        };
+        if !matches!(timeout(self.answer, handed).await, Ok(Ok(()))) {
+            return list(StatusCode::SERVICE_UNAVAILABLE, &[]);
         }
         let (messages, open) = phone.queued(hold).await;
         if !open {

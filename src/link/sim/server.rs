@@ -12,9 +12,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, interval_at};
 use tracing::{debug, trace, warn};
 
-use crate::daemon::{Handle, Stopping};
+use crate::daemon::{Handle, PRESENCE, Stopping};
 use provisioning_core::endpoint::{Endpoint, SERVICE};
 use provisioning_core::gatt::packets::{BadLength, FromNode, FromPhone, Packets};
 use provisioning_core::gatt::peripheral::{Inbox, Reads, check_subscribe, check_write};
@@ -224,6 +225,7 @@ impl Connection {
         self.send(&FromNode::Advertisement { name, service: SERVICE }).await?;
         self.send(&FromNode::Mtu(self.mtu)).await?;
         let mut bytes = [0; 1024];
+        let mut presence = interval_at(Instant::now() + PRESENCE, PRESENCE);
         loop {
             while let Some(packet) = self.packets.take()? {
                 self.answer(&packet).await?;
@@ -240,6 +242,9 @@ impl Connection {
                     count => self.packets.push(&bytes[..count]),
                 },
                 message = outbound => self.notify(&message.ok_or(Ended::ByNode)?).await?,
+                _ = presence.tick() => if let Some((link, _)) = &self.opened {
+                    self.handle.present(*link).await?;
+                },
             }
         }
     }

@@ -321,6 +321,23 @@ async fn a_link_that_the_node_closes_delivers_its_messages_and_is_then_unknown()
 }
 
 #[tokio::test]
+async fn a_poll_for_events_reports_that_the_phone_is_present() {
+    let (handle, mut ends) = Handle::channel(8, (*Node::start().handle.view()).clone());
+    let node = Node::serving(config(), handle);
+    let polled = tokio::spawn(async move {
+        let Some(Event::Opened { link, outbound }) = ends.events.recv().await else { panic!("a link") };
+        outbound.send(Outbound::Refusal(Refusal { fault: Fault::Busy, retry_after: 0 }).encode()).await.expect("a reader");
+        assert!(matches!(ends.events.recv().await, Some(Event::Received { .. })));
+        assert!(matches!(ends.events.recv().await, Some(Event::Present { link: present }) if present == link));
+        outbound
+    });
+    let (_, reply) = open(&node, CODE, &[]).await;
+    let headers = [(SESSION_HEADER, reply.header(SESSION_HEADER).expect("a name"))];
+    assert_eq!(request(node.api, "GET", "/api/v1/events", &headers, b"").await.status, 200);
+    polled.await.expect("the poll was reported");
+}
+
+#[tokio::test]
 async fn a_session_cannot_be_opened_while_the_loop_hangs_and_the_link_is_not_lost() {
     let idle = Node::start();
     let view = idle.handle.view();

@@ -296,6 +296,19 @@ async fn a_link_that_the_node_closes_delivers_all_messages_sent_before() {
 }
 
 #[tokio::test]
+async fn a_subscribed_phone_is_present_while_it_is_connected() {
+    let (_directory, target, mut ends) = silent(Config::default());
+    let mut phone = Simulated::connect(path(&target)).await.expect("a link");
+    phone.write(Endpoint::Session, &[1]).await.expect("acknowledged");
+    let Some(Event::Opened { link, outbound: _outbound }) = ends.events.recv().await else { panic!("a link is opened first") };
+    assert!(matches!(ends.events.recv().await, Some(Event::Received { .. } | Event::InvalidMessage { .. })));
+    tokio::time::pause();
+    for _ in 0..3 {
+        assert!(matches!(ends.events.recv().await, Some(Event::Present { link: present }) if present == link));
+    }
+}
+
+#[tokio::test]
 async fn a_node_that_does_not_advertise_is_not_found_and_keeps_its_links() {
     let (_directory, target, ends) = silent(Config::default());
     let mut early = Simulated::connect(path(&target)).await.expect("a link");
