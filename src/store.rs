@@ -242,8 +242,10 @@ impl Store {
     fn identity(&self, configuration: Option<&Configuration>) -> Identity {
         let mac_address = self.mac_address();
         let registered = configuration.and_then(Configuration::node_id);
+        let unregistered = self.unregistered(&mac_address);
         Identity {
-            node_id: registered.unwrap_or_else(|| self.unregistered(&mac_address)),
+            node_id: registered.unwrap_or_else(|| unregistered.clone()),
+            unregistered,
             hardware: identity::hardware(&self.paths.sysfs, &self.paths.machine),
             mac_address,
         }

@@ -261,8 +261,10 @@ pub struct Pairing {
 /// Who the node says it is, before and after registration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// The registered identity, or one made from the hardware address.
+    /// The registered identity, or the unregistered one.
     pub node_id: String,
+    /// The identity without registration, from the image or made from the hardware address. It never changes.
+    pub unregistered: String,
     /// What kind of device it is, such as `linux-aarch64`.
     pub hardware: String,
     /// Its hardware address, lower case with colons.
@@ -270,10 +272,11 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The name that is advertised, and the access point's SSID: `jarvis-` and the last eight characters of the node id.
+    /// The name that is advertised, and the access point's SSID: `jarvis-` and the last eight characters of the unregistered
+    /// identity. It is on the label, so registration does not change it.
     pub fn name(&self) -> String {
-        let skipped = self.node_id.chars().count().saturating_sub(8);
-        format!("jarvis-{}", self.node_id.chars().skip(skipped).collect::<String>())
+        let skipped = self.unregistered.chars().count().saturating_sub(8);
+        format!("jarvis-{}", self.unregistered.chars().skip(skipped).collect::<String>())
     }
 }
 
@@ -362,10 +365,15 @@ mod tests {
     }
 
     #[test]
-    fn the_name_ends_like_the_node_id() {
-        let identity = |node_id: &str| Identity { node_id: node_id.into(), hardware: String::new(), mac_address: String::new() };
+    fn the_name_ends_like_the_identity_on_the_label() {
+        let identity = |unregistered: &str| Identity {
+            node_id: "0e8c1f5a-94d1-4d6f-9c39-2f5a7e0b1c2d".into(),
+            unregistered: unregistered.into(),
+            hardware: String::new(),
+            mac_address: String::new(),
+        };
         assert_eq!(identity("jarvis-5b91b661").name(), "jarvis-5b91b661");
-        assert_eq!(identity("0e8c1f5a-94d1-4d6f-9c39-2f5a7e0b1c2d").name(), "jarvis-7e0b1c2d");
+        assert_eq!(identity("unit-0042-line-7").name(), "jarvis-2-line-7");
         assert_eq!(identity("abc").name(), "jarvis-abc");
     }
 }

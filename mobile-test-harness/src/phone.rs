@@ -71,7 +71,7 @@ impl Error {
         match self {
             Self::Link(link::Error::InvalidMessage(_) | link::Error::Refused(_)) => false,
             Self::Link(link::Error::Wifi(error)) => error.passes(),
-            // Mismatch: the node was registered, and so renamed, after the phone read its info.
+            // Mismatch: the node was registered, and so has another node id, after the phone read its info.
             Self::Link(_) | Self::TimedOut | Self::NotAccepted(AcceptError::Mismatch) => true,
             Self::Refused(refusal) => matches!(refusal.fault, Fault::Busy | Fault::NotAuthenticated | Fault::StorageFailed),
             _ => false,
@@ -160,7 +160,7 @@ impl Phone {
     /// sent with its first request.
     pub async fn open_session(&mut self, secret: &PhoneSecret) -> Result<(), Error> {
         match self.try_to_open_session(secret).await {
-            // The node was registered, and so renamed, after its info was read.
+            // The node was registered, and so has another node id, after its info was read.
             Err(Error::NotAccepted(AcceptError::Mismatch)) => self.try_to_open_session(secret).await,
             result => result,
         }

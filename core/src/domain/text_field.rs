@@ -86,6 +86,7 @@ mod tests {
     fn every_valid_node_id_gives_the_name_of_an_access_point() {
         let identity = |node_id: &str| Identity {
             node_id: node_id.into(),
+            unregistered: node_id.into(),
             hardware: alloc::string::String::new(),
             mac_address: alloc::string::String::new(),
         };

@@ -177,7 +177,7 @@ impl Machine {
         }
     }
 
-    /// A reset has changed the node's identity, which is the name of the access point.
+    /// A reset has made a new node: an access point that it interrupted is opened again.
     pub(super) fn rename_access_point(&mut self) {
         self.visibility.finish_at = None;
         if self.visibility.access_point == AccessPoint::Open {

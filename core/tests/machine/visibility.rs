@@ -7,7 +7,7 @@ use provisioning_core::fault::Fault;
 use provisioning_core::machine::{AccessPointPolicy, Command, DiskCommand, Input, LocalRequest, RadioCommand};
 use provisioning_core::wire::Request;
 
-use crate::world::{Radio, World, credentials, is_opening, request, ssid};
+use crate::world::{Radio, UNREGISTERED, World, credentials, is_opening, request, ssid};
 
 const QUIET: Duration = Duration::from_mins(1);
 
@@ -163,4 +163,19 @@ fn a_provisioned_node_reports_it_and_waits_for_another_attempt() {
     world.reboot().unwrap();
     assert!(world.advertised && world.machine.info().previously_provisioned);
     assert_eq!(world.machine.info().node_id, crate::world::NODE_ID);
+}
+
+#[test]
+fn a_registered_node_keeps_the_name_on_its_label() {
+    let mut world = World::with(AccessPointPolicy::Always);
+    let phone = world.paired();
+    world.until(on_air).unwrap();
+    world.ask(phone, &request(&credentials())).unwrap();
+    world.until(|world| world.step_is(Step::Done)).unwrap();
+    let label = |world: &World| world.machine.info().name == UNREGISTERED;
+    assert!(world.machine.identity().node_id != UNREGISTERED && label(&world));
+    world.reboot().unwrap();
+    world.until(on_air).unwrap();
+    assert!(world.machine.identity().node_id != UNREGISTERED && label(&world));
+    assert_eq!(world.radio, Radio::AccessPoint(UNREGISTERED.into()));
 }

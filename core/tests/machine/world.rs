@@ -202,7 +202,12 @@ fn boot(disk: &Disk) -> Boot {
     let enrolled = disk.enrollment.as_ref();
     let node_id = enrolled.filter(|_| disk.provisioned).map_or(UNREGISTERED, |(_, registration)| &registration.node_id);
     Boot {
-        identity: Identity { node_id: node_id.into(), hardware: "linux-aarch64".into(), mac_address: "02:00:5b:91:b6:61".into() },
+        identity: Identity {
+            node_id: node_id.into(),
+            unregistered: UNREGISTERED.into(),
+            hardware: "linux-aarch64".into(),
+            mac_address: "02:00:5b:91:b6:61".into(),
+        },
         pairing: Pairing { code: SecretText::new(CODE.into()), secret: SecretBytes::new(QR) },
         guesses: disk.guesses,
         provisioned: disk.provisioned,

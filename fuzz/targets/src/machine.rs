@@ -77,7 +77,12 @@ impl Node {
             linger: (kind & 0x80 == 0).then_some(Duration::from_mins(5)),
         };
         let boot = Boot {
-            identity: Identity { node_id: "node".into(), hardware: "fuzz".into(), mac_address: String::new() },
+            identity: Identity {
+                node_id: "node".into(),
+                unregistered: "node".into(),
+                hardware: "fuzz".into(),
+                mac_address: String::new(),
+            },
             pairing: Pairing { code: SecretText::new(CODE.into()), secret: SecretBytes::new([7; 16]) },
             guesses: u32::from(kind >> 4 & 7),
             provisioned: kind & 8 != 0,

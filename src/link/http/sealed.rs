@@ -287,7 +287,12 @@ mod tests {
                 previously_provisioned: false,
                 versions: Vec::new(),
             },
-            identity: Identity { node_id: String::new(), hardware: String::new(), mac_address: String::new() },
+            identity: Identity {
+                node_id: String::new(),
+                unregistered: String::new(),
+                hardware: String::new(),
+                mac_address: String::new(),
+            },
             status: Status::waiting(),
             networks: Vec::new(),
         };

@@ -29,7 +29,12 @@ pub fn config(access_point: AccessPointPolicy) -> Config {
 /// The disk of a new node.
 pub fn boot() -> Boot {
     Boot {
-        identity: Identity { node_id: NODE_ID.into(), hardware: "linux-aarch64".into(), mac_address: "d8:3a:dd:5b:91:b6".into() },
+        identity: Identity {
+            node_id: NODE_ID.into(),
+            unregistered: NODE_ID.into(),
+            hardware: "linux-aarch64".into(),
+            mac_address: "d8:3a:dd:5b:91:b6".into(),
+        },
         pairing: Pairing { code: SecretText::new(CODE.into()), secret: SecretBytes::new(QR_SECRET) },
         guesses: 0,
         provisioned: false,

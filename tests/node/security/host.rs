@@ -116,7 +116,7 @@ async fn the_name_on_the_label_is_answered_after_registration() {
     let node = Node::start();
     node.post("/api/v1/provision", &provision()).await;
     node.settled("PROVISIONED").await;
-    for host in ["jarvis-5b91b661.local", "jarvis-0e8c1f5a.local"] {
-        assert_eq!(request(node.api, "GET", "/api/v1/status", &[("host", host)], b"").await.status, 200, "{host}");
+    for (host, status) in [("jarvis-5b91b661.local", 200), ("jarvis-0e8c1f5a.local", 403)] {
+        assert_eq!(request(node.api, "GET", "/api/v1/status", &[("host", host)], b"").await.status, status, "{host}");
     }
 }

@@ -66,6 +66,7 @@ fn the_marker_replaces_the_pending_attempt_and_the_outcome() {
     assert!(boot.provisioned);
     assert_eq!((boot.pending, boot.outcome), (None, None));
     assert_eq!(boot.identity.node_id, registration().node_id);
+    assert_eq!(boot.identity.name(), "jarvis-eb5b9161", "the name on the label");
     assert_eq!(boot.command_center, Some(credentials().command_center));
 }
 
