@@ -41,7 +41,7 @@ use crate::identity;
 use configuration::Configuration;
 pub use error::Error;
 pub use paths::{CLAIM_FOLDER, Paths};
-use provisioning_core::domain::{CommandCenterUrl, Credentials, Identity, K2, Outcome, Pairing, Registration};
+use provisioning_core::domain::{CommandCenterUrl, Credentials, Identity, K2, Outcome, Pairing, Registration, TextField};
 use provisioning_core::fault::chain;
 use provisioning_core::machine::{Boot, Cleared, ClearedItem, Pending};
 use provisioning_core::secret::SecretText;
@@ -241,7 +241,7 @@ impl Store {
 
     fn identity(&self, configuration: Option<&Configuration>) -> Identity {
         let mac_address = self.mac_address();
-        let registered = configuration.and_then(Configuration::node_id);
+        let registered = configuration.and_then(Configuration::node_id).filter(|node_id| is_usable(node_id));
         let unregistered = self.unregistered(&mac_address);
         Identity {
             node_id: registered.unwrap_or_else(|| unregistered.clone()),
@@ -398,6 +398,12 @@ fn open_key(folder: &Folder, path: &Path) -> Result<(Key, bool), FileError> {
     if is_elsewhere { folder.write(&name, key.content()) } else { folder.place(&name, key.content()) }?;
     info!(file = %path.display(), "generated the key that seals the node's files");
     Ok((key, true))
+}
+
+/// Whether a configured identity obeys the grammar of one that the command center returns.
+fn is_usable(node_id: &str) -> bool {
+    let checked = TextField::NodeId.check(node_id);
+    checked.inspect_err(|fault| warn!(%fault, "the configured node id is ignored until a registration replaces it")).is_ok()
 }
 
 /// The label, and whether it was created by this call and must be synced.

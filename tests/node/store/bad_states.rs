@@ -314,6 +314,18 @@ fn an_empty_configuration_is_filled() {
 }
 
 #[test]
+fn a_configured_node_id_that_breaks_its_grammar_is_ignored_and_replaced() {
+    let node = Node::new();
+    for bad in ["aa:bb:cc", "\u{1f3e0}", "a b", "a\n", "x".repeat(65).as_str()] {
+        fs::write(node.config(), serde_json::json!({"node_id": bad}).to_string()).unwrap();
+        let store = node.open();
+        assert_eq!(store.load().unwrap().identity.node_id, "jarvis-eb5b9161", "{bad:?}");
+        store.save_enrollment(&credentials(), &registration()).unwrap();
+        assert_eq!(store.load().unwrap().identity.node_id, registration().node_id, "{bad:?}");
+    }
+}
+
+#[test]
 fn placeholders_are_not_an_identity() {
     let node = Node::new();
     for content in [SHIPPED, "{\"node_id\": \"\"}", "{\"node_id\": 7}", "{}"] {
