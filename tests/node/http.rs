@@ -3,5 +3,6 @@
 mod bounds;
 pub(crate) mod json;
 mod k2;
+mod schema;
 pub(crate) mod sealed;
 pub(crate) mod support;

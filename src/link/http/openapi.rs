@@ -154,7 +154,7 @@ fn the_published_schema_is_the_one_that_the_apps_were_written_against() {
             "config_service_url",
         ),
         ("ProvisionResponse", "success message", ""),
-        ("ProvisionStatus", "state message", "progress_percent error"),
+        ("ProvisionStatus", "state message", "progress_percent error error_code registration_status retryable hotspot_restored"),
         ("K2ProvisionRequest", "node_id kid k2 created_at", ""),
         ("K2ProvisionResponse", "success", "node_id kid error"),
     ] {

@@ -18,8 +18,8 @@ use super::captive::Probe;
 use super::host::{Names, is_foreign};
 use super::json::{encode, json, problem};
 use super::schema::{
-    FactoryResetResponse, K2ProvisionRequest, K2ProvisionResponse, LiveStatus, NodeInfo, ProvisionRequest, ProvisionResponse,
-    ScanNetworksResponse, cleared_name,
+    FactoryResetResponse, K2ProvisionRequest, K2ProvisionResponse, NodeInfo, ProvisionRequest, ProvisionResponse,
+    ProvisionStatus, ScanNetworksResponse, cleared_name,
 };
 use super::sealed::{Phones, protobuf};
 use super::{Config, Reply, body, k2};
@@ -179,7 +179,7 @@ impl Api {
             Route::Endpoint(Endpoint::Info) if sealed => protobuf(StatusCode::OK, view().info.encode()),
             Route::Endpoint(Endpoint::Info) => json(StatusCode::OK, &NodeInfo::from(&*view())),
             Route::Endpoint(Endpoint::Status) if sealed => protobuf(StatusCode::OK, PublicStatus::from(&view().status).encode()),
-            Route::Endpoint(Endpoint::Status) => json(StatusCode::OK, &LiveStatus::from(&view().status)),
+            Route::Endpoint(Endpoint::Status) => json(StatusCode::OK, &ProvisionStatus::from(&view().status)),
             Route::Endpoint(Endpoint::Scan) => {
                 self.nudge();
                 json(StatusCode::OK, &ScanNetworksResponse::new(&view().networks, self.config.open_security))

@@ -90,16 +90,15 @@ pub(super) struct ProvisionStatus {
     #[cfg_attr(test, schema(required = false))]
     progress_percent: u8,
     error: Option<String>,
-}
-
-/// The response: the published fields, and those of the existing software's later version.
-#[derive(Serialize)]
-pub(super) struct LiveStatus {
-    #[serde(flatten)]
-    published: ProvisionStatus,
+    /// `wifi_connect_failed`, `registration_failed`, `config_write_failed`, `credentials_save_failed` or `internal_error`.
     error_code: Option<&'static str>,
+    /// The HTTP status with which the command center refused.
     registration_status: Option<u16>,
+    /// After a failure: the next attempt may start.
+    #[cfg_attr(test, schema(required = false))]
     retryable: bool,
+    /// After a failure: the access point is open again.
+    #[cfg_attr(test, schema(required = false))]
     hotspot_restored: bool,
 }
 
@@ -168,15 +167,13 @@ impl From<&View> for NodeInfo {
     }
 }
 
-impl From<&Status> for LiveStatus {
+impl From<&Status> for ProvisionStatus {
     fn from(status: &Status) -> Self {
         Self {
-            published: ProvisionStatus {
-                state: status.state().into(),
-                message: status.public_message(),
-                progress_percent: status.progress(),
-                error: error_text(status),
-            },
+            state: status.state().into(),
+            message: status.public_message(),
+            progress_percent: status.progress(),
+            error: error_text(status),
             error_code: error_code(status),
             registration_status: status.failure.as_ref().and_then(|failure| failure.registration_status),
             retryable: status.retryable,
