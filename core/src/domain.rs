@@ -230,7 +230,7 @@ pub struct Credentials {
     pub command_center: CommandCenterUrl,
     /// The configuration service, stored for the node's normal operation.
     pub config_service: Option<CommandCenterUrl>,
-    /// The owner's household; the node only passes it on to its files.
+    /// The owner's household: the one that the token must be for; empty for any.
     pub household_id: String,
     /// The identity that the command center made for this node.
     pub node_id: String,
@@ -247,6 +247,15 @@ pub struct Registration {
     pub node_id: String,
     /// The node's key at the command center.
     pub node_key: SecretText,
+    /// The household that the node is part of, if the command center says so.
+    pub household_id: Option<String>,
+}
+
+impl Registration {
+    /// Whether the node is part of the household that a phone named; an empty name is any.
+    pub fn is_for(&self, household_id: &str) -> bool {
+        household_id.is_empty() || self.household_id.as_deref().is_none_or(|registered| registered == household_id)
+    }
 }
 
 /// The two secrets that a phone may prove to know.

@@ -138,6 +138,8 @@ faults! {
     InvalidKid = 60, "The settings key's name has 1 to 512 bytes and no control characters.", false;
     /// A configuration service URL that is not `http` or `https`, or carries more than a host, a port and a path.
     InvalidConfigServiceUrl = 61, "The configuration service's address is not a plain http or https URL.", false;
+    /// The token registers nodes for another household than the one in `household_id`.
+    WrongHousehold = 62, "The provisioning token is for another household. Choose that household in the app, or get a new token.", false;
 
     /// A phone has ended the attempt.
     Cancelled = 70, "The setup was cancelled.", true;
@@ -168,7 +170,7 @@ impl Fault {
 
     /// Whether the fault lies with the command center.
     pub const fn is_registration(self) -> bool {
-        matches!(self.number(), 13 | 40..=49)
+        matches!(self.number(), 13 | 40..=49 | 62)
     }
 }
 

@@ -28,18 +28,20 @@ struct Answer {
     node_id: String,
     #[serde(deserialize_with = "secret")]
     node_key: SecretText,
+    /// Not sent by every command center.
+    household_id: Option<String>,
 }
 
 fn parse(status: StatusCode, body: &[u8]) -> Result<Registration, Error> {
     let problem = |problem: &str| Error::Answer { status, problem: problem.into() };
-    let Answer { node_id, node_key } = decode(body).map_err(|invalid| problem(&invalid.to_string()))?;
+    let Answer { node_id, node_key, household_id } = decode(body).map_err(|invalid| problem(&invalid.to_string()))?;
     TextField::NodeId.check(&node_id).map_err(|fault| problem(fault.text()))?;
     // It is written to HTTP headers and to files.
     let key = node_key.expose();
     if key.is_empty() || key.len() > TEXT_LIMIT || !is_free_of_controls(key) {
         return Err(problem("the key is empty, too long, or contains control characters"));
     }
-    Ok(Registration { node_id, node_key })
+    Ok(Registration { node_id, node_key, household_id })
 }
 
 #[cfg(test)]
@@ -54,7 +56,17 @@ mod tests {
     #[test]
     fn an_answer_may_contain_fields_beside_identity_and_key() {
         let registration = parsed(r#"{"node_id":"n","room":"den","user":"default","voice_mode":"brief","node_key":"k","x":[1]}"#);
-        assert_eq!(registration, Ok(Registration { node_id: "n".into(), node_key: SecretText::new("k".into()) }));
+        assert_eq!(
+            registration,
+            Ok(Registration { node_id: "n".into(), node_key: SecretText::new("k".into()), household_id: None })
+        );
+    }
+
+    #[test]
+    fn the_household_of_an_answer_is_read() {
+        let household = |body: &str| parsed(body).map(|registration| registration.household_id);
+        assert_eq!(household(r#"{"node_id":"n","node_key":"k","household_id":"home"}"#), Ok(Some("home".into())));
+        assert_eq!(household(r#"{"node_id":"n","node_key":"k","household_id":null}"#), Ok(None));
     }
 
     #[test]

@@ -22,7 +22,7 @@ struct Agreeable;
 
 impl CommandCenter for Agreeable {
     async fn register(&self, _: &CommandCenterUrl, node_id: &str, _: &SecretText, _: &str) -> Result<Registration, Refused> {
-        Ok(Registration { node_id: node_id.to_owned(), node_key: SecretText::new("key".into()) })
+        Ok(Registration { node_id: node_id.to_owned(), node_key: SecretText::new("key".into()), household_id: None })
     }
 
     async fn healthy(&self, _: &CommandCenterUrl) -> bool {

@@ -141,6 +141,8 @@ pub(super) struct RegisterAnswer {
     voice_mode: String,
     /// Its key: 43 url-safe characters.
     node_key: String,
+    /// The household that it is part of: the token's.
+    household_id: String,
 }
 
 /// Registers a node.
@@ -169,7 +171,7 @@ pub(super) async fn register(
         Register { node_id: request.node_id, token_hash, key_hash, room: request.room, now: center.config.clock.now() };
     let registered = center.store.write(operation).await.map_err(refuse)?;
     tracing::info!(node_id = registered.node_id, "registered a node");
-    let Registered { node_id, room, user, voice_mode } = registered;
+    let Registered { node_id, room, user, voice_mode, household_id } = registered;
     let node_key = node_key.expose().to_owned();
-    Ok((StatusCode::CREATED, Json(RegisterAnswer { node_id, room, user, voice_mode, node_key })))
+    Ok((StatusCode::CREATED, Json(RegisterAnswer { node_id, room, user, voice_mode, node_key, household_id })))
 }

@@ -82,6 +82,7 @@ pub(crate) struct Registered {
     pub(crate) room: String,
     pub(crate) user: String,
     pub(crate) voice_mode: String,
+    pub(crate) household_id: String,
 }
 
 impl Operation for Register {
@@ -104,7 +105,7 @@ impl Operation for Register {
                 ON CONFLICT (node_id) DO UPDATE SET token_hash = excluded.token_hash
              WHERE nodes.token_hash = excluded.token_hash
                AND nodes.key_used_at IS NULL AND nodes.deactivated_at IS NULL
-            RETURNING node_id, room, user_name, voice_mode";
+            RETURNING node_id, room, user_name, voice_mode, household_id";
         let values = values![&self.token_hash, &self.node_id, &self.room, &self.key_hash, self.now];
         if let Some(row) = connection.row(decide, values).await? {
             return Ok(Registered {
@@ -112,6 +113,7 @@ impl Operation for Register {
                 room: row.column(1)?,
                 user: row.column(2)?,
                 voice_mode: row.column(3)?,
+                household_id: row.column(4)?,
             });
         }
         // Only the holder of a valid token may learn that another token has registered the node.

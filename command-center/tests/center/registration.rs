@@ -85,7 +85,9 @@ async fn a_token_registers_its_node_once_and_the_key_works_at_once(center: Cente
     let (status, registered) = center.register(&node_id, &token).await;
     assert_eq!(status, StatusCode::CREATED);
     let key = text(&registered, "node_key");
-    let expected = json!({ "node_id": node_id, "room": "default", "user": "default", "voice_mode": "brief", "node_key": key });
+    let expected = json!({
+        "node_id": node_id, "room": "default", "user": "default", "voice_mode": "brief", "node_key": key, "household_id": "home",
+    });
     assert_eq!(registered, expected);
 
     let beat = center.heartbeat(&format!("{node_id}:{key}")).await;

@@ -375,6 +375,9 @@ impl Machine {
         match replace(&mut self.activity, Activity::Idle) {
             Activity::Attempting { attempt, stage: Stage::Registering { op: expected, tries, .. } } if expected == op => {
                 match result {
+                    Ok(registration) if !registration.is_for(&attempt.credentials.household_id) => {
+                        self.fail(Fault::WrongHousehold.into(), attempt.rollback());
+                    }
                     Ok(registration) => self.claim(attempt, registration, now),
                     Err(refused) => self.refused(attempt, tries, &refused, now, rng),
                 }

@@ -57,6 +57,7 @@ pub enum Fault {
     /// A value in a request, continued.
     InvalidKid = 60,
     InvalidConfigServiceUrl = 61,
+    WrongHousehold = 62,
     /// Cancelling an attempt.
     Cancelled = 70,
     NoAttempt = 71,
@@ -114,6 +115,7 @@ impl Fault {
             Self::Resetting => "FAULT_RESETTING",
             Self::InvalidKid => "FAULT_INVALID_KID",
             Self::InvalidConfigServiceUrl => "FAULT_INVALID_CONFIG_SERVICE_URL",
+            Self::WrongHousehold => "FAULT_WRONG_HOUSEHOLD",
             Self::Cancelled => "FAULT_CANCELLED",
             Self::NoAttempt => "FAULT_NO_ATTEMPT",
         }
@@ -167,6 +169,7 @@ impl Fault {
             "FAULT_RESETTING" => Some(Self::Resetting),
             "FAULT_INVALID_KID" => Some(Self::InvalidKid),
             "FAULT_INVALID_CONFIG_SERVICE_URL" => Some(Self::InvalidConfigServiceUrl),
+            "FAULT_WRONG_HOUSEHOLD" => Some(Self::WrongHousehold),
             "FAULT_CANCELLED" => Some(Self::Cancelled),
             "FAULT_NO_ATTEMPT" => Some(Self::NoAttempt),
             _ => None,
@@ -424,6 +427,7 @@ pub struct Credentials {
     pub command_center_url: ::prost::alloc::string::String,
     #[prost(string, tag = "7")]
     pub config_service_url: ::prost::alloc::string::String,
+    /// Empty, or the household that the token is for.
     #[prost(string, tag = "8")]
     pub household_id: ::prost::alloc::string::String,
     /// The identity that the command center assigned to this node.

@@ -313,3 +313,31 @@ fn a_network_without_internet_is_joined_and_reported() {
     assert_eq!((report.state, report.limited_connectivity), (State::Provisioned, true));
     assert_eq!(world.kept, Some(ssid("home")));
 }
+
+#[test]
+fn a_token_for_another_household_fails_the_attempt_and_leaves_no_registration() {
+    let mut world = World::new();
+    world.center.household = Some("other".into());
+    let phone = world.paired();
+    world.ask(phone, &request(&credentials())).unwrap();
+    world.until(World::settled).unwrap();
+    let report = world.phones[phone].last_report();
+    assert_eq!((report.failure.unwrap().fault, report.progress), (Fault::WrongHousehold, Step::Registering.progress()));
+    assert!(world.disk.enrollment.is_none() && !world.disk.provisioned);
+    assert_eq!(world.radio, Radio::Before);
+
+    world.ask(phone, &request(&Credentials { household_id: "other".into(), ..credentials() })).unwrap();
+    world.until(|world| world.step_is(Step::Done)).unwrap();
+    assert_eq!(world.center.nodes.len(), 1, "the same registration, with the same token");
+}
+
+#[test]
+fn without_a_household_on_either_side_none_is_wrong() {
+    for (named, sent) in [(None, "h-1"), (Some("h-1"), "h-1"), (Some("h-1"), "")] {
+        let mut world = World::new();
+        world.center.household = named.map(Into::into);
+        let phone = world.paired();
+        world.ask(phone, &request(&Credentials { household_id: sent.into(), ..credentials() })).unwrap();
+        world.until(|world| world.step_is(Step::Done)).unwrap();
+    }
+}

@@ -54,7 +54,7 @@ fn late_results_of_commands_that_a_reset_stopped_are_ignored() {
             Command::Radio(RadioCommand::Join { op, .. }) => op.done(Ok(Joined { limited_connectivity: false })),
             Command::Radio(RadioCommand::KeepNetwork { op }) => op.done(Ok(())),
             Command::CommandCenter(CommandCenterCommand::Register { op, .. }) => {
-                op.done(Ok(Registration { node_id: "n".into(), node_key: SecretText::new("k".into()) }))
+                op.done(Ok(Registration { node_id: "n".into(), node_key: SecretText::new("k".into()), household_id: None }))
             }
             Command::Disk(
                 DiskCommand::SavePending { op, .. }

@@ -54,6 +54,8 @@ pub(crate) enum Radio {
 #[derive(Default)]
 pub(crate) struct Center {
     pub(crate) nodes: BTreeMap<String, String>,
+    /// The household of every token, if the command center names it.
+    pub(crate) household: Option<String>,
     /// Codes that were claimed, and how often.
     pub(crate) claims: BTreeMap<String, u32>,
     /// The failures of the next claims.
@@ -80,7 +82,7 @@ impl Center {
             self.lost_answers -= 1;
             return Err(unreachable());
         }
-        Ok(Registration { node_id: node_id.into(), node_key: SecretText::new(key) })
+        Ok(Registration { node_id: node_id.into(), node_key: SecretText::new(key), household_id: self.household.clone() })
     }
 
     fn claim(&mut self, code: &ProvisionCode) -> Result<String, Fault> {

@@ -248,7 +248,7 @@ fn done(command: &Command, kind: u8) -> Done {
         Command::CommandCenter(CommandCenterCommand::Register { op, .. }) => op.done(if kind % 8 == 5 {
             Err(Refused { fault, status: Some(500), retry_after: Some(Duration::from_secs(kind.into())) })
         } else {
-            Ok(Registration { node_id: "registered".into(), node_key: SecretText::new("key".into()) })
+            Ok(Registration { node_id: "registered".into(), node_key: SecretText::new("key".into()), household_id: None })
         }),
         Command::CommandCenter(CommandCenterCommand::Claim { op, .. }) => op.done(plain.map(|()| "appliance".into())),
     }

@@ -182,7 +182,11 @@ pub fn pending(resumes: u32) -> Pending {
 
 /// The answer of the command center.
 pub fn registration() -> Registration {
-    Registration { node_id: "0e8c1f5a-94d1-4d6f-9c39-2f5a7e0b1c2d".into(), node_key: SecretText::new(VECTOR_NODE_KEY.into()) }
+    Registration {
+        node_id: "0e8c1f5a-94d1-4d6f-9c39-2f5a7e0b1c2d".into(),
+        node_key: SecretText::new(VECTOR_NODE_KEY.into()),
+        household_id: None,
+    }
 }
 
 /// A failure while registering.

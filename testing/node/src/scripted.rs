@@ -83,9 +83,11 @@ pub fn success(command: &Command) -> Done {
             | RadioCommand::ForgetNetworks { op } => op.done(Ok(())),
         },
         Command::CommandCenter(command) => match command {
-            CommandCenterCommand::Register { op, node_id, .. } => {
-                op.done(Ok(Registration { node_id: node_id.clone(), node_key: SecretText::new(NODE_KEY.into()) }))
-            }
+            CommandCenterCommand::Register { op, node_id, .. } => op.done(Ok(Registration {
+                node_id: node_id.clone(),
+                node_key: SecretText::new(NODE_KEY.into()),
+                household_id: None,
+            })),
             CommandCenterCommand::Claim { op, .. } => op.done(Ok("appliance".into())),
             CommandCenterCommand::CheckHealth { op, .. } => op.done(true),
         },

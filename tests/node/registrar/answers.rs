@@ -30,7 +30,7 @@ async fn created_and_ok_both_register() {
         let server = Server::answering(answer(status, &registered())).await;
         let (outcome, _) = register(&client(), &server.url()).await;
         let node_key = SecretText::new(NODE_KEY.into());
-        assert_eq!(outcome, Ok(Registration { node_id: "node-1".into(), node_key }), "{status}");
+        assert_eq!(outcome, Ok(Registration { node_id: "node-1".into(), node_key, household_id: None }), "{status}");
     }
 }
 
