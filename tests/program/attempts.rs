@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::place::{Label, PATIENCE, Place};
 
 /// Opens a session on a new link; retries while the node has not noticed that the previous phone has disconnected.
-async fn open(target: &Target, secret: &PhoneSecret) -> Result<Phone, Error> {
+pub(crate) async fn open(target: &Target, secret: &PhoneSecret) -> Result<Phone, Error> {
     let until = Instant::now() + PATIENCE;
     loop {
         let mut phone = Phone::connect_within(target, PATIENCE).await.expect("the node is there");

@@ -5,8 +5,9 @@ use provisioning_core::domain::State;
 use provisioning_core::fault::Fault;
 use serde_json::{Value, json};
 
+use crate::attempts::open;
 use crate::center::{self, Center, credentials};
-use crate::place::{Node, Place, bring_online, phone};
+use crate::place::{Node, PATIENCE, Place, bring_online, phone};
 use crate::relay::{Plan, Relay};
 use testing::journal::{PASSWORD, TOKEN};
 
@@ -146,4 +147,43 @@ async fn unusable_values_fail_as_an_attempt_over_json() {
         let status = attempt(&node, &body).await;
         assert_eq!(status["error_code"], code, "{field}: {value}");
     }
+}
+
+#[tokio::test]
+async fn a_mistyped_address_is_cancelled_and_corrected_in_the_same_session() {
+    let (place, center) = (Place::new(), Center::start().await);
+    let node = place.start().await;
+    let order = center.order(&place).await;
+    for over in [node.over_bluetooth(), node.over_http()] {
+        let mut phone = open(&over, &place.label().await.by_code()).await.expect("the right code");
+        let mistyped = credentials("HomeNetwork", PASSWORD, NOWHERE, &order);
+        phone.send_credentials(&mistyped).await.expect("accepted");
+        let outcome = phone.cancel(mistyped.request_id, PATIENCE).await.expect("an outcome");
+        assert_eq!(outcome.failure.expect("a failure").fault, Fault::Cancelled, "{over}");
+        let again = phone.cancel(mistyped.request_id, PATIENCE).await.expect("the same outcome");
+        assert_eq!(again.failure.expect("a failure").fault, Fault::Cancelled, "{over}");
+        let unknown = phone.cancel(mistyped.request_id + 1, PATIENCE).await.expect_err("no such attempt");
+        assert_eq!(unknown.fault(), Some(Fault::NoAttempt), "{over}");
+        phone.leave().await;
+    }
+    let mut phone = open(&node.over_http(), &place.label().await.by_code()).await.expect("the right code");
+    let outcome = bring_online(&mut phone, &credentials("HomeNetwork", PASSWORD, &center.url(), &order)).await;
+    assert_eq!(outcome.state, State::Provisioned);
+    center.assert_enrolled(&place, &order).await;
+}
+
+#[tokio::test]
+async fn a_token_for_another_household_is_refused_and_serves_the_right_one() {
+    let (place, center) = (Place::new(), Center::start().await);
+    let node = place.start().await;
+    let order = center.order(&place).await;
+    let mut phone = phone(&node.over_bluetooth(), &place.label().await.by_code()).await;
+    let right = credentials("HomeNetwork", PASSWORD, &center.url(), &order);
+    let mut wrong = credentials("HomeNetwork", PASSWORD, &center.url(), &order);
+    wrong.household_id = "other-house".into();
+    let outcome = bring_online(&mut phone, &wrong).await;
+    assert_eq!(outcome.failure.expect("a failure").fault, Fault::WrongHousehold);
+    let outcome = bring_online(&mut phone, &right).await;
+    assert_eq!(outcome.state, State::Provisioned);
+    center.assert_enrolled(&place, &order).await;
 }
