@@ -1,4 +1,4 @@
-//! The tables of `docs/protocol.md` match the code, and `docs/testing.md` names tests that exist.
+//! The tables of `docs/protocol.md` match the code, and `docs/testing.md` and `docs/security.md` name tests that exist.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,11 @@ use provisioning_core::gatt::packets::{FromNode, FromPhone, PACKET_LIMIT};
 use provisioning_core::wire::framing::{VALUE_LIMIT, VALUE_MINIMUM};
 
 const DOCUMENT: &str = include_str!("../../../docs/protocol.md");
-const TESTING: &str = include_str!("../../../docs/testing.md");
+/// The documents that name tests in a table, and the heading of the table.
+const TABLES: [(&str, &str, &str); 2] = [
+    ("docs/testing.md", include_str!("../../../docs/testing.md"), "## Where each invariant is tested"),
+    ("docs/security.md", include_str!("../../../docs/security.md"), "## Where each promise is tested"),
+];
 
 /// The 8-4-4-4-12 form.
 fn uuid(uuid: u128) -> String {
@@ -117,17 +121,19 @@ fn sources(folder: &Path) -> String {
 }
 
 #[test]
-fn every_test_that_the_testing_guide_names_exists() {
+fn every_test_that_the_documents_name_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let entries = fs::read_dir(&root).expect("the workspace").map(|entry| entry.expect("a readable folder").path());
     let packages: Vec<PathBuf> = entries.filter(|path| path.join("Cargo.toml").exists()).chain([root.clone()]).collect();
     let code: String = packages.iter().flat_map(|package| ["src", "tests"].map(|part| sources(&package.join(part)))).collect();
-    let (_, table) = TESTING.split_once("## Where each invariant is tested").expect("the table of invariants");
-    let names: Vec<&str> =
-        table.lines().filter(|line| line.starts_with('|')).flat_map(|line| line.split('`').skip(1).step_by(2)).collect();
-    assert!(names.len() > 50, "{} names", names.len());
-    for name in names.into_iter().filter(|name| !name.contains('/')) {
-        let exists = code.contains(&format!("fn {name}(")) || code.contains(&format!("\"{name}\""));
-        assert!(exists, "docs/testing.md names the test {name}, which does not exist");
+    for (document, text, heading) in TABLES {
+        let (_, table) = text.split_once(heading).expect("the table of tests");
+        let rows = table.lines().skip_while(|line| !line.starts_with('|')).take_while(|line| line.starts_with('|'));
+        let names: Vec<&str> = rows.flat_map(|line| line.split('`').skip(1).step_by(2)).collect();
+        assert!(names.len() > 50, "{document}: {} names", names.len());
+        for name in names.into_iter().filter(|name| !name.contains(['/', '.', ' '])) {
+            let exists = code.contains(&format!("fn {name}(")) || code.contains(&format!("\"{name}\""));
+            assert!(exists, "{document} names the test {name}, which does not exist");
+        }
     }
 }
