@@ -36,7 +36,8 @@ use requests::SavingK2;
 use visibility::Visibility;
 
 pub use command::{
-    Cleared, ClearedItem, Command, CommandCenterCommand, DiskCommand, Done, Joined, Op, OpId, Pending, RadioCommand, Refused,
+    Cleared, ClearedItem, Command, CommandCenterCommand, DISK_LIMIT, DiskCommand, Done, Joined, Op, OpId, Pending, RADIO_LIMIT,
+    RadioCommand, Refused,
 };
 pub use guesses::FREE as FREE_GUESSES;
 
@@ -240,8 +241,9 @@ pub struct Boot {
 /// [`status`](Self::status) and [`info`](Self::info) are current for any number of readers.
 ///
 /// Commands: each [`Output::Start`] is answered by exactly one [`Input::Done`], made from the command's [`Op`]. If an
-/// executor ends without a result, the loop passes [`Command::lost`], and what waits for the command fails. A command that
-/// was cancelled needs no result; one that arrives all the same is ignored.
+/// executor ends without a result, the loop passes [`Command::lost`], and everything that waits for the command fails. If an
+/// executor neither ends nor reports, the machine cancels the command at its limit and treats it as lost. A command that was
+/// cancelled needs no result; one that arrives nevertheless is ignored.
 pub struct Machine {
     config: Config,
     identity: Identity,
@@ -289,7 +291,7 @@ impl Machine {
             saving_k2: Vec::new(),
             had_sealed_attempt: false,
             visibility: Visibility::new(now),
-            outbox: Outbox::default(),
+            outbox: Outbox::new(now),
         };
         if let Some(url) = boot.command_center.filter(|_| boot.provisioned) {
             machine.enrollment.check(url, &mut machine.outbox);
@@ -307,6 +309,7 @@ impl Machine {
 
     /// Takes one input. `now` never goes backwards; `rng` is a cryptographic random source.
     pub fn handle(&mut self, input: Input, now: Instant, rng: &mut impl CryptoRng) {
+        self.outbox.set_now(now);
         match input {
             Input::Received { link, endpoint, message } => {
                 self.visibility.heard(now);
@@ -320,6 +323,9 @@ impl Machine {
             Input::Done(done) => self.done(done, now, rng),
             Input::Bluetooth { available } => self.visibility.set_bluetooth(available),
             Input::Timeout => {}
+        }
+        while let Some(lost) = self.outbox.overdue() {
+            self.done(lost, now, rng);
         }
         self.slot_timeout(now);
         self.scan_timed_out(now);
@@ -336,10 +342,17 @@ impl Machine {
     /// When [`Input::Timeout`] is due, unless another input comes first.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let session = self.slot.as_ref().map(Slot::until);
-        [session, self.attempt_timeout(), self.networks.until(), self.access_point_due(), self.finish_due()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            session,
+            self.attempt_timeout(),
+            self.networks.until(),
+            self.access_point_due(),
+            self.finish_due(),
+            self.outbox.overdue_at(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// The state of provisioning.
@@ -377,6 +390,7 @@ impl Machine {
     }
 
     fn done(&mut self, done: Done, now: Instant, rng: &mut impl CryptoRng) {
+        self.outbox.ended(done.id());
         match done {
             Done::Saved(op, result) => self.saved(op, result, now, rng),
             Done::Reset(op, result) => self.reset_done(op, result, now),

@@ -139,7 +139,7 @@ impl Stage {
         }
     }
 
-    /// When the stage ends by itself.
+    /// When the stage ends by itself. None while it writes: the machine limits every write.
     const fn until(&self) -> Option<Instant> {
         match self {
             Self::Saved { until }
@@ -148,7 +148,6 @@ impl Stage {
             | Self::Pausing { until, .. }
             | Self::Claiming { until, .. }
             | Self::Keeping { until, .. } => Some(*until),
-            // The disk's executor reports every command. A write that has begun cannot be taken back.
             Self::Saving { .. } | Self::Storing { .. } | Self::Marking { .. } => None,
         }
     }

@@ -21,6 +21,13 @@ use crate::domain::{CommandCenterUrl, Credentials, K2, Network, Outcome, Passphr
 use crate::fault::Fault;
 use crate::secret::SecretText;
 
+/// Longer than the disk takes to store or delete a few files, also if other writes come first.
+pub const DISK_LIMIT: Duration = Duration::from_mins(1);
+/// Longer than the adapter takes for any change of the radio, also if a scan comes first.
+pub const RADIO_LIMIT: Duration = Duration::from_mins(3);
+/// Longer than the client of the command center takes for a check of its health.
+const HEALTH_LIMIT: Duration = Duration::from_mins(1);
+
 /// The number of a command; numbers are never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OpId(u64);
@@ -47,10 +54,14 @@ impl<K: Kind> Op<K> {
         K::done(self, result)
     }
 
-    /// The command's executor has ended without a result.
+    /// The command has no result: its executor has ended without one, or the command is overdue.
     pub fn lost(self) -> Done {
         K::done(self, K::lost())
     }
+}
+
+const fn limit_of<K: Kind>(_: Op<K>) -> Option<Duration> {
+    K::LIMIT
 }
 
 /// A kind of command: what its result is.
@@ -58,7 +69,10 @@ pub trait Kind: Sized {
     /// The result.
     type Result;
 
-    /// The result of a command whose executor has ended without one: a failure, so that whatever waits for it ends.
+    /// When a command without a result counts as lost, from its start. None if the stage that waits for it has a limit.
+    const LIMIT: Option<Duration>;
+
+    /// The result of a lost command: a failure, so that everything that waits for it ends.
     fn lost() -> Self::Result;
 
     /// Pairs a command with its result.
@@ -66,7 +80,7 @@ pub trait Kind: Sized {
 }
 
 macro_rules! kinds {
-    ($($(#[$meta:meta])* $kind:ident => $done:ident($result:ty), lost: $lost:expr;)*) => {
+    ($($(#[$meta:meta])* $kind:ident => $done:ident($result:ty), lost: $lost:expr, limit: $limit:expr;)*) => {
         /// The kinds of commands.
         pub mod kind {
             $(
@@ -98,6 +112,8 @@ macro_rules! kinds {
             impl Kind for kind::$kind {
                 type Result = $result;
 
+                const LIMIT: Option<Duration> = $limit;
+
                 fn lost() -> Self::Result {
                     $lost
                 }
@@ -112,21 +128,21 @@ macro_rules! kinds {
 
 kinds! {
     /// A write to the disk.
-    Save => Saved(Result<(), Fault>), lost: Err(Fault::StorageFailed);
+    Save => Saved(Result<(), Fault>), lost: Err(Fault::StorageFailed), limit: Some(DISK_LIMIT);
     /// A factory reset.
-    Reset => Reset(Result<Cleared, Fault>), lost: Err(Fault::StorageFailed);
+    Reset => Reset(Result<Cleared, Fault>), lost: Err(Fault::StorageFailed), limit: Some(DISK_LIMIT);
     /// A scan.
-    Scan => Scanned(Result<Vec<Network>, Fault>), lost: Err(Fault::ScanFailed);
+    Scan => Scanned(Result<Vec<Network>, Fault>), lost: Err(Fault::ScanFailed), limit: None;
     /// A join.
-    Join => Joined(Result<Joined, Fault>), lost: Err(Fault::NetworkUnavailable);
+    Join => Joined(Result<Joined, Fault>), lost: Err(Fault::NetworkUnavailable), limit: None;
     /// Any other change of what the radio does or will do.
-    Switch => Switched(Result<(), Fault>), lost: Err(Fault::NetworkUnavailable);
+    Switch => Switched(Result<(), Fault>), lost: Err(Fault::NetworkUnavailable), limit: Some(RADIO_LIMIT);
     /// A registration.
-    Register => Registered(Result<Registration, Refused>), lost: Err(Refused::from(Fault::CommandCenterUnreachable));
+    Register => Registered(Result<Registration, Refused>), lost: Err(Refused::from(Fault::CommandCenterUnreachable)), limit: None;
     /// The claim of a provision code: the identity of the appliance.
-    Claim => Claimed(Result<String, Fault>), lost: Err(Fault::CommandCenterUnreachable);
+    Claim => Claimed(Result<String, Fault>), lost: Err(Fault::CommandCenterUnreachable), limit: None;
     /// A check of the command center's health.
-    CheckHealth => Health(bool), lost: false;
+    CheckHealth => Health(bool), lost: false, limit: Some(HEALTH_LIMIT);
 }
 
 /// Something that takes time or can fail. Each command has exactly one result, unless it is cancelled.
@@ -167,10 +183,16 @@ macro_rules! commands {
                     }
                 }
 
-                /// The command's executor has ended without a result.
+                /// The command has no result: its executor has ended without one, or the command is overdue.
                 pub fn lost(&self) -> Done {
                     match self {
                         $(Self::$command { op, .. } => op.lost(),)*
+                    }
+                }
+
+                const fn limit(&self) -> Option<Duration> {
+                    match self {
+                        $(Self::$command { op, .. } => limit_of(*op),)*
                     }
                 }
             }
@@ -190,10 +212,17 @@ macro_rules! commands {
                 }
             }
 
-            /// The command's executor has ended without a result.
+            /// The command has no result: its executor has ended without one, or the command is overdue.
             pub fn lost(&self) -> Done {
                 match self {
                     $(Self::$family(command) => command.lost(),)*
+                }
+            }
+
+            /// When the command counts as lost, from its start.
+            pub(super) const fn limit(&self) -> Option<Duration> {
+                match self {
+                    $(Self::$family(command) => command.limit(),)*
                 }
             }
         }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use provisioning_core::domain::{Credentials, State, Step};
 use provisioning_core::fault::Fault;
-use provisioning_core::machine::{Command, DiskCommand, Input, Joined, LocalRequest, RadioCommand, Refused};
+use provisioning_core::machine::{
+    Command, DISK_LIMIT, DiskCommand, Input, Joined, LocalRequest, RADIO_LIMIT, RadioCommand, Refused,
+};
 use provisioning_core::wire::{Reply, Request};
 
 use crate::matrix::States;
@@ -186,17 +188,69 @@ fn a_registration_whose_result_is_lost_is_retried() {
 #[test]
 fn a_command_that_never_ends_ends_the_attempt_with_a_fault() {
     for (state, fault) in [
+        (States::Saving, Fault::StorageFailed),
         (States::Joining, Fault::NetworkTimeout),
         (States::Registering, Fault::CommandCenterUnreachable),
         (States::Claiming, Fault::CommandCenterUnreachable),
+        (States::Storing, Fault::StorageFailed),
         (States::Keeping, Fault::NetworkTimeout),
+        (States::Marking, Fault::StorageFailed),
     ] {
         let (mut world, phone) = state.reach();
         world.commands.clear();
         world.until(World::settled).unwrap();
         assert_eq!(world.phones[phone].last_report().failure.unwrap().fault, fault, "{state:?}");
-        assert_eq!(world.radio, Radio::Before);
+        // A network that was kept before the marker is joined again.
+        assert_eq!(world.radio, world.kept.clone().map_or(Radio::Before, Radio::Joined));
     }
+}
+
+#[test]
+fn a_write_of_an_attempt_is_given_up_at_its_limit_and_its_late_result_is_ignored() {
+    let (mut world, phone) = States::Storing.reach();
+    let write = world.commands.pop_front().unwrap();
+    world.advance(DISK_LIMIT.saturating_sub(Duration::from_secs(1))).unwrap();
+    assert!(world.machine.status().failure.is_none());
+    world.advance(Duration::from_secs(1)).unwrap();
+    assert_eq!(world.phones[phone].last_report().failure.unwrap().fault, Fault::StorageFailed);
+    let before = world.machine.status().clone();
+    let Command::Disk(DiskCommand::SaveEnrollment { op, .. }) = write else { panic!("{write:?}") };
+    world.input(Input::Done(op.done(Ok(())))).unwrap();
+    world.idle().unwrap();
+    assert_eq!(*world.machine.status(), before);
+}
+
+#[test]
+fn the_reason_is_reported_even_if_storing_it_never_ends() {
+    let (mut world, phone) = States::Recording.reach();
+    world.commands.clear();
+    world.outcome_lost = true;
+    world.advance(DISK_LIMIT).unwrap();
+    let report = world.phones[phone].last_report();
+    assert_eq!((report.failure.unwrap().fault, report.retryable), (Fault::WrongPassword, true));
+}
+
+#[test]
+fn another_attempt_can_start_even_if_restoring_the_network_never_ends() {
+    let (mut world, phone) = States::Recording.reach();
+    world.until_command(|command| matches!(command, Command::Radio(RadioCommand::RestoreNetwork { .. })));
+    world.commands.clear();
+    world.close(phone).unwrap();
+    world.advance(RADIO_LIMIT.saturating_sub(Duration::from_secs(1))).unwrap();
+    assert!(!world.machine.status().retryable);
+    world.advance(Duration::from_secs(1)).unwrap();
+    assert!(world.machine.status().retryable);
+    world.attempt(&Credentials { request_id: 8, ..credentials() });
+    assert!(world.disk.provisioned);
+}
+
+#[test]
+fn settings_that_are_never_stored_are_a_failure() {
+    let (mut world, phone) = States::Established.reach();
+    let to = world.ask(phone, &Request::K2(k2("k2-1"))).unwrap();
+    world.commands.clear();
+    world.advance(DISK_LIMIT).unwrap();
+    assert_eq!(world.phones[phone].replies(to), [Reply::Refused(Fault::StorageFailed)]);
 }
 
 #[test]

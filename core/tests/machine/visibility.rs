@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use provisioning_core::domain::{Credentials, State, Step};
 use provisioning_core::fault::Fault;
-use provisioning_core::machine::{AccessPointPolicy, Command, DiskCommand, Input, LocalRequest, RadioCommand};
+use provisioning_core::machine::{AccessPointPolicy, Command, DiskCommand, Input, LocalRequest, RADIO_LIMIT, RadioCommand};
 use provisioning_core::wire::Request;
 
 use crate::world::{Radio, UNREGISTERED, World, credentials, is_opening, request, ssid};
@@ -153,6 +153,17 @@ fn an_access_point_that_cannot_be_opened_is_retried() {
     world.advance(Duration::from_secs(29)).unwrap();
     assert!(!on_air(&world));
     world.advance(Duration::from_secs(1)).unwrap();
+    assert!(on_air(&world));
+}
+
+#[test]
+fn an_access_point_whose_opening_never_ends_is_retried() {
+    let mut world = World::with(AccessPointPolicy::Always);
+    world.until_command(is_opening);
+    world.commands.clear();
+    world.advance(RADIO_LIMIT).unwrap();
+    assert!(!on_air(&world));
+    world.advance(Duration::from_secs(30)).unwrap();
     assert!(on_air(&world));
 }
 

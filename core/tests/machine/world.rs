@@ -121,7 +121,7 @@ pub(crate) struct World {
     /// The failures of the next writes.
     pub(crate) full: VecDeque<Fault>,
     /// The last outcome could not be stored.
-    outcome_lost: bool,
+    pub(crate) outcome_lost: bool,
     pub(crate) advertised: bool,
     pub(crate) finished: bool,
     pub(crate) closed: Vec<Link>,
@@ -434,7 +434,12 @@ impl World {
                 }
                 self.commands.push_back(command);
             }
-            Output::Cancel { op } => self.commands.retain(|running| running.id() != op),
+            Output::Cancel { op } => {
+                // The reason of a failure is reported even if the write of the outcome is overdue.
+                let is_outcome = |running: &Command| matches!(running, Command::Disk(DiskCommand::SaveOutcome { .. }));
+                self.outcome_lost |= self.commands.iter().any(|running| running.id() == op && is_outcome(running));
+                self.commands.retain(|running| running.id() != op);
+            }
             Output::Advertise(advertised) => self.advertised = advertised,
             Output::Finished => self.finished = true,
         }
