@@ -14,9 +14,9 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use jarvis_program::{Completions, Log};
 use jarvis_provisioning::config;
 use jarvis_provisioning::config::{Config, SETTINGS};
-use jarvis_provisioning::logging::{LogFormat, log_to_standard_error};
 use jarvis_provisioning::store::{self, Paths, Store};
 use provisioning_core::fault::chain;
 use rustix::fs::{FlockOperation, Mode, OFlags};
@@ -60,9 +60,8 @@ struct Arguments {
     #[command(subcommand)]
     command: Command,
 
-    /// Format of log lines.
-    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Human, env = "JARVIS_LOG_FORMAT")]
-    log_format: LogFormat,
+    #[command(flatten)]
+    log: Log,
 }
 
 #[derive(Subcommand)]
@@ -82,10 +81,7 @@ enum Command {
     /// Log this node in with the credentials in its image.
     Login(login::Arguments),
     /// Write a completion script for a shell to standard output.
-    Completions {
-        /// The shell.
-        shell: clap_complete::Shell,
-    },
+    Completions(Completions),
     /// Write the manual pages to a folder.
     #[command(hide = true)]
     Manual {
@@ -164,12 +160,8 @@ impl Settings {
 
 /// Parses the command line, executes the command, and prints its error.
 pub(crate) fn main() -> ExitCode {
-    let Arguments { command, log_format } = Arguments::parse();
-    log_to_standard_error(log_format);
-    // A core dump would contain every secret of the process.
-    if let Err(error) = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable) {
-        tracing::warn!("switching off core dumps: {error}");
-    }
+    let Arguments { command, log } = Arguments::parse();
+    log.start();
     let result = match command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Claim(arguments) => claim::run(&arguments),
@@ -178,8 +170,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Reset(arguments) => reset::run(&arguments),
         Command::Factory(_) => factory::run().map(|never| match never {}),
         Command::Login(arguments) => login::run(&arguments),
-        Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Arguments::command(), "jarvis-provision", &mut std::io::stdout());
+        Command::Completions(completions) => {
+            completions.write::<Arguments>();
             Ok(())
         }
         Command::Manual { folder } => {

@@ -12,7 +12,6 @@
 //! | `identity` | what the hardware says about the node |
 //! | [`label`] | what an owner types or scans |
 //! | [`link`] | the links: bytes between a phone and an endpoint |
-//! | [`logging`] | how the programs log |
 //! | [`login`] | the first login of a device |
 //! | [`network`] | what is needed of the machine's network |
 //! | [`simulation`] | a network without a radio |
@@ -26,7 +25,6 @@ pub mod files;
 mod identity;
 pub mod label;
 pub mod link;
-pub mod logging;
 pub mod login;
 pub mod network;
 pub mod simulation;

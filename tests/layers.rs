@@ -10,7 +10,6 @@ type Edges = &'static [(&'static str, &'static [&'static str])];
 const NODE: Edges = &[
     ("files", &[]),
     ("identity", &[]),
-    ("logging", &[]),
     ("label", &[]),
     ("network", &[]),
     ("config", &[]),

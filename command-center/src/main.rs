@@ -6,17 +6,16 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
 
 use cli::{Arguments, Failure, LogFormat};
 
 fn main() -> ExitCode {
-    if let Err(error) = forbid_core_dumps() {
-        eprintln!("jarvis-command-center: forbidding core dumps: {error}");
-        return ExitCode::FAILURE;
-    }
+    jarvis_program::start("jarvis-command-center", run)
+}
+
+fn run() -> ExitCode {
     let arguments = Arguments::parse();
     let format = arguments.log();
     start_log(format);
@@ -28,13 +27,6 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => fail(format, &failure),
     }
-}
-
-/// Keeps secrets out of core dumps, and the memory away from other processes of the same user.
-fn forbid_core_dumps() -> rustix::io::Result<()> {
-    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    // A kernel that pipes core dumps to a program ignores this limit, but not the line above.
-    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })
 }
 
 fn fail(format: LogFormat, Failure { code, text }: &Failure) -> ExitCode {

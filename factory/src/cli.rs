@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use factory::{AccountRule, Device, ListError, PAIRING, Serial, read_list};
-use jarvis_provisioning::logging::{LogFormat, log_to_standard_error};
+use jarvis_program::{Completions, Log};
 use jarvis_provisioning::login::Folder;
 use provisioning_core::fault::chain;
 use thiserror::Error;
@@ -42,9 +42,8 @@ struct Arguments {
     #[command(subcommand)]
     command: Command,
 
-    /// Format of log lines.
-    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Human, env = "JARVIS_LOG_FORMAT")]
-    log_format: LogFormat,
+    #[command(flatten)]
+    log: Log,
 }
 
 #[derive(Subcommand)]
@@ -55,10 +54,7 @@ enum Command {
     /// Draw the labels of devices with complete images, from trees and ledger.
     Label(label::Arguments),
     /// Write a completion script for a shell to standard output.
-    Completions {
-        /// The shell.
-        shell: clap_complete::Shell,
-    },
+    Completions(Completions),
     /// Write the manual pages to a folder.
     #[command(hide = true)]
     Manual {
@@ -135,17 +131,13 @@ impl Devices {
 
 /// Parses the command line, executes the command, and prints its error.
 pub(crate) fn main() -> ExitCode {
-    let Arguments { command, log_format } = Arguments::parse();
-    log_to_standard_error(log_format);
-    // A core dump would contain every secret of the process.
-    if let Err(error) = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable) {
-        tracing::warn!("switching off core dumps: {error}");
-    }
+    let Arguments { command, log } = Arguments::parse();
+    log.start();
     let result = match command {
         Command::Prepare(arguments) => prepare::run(&arguments),
         Command::Label(arguments) => label::run(&arguments),
-        Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Arguments::command(), "jarvis-factory", &mut std::io::stdout());
+        Command::Completions(completions) => {
+            completions.write::<Arguments>();
             Ok(())
         }
         Command::Manual { folder } => {

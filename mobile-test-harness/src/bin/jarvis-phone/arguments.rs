@@ -5,8 +5,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use clap_complete::Shell;
+use clap::{Args, Parser, Subcommand};
+use jarvis_program::{Completions, LogFormat};
 use mobile_test_harness::link::Target;
 use provisioning_core::domain::CommandCenterUrl;
 
@@ -59,14 +59,6 @@ pub(crate) struct Arguments {
     pub(crate) log_format: LogFormat,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum LogFormat {
-    /// Plain text.
-    Human,
-    /// One JSON object per line.
-    Json,
-}
-
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Show the device's properties. Needs no code.
@@ -80,10 +72,7 @@ pub(crate) enum Command {
     /// Cancel the attempt in progress, whichever phone began it, and show its outcome.
     Cancel(Cancel),
     /// Print a shell completion script.
-    Completions {
-        /// The shell.
-        shell: Shell,
-    },
+    Completions(Completions),
     /// Write the manual pages to a folder.
     #[command(hide = true)]
     Manual {

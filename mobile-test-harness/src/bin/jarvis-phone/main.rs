@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use clap::{CommandFactory, Parser};
 use getrandom::SysRng;
+use jarvis_program::LogFormat;
 use mobile_test_harness::command_center::{self, CommandCenter, Owner};
 use mobile_test_harness::link::{self, Target};
 use mobile_test_harness::phone::{self, Phone, new_request_id};
@@ -22,13 +23,12 @@ use provisioning_core::secret::SecretText;
 use provisioning_core::session::AcceptError;
 use provisioning_core::wire::{Info, PublicStatus, StatusReport};
 use rand_core::UnwrapErr;
-use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
 
-use arguments::{Arguments, Cancel, Command, LogFormat, Node, Provision, Scan, Status};
+use arguments::{Arguments, Cancel, Command, Node, Provision, Scan, Status};
 use report::Report;
 
 /// The exit code of a program that a second Ctrl-C has ended: that of a shell for SIGINT.
@@ -116,10 +116,10 @@ impl From<command_center::Error> for Failure {
 }
 
 fn main() -> ExitCode {
-    if let Err(error) = forbid_core_dumps() {
-        eprintln!("jarvis-phone: forbidding core dumps: {error}");
-        return ExitCode::FAILURE;
-    }
+    jarvis_program::start("jarvis-phone", run)
+}
+
+fn run() -> ExitCode {
     let Arguments { command, log_format } = Arguments::parse();
     start_log(log_format);
     let json = match &command {
@@ -128,8 +128,8 @@ fn main() -> ExitCode {
         Command::Provision(provision) => provision.node.json,
         Command::Status(status) => status.node.json,
         Command::Cancel(cancel) => cancel.node.json,
-        Command::Completions { shell } => {
-            clap_complete::generate(*shell, &mut Arguments::command(), "jarvis-phone", &mut io::stdout());
+        Command::Completions(completions) => {
+            completions.write::<Arguments>();
             return ExitCode::SUCCESS;
         }
         Command::Manual { folder } => {
@@ -157,20 +157,13 @@ fn main() -> ExitCode {
             Command::Provision(arguments) => provision(*arguments, report).await,
             Command::Status(arguments) => status(arguments, report).await,
             Command::Cancel(arguments) => cancel(arguments, report).await,
-            Command::Completions { .. } | Command::Manual { .. } => Ok(ExitCode::SUCCESS),
+            Command::Completions(_) | Command::Manual { .. } => Ok(ExitCode::SUCCESS),
         }
     });
     result.unwrap_or_else(|failure| {
         report.failure(&failure);
         ExitCode::from(failure.exit as u8)
     })
-}
-
-/// Keeps secrets out of core dumps, and the memory away from other processes of the same user.
-fn forbid_core_dumps() -> rustix::io::Result<()> {
-    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    // A kernel that pipes core dumps to a program ignores this limit, but not the line above.
-    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })
 }
 
 fn start_log(format: LogFormat) {

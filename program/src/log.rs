@@ -1,4 +1,4 @@
-//! The log of the programs: to standard error, as text or as JSON.
+//! The log: to standard error, as text or as JSON.
 
 use std::io::IsTerminal;
 
@@ -15,8 +15,22 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts logging to standard error; `RUST_LOG` is the filter, and `NO_COLOR` disables colours.
-pub fn log_to_standard_error(format: LogFormat) {
+/// The arguments of the log.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Log {
+    /// Format of log lines.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Human, env = "JARVIS_LOG_FORMAT")]
+    log_format: LogFormat,
+}
+
+impl Log {
+    /// Starts logging to standard error; `RUST_LOG` is the filter, and `NO_COLOR` disables colours.
+    pub fn start(self) {
+        log_to_standard_error(self.log_format);
+    }
+}
+
+fn log_to_standard_error(format: LogFormat) {
     let variable = |name| std::env::var(name).ok();
     let colours = std::io::stderr().is_terminal() && variable("NO_COLOR").is_none_or(|value| value.is_empty());
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
