@@ -14,37 +14,10 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
+pub use provisioning_core::secret::SecretText;
 use sha2::Sha256;
-use subtle::ConstantTimeEq as _;
 use thiserror::Error;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
-
-/// A secret text: erased when dropped, compared in constant time, never printed.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct SecretText(String);
-
-impl SecretText {
-    /// Takes ownership of the text, which is erased with this value.
-    pub const fn new(text: String) -> Self {
-        Self(text)
-    }
-
-    /// The text itself.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-
-    /// Whether `text` is this secret, in time that depends on the lengths only.
-    pub fn matches(&self, text: &str) -> bool {
-        self.0.as_bytes().ct_eq(text.as_bytes()).into()
-    }
-}
-
-impl fmt::Debug for SecretText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SecretText(..)")
-    }
-}
 
 /// Reads a secret from a file: the content without the white space around it.
 pub fn read_secret(path: &Path) -> Result<SecretText, Error> {
@@ -304,7 +277,6 @@ mod tests {
 
     #[test]
     fn debug_shows_no_secret() {
-        let shown = format!("{:?} {:?}", SecretText::new("hunter2".into()), ServerSecret([1; 32]));
-        assert_eq!(shown, "SecretText(..) ServerSecret(..)");
+        assert_eq!(format!("{:?}", ServerSecret([1; 32])), "ServerSecret(..)");
     }
 }

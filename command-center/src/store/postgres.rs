@@ -13,6 +13,7 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 
 use super::{Connection, Error, Operation, Value, migrations};
+use crate::base::{Backoff, Jitter};
 use address::{Address, AddressError};
 use tls::TlsError;
 
@@ -22,8 +23,8 @@ const CONNECTIONS: usize = 16;
 /// How long a request waits for a connection before it fails.
 const ACQUIRE: Duration = Duration::from_secs(5);
 
-/// First pause before another attempt to connect to a server that is starting; each pause is twice as long as the last.
-const PAUSE: Duration = Duration::from_millis(10);
+/// Pauses between attempts to connect to a server that is starting.
+const CONNECT: Backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1), Jitter::None);
 
 /// How long a connection may be idle before it is closed.
 const IDLE: Duration = Duration::from_mins(10);
@@ -203,14 +204,14 @@ impl Store {
     async fn acquire(&self) -> Result<Object, Failure> {
         let mut last = Failure::Busy;
         let connecting = async {
-            let mut pause = PAUSE;
+            let mut failed = 0;
             loop {
                 match self.pool.get().await.map_err(Failure::from) {
                     Err(failure) if failure.is_starting() => last = failure,
                     other => return other,
                 }
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(ACQUIRE / 5);
+                failed += 1;
+                tokio::time::sleep(CONNECT.pause(failed, 0)).await;
             }
         };
         match tokio::time::timeout(ACQUIRE, connecting).await {

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 const LAYERS: [&str; 6] = ["base", "store", "config", "domain", "api", "server"];
 
 /// Libraries that only some layers know.
-const RESERVED: [(&str, &[&str]); 4] = [
+const RESERVED: [(&str, &[&str]); 5] = [
     ("rusqlite::", &["store"]),
     ("tokio_postgres::", &["store"]),
     ("axum::", &["api", "server"]),
     ("jarvis_http::", &["server"]),
+    ("provisioning_core::", &["base"]),
 ];
 
 /// What the program around the library consists of. It uses the library from outside.
