@@ -64,6 +64,25 @@ pub async fn request(to: SocketAddr, method: &str, path: &str, headers: &[(&str,
     Reply::read(&exchange(to, &[head.as_bytes(), body].concat()).await)
 }
 
+/// Sends a POST request with a JSON body.
+pub async fn post_json(to: SocketAddr, path: &str, body: &[u8]) -> Reply {
+    request(to, "POST", path, &[("content-type", "application/json")], body).await
+}
+
+/// Waits until the JSON at a path fits.
+pub async fn poll_json(to: SocketAddr, path: &str, patience: Duration, fits: impl Fn(&Value) -> bool) -> Value {
+    let wait = async {
+        loop {
+            let value = request(to, "GET", path, &[], b"").await.json();
+            if fits(&value) {
+                return value;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(patience, wait).await.expect("the JSON fits in time")
+}
+
 /// Sends bytes on a new connection, and reads until the server closes it.
 pub async fn exchange(to: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(to).await.expect("the node listens");

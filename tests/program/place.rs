@@ -290,22 +290,12 @@ impl Node {
     }
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> testing::http::Reply {
-        let headers = [("content-type", "application/json")];
-        testing::http::request(self.address(), "POST", path, &headers, body.to_string().as_bytes()).await
+        testing::http::post_json(self.address(), path, body.to_string().as_bytes()).await
     }
 
     /// Waits until `/status` fulfils a condition.
     pub(crate) async fn status(&self, fits: impl Fn(&Value) -> bool) -> Value {
-        let wait = async {
-            loop {
-                let status = self.get("/api/v1/status").await.json();
-                if fits(&status) {
-                    return status;
-                }
-                tokio::task::yield_now().await;
-            }
-        };
-        timeout(PATIENCE, wait).await.expect("the status fulfils the condition in time")
+        testing::http::poll_json(self.address(), "/api/v1/status", PATIENCE, fits).await
     }
 
     /// Kills it, like a power cut.

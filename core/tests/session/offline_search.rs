@@ -1,10 +1,9 @@
-//! The offline search of the pairing code: who has a transcript tries every code on it, with no further word to either
-//! end.
+//! The offline search of the pairing code: an attacker with a transcript tries every code on it, without sending anything.
 //!
 //! The same search runs against two protocols. Against a code that is mixed into X25519 by HKDF it finds the code, so the
-//! search works. Against CPace it finds nothing, in any of the three seats that an attacker can take, because nothing that
-//! is computed from a guess can be compared with anything that was sent. An attacker's one guess in one live run is the
-//! exception that proves the tools right: it is found where it must be.
+//! search works. Against CPace it finds nothing, in any of the three roles of an attacker, because nothing that is
+//! computed from a guess can be compared with anything that was sent. An attacker's one guess in one live run is found, which
+//! shows that the tools work.
 //!
 //! The code space is cut to ten thousand so that the searches end soon; their result does not depend on its size.
 
@@ -148,23 +147,39 @@ fn control_a_fake_phone_learns_whether_its_one_guess_was_right() {
     assert!(run.explains(&(point(&accept.share) * scalar)));
 }
 
+/// A node that knows no code, and its answer to a phone that knows the right one.
+struct FakeNode {
+    opening: Opening,
+    open: Open,
+    scalar: Scalar,
+    k: RistrettoPoint,
+    accept: Accept,
+}
+
+impl FakeNode {
+    /// Answers with a guess. The best tag is the one of that guess.
+    fn with(guess: &str) -> Self {
+        let mut rng = Random(1);
+        let (opening, open) = Opening::new(NODE_ID, &code(CODE), &mut rng);
+        let scalar = random(&mut rng);
+        let share = (generator(guess, &open.session_id) * scalar).compress().to_bytes();
+        let answer = Answer {
+            version: session::VERSION,
+            key: PublicKey::from(&StaticSecret::from([5; 32])).to_bytes(),
+            node_id: NODE_ID.into(),
+            versions: vec![session::VERSION],
+            capabilities: Vec::new(),
+        };
+        let k = point(&open.share) * scalar;
+        let mut accept = Accept { share, confirmation: [0; 64], answer: answer.encode() };
+        accept.confirmation = tag_of(&open, &accept, &k);
+        Self { opening, open, scalar, k, accept }
+    }
+}
+
 #[test]
 fn a_fake_node_learns_nothing_from_the_phone_to_test_codes_with() {
-    let mut rng = Random(1);
-    let (opening, open) = Opening::new(NODE_ID, &code(CODE), &mut rng);
-    let scalar = random(&mut rng);
-    let share = (generator("000000", &open.session_id) * scalar).compress().to_bytes();
-    let answer = Answer {
-        version: session::VERSION,
-        key: PublicKey::from(&StaticSecret::from([5; 32])).to_bytes(),
-        node_id: NODE_ID.into(),
-        versions: vec![session::VERSION],
-        capabilities: Vec::new(),
-    };
-    // Its best tag is the one of its own guess.
-    let k = point(&open.share) * scalar;
-    let mut accept = Accept { share, confirmation: [0; 64], answer: answer.encode() };
-    accept.confirmation = tag_of(&open, &accept, &k);
+    let FakeNode { opening, open, scalar, k, accept } = FakeNode::with("000000");
     assert!(Run { open: &open, accept: &accept }.explains(&k));
     // The phone ends here: it has no message left that could carry anything derived from the code.
     assert_eq!(opening.read(&accept).err(), Some(AcceptError::WrongSecret));
@@ -178,20 +193,8 @@ fn a_fake_node_learns_nothing_from_the_phone_to_test_codes_with() {
 
 #[test]
 fn control_a_fake_node_with_the_right_code_is_accepted() {
-    // The attacker's tools make a valid answer once they have the code: the refusals above are not theirs to blame.
-    let mut rng = Random(1);
-    let (opening, open) = Opening::new(NODE_ID, &code(CODE), &mut rng);
-    let scalar = random(&mut rng);
-    let share = (generator(CODE, &open.session_id) * scalar).compress().to_bytes();
-    let answer = Answer {
-        version: session::VERSION,
-        key: PublicKey::from(&StaticSecret::from([5; 32])).to_bytes(),
-        node_id: NODE_ID.into(),
-        versions: vec![session::VERSION],
-        capabilities: Vec::new(),
-    };
-    let mut accept = Accept { share, confirmation: [0; 64], answer: answer.encode() };
-    accept.confirmation = tag_of(&open, &accept, &(point(&open.share) * scalar));
+    // The attacker's tools make a valid answer once they have the code: so the tools do not cause the refusals above.
+    let FakeNode { opening, accept, .. } = FakeNode::with(CODE);
     assert!(opening.read(&accept).is_ok());
 }
 

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 pub(crate) use testing::http::{PATIENCE, Reply, exchange, request};
+use testing::http::{poll_json, post_json};
 use testing::journal;
 pub(crate) use testing::journal::CODE;
 pub(crate) use testing_node::scripted::{NODE_ID, network, success};
@@ -110,7 +111,7 @@ impl Node {
     }
 
     pub(crate) async fn post_text(&self, path: &str, body: impl AsRef<[u8]>) -> Reply {
-        request(self.api, "POST", path, &[("content-type", "application/json")], body.as_ref()).await
+        post_json(self.api, path, body.as_ref()).await
     }
 
     /// The commands that were started.
@@ -120,16 +121,7 @@ impl Node {
 
     /// Waits until the status fits.
     pub(crate) async fn status(&self, fits: impl Fn(&Value) -> bool) -> Value {
-        let wait = async {
-            loop {
-                let status = self.get("/api/v1/status").await.json();
-                if fits(&status) {
-                    return status;
-                }
-                tokio::task::yield_now().await;
-            }
-        };
-        timeout(PATIENCE, wait).await.expect("the status comes to fit")
+        poll_json(self.api, "/api/v1/status", PATIENCE, fits).await
     }
 
     pub(crate) async fn settled(&self, state: &str) -> Value {
