@@ -1,4 +1,4 @@
-//! The values that provisioning is about: parsed once, valid ever after.
+//! The values of provisioning. A value is checked when it is made, so every value is valid.
 
 pub mod created_at;
 mod provision_code;
@@ -28,7 +28,7 @@ pub const TEXT_LIMIT: usize = 512;
 pub struct Ssid(Vec<u8>);
 
 impl Ssid {
-    /// The bytes as they are on the air.
+    /// The bytes, as the access point sends them.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -53,7 +53,7 @@ impl TryFrom<&str> for Ssid {
     }
 }
 
-/// For people: what is not UTF-8 is replaced.
+/// For people: bytes that are not UTF-8 are replaced.
 impl fmt::Display for Ssid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&String::from_utf8_lossy(&self.0))
@@ -66,10 +66,10 @@ impl fmt::Debug for Ssid {
     }
 }
 
-/// What a network is joined with; empty for an open network.
+/// The secret of a Wi-Fi network; empty for an open network.
 ///
-/// At most 64 bytes. Whether it is one that WPA can take is asked with [`Passphrase::fits_wpa`], because the JSON API
-/// accepts any text and reports the failure of the join.
+/// At most 64 bytes. [`Passphrase::fits_wpa`] checks whether WPA allows it: the JSON API accepts any text, and reports a
+/// failed join.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Passphrase(SecretText);
 
@@ -79,12 +79,12 @@ impl Passphrase {
         self.0.expose()
     }
 
-    /// Whether there is none, as for an open network.
+    /// Whether it is empty, as for an open network.
     pub fn is_empty(&self) -> bool {
         self.expose().is_empty()
     }
 
-    /// Whether WPA can take it: 8 to 63 printable ASCII characters, or a key of 64 hexadecimal digits
+    /// Whether WPA allows it: 8 to 63 printable ASCII characters, or a key of 64 hexadecimal digits
     /// (IEEE 802.11-2020, J.4.1).
     pub fn fits_wpa(&self) -> bool {
         let bytes = self.expose().as_bytes();
@@ -105,7 +105,7 @@ impl TryFrom<String> for Passphrase {
     }
 }
 
-/// How a network is protected, as far as joining it goes.
+/// The security of a network, as far as a join depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Security {
     /// None.
@@ -150,7 +150,7 @@ pub struct K2 {
     pub created_at: CreatedAt,
 }
 
-/// Where the command center or its configuration service is, as the owner gave it.
+/// The URL of the command center or of its configuration service, as the owner entered it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct CommandCenterUrl {
     text: String,
@@ -158,7 +158,7 @@ pub struct CommandCenterUrl {
 }
 
 impl CommandCenterUrl {
-    /// As it was given; this is what configuration files hold.
+    /// The text as it was entered; configuration files contain it.
     pub fn as_str(&self) -> &str {
         &self.text
     }
@@ -213,7 +213,7 @@ impl fmt::Debug for CommandCenterUrl {
     }
 }
 
-/// What a phone sends to bring the node online and enroll it.
+/// The request of a phone to bring the node online and enroll it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credentials {
     /// The phone's name for this attempt; 0 if it came without one.
@@ -224,9 +224,9 @@ pub struct Credentials {
     pub passphrase: Passphrase,
     /// The network does not broadcast its name.
     pub hidden: bool,
-    /// Where the node stands.
+    /// The room that the node is in.
     pub room: String,
-    /// Whom to register with.
+    /// The command center to register with.
     pub command_center: CommandCenterUrl,
     /// The configuration service, stored for the node's normal operation.
     pub config_service: Option<CommandCenterUrl>,
@@ -234,13 +234,13 @@ pub struct Credentials {
     pub household_id: String,
     /// The identity that the command center made for this node.
     pub node_id: String,
-    /// Proof that the owner ordered this registration; good for one node.
+    /// Proves that the owner authorized this registration; valid for one node.
     pub token: SecretText,
     /// A code to claim at the command center when the node is online.
     pub provision_code: Option<ProvisionCode>,
 }
 
-/// What the command center gave.
+/// The command center's answer to a registration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registration {
     /// The node's identity from here on.
@@ -258,7 +258,7 @@ impl Registration {
     }
 }
 
-/// The two secrets that a phone may prove to know.
+/// The two pairing secrets. A phone must know one of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pairing {
     /// Six digits, for typing.
@@ -267,14 +267,14 @@ pub struct Pairing {
     pub secret: SecretBytes<16>,
 }
 
-/// Who the node says it is, before and after registration.
+/// The identity of the node, before and after its registration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The registered identity, or the unregistered one.
     pub node_id: String,
     /// The identity without registration, from the image or made from the hardware address. It never changes.
     pub unregistered: String,
-    /// What kind of device it is, such as `linux-aarch64`.
+    /// The kind of hardware, such as `linux-aarch64`.
     pub hardware: String,
     /// Its hardware address, lower case with colons.
     pub mac_address: String,

@@ -43,7 +43,7 @@ macro_rules! faults {
 }
 
 faults! {
-    /// A message that is not what its endpoint takes.
+    /// A message that cannot be parsed, or that belongs to another endpoint.
     Malformed = 1, "The message could not be read. Update the app.", false;
     /// A message over its endpoint's limit.
     TooLarge = 2, "The message is too large. Update the app.", false;
@@ -55,16 +55,16 @@ faults! {
     Locked = 5, "Too many wrong codes. Wait, then try again with the code on the label.", true;
     /// The phone did not prove that it knows the pairing secret.
     WrongCode = 6, "The pairing code is wrong. Type the six digits on the label.", false;
-    /// A sealed message without a session, or one that does not open.
+    /// A sealed message without a session, or one that cannot be decrypted.
     NotAuthenticated = 7, "The session is over. Connect again.", true;
-    /// Another attempt is under way.
+    /// Another attempt is in progress.
     InProgress = 8, "The device is busy with an earlier request. Wait for its outcome.", true;
 
     /// An SSID that is empty or over 32 bytes.
     InvalidSsid = 10, "A network's name has 1 to 32 bytes.", false;
-    /// A passphrase that no network can have.
+    /// A passphrase that WPA does not allow.
     InvalidPassphrase = 11, "A Wi-Fi password has 8 to 63 plain characters, or 64 hexadecimal digits; an open network has none.", false;
-    /// A K2 that is not 32 bytes, or whose time cannot be read.
+    /// A K2 that is not 32 bytes, or whose date cannot be parsed.
     InvalidK2 = 12, "The settings key has 32 bytes, a name and a date.", false;
     /// A command center URL that is not `http` or `https`, or carries more than a host, a port and a path.
     InvalidUrl = 13, "The command center's address is not a plain http or https URL.", false;
@@ -83,15 +83,15 @@ faults! {
 
     /// The network refused the passphrase.
     WrongPassword = 20, "The Wi-Fi password is wrong.", false;
-    /// The network refused without saying why; it is in range and uses WPA3.
+    /// The network refused without a reason; it is in range and uses WPA3.
     ProbablyWrongPassword = 21, "The Wi-Fi password is probably wrong.", false;
     /// No such network in range.
     NetworkNotFound = 22, "The network was not found. Check its name, or move the device closer to the router.", true;
-    /// WEP, enterprise, or something newer.
+    /// WEP, 802.1X, or a kind of security that is not known.
     UnsupportedSecurity = 23, "The network's kind of security is not supported.", false;
-    /// The network is there and the join failed.
+    /// The network is in range, and the association failed.
     AssociationFailed = 24, "The network did not let the device in. Try again, or move it closer to the router.", true;
-    /// Joined, but no address was given.
+    /// Joined, but DHCP gave no address.
     NoAddress = 25, "The network gave the device no address. Restart the router, then try again.", true;
     /// Wi-Fi is switched off, or no country is set.
     RadioBlocked = 26, "Wi-Fi is switched off on the device, or its country is not set.", false;
@@ -99,14 +99,14 @@ faults! {
     AdapterGone = 27, "The device has no Wi-Fi adapter.", false;
     /// The join took too long.
     NetworkTimeout = 28, "Joining the network took too long. Try again.", true;
-    /// The device's network service does not answer.
-    NetworkUnavailable = 29, "The device's network service does not answer. Restart the device.", true;
-    /// The scan gave no result.
+    /// NetworkManager does not answer.
+    NetworkUnavailable = 29, "The device's Wi-Fi software does not answer. Restart the device.", true;
+    /// The scan failed.
     ScanFailed = 30, "The device could not look for networks. Try again.", true;
 
     /// No connection to the command center.
     CommandCenterUnreachable = 40, "The command center could not be reached. Check its address and the internet connection.", true;
-    /// The command center's certificate does not hold.
+    /// The command center's certificate could not be verified.
     TlsFailed = 41, "The command center's certificate could not be verified.", false;
     /// The command center does not accept the provisioning token.
     TokenRejected = 42, "The command center rejected the provisioning token. Get a new one in the app.", false;
@@ -114,24 +114,24 @@ faults! {
     CommandCenterRefused = 43, "The command center refused the registration.", false;
     /// The command center failed.
     CommandCenterFailed = 44, "The command center had an error of its own. Try again later.", true;
-    /// The command center's answer holds no node credentials.
+    /// The command center's answer contains no node credentials.
     CommandCenterAnswer = 45, "Command center did not return node credentials", false;
-    /// The command center's address is one that a device does not connect to.
+    /// The node's address policy forbids the command center's address.
     AddressRefused = 46, "The device does not connect to this command center's address.", false;
-    /// The command center does not know the provision code, or has taken it back.
+    /// The provision code is unknown to the command center, or revoked.
     ProvisionCodeRejected = 47, "The provision code is not valid. Check it, or ask for another one.", false;
-    /// The provision code came too late.
+    /// The provision code has expired.
     ProvisionCodeExpired = 48, "The provision code has expired. Ask for another one.", false;
-    /// Another device was first.
+    /// Another device has claimed the provision code.
     ProvisionCodeClaimed = 49, "Another device has claimed the provision code. Ask for another one.", false;
 
-    /// The device could not write.
+    /// A write to the disk failed.
     StorageFailed = 50, "The device could not store what it was given.", true;
-    /// The device's configuration file could not be written.
+    /// The configuration file of the node's normal operation could not be written.
     ConfigurationFailed = 51, "Failed to update configuration", true;
-    /// Power was lost, or the program was stopped, too often to go on.
+    /// Restarts interrupted the attempt too often.
     Interrupted = 52, "The device restarted before it was done. Try again.", true;
-    /// A factory reset is under way.
+    /// A factory reset is in progress.
     Resetting = 53, "The device is being reset. Connect again when it is done.", true;
 
     /// A kid that is empty, too long or holds control characters.
@@ -158,17 +158,17 @@ impl Fault {
         Self::ALL.iter().copied().find(|fault| fault.number() == number)
     }
 
-    /// Whether the fault lies in joining the network, rather than before or after it.
+    /// Whether joining the network failed.
     pub const fn is_network(self) -> bool {
         matches!(self.number(), 10 | 11 | 20..=39)
     }
 
-    /// Whether the fault lies with the provision code.
+    /// Whether the provision code is the cause.
     pub const fn is_provision_code(self) -> bool {
         matches!(self.number(), 15 | 47..=49)
     }
 
-    /// Whether the fault lies with the command center.
+    /// Whether the command center is the cause, or its address.
     pub const fn is_registration(self) -> bool {
         matches!(self.number(), 13 | 40..=49 | 62)
     }

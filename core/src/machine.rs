@@ -92,7 +92,7 @@ pub enum Input {
         /// The request.
         request: LocalRequest,
     },
-    /// A request of somebody at the node: from a button or the command line.
+    /// A request that was made at the node: by a button or the command line.
     LocalRequest {
         /// Returned in [`Output::Answer`].
         ticket: Ticket,
@@ -195,7 +195,7 @@ pub enum AccessPointPolicy {
     Never,
 }
 
-/// What does not change while the machine runs.
+/// The settings of the machine; constant while it runs.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Shown in `info`.
@@ -225,7 +225,7 @@ pub struct Boot {
     pub command_center: Option<CommandCenterUrl>,
     /// An attempt that was not finished.
     pub pending: Option<Pending>,
-    /// How the last attempt ended.
+    /// The outcome of the last attempt.
     pub outcome: Option<Outcome>,
     /// A factory reset was not finished.
     pub resetting: bool,
@@ -261,7 +261,7 @@ pub struct Machine {
     outbox: Outbox,
 }
 
-/// Who waits for an answer.
+/// The caller that waits for an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asker {
     Phone { link: Link, to: u64 },

@@ -174,7 +174,7 @@ impl Status {
         self.message_about(self.public_ssid())
     }
 
-    /// The network, for readers without a session: they are not told a name that came sealed.
+    /// The network, for readers without a session: a name that came sealed is left out.
     pub fn public_ssid(&self) -> &str {
         if self.request_id == 0 { self.ssid.as_deref().unwrap_or_default() } else { "the network" }
     }

@@ -9,13 +9,13 @@ const NODE_ID_LIMIT: usize = 64;
 /// A text field of a request, apart from the URLs, which have a type of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TextField {
-    /// Where the node stands.
+    /// The room that the node is in.
     Room,
     /// The owner's household.
     HouseholdId,
     /// The identity of a node: part of the QR code's text, of the access point's name and of host names.
     NodeId,
-    /// The proof that the owner ordered the registration.
+    /// The proof that the owner authorized the registration.
     Token,
     /// The name of K2.
     Kid,

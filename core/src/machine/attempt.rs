@@ -41,18 +41,18 @@ const FAILED_TRIES: u32 = 3;
 /// Pauses between tries. Half of each is random: nodes that lost the same server do not retry together.
 const RETRIES: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(15), Jitter::Half);
 
-/// What the machine is busy with. There is one activity at a time.
+/// The machine does one activity at a time.
 pub(super) enum Activity {
     /// Nothing.
     Idle,
-    /// An attempt, and how far it is.
+    /// An attempt, and its stage.
     Attempting { attempt: Box<Attempt>, stage: Stage },
     /// An attempt has failed, and its outcome is being stored.
     Recording {
         op: Op<kind::Save>,
         failure: Failure,
         rollback: Rollback,
-        /// Who has cancelled the attempt, and is told its outcome.
+        /// The callers that have cancelled the attempt, and wait for its outcome.
         waiting: Vec<Asker>,
     },
     /// A factory reset.
@@ -64,19 +64,19 @@ pub(super) enum Activity {
     },
 }
 
-/// What does not change during an attempt.
+/// The data that is constant during an attempt.
 pub(super) struct Attempt {
     credentials: Credentials,
     /// The access point was open, or being opened, when the attempt began.
     over_access_point: bool,
 }
 
-/// How far an attempt is.
+/// The stage of an attempt, with the data that is valid in it.
 pub(super) enum Stage {
     /// The intention is being stored.
     Saving {
         op: Op<kind::Save>,
-        /// Who is told that the attempt is accepted, once it is stored.
+        /// The callers that are waiting for the attempt to be accepted, once it is stored.
         waiting: Vec<Asker>,
     },
     /// The intention is stored. The answer leaves, and the previous network is restored, before the radio switches.
@@ -97,7 +97,7 @@ pub(super) enum Stage {
     Marking { op: Op<kind::Save>, registration: Registration },
 }
 
-/// What brings the radio back to its state before an attempt that fails.
+/// How a failed attempt restores the radio.
 #[derive(Clone, Copy)]
 pub(super) enum Rollback {
     /// Nothing: the radio was not touched.
@@ -162,7 +162,7 @@ impl Activity {
         matches!(self, Self::Resetting { .. })
     }
 
-    /// What brings the radio back if the attempt in progress ends here; none if there is no attempt.
+    /// How the radio is restored if the attempt in progress ends now; none if there is no attempt.
     pub(super) const fn rollback(&self) -> Option<Rollback> {
         match self {
             Self::Attempting { stage: Stage::Saving { .. } | Stage::Saved { .. }, .. } => Some(Rollback::Nothing),
@@ -181,7 +181,7 @@ impl Activity {
         }
     }
 
-    /// Who waits for an attempt to be accepted, or for its end.
+    /// The callers that are waiting for an attempt to be accepted, or for its end.
     pub(super) const fn waiting(&mut self) -> Option<&mut Vec<Asker>> {
         match self {
             Self::Attempting { stage: Stage::Saving { waiting, .. }, .. } | Self::Recording { waiting, .. } => Some(waiting),
@@ -340,7 +340,7 @@ impl Machine {
                     Err(fault) => self.fail(fault.into(), attempt.rollback()),
                 }
             }
-            // Stored or not, the phone is told: it can do more about the reason than about the disk.
+            // Report the reason even if it could not be stored: the owner can act on the reason, not on the disk.
             Activity::Recording { op: expected, failure, rollback, waiting } if expected == op => {
                 self.recorded(failure, rollback, now);
                 self.report_end(waiting);

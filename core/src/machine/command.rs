@@ -1,4 +1,4 @@
-//! What the machine has others do, and the results.
+//! The commands of the machine, and their results.
 //!
 //! There is one family of commands for each executor: the disk, the radio and the command center. A command carries an
 //! [`Op`] of its [`Kind`], and a result is made from that `Op`, so a result of another kind than the command's does not
@@ -301,7 +301,7 @@ commands! {
             command_center: CommandCenterUrl,
             /// The node's identity.
             node_id: String,
-            /// Proof that the owner ordered the registration.
+            /// Proof that the owner authorized the registration.
             token: SecretText,
             /// The room that the node is in.
             room: String,
@@ -331,7 +331,7 @@ pub struct Joined {
 /// A registration that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// What to tell the phone.
+    /// The fault to report to the phone.
     pub fault: Fault,
     /// The command center's HTTP status, if there was an answer.
     pub status: Option<u16>,
@@ -355,7 +355,7 @@ pub struct Cleared {
     pub node_id: String,
 }
 
-/// What a factory reset clears.
+/// An item that a factory reset clears.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClearedItem {
     /// The marker of a provisioned node.

@@ -7,7 +7,7 @@ use crate::domain::CommandCenterUrl;
 /// The node's relation to its command center.
 pub(super) struct Enrollment {
     provisioned: bool,
-    /// The command center answered when it was last asked.
+    /// The command center answered the last health check.
     healthy: bool,
     check: Option<Op<kind::CheckHealth>>,
 }

@@ -1,4 +1,4 @@
-//! How often the pairing code may be guessed.
+//! The limit on guesses of the pairing code.
 //!
 //! Five times, then once after a pause that doubles from one minute to an hour; a success starts over. The count is on
 //! disk before a guess is answered, so neither a reconnect nor a power cut gives one back. There is no wall clock to

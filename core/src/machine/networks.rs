@@ -48,7 +48,7 @@ impl Networks {
         self.scan.as_ref().map(|scan| scan.until)
     }
 
-    /// Nobody waits on this link any more.
+    /// The link has ended: its requests need no answer.
     pub(super) fn forget(&mut self, link: Link) {
         if let Some(scan) = &mut self.scan {
             scan.waiting.retain(|asker| !asker.is_on(link));

@@ -54,7 +54,7 @@ impl Machine {
             LocalRequest::K2(k2) => self.save_k2(k2, Asker::Local(ticket)),
             _ if !self.activity.is_idle() => self.answer(ticket, Answer::Busy),
             LocalRequest::Credentials(credentials) => {
-                // The existing app is answered at once, whatever the disk takes, and reads the outcome from the status.
+                // The existing app needs an answer at once, before the disk has finished. It reads the outcome from the status.
                 self.answer(ticket, Answer::Accepted);
                 self.begin(*credentials, 0, None, now);
             }
@@ -86,7 +86,7 @@ impl Machine {
         }
     }
 
-    /// A session has ended: nobody waits on its link any more.
+    /// A session has ended: the requests of its link need no answer.
     pub(super) fn forget_asker(&mut self, link: Link) {
         self.networks.forget(link);
         self.saving_k2.retain(|saving| !saving.asker.is_on(link));

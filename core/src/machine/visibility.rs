@@ -1,4 +1,4 @@
-//! Where phones find the node: advertising, the access point, and the end of the program.
+//! How phones find the node: advertising, the access point, and the end of the program.
 
 use core::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::fault::Fault;
 /// An access point that could not be opened is tried again after this time.
 const ACCESS_POINT_RETRY: Duration = Duration::from_secs(30);
 
-/// What phones can find.
+/// The ways in which phones can find the node.
 pub(super) struct Visibility {
     access_point: AccessPoint,
     /// The previous network is being restored.

@@ -40,7 +40,7 @@ pub enum FramingError {
 }
 
 impl FramingError {
-    /// What the sender is told.
+    /// The fault that the sender receives.
     pub const fn fault(self) -> Fault {
         match self {
             Self::TooLarge => Fault::TooLarge,

@@ -260,7 +260,7 @@ impl Message {
         use pb::message::Kind;
         let kind = match self {
             Self::Reply { to, reply } => Kind::Reply(pb::Reply { to: *to, kind: Some(reply.into()) }),
-            Self::Changed(told) => Kind::Event(pb::Event { kind: Some(pb::event::Kind::Status(told.into())) }),
+            Self::Changed(report) => Kind::Event(pb::Event { kind: Some(pb::event::Kind::Status(report.into())) }),
         };
         pb::Message { kind: Some(kind) }.encode_to_vec()
     }
@@ -310,7 +310,7 @@ impl From<&Reply> for pb::reply::Kind {
             }
             Reply::K2Stored { kid } => Self::K2Stored(pb::K2Stored { kid: kid.clone() }),
             Reply::Accepted { request_id } => Self::Accepted(pb::Accepted { request_id: *request_id }),
-            Reply::Status(told) => Self::Status(told.into()),
+            Reply::Status(report) => Self::Status(report.into()),
             Reply::Refused(fault) => Self::Refused(fault.number().into()),
         }
     }
@@ -380,18 +380,23 @@ impl TryFrom<pb::Status> for StatusReport {
 }
 
 impl From<&StatusReport> for pb::Status {
-    fn from(told: &StatusReport) -> Self {
+    fn from(report: &StatusReport) -> Self {
         Self {
-            state: state(told.state).into(),
-            progress_percent: told.progress.into(),
-            message: told.message.clone(),
-            fault: told.failure.as_ref().map_or(0, |failure| failure.fault.number().into()),
-            retryable: told.retryable,
-            request_id: told.request_id,
-            ssid: told.ssid.as_ref().map(|ssid| ssid.as_bytes().to_vec()).unwrap_or_default(),
-            registration_status: told.failure.as_ref().and_then(|failure| failure.registration_status).unwrap_or_default().into(),
-            limited_connectivity: told.limited_connectivity,
-            appliance_id: told.appliance_id.clone().unwrap_or_default(),
+            state: state(report.state).into(),
+            progress_percent: report.progress.into(),
+            message: report.message.clone(),
+            fault: report.failure.as_ref().map_or(0, |failure| failure.fault.number().into()),
+            retryable: report.retryable,
+            request_id: report.request_id,
+            ssid: report.ssid.as_ref().map(|ssid| ssid.as_bytes().to_vec()).unwrap_or_default(),
+            registration_status: report
+                .failure
+                .as_ref()
+                .and_then(|failure| failure.registration_status)
+                .unwrap_or_default()
+                .into(),
+            limited_connectivity: report.limited_connectivity,
+            appliance_id: report.appliance_id.clone().unwrap_or_default(),
         }
     }
 }

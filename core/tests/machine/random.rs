@@ -1,5 +1,5 @@
 //! Random actions in random order. The world checks the invariants: what is announced is stored, a guess is counted before it is
-//! answered, no secret is on the air, the radio does one thing at a time, and the loop never spins.
+//! answered, no message contains a secret, the radio does one thing at a time, and the loop never spins.
 
 use std::time::Duration;
 

@@ -448,7 +448,7 @@ impl World {
     /// Checks the invariants of sent messages: what they report survives a power cut at the next instruction.
     fn deliver(&mut self, link: Link, message: &[u8]) {
         for secret in [PASSPHRASE, TOKEN, CODE, CODE_OF_A_SITE] {
-            assert!(!message.windows(secret.len()).any(|window| window == secret.as_bytes()), "a secret is on the air");
+            assert!(!message.windows(secret.len()).any(|window| window == secret.as_bytes()), "a message contains a secret");
         }
         self.air.push(message.to_vec());
         let Some(phone) = self.phones.iter_mut().find(|phone| phone.link == link && phone.connected) else { return };

@@ -137,7 +137,7 @@ fn the_independent_implementation_still_computes_the_vectors() {
         Ok(checked) => checked,
         // The vectors themselves are checked in and replayed above; only their regeneration needs Python.
         Err(error) if std::env::var_os("CI").is_none() => {
-            eprintln!("SKIPPED: python3 did not start ({error}); session.json and wire.json were not computed anew");
+            eprintln!("SKIPPED: python3 did not start ({error}); session.json and wire.json were not recomputed");
             return;
         }
         Err(error) => panic!("CI has python3: {error}"),
