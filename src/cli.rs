@@ -131,7 +131,7 @@ enum Failure {
     Other(#[from] anyhow::Error),
     /// This status; the message is already printed.
     #[error("failed")]
-    Told(u8),
+    Reported(u8),
 }
 
 impl Failure {
@@ -145,7 +145,7 @@ impl Failure {
             Self::Credentials(_) => 6,
             Self::Server(_) => 7,
             Self::NotInstalled(_) => 127,
-            Self::Told(status) => *status,
+            Self::Reported(status) => *status,
         })
     }
 }
@@ -180,7 +180,7 @@ pub(crate) fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure @ Failure::Told(_)) => failure.status(),
+        Err(failure @ Failure::Reported(_)) => failure.status(),
         Err(failure) => {
             eprintln!("jarvis-provision: {}", chain(&failure));
             failure.status()

@@ -38,9 +38,9 @@ const EVENT_QUEUE: usize = 64;
 /// Why the loop has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// Nothing was left to do.
+    /// The machine has finished.
     Finished,
-    /// It was asked to.
+    /// The shutdown future was ready.
     Stopped,
 }
 
@@ -57,7 +57,7 @@ pub struct Daemon<E> {
     links: HashMap<Link, mpsc::Sender<Vec<u8>>>,
     tickets: HashMap<Ticket, oneshot::Sender<Answer>>,
     next_ticket: u64,
-    /// Inputs that carrying out outputs has caused.
+    /// Inputs that the outputs caused.
     inputs: Vec<Input>,
 }
 
@@ -159,7 +159,7 @@ impl<E: Execute> Daemon<E> {
                         if let Some(waiting) = self.tickets.remove(&ticket)
                             && waiting.send(answer).is_err()
                         {
-                            debug!("the caller of a local request has gone");
+                            debug!("the caller of a local request no longer waits");
                         }
                     }
                     Output::Start(command) => self.executors.carry_out(command),
@@ -201,7 +201,7 @@ impl<E: Execute> Daemon<E> {
     fn send(&mut self, link: Link, message: Vec<u8>) {
         let Some(outbound) = self.links.get(&link) else { return };
         if outbound.try_send(message).is_err() {
-            debug!(link = link.0, "a phone reads too slowly, or has gone");
+            debug!(link = link.0, "a phone reads too slowly, or has disconnected");
             self.links.remove(&link);
             self.inputs.push(Input::Closed { link });
         }

@@ -8,8 +8,8 @@ use std::path::Path;
 pub use error::FileError;
 pub(crate) use folder::{Folder, Lock, Owner, Staged};
 
-/// Puts a file with this content at `path` that only this user can read. A file that is there is replaced, so that nobody who
-/// has it open sees the content; a link is refused.
+/// Puts a file with this content at `path` that only this user can read. An existing file is replaced by a new one, so a
+/// process that has it open does not see the content. A link is refused.
 pub fn write_private(path: &Path, content: &[u8]) -> Result<(), FileError> {
     let (folder, name) = Folder::of(path)?;
     folder.replaceable(&name)?;

@@ -72,7 +72,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let needed = claim::needs_provisioning(&arguments.state_dir).map_err(store::Error::from)?;
     if arguments.check {
         say(format_args!("{}", if needed { "Provisioning required" } else { "Already provisioned" }))?;
-        return if needed { Err(Failure::Told(1)) } else { Ok(()) };
+        return if needed { Err(Failure::Reported(1)) } else { Ok(()) };
     }
     if !needed && !arguments.again {
         say(format_args!("Already provisioned"))?;
@@ -183,7 +183,7 @@ impl Session {
     fn unattended(&self, code: &Result<ProvisionCode, String>) -> Result<(), Failure> {
         let failed = |reason: &dyn std::fmt::Display, status| {
             say(format_args!("Provisioning failed: {reason}"))?;
-            Err(Failure::Told(status))
+            Err(Failure::Reported(status))
         };
         let code = match code {
             Ok(code) => code,
@@ -204,7 +204,7 @@ impl Session {
         for left in (0..TRIES).rev() {
             let Some(line) = ask("Provision Code: ")? else {
                 say(format_args!("\nProvisioning failed: no code was entered"))?;
-                return Err(Failure::Told(1));
+                return Err(Failure::Reported(1));
             };
             let error = match ProvisionCode::try_from(line.as_str()) {
                 Err(_) if line.trim().is_empty() => "No code was entered.".into(),
@@ -216,7 +216,7 @@ impl Session {
                         Err(error) if status(&error) == 1 => error.to_string(),
                         Err(error) => {
                             say(format_args!("\nProvisioning failed: {}", in_full(&error)))?;
-                            return Err(Failure::Told(status(&error)));
+                            return Err(Failure::Reported(status(&error)));
                         }
                     }
                 }
@@ -228,7 +228,7 @@ impl Session {
             };
             say(format_args!("\nProvisioning failed: {error}\n{tries}\n"))?;
         }
-        Err(Failure::Told(1))
+        Err(Failure::Reported(1))
     }
 }
 
@@ -259,7 +259,7 @@ const fn status(error: &Error) -> u8 {
 
 fn in_full(error: &Error) -> String {
     match error {
-        Error::Files(trouble) => provisioning_core::fault::chain(trouble),
+        Error::Files(error) => provisioning_core::fault::chain(error),
         error => error.to_string(),
     }
 }

@@ -41,7 +41,7 @@ pub struct Executors<C> {
 }
 
 /// Where the result of a command goes. A command whose reply is dropped without a result is reported as lost, so that no
-/// attempt waits for ever for an executor that has ended.
+/// attempt waits for an executor that has ended.
 struct Reply {
     lost: Option<Done>,
     results: mpsc::UnboundedSender<Done>,
@@ -101,7 +101,7 @@ impl<C: CommandCenter> Execute for Executors<C> {
 impl Reply {
     fn send(mut self, done: Done) {
         self.lost = None;
-        // The receiver is gone only when the loop has ended.
+        // The receiver is dropped only when the loop has ended.
         let _ended = self.results.send(done);
     }
 

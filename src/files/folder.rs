@@ -240,8 +240,8 @@ impl Folder {
             content.map(|content| parse(&content).map_err(malformed)).transpose()
         });
         match parsed {
-            Err(trouble) if trouble.is_unfit() => {
-                self.set_aside(name, &trouble)?;
+            Err(error) if error.is_unfit() => {
+                self.set_aside(name, &error)?;
                 Ok(None)
             }
             parsed => parsed,

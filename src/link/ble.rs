@@ -38,7 +38,7 @@ use provisioning_core::fault::chain;
 /// Pauses between tries to reach `BlueZ`; each try starts it. An operator who turns a switch waits at most the longest.
 const RETRIES: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(8), Jitter::None);
 
-/// How long Bluetooth may be gone before the daemon treats it as unavailable: `BlueZ` takes a few seconds to restart.
+/// How long Bluetooth may be interrupted before the daemon treats it as unavailable: `BlueZ` takes a few seconds to restart.
 const GRACE: Duration = Duration::from_secs(6);
 
 /// Which radio to use.
@@ -89,7 +89,7 @@ pub async fn serve(config: Config, handle: Handle, shutdown: impl Future<Output 
     }
 }
 
-/// Tells the daemon's loop when Bluetooth becomes available or unavailable. Interruptions shorter than [`GRACE`] are not
+/// Reports to the daemon's loop when Bluetooth becomes available or unavailable. Interruptions shorter than [`GRACE`] are not
 /// reported. The loop assumes at the start that it is available.
 async fn announce(handle: &Handle, mut serving: watch::Receiver<bool>) -> Result<Infallible, Stopping> {
     let mut reported = true;

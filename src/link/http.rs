@@ -1,8 +1,8 @@
 //! The HTTP link: the JSON API of the existing phone app, and the sealed representation at the same paths.
 //!
 //! It translates between requests and the loop, which it reaches only through a [`Handle`]. Requests that read the node's
-//! state are answered from the last [`View`](crate::daemon::View) without waiting, so `/api/v1/status` answers whatever the
-//! loop is doing. Requests that wait for the loop have a deadline.
+//! state are answered from the last [`View`](crate::daemon::View), so `/api/v1/status` never waits for the loop. Requests
+//! that wait for the loop have a deadline.
 //!
 //! | path | JSON | sealed |
 //! |---|---|---|
@@ -14,7 +14,7 @@
 //! | `/api/v1/session` | | POST opens a link, DELETE closes it |
 //! | `/api/v1/events` | | GET: the messages that the node has queued |
 //!
-//! Everybody in radio range can connect, so every resource has a limit: the number of connections and of links, the size
+//! Every device in radio range can connect, so every resource has a limit: the number of connections and of links, the size
 //! of a head and of a body and the time for each, the time in which a peer reads a response. A browser's requests from
 //! another site, and requests for a host name that is not the node's, are refused, and there are no CORS headers. No error repeats parts of the request.
 
@@ -163,7 +163,7 @@ enum Port {
     Captive,
 }
 
-/// What answers are made of.
+/// The state that all connections share.
 struct Link {
     api: Arc<Api>,
 }

@@ -26,7 +26,7 @@ use zeroize::Zeroizing;
 use provisioning_core::backoff::{Backoff, Jitter};
 use provisioning_core::secret::SecretText;
 
-/// What every account is for.
+/// The role of every account.
 const ROLE: &str = "CompanionPC";
 
 /// A token file or key larger than this is something else, bytes.
@@ -39,11 +39,11 @@ const ANSWER_LIMIT: usize = 16 * 1024;
 /// each is random, so that clients that failed together do not retry together.
 const RETRIES: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_mins(1), Jitter::Half);
 
-/// How often a server may ask for patience with one request before that counts as a failure. More than an honest limit
-/// needs, even if it lets one request through a minute for each of eight jobs.
-const PATIENCE: u32 = 30;
+/// How often a server may answer 429 to one request before that counts as a failure. A limit of one request per minute
+/// needs fewer, even with eight jobs.
+const RATE_LIMITED_TRIES: u32 = 30;
 
-/// Where an API is: `http://` or `https://`, a host, and perhaps a path. One slash at the end is left out.
+/// The address of an API: `http://` or `https://`, a host, and perhaps a path. One slash at the end is left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiUrl(Url);
 
@@ -86,25 +86,25 @@ impl ApiUrl {
     }
 }
 
-/// What is no address of an API.
+/// A text that is not the address of an API.
 #[derive(Debug, PartialEq, Eq, Error)]
 pub enum ApiUrlError {
     /// Not a plain web address.
     #[error("it is not of the form https://host[:port][/path]")]
     Form,
-    /// A password in it would be visible to everybody on this machine.
+    /// Every user of this machine could read a password in it.
     #[error("it has a user name or password in it: use --admin-token-file or --client-cert")]
     Credentials,
 }
 
-/// What the operator shows to the server.
+/// The operator's credentials for the server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Credentials {
     /// A file with a bearer token.
     pub token: Option<PathBuf>,
     /// PEM files with a certificate and its chain, and with its key.
     pub certificate: Option<(PathBuf, PathBuf)>,
-    /// A PEM file with the authorities that are believed, and no others; the system's without it.
+    /// A PEM file with the only trusted authorities; the system's without it.
     pub authorities: Option<PathBuf>,
 }
 
@@ -134,10 +134,10 @@ pub enum SetupError {
     },
 }
 
-/// How long and how often things are tried.
+/// The limits of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// How many requests are under way at once.
+    /// How many requests are in progress at once.
     pub jobs: usize,
     /// How often a request is sent before it counts as failed.
     pub tries: u32,
@@ -153,10 +153,10 @@ impl Default for Limits {
     }
 }
 
-/// A request that was not answered as it should be.
+/// Why a request failed.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// The server does not take the operator's credentials, so it will take none of the batch.
+    /// The server rejects the operator's credentials, so all requests of the batch would fail.
     #[error("the server answered {0} to the operator's credentials")]
     Unauthorized(StatusCode),
     /// A final answer.
@@ -169,7 +169,7 @@ pub enum Error {
         /// And which path.
         path: &'static str,
     },
-    /// All tries failed; the last one of this.
+    /// All tries failed.
     #[error("{tries} tries failed")]
     Exhausted {
         /// How many.
@@ -186,7 +186,7 @@ pub enum Error {
 /// Why one try failed.
 #[derive(Debug, Error)]
 pub enum Try {
-    /// The server failed, or asked for patience.
+    /// The server failed, or limits the rate of requests.
     #[error("the server answered {0}")]
     Status(StatusCode),
     /// No answer.
@@ -197,7 +197,7 @@ pub enum Try {
     TimedOut(Duration),
 }
 
-/// What became of an account that was to be made.
+/// The result of creating an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Creation {
     /// It was made.
@@ -209,7 +209,7 @@ pub enum Creation {
     },
 }
 
-/// What became of a login.
+/// The result of a login.
 #[derive(Debug)]
 pub enum Login {
     /// The password is right. The token, if the server gives it away.
@@ -252,7 +252,7 @@ struct Shared {
     token: Option<HeaderValue>,
     limits: Limits,
     slots: Semaphore,
-    /// Until when the server asked for patience.
+    /// No request is sent before this time, which the server has set.
     pause: Mutex<Instant>,
     stop: watch::Sender<bool>,
     clock: fn() -> SystemTime,
@@ -265,12 +265,12 @@ impl fmt::Debug for Api {
 }
 
 impl Api {
-    /// A client for a server. Reads the credentials; blocks on the disk. `clock` is asked when a server names a date.
+    /// A client for a server. Reads the credentials; blocks on the disk. `clock` is read if `Retry-After` contains a date.
     pub fn new(url: ApiUrl, credentials: &Credentials, limits: Limits, clock: fn() -> SystemTime) -> Result<Self, SetupError> {
         let token = credentials.token.as_deref().map(read_token).transpose()?;
         let tls = tls(url.0.scheme() == "https", credentials)?;
         if url.is_exposed() {
-            tracing::warn!(%url, "passwords are sent without TLS: everybody on the way can read them");
+            tracing::warn!(%url, "passwords are sent without TLS: every machine on the path can read them");
         }
         let slots = Semaphore::new(limits.jobs);
         let shared = Shared {
@@ -291,12 +291,12 @@ impl Api {
         &self.shared.url
     }
 
-    /// How long and how often things are tried.
+    /// The limits of requests.
     pub fn limits(&self) -> Limits {
         self.shared.limits
     }
 
-    /// Sends nothing more. What is under way is waited for.
+    /// Sends no more requests. Those in progress are completed.
     pub fn stop(&self) {
         self.shared.stop.send_replace(true);
     }
@@ -348,7 +348,7 @@ impl Api {
         Ok(Login::Accepted(token))
     }
 
-    /// Sends a request until it has a final answer. Also says whether a try before the last may have been obeyed.
+    /// Sends a request until it has a final answer. Also returns whether a try before the last may have had an effect.
     async fn call(&self, call: &Call, body: Zeroizing<Vec<u8>>) -> Result<(Answer, bool), Error> {
         let shared = &*self.shared;
         let mut request = Request::json(call.method.clone(), shared.url.join(call.path), body, shared.limits.answer);
@@ -356,7 +356,7 @@ impl Api {
             request = request.with_header(AUTHORIZATION, token.clone());
         }
         let mut unclear = false;
-        let (mut tries, mut asked) = (0, 0);
+        let (mut tries, mut limited) = (0, 0);
         loop {
             let failure = match self.exchange(request.clone()).await? {
                 Ok(answer) => match answer.status {
@@ -364,18 +364,18 @@ impl Api {
                         return Err(Error::Unauthorized(status));
                     }
                     status @ (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) => {
-                        let wish = answer.retry_after.map(|after| after.by_clock((shared.clock)()));
-                        if let Some(wish) = wish {
-                            self.pause_for(wish);
+                        let retry_after = answer.retry_after.map(|after| after.by_clock((shared.clock)()));
+                        if let Some(pause) = retry_after {
+                            self.pause_for(pause);
                         }
-                        if status == StatusCode::TOO_MANY_REQUESTS && asked < PATIENCE {
-                            asked += 1;
-                            if wish.is_none() {
-                                self.pause_for(pause(asked.min(7)));
+                        if status == StatusCode::TOO_MANY_REQUESTS && limited < RATE_LIMITED_TRIES {
+                            limited += 1;
+                            if retry_after.is_none() {
+                                self.pause_for(pause(limited.min(7)));
                             }
                             continue;
                         }
-                        // What asks for patience has not obeyed, but what is overloaded may have.
+                        // A request over a rate limit had no effect; one to an overloaded server may have had.
                         unclear |= status == StatusCode::SERVICE_UNAVAILABLE;
                         Try::Status(status)
                     }
@@ -423,10 +423,10 @@ impl Api {
         }))
     }
 
-    /// Nobody sends anything for that long.
-    fn pause_for(&self, wish: Duration) {
+    /// Sends no request for that time, within the limit.
+    fn pause_for(&self, pause: Duration) {
         let mut until = self.shared.pause.lock().unwrap_or_else(PoisonError::into_inner);
-        *until = (*until).max(Instant::now() + RETRIES.limited(wish));
+        *until = (*until).max(Instant::now() + RETRIES.limited(pause));
     }
 
     async fn wait(&self, until: Instant) -> Result<(), Error> {
@@ -438,7 +438,7 @@ impl Api {
     }
 }
 
-/// What was answered.
+/// The answer to a request.
 struct Answer {
     status: StatusCode,
     retry_after: Option<RetryAfter>,
@@ -458,11 +458,11 @@ impl Answer {
     }
 }
 
-/// What is asked of the server.
+/// An operation of the API.
 struct Call {
     method: Method,
     path: &'static str,
-    /// The operator asks, not a device.
+    /// The operator sends it, not a device.
     operator: bool,
 }
 

@@ -276,7 +276,7 @@ impl Folder {
         Ok((content.len() <= limit).then_some(content))
     }
 
-    /// Creates a file with mode 0600, in place of whatever has the name, and syncs it to the disk. Returns whether it has
+    /// Creates a file with mode 0600, replaces any file of that name, and syncs it to the disk. Returns whether it has
     /// the owner.
     pub fn write_new(&self, name: &str, content: &[u8], owner: Option<Owner>) -> Result<bool, Error> {
         let path = self.path(name);
@@ -293,7 +293,7 @@ impl Folder {
         Ok(is_given)
     }
 
-    /// Renames a file over whatever has the other name, and syncs the folder.
+    /// Renames a file, replaces any file of the new name, and syncs the folder.
     pub fn rename(&self, from: &str, to: &str) -> Result<(), Error> {
         renameat(&self.handle, from, &self.handle, to).map_err(system("replacing", &self.path(to)))?;
         self.sync()

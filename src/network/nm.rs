@@ -46,7 +46,7 @@ use crate::network::{Error, Network};
 use cause::Cause;
 use provisioning_core::domain::{self, Passphrase, Ssid};
 use provisioning_core::machine::Joined;
-use radio::{Asked, Caller, Radio, Request};
+use radio::{Caller, Job, Radio, Request};
 
 /// The settings of the radio.
 #[derive(Clone, Debug)]
@@ -88,7 +88,7 @@ impl Default for Settings {
 ///
 /// The access point ends when this is dropped; a joined network does not.
 pub struct NetworkManager {
-    requests: mpsc::UnboundedSender<Asked>,
+    requests: mpsc::UnboundedSender<Job>,
     wanted: watch::Sender<u64>,
 }
 
@@ -107,11 +107,11 @@ impl NetworkManager {
         request: impl FnOnce(oneshot::Sender<Result<T, Cause>>) -> Request,
     ) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
-        // Lives as long as this future: its end tells the task that the caller is gone.
+        // Lives as long as this future: its end abandons the request.
         let (_waiting, caller) = watch::channel(0);
-        let asked = Asked { request: request(reply), caller: Caller::new(caller) };
+        let job = Job { request: request(reply), caller: Caller::new(caller) };
         let answer = async {
-            self.requests.send(asked).map_err(|_| Cause::Stopped)?;
+            self.requests.send(job).map_err(|_| Cause::Stopped)?;
             self.wanted.send_modify(|number| *number += 1);
             answer.await.map_err(|_| Cause::Stopped)?
         };
@@ -126,7 +126,7 @@ impl Network for NetworkManager {
 
     async fn join(&self, ssid: &Ssid, passphrase: &Passphrase, hidden: bool) -> Result<Joined, Error> {
         let (ssid, passphrase) = (ssid.clone(), passphrase.clone());
-        // The journal is not told the name, which may have come sealed.
+        // The journal does not contain the name, which may have come sealed.
         self.ask("joining the network".into(), |reply| Request::Join { ssid, passphrase, hidden, reply }).await
     }
 

@@ -1,7 +1,7 @@
 //! The host names that the node answers to.
 //!
-//! A browser that loads a page from a hostile name resolves that name to the node's address if the name's owner, or the DNS
-//! of the access point, says so, and then treats the node's answers as the page's own. The name is in `Host`, which a page
+//! The owner of a hostile name, or the DNS of the access point, can resolve that name to the node's address. A browser with a
+//! page from that name then treats the node's answers as the page's own. The name is in `Host`, which a page
 //! cannot change, so a request for a name that is not the node's is refused, reads included.
 
 use std::net::{IpAddr, Ipv6Addr};
@@ -23,7 +23,7 @@ pub(super) struct Names<'a> {
 
 impl Names<'_> {
     /// Whether a request is for this node.
-    pub(super) fn are_asked_for(&self, head: &Parts) -> bool {
+    pub(super) fn include_host_of(&self, head: &Parts) -> bool {
         let mut hosts = head.headers.get_all(HOST).iter();
         let is_own = match (hosts.next(), hosts.next()) {
             (Some(host), None) => authority(host).is_some_and(|host| self.include(host.host())),

@@ -350,7 +350,7 @@ impl<'de> Visitor<'de> for Any {
         Ok(Value::Integer(number))
     }
 
-    #[allow(clippy::cast_precision_loss, reason = "a number beyond 64 bits is no date whatever its last digits are")]
+    #[allow(clippy::cast_precision_loss, reason = "a number beyond 64 bits is never a date, so its last digits do not matter")]
     fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
         Ok(i64::try_from(number).map_or(Value::Float(number as f64), Value::Integer))
     }

@@ -38,7 +38,7 @@ const JSON: &str = "application/json";
 )]
 struct Types;
 
-/// What is published of a path.
+/// A published operation.
 struct Published {
     path: &'static str,
     method: Method,
@@ -57,7 +57,7 @@ fn published() -> Vec<Published> {
     let name = |name: std::borrow::Cow<'static, str>| name.into_owned();
     let rows = ENDPOINTS.iter().filter_map(|row| {
         let (id, summary, request, response) = match row.endpoint {
-            Endpoint::Info => ("info", "What the node is.", None, NodeInfo::name()),
+            Endpoint::Info => ("info", "The node's identity and capabilities.", None, NodeInfo::name()),
             Endpoint::Scan => ("scan_networks", "The networks in range.", None, ScanNetworksResponse::name()),
             Endpoint::K2 => {
                 ("provision_k2", "Hand over the settings key.", Some(K2ProvisionRequest::name()), K2ProvisionResponse::name())
@@ -65,7 +65,7 @@ fn published() -> Vec<Published> {
             Endpoint::Credentials => {
                 ("provision", "Bring the node online and enroll it.", Some(ProvisionRequest::name()), ProvisionResponse::name())
             }
-            Endpoint::Status => ("status", "How provisioning stands.", None, ProvisionStatus::name()),
+            Endpoint::Status => ("status", "The status of provisioning.", None, ProvisionStatus::name()),
             // It has no JSON representation.
             Endpoint::Session => return None,
         };
@@ -75,7 +75,7 @@ fn published() -> Vec<Published> {
         Route::Reset,
         FACTORY_RESET,
         "factory_reset",
-        "Forget everything that the owner gave.",
+        "Delete everything that the owner has entered.",
         None,
         name(FactoryResetResponse::name()),
     );

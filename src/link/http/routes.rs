@@ -56,7 +56,7 @@ pub(super) const FACTORY_RESET: &str = "/api/v1/factory-reset";
 
 /// The published schema. `openapi.rs` generates it and compares it in a test.
 pub(super) const DOCUMENT: &str = include_str!("openapi.json");
-/// The same for people.
+/// The page with the endpoints, for people.
 const PAGE: &str = include_str!("docs.html");
 
 /// The resource at a path.
@@ -168,7 +168,7 @@ impl Api {
     /// Whether a request is for this node.
     fn is_addressed(&self, head: &Parts, sent_to: IpAddr) -> bool {
         let advertised = self.handle.view().identity.name();
-        Names { label: &self.name, advertised: &advertised, loopback: sent_to.is_loopback() }.are_asked_for(head)
+        Names { label: &self.name, advertised: &advertised, loopback: sent_to.is_loopback() }.include_host_of(head)
     }
 
     /// Answers from the last view. Only [`Route::Events`] waits.

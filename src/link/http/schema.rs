@@ -12,7 +12,7 @@ use provisioning_core::domain::{self, CreatedAt, Security, Status};
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::ClearedItem;
 
-/// What the node is.
+/// The node's identity and capabilities.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(super) struct NodeInfo {
@@ -27,7 +27,7 @@ pub(super) struct NodeInfo {
     previously_provisioned: bool,
 }
 
-/// How far provisioning is.
+/// The state of provisioning.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -57,7 +57,7 @@ pub(super) struct ScanNetworksResponse {
     networks: Vec<NetworkInfo>,
 }
 
-/// What brings the node online and enrolls it.
+/// A request to bring the node online and enroll it.
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(super) struct ProvisionRequest {
     pub(super) wifi_ssid: String,
@@ -80,7 +80,7 @@ pub(super) struct ProvisionResponse {
     pub(super) message: &'static str,
 }
 
-/// How an attempt stands.
+/// The status of an attempt.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(super) struct ProvisionStatus {
@@ -131,7 +131,7 @@ impl K2ProvisionResponse {
     }
 }
 
-/// What a factory reset has cleared.
+/// The items that a factory reset has cleared.
 #[derive(Default, Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(super) struct FactoryResetResponse {

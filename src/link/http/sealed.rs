@@ -21,7 +21,7 @@ use provisioning_core::fault::Fault;
 use provisioning_core::machine::Link;
 use provisioning_core::wire::{Outbound, Refusal};
 
-/// Links at one time. One phone has the session; the others are told that the node is busy.
+/// Links at one time. One phone has the session; the others receive the fault `Busy`.
 const LINKS: usize = 16;
 /// A link that was silent this long can be replaced by a new one. An active phone polls about once per second.
 const SILENT: Duration = Duration::from_secs(10);

@@ -23,7 +23,7 @@ use provisioning_core::gatt::{AttError, MTU_MAXIMUM, MTU_MINIMUM, read_size, val
 use provisioning_core::machine::Link;
 use provisioning_core::wire::framing::frames;
 
-/// A phone that reads no packet for this long is gone (Bluetooth Core 5.4, Vol 3, Part F, 3.3.3).
+/// A phone that reads no packet for this long counts as disconnected (Bluetooth Core 5.4, Vol 3, Part F, 3.3.3).
 const TRANSACTION_LIMIT: Duration = Duration::from_secs(30);
 
 /// The pause after a failed accept, whose usual cause is a lack of file descriptors.
@@ -167,7 +167,7 @@ async fn refuse(mut stream: UnixStream) {
 #[derive(Debug, Error)]
 enum Ended {
     #[error("the phone has disconnected")]
-    Gone,
+    Disconnected,
     #[error("the node has closed the link")]
     ByNode,
     #[error("the phone has stopped reading")]
@@ -238,7 +238,7 @@ impl Connection {
             };
             tokio::select! {
                 read = self.stream.read(&mut bytes) => match read? {
-                    0 => return Err(Ended::Gone),
+                    0 => return Err(Ended::Disconnected),
                     count => self.packets.push(&bytes[..count]),
                 },
                 message = outbound => self.notify(&message.ok_or(Ended::ByNode)?).await?,

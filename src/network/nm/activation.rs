@@ -46,10 +46,10 @@ impl Radio {
                 return Err(cause);
             }
         };
-        // From here on the device's previous connection is gone.
+        // From here on the device's previous connection is lost.
         self.held = None;
         if plan.mode() == Mode::Station {
-            // The access point is gone, and its DNS server with it.
+            // The access point has ended, and its DNS server with it.
             self.dns = None;
         }
         let up = self.watch(device, &started, plan.mode(), caller, limit).await;
@@ -59,7 +59,7 @@ impl Radio {
                 Ok(())
             }
             // A volatile profile ends with NetworkManager.
-            Err(cause @ (Cause::Left | Cause::BusLost)) => Err(cause),
+            Err(cause @ (Cause::Exited | Cause::BusLost)) => Err(cause),
             Err(cause) => {
                 self.discard(plan.uuid()).await;
                 Err(match cause {
@@ -88,7 +88,7 @@ impl Radio {
         self.watch(device, &active, Mode::Station, caller, limit).await
     }
 
-    /// Calls for the activation. The call continues when the caller is gone, so that a profile that it creates is removed.
+    /// Calls for the activation. The call continues when the caller abandons the request, so that a profile that it creates is removed.
     async fn start(&self, plan: &Plan, device: &Device, caller: &mut Caller) -> Result<OwnedObjectPath, Cause> {
         let bus = self.bus()?;
         let service: ServiceProxy<'_> = bus.proxy(ROOT.try_into().expect("a valid path")).await?;
@@ -104,7 +104,7 @@ impl Radio {
         });
         let started = tokio::select! {
             biased;
-            () = caller.gone() => return Err(Cause::Abandoned),
+            () = caller.abandoned() => return Err(Cause::Abandoned),
             started = timeout(START_LIMIT, answered) => started,
         };
         match started {
@@ -124,7 +124,7 @@ impl Radio {
         let found = Device::find(bus, self.settings.interface.as_deref()).await;
         match found {
             Ok(device) => device.usable(bus).await.err().unwrap_or(cause),
-            Err(gone) => gone,
+            Err(ended) => ended,
         }
     }
 
@@ -143,7 +143,7 @@ impl Radio {
         loop {
             let event = tokio::select! {
                 biased;
-                () = caller.gone() => return Err(Cause::Abandoned),
+                () = caller.abandoned() => return Err(Cause::Abandoned),
                 event = self.next_event() => event?,
                 () = sleep_until(until) => return if up { Ok(()) } else { Err(Cause::Slow(limit)) },
             };

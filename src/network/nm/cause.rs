@@ -20,12 +20,12 @@ pub(super) struct Call {
 pub(super) enum Cause {
     #[error("connecting to the system bus")]
     Bus(#[source] zbus::Error),
-    #[error("the system bus is gone")]
+    #[error("the connection to the system bus is lost")]
     BusLost,
     #[error("NetworkManager is not running: start NetworkManager.service")]
     Absent,
     #[error("NetworkManager stopped during the operation")]
-    Left,
+    Exited,
     #[error("{call} was not answered within {} s", after.as_secs())]
     Late { call: &'static str, after: Duration },
     #[error("{call} is not permitted: it needs the polkit action {action}")]
@@ -106,7 +106,7 @@ impl Cause {
             Self::Bus(_)
             | Self::BusLost
             | Self::Absent
-            | Self::Left
+            | Self::Exited
             | Self::Late { .. }
             | Self::Denied { .. }
             | Self::Call { .. }

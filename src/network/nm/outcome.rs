@@ -8,7 +8,7 @@ use std::fmt;
 use super::values::{DeviceReason, DeviceState};
 use provisioning_core::fault::Fault;
 
-/// What is activated.
+/// The kind of connection that is activated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
     /// The node joins a network.
@@ -178,8 +178,8 @@ mod tests {
     const SEEN: Option<Sighting> = Some(Sighting { sae: false });
     const SEEN_SAE: Option<Sighting> = Some(Sighting { sae: true });
 
-    /// What a phone is told after a sequence of states and reasons; none if it has no end.
-    fn told(mode: Mode, sighting: Option<Sighting>, sequence: &[(u32, u32)]) -> Option<Fault> {
+    /// The fault after a sequence of states and reasons; none if the activation does not end.
+    fn fault_after(mode: Mode, sighting: Option<Sighting>, sequence: &[(u32, u32)]) -> Option<Fault> {
         let mut tracker = Tracker::default();
         let mut old = DeviceState::Disconnected;
         for &(new, reason) in sequence {
@@ -239,7 +239,7 @@ mod tests {
                 Fault::WrongPassword,
             ),
             (
-                "link lost while an address was asked for",
+                "link lost while DHCP was in progress",
                 Station,
                 SEEN,
                 secured(&[(70, 0), (60, 8), (120, 7), (30, 0)]),
@@ -277,7 +277,7 @@ mod tests {
             ("owner gone", AccessPoint, None, secured(&[(100, 0), (110, 38), (30, 38)]), Fault::NetworkUnavailable),
         ];
         for (case, mode, sighting, sequence, fault) in table {
-            assert_eq!(told(mode, sighting, &sequence), Some(fault), "{case}");
+            assert_eq!(fault_after(mode, sighting, &sequence), Some(fault), "{case}");
         }
     }
 
@@ -295,7 +295,7 @@ mod tests {
 
     #[test]
     fn what_an_earlier_activation_leaves_behind_is_not_ours() {
-        assert_eq!(told(Mode::Station, SEEN, &[(120, 53), (30, 0), (40, 0), (50, 0)]), None);
+        assert_eq!(fault_after(Mode::Station, SEEN, &[(120, 53), (30, 0), (40, 0), (50, 0)]), None);
     }
 
     #[test]
@@ -313,6 +313,6 @@ mod tests {
 
     #[test]
     fn an_unknown_state_is_passed_over() {
-        assert_eq!(told(Mode::Station, SEEN, &secured(&[(75, 0), (130, 0)])), None);
+        assert_eq!(fault_after(Mode::Station, SEEN, &secured(&[(75, 0), (130, 0)])), None);
     }
 }

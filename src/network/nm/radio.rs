@@ -37,7 +37,7 @@ pub(super) enum Request {
 }
 
 /// A request and its caller.
-pub(super) struct Asked {
+pub(super) struct Job {
     pub request: Request,
     pub caller: Caller,
 }
@@ -46,18 +46,18 @@ pub(super) struct Asked {
 pub(super) struct Caller(watch::Receiver<u64>);
 
 impl Caller {
-    /// The caller is gone when the sender is dropped, or sends.
+    /// The caller has abandoned the request when the sender is dropped, or sends.
     pub(super) const fn new(receiver: watch::Receiver<u64>) -> Self {
         Self(receiver)
     }
 
-    /// Waits until the caller is gone.
-    pub(super) async fn gone(&mut self) {
+    /// Waits until the caller abandons the request.
+    pub(super) async fn abandoned(&mut self) {
         // Dropping and sending have the same meaning.
         let _either = self.0.changed().await;
     }
 
-    fn is_gone(&self) -> bool {
+    fn has_abandoned(&self) -> bool {
         self.0.has_changed().unwrap_or(true)
     }
 }
@@ -73,7 +73,7 @@ pub(super) struct Held {
 /// The radio's state.
 pub(super) struct Radio {
     pub(super) settings: Settings,
-    requests: mpsc::UnboundedReceiver<Asked>,
+    requests: mpsc::UnboundedReceiver<Job>,
     wanted: watch::Receiver<u64>,
     pub(super) bus: Option<Bus>,
     /// NetworkManager's version, once known.
@@ -86,14 +86,14 @@ pub(super) struct Radio {
     /// The networks of the list that were in range at that time.
     pub(super) networks: Vec<Network>,
     /// Networks that were found only by a scan for their name. NetworkManager lists them like others after that.
-    pub(super) asked_by_name: BTreeSet<Ssid>,
+    pub(super) found_by_name: BTreeSet<Ssid>,
     /// Consecutive scans without a result while the access point was open.
     pub(super) empty_scans_as_access_point: u8,
     pub(super) dns: Option<DnsFile>,
 }
 
 impl Radio {
-    pub(super) fn new(settings: Settings, requests: mpsc::UnboundedReceiver<Asked>, wanted: watch::Receiver<u64>) -> Self {
+    pub(super) fn new(settings: Settings, requests: mpsc::UnboundedReceiver<Job>, wanted: watch::Receiver<u64>) -> Self {
         // An earlier run may have been killed before it removed the file.
         DnsFile::remove_leftover(&settings);
         Self {
@@ -106,7 +106,7 @@ impl Radio {
             previous: None,
             list: List::default(),
             networks: Vec::new(),
-            asked_by_name: BTreeSet::new(),
+            found_by_name: BTreeSet::new(),
             empty_scans_as_access_point: 0,
             dns: None,
         }
@@ -118,8 +118,8 @@ impl Radio {
             let again = self.held.as_ref().and_then(|held| held.lost);
             tokio::select! {
                 biased;
-                asked = self.requests.recv() => match asked {
-                    Some(asked) => self.serve(asked).await,
+                job = self.requests.recv() => match job {
+                    Some(job) => self.serve(job).await,
                     None => return,
                 },
                 event = event(&mut self.bus) => self.heard(event.as_ref()),
@@ -128,9 +128,8 @@ impl Radio {
         }
     }
 
-    async fn serve(&mut self, asked: Asked) {
-        let Asked { request, mut caller } = asked;
-        if caller.is_gone() {
+    async fn serve(&mut self, Job { request, mut caller }: Job) {
+        if caller.has_abandoned() {
             return;
         }
         let caller = &mut caller;
@@ -152,11 +151,11 @@ impl Radio {
         }
     }
 
-    /// Updates the held connection after an event. None: the bus is gone.
+    /// Updates the held connection after an event. None: the bus is lost.
     pub(super) fn heard(&mut self, event: Option<&Event>) {
         match event {
             None => {
-                warn!("the system bus is gone");
+                warn!("the connection to the system bus is lost");
                 self.bus = None;
                 self.version = None;
                 self.lose();
@@ -234,7 +233,7 @@ impl Radio {
         let until = Instant::now() + READY_LIMIT;
         tokio::select! {
             biased;
-            () = caller.gone() => Err(Cause::Abandoned),
+            () = caller.abandoned() => Err(Cause::Abandoned),
             ready = self.ready_until(until) => ready,
         }
     }
@@ -297,7 +296,7 @@ impl Radio {
         self.heard(event.as_ref());
         match event {
             None => Err(Cause::BusLost),
-            Some(Event::Service { present: false }) => Err(Cause::Left),
+            Some(Event::Service { present: false }) => Err(Cause::Exited),
             Some(event) => Ok(event),
         }
     }
@@ -318,7 +317,7 @@ impl Radio {
 
 fn answer<T>(reply: oneshot::Sender<Result<T, Cause>>, result: Result<T, Cause>) {
     if reply.send(result).is_err() {
-        debug!("the caller of a request is gone");
+        debug!("a request was abandoned");
     }
 }
 

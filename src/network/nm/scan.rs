@@ -5,7 +5,7 @@ use super::outcome::Sighting;
 use super::values::{AP_802_1X, AP_OWE, AP_PRIVACY, AP_PSK, AP_SAE, AP_SUITE_B, MODE_ACCESS_POINT};
 use provisioning_core::domain::{Network, Security, Ssid};
 
-/// A station that was not seen for this time may be gone: NetworkManager lists it for several scans. Seconds.
+/// An access point that was not seen for this time may be out of range: NetworkManager lists it for several scans. Seconds.
 pub(super) const FRESH: i64 = 60;
 
 /// A station of a network, as NetworkManager lists it.

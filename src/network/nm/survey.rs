@@ -82,7 +82,7 @@ impl Radio {
         let mut finished = 0;
         // By name, because a hidden network answers only to its name.
         while finished < SCANS_BY_NAME && list.sighting(ssid, boot_seconds()).is_none() {
-            self.asked_by_name.insert(ssid.clone());
+            self.found_by_name.insert(ssid.clone());
             if !self.survey(device, Some(ssid), caller).await? {
                 break;
             }
@@ -95,7 +95,7 @@ impl Radio {
         // In access point mode an old list is better than an empty one.
         let known = if sighting.is_some() { &list } else { &self.list };
         // A broadcasting network marked as hidden is found nevertheless; a hidden one that is not marked would not be found.
-        let hides = hidden || self.asked_by_name.contains(ssid) || !known.is_broadcast(ssid);
+        let hides = hidden || self.found_by_name.contains(ssid) || !known.is_broadcast(ssid);
         let securities = known.securities(ssid);
         if !list.is_empty(now) {
             self.list = list;
@@ -136,7 +136,7 @@ impl Radio {
         let finished = loop {
             tokio::select! {
                 biased;
-                () = caller.gone() => return Err(Cause::Abandoned),
+                () = caller.abandoned() => return Err(Cause::Abandoned),
                 event = self.next_event() => {
                     if matches!(event?, Event::Scanned { device: scanned } if scanned == device.path) {
                         break true;
