@@ -57,7 +57,7 @@ pub(crate) struct Center {
 }
 
 impl Center {
-    /// How clients reach this server if it is not said otherwise.
+    /// The scheme of this server's URL, unless a public URL is configured.
     const fn scheme(&self) -> &'static str {
         if self.config.tls.is_some() { "https" } else { "http" }
     }

@@ -32,7 +32,7 @@ pub struct Config {
     pub public_url: Option<String>,
     /// Proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpAddr>,
-    /// Where the time comes from.
+    /// The source of the time.
     pub clock: Clock,
     /// How long clients may take.
     pub patience: Patience,
@@ -60,7 +60,7 @@ pub struct TlsFiles {
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
     /// For a request's head, and between two requests on one connection. Long enough for a node on a bad link, short
-    /// enough that a thousand silent connections are gone within seconds.
+    /// enough that a thousand silent connections end within seconds.
     pub head: Duration,
     /// For the body.
     pub body: Duration,

@@ -89,7 +89,7 @@ pub(super) fn administrator(parts: &Parts, center: &Center) -> Result<(), Refusa
     compare(parts, center, password.ok_or(Refusal::AuthenticationRequired)?, Refusal::NotTheAdministrator)
 }
 
-/// Whether the administrator's key is shown; a wrong one is refused, whatever else there is.
+/// Whether the administrator's key is shown; a wrong one is refused, even beside other valid credentials.
 pub(super) fn api_key(parts: &Parts, center: &Center) -> Result<bool, Refusal> {
     let Some(key) = parts.headers.get(API_KEY) else { return Ok(false) };
     compare(parts, center, key.to_str().unwrap_or_default(), Refusal::WrongAdminKey).map(|()| true)

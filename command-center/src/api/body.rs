@@ -233,8 +233,8 @@ mod tests {
 
     #[test]
     fn all_faults_are_reported_together() {
-        let told = faults(r#"{"second": 7}"#);
-        assert_eq!(told, ["body -> first: Field required", "body -> second: Input should be a valid string"]);
+        let messages = faults(r#"{"second": 7}"#);
+        assert_eq!(messages, ["body -> first: Field required", "body -> second: Input should be a valid string"]);
     }
 
     #[test]

@@ -87,7 +87,7 @@ pub(super) struct ClaimRequest {
     /// Its public key.
     #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     public_key: Option<String>,
-    /// 128 random bits that the device stored before it asked, so that it is known when it asks again.
+    /// 128 random bits that the device stored before the claim. They identify the device when it repeats the claim.
     #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     claim_id: Option<String>,
 }
@@ -110,13 +110,13 @@ impl FromFields for ClaimRequest {
 pub(super) struct ClaimAnswer {
     /// Always `claimed`.
     status: &'static str,
-    /// Where it stands.
+    /// The id of the appliance's site.
     site_id: String,
     /// Which appliance it is.
     appliance_id: String,
-    /// Whose brand it shows.
+    /// The partner whose brand it shows.
     partner: Partner,
-    /// Where to report to.
+    /// The URL to report to.
     api_endpoint: String,
     /// Its key: 43 url-safe characters.
     api_key: String,
@@ -225,7 +225,7 @@ pub(super) struct ValidCode {
     valid: bool,
     /// The name of its site, if it has one.
     client_name: Option<String>,
-    /// Whose brand the appliance will show.
+    /// The partner whose brand the appliance will show.
     partner: PartnerBrand,
 }
 
@@ -321,19 +321,19 @@ async fn validate_code(center: &Center, Asker(source): Asker, code: &str) -> Res
     }
 }
 
-/// How far an appliance is.
+/// The progress of an appliance.
 #[derive(Debug, ToSchema)]
 pub(super) struct StatusRequest {
     /// The id of the appliance, from the answer to its claim.
     #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     appliance_id: String,
-    /// Where it is, in its own words, such as `configuring`, `testing`, `active` or `failed`.
+    /// Its status, in its own words, such as `configuring`, `testing`, `active` or `failed`.
     #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     status: String,
-    /// How far it is; 0 without it.
+    /// Its progress in percent; 0 by default.
     #[schema(value_type = Option<i64>, minimum = 0, maximum = 100)]
     progress_percent: i64,
-    /// What it says about that.
+    /// Its message about the status.
     #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     message: Option<String>,
 }
@@ -356,11 +356,11 @@ pub(super) struct StatusAnswer {
     status: &'static str,
     /// Which appliance it is.
     appliance_id: String,
-    /// Where it is.
+    /// The stored status.
     new_status: String,
 }
 
-/// Notes how far an appliance is.
+/// Stores the progress of an appliance.
 #[utoipa::path(
     post,
     path = "/api/provision/status",
@@ -369,7 +369,7 @@ pub(super) struct StatusAnswer {
     security(("appliance" = [])),
     responses(
         (status = 200, body = StatusAnswer),
-        (status = 401, description = "No key, or nobody's", body = Detail),
+        (status = 401, description = "No key, or an unknown one", body = Detail),
         (status = 404, description = "Not this appliance's key", body = Detail),
         PlainBodyRefusals,
     )
@@ -399,10 +399,10 @@ pub(super) struct HeartbeatRequest {
     /// The device's hardware address.
     #[schema(pattern = "^[0-9A-Fa-f]{2}([-:]?[0-9A-Fa-f]{2}){5}$", example = "84:3A:5B:91:B6:61")]
     mac_address: String,
-    /// What it calls itself.
+    /// Its host name.
     #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     hostname: Option<String>,
-    /// Where it is reached.
+    /// Its IP address.
     #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     ip_address: Option<String>,
 }
@@ -425,7 +425,7 @@ pub(super) enum HeartbeatAnswer {
     Known {
         /// Which appliance it is.
         appliance_id: String,
-        /// Where it stands.
+        /// The id of the appliance's site.
         site_id: String,
     },
     /// It has not.
@@ -478,7 +478,7 @@ impl axum::extract::OptionalFromRequestParts<Arc<Center>> for ApplianceKey {
 pub(super) struct ConfigurationAnswer {
     /// Which appliance it is.
     appliance_id: String,
-    /// Where it stands.
+    /// The id of the appliance's site.
     site_id: String,
     /// The name of that place.
     clinic_name: String,
@@ -489,9 +489,9 @@ pub(super) struct ConfigurationAnswer {
 /// The configuration of an appliance.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ConfigurationFields {
-    /// Where to report to.
+    /// The URL to report to.
     api_endpoint: String,
-    /// Where it stands.
+    /// The id of the appliance's site.
     site_id: String,
     /// Which appliance it is.
     appliance_id: String,
@@ -507,7 +507,7 @@ pub(super) struct ConfigurationFields {
     responses(
         (status = 200, body = ConfigurationAnswer),
         (status = 400, description = "The path is not text", body = ValidationError),
-        (status = 401, description = "No key, or nobody's", body = Detail),
+        (status = 401, description = "No key, or an unknown one", body = Detail),
         (status = 404, description = "Not this appliance's key", body = Detail),
         (status = 429, description = "Too many wrong credentials; `Retry-After` says when to try again", body = Detail),
         (status = 503, description = "The database cannot be reached", body = Detail),

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::Center;
 
-/// How the server is.
+/// The health of the server.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct HealthAnswer {
     /// `healthy`, or `unhealthy` if no node could register.

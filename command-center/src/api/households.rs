@@ -34,7 +34,7 @@ pub(super) struct SmartHomeAnswer {
 pub(super) struct HouseholdNode {
     /// Which node it is.
     node_id: String,
-    /// Where it stands.
+    /// The room that the node is in.
     room: String,
     /// Whether it was heard of in the last fifteen minutes.
     online: bool,

@@ -9,10 +9,10 @@ use std::time::Duration;
 /// Upper bounds of the classes of times, in seconds: chosen for heartbeats, and for a disk under load.
 const BOUNDS: [f64; 9] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.25, 1.0, 5.0];
 
-/// Why the results of writing are expected.
+/// The reason for `expect` after a write.
 const CANNOT_FAIL: &str = "writing to a text cannot fail";
 
-/// What is counted. Routes are counted, never paths, whose segments may be secrets.
+/// The counters. Routes are counted, never paths, whose segments may be secrets.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     routes: Mutex<HashMap<String, Route>>,
@@ -51,7 +51,7 @@ impl Metrics {
             "GET" => "GET",
             "POST" => "POST",
             "PATCH" => "PATCH",
-            // Anybody can invent methods.
+            // A client can invent methods.
             _ => "other",
         };
         let seconds = took.as_secs_f64();

@@ -37,7 +37,7 @@ pub(super) struct VersionInfo {
     version: Option<String>,
     /// The commit that it was built from.
     git_sha: Option<String>,
-    /// How it was installed.
+    /// The way in which it was installed.
     install_mode: Option<String>,
 }
 
@@ -98,7 +98,7 @@ pub(super) async fn heartbeat(
     Ok(Json(NodeHeartbeatAnswer { status: "ok" }))
 }
 
-/// The account of a node at the message broker; null where there is none.
+/// The account of a node at the message broker; null without one.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct MqttCredentials {
     /// Its name.
@@ -212,19 +212,19 @@ pub(super) struct CreateNodeRequest {
     /// Which node it is.
     #[schema(min_length = 1, max_length = 128, pattern = r"^[^:\x00-\x1f\x7f-\x9f]*$")]
     node_id: String,
-    /// Whose node it is.
+    /// The household that it belongs to.
     #[schema(min_length = 1, max_length = 128, pattern = r"^[^:\x00-\x1f\x7f-\x9f]*$")]
     household_id: String,
-    /// Where it stands.
+    /// The room that the node is in.
     #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     room: Option<String>,
     /// What people call it.
     #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     name: Option<String>,
-    /// Whose voice it answers to.
+    /// The user whose voice it answers to.
     #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     user: Option<String>,
-    /// How much it says.
+    /// How verbose its voice is.
     #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     voice_mode: Option<String>,
 }
@@ -286,16 +286,16 @@ pub(super) async fn create(
 /// Changes to a node; absent fields stay as they are.
 #[derive(Debug, ToSchema)]
 pub(super) struct ChangeNodeRequest {
-    /// Where it stands.
+    /// The room that the node is in.
     #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     room: Option<String>,
     /// What people call it.
     #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     name: Option<String>,
-    /// Whose voice it answers to.
+    /// The user whose voice it answers to.
     #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     user: Option<String>,
-    /// How much it says.
+    /// How verbose its voice is.
     #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     voice_mode: Option<String>,
     /// Which adaptation of the voice model it uses.

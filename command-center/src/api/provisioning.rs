@@ -24,13 +24,13 @@ pub(super) struct MintRequest {
     /// The household that the node will belong to.
     #[schema(min_length = 1, max_length = 128, pattern = r"^[^:\x00-\x1f\x7f-\x9f]*$")]
     household_id: String,
-    /// Where the node will stand, if it does not say so itself.
+    /// The room that the node will be in, unless the node reports one.
     #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     room: Option<String>,
     /// What people call it.
     #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     name: Option<String>,
-    /// Given, it replaces the unused tokens of this node.
+    /// The node. The token then replaces the unused tokens of this node.
     #[schema(min_length = 1, max_length = 128, pattern = r"^[^:\x00-\x1f\x7f-\x9f]*$")]
     node_id: Option<String>,
 }
@@ -55,7 +55,7 @@ pub(super) struct MintAnswer {
     node_id: String,
     /// When it ends: UTC, with the zone `Z`.
     expires_at: String,
-    /// How long it is good, in seconds.
+    /// How long it is valid, in seconds.
     expires_in: u64,
 }
 
@@ -113,7 +113,7 @@ pub(super) struct RegisterRequest {
     /// Its permission.
     #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     provisioning_token: String,
-    /// Where it stands.
+    /// The room that the node is in.
     #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     room: Option<String>,
 }
@@ -133,11 +133,11 @@ impl FromFields for RegisterRequest {
 pub(super) struct RegisterAnswer {
     /// Which node it is.
     node_id: String,
-    /// Where it stands: as it said, as the token said, or `default`.
+    /// The room that the node is in: as the node reported, as the token contains, or `default`.
     room: String,
-    /// Whose voice it answers to.
+    /// The user whose voice it answers to.
     user: String,
-    /// How much it says.
+    /// How verbose its voice is.
     voice_mode: String,
     /// Its key: 43 url-safe characters.
     node_key: String,

@@ -59,7 +59,7 @@ impl Moment {
     }
 }
 
-/// Where the time comes from.
+/// The source of the time.
 #[derive(Clone, Debug, Default)]
 pub struct Clock(Option<Arc<AtomicI64>>);
 
@@ -69,7 +69,7 @@ impl Clock {
         Self(None)
     }
 
-    /// A clock that stands still until [`Clock::advance`]; copies of it show the same time.
+    /// A clock that only [`Clock::advance`] moves; copies of it show the same time.
     pub fn manual(start: Moment) -> Self {
         Self(Some(Arc::new(AtomicI64::new(start.0))))
     }

@@ -76,7 +76,7 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
-    /// Whether the client tried a key that is nobody's, or not its own.
+    /// Whether the client used a key that is unknown, or not its own.
     pub(crate) const fn is_wrong_key(&self) -> bool {
         matches!(
             self,

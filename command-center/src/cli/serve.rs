@@ -107,7 +107,7 @@ impl Serve {
             config.mqtt = Some(MqttAccount { username, password });
         }
         if config.admin_key.is_none() && config.jwt_secret.is_none() {
-            tracing::warn!("neither an administrator key nor a JWT secret is set: nobody can authorize a registration");
+            tracing::warn!("neither an administrator key nor a JWT secret is set: no client can authorize a registration");
         }
         Ok(())
     }

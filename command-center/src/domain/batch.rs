@@ -24,7 +24,7 @@ struct Waiting<B: Beat> {
     answer_to: oneshot::Sender<Result<B::Answer, Refusal>>,
 }
 
-/// Where they are handed in.
+/// The handle of the task.
 pub(crate) struct Batches<B: Beat>(mpsc::Sender<Waiting<B>>);
 
 impl<B: Beat> std::fmt::Debug for Batches<B> {
@@ -34,7 +34,7 @@ impl<B: Beat> std::fmt::Debug for Batches<B> {
 }
 
 impl<B: Beat> Batches<B> {
-    /// Starts the task that writes them. It ends when the handle is gone.
+    /// Starts the task that writes them. It ends when the handle is dropped.
     pub(crate) fn start(store: Arc<Store>, clock: Clock) -> (Self, JoinHandle<()>) {
         let (sender, receiver) = mpsc::channel(QUEUE);
         (Self(sender), tokio::spawn(write_batches(store, clock, receiver)))

@@ -67,7 +67,7 @@ impl Claim {
         Ok(site_id)
     }
 
-    /// Why this device can never get the code, if that is certain.
+    /// The reason why this device can never claim the code, if there is one.
     async fn lost(&self, connection: &mut Connection<'_>, fingerprint: &str) -> Result<Option<Refusal>, Error> {
         let look = "SELECT claimed_by, revoked_at FROM provision_codes WHERE code_hash = $1";
         let Some(row) = connection.row(look, values![&self.code_hash]).await? else { return Ok(Some(Refusal::UnknownCode)) };

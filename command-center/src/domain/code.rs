@@ -7,7 +7,7 @@ use crate::base::secret;
 /// Crockford's base 32: digits and letters without I, L, O and U, which look like others or make words.
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
-/// What stands before a code in its QR code.
+/// The prefix of a code in its QR code.
 const SCHEME: &str = "osiris://";
 
 /// A provision code: 16 characters, 80 bits. At ten thousand guesses a second against a million living codes, a year

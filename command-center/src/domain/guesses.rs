@@ -1,7 +1,7 @@
 //! Guesses of codes and passwords: counted for each source and in total, in the database, so that neither a restart nor
 //! another server process forgets them. In addition, [`Guessers`] counts everything that one address guesses.
 //!
-//! The holder of a right code is never delayed, whatever others at the same address do: the length of a code is its
+//! Clients with a right code are never delayed, even if others at the same address guess: the length of a code is its
 //! protection, and the limit on wrong ones only saves work.
 
 use std::collections::HashMap;

@@ -45,7 +45,7 @@ impl Operation for CheckKey {
     type Answer = Option<KeyState>;
 
     async fn run(&self, connection: &mut Connection<'_>) -> Result<Option<KeyState>, Error> {
-        // The database may compare keyed hashes: without the server's secret nobody can choose them, so timing reveals nothing.
+        // The database may compare keyed hashes: they cannot be chosen without the server's secret, so timing reveals nothing.
         let check = "SELECT key_used_at FROM nodes WHERE node_id = $1 AND key_hash = $2 AND deactivated_at IS NULL";
         let Some(row) = connection.row(check, values![&self.0.node_id, &self.0.key_hash]).await? else { return Ok(None) };
         Ok(Some(if row.column::<Option<i64>>(0)?.is_some() { KeyState::Used } else { KeyState::Unused }))
@@ -81,19 +81,19 @@ impl Operation for UseKey {
 pub(crate) struct NodeView {
     /// Which node it is.
     pub(crate) node_id: String,
-    /// Where it stands.
+    /// The room that the node is in.
     pub(crate) room: String,
     /// What people call it.
     pub(crate) name: Option<String>,
-    /// Whose voice it answers to.
+    /// The user whose voice it answers to.
     pub(crate) user: String,
-    /// How much it says.
+    /// How verbose its voice is.
     pub(crate) voice_mode: String,
     /// Which adaptation of the voice model it uses.
     pub(crate) adapter_hash: Option<String>,
-    /// Whose node it is.
+    /// The household that it belongs to.
     pub(crate) household_id: String,
-    /// Whether its key is good.
+    /// Whether its key is valid.
     pub(crate) is_active: bool,
     /// Whether it was heard of in the last fifteen minutes.
     pub(crate) online: bool,
@@ -101,7 +101,7 @@ pub(crate) struct NodeView {
     pub(crate) last_seen: Option<String>,
     /// Its version, as last reported.
     pub(crate) last_seen_version: Option<String>,
-    /// How it was installed.
+    /// The way in which it was installed.
     pub(crate) install_mode: Option<String>,
     /// The commit that it was built from.
     pub(crate) git_sha: Option<String>,
@@ -228,7 +228,7 @@ impl Operation for DeleteNode {
 
 /// Nodes in the order of their ids.
 pub(crate) struct ListNodes {
-    /// Whose nodes; everybody's without it.
+    /// The households of the nodes; all without it.
     pub(crate) households: Option<Vec<String>>,
     pub(crate) include_inactive: bool,
     /// Begins behind this id.

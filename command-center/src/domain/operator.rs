@@ -76,7 +76,7 @@ pub struct Operator {
     clock: Clock,
 }
 
-/// Whose brand an appliance shows.
+/// The partner whose brand an appliance shows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Partner {
     /// Its name in commands and answers: lower-case letters, digits and dashes.
@@ -85,7 +85,7 @@ pub struct Partner {
     pub brand_name: String,
     /// `#RRGGBB`.
     pub primary_color: String,
-    /// Where its logo is.
+    /// The URL of its logo.
     pub logo_url: Option<String>,
 }
 
@@ -94,7 +94,7 @@ pub struct Partner {
 pub struct NewCodes {
     /// The site whose appliances claim them; without it each code creates a site.
     pub site: Option<String>,
-    /// Whose brand the appliances show.
+    /// The partner whose brand the appliances show.
     pub partner: String,
     /// How long they may be claimed.
     pub expires_in: Duration,
@@ -173,7 +173,7 @@ pub struct SiteEntry {
     pub last_seen: Option<String>,
 }
 
-/// How many there are of everything.
+/// The number of entries of each kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Counts {
     /// Sites.
@@ -186,7 +186,7 @@ pub struct Counts {
     pub nodes: i64,
 }
 
-/// The newest of everything, at one moment.
+/// The newest entries of each kind, at one moment.
 #[derive(Clone, Debug)]
 pub struct Overview {
     /// How many there are.
@@ -216,11 +216,11 @@ pub struct ApplianceEntry {
     pub mac_address: String,
     /// What it calls itself.
     pub hostname: Option<String>,
-    /// How far it is, in its own words.
+    /// Its status, in its own words.
     pub status: String,
-    /// How far it is, in percent.
+    /// Its progress, in percent.
     pub progress_percent: i64,
-    /// What it says about that.
+    /// Its message about the status.
     pub message: Option<String>,
     /// When it was last heard of.
     pub last_seen: Option<String>,

@@ -1,7 +1,7 @@
 //! The schema, as the steps that lead to it.
 //!
 //! A step that has been released is never edited; a change is a further step. Steps run in one transaction, before the
-//! server answers anybody. Times are milliseconds since 1970, hashes lower-case hexadecimal, flags the time they were set.
+//! server accepts requests. Times are milliseconds since 1970, hashes lower-case hexadecimal, flags the time they were set.
 
 use super::{Connection, Error, values};
 

@@ -106,7 +106,7 @@ impl Failure {
         self.has_code(&[SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED])
     }
 
-    /// The server closed a connection that nobody used; another connection may be good.
+    /// The server closed an idle connection; another connection may be good.
     fn is_disconnect(&self) -> bool {
         self.has_code(&[SqlState::ADMIN_SHUTDOWN]) || matches!(self, Self::Client(error) if error.is_closed())
     }

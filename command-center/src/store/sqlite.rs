@@ -1,7 +1,7 @@
 //! SQLite: one writer that commits in batches, a few readers, and one connection that checkpoints the journal.
 //!
 //! SQLite operations wait for the disk only, so the writer is a thread that runs them one after the other: a transaction
-//! costs one round trip to that thread, whatever the number of its statements.
+//! costs one round trip to that thread, for any number of statements.
 
 use std::fs::OpenOptions;
 use std::future::Future;

@@ -136,9 +136,9 @@ async fn an_invalid_command_is_reported_with_its_exit_code(center: Center) {
         (vec!["partner", "add", "p", "--logo-url", "javascript:alert(1)"], 2, "https://"),
     ] {
         let output = run(&center, &arguments);
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {told}");
-        assert!(told.contains(words), "{arguments:?}: {told}");
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {message}");
+        assert!(message.contains(words), "{arguments:?}: {message}");
         assert!(output.stdout.is_empty());
     }
 }

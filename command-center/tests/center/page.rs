@@ -162,8 +162,8 @@ fn screenshots() -> PathBuf {
 
 /// Whether there is a browser.
 fn is_chromium_installed() -> bool {
-    let asked = Command::new("chromium").arg("--version").stdout(Stdio::null()).status();
-    support::is_there("Chromium (Debian: chromium)", asked.is_ok_and(|status| status.success()))
+    let version = Command::new("chromium").arg("--version").stdout(Stdio::null()).status();
+    support::is_there("Chromium (Debian: chromium)", version.is_ok_and(|status| status.success()))
 }
 
 #[tokio::test(flavor = "multi_thread")]

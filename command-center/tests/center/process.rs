@@ -348,16 +348,16 @@ async fn killed_under_load_it_has_lost_nothing_that_it_acknowledged(folder: &Pat
         }
         signal(&process, "KILL");
         assert_eq!(process.child.wait().unwrap().signal(), Some(9));
-        while let Some(told) = progress.recv().await {
-            acknowledged.push(told);
+        while let Some(change) = progress.recv().await {
+            acknowledged.push(change);
         }
         clients.join_all().await;
     }
     let process = serve_on(folder, database);
     let client = support::client();
     let (mut nodes, mut appliances) = (0, 0);
-    for told in acknowledged {
-        match told {
+    for change in acknowledged {
+        match change {
             Acknowledged::Node(credentials) => {
                 let beat = client.post(format!("{}/api/v0/admin/nodes/heartbeat", process.url)).header("x-api-key", &credentials);
                 assert_eq!(answer(beat.json(&json!({}))).await.0, StatusCode::OK);

@@ -41,9 +41,9 @@ pub(crate) enum AddressError {
 enum Mode {
     /// Plain. `allow` is the same: a server that insists on TLS refuses.
     Disable,
-    /// TLS if the server offers it, which anybody in between can prevent.
+    /// TLS if the server offers it, which any machine on the path can prevent.
     Prefer,
-    /// TLS, whatever certificate the server has.
+    /// TLS with any certificate.
     Require,
     /// TLS with a certificate that a trusted authority issued.
     VerifyCa,
@@ -97,7 +97,7 @@ impl Address {
         let name = parts.name.as_deref().unwrap_or(&user);
         let wanted = password_file::Entry { host: &host, port, name, user: &user };
         let password = parts.password.or_else(|| password_file::find(&wanted, &variable));
-        // `prefer` is no protection against anybody between two machines.
+        // `prefer` is no protection against an attacker on the path.
         let mode = parts.mode.unwrap_or(if is_local(&host) { Mode::Prefer } else { Mode::Require });
 
         let mut config = Config::new();

@@ -200,7 +200,7 @@ impl TlsConnect<Socket> for HostConnector {
 pub(super) struct TlsStream(tokio_rustls::client::TlsStream<Socket>);
 
 impl tokio_postgres::tls::TlsStream for TlsStream {
-    /// SCRAM without channel binding: who wants to be sure of the server says `verify-full`.
+    /// SCRAM without channel binding: `verify-full` authenticates the server.
     fn channel_binding(&self) -> ChannelBinding {
         ChannelBinding::none()
     }

@@ -29,8 +29,8 @@ stop() {
 }
 start "$@"
 echo done!
-while read -r wish; do
-    $wish "$@"
+while read -r command; do
+    $command "$@"
     echo done!
 done
 stop
@@ -40,7 +40,7 @@ rm -rf "$folder"
 /// A running cluster.
 pub(crate) struct Cluster {
     folder: PathBuf,
-    wishes: ChildStdin,
+    commands: ChildStdin,
     answers: ChildStdout,
     databases: u32,
     /// It ends after this program, so it is not awaited.
@@ -85,8 +85,8 @@ impl Cluster {
         command.env("PGPORT", port.to_string());
         command.args(settings.iter().flat_map(|setting| ["-c", *setting]));
         let mut script = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let (wishes, answers) = (script.stdin.take().unwrap(), script.stdout.take().unwrap());
-        let mut cluster = Self { folder, wishes, answers, databases: 0, _script: script };
+        let (commands, answers) = (script.stdin.take().unwrap(), script.stdout.take().unwrap());
+        let mut cluster = Self { folder, commands, answers, databases: 0, _script: script };
         cluster.await_answer();
         cluster
     }
@@ -99,13 +99,13 @@ impl Cluster {
 
     /// Stops the server, as for maintenance.
     pub(crate) fn pause(&mut self) {
-        self.wishes.write_all(b"stop\n").unwrap();
+        self.commands.write_all(b"stop\n").unwrap();
         self.await_answer();
     }
 
     /// Starts it again.
     pub(crate) fn resume(&mut self) {
-        self.wishes.write_all(b"start\n").unwrap();
+        self.commands.write_all(b"start\n").unwrap();
         self.await_answer();
     }
 
