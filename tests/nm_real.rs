@@ -139,7 +139,7 @@ impl Air {
                 return network.security;
             }
         }
-        panic!("{name} is on the air, but not listed");
+        panic!("{name} sends beacons, but is not listed");
     }
 
     async fn open(&self) -> Result<(), Error> {

@@ -271,7 +271,7 @@ fn parse_list(content: &[u8]) -> Result<Vec<(u64, Serial)>, Vec<Problem>> {
     if problems.is_empty() { Ok(serials) } else { Err(problems) }
 }
 
-/// The lines of a list as an editor counts them, whatever ends them.
+/// The lines of a list as an editor counts them, with any line ending.
 struct Lines<'a> {
     content: &'a [u8],
     byte: usize,

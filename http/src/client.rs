@@ -104,7 +104,7 @@ impl Client {
             let trust = self.trust.clone();
             tokio::task::spawn_blocking(move || trust.load()).await.map_err(Error::Stopped)??
         } else {
-            Trust::nobody()
+            Trust::none()
         };
         Ok(build(builder(trusted, self.connect_limit).dns_resolver(gate).pool_max_idle_per_host(0)))
     }

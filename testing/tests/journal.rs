@@ -12,9 +12,9 @@ use tracing_subscriber::layer::SubscriberExt as _;
 fn found(log: impl FnOnce()) -> usize {
     let lines = Arc::new(Mutex::new(Vec::new()));
     let seen = lines.clone();
-    let watch = Watch::new(move |line: &str| seen.lock().expect("nobody panics here").push(line.to_owned()));
+    let watch = Watch::new(move |line: &str| seen.lock().expect("no test panics while it holds this").push(line.to_owned()));
     tracing::subscriber::with_default(tracing_subscriber::registry().with(watch), log);
-    lines.lock().expect("nobody panics here").len()
+    lines.lock().expect("no test panics while it holds this").len()
 }
 
 #[test]

@@ -83,7 +83,7 @@ impl Att {
         loop {
             let packet = self.packet().await;
             match (packet[0], &packet[1..]) {
-                (ERROR, [asked, _, _, code]) if *asked == request[0] => return Err(*code),
+                (ERROR, [opcode, _, _, code]) if *opcode == request[0] => return Err(*code),
                 (opcode, answer) if opcode == request[0] + 1 => return Ok(answer.to_vec()),
                 _ => {}
             }

@@ -222,7 +222,7 @@ async fn by_hand(home: &Home) -> Option<f64> {
 
 /// Runs a scan until it is complete.
 async fn rescan() {
-    until("the home is on the air", async || {
+    until("the home network is in range", async || {
         let listed =
             run("nmcli", &["--terse", "--fields", "SSID", "device", "wifi", "list", "ifname", "wlan0", "--rescan", "yes"]);
         String::from_utf8_lossy(&listed.stdout).lines().any(|ssid| ssid == SSID)

@@ -173,8 +173,8 @@ async fn a_device_opens_its_access_point_and_is_provisioned_over_bluetooth() {
     drop(wifi);
 
     phone.open_session(&Device::code()).await.expect("the code is right");
-    let told = phone.bring_online(&credentials(&order), PATIENCE, |_| {}).await.expect("an outcome");
-    assert_eq!((told.state, told.failure), (State::Provisioned, None));
+    let report = phone.bring_online(&credentials(&order), PATIENCE, |_| {}).await.expect("an outcome");
+    assert_eq!((report.state, report.failure), (State::Provisioned, None));
     phone.leave().await;
     until_in_network(SSID).await;
     until("names resolve as before", async || !Path::new(NAMES).exists()).await;

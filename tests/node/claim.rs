@@ -52,8 +52,8 @@ fn config(folder: &Path) -> PathBuf {
 async fn failure(claimant: &Claimant, request: &Request) -> String {
     let error = claimant.provision(request).await.expect_err("a claim that must fail");
     assert!(!config(&request.folder).exists());
-    if let Error::Files(trouble) = &error {
-        panic!("{trouble}");
+    if let Error::Files(error) = &error {
+        panic!("{error}");
     }
     error.to_string()
 }

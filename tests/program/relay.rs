@@ -53,7 +53,7 @@ impl Relay {
         let plans = Arc::new(Mutex::new(VecDeque::from(plans.to_vec())));
         let task = tokio::spawn(async move {
             while let Ok((node, _)) = listener.accept().await {
-                let plan = plans.lock().expect("nobody panics here").pop_front().unwrap_or(Plan::Pass);
+                let plan = plans.lock().expect("no test panics while it holds this").pop_front().unwrap_or(Plan::Pass);
                 tokio::spawn(carry_out(plan, node, to, seen.clone()));
             }
         });

@@ -20,7 +20,7 @@ pub fn run(data: &[u8]) {
         }
         Ok(LocalRequest::Unusable { ssid, .. }) => assert!(ssid.len() <= TEXT_LIMIT),
         Ok(LocalRequest::K2(_)) => assert_eq!(endpoint, Endpoint::K2),
-        Ok(other) => panic!("{other:?} was not asked"),
+        Ok(other) => panic!("{other:?} is not a request of this endpoint"),
         Err(answer) => refused(endpoint, &answer),
     }
 }

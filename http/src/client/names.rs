@@ -1,4 +1,4 @@
-//! Names, and what stands between them and a connection.
+//! Resolution of names to permitted addresses.
 
 use std::fmt;
 use std::future::Future;

@@ -50,7 +50,7 @@ impl Trust {
     }
 
     /// For connections without TLS: no authority is trusted.
-    pub(super) fn nobody() -> ClientConfig {
+    pub(super) fn none() -> ClientConfig {
         with_roots(RootCertStore::empty())
     }
 }

@@ -134,7 +134,7 @@ impl Http {
         request.send().await.map_err(|error| if error.is_timeout() { Error::Silent } else { Error::Http(error) })
     }
 
-    /// Takes the messages of a response. A refusal of the protocol is a message, whatever the HTTP status.
+    /// Takes the messages of a response. A refusal of the protocol is a message, with any HTTP status.
     async fn take(&mut self, response: Response) -> Result<(), Error> {
         let status = response.status();
         if !is_protobuf(&response) {

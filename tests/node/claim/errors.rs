@@ -104,8 +104,8 @@ async fn a_claim_over_its_time_limit_is_not_retried() {
 #[tokio::test]
 async fn a_refused_connection_is_reported_with_its_reason() {
     let folder = TempDir::new().unwrap();
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let error = failure(&claimant(), &request(&format!("http://{nobody}"), CODE, folder.path())).await;
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let error = failure(&claimant(), &request(&format!("http://{closed}"), CODE, folder.path())).await;
     assert!(error.starts_with("Failed to connect to server: Connection refused"), "{error}");
 }
 

@@ -10,7 +10,7 @@ use crate::http::json::{k2, provision};
 use crate::http::sealed::{Phone, credentials, open};
 use crate::http::support::{CODE, Node, request};
 
-/// Sends every JSON request that changes something: all of them are told that the node is busy.
+/// Sends every JSON request that changes something: the answer to each is that the node is busy.
 async fn assert_busy(node: &Node) {
     let text = Fault::Busy.text();
     let message = "Provisioning already in progress";

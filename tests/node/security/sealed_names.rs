@@ -1,4 +1,4 @@
-//! A network's name that was sent sealed is not told to a reader without a session.
+//! Without a session, the name of a network that was sent sealed cannot be read.
 
 use provisioning_core::domain::{Outcome, Ssid, Step};
 use provisioning_core::fault::Fault;
@@ -12,16 +12,16 @@ use crate::http::support::{Node, config, request, success};
 
 const PRIVATE: &str = "Doctor Smith Private";
 
-/// Everything that the node tells without a session.
-async fn told(node: &Node) -> String {
-    let mut told = String::new();
+/// Everything that can be read from the node without a session.
+async fn readable(node: &Node) -> String {
+    let mut readable = String::new();
     for path in ["/api/v1/status", "/api/v1/info", "/api/v1/scan-networks"] {
         for accept in ["application/json", "application/x-protobuf"] {
             let reply = request(node.api, "GET", path, &[("accept", accept)], b"").await;
-            told += &String::from_utf8_lossy(&reply.body);
+            readable += &String::from_utf8_lossy(&reply.body);
         }
     }
-    told
+    readable
 }
 
 /// A node whose joins never end.
@@ -46,7 +46,7 @@ async fn the_name_of_a_sealed_attempt_is_not_in_the_status_while_it_runs() {
     sealed_attempt(&node).await;
     let status = node.status(|status| status["progress_percent"] == 35).await;
     assert_eq!(status["message"], "Connecting to the network...");
-    assert!(!told(&node).await.contains(PRIVATE));
+    assert!(!readable(&node).await.contains(PRIVATE));
 }
 
 #[tokio::test]
@@ -61,7 +61,7 @@ async fn the_name_of_a_sealed_attempt_is_not_in_the_status_after_it_failed() {
     sealed_attempt(&node).await;
     let status = node.settled("ERROR").await;
     assert_eq!(status["error"], format!("Failed to connect to the network: {}", Fault::WrongPassword));
-    assert!(!told(&node).await.contains(PRIVATE));
+    assert!(!readable(&node).await.contains(PRIVATE));
 }
 
 #[tokio::test]
@@ -76,7 +76,7 @@ async fn the_name_of_a_sealed_attempt_is_not_in_the_status_after_a_restart() {
         };
         let node = Node::after(outcome);
         node.settled("ERROR").await;
-        assert_eq!(told(&node).await.contains(PRIVATE), shown, "{request_id}");
+        assert_eq!(readable(&node).await.contains(PRIVATE), shown, "{request_id}");
     }
 }
 
