@@ -92,15 +92,23 @@ pub fn needs_provisioning(folder: &Path) -> Result<bool, FileError> {
     config.try_exists().map(|there| !there).map_err(FileError::system("looking for", &config))
 }
 
-/// Deletes the files of a claim; returns whether there was a configuration. Waits for a claim in progress.
+/// Deletes the files of a claim, also those that were set aside; returns whether there was a configuration. Waits for a
+/// claim in progress.
 pub fn forget(folder: &Path) -> Result<bool, FileError> {
-    // A device that never claimed a code does not need write access to the folder.
-    if NAMES.iter().all(|name| folder.join(name).symlink_metadata().is_err()) {
-        return Ok(false);
+    // A device that never claimed a code does not need the folder, or write access to it.
+    match Folder::open(folder) {
+        Ok(folder) if folder.has_any(&NAMES)? => {}
+        Ok(_) => return Ok(false),
+        // A claim does not write to such a folder.
+        Err(error) if error.is_out_of_reach() || matches!(error, FileError::Link { .. } | FileError::NotAFolder { .. }) => {
+            return Ok(false);
+        }
+        Err(error) => return Err(error),
     }
     let folder = Folder::make(folder)?;
     let _lock = folder.lock()?;
     folder.tidy(&NAMES)?;
+    folder.remove_aside(&NAMES)?;
     // The configuration is deleted last: while it exists, an interrupted reset is repeated.
     folder.remove(CLAIM_ID)?;
     folder.remove(RECORD)?;

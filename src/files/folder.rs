@@ -306,6 +306,12 @@ impl Folder {
         }
     }
 
+    /// Whether there is a file with one of these names, one that was set aside, or a temporary file of an interrupted write.
+    pub(crate) fn has_any(&self, names: &[&str]) -> Result<bool, FileError> {
+        let is_of = |file: &str, name: &str| file == name || is_aside(file, name) || is_temporary(file, name);
+        Ok(!self.names(|file| names.iter().any(|name| is_of(file, name)))?.is_empty())
+    }
+
     /// Removes temporary files of interrupted writes.
     pub(crate) fn tidy(&self, names: &[&str]) -> Result<(), FileError> {
         self.remove_all(|file| names.iter().any(|name| is_temporary(file, name)))
@@ -313,23 +319,22 @@ impl Folder {
 
     /// Removes files that were set aside.
     pub(crate) fn remove_aside(&self, names: &[&str]) -> Result<(), FileError> {
-        self.remove_all(|file| {
-            let number = names.iter().find_map(|name| file.strip_prefix(name)?.strip_prefix(".unreadable-"));
-            number.is_some_and(|number| number.parse::<u32>().is_ok())
-        })
+        self.remove_all(|file| names.iter().any(|name| is_aside(file, name)))
     }
 
     fn remove_all(&self, is_meant: impl Fn(&str) -> bool) -> Result<(), FileError> {
+        self.names(is_meant)?.iter().try_for_each(|name| self.remove(name).map(drop))
+    }
+
+    /// The names of files that are meant.
+    fn names(&self, is_meant: impl Fn(&str) -> bool) -> Result<Vec<String>, FileError> {
         let listing = || FileError::system("listing", &self.path);
+        let mut names = Vec::new();
         for entry in Dir::read_from(&self.handle).map_err(listing())? {
             let entry = entry.map_err(listing())?;
-            if let Ok(name) = entry.file_name().to_str()
-                && is_meant(name)
-            {
-                self.remove(name)?;
-            }
+            names.extend(entry.file_name().to_str().ok().filter(|name| is_meant(name)).map(str::to_owned));
         }
-        Ok(())
+        Ok(names)
     }
 
     /// Checks that the file can be replaced; returns its owner, or the owner of a new file.
@@ -403,6 +408,12 @@ fn random_digits() -> io::Result<String> {
     let mut bytes = [0; SUFFIX_DIGITS / 2];
     getrandom::fill(&mut bytes)?;
     Ok(hexadecimal(&bytes))
+}
+
+/// Whether a file of that name was set aside.
+fn is_aside(file: &str, name: &str) -> bool {
+    let number = file.strip_prefix(name).and_then(|rest| rest.strip_prefix(".unreadable-"));
+    number.is_some_and(|number| number.parse::<u32>().is_ok())
 }
 
 fn is_temporary(file: &str, name: &str) -> bool {
