@@ -18,7 +18,7 @@ use jarvis_program::{Completions, Log};
 use jarvis_provisioning::config;
 use jarvis_provisioning::config::{Config, SETTINGS};
 use jarvis_provisioning::store::{self, Paths, Store};
-use provisioning_core::fault::chain;
+use provisioning_core::fault::{Fault, chain};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use thiserror::Error;
@@ -30,7 +30,7 @@ Exit status:
   2  invalid command line
   3  invalid settings
   4  the node's files cannot be read or written
-  5  an address, a socket or a radio cannot be used
+  5  an address, a socket, a radio or NetworkManager cannot be used
   6  the node's credentials are missing or refused: retrying does not help
   7  the server cannot be reached, or fails: retrying may help
   127  `factory`, `label --sheet`: the program jarvis-factory is not installed
@@ -117,6 +117,12 @@ enum Failure {
         #[source]
         source: std::io::Error,
     },
+    /// Status 4 or 5. The cause is logged.
+    #[error(
+        "the reset is not complete, and this node takes nothing before it is: {0} {remedy}, then run this command again, or start `jarvis-provision run`, which completes it",
+        remedy = remedy(*.0)
+    )]
+    ResetIncomplete(Fault),
     /// Status 6.
     #[error(transparent)]
     Credentials(anyhow::Error),
@@ -140,8 +146,8 @@ impl Failure {
             Self::Other(_) => 1,
             Self::Usage(_) => 2,
             Self::Settings(_) => 3,
-            Self::Files(_) => 4,
-            Self::Resource { .. } => 5,
+            Self::Files(_) | Self::ResetIncomplete(Fault::StorageFailed) => 4,
+            Self::Resource { .. } | Self::ResetIncomplete(_) => 5,
             Self::Credentials(_) => 6,
             Self::Server(_) => 7,
             Self::NotInstalled(_) => 127,
@@ -155,6 +161,14 @@ impl Settings {
         let packaged = Path::new(SETTINGS);
         let file = self.config.as_deref().or_else(|| packaged.exists().then_some(packaged));
         Ok(Config::read(file, variable)?)
+    }
+}
+
+/// What the operator does about a reset that is not complete.
+const fn remedy(fault: Fault) -> &'static str {
+    match fault {
+        Fault::StorageFailed => "Make the files in the message above removable",
+        _ => "Start NetworkManager.service",
     }
 }
 

@@ -134,14 +134,17 @@ impl<E: Execute> Daemon<E> {
                 self.links.remove(&link);
                 Some(Input::Closed { link })
             }
-            Event::LocalRequest { request, answer } => {
-                let ticket = Ticket(self.next_ticket);
-                self.next_ticket += 1;
-                self.tickets.insert(ticket, answer);
-                Some(Input::ClearRequest { ticket, request })
-            }
+            Event::ClearRequest { request, answer } => Some(Input::ClearRequest { ticket: self.ticket(answer), request }),
+            Event::LocalRequest { request, answer } => Some(Input::LocalRequest { ticket: self.ticket(answer), request }),
             Event::Bluetooth { available } => Some(Input::Bluetooth { available }),
         }
+    }
+
+    fn ticket(&mut self, answer: oneshot::Sender<Answer>) -> Ticket {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        self.tickets.insert(ticket, answer);
+        ticket
     }
 
     /// Carries out every output; returns whether the machine has finished.

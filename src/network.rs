@@ -32,7 +32,8 @@ pub trait Network: Send + Sync + 'static {
     /// request for the radio. An access point that is already open is unchanged.
     fn open_access_point(&self, name: &str) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// Deletes the profiles that were created through this trait.
+    /// Deletes the profiles that were created through this trait, with or without a usable adapter. Ends only when their
+    /// deletion survives a power cut.
     fn forget(&self) -> impl Future<Output = Result<(), Error>> + Send;
 }
 

@@ -20,7 +20,8 @@
 //!   that no reader combines new metadata with an old key.
 //! - **The end of an attempt** is committed by `state.json`, which contains the attempt's name and outcome; the marker is
 //!   written next, and `pending.enc` is removed last.
-//! - **A factory reset** is committed by `state.json`, and repeated from its beginning after a power cut.
+//! - **A factory reset** is committed by `state.json`, and repeated from its beginning after a power cut. K1 is replaced after
+//!   everything that it opens is deleted.
 //!
 //! An unreadable file is renamed to `NAME.unreadable-N` and replaced by the safe state: after a lost state all free guesses
 //! count as used, and a lost label is replaced by a new one.
@@ -62,6 +63,9 @@ const DATABASE_KEY: &str = "db.key";
 
 /// All files in the state folder except K1, whose name the operator chooses.
 const NAMES: [&str; 8] = [K2_KEY, K2_METADATA, WIFI, MARKER, STATE, LABEL, PENDING, K2_PENDING];
+
+/// The files in the state folder that contain what the owner gave.
+const OWNERS: [&str; 6] = [MARKER, K2_PENDING, K2_METADATA, K2_KEY, WIFI, PENDING];
 
 /// Maximum size of a file in the state folder, bytes.
 const LIMIT: usize = 64 * 1024;
@@ -205,23 +209,32 @@ impl Store {
         Ok(())
     }
 
-    /// Deletes the owner's data: marker, K2, Wi-Fi credentials, pending attempt, the node's database, identity and key in
-    /// the configuration, and the files of a claim. K1, the pairing secrets and the number of guesses remain.
-    ///
-    /// `forget_claim` deletes the files of a claim, and returns whether there was a configuration. It is called again
-    /// after a power cut during the reset.
-    pub fn reset(&self, forget_claim: impl FnOnce(&Path) -> Result<bool, FileError>) -> Result<Cleared, Error> {
+    /// Stores that a factory reset has begun, and deletes the last outcome.
+    pub fn begin_reset(&self) -> Result<(), Error> {
         let lock = self.folder.lock()?;
         self.change_state(&lock, |state| {
             state.resetting = true;
             state.concluded = None;
             state.set_outcome(None);
-        })?;
+        })
+    }
+
+    /// Deletes the owner's data: marker, K2, Wi-Fi credentials, pending attempt, the node's database, identity and key in
+    /// the configuration, and the files of a claim; also what was set aside or is left of an interrupted write. Replaces K1.
+    /// Then deletes the record that a reset has begun. The pairing secrets and the number of guesses remain.
+    ///
+    /// `forget_claim` deletes the files of a claim, and returns whether there was a configuration. It is called again
+    /// after a power cut during the reset.
+    pub fn finish_reset(&mut self, forget_claim: impl FnOnce(&Path) -> Result<bool, FileError>) -> Result<Cleared, Error> {
+        let lock = self.folder.lock()?;
         let mut items = vec![ClearedItem::ProvisioningMarker, ClearedItem::K2, ClearedItem::WifiCredentials];
-        for name in [MARKER, K2_PENDING, K2_METADATA, K2_KEY, WIFI, PENDING] {
+        self.folder.tidy(&NAMES)?;
+        for name in OWNERS {
             self.folder.remove(name)?;
         }
-        self.folder.remove_aside(&[K2_PENDING, K2_METADATA, K2_KEY, WIFI, PENDING])?;
+        // An unreadable label may be the only copy of what is printed, and contains nothing that the owner gave.
+        self.folder.remove_aside(&OWNERS)?;
+        self.folder.remove_aside(&[STATE])?;
         if self.remove_database()? {
             items.push(ClearedItem::NodeDatabase);
         }
@@ -233,6 +246,9 @@ impl Store {
         }
         if forget_claim(&self.paths.claim)? {
             items.push(ClearedItem::ApplianceConfiguration);
+        }
+        if let Some(key) = replace_key(&self.folder, &self.paths.key)? {
+            self.key = key;
         }
         self.change_state(&lock, |state| state.resetting = false)?;
         info!(cleared = ?items, "deleted the owner's data");
@@ -381,21 +397,16 @@ fn read_state(folder: &Folder) -> Result<State, FileError> {
 
 /// K1, and whether it was created by this call and must be synced.
 fn open_key(folder: &Folder, path: &Path) -> Result<(Key, bool), FileError> {
-    let elsewhere;
-    let (folder, name, is_elsewhere) = match (path.parent(), path.file_name().and_then(|name| name.to_str())) {
-        (Some(parent), Some(name)) if folder.is(parent) => (folder, name.to_owned(), false),
-        _ => {
-            let (folder, name) = Folder::of(path)?;
-            elsewhere = folder;
-            (&elsewhere, name, true)
-        }
-    };
-    folder.tidy(&[&name])?;
-    if let Some(key) = folder.read_or_set_aside(&name, LIMIT, Key::parse)? {
+    let place = KeyPlace::find(folder, path)?;
+    place.folder().tidy(&[&place.name])?;
+    if let Some(key) = place.folder().read_or_set_aside(&place.name, LIMIT, Key::parse)? {
         return Ok((key, false));
     }
     let key = Key::random().map_err(FileError::system("generating a key for", path))?;
-    if is_elsewhere { folder.write(&name, key.content()) } else { folder.place(&name, key.content()) }?;
+    match &place.elsewhere {
+        Some(elsewhere) => elsewhere.write(&place.name, key.content()),
+        None => folder.place(&place.name, key.content()),
+    }?;
     info!(file = %path.display(), "generated the key that seals the node's files");
     Ok((key, true))
 }
@@ -404,6 +415,49 @@ fn open_key(folder: &Folder, path: &Path) -> Result<(Key, bool), FileError> {
 fn is_usable(node_id: &str) -> bool {
     let checked = TextField::NodeId.check(node_id);
     checked.inspect_err(|fault| warn!(%fault, "the configured node id is ignored until a registration replaces it")).is_ok()
+}
+
+/// Replaces K1, and deletes earlier ones that were set aside. None if the operator has put K1 where it cannot be replaced.
+fn replace_key(folder: &Folder, path: &Path) -> Result<Option<Key>, FileError> {
+    let place = KeyPlace::find(folder, path)?;
+    let key = Key::random().map_err(FileError::system("generating a key for", path))?;
+    let replaced = place
+        .folder()
+        .remove_aside(&[&place.name])
+        .and_then(|()| place.folder().replaceable(&place.name))
+        .and_then(|_| place.folder().write(&place.name, key.content()));
+    match replaced {
+        Ok(()) => Ok(Some(key)),
+        Err(error) if place.elsewhere.is_some() && error.is_fixed() => {
+            warn!(reason = chain(&error), "K1 stays; everything that it opens is deleted");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The folder and the name of K1.
+struct KeyPlace<'a> {
+    state: &'a Folder,
+    /// Its folder, if the operator chose another than the state folder.
+    elsewhere: Option<Folder>,
+    name: String,
+}
+
+impl<'a> KeyPlace<'a> {
+    fn find(state: &'a Folder, path: &Path) -> Result<Self, FileError> {
+        Ok(match (path.parent(), path.file_name().and_then(|name| name.to_str())) {
+            (Some(parent), Some(name)) if state.is(parent) => Self { state, elsewhere: None, name: name.to_owned() },
+            _ => {
+                let (elsewhere, name) = Folder::of(path)?;
+                Self { state, elsewhere: Some(elsewhere), name }
+            }
+        })
+    }
+
+    fn folder(&self) -> &Folder {
+        self.elsewhere.as_ref().unwrap_or(self.state)
+    }
 }
 
 /// The label, and whether it was created by this call and must be synced.

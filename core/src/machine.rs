@@ -12,6 +12,7 @@ mod networks;
 mod outbox;
 mod pairing;
 mod requests;
+mod reset;
 mod visibility;
 
 use alloc::boxed::Box;
@@ -143,8 +144,10 @@ pub enum Answer {
     Busy,
     /// The node is provisioned, and its command center answers: K2 is only replaced in pairing mode.
     AlreadyProvisioned,
-    /// What was cleared.
+    /// The reset is complete; what was cleared.
     Reset(Vec<ClearedItem>),
+    /// The reset has begun and is not complete. The machine tries again, also after a restart, and takes nothing else before.
+    ResetIncomplete(Fault),
     /// The request is refused, or has failed.
     Refused(Fault),
 }
@@ -293,11 +296,11 @@ impl Machine {
             visibility: Visibility::new(now),
             outbox: Outbox::new(now),
         };
-        if let Some(url) = boot.command_center.filter(|_| boot.provisioned) {
+        if let Some(url) = boot.command_center.filter(|_| boot.provisioned && !boot.resetting) {
             machine.enrollment.check(url, &mut machine.outbox);
         }
         if boot.resetting {
-            machine.reset(None);
+            machine.resume_reset();
         } else if let Some(pending) = boot.pending {
             machine.resume(pending, now);
         } else {
@@ -330,6 +333,7 @@ impl Machine {
         self.slot_timeout(now);
         self.scan_timed_out(now);
         self.attempt_timed_out(now);
+        self.reset_timed_out(now);
         self.finish_timed_out(now);
         self.settle(now);
     }
@@ -345,6 +349,7 @@ impl Machine {
         [
             session,
             self.attempt_timeout(),
+            self.reset_due(),
             self.networks.until(),
             self.access_point_due(),
             self.finish_due(),
@@ -393,7 +398,7 @@ impl Machine {
         self.outbox.ended(done.id());
         match done {
             Done::Saved(op, result) => self.saved(op, result, now, rng),
-            Done::Reset(op, result) => self.reset_done(op, result, now),
+            Done::Reset(op, result) => self.files_deleted(op, result, now),
             Done::Scanned(op, result) => self.scanned(op, result, now),
             Done::Joined(op, result) => self.joined(op, result, now),
             Done::Switched(op, result) => self.switched(op, result, now),
@@ -409,6 +414,8 @@ impl Machine {
             self.k2_saved(saving, result);
         } else if self.slot.as_ref().and_then(Slot::counting) == Some(op) {
             self.guess_counted(result, rng);
+        } else if self.activity.beginning_reset() == Some(op) {
+            self.reset_begun(result);
         } else {
             self.attempt_saved(op, result, now);
         }

@@ -1,10 +1,23 @@
 //! `jarvis-provision reset`.
+//!
+//! The machine of `run` resets the node, without links and without a command center.
 
 use std::io::{BufRead, IsTerminal, Write};
 
-use jarvis_provisioning::claim;
+use anyhow::Context;
+use jarvis_provisioning::command_center::CommandCenter;
+use jarvis_provisioning::daemon::{Daemon, Handle};
 use jarvis_provisioning::link::http::cleared_name;
+use jarvis_provisioning::network::Network;
+use jarvis_provisioning::network::nm::{self, NetworkManager};
+use jarvis_provisioning::simulation::SimulatedNetwork;
+use jarvis_provisioning::store::Store;
+use provisioning_core::domain::{CommandCenterUrl, ProvisionCode, Registration};
+use provisioning_core::fault::Fault;
+use provisioning_core::machine::{AccessPointPolicy, Answer, Boot, Config, LocalRequest, Refused};
+use provisioning_core::secret::SecretText;
 
+use super::run::machine_config;
 use super::{Failure, Settings, lock, open_store, paths};
 
 #[derive(clap::Args)]
@@ -15,10 +28,15 @@ pub(super) struct Arguments {
     /// Do not ask for confirmation.
     #[arg(long)]
     yes: bool,
+
+    /// Reset a simulated node, whose networks NetworkManager does not know.
+    #[arg(long)]
+    simulate: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let config = arguments.settings.read()?;
+    let mut config = arguments.settings.read()?;
+    config.simulate |= arguments.simulate;
     let store = open_store(&config)?;
     let _lock = lock(&paths(&config))?;
     let name = store.load()?.identity.name();
@@ -26,12 +44,57 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         eprintln!("Nothing was changed.");
         return Ok(());
     }
-    let cleared = store.reset(claim::forget)?;
-    for item in cleared.items {
-        println!("cleared {}", cleared_name(item));
+    store.begin_reset()?;
+    let boot = store.load()?;
+    let machine = Config { access_point: AccessPointPolicy::Never, ..machine_config(&config) };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
+    let (answer, handle) = runtime.block_on(async {
+        if config.simulate {
+            reset(machine, boot, SimulatedNetwork, store).await
+        } else {
+            let settings = nm::Settings { interface: config.interface.clone(), ..nm::Settings::default() };
+            reset(machine, boot, NetworkManager::start(settings), store).await
+        }
+    });
+    match answer {
+        Some(Answer::Reset(items)) => {
+            for item in items {
+                println!("cleared {}", cleared_name(item));
+            }
+            let node_id = &handle.view().identity.node_id;
+            eprintln!("{name} is reset, and its node id is {node_id}. The label remains valid.");
+            Ok(())
+        }
+        Some(Answer::ResetIncomplete(fault)) => Err(Failure::ResetIncomplete(fault)),
+        other => Err(Failure::Other(anyhow::anyhow!("the reset has ended without a result: {other:?}"))),
     }
-    eprintln!("{name} is reset, and its node id is {}. The label remains valid.", cleared.node_id);
-    Ok(())
+}
+
+/// Completes a reset that has begun; none if the loop has ended before.
+async fn reset(machine: Config, boot: Boot, network: impl Network, store: Store) -> (Option<Answer>, Handle) {
+    let (daemon, handle) = Daemon::new(machine, boot, network, NoCommandCenter, store);
+    let answer = tokio::select! {
+        answer = handle.ask_locally(LocalRequest::Reset) => answer.ok(),
+        _ = daemon.run(std::future::pending()) => None,
+    };
+    (answer, handle)
+}
+
+/// A reset makes no requests.
+struct NoCommandCenter;
+
+impl CommandCenter for NoCommandCenter {
+    async fn register(&self, _: &CommandCenterUrl, _: &str, _: &SecretText, _: &str) -> Result<Registration, Refused> {
+        Err(Refused::from(Fault::CommandCenterUnreachable))
+    }
+
+    async fn claim(&self, _: &CommandCenterUrl, _: &ProvisionCode) -> Result<String, Fault> {
+        Err(Fault::CommandCenterUnreachable)
+    }
+
+    async fn healthy(&self, _: &CommandCenterUrl) -> bool {
+        false
+    }
 }
 
 fn confirmed(name: &str) -> Result<bool, Failure> {

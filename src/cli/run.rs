@@ -183,7 +183,7 @@ fn http_config(config: &Config) -> http::Config {
     http::Config { secrets, open_security: if config.simulate { "OPEN" } else { "" }, ..http::Config::default() }
 }
 
-fn machine_config(config: &Config) -> machine::Config {
+pub(super) fn machine_config(config: &Config) -> machine::Config {
     machine::Config {
         firmware_version: config.firmware_version.clone(),
         capabilities: config.capabilities.clone(),

@@ -128,11 +128,11 @@ impl Drop for Reply {
 }
 
 /// One thread writes, in the order of the commands. It ends, with everything written, when the sender is dropped.
-fn disk_thread(store: Store) -> std::sync::mpsc::Sender<(DiskCommand, Reply)> {
+fn disk_thread(mut store: Store) -> std::sync::mpsc::Sender<(DiskCommand, Reply)> {
     let (sender, receiver) = std::sync::mpsc::channel::<(DiskCommand, Reply)>();
     let work = move || {
         for (command, reply) in receiver {
-            reply.send(write(&store, command));
+            reply.send(write(&mut store, command));
         }
     };
     std::thread::Builder::new().name("store".into()).spawn(work).expect("a process that has just started can start a thread");
@@ -146,7 +146,7 @@ async fn use_radio(network: impl Network, mut jobs: mpsc::UnboundedReceiver<Radi
     }
 }
 
-fn write(store: &Store, command: DiskCommand) -> Done {
+fn write(store: &mut Store, command: DiskCommand) -> Done {
     let saved = |result: Result<(), crate::store::Error>| result.map_err(|error| store_fault(&error));
     match command {
         DiskCommand::SaveGuesses { op, made } => op.done(saved(store.save_guesses(made))),
@@ -157,7 +157,8 @@ fn write(store: &Store, command: DiskCommand) -> Done {
         }
         DiskCommand::MarkProvisioned { op } => op.done(saved(store.mark_provisioned())),
         DiskCommand::SaveOutcome { op, outcome } => op.done(saved(store.save_outcome(&outcome))),
-        DiskCommand::Reset { op } => op.done(store.reset(claim::forget).map_err(|error| store_fault(&error))),
+        DiskCommand::BeginReset { op } => op.done(saved(store.begin_reset())),
+        DiskCommand::FinishReset { op } => op.done(store.finish_reset(claim::forget).map_err(|error| store_fault(&error))),
     }
 }
 
@@ -268,12 +269,17 @@ mod tests {
         let mut machine = Machine::new(scripted::config(AccessPointPolicy::Never), scripted::boot(), Duration::ZERO);
         let reset = Input::LocalRequest { ticket: Ticket(0), request: LocalRequest::Reset };
         machine.handle(reset, Duration::ZERO, &mut UnwrapErr(SysRng));
-        let outputs: Vec<_> = std::iter::from_fn(|| machine.poll_output()).collect();
-        let radio = outputs.into_iter().filter_map(|output| match output {
-            Output::Start(Command::Radio(command)) => Some(command),
-            _ => None,
-        });
-        radio.collect::<Vec<_>>().try_into().expect("a scan, and the end of the profiles")
+        let mut radio = Vec::new();
+        while let Some(output) = machine.poll_output() {
+            match output {
+                Output::Start(Command::Radio(command)) => radio.push(command),
+                Output::Start(command) => {
+                    machine.handle(Input::Done(scripted::success(&command)), Duration::ZERO, &mut UnwrapErr(SysRng));
+                }
+                _ => {}
+            }
+        }
+        radio.try_into().expect("a scan, and the end of the profiles")
     }
 
     struct Queue {

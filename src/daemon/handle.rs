@@ -56,6 +56,7 @@ pub enum Event {
     InvalidMessage { link: Link, fault: Fault },
     Present { link: Link },
     Closed { link: Link },
+    ClearRequest { request: LocalRequest, answer: oneshot::Sender<Answer> },
     LocalRequest { request: LocalRequest, answer: oneshot::Sender<Answer> },
     Bluetooth { available: bool },
 }
@@ -126,8 +127,17 @@ impl Handle {
         self.send(Event::Closed { link }).await
     }
 
-    /// Sends a request without a session. Waits only for the disk, and only where the answer is a promise about it.
+    /// Sends a request in clear, which anyone on the network can make. Waits only where the answer is a promise: for the
+    /// disk, and for the radio in a factory reset.
     pub async fn ask(&self, request: LocalRequest) -> Result<Answer, Stopping> {
+        let (answer, receiver) = oneshot::channel();
+        self.send(Event::ClearRequest { request, answer }).await?;
+        receiver.await.map_err(|_| Stopping)
+    }
+
+    /// Sends a request of a person at the node: from a button or the command line. Unlike [`ask`](Self::ask), it is not
+    /// refused because a phone has the session.
+    pub async fn ask_locally(&self, request: LocalRequest) -> Result<Answer, Stopping> {
         let (answer, receiver) = oneshot::channel();
         self.send(Event::LocalRequest { request, answer }).await?;
         receiver.await.map_err(|_| Stopping)

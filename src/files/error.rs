@@ -92,6 +92,17 @@ impl FileError {
         matches!(Errno::from_io_error(source), Some(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS))
     }
 
+    /// Whether this user cannot replace the file: it is on a read-only file system, or pinned to its place.
+    pub(crate) fn is_fixed(&self) -> bool {
+        match self {
+            Self::Pinned { .. } => true,
+            Self::System { source, .. } => {
+                matches!(Errno::from_io_error(source), Some(Errno::ROFS | Errno::ACCESS | Errno::PERM | Errno::BUSY))
+            }
+            _ => false,
+        }
+    }
+
     /// For `map_err`: the operation that failed.
     pub(crate) fn system<E: Into<io::Error>>(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(E) -> Self {
         let path = path.into();

@@ -9,7 +9,7 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus};
 use std::sync::Mutex;
 
@@ -20,7 +20,10 @@ use provisioning_core::fault::Fault;
 use provisioning_core::machine::{Boot, ClearedItem, FREE_GUESSES};
 
 use libtest_mimic::{Arguments, Trial};
-use testing_node::files::{Node, SHIPPED, credentials, k2, mode, outcome, paths, pending, registration, skip, write_everything};
+use testing::journal::{self, VECTOR_NODE_KEY};
+use testing_node::files::{
+    self, Node, SHIPPED, credentials, k2, mode, outcome, paths, pending, registration, skip, write_everything,
+};
 
 /// Missing files that mark the beginning and end of the relevant calls: the writer tries to open them.
 const BEGIN: &str = "/jarvis-test-begin";
@@ -113,7 +116,7 @@ const WRITERS: [Writer; 13] = [
             store.save_outcome(&outcome(Fault::WrongPassword)).unwrap();
             store.save_pending(&pending(0)).unwrap();
         },
-        act: |root| counted(root, Store::mark_provisioned),
+        act: |root| counted(root, |store| store.mark_provisioned()),
         side: marked,
     },
     Writer {
@@ -125,7 +128,12 @@ const WRITERS: [Writer; 13] = [
             side(&(boot.pending.clone(), boot.outcome.clone()), &old, &(None, Some(outcome(Fault::TokenRejected))))
         },
     },
-    Writer { name: "reset", prepare: everything, act: |root| counted(root, |store| store.reset(forget).map(drop)), side: reset },
+    Writer {
+        name: "reset",
+        prepare: everything_that_a_reset_deletes,
+        act: |root| counted(root, |store| files::reset(store).map(drop)),
+        side: reset,
+    },
     Writer {
         name: "start with a torn state",
         prepare: |node| {
@@ -179,10 +187,10 @@ const WRITERS: [Writer; 13] = [
     },
 ];
 
-fn counted(root: &Path, write: impl FnOnce(&Store) -> Result<(), Error>) -> Result<(), Error> {
-    let store = Store::open(paths(root)).unwrap();
+fn counted(root: &Path, write: impl FnOnce(&mut Store) -> Result<(), Error>) -> Result<(), Error> {
+    let mut store = Store::open(paths(root)).unwrap();
     let _ = fs::metadata(BEGIN);
-    let result = write(&store);
+    let result = write(&mut store);
     let _ = fs::metadata(END);
     result
 }
@@ -201,6 +209,29 @@ fn everything(node: &Node) {
     write_everything(&store);
     fs::write(node.root().join("jarvis_node.db"), "data").unwrap();
     put(&node.file("db.key"), b"key");
+}
+
+/// The K1 of a node before its reset.
+const K1_BEFORE: &str = "bm9kZSBiZWZvcmUgaXRzIHJlc2V0LCAzMiBieXRlcyE=";
+
+/// Also what was set aside, in each folder, and the files of a claim.
+fn everything_that_a_reset_deletes(node: &Node) {
+    node.open();
+    fs::write(node.file("secrets.key"), K1_BEFORE).unwrap();
+    everything(node);
+    let copied = [
+        ("k2.enc", "k2.enc.unreadable-1"),
+        ("pending.enc", "pending.enc.unreadable-2"),
+        ("state.json", "state.json.unreadable-1"),
+    ];
+    for (name, aside) in copied {
+        put(&node.file(aside), &fs::read(node.file(name)).unwrap());
+    }
+    put(&node.file("secrets.key.unreadable-1"), K1_BEFORE.as_bytes());
+    fs::create_dir(node.root().join("msp")).unwrap();
+    for name in ["config.yaml", "claimed.json", "claim-id", "claimed.json.unreadable-1"] {
+        put(&node.root().join("msp").join(name), VECTOR_NODE_KEY.as_bytes());
+    }
 }
 
 /// Creates a private file.
@@ -266,11 +297,13 @@ fn reset(node: &Node, left: &Files, boot: &Boot) -> Side {
     };
     assert_eq!(boot.guesses, 3);
     if boot.resetting {
-        let cleared = node.open().reset(forget).unwrap();
+        let cleared = node.open().finish_reset(forget).unwrap();
         assert_eq!(cleared.items[..3], [ClearedItem::ProvisioningMarker, ClearedItem::K2, ClearedItem::WifiCredentials]);
         assert!(is_gone(node));
         assert!(!node.open().load().unwrap().resetting);
+        assert_nothing_is_left(node);
     } else if is_gone(node) {
+        assert_nothing_is_left(node);
         return Side::New;
     } else {
         assert!(
@@ -279,6 +312,27 @@ fn reset(node: &Node, left: &Files, boot: &Boot) -> Side {
         );
     }
     Side::Old
+}
+
+/// Asserts that no file of the node contains anything that its owner gave, or the K1 that sealed it.
+fn assert_nothing_is_left(node: &Node) {
+    let given = credentials();
+    let mut secrets = vec![K1_BEFORE.as_bytes().to_vec()];
+    let owners = [given.ssid.as_bytes(), given.passphrase.expose().as_bytes(), given.token.expose().as_bytes(), &[1; 32]];
+    for secret in owners.into_iter().chain([VECTOR_NODE_KEY.as_bytes()]) {
+        secrets.extend(journal::encodings(secret).into_iter().map(String::into_bytes));
+    }
+    for path in files_below(node.root()).into_iter().filter(|path| !path.ends_with("strace.log")) {
+        let content = fs::read(&path).unwrap();
+        let found = secrets.iter().find(|secret| content.windows(secret.len()).any(|window| window == **secret));
+        assert_eq!(found, None, "{}", path.display());
+    }
+    assert!(files_below(node.root()).iter().all(|path| !path.to_str().unwrap().contains(".unreadable-")));
+}
+
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
 }
 
 /// One call of a writer: its name, and its index among the calls of that name.
@@ -331,7 +385,7 @@ fn inspect(node: &Node, writer: &Writer) -> Side {
     let boot = node.open().load().unwrap();
     let after = left_whole(node);
     assert!(!after.keys().any(|name| name.contains(".tmp")), "{:?}", after.keys());
-    let sets_aside = writer.name.contains("torn") || writer.name.contains("another");
+    let sets_aside = writer.name.contains("torn") || writer.name.contains("another") || writer.name == "reset";
     assert!(sets_aside || !after.keys().any(|name| name.contains(".unreadable-")), "{:?}", after.keys());
     (writer.side)(node, &left, &boot)
 }

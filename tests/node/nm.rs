@@ -1,9 +1,9 @@
 //! The NetworkManager adapter over D-Bus, against a fake that reproduces the recorded behaviour of the real NetworkManager.
 
 mod access_point;
-mod fake;
+pub(crate) mod fake;
 mod joining;
-mod keeping;
+pub(crate) mod keeping;
 mod trouble;
 
 use std::time::Duration;

@@ -5,4 +5,5 @@ mod content_type;
 mod failure_text;
 mod host;
 mod open_network;
+mod reset;
 mod sealed_names;

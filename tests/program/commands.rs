@@ -12,7 +12,7 @@ use crate::place::{Label, Place, bring_online, files, phone};
 use testing::journal::{PASSWORD, WRONG_PASSWORD};
 
 /// A provisioned node, whose process has exited, and its label.
-async fn provisioned() -> (Place, Label) {
+pub(crate) async fn provisioned() -> (Place, Label) {
     let (place, center) = (Place::new(), Center::start().await);
     let node = place.start().await;
     let label = place.label().await;
@@ -243,115 +243,6 @@ async fn the_status_has_its_state_and_no_secret() {
     assert_eq!(shown.status, Some(0));
     assert!(shown.output.contains("WrongPassword: The Wi-Fi password is wrong."), "{}", shown.output);
     place.assert_clean("the status", &format!("{failed}\n{}{}", shown.output, shown.errors));
-}
-
-#[tokio::test]
-async fn a_reset_needs_confirmation_and_is_refused_while_the_node_runs() {
-    let (mut place, _) = provisioned().await;
-    let ended = place.run(&["reset"]).await;
-    assert_eq!(ended.status, Some(2));
-    assert!(ended.errors.contains("--yes"), "{}", ended.errors);
-    place.set("JARVIS_SKIP_PROVISIONING_CHECK", "true");
-    let node = place.start().await;
-    let ended = place.run(&["reset", "--yes"]).await;
-    assert_eq!(ended.status, Some(2));
-    assert!(ended.errors.contains("stop it first"), "{}", ended.errors);
-    node.stop().await;
-    assert_eq!(place.status().await["state"], "PROVISIONED");
-}
-
-/// Asserts that only the node's own files and the label remain, and none of the owner's data.
-async fn assert_reset(place: &Place, label: &Label) {
-    let mut names: Vec<_> = fs::read_dir(place.path("secrets"))
-        .expect("the folder stays")
-        .map(|entry| entry.expect("an entry").file_name())
-        .collect();
-    names.retain(|name| name != "run.lock" && name != "ble.sock");
-    names.sort();
-    assert_eq!(names, ["pairing.json", "secrets.key", "state.json"]);
-    let config = place.config();
-    assert_eq!((&config["node_id"], &config["api_key"]), (&json!("your-node-id"), &json!("your_api_key_here")));
-    let status = place.status().await;
-    assert_eq!((&status["state"], &status["provisioned"]), (&json!("AP_MODE"), &json!(false)));
-    assert_eq!(place.label().await.code, label.code, "the label remains valid");
-}
-
-#[tokio::test]
-async fn a_reset_deletes_everything_and_can_be_repeated() {
-    let (place, label) = provisioned().await;
-    for _ in 0..2 {
-        let ended = place.run(&["reset", "--yes"]).await;
-        assert_eq!(ended.status, Some(0), "{}", ended.errors);
-        assert!(
-            ended.output.starts_with("cleared provisioning_marker\ncleared k2_key\ncleared wifi_credentials\n"),
-            "{}",
-            ended.output
-        );
-        assert_reset(&place, &label).await;
-    }
-    let ended = place.run(&["run", "--simulate", "--help"]).await;
-    assert_eq!(ended.status, Some(0));
-}
-
-#[tokio::test]
-async fn a_reset_over_the_json_api_lists_what_it_cleared() {
-    let (mut place, label) = provisioned().await;
-    place.set("JARVIS_SKIP_PROVISIONING_CHECK", "true");
-    let node = place.start().await;
-    let reply = node.post("/api/v1/factory-reset", &json!({"ignored": true})).await;
-    assert_eq!(
-        reply.text(),
-        r#"{"success":true,"cleared":["provisioning_marker","k2_key","wifi_credentials","config_credentials"],"error":null}"#
-    );
-    assert_eq!(node.get("/api/v1/info").await.json()["previously_provisioned"], false);
-    assert_reset(&place, &label).await;
-}
-
-/// Kills a reset at the given occurrence of one of these system calls, and completes it with another command. Returns
-/// whether the reset was killed.
-async fn reset_killed_at(calls: &str, time: usize, finish: &str) -> bool {
-    let (place, label) = provisioned().await;
-    let kill = format!("inject={calls}:signal=KILL:when={time}");
-    let trace = place.path("strace.log");
-    let mut killed = tokio::process::Command::new("strace");
-    killed.args(["--quiet=all", "-f", "-e", &format!("trace={calls}"), "-e", &kill, "--output"]).arg(trace);
-    let reset = place.command(&["reset", "--yes"]);
-    killed.arg(reset.as_std().get_program()).args(reset.as_std().get_args()).env_clear().current_dir(place.path(""));
-    killed.envs(reset.as_std().get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let died = !killed.output().await.expect("strace is installed").status.success();
-    if died {
-        let state = place.status().await["state"].as_str().expect("a state").to_owned();
-        assert!(["PROVISIONED", "RESETTING"].contains(&state.as_str()), "killed at {calls} {time}: {state}");
-        if state == "RESETTING" && finish == "run" {
-            // The next start completes the reset before it waits for a phone.
-            let node = place.start().await;
-            node.status(|status| status["state"] == "AP_MODE").await;
-            while place.status().await["state"] == "RESETTING" {
-                tokio::task::yield_now().await;
-            }
-            node.stop().await;
-        } else {
-            assert_eq!(place.run(&["reset", "--yes"]).await.status, Some(0));
-        }
-    }
-    assert_reset(&place, &label).await;
-    died
-}
-
-#[tokio::test]
-async fn a_reset_that_is_killed_anywhere_is_completed_by_the_next_reset() {
-    for (calls, least) in [("rename,renameat,renameat2", 3), ("unlink,unlinkat", 4)] {
-        let mut kills = 0;
-        while reset_killed_at(calls, kills + 1, "reset").await {
-            kills += 1;
-        }
-        assert!(kills >= least, "the reset was killed {kills} times");
-    }
-}
-
-#[tokio::test]
-async fn a_reset_that_is_killed_is_completed_by_the_next_start() {
-    assert!(reset_killed_at("unlink,unlinkat", 2, "run").await);
 }
 
 #[tokio::test]

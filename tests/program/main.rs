@@ -13,4 +13,5 @@ mod pace;
 mod place;
 mod provisioning;
 mod relay;
+mod resets;
 mod secrets;

@@ -159,7 +159,7 @@ async fn a_code_sent_with_the_credentials_is_claimed_when_the_node_is_online() {
     assert_eq!(known.status, 200, "the command center accepts the key in the appliance's file");
     assert_eq!(node.stop().await.0, Some(0));
 
-    let reset = place.run(&["reset", "--yes"]).await;
+    let reset = place.run(&["reset", "--yes", "--simulate"]).await;
     assert!(reset.output.contains("cleared appliance_config\n"), "{}", reset.output);
     assert!(!place.path("msp").join("config.yaml").exists() && !place.path("msp").join("claimed.json").exists());
 }

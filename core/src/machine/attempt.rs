@@ -20,7 +20,8 @@ use core::time::Duration;
 use rand_core::CryptoRng;
 
 use super::command::{CommandCenterCommand, DiskCommand, Joined, Op, OpId, Pending, RadioCommand, Refused, kind};
-use super::{Answer, Asker, Instant, Link, Machine, Output, RESUMES, Ticket};
+use super::reset::Reset;
+use super::{Answer, Asker, Instant, Link, Machine, Output, RESUMES};
 use crate::backoff::{Backoff, Jitter};
 use crate::domain::{Credentials, Failure, Outcome, Registration, Status, Step};
 use crate::fault::Fault;
@@ -56,12 +57,7 @@ pub(super) enum Activity {
         waiting: Vec<Asker>,
     },
     /// A factory reset.
-    Resetting {
-        op: Op<kind::Reset>,
-        waiting: Vec<Ticket>,
-        /// What is to be done about the attempt that the reset has stopped, if the reset fails.
-        interrupted: Option<Rollback>,
-    },
+    Resetting(Reset),
 }
 
 /// The data that is constant during an attempt.
@@ -159,7 +155,7 @@ impl Activity {
     }
 
     pub(super) const fn is_reset(&self) -> bool {
-        matches!(self, Self::Resetting { .. })
+        matches!(self, Self::Resetting(_))
     }
 
     /// How the radio is restored if the attempt in progress ends now; none if there is no attempt.
@@ -168,7 +164,7 @@ impl Activity {
             Self::Attempting { stage: Stage::Saving { .. } | Stage::Saved { .. }, .. } => Some(Rollback::Nothing),
             Self::Attempting { attempt, .. } => Some(attempt.rollback()),
             Self::Recording { rollback, .. } => Some(*rollback),
-            Self::Idle | Self::Resetting { .. } => None,
+            Self::Idle | Self::Resetting(_) => None,
         }
     }
 
@@ -177,7 +173,7 @@ impl Activity {
         match self {
             Self::Attempting { stage, .. } => stage.op(),
             Self::Recording { op, .. } => Some(op.id()),
-            Self::Idle | Self::Resetting { .. } => None,
+            Self::Idle | Self::Resetting(_) => None,
         }
     }
 

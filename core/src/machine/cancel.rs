@@ -58,7 +58,7 @@ impl Activity {
             Self::Attempting { stage, .. } => {
                 !matches!(stage, Stage::Storing { .. } | Stage::Keeping { .. } | Stage::Marking { .. })
             }
-            Self::Idle | Self::Recording { .. } | Self::Resetting { .. } => false,
+            Self::Idle | Self::Recording { .. } | Self::Resetting(_) => false,
         }
     }
 }

@@ -129,7 +129,7 @@ macro_rules! kinds {
 kinds! {
     /// A write to the disk.
     Save => Saved(Result<(), Fault>), lost: Err(Fault::StorageFailed), limit: Some(DISK_LIMIT);
-    /// A factory reset.
+    /// The last step of a factory reset.
     Reset => Reset(Result<Cleared, Fault>), lost: Err(Fault::StorageFailed), limit: Some(DISK_LIMIT);
     /// A scan.
     Scan => Scanned(Result<Vec<Network>, Fault>), lost: Err(Fault::ScanFailed), limit: None;
@@ -263,8 +263,10 @@ commands! {
             /// How it ended.
             outcome: Outcome,
         }
-        /// Delete what the owner gave.
-        Reset: Reset {}
+        /// Store that a factory reset has begun, so that it is resumed after a restart.
+        BeginReset: Save {}
+        /// Delete what the owner gave; then delete the record that a reset has begun.
+        FinishReset: Reset {}
     }
 
     /// A use of the radio. The commands are carried out one after another, in their order.
@@ -289,7 +291,7 @@ commands! {
             /// Its SSID.
             name: String,
         }
-        /// Delete the network profiles that this program made.
+        /// Delete the network profiles that this program made. Ends only when their deletion survives a power cut.
         ForgetNetworks: Switch {}
     }
 

@@ -1,12 +1,10 @@
 //! The requests of phones and local callers.
 
 use alloc::string::String;
-use alloc::vec::Vec;
 
-use super::attempt::{Activity, Rollback};
-use super::command::{Cleared, DiskCommand, Op, RadioCommand, kind};
+use super::command::{DiskCommand, Op, kind};
 use super::{Answer, Asker, Instant, Link, LocalRequest, Machine, Output, Ticket};
-use crate::domain::{K2, Status};
+use crate::domain::K2;
 use crate::fault::Fault;
 use crate::wire::{Reply, Request};
 
@@ -48,7 +46,7 @@ impl Machine {
                 self.answer(ticket, Answer::Networks(networks));
                 self.refresh_networks(now);
             }
-            LocalRequest::Reset => self.reset(Some(ticket)),
+            LocalRequest::Reset => self.reset(ticket),
             _ if self.activity.is_reset() => self.answer(ticket, Answer::Refused(Fault::Resetting)),
             LocalRequest::K2(_) if self.enrollment.is_healthy() => self.answer(ticket, Answer::AlreadyProvisioned),
             LocalRequest::K2(k2) => self.save_k2(k2, Asker::Local(ticket)),
@@ -92,59 +90,6 @@ impl Machine {
         self.saving_k2.retain(|saving| !saving.asker.is_on(link));
         if let Some(waiting) = self.activity.waiting() {
             waiting.retain(|asker| !asker.is_on(link));
-        }
-    }
-
-    /// Deletes everything that the owner gave, whatever is in progress.
-    pub(super) fn reset(&mut self, ticket: Option<Ticket>) {
-        if let Activity::Resetting { waiting, .. } = &mut self.activity {
-            waiting.extend(ticket);
-            return;
-        }
-        self.refuse_waiting(Fault::Resetting);
-        let interrupted = self.activity.rollback();
-        if let Some(op) = self.activity.attempt_op() {
-            self.outbox.push(Output::Cancel { op });
-        }
-        self.stop_opening();
-        let op = self.outbox.op();
-        self.outbox.start(RadioCommand::ForgetNetworks { op });
-        let op = self.outbox.op();
-        self.outbox.start(DiskCommand::Reset { op });
-        self.activity = Activity::Resetting { op, waiting: ticket.into_iter().collect(), interrupted };
-    }
-
-    pub(super) fn reset_done(&mut self, op: Op<kind::Reset>, result: Result<Cleared, Fault>, now: Instant) {
-        match core::mem::replace(&mut self.activity, Activity::Idle) {
-            Activity::Resetting { op: expected, waiting, interrupted } if expected == op => {
-                self.reset_ended(waiting, interrupted, result, now);
-            }
-            activity => self.activity = activity,
-        }
-    }
-
-    fn reset_ended(&mut self, waiting: Vec<Ticket>, interrupted: Option<Rollback>, result: Result<Cleared, Fault>, now: Instant) {
-        let answer = match result {
-            Ok(Cleared { items, node_id }) => {
-                self.identity.node_id = node_id;
-                self.enrollment.reset();
-                self.had_sealed_attempt = false;
-                self.status = Status::waiting();
-                self.announce();
-                self.scan(None, now);
-                self.rename_access_point();
-                Answer::Reset(items)
-            }
-            Err(fault) => {
-                // The attempt that the reset stopped is not resumed.
-                if let Some(rollback) = interrupted {
-                    self.fail(fault.into(), rollback);
-                }
-                Answer::Refused(fault)
-            }
-        };
-        for ticket in waiting {
-            self.answer(ticket, answer.clone());
         }
     }
 }

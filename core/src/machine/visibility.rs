@@ -154,7 +154,7 @@ impl Machine {
         self.visibility.restoring = Some(op);
     }
 
-    /// A change of the radio has ended: a network is restored or kept, or the access point is open.
+    /// A change of the radio has ended: a network is restored or kept, networks are forgotten, or the access point is open.
     pub(super) fn switched(&mut self, op: Op<kind::Switch>, result: Result<(), Fault>, now: Instant) {
         if self.visibility.restoring == Some(op) {
             // Restored or not, a phone may try again.
@@ -164,6 +164,8 @@ impl Machine {
                 Ok(()) => AccessPoint::Open,
                 Err(_) => AccessPoint::Failed(now + ACCESS_POINT_RETRY),
             };
+        } else if self.activity.forgetting() == Some(op) {
+            self.networks_forgotten(result, now);
         } else {
             self.network_kept(op, result);
         }

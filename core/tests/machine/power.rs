@@ -1,6 +1,7 @@
 //! The power fails at every instant: after each output, and between each command's effect and its report.
 
 use provisioning_core::domain::{Credentials, State};
+use provisioning_core::fault::Fault;
 use provisioning_core::machine::{AccessPointPolicy, LocalRequest, RESUMES};
 use provisioning_core::wire::{Reply, Request};
 
@@ -204,16 +205,22 @@ fn a_cut_at_every_instant_of_a_reset_ends_in_a_reset() {
             world.close(0).unwrap();
         },
         |world| {
+            // NetworkManager is away at first.
+            world.forget_failures.push_back(Fault::NetworkUnavailable);
             world.local(LocalRequest::Reset)?;
+            world.until(|world| !world.disk.resetting && !world.disk.provisioned)?;
             world.idle()?;
             provision(world)
         },
         |world| {
-            // Before the reset is on disk the node is unchanged; afterwards it is new. There is no intermediate state.
-            if world.disk.provisioned {
+            // Before the reset is on disk the node is unchanged; afterwards it is completed before anything else.
+            if !world.disk.resetting && world.disk.provisioned {
                 world.check_enrollment();
-            } else {
-                assert!(world.disk.enrollment.is_none() || world.disk.pending.is_some());
+                assert!(world.kept.is_some());
+            }
+            if world.disk.resetting {
+                world.until(|world| !world.disk.resetting).unwrap();
+                assert!(world.kept.is_none() && world.disk.enrollment.is_none() && world.disk.k2.is_none());
             }
             world.idle().unwrap();
             provision(world).unwrap();
@@ -239,7 +246,7 @@ fn an_attempt_that_is_interrupted_too_often_fails_and_is_reported() {
     let phone = world.paired();
     world.ask(phone, &Request::Status).unwrap();
     let failure = world.phones[phone].last_report().failure.unwrap();
-    assert_eq!(failure.fault, provisioning_core::fault::Fault::Interrupted);
+    assert_eq!(failure.fault, Fault::Interrupted);
     assert!(world.disk.pending.is_none());
 }
 

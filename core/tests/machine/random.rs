@@ -33,6 +33,7 @@ enum Action {
     CenterFails(u8),
     AnswerLost,
     DiskFull,
+    ForgettingFails,
     Bluetooth(bool),
     PowerCut { instants: u8 },
 }
@@ -57,6 +58,7 @@ fn action() -> impl Strategy<Value = Action> {
         1 => (40..47_u8).prop_map(Action::CenterFails),
         1 => Just(Action::AnswerLost),
         1 => Just(Action::DiskFull),
+        1 => Just(Action::ForgettingFails),
         1 => any::<bool>().prop_map(Action::Bluetooth),
         2 => (1..30_u8).prop_map(|instants| Action::PowerCut { instants }),
     ]
@@ -151,6 +153,7 @@ fn act(world: &mut World, action: Action) -> Result<(), PowerCut> {
             world.center.failures.extend(fault.map(|fault| Refused { fault, ..unreachable() }));
         }
         Action::AnswerLost => world.center.lost_answers += 1,
+        Action::ForgettingFails => world.forget_failures.push_back(Fault::NetworkUnavailable),
         Action::DiskFull => world.full.push_back(Fault::StorageFailed),
         Action::Bluetooth(available) => world.input(Input::Bluetooth { available })?,
         Action::PowerCut { instants } => world.cut_at = Some(world.instants + usize::from(instants)),
@@ -183,13 +186,14 @@ proptest! {
         // The failures end, and an owner provisions the node by the QR code.
         world.cut_at = None;
         world.full.clear();
+        world.forget_failures.clear();
         world.joins.clear();
         world.center.failures.clear();
         world.center.lost_answers = 0;
         for phone in 0..world.phones.len() {
             world.close(phone).unwrap();
         }
-        world.until(|world| world.commands.is_empty() && (world.settled() || world.step_is(Step::Waiting))).unwrap();
+        world.until(|world| !world.disk.resetting && world.commands.is_empty() && (world.settled() || world.step_is(Step::Waiting))).unwrap();
         let phone = world.connect();
         world.open(phone, &by_qr()).unwrap();
         let mut sent = credentials();

@@ -1,9 +1,9 @@
 //! Factory reset during every activity.
 
-use provisioning_core::domain::{Registration, State, Step};
+use provisioning_core::domain::{Registration, State, Status, Step};
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::{
-    AccessPointPolicy, Answer, Command, CommandCenterCommand, DiskCommand, Input, Joined, LocalRequest, RadioCommand,
+    AccessPointPolicy, Answer, Command, CommandCenterCommand, DiskCommand, Input, Joined, LocalRequest, RadioCommand, Ticket,
 };
 use provisioning_core::secret::SecretText;
 use provisioning_core::wire::{Reply, Request};
@@ -75,7 +75,7 @@ fn late_results_of_commands_that_a_reset_stopped_are_ignored() {
 fn two_requests_for_a_reset_are_one_reset_with_two_answers() {
     let (mut world, _) = States::Done.reach();
     let tickets = [world.local(LocalRequest::Reset).unwrap(), world.local(LocalRequest::Reset).unwrap()];
-    assert_eq!(world.commands.len(), 2, "forget the networks, and reset");
+    assert_eq!(world.commands.len(), 1, "one reset begins");
     world.idle().unwrap();
     for ticket in tickets {
         assert!(matches!(world.answered(ticket), Some(Answer::Reset(_))));
@@ -110,22 +110,97 @@ fn during_a_reset_nothing_is_taken() {
     assert!(world.disk.k2.is_none());
 }
 
+/// A provisioned node whose next reset fails so many times at forgetting its networks; and the reset's ticket, answered.
+fn with_an_incomplete_reset(failures: usize) -> (World, Ticket) {
+    let (mut world, _) = States::Done.reach();
+    world.forget_failures.extend(vec![Fault::NetworkUnavailable; failures]);
+    let ticket = world.local(LocalRequest::Reset).unwrap();
+    world.idle().unwrap();
+    (world, ticket)
+}
+
 #[test]
-fn a_reset_that_was_interrupted_is_resumed_after_a_restart() {
+fn a_reset_that_cannot_forget_the_networks_has_not_succeeded() {
+    let (world, ticket) = with_an_incomplete_reset(1);
+    assert_eq!(world.answered(ticket), Some(&Answer::ResetIncomplete(Fault::NetworkUnavailable)));
+    assert!(world.disk.resetting && world.disk.enrollment.is_some(), "nothing is deleted before");
+    assert_eq!(world.machine.status(), &Status::waiting(), "nobody is told the network's name any more");
+}
+
+#[test]
+fn a_reset_that_cannot_forget_the_networks_tries_again_with_growing_pauses() {
+    let (mut world, _) = with_an_incomplete_reset(7);
+    world.close(0).unwrap();
+    let mut pauses = Vec::new();
+    while world.disk.resetting {
+        let pause = world.machine.poll_timeout().unwrap().saturating_sub(world.now);
+        pauses.push(pause.as_secs());
+        world.advance(pause).unwrap();
+    }
+    assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30]);
+    assert_eq!((world.kept, world.disk.provisioned), (None, false));
+}
+
+#[test]
+fn while_a_reset_is_incomplete_nothing_is_taken_and_nothing_is_provisioned() {
+    let (mut world, _) = with_an_incomplete_reset(1);
+    world.close(0).unwrap();
+    let phone = world.paired();
+    let (now, failures) = (world.now, world.forget_failures.len());
+    assert_eq!(failures, 0);
+    let refused = [Request::K2(k2("k2-1")), request(&credentials())].map(|request| world.ask(phone, &request).unwrap());
+    for to in refused {
+        assert_eq!(world.phones[phone].replies(to), [Reply::Refused(Fault::Resetting)]);
+    }
+    for request in [LocalRequest::K2(k2("k2-1")), LocalRequest::Credentials(Box::new(credentials()))] {
+        let ticket = world.local(request).unwrap();
+        assert_eq!(world.answered(ticket), Some(&Answer::Refused(Fault::Resetting)));
+    }
+    assert_eq!((world.now, world.disk.resetting), (now, true));
+}
+
+#[test]
+fn a_second_request_for_an_incomplete_reset_ends_its_pause() {
+    let (mut world, _) = with_an_incomplete_reset(1);
+    let again = world.local(LocalRequest::Reset).unwrap();
+    world.idle().unwrap();
+    assert!(matches!(world.answered(again), Some(Answer::Reset(_))));
+}
+
+#[test]
+fn an_incomplete_reset_is_resumed_after_a_restart() {
+    let (mut world, _) = with_an_incomplete_reset(1);
+    world.reboot().unwrap();
+    world.idle().unwrap();
+    assert!(!world.disk.resetting && !world.disk.provisioned);
+    assert_eq!((world.machine.status().state(), &world.kept), (State::ApMode, &None));
+}
+
+#[test]
+fn a_reset_whose_files_cannot_be_deleted_tries_again() {
+    let (mut world, _) = States::Done.reach();
+    let ticket = world.local(LocalRequest::Reset).unwrap();
+    world.work().unwrap();
+    world.full.push_back(Fault::StorageFailed);
+    world.idle().unwrap();
+    assert_eq!(world.answered(ticket), Some(&Answer::ResetIncomplete(Fault::StorageFailed)));
+    world.until(|world| !world.disk.resetting).unwrap();
+    assert!(world.disk.enrollment.is_none());
+}
+
+#[test]
+fn a_reset_that_cannot_be_stored_changes_nothing() {
     let (mut world, _) = States::Done.reach();
     world.full.push_back(Fault::StorageFailed);
     let ticket = world.local(LocalRequest::Reset).unwrap();
     world.idle().unwrap();
     assert_eq!(world.answered(ticket), Some(&Answer::Refused(Fault::StorageFailed)));
-    assert!(world.disk.resetting);
-    world.reboot().unwrap();
-    world.idle().unwrap();
-    assert!(!world.disk.resetting && !world.disk.provisioned);
-    assert_eq!(world.machine.status().state(), State::ApMode);
+    assert!(world.disk.provisioned && world.kept.is_some());
+    assert_eq!(world.machine.status().state(), State::Provisioned);
 }
 
 #[test]
-fn a_reset_that_fails_during_an_attempt_ends_the_attempt_with_the_reason() {
+fn a_reset_that_cannot_be_stored_ends_the_attempt_with_the_reason() {
     for state in [States::Saving, States::Joining, States::Registering, States::Storing, States::Keeping, States::Marking] {
         let (mut world, phone) = state.reach();
         let ticket = world.local(LocalRequest::Reset).unwrap();
@@ -134,7 +209,7 @@ fn a_reset_that_fails_during_an_attempt_ends_the_attempt_with_the_reason() {
         world.until(World::settled).unwrap();
         assert_eq!(world.answered(ticket), Some(&Answer::Refused(Fault::StorageFailed)), "{state:?}");
         assert_eq!(world.phones[phone].last_report().failure.unwrap().fault, Fault::StorageFailed, "{state:?}");
-        assert_eq!(world.radio, Radio::Before, "{state:?}");
+        assert_eq!(world.radio, world.kept.clone().map_or(Radio::Before, Radio::Joined), "{state:?}");
         world.ask(phone, &request(&credentials())).unwrap();
         world.until(|world| world.step_is(Step::Done)).unwrap();
     }

@@ -118,6 +118,8 @@ pub(crate) struct World {
     pub(crate) commands: VecDeque<Command>,
     /// The results of the next joins; after those, the network decides.
     pub(crate) joins: VecDeque<Result<Joined, Fault>>,
+    /// The failures of the next tries to forget all networks.
+    pub(crate) forget_failures: VecDeque<Fault>,
     /// The failures of the next writes.
     pub(crate) full: VecDeque<Fault>,
     /// The last outcome could not be stored.
@@ -242,6 +244,7 @@ impl World {
             answers: Vec::new(),
             commands: VecDeque::new(),
             joins: VecDeque::new(),
+            forget_failures: VecDeque::new(),
             full: VecDeque::new(),
             outcome_lost: false,
             advertised: false,
@@ -427,7 +430,11 @@ impl World {
                     phone.connected = false;
                 }
             }
-            Output::Answer { ticket, answer } => self.answers.push((ticket, answer)),
+            Output::Answer { ticket, answer } => {
+                let complete = !self.disk.resetting && !self.disk.provisioned && self.kept.is_none();
+                assert!(!matches!(answer, Answer::Reset(_)) || complete, "reported a reset that is not complete");
+                self.answers.push((ticket, answer));
+            }
             Output::Start(command) => {
                 if matches!(command, Command::Radio(RadioCommand::Join { .. })) {
                     assert!(!self.commands.iter().any(is_opening), "the radio executes two commands at once");
@@ -525,13 +532,20 @@ impl World {
                     disk.pending = None;
                 }))
             }
-            DiskCommand::Reset { op } => op.done(if let Some(fault) = self.full.pop_front() {
-                self.disk.resetting = true;
-                Err(fault)
-            } else {
-                self.disk = Disk { guesses: self.disk.guesses, ..Disk::default() };
-                Ok(Cleared { items: vec![ClearedItem::ProvisioningMarker], node_id: UNREGISTERED.into() })
-            }),
+            DiskCommand::BeginReset { op } => op.done(self.write_or_fail(|disk| {
+                disk.resetting = true;
+                disk.outcome = None;
+            })),
+            DiskCommand::FinishReset { op } => {
+                assert!(self.disk.resetting, "files are deleted before the reset is on disk");
+                assert_eq!(self.kept, None, "files are deleted before the networks are forgotten");
+                op.done(if let Some(fault) = self.full.pop_front() {
+                    Err(fault)
+                } else {
+                    self.disk = Disk { guesses: self.disk.guesses, ..Disk::default() };
+                    Ok(Cleared { items: vec![ClearedItem::ProvisioningMarker], node_id: UNREGISTERED.into() })
+                })
+            }
         }
     }
 
@@ -561,6 +575,10 @@ impl World {
                 op.done(Ok(()))
             }
             RadioCommand::ForgetNetworks { op } => {
+                assert!(self.disk.resetting, "networks are forgotten before the reset is on disk");
+                if let Some(fault) = self.forget_failures.pop_front() {
+                    return op.done(Err(fault));
+                }
                 self.kept = None;
                 op.done(Ok(()))
             }

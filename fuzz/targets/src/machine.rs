@@ -222,7 +222,7 @@ fn done(command: &Command, kind: u8) -> Done {
     let ok = kind & 8 == 0;
     let plain = if kind % 8 == 1 { Err(fault) } else { Ok(()) };
     match command {
-        Command::Disk(DiskCommand::Reset { op }) => {
+        Command::Disk(DiskCommand::FinishReset { op }) => {
             op.done(if ok { Ok(Cleared { items: Vec::new(), node_id: "node".into() }) } else { Err(fault) })
         }
         Command::CommandCenter(CommandCenterCommand::CheckHealth { op, .. }) => op.done(ok),
@@ -233,7 +233,8 @@ fn done(command: &Command, kind: u8) -> Done {
             | DiskCommand::SavePending { op, .. }
             | DiskCommand::SaveEnrollment { op, .. }
             | DiskCommand::MarkProvisioned { op }
-            | DiskCommand::SaveOutcome { op, .. },
+            | DiskCommand::SaveOutcome { op, .. }
+            | DiskCommand::BeginReset { op },
         ) => op.done(plain),
         Command::Radio(RadioCommand::Scan { op }) => op.done(plain.map(|()| (0..kind).map(network).collect())),
         Command::Radio(RadioCommand::Join { op, .. }) => {

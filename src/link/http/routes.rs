@@ -35,6 +35,8 @@ use provisioning_core::wire::PublicStatus;
 const WAITING: usize = 32;
 /// The loop did not answer in time.
 const LATE: &str = "The device did not answer in time. Try again.";
+/// A factory reset has begun, and one of its steps has failed.
+const RESET_INCOMPLETE: &str = "The reset is not complete. The device tries again until it is.";
 /// Secrets are not accepted in clear.
 const SECRETS_REFUSED: &str = "Secrets are not accepted in clear on this device's network, which may not be encrypted. \
     Use an app that seals them, or set secrets_in_clear = true under [access_point] in the device's configuration.";
@@ -268,13 +270,10 @@ impl Api {
             Some(Answer::Reset(items)) => {
                 FactoryResetResponse { success: true, cleared: items.into_iter().map(cleared_name).collect(), error: None }
             }
-            Some(Answer::Busy) => {
-                FactoryResetResponse { error: Some(Fault::Busy.text().into()), ..FactoryResetResponse::default() }
-            }
-            Some(Answer::Refused(fault)) => {
-                FactoryResetResponse { error: Some(fault.text().into()), ..FactoryResetResponse::default() }
-            }
-            _ => FactoryResetResponse { error: Some(LATE.into()), ..FactoryResetResponse::default() },
+            Some(Answer::Busy) => FactoryResetResponse::failed(Fault::Busy.text()),
+            Some(Answer::Refused(fault)) => FactoryResetResponse::failed(fault.text()),
+            Some(Answer::ResetIncomplete(fault)) => FactoryResetResponse::failed(format!("{RESET_INCOMPLETE} {fault}")),
+            _ => FactoryResetResponse::failed(LATE),
         };
         json(StatusCode::OK, &response)
     }

@@ -141,6 +141,13 @@ pub(super) struct FactoryResetResponse {
     pub(super) error: Option<String>,
 }
 
+impl FactoryResetResponse {
+    /// Nothing was reset, or not everything.
+    pub(super) fn failed(error: impl Into<String>) -> Self {
+        Self { error: Some(error.into()), ..Self::default() }
+    }
+}
+
 impl From<domain::State> for ProvisioningState {
     fn from(state: domain::State) -> Self {
         match state {

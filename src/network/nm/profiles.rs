@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use tokio::task::spawn_blocking;
 use tracing::{debug, info, warn};
 use zbus::OwnedObjectPath;
 
@@ -81,13 +82,15 @@ impl Radio {
         }
     }
 
-    /// Deletes every network of this program; an open access point stays.
+    /// Deletes every network of this program; an open access point stays. Needs no adapter.
     pub(super) async fn forget(&mut self, caller: &mut Caller) -> Result<(), Cause> {
-        self.ready(caller).await?;
+        self.present(caller).await?;
         if self.held.as_ref().is_some_and(|held| matches!(held.plan, Plan::Station(_))) {
             self.held = None;
         }
-        self.delete_ours(|stored| !stored.access_point).await
+        self.delete_ours(|stored| !stored.access_point).await?;
+        // NetworkManager removes the file of a profile and does not sync its folder, which this user may not open.
+        spawn_blocking(rustix::fs::sync).await.map_err(|_| Cause::Stopped)
     }
 
     /// Deletes networks that were joined and never stored, also by an earlier run.

@@ -238,6 +238,25 @@ impl Radio {
         }
     }
 
+    /// Waits for NetworkManager.
+    pub(super) async fn present(&mut self, caller: &mut Caller) -> Result<(), Cause> {
+        let until = Instant::now() + READY_LIMIT;
+        tokio::select! {
+            biased;
+            () = caller.abandoned() => Err(Cause::Abandoned),
+            present = self.present_until(until) => present,
+        }
+    }
+
+    async fn present_until(&mut self, until: Instant) -> Result<(), Cause> {
+        self.connect().await?;
+        while !self.bus()?.has_service().await? {
+            let event = timeout_at(until, event(&mut self.bus)).await.map_err(|_| Cause::Absent)?;
+            self.heard(event.as_ref());
+        }
+        Ok(())
+    }
+
     /// Only reads, so it may be cancelled anywhere.
     async fn ready_until(&mut self, until: Instant) -> Result<Device, Cause> {
         self.connect().await?;

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use fernet::Fernet;
-use jarvis_provisioning::store::{Paths, Store};
+use jarvis_provisioning::claim::forget;
+use jarvis_provisioning::store::{Error, Paths, Store};
 use provisioning_core::domain::{
     CommandCenterUrl, CreatedAt, Credentials, Failure, K2, Outcome, Passphrase, Registration, Ssid, Step,
 };
 use provisioning_core::fault::Fault;
-use provisioning_core::machine::Pending;
+use provisioning_core::machine::{Cleared, Pending};
 use provisioning_core::secret::{SecretBytes, SecretText};
 use tempfile::TempDir;
 use testing::journal::{self, QUOTED_PASSWORD, TOKEN, VECTOR_NODE_KEY};
@@ -22,7 +23,7 @@ pub const SHIPPED: &str = "{\n  \"node_id\": \"your-node-id\",\n  \"volume\": 0.
 /// The hardware address of the node.
 pub const MAC_ADDRESS: &str = "b8:27:eb:5b:91:61";
 
-/// The folders of one node, below one root: `state`, `config.json`, `jarvis_node.db`, `sys`.
+/// The folders of one node, below one root: `state`, `config.json`, `jarvis_node.db`, `msp`, `sys`.
 pub struct Node {
     root: TempDir,
 }
@@ -109,6 +110,7 @@ pub fn paths(root: &Path) -> Paths {
     let mut paths = Paths::new(root.join("state"));
     paths.config = Some(root.join("config.json"));
     paths.database = root.join("jarvis_node.db");
+    paths.claim = root.join("msp");
     paths.sysfs = root.join("sys");
     paths.machine = "aarch64".into();
     paths
@@ -208,4 +210,10 @@ pub fn write_everything(store: &Store) {
     store.mark_provisioned().unwrap();
     store.save_outcome(&outcome(Fault::WrongPassword)).unwrap();
     store.save_pending(&pending(0)).unwrap();
+}
+
+/// Resets a node that has no networks.
+pub fn reset(store: &mut Store) -> Result<Cleared, Error> {
+    store.begin_reset()?;
+    store.finish_reset(forget)
 }

@@ -64,8 +64,9 @@ pub fn success(command: &Command) -> Done {
             | DiskCommand::SavePending { op, .. }
             | DiskCommand::SaveEnrollment { op, .. }
             | DiskCommand::MarkProvisioned { op }
-            | DiskCommand::SaveOutcome { op, .. } => op.done(Ok(())),
-            DiskCommand::Reset { op } => op.done(Ok(Cleared {
+            | DiskCommand::SaveOutcome { op, .. }
+            | DiskCommand::BeginReset { op } => op.done(Ok(())),
+            DiskCommand::FinishReset { op } => op.done(Ok(Cleared {
                 items: vec![ClearedItem::ProvisioningMarker, ClearedItem::K2, ClearedItem::WifiCredentials],
                 node_id: NODE_ID.into(),
             })),

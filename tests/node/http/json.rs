@@ -464,7 +464,7 @@ async fn an_open_access_point_refuses_secrets_and_names_the_setting() {
     assert!(
         node.commands()
             .iter()
-            .all(|command| !matches!(command, Command::Disk(DiskCommand::Reset { .. } | DiskCommand::SaveK2 { .. })))
+            .all(|command| !matches!(command, Command::Disk(DiskCommand::BeginReset { .. } | DiskCommand::SaveK2 { .. })))
     );
 }
 
@@ -527,7 +527,7 @@ async fn a_request_for_networks_starts_one_scan_and_does_not_wait_for_it() {
         assert_eq!(node.get("/api/v1/scan-networks").await.status, 200);
     }
     let event = ends.events.recv().await.expect("the server is there");
-    assert!(matches!(event, Event::LocalRequest { request: LocalRequest::Scan, .. }));
+    assert!(matches!(event, Event::ClearRequest { request: LocalRequest::Scan, .. }));
     assert!(ends.events.is_empty());
 }
 

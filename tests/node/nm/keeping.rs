@@ -33,7 +33,8 @@ pub(crate) fn foreign(name: &str, sections: &[(&str, &str, Variant<'static>)]) -
     settings
 }
 
-fn ours(name: &str, uuid: &'static str) -> Settings {
+/// A profile of this program.
+pub(crate) fn ours(name: &str, uuid: &'static str) -> Settings {
     let marker = HashMap::from([("org.jarvis.provisioning", "1")]);
     foreign(
         name,

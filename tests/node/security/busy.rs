@@ -24,7 +24,10 @@ async fn assert_busy(node: &Node) {
 
 fn has_changed(node: &Node) -> bool {
     let changes = |command: &Command| {
-        matches!(command, Command::Disk(DiskCommand::SaveK2 { .. } | DiskCommand::SavePending { .. } | DiskCommand::Reset { .. }))
+        matches!(
+            command,
+            Command::Disk(DiskCommand::SaveK2 { .. } | DiskCommand::SavePending { .. } | DiskCommand::BeginReset { .. })
+        )
     };
     node.commands().iter().any(changes)
 }

@@ -7,13 +7,12 @@ use std::path::Path;
 use std::process::Command;
 
 use fernet::Fernet;
-use jarvis_provisioning::claim::forget;
 use jarvis_provisioning::store::{Error, Store};
 use provisioning_core::fault::Fault;
 use provisioning_core::fault::chain;
 use provisioning_core::machine::{ClearedItem, FREE_GUESSES};
 use testing::journal::{Journal, TOKEN};
-use testing_node::files::{Node, SHIPPED, credentials, k2, outcome, pending, registration, run, write_everything};
+use testing_node::files::{Node, SHIPPED, credentials, k2, outcome, pending, registration, reset, run, write_everything};
 
 /// The files that are read at start.
 const READ: [&str; 7] =
@@ -283,14 +282,14 @@ fn with_a_configuration_that_cannot_be_replaced_no_attempt_begins() {
         let node = Node::new();
         fs::remove_file(node.config()).unwrap();
         make(&node.config());
-        let store = node.open();
+        let mut store = node.open();
         let error = store.save_pending(&pending(0)).unwrap_err();
         assert_clear(&error, Fault::ConfigurationFailed, &["config.json`", words]);
         assert!(!chain(&error).contains("secret"));
         // All other functions work without it.
         let boot = store.load().unwrap();
         assert_eq!((boot.pending, boot.identity.node_id.as_str()), (None, "jarvis-eb5b9161"));
-        assert!(!store.reset(forget).unwrap().items.contains(&ClearedItem::ConfigurationCredentials));
+        assert!(!reset(&mut store).unwrap().items.contains(&ClearedItem::ConfigurationCredentials));
     }
 }
 

@@ -2,11 +2,10 @@
 
 use std::fs;
 
-use jarvis_provisioning::claim::forget;
 use jarvis_provisioning::link::http::cleared_name;
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::Cleared;
-use testing_node::files::{MAC_ADDRESS, Node, SHIPPED, credentials, k2, outcome, pending, registration};
+use testing_node::files::{MAC_ADDRESS, Node, SHIPPED, credentials, k2, outcome, pending, registration, reset};
 
 #[test]
 fn a_fresh_node_has_only_its_secrets() {
@@ -151,7 +150,7 @@ fn names_of(cleared: &Cleared) -> Vec<&'static str> {
 #[test]
 fn a_reset_deletes_the_owners_data_and_keeps_the_nodes_identity() {
     let node = Node::new();
-    let store = node.open();
+    let mut store = node.open();
     let (label, key) = (fs::read(node.file("pairing.json")).unwrap(), fs::read(node.file("secrets.key")).unwrap());
     store.save_guesses(4).unwrap();
     store.save_k2(&k2(1)).unwrap();
@@ -159,11 +158,22 @@ fn a_reset_deletes_the_owners_data_and_keeps_the_nodes_identity() {
     store.mark_provisioned().unwrap();
     store.save_outcome(&outcome(Fault::WrongPassword)).unwrap();
     store.save_pending(&pending(0)).unwrap();
-    for database in ["jarvis_node.db", "jarvis_node.db-wal", "state/db.key", "state/k2.enc.unreadable-1"] {
-        fs::write(node.root().join(database), "data").unwrap();
+    fs::create_dir(node.root().join("msp")).unwrap();
+    for left in [
+        "jarvis_node.db",
+        "jarvis_node.db-wal",
+        "state/db.key",
+        "state/k2.enc.unreadable-1",
+        "state/state.json.unreadable-2",
+        "state/secrets.key.unreadable-1",
+        "state/.pending.enc.0123456789abcdef.tmp",
+        "msp/config.yaml.unreadable-1",
+        "msp/claimed.json.unreadable-20",
+    ] {
+        fs::write(node.root().join(left), "data").unwrap();
     }
 
-    let cleared = store.reset(forget).unwrap();
+    let cleared = reset(&mut store).unwrap();
 
     let names = ["provisioning_marker", "k2_key", "wifi_credentials", "node_database", "db_key", "config_credentials"];
     assert_eq!(names_of(&cleared), names);
@@ -171,7 +181,10 @@ fn a_reset_deletes_the_owners_data_and_keeps_the_nodes_identity() {
     assert_eq!(node.names(), ["pairing.json", "secrets.key", "state.json"]);
     assert!(!node.root().join("jarvis_node.db").exists() && !node.root().join("jarvis_node.db-wal").exists());
     assert_eq!(fs::read(node.file("pairing.json")).unwrap(), label);
-    assert_eq!(fs::read(node.file("secrets.key")).unwrap(), key);
+    assert_eq!(fs::read_dir(node.root().join("msp")).unwrap().count(), 0);
+    assert_ne!(fs::read(node.file("secrets.key")).unwrap(), key, "K1 could open what the medium still holds of K2");
+    store.save_k2(&k2(2)).unwrap();
+    assert_eq!(node.unsealed("k2.enc"), [2; 32], "the node seals with its new K1");
     let boot = node.open().load().unwrap();
     assert_eq!((boot.guesses, boot.provisioned, boot.resetting), (4, false, false));
     assert_eq!((boot.pending, boot.outcome), (None, None));
@@ -183,9 +196,10 @@ fn a_reset_deletes_the_owners_data_and_keeps_the_nodes_identity() {
 fn a_reset_of_a_fresh_node_returns_the_items_that_apps_expect() {
     let node = Node::new();
     fs::remove_file(node.config()).unwrap();
-    let store = node.open();
-    assert_eq!(names_of(&store.reset(forget).unwrap()), ["provisioning_marker", "k2_key", "wifi_credentials"]);
-    assert_eq!(names_of(&store.reset(forget).unwrap()), ["provisioning_marker", "k2_key", "wifi_credentials"]);
+    let mut store = node.open();
+    for _ in 0..2 {
+        assert_eq!(names_of(&reset(&mut store).unwrap()), ["provisioning_marker", "k2_key", "wifi_credentials"]);
+    }
     assert!(!node.config().exists());
 }
 

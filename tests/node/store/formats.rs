@@ -3,10 +3,9 @@
 use std::fs;
 
 use fernet::Fernet;
-use jarvis_provisioning::claim::forget;
 use provisioning_core::domain::Ssid;
 use testing::journal::TOKEN;
-use testing_node::files::{Node, credentials, k2, registration};
+use testing_node::files::{Node, credentials, k2, registration, reset};
 
 const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 const SEALED_K2: &str = "gAAAAABpf05QZGVmZ2hpamtsbW5vcHFycw2XakONgJI4f7VRXufEb5YNUA8WUL-hUVZm7TY0-ERu64ph41js4uE07JnuyfQUmqwPBFGEt5OI\
@@ -98,9 +97,9 @@ fn a_configuration_service_that_was_not_sent_is_not_stored() {
 #[test]
 fn a_reset_puts_the_placeholders_of_the_existing_software_back() {
     let node = Node::new();
-    let store = node.open();
+    let mut store = node.open();
     store.save_enrollment(&credentials(), &registration()).unwrap();
-    store.reset(forget).unwrap();
+    reset(&mut store).unwrap();
     let cleared = CONFIG
         .replace("0.8", "0.80")
         .replace("0e8c1f5a-94d1-4d6f-9c39-2f5a7e0b1c2d", "your-node-id")
