@@ -61,12 +61,12 @@ impl Device {
         device
     }
 
-    /// The command that starts its program.
-    fn command(&self) -> Command {
+    /// A command of its program.
+    fn command(&self, arguments: &[&str]) -> Command {
         let folder = self.files.path();
         fs::write(folder.join("settings.toml"), &self.settings).expect("its settings can be written");
         let mut command = Command::new("jarvis-provision");
-        command.args(["run", "--config"]).arg(folder.join("settings.toml"));
+        command.args(arguments).arg("--config").arg(folder.join("settings.toml"));
         command.env("HOME", folder).env("JARVIS_SECRET_DIRECTORY", folder.join("secrets")).current_dir(folder);
         command.env("CONFIG_PATH", folder.join("config.json")).env("RUST_LOG", "debug,zbus=info,hyper=info,reqwest=info");
         command.stdin(Stdio::null()).kill_on_drop(true);
@@ -75,14 +75,14 @@ impl Device {
 
     /// Runs its program, which exits at once; returns its output.
     pub(crate) async fn runs_to_its_end(&self) -> String {
-        let output = timeout(PATIENCE, self.command().output()).await.expect("it ends").expect("it starts");
+        let output = timeout(PATIENCE, self.command(&["run"]).output()).await.expect("it ends").expect("it starts");
         assert!(output.status.success(), "it exits with success: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// Starts its program.
     pub(crate) async fn boot(&mut self) {
-        let (program, ready) = start(self.command(), "node", "listening").await;
+        let (program, ready) = start(self.command(&["run"]), "node", "listening").await;
         let ready: Value = serde_json::from_str(&ready).expect("it says where it listens");
         self.name = ready["name"].as_str().expect("it says its name").into();
         self.program = Some(program);
@@ -91,6 +91,14 @@ impl Device {
     /// Kills its program.
     pub(crate) fn kill(&mut self) {
         self.program = None;
+    }
+
+    /// Resets it by the command; returns the exit status and the output.
+    pub(crate) async fn reset(&self) -> (Option<i32>, String) {
+        let mut command = self.command(&["reset", "--yes"]);
+        let output = timeout(PATIENCE, command.output()).await.expect("it ends").expect("it starts");
+        eprintln!("{}", String::from_utf8_lossy(&output.stderr));
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     /// The resources of its program.

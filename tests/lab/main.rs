@@ -9,6 +9,7 @@
 //! | `over_bluetooth`, `over_access_point` | the complete system: the node's program, a home, a command center |
 //! | `att` | the complete system, and a phone with the smallest MTU |
 //! | `bad_input` | the complete system, and a phone that sends invalid input |
+//! | `resets` | factory resets, with the real NetworkManager |
 //! | `trouble` | the complete system, and a failure of one part |
 //! | `phone_program` | the phone's program, over Bluetooth and in the access point |
 //! | `captive_portal` | the probes that phones send in the access point |
@@ -35,6 +36,7 @@ mod over_access_point;
 mod over_bluetooth;
 mod phone_program;
 mod place;
+mod resets;
 mod scene;
 mod trouble;
 mod units;
