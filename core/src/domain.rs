@@ -2,6 +2,7 @@
 
 pub mod created_at;
 mod provision_code;
+mod radio;
 pub mod status;
 mod text_field;
 
@@ -17,6 +18,7 @@ use crate::fault::Fault;
 use crate::secret::{SecretBytes, SecretText};
 pub use created_at::CreatedAt;
 pub use provision_code::{FormatError, ProvisionCode};
+pub use radio::{AccessPoint, RadioUse};
 pub use status::{Failure, Outcome, State, Status, Step};
 pub use text_field::{TextField, is_free_of_controls};
 

@@ -44,7 +44,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::network::{Error, Network};
 use cause::Cause;
-use provisioning_core::domain::{self, Passphrase, Ssid};
+use provisioning_core::domain::{self, Passphrase, RadioUse, Ssid};
 use provisioning_core::machine::Joined;
 use radio::{Caller, Job, Radio, Request};
 
@@ -90,6 +90,7 @@ impl Default for Settings {
 pub struct NetworkManager {
     requests: mpsc::UnboundedSender<Job>,
     wanted: watch::Sender<u64>,
+    radio: watch::Receiver<RadioUse>,
 }
 
 impl NetworkManager {
@@ -97,8 +98,14 @@ impl NetworkManager {
     pub fn start(settings: Settings) -> Self {
         let (requests, receiver) = mpsc::unbounded_channel();
         let (wanted, wanted_receiver) = watch::channel(0);
-        tokio::spawn(Radio::new(settings, receiver, wanted_receiver).run());
-        Self { requests, wanted }
+        let (used, radio) = watch::channel(RadioUse::Idle);
+        tokio::spawn(Radio::new(settings, receiver, wanted_receiver, used).run());
+        Self { requests, wanted, radio }
+    }
+
+    /// What the radio is used for, and its changes.
+    pub fn radio(&self) -> watch::Receiver<RadioUse> {
+        self.radio.clone()
     }
 
     async fn ask<T>(

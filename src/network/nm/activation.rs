@@ -15,6 +15,7 @@ use super::profile::Plan;
 use super::proxies::{ConnectionProxy, ServiceProxy, SettingsProxy};
 use super::radio::{Caller, Held, Radio};
 use super::values::{ACTIVE_ACTIVATED, ACTIVE_ACTIVATING, DeviceState};
+use provisioning_core::domain::RadioUse;
 
 /// NetworkManager answers before it activates, unless it waits for polkit or hangs.
 const START_LIMIT: Duration = Duration::from_secs(10);
@@ -38,9 +39,12 @@ impl Radio {
         limit: Duration,
     ) -> Result<(), Cause> {
         self.catch_up();
+        // Before the access point opens, so that servers are ready for its first phone.
+        self.report_use(plan.radio_use(&device.interface));
         let started = match self.start(&plan, device, caller).await {
             Ok(started) => started,
             Err(cause) => {
+                self.report_use(RadioUse::Idle);
                 // After an unexpected answer the activation may have started nevertheless.
                 self.discard(plan.uuid()).await;
                 return Err(cause);
@@ -53,6 +57,9 @@ impl Radio {
             self.dns = None;
         }
         let up = self.watch(device, &started, plan.mode(), caller, limit).await;
+        if up.is_err() {
+            self.report_use(RadioUse::Idle);
+        }
         match up {
             Ok(()) => {
                 self.held = Some(Held { plan, device: device.path.clone(), lost: None });
@@ -85,6 +92,7 @@ impl Radio {
         let any = ObjectPath::try_from(ANY).expect("a valid path");
         let active = bus.call(call, service.activate_connection(profile, &device.path, &any)).await?;
         self.held = None;
+        self.report_use(RadioUse::Idle);
         self.watch(device, &active, Mode::Station, caller, limit).await
     }
 

@@ -12,7 +12,7 @@ use super::profile::{KeyManagement, Plan, Station, new_uuid};
 use super::proxies::ServiceProxy;
 use super::radio::{Caller, Radio};
 use super::values::Connectivity;
-use provisioning_core::domain::{Passphrase, Ssid};
+use provisioning_core::domain::{Passphrase, RadioUse, Ssid};
 use provisioning_core::machine::Joined;
 
 /// Association, limited to 25 s by NetworkManager, and DHCP, limited to 25 s by the profile.
@@ -112,6 +112,7 @@ impl Radio {
 
     pub(super) async fn restore(&mut self, caller: &mut Caller) -> Result<(), Cause> {
         let held = self.held.take();
+        self.report_use(RadioUse::Idle);
         let device = self.ready(caller).await?;
         let restored = match self.previous.clone() {
             Some(previous) => self.go_back(&previous, &device, caller).await,

@@ -8,7 +8,7 @@ use zbus::{OwnedVariant, Variant};
 use super::cause::{Call, Cause};
 use super::outcome::Mode;
 use super::proxies::{Options, Profile, StoredProfile};
-use provisioning_core::domain::{Passphrase, Security, Ssid};
+use provisioning_core::domain::{self, Passphrase, RadioUse, Security, Ssid};
 
 /// A profile is ours if its id starts with this and it has [`MARKER`].
 ///
@@ -30,7 +30,7 @@ const DHCP_TIMEOUT: i32 = 25;
 /// integrity key, such as brcmfmac. `NM_SETTING_WIRELESS_SECURITY_PMF_DISABLE`.
 const PMF_DISABLE: i32 = 1;
 /// The prefix of the access point's network: 254 addresses suffice, and every phone accepts them.
-const PREFIX: u32 = 24;
+const PREFIX: u8 = 24;
 
 /// NetworkManager's `key-mgmt` of a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,6 +130,17 @@ impl Plan {
         }
     }
 
+    /// What the radio is used for once it is activated.
+    pub(super) fn radio_use(&self, interface: &str) -> RadioUse {
+        let interface = interface.to_owned();
+        match self {
+            Self::Station(_) => RadioUse::Station { interface },
+            Self::AccessPoint(AccessPoint { address, .. }) => {
+                RadioUse::AccessPoint(domain::AccessPoint { interface, address: *address, prefix: PREFIX })
+            }
+        }
+    }
+
     /// The settings on the bus. They contain the passphrase, which zbus copies into its message without erasing it later.
     pub(super) fn settings(&self) -> Profile<'_> {
         match self {
@@ -210,7 +221,7 @@ impl AccessPoint {
             ("channel", self.channel.into()),
             ("hidden", false.into()),
         ]);
-        let address = HashMap::from([("address", Variant::from(self.address.to_string())), ("prefix", PREFIX.into())]);
+        let address = HashMap::from([("address", Variant::from(self.address.to_string())), ("prefix", u32::from(PREFIX).into())]);
         let ipv4 = HashMap::from([
             ("method", "shared".into()),
             ("address-data", Variant::from(vec![address])),

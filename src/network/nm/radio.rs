@@ -18,7 +18,7 @@ use super::profile::Plan;
 use super::scan::List;
 use super::values::{DeviceReason, DeviceState};
 use provisioning_core::backoff::{Backoff, Jitter};
-use provisioning_core::domain::{Network, Passphrase, Ssid};
+use provisioning_core::domain::{Network, Passphrase, RadioUse, Ssid};
 use provisioning_core::machine::Joined;
 
 /// NetworkManager restarts within a few seconds; the adapter is available once the supplicant has started.
@@ -90,10 +90,16 @@ pub(super) struct Radio {
     /// Consecutive scans without a result while the access point was open.
     pub(super) empty_scans_as_access_point: u8,
     pub(super) dns: Option<DnsFile>,
+    used: watch::Sender<RadioUse>,
 }
 
 impl Radio {
-    pub(super) fn new(settings: Settings, requests: mpsc::UnboundedReceiver<Job>, wanted: watch::Receiver<u64>) -> Self {
+    pub(super) fn new(
+        settings: Settings,
+        requests: mpsc::UnboundedReceiver<Job>,
+        wanted: watch::Receiver<u64>,
+        used: watch::Sender<RadioUse>,
+    ) -> Self {
         // An earlier run may have been killed before it removed the file.
         DnsFile::remove_leftover(&settings);
         Self {
@@ -109,7 +115,17 @@ impl Radio {
             found_by_name: BTreeSet::new(),
             empty_scans_as_access_point: 0,
             dns: None,
+            used,
         }
+    }
+
+    /// Tells the servers what the radio is used for.
+    pub(super) fn report_use(&self, used: RadioUse) {
+        self.used.send_if_modified(|reported| {
+            let is_new = *reported != used;
+            *reported = used;
+            is_new
+        });
     }
 
     /// Runs until all senders of requests are dropped.
@@ -200,6 +216,7 @@ impl Radio {
             info!(%reason, "another program has taken the radio");
             self.held = None;
             self.dns = None;
+            self.report_use(RadioUse::Idle);
         } else {
             warn!(%reason, "the radio lost its connection");
             self.lose();
@@ -211,6 +228,7 @@ impl Radio {
             && held.lost.is_none()
         {
             held.lost = Some((Instant::now() + RETRIES.nominal(1), 1));
+            self.report_use(RadioUse::Idle);
         }
     }
 

@@ -3,6 +3,7 @@
 use super::fake::{AccessPoint, Play};
 use super::{Lab, fault, journal, within};
 use jarvis_provisioning::network::Network;
+use provisioning_core::domain::{self, RadioUse};
 use provisioning_core::fault::Fault;
 
 #[tokio::test]
@@ -35,6 +36,39 @@ async fn an_access_point_that_is_open_is_not_opened_again() {
     lab.open().await.expect("a radio that can");
     lab.open().await.expect("it is open");
     assert_eq!(lab.fake.world().script.calls_of("AddAndActivateConnection2"), 1);
+}
+
+#[tokio::test]
+async fn the_use_of_the_radio_is_reported() {
+    let Some(lab) = Lab::start().await else { return };
+    let radio = lab.network.radio();
+    let used = || radio.borrow().clone();
+    assert_eq!(used(), RadioUse::Idle);
+    lab.open().await.expect("a radio that can");
+    let access_point = domain::AccessPoint { interface: "wlan0".into(), address: [192, 168, 4, 1].into(), prefix: 24 };
+    assert_eq!(used(), RadioUse::AccessPoint(access_point.clone()));
+    lab.fake.world().plays.push_back(Play::secured(&[(60, 8), (120, 7), (30, 0)]));
+    assert_eq!(fault(lab.join("HomeNetwork").await), Some(Fault::WrongPassword));
+    assert_eq!(used(), RadioUse::Idle);
+    lab.open().await.expect("a radio that can");
+    assert_eq!(used(), RadioUse::AccessPoint(access_point));
+    lab.join("HomeNetwork").await.expect("a good passphrase");
+    assert_eq!(used(), RadioUse::Station { interface: "wlan0".into() });
+    within(lab.network.keep()).await.expect("it is joined");
+    assert_eq!(used(), RadioUse::Station { interface: "wlan0".into() });
+    within(lab.network.restore()).await.expect("there is no previous network");
+    assert_eq!(used(), RadioUse::Idle);
+}
+
+#[tokio::test]
+async fn a_lost_access_point_is_reported_as_idle_until_it_is_open_again() {
+    let Some(lab) = Lab::start().await else { return };
+    let mut radio = lab.network.radio();
+    lab.open().await.expect("a radio that can");
+    lab.fake.leave().await;
+    within(radio.wait_for(|used| *used == RadioUse::Idle)).await.expect("the adapter runs");
+    lab.fake.come_back().await;
+    within(radio.wait_for(|used| used.access_point().is_some())).await.expect("the adapter runs");
 }
 
 #[tokio::test]
