@@ -189,6 +189,7 @@ impl<E: Execute> Daemon<E> {
             let unchanged = shown.status == *machine.status()
                 && shown.identity == *machine.identity()
                 && shown.networks == machine.networks()
+                && shown.session == machine.session_link()
                 && shown.info.previously_provisioned == machine.info().previously_provisioned;
             if unchanged {
                 return false;

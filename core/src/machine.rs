@@ -394,6 +394,11 @@ impl Machine {
         self.slot.is_some()
     }
 
+    /// The link of the phone that has the session, or has begun its handshake.
+    pub fn session_link(&self) -> Option<Link> {
+        self.slot.as_ref().map(Slot::link)
+    }
+
     fn done(&mut self, done: Done, now: Instant, rng: &mut impl CryptoRng) {
         self.outbox.ended(done.id());
         match done {

@@ -2,7 +2,7 @@
 //!
 //! A [`Service`] answers the requests. Each listener has an identity of the service's own type. [`Service::connected`] gets
 //! it with the local and the peer's address of a new connection, and returns what the service needs to know of that
-//! connection; every request on it comes with this value. It can also refuse the connection: limits per peer belong there.
+//! connection; every request on it comes with this value. It can also refuse the connection.
 //!
 //! | what | bound |
 //! |---|---|
@@ -16,6 +16,7 @@
 mod activity;
 mod connection;
 mod patient;
+pub mod room;
 
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
@@ -35,12 +36,13 @@ use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
-pub use activity::RequestBody;
 use activity::{Activity, Clock};
+pub use activity::{RequestBody, Wait, Waiting};
+use room::{Bounds, Peer, Place, Room, room};
 
 /// Connections that may wait to be accepted. Linux drops further ones, and a client whose first packet is dropped repeats
 /// it only after a second.
-const BACKLOG: u32 = 1024;
+pub const BACKLOG: u32 = 1024;
 /// Pause after a failure to accept, such as too many open files: until some of them are closed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -126,9 +128,13 @@ pub struct Limits {
 /// What happens when a connection comes and there is no room for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenFull {
-    /// The connection whose peer has been silent longest is closed, so that connections that are only held keep no
-    /// request out. A connection whose request is being answered is never closed. If all are, the new one is closed.
-    CloseLongestSilent,
+    /// A connection of the peer that has most of them is closed: the one that has been silent longest, so that connections
+    /// that are only held keep no request out. A request that [waits](Wait) counts as silence. A connection whose request
+    /// is being answered is never closed. If all are, the new one is closed.
+    CloseLongestSilent {
+        /// Connections of one peer at one time. A further one replaces one of its own.
+        per_peer: usize,
+    },
     /// It waits in the kernel's queue until another connection has ended.
     Wait,
 }
@@ -156,7 +162,7 @@ pub async fn serve<S: Service, T: Transport>(
     let mut connections = Connections::default();
     let mut shutdown = pin!(shutdown);
     loop {
-        let is_accepting = limits.when_full == WhenFull::CloseLongestSilent || connections.live.len() < limits.connections;
+        let is_accepting = limits.when_full != WhenFull::Wait || connections.live.len() < limits.connections;
         let accepted = tokio::select! {
             biased;
             () = &mut shutdown => break,
@@ -174,7 +180,10 @@ pub async fn serve<S: Service, T: Transport>(
                 continue;
             }
         };
-        if connections.live.len() >= limits.connections && !connections.make_room(limits.connections).await {
+        let source = Peer::of(peer.ip());
+        if let WhenFull::CloseLongestSilent { per_peer } = limits.when_full
+            && !connections.make_room(source, Bounds { all: limits.connections, per_peer }).await
+        {
             debug!(%peer, "connection refused: every connection has a request under way");
             continue;
         }
@@ -200,7 +209,7 @@ pub async fn serve<S: Service, T: Transport>(
             stopping: stopping.clone(),
         };
         let task = connections.tasks.spawn(connection.run(stream, Arc::clone(&transport)));
-        connections.live.insert(task.id(), Live { task, activity });
+        connections.live.insert(task.id(), Live { task, peer: source, activity });
     }
     drop(listeners);
     stop.send_replace(true);
@@ -220,6 +229,7 @@ struct Connections {
 
 struct Live {
     task: AbortHandle,
+    peer: Peer,
     activity: Arc<Activity>,
 }
 
@@ -229,23 +239,36 @@ impl Connections {
         self.live.remove(&id);
     }
 
-    /// Makes the number of connections smaller than `limit`; false if each of them has a request under way.
-    async fn make_room(&mut self, limit: usize) -> bool {
+    /// Makes room for a connection of a peer; false if each that could be closed has a request under way.
+    async fn make_room(&mut self, peer: Peer, bounds: Bounds) -> bool {
+        if self.is_free(peer, bounds) {
+            return true;
+        }
         // Lets connections whose request has arrived start with it, so that they count as busy.
         tokio::task::yield_now().await;
         while let Some(ended) = self.tasks.try_join_next_with_id() {
             self.ended(&ended);
         }
-        self.live.len() < limit || self.close_longest_silent()
+        match self.room(peer, bounds) {
+            Room::Free => true,
+            Room::InPlaceOf(id) => {
+                if let Some(live) = self.live.remove(&id) {
+                    live.task.abort();
+                }
+                true
+            }
+            Room::Full => false,
+        }
     }
 
-    fn close_longest_silent(&mut self) -> bool {
-        let silent = self.live.iter().filter_map(|(id, live)| Some((live.activity.silent_since()?, *id)));
-        let Some(live) = silent.min_by_key(|(since, _)| *since).and_then(|(_, id)| self.live.remove(&id)) else {
-            return false;
-        };
-        live.task.abort();
-        true
+    fn is_free(&self, peer: Peer, bounds: Bounds) -> bool {
+        let own = || self.live.values().filter(|live| live.peer == peer).count();
+        self.live.len() < bounds.all && own() < bounds.per_peer
+    }
+
+    fn room(&self, peer: Peer, bounds: Bounds) -> Room<Id> {
+        let place = |(id, live): (&Id, &Live)| Place { id: *id, peer: live.peer, silent_since: live.activity.silent_since() };
+        room(peer, bounds, &self.live.iter().map(place).collect::<Vec<_>>())
     }
 }
 

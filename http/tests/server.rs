@@ -10,11 +10,11 @@ use std::time::Duration;
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::{Request, Response};
-use jarvis_http::server::{Accepted, Limits, Listener, Plain, RequestBody, Service, Transport, WhenFull, bind, serve};
+use jarvis_http::server::{Accepted, Limits, Listener, Plain, RequestBody, Service, Transport, Wait, WhenFull, bind, serve};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, yield_now};
 use tokio::time::timeout;
 
 /// How long a test waits for something that must happen.
@@ -27,7 +27,7 @@ const LONG: Duration = Duration::from_hours(1);
 const LIMITS: Limits =
     Limits { connections: 16, when_full: WhenFull::Wait, head: LONG, head_size: 16 * 1024, write: LONG, stop: LONG };
 
-/// Answers with the data of the connection, except at the paths `/hang` and `/refused`.
+/// Answers with the data of the connection, except at the paths `/hang` and `/wait`, which are never answered.
 #[derive(Default)]
 struct Echo {
     refuses: bool,
@@ -63,8 +63,13 @@ impl Service for Echo {
 
     async fn answer(&self, connection: &Known, request: Request<RequestBody>) -> Response<Full<Bytes>> {
         self.paths.lock().expect("no test panics with the lock").push(request.uri().path().to_owned());
-        if request.uri().path() == "/hang" {
-            pending::<()>().await;
+        match request.uri().path() {
+            "/hang" => pending().await,
+            "/wait" => {
+                let _waiting = request.extensions().get::<Wait>().expect("each request has it").begin();
+                pending::<()>().await;
+            }
+            _ => {}
         }
         Response::new(Full::new(connection.text.clone().into()))
     }
@@ -94,6 +99,13 @@ fn start<T: Transport>(listeners: &[&'static str], transport: T, limits: Limits,
 
 async fn connect(to: SocketAddr) -> TcpStream {
     TcpStream::connect(to).await.expect("the server listens")
+}
+
+/// Connects from another loopback address: another peer.
+async fn connect_from(from: [u8; 4], to: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind((Ipv4Addr::from(from), 0).into()).expect("a loopback address");
+    socket.connect(to).await.expect("the server listens")
 }
 
 async fn send(stream: &mut TcpStream, path: &str, rest: &str) {
@@ -142,7 +154,7 @@ async fn a_connection_waits_until_there_is_room() {
 
 #[tokio::test]
 async fn the_longest_silent_connection_makes_room_and_a_busy_one_does_not() {
-    let limits = Limits { connections: 2, when_full: WhenFull::CloseLongestSilent, ..LIMITS };
+    let limits = Limits { connections: 2, when_full: WhenFull::CloseLongestSilent { per_peer: 2 }, ..LIMITS };
     let served = start(&["one"], Plain, limits, Echo::default());
     let mut busy = connect(served.addresses[0]).await;
     send(&mut busy, "/hang", "").await;
@@ -152,6 +164,43 @@ async fn the_longest_silent_connection_makes_room_and_a_busy_one_does_not() {
     assert!(rest(&mut third).await.starts_with("HTTP/1.1 200 "));
     assert_eq!(rest(&mut silent).await, "");
     assert_eq!(busy.try_read(&mut [0]).expect_err("it is open").kind(), io::ErrorKind::WouldBlock);
+}
+
+#[tokio::test]
+async fn a_request_that_waits_makes_room() {
+    let limits = Limits { connections: 2, when_full: WhenFull::CloseLongestSilent { per_peer: 2 }, ..LIMITS };
+    let served = start(&["one"], Plain, limits, Echo::default());
+    let mut waiting = [connect(served.addresses[0]).await, connect(served.addresses[0]).await];
+    for stream in &mut waiting {
+        send(stream, "/wait", "").await;
+    }
+    let arrived = async {
+        while served.service.paths.lock().expect("no test panics with the lock").len() < waiting.len() {
+            yield_now().await;
+        }
+    };
+    timeout(PATIENCE, arrived).await.expect("the requests arrive");
+    let mut third = connect(served.addresses[0]).await;
+    send(&mut third, "/third", "connection: close\r\n").await;
+    assert!(rest(&mut third).await.starts_with("HTTP/1.1 200 "));
+    assert_eq!(rest(&mut waiting[0]).await, "");
+    assert_eq!(waiting[1].try_read(&mut [0]).expect_err("it is open").kind(), io::ErrorKind::WouldBlock);
+}
+
+#[tokio::test]
+async fn one_peer_takes_only_its_own_connections() {
+    let limits = Limits { when_full: WhenFull::CloseLongestSilent { per_peer: 4 }, ..LIMITS };
+    let served = start(&["one"], Plain, limits, Echo::default());
+    let mut owner = connect(served.addresses[0]).await;
+    let mut crowd = Vec::new();
+    for _ in 0..40 {
+        crowd.push(connect_from([127, 0, 0, 2], served.addresses[0]).await);
+    }
+    for stream in &mut crowd[..36] {
+        assert_eq!(rest(stream).await, "");
+    }
+    send(&mut owner, "/", "connection: close\r\n").await;
+    assert!(rest(&mut owner).await.starts_with("HTTP/1.1 200 "));
 }
 
 #[tokio::test]

@@ -17,8 +17,7 @@ use jarvis_provisioning::network::Network;
 use jarvis_provisioning::network::nm::{self, NetworkManager};
 use jarvis_provisioning::simulation::SimulatedNetwork;
 use jarvis_provisioning::store::Store;
-use provisioning_core::domain::Passphrase;
-use provisioning_core::fault::chain;
+use provisioning_core::domain::{AccessPoint, Passphrase, RadioUse};
 use provisioning_core::machine;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -36,6 +35,9 @@ const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// Time for the answer to reach the phone before the radio leaves the access point. A phone in power save fetches the
 /// answer after one or two beacons, a tenth of a second each; a lost frame is retransmitted within that time.
 const ANSWER_LEAVES: Duration = Duration::from_millis(500);
+
+/// The port of captive-portal probes.
+const CAPTIVE_PORT: u16 = 80;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -74,14 +76,18 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             let link = |handle, stopped| {
                 sim::serve(phones, sim::Config { mtu: config.simulated_mtu, ..sim::Config::default() }, handle, stopped)
             };
-            serve(&config, store, boot, SimulatedNetwork, link, json!({ "ble_sim": socket })).await
+            // The radio is always the access point.
+            let (_, radio) = watch::channel(RadioUse::AccessPoint(simulated_access_point(&config)));
+            serve(&config, store, boot, SimulatedNetwork, radio, link, json!({ "ble_sim": socket })).await
         } else {
             let passphrase = store.access_point_passphrase();
             let passphrase = Passphrase::try_from(passphrase.expose().to_owned()).context("the access point's passphrase")?;
             let settings =
                 nm::Settings { interface: config.interface.clone(), passphrase: Some(passphrase), ..nm::Settings::default() };
             let link = |handle, stopped| ble::serve(ble::Config { bus: None, adapter: config.adapter.clone() }, handle, stopped);
-            serve(&config, store, boot, NetworkManager::start(settings), link, json!({})).await
+            let network = NetworkManager::start(settings);
+            let radio = network.radio();
+            serve(&config, store, boot, network, radio, link, json!({})).await
         }
     })
 }
@@ -93,6 +99,7 @@ async fn serve<N: Network, L: Future<Output = ()> + Send + 'static>(
     store: Store,
     boot: machine::Boot,
     network: N,
+    radio: watch::Receiver<RadioUse>,
     link: impl FnOnce(Handle, BoxFuture) -> L,
     mut ready: serde_json::Value,
 ) -> Result<(), Failure> {
@@ -107,7 +114,11 @@ async fn serve<N: Network, L: Future<Output = ()> + Send + 'static>(
     let address = config.listen.unwrap_or(IpAddr::V4(if config.simulate { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED }));
     let listener = bind(SocketAddr::new(address, config.port))?;
     let bound = listener.local_addr().context("asking for the address that was bound")?;
-    let captive = if config.simulate { Vec::new() } else { captive_portal(address) };
+    let access_point = is_in_access_point(config, address).then(|| http::InAccessPoint {
+        radio: radio.clone(),
+        api: bound.port(),
+        captive: (!config.simulate).then_some(CAPTIVE_PORT),
+    });
 
     let client = Client::new(policy, trust);
     let paths = paths(config);
@@ -127,13 +138,13 @@ async fn serve<N: Network, L: Future<Output = ()> + Send + 'static>(
             let _either_way = stopped.changed().await;
         })
     };
-    let listeners = http::Listeners { api: vec![listener], captive };
+    let listeners = http::Listeners { api: vec![listener], access_point };
     let mut servers = vec![
         tokio::spawn(http::serve(listeners, http_config(config), handle.clone(), until_stopped())),
         tokio::spawn(link(handle.clone(), until_stopped())),
     ];
     if !config.simulate {
-        let announcement = mdns::Config { name: name.clone(), port: bound.port() };
+        let announcement = mdns::Config { name: name.clone(), port: bound.port(), radio };
         servers.push(tokio::spawn(mdns::serve(announcement, handle, until_stopped())));
     }
 
@@ -161,24 +172,25 @@ fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
     http::bind(address).map_err(|source| Failure::Resource { attempt: format!("listening on {address}"), source })
 }
 
-/// Phones send captive-portal probes to port 80. Without answers they may leave the access point, so a failure is logged.
-fn captive_portal(address: IpAddr) -> Vec<TcpListener> {
-    match bind(SocketAddr::new(address, 80)) {
-        Ok(listener) => vec![listener],
-        Err(failure) => {
-            warn!("phones may leave the access point, because captive-portal probes are not answered: {}", chain(&failure));
-            Vec::new()
-        }
+/// The access point in simulation: the loopback, or the interface that the settings name.
+fn simulated_access_point(config: &Config) -> AccessPoint {
+    match config.interface.clone() {
+        None => AccessPoint { interface: "lo".into(), address: Ipv4Addr::LOCALHOST, prefix: 8 },
+        Some(interface) => AccessPoint { interface, address: nm::Settings::default().address, prefix: 24 },
     }
 }
 
+/// Whether the API listens in the access point, too: if it listens at all addresses, or at that one.
+fn is_in_access_point(config: &Config, listen: IpAddr) -> bool {
+    let address = if config.simulate { simulated_access_point(config).address } else { nm::Settings::default().address };
+    listen.is_unspecified() || listen.to_canonical() == address
+}
+
 fn http_config(config: &Config) -> http::Config {
-    // In simulation the loopback is the access point.
-    let access_point = if config.simulate { Ipv4Addr::LOCALHOST } else { nm::Settings::default().address };
     let secrets = match (config.access_point.secrets_in_clear, config.access_point.open) {
         (true, _) => http::Secrets::Anywhere,
         (false, Open::Never) => http::Secrets::Nowhere,
-        (false, Open::WhenQuiet | Open::Always) => http::Secrets::SentTo(IpAddr::V4(access_point)),
+        (false, Open::WhenQuiet | Open::Always) => http::Secrets::InAccessPoint,
     };
     http::Config { secrets, open_security: if config.simulate { "OPEN" } else { "" }, ..http::Config::default() }
 }
@@ -217,10 +229,22 @@ mod tests {
             (config.access_point.open, config.access_point.secrets_in_clear) = (open, secrets_in_clear);
             http_config(&config).secrets
         };
-        for (simulate, address) in [(true, [127, 0, 0, 1]), (false, [192, 168, 4, 1])] {
+        for simulate in [true, false] {
             assert_eq!(secrets(simulate, Open::Never, false), http::Secrets::Nowhere);
-            assert_eq!(secrets(simulate, Open::Always, false), http::Secrets::SentTo(address.into()));
+            assert_eq!(secrets(simulate, Open::Always, false), http::Secrets::InAccessPoint);
             assert_eq!(secrets(simulate, Open::Never, true), http::Secrets::Anywhere);
+        }
+    }
+
+    #[test]
+    fn a_listener_at_another_address_is_not_in_the_access_point() {
+        let listens = |simulate, listen: &str| {
+            let config = Config { simulate, ..Config::default() };
+            is_in_access_point(&config, listen.parse().expect("an address"))
+        };
+        for (simulate, own, other) in [(true, "127.0.0.1", "127.0.0.2"), (false, "192.168.4.1", "127.0.0.1")] {
+            assert!(["0.0.0.0", "::", own].iter().all(|listen| listens(simulate, listen)));
+            assert!(!listens(simulate, other) && !listens(simulate, "::1"));
         }
     }
 }

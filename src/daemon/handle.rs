@@ -35,6 +35,8 @@ pub struct View {
     pub status: Status,
     /// The last list of networks, in the order of the adapter.
     pub networks: Vec<Network>,
+    /// The link of the phone that has the session.
+    pub session: Option<Link>,
 }
 
 impl From<&Machine> for View {
@@ -44,6 +46,7 @@ impl From<&Machine> for View {
             identity: machine.identity().clone(),
             status: machine.status().clone(),
             networks: machine.networks().to_vec(),
+            session: machine.session_link(),
         }
     }
 }

@@ -14,10 +14,11 @@
 //! | `/api/v1/session` | | POST opens a link, DELETE closes it |
 //! | `/api/v1/events` | | GET: the messages that the node has queued |
 //!
-//! Every device in radio range can connect, so every resource has a limit: the number of connections and of links, the size
-//! of a head and of a body and the time for each, the time in which a peer reads a response. A browser's requests from
+//! Every device in radio range can connect, so every resource has a limit: the number of connections and of links, in all and
+//! for each peer, the size of a head and of a body and the time for each, the time in which a peer reads a response. A browser's requests from
 //! another site, and requests for a host name that is not the node's, are refused, and there are no CORS headers. No error repeats parts of the request.
 
+mod access_point;
 mod body;
 mod captive;
 mod host;
@@ -38,11 +39,14 @@ use std::time::Duration;
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::{Request, Response};
+use jarvis_http::server::room::Peer;
 use jarvis_http::server::{self, Accepted, Plain, RequestBody, Service, WhenFull};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use crate::daemon::Handle;
-use provisioning_core::endpoint::Endpoint;
+use provisioning_core::domain::{AccessPoint, RadioUse};
+use provisioning_core::endpoint::{Endpoint, Method};
 use provisioning_core::machine::LocalRequest;
 use routes::Api;
 
@@ -74,18 +78,18 @@ pub struct Config {
 pub enum Secrets {
     /// At every address: for a simulation, and where the owner accepts it.
     Anywhere,
-    /// Only at this address of the node: its address in its encrypted access point, not the one in another network.
-    SentTo(IpAddr),
+    /// Only in the node's encrypted access point: through the listener at its interface, from an address of its subnet.
+    InAccessPoint,
     /// Nowhere.
     #[default]
     Nowhere,
 }
 
 impl Secrets {
-    fn taken_at(self, address: IpAddr) -> bool {
+    const fn are_taken_from(self, arrival: &Arrival) -> bool {
         match self {
             Self::Anywhere => true,
-            Self::SentTo(expected) => address == expected,
+            Self::InAccessPoint => arrival.in_access_point,
             Self::Nowhere => false,
         }
     }
@@ -94,8 +98,11 @@ impl Secrets {
 /// The limits on what a peer can use.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at one time. A further one replaces the one that has been silent longest.
+    /// Connections at one time; those in the access point are counted separately. A further one replaces one of the peer
+    /// that has most: the one that has been silent longest.
     pub connections: usize,
+    /// Connections of one peer at one time. A further one replaces one of its own. A phone uses up to six.
+    pub per_peer: usize,
     /// From the start of a connection, or from the response before, to the end of a request's head. An idle connection is
     /// closed after this time, too, as by the existing server.
     pub head: Duration,
@@ -112,17 +119,28 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         let five = Duration::from_secs(5);
-        Self { connections: 256, head: five, body: five, write: five, answer: five, idle: Duration::from_secs(90) }
+        Self { connections: 256, per_peer: 64, head: five, body: five, write: five, answer: five, idle: Duration::from_secs(90) }
     }
 }
 
-/// The sockets to answer on, from [`bind`].
+/// The sockets to answer on.
 #[derive(Debug, Default)]
 pub struct Listeners {
-    /// For the API: port 8080.
+    /// For the API at the node's own addresses, from [`bind`].
     pub api: Vec<TcpListener>,
-    /// For the captive-portal probes of phones: port 80 of the access point.
-    pub captive: Vec<TcpListener>,
+    /// For the access point, while it is open.
+    pub access_point: Option<InAccessPoint>,
+}
+
+/// Where to listen in the access point.
+#[derive(Clone, Debug)]
+pub struct InAccessPoint {
+    /// Whether the access point is open, and its interface.
+    pub radio: watch::Receiver<RadioUse>,
+    /// The port of the API: 8080.
+    pub api: u16,
+    /// The port for the captive-portal probes of phones: 80. None: they are not answered.
+    pub captive: Option<u16>,
 }
 
 /// Parses a JSON body into a request of the machine, or into the body of the 422 answer. Only [`Endpoint::Credentials`] and
@@ -131,29 +149,82 @@ pub fn read_json(endpoint: Endpoint, content_type: Option<&str>, body: &[u8]) ->
     routes::read_json(endpoint, content_type, body)
 }
 
+/// What a request can ask of the API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Operation {
+    /// The path.
+    pub path: &'static str,
+    /// The method.
+    pub method: Method,
+    /// The body is a message of the sealed representation.
+    pub sealed: bool,
+}
+
+/// Every operation that the API answers with something else than a refusal of the method.
+pub fn operations() -> impl Iterator<Item = Operation> {
+    routes::operations()
+}
+
 /// Listens at an address; at a free port if the port is 0.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    server::bind(address)
+    let listener = server::bind(address)?;
+    // The listener in the access point has the same port. Set only now, so that two programs cannot listen at one address.
+    rustix::net::sockopt::set_socket_reuseport(&listener, true)?;
+    Ok(listener)
 }
 
 /// Serves until `shutdown` is ready. Then requests under way get a moment to end.
-pub async fn serve(listeners: Listeners, config: Config, handle: Handle, shutdown: impl Future<Output = ()>) {
-    let listener = |id| move |socket| server::Listener { id, socket };
-    let api_listeners = listeners.api.into_iter().map(listener(Port::Api));
-    let listeners = api_listeners.chain(listeners.captive.into_iter().map(listener(Port::Captive))).collect();
+///
+/// In an access point that is open already the node listens when this returns, before the future is polled.
+pub fn serve(
+    listeners: Listeners,
+    config: Config,
+    handle: Handle,
+    shutdown: impl Future<Output = ()> + Send,
+) -> impl Future<Output = ()> + Send {
     let limits = server::Limits {
         connections: config.limits.connections,
-        when_full: WhenFull::CloseLongestSilent,
+        when_full: WhenFull::CloseLongestSilent { per_peer: config.limits.per_peer },
         head: config.limits.head,
         head_size: HEAD_LIMIT,
         write: config.limits.write,
         stop: STOP,
     };
-    let api = Arc::new(Api::new(config, handle));
-    tokio::select! {
-        () = server::serve(listeners, Arc::new(Plain), limits, Arc::new(Link { api: Arc::clone(&api) }), shutdown) => {}
-        () = api.phones.reap() => {}
+    let link = Arc::new(Link { api: Arc::new(Api::new(config, handle)) });
+    let (stop, stopped) = watch::channel(false);
+    let access_point = listeners.access_point.map(|place| access_point::Server::new(place, Arc::clone(&link), limits));
+    let listener = |socket| server::Listener { id: Entrance { port: Port::Api, access_point: None }, socket };
+    let listeners = listeners.api.into_iter().map(listener).collect();
+    async move {
+        let stopping = async {
+            shutdown.await;
+            stop.send_replace(true);
+        };
+        let elsewhere = server::serve(listeners, Arc::new(Plain), limits, Arc::clone(&link), until(stopped.clone()));
+        let in_access_point = async {
+            if let Some(server) = access_point {
+                server.run(stopped.clone()).await;
+            }
+        };
+        tokio::select! {
+            _ = async { tokio::join!(stopping, elsewhere, in_access_point) } => {}
+            () = link.api.phones.reap() => {}
+        }
     }
+}
+
+/// Waits until the server stops.
+async fn until(mut stopped: watch::Receiver<bool>) {
+    // Without its sender the server has ended.
+    let _either_way = stopped.wait_for(|stopped| *stopped).await;
+}
+
+/// A listener.
+#[derive(Clone)]
+struct Entrance {
+    port: Port,
+    /// The access point that it is in.
+    access_point: Option<AccessPoint>,
 }
 
 /// Which of the two ports a connection came to.
@@ -173,20 +244,29 @@ struct Arrival {
     port: Port,
     /// The address of the node that it was made to.
     sent_to: IpAddr,
+    peer: Peer,
+    /// It came through the access point's listener, from an address of its subnet.
+    in_access_point: bool,
 }
 
 impl Service for Link {
-    type Listener = Port;
+    type Listener = Entrance;
     type Connection = Arrival;
     type Body = Full<Bytes>;
 
-    fn connected(&self, accepted: &Accepted<'_, Port>) -> Option<Arrival> {
-        Some(Arrival { port: *accepted.listener, sent_to: accepted.local.ip().to_canonical() })
+    fn connected(&self, accepted: &Accepted<'_, Entrance>) -> Option<Arrival> {
+        let peer = accepted.peer.ip();
+        Some(Arrival {
+            port: accepted.listener.port,
+            sent_to: accepted.local.ip().to_canonical(),
+            peer: Peer::of(peer),
+            in_access_point: accepted.listener.access_point.as_ref().is_some_and(|access_point| access_point.includes(peer)),
+        })
     }
 
     async fn answer(&self, connection: &Arrival, request: Request<RequestBody>) -> Reply {
         match connection.port {
-            Port::Api => routes::answer(&self.api, connection.sent_to, request).await,
+            Port::Api => routes::answer(&self.api, connection, request).await,
             Port::Captive => captive::reply(request.method(), request.uri().path()),
         }
     }

@@ -1,11 +1,11 @@
 //! A plain HTTP client that sends exactly the given bytes.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 /// Limit of every wait; reached only by a failing test.
@@ -52,6 +52,12 @@ impl Reply {
 
 /// Sends a request on a new connection.
 pub async fn request(to: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+    request_over(connect(to).await, method, path, headers, body).await
+}
+
+/// Sends the only request of a connection.
+pub async fn request_over(stream: TcpStream, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+    let to = stream.peer_addr().expect("it is connected");
     let host = headers.iter().all(|(name, _)| !name.eq_ignore_ascii_case("host")).then(|| format!("host: {to}\r\n"));
     let mut head = format!("{method} {path} HTTP/1.1\r\n{}connection: close\r\n", host.unwrap_or_default());
     for (name, value) in headers {
@@ -61,7 +67,7 @@ pub async fn request(to: SocketAddr, method: &str, path: &str, headers: &[(&str,
         head.extend(["content-length: ", &body.len().to_string(), "\r\n"]);
     }
     head += "\r\n";
-    Reply::read(&exchange(to, &[head.as_bytes(), body].concat()).await)
+    Reply::read(&exchange_over(stream, &[head.as_bytes(), body].concat()).await)
 }
 
 /// Sends a POST request with a JSON body.
@@ -85,7 +91,21 @@ pub async fn poll_json(to: SocketAddr, path: &str, patience: Duration, fits: imp
 
 /// Sends bytes on a new connection, and reads until the server closes it.
 pub async fn exchange(to: SocketAddr, bytes: &[u8]) -> Vec<u8> {
-    let mut stream = TcpStream::connect(to).await.expect("the node listens");
+    exchange_over(connect(to).await, bytes).await
+}
+
+/// Connects from an address of this machine, such as another one of the loopback: for the server this is another peer.
+pub async fn connect_from(from: IpAddr, to: SocketAddr) -> TcpStream {
+    let socket = if from.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.expect("a socket");
+    socket.bind((from, 0).into()).expect("an address of this machine");
+    socket.connect(to).await.expect("the node listens")
+}
+
+async fn connect(to: SocketAddr) -> TcpStream {
+    TcpStream::connect(to).await.expect("the node listens")
+}
+
+async fn exchange_over(mut stream: TcpStream, bytes: &[u8]) -> Vec<u8> {
     let (mut reader, mut writer) = stream.split();
     let mut answer = Vec::new();
     let both = async {

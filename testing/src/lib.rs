@@ -5,6 +5,7 @@ pub mod bus;
 pub mod fake;
 pub mod http;
 pub mod journal;
+pub mod netns;
 pub mod random;
 pub mod server;
 pub mod tls;

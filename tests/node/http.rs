@@ -1,6 +1,6 @@
 //! The HTTP link over real sockets, with the real machine behind it and a scripted world behind that.
 
-mod bounds;
+pub(crate) mod bounds;
 pub(crate) mod json;
 mod k2;
 mod schema;

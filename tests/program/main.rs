@@ -15,3 +15,4 @@ mod provisioning;
 mod relay;
 mod resets;
 mod secrets;
+mod wrong_side;

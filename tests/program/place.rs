@@ -169,6 +169,12 @@ impl Place {
         self.start_under(&program).await
     }
 
+    /// Starts the node in a network namespace.
+    pub(crate) async fn start_in(&self, namespace: &str) -> Node {
+        let program = ["ip", "netns", "exec", namespace, PROGRAM];
+        self.start_under(&program).await.expect("the node says where it listens")
+    }
+
     async fn start_under(&self, program: &[&str]) -> Option<Node> {
         let log = File::options().create(true).append(true).open(self.path("node.log")).expect("a log");
         let mut command = self.wrapped(program, &["run", "--simulate"]);

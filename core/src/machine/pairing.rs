@@ -40,6 +40,10 @@ enum Stage {
 }
 
 impl Slot {
+    pub(super) const fn link(&self) -> Link {
+        self.link
+    }
+
     /// A handshake, which presence does not prolong.
     const fn handshake(link: Link, stage: Stage, until: Instant) -> Self {
         Self { link, stage, until, latest: until }

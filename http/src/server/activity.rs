@@ -14,7 +14,7 @@ pub(super) type Clock = Arc<AtomicU64>;
 #[derive(Debug)]
 pub(super) struct Activity {
     clock: Clock,
-    /// When the last response was made; [`BUSY`] while one is being made.
+    /// When the last response was made, or when a request began to wait; [`BUSY`] while a response is being made.
     silent_since: AtomicU64,
     /// The body of the last request has not been read to its end.
     unread: AtomicBool,
@@ -25,11 +25,11 @@ const BUSY: u64 = u64::MAX;
 impl Activity {
     pub(super) fn new(clock: &Clock) -> Self {
         let activity = Self { clock: Arc::clone(clock), silent_since: AtomicU64::new(0), unread: AtomicBool::new(false) };
-        activity.answered();
+        activity.falls_silent();
         activity
     }
 
-    /// When the peer became silent; `None` while a complete request is being answered.
+    /// When the peer became silent, or when its request began to wait; `None` while a complete request is being answered.
     pub(super) fn silent_since(&self) -> Option<u64> {
         Some(self.silent_since.load(Ordering::Relaxed)).filter(|since| *since != BUSY)
     }
@@ -39,8 +39,8 @@ impl Activity {
         self.unread.load(Ordering::Relaxed)
     }
 
-    /// The response was made: it is the peer's turn.
-    pub(super) fn answered(&self) {
+    /// The response was made, and it is the peer's turn; or the response has to wait.
+    pub(super) fn falls_silent(&self) {
         self.silent_since.store(self.clock.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
     }
 
@@ -51,7 +51,34 @@ impl Activity {
     /// The request is complete: the connection is not closed before it is answered.
     fn body_ends(&self) {
         self.unread.store(false, Ordering::Relaxed);
+        self.becomes_busy();
+    }
+
+    fn becomes_busy(&self) {
         self.silent_since.store(BUSY, Ordering::Relaxed);
+    }
+}
+
+/// Tells the server that the answer to a request waits for something, such as a message for a peer that polls. Meanwhile the
+/// connection may be closed to make room for another. It is among the extensions of each request.
+#[derive(Clone, Debug)]
+pub struct Wait(pub(super) Arc<Activity>);
+
+impl Wait {
+    /// The answer waits until the returned value is dropped.
+    pub fn begin(&self) -> Waiting<'_> {
+        self.0.falls_silent();
+        Waiting(&self.0)
+    }
+}
+
+/// See [`Wait::begin`].
+#[derive(Debug)]
+pub struct Waiting<'a>(&'a Activity);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.becomes_busy();
     }
 }
 

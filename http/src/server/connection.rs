@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::activity::{Activity, RequestBody};
+use super::activity::{Activity, RequestBody, Wait};
 use super::patient::Patient;
 use super::{Limits, Service, Transport};
 
@@ -53,9 +53,10 @@ impl<S: Service> Connection<S> {
         let answer = service_fn(|request: Request<Incoming>| {
             let (service, state, activity) = (Arc::clone(service), Arc::clone(&state), Arc::clone(activity));
             Box::pin(async move {
-                let request = request.map(|body| RequestBody::new(body, Arc::clone(&activity)));
+                let mut request = request.map(|body| RequestBody::new(body, Arc::clone(&activity)));
+                request.extensions_mut().insert(Wait(Arc::clone(&activity)));
                 let response = service.answer(&state, request).await;
-                activity.answered();
+                activity.falls_silent();
                 Ok::<_, Infallible>(response)
             })
         });

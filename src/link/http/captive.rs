@@ -21,17 +21,15 @@ pub(super) enum Probe {
     Firefox,
 }
 
-impl Probe {
-    /// The probe at a path.
-    pub(super) fn at(path: &str) -> Option<Self> {
-        Some(match path {
-            "/generate_204" => Self::Android,
-            "/hotspot-detect.html" | "/library/test/success.html" => Self::Apple,
-            "/success.txt" => Self::Firefox,
-            _ => return None,
-        })
-    }
+/// The paths of the probes.
+pub(super) const PROBES: [(&str, Probe); 4] = [
+    ("/generate_204", Probe::Android),
+    ("/hotspot-detect.html", Probe::Apple),
+    ("/library/test/success.html", Probe::Apple),
+    ("/success.txt", Probe::Firefox),
+];
 
+impl Probe {
     /// The answer on the API's port.
     pub(super) fn reply(self) -> Reply {
         const PLAIN: &str = "text/plain; charset=utf-8";
@@ -50,7 +48,7 @@ pub(super) fn reply(method: &Method, path: &str) -> Reply {
         reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         return reply;
     }
-    match Probe::at(path) {
+    match PROBES.iter().find(|(known, _)| *known == path).map(|(_, probe)| probe) {
         Some(Probe::Apple) => page(APPLE, "text/html"),
         Some(Probe::Firefox) => page(FIREFOX, "text/plain"),
         Some(Probe::Android) | None => nothing(StatusCode::NO_CONTENT),

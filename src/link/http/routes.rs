@@ -14,15 +14,15 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use super::captive::Probe;
+use super::captive::{PROBES, Probe};
 use super::host::{Names, is_foreign};
 use super::json::{encode, json, problem};
 use super::schema::{
     FactoryResetResponse, K2ProvisionRequest, K2ProvisionResponse, NodeInfo, ProvisionRequest, ProvisionResponse,
     ProvisionStatus, ScanNetworksResponse, cleared_name,
 };
-use super::sealed::{Phones, protobuf};
-use super::{Config, Reply, body, k2};
+use super::sealed::{Caller, Phones, protobuf};
+use super::{Arrival, Config, Operation, Reply, body, k2};
 use crate::daemon::Handle;
 use provisioning_core::domain::{CommandCenterUrl, Credentials, K2, Network, Passphrase, Security, Ssid, TEXT_LIMIT, TextField};
 use provisioning_core::endpoint::{self, Endpoint, PROTOBUF};
@@ -72,18 +72,19 @@ pub(super) enum Route {
     Probe(Probe),
 }
 
+/// The routes beside the endpoints and the probes.
+const OTHERS: [(&str, Route); 4] =
+    [(FACTORY_RESET, Route::Reset), ("/api/v1/events", Route::Events), ("/openapi.json", Route::Schema), ("/docs", Route::Page)];
+
 impl Route {
+    /// Every path and its resource.
+    fn all() -> impl Iterator<Item = (&'static str, Self)> {
+        let endpoints = endpoint::ENDPOINTS.iter().map(|row| (row.path, Self::Endpoint(row.endpoint)));
+        endpoints.chain(OTHERS).chain(PROBES.map(|(path, probe)| (path, Self::Probe(probe))))
+    }
+
     fn at(path: &str) -> Option<Self> {
-        if let Some(endpoint) = Endpoint::from_path(path) {
-            return Some(Self::Endpoint(endpoint));
-        }
-        Some(match path {
-            FACTORY_RESET => Self::Reset,
-            "/api/v1/events" => Self::Events,
-            "/openapi.json" => Self::Schema,
-            "/docs" => Self::Page,
-            path => Self::Probe(Probe::at(path)?),
-        })
+        Self::all().find(|(known, _)| *known == path).map(|(_, route)| route)
     }
 
     /// The methods of requests that are not sealed.
@@ -103,6 +104,18 @@ impl Route {
     }
 }
 
+/// See [`super::operations`].
+pub(super) fn operations() -> impl Iterator<Item = Operation> {
+    let methods = [endpoint::Method::Get, endpoint::Method::Post, endpoint::Method::Delete];
+    let kinds = methods.into_iter().flat_map(|method| [(method, false), (method, true)]);
+    Route::all().flat_map(move |(path, route)| {
+        let takes_sealed = matches!(route, Route::Endpoint(endpoint) if endpoint.row().writable);
+        let answers =
+            move |(method, sealed)| route.allows(method, sealed) && (!sealed || takes_sealed && method == endpoint::Method::Post);
+        kinds.clone().filter(move |kind| answers(*kind)).map(move |(method, sealed)| Operation { path, method, sealed })
+    })
+}
+
 const fn method(method: &Method) -> Option<endpoint::Method> {
     match *method {
         Method::GET => Some(endpoint::Method::Get),
@@ -112,15 +125,15 @@ const fn method(method: &Method) -> Option<endpoint::Method> {
     }
 }
 
-/// Answers a request that was sent to the node's address `sent_to`.
-pub(super) async fn answer<B>(api: &Arc<Api>, sent_to: IpAddr, request: Request<B>) -> Reply
+/// Answers a request.
+pub(super) async fn answer<B>(api: &Arc<Api>, arrival: &Arrival, request: Request<B>) -> Reply
 where
     B: Body<Data = Bytes> + Unpin,
 {
     let (head, body) = request.into_parts();
     let path = head.uri.path();
     let route = Route::at(path);
-    if !matches!(route, Some(Route::Probe(_))) && !api.is_addressed(&head, sent_to) {
+    if !matches!(route, Some(Route::Probe(_))) && !api.is_addressed(&head, arrival.sent_to) {
         return problem(StatusCode::FORBIDDEN, "This host name is not the device's.");
     }
     let Some(route) = route else {
@@ -140,9 +153,10 @@ where
     if method != endpoint::Method::Get && is_foreign(&head.headers) {
         return problem(StatusCode::FORBIDDEN, "Requests from another site are not accepted.");
     }
+    let caller = Caller { headers: &head.headers, peer: arrival.peer, wait: head.extensions.get() };
     match method {
-        endpoint::Method::Get => api.get(route, &head.headers).await,
-        endpoint::Method::Post => api.post(route, sent_to, &head.headers, body).await,
+        endpoint::Method::Get => api.get(route, &caller).await,
+        endpoint::Method::Post => api.post(route, arrival, &caller, body).await,
         // Only a session can be deleted.
         endpoint::Method::Delete => api.phones.close(&head.headers).await,
     }
@@ -174,8 +188,8 @@ impl Api {
     }
 
     /// Answers from the last view. Only [`Route::Events`] waits.
-    async fn get(self: &Arc<Self>, route: Route, headers: &HeaderMap) -> Reply {
-        let sealed = accepts_sealed(headers);
+    async fn get(self: &Arc<Self>, route: Route, caller: &Caller<'_>) -> Reply {
+        let sealed = accepts_sealed(caller.headers);
         let view = || self.handle.view();
         match route {
             Route::Endpoint(Endpoint::Info) if sealed => protobuf(StatusCode::OK, view().info.encode()),
@@ -186,7 +200,7 @@ impl Api {
                 self.nudge();
                 json(StatusCode::OK, &ScanNetworksResponse::new(&view().networks, self.config.open_security))
             }
-            Route::Events => self.phones.ask(headers, None).await,
+            Route::Events => self.phones.ask(caller, None).await,
             Route::Schema => page(DOCUMENT, "application/json"),
             Route::Page => page(PAGE, "text/html; charset=utf-8"),
             Route::Probe(probe) => probe.reply(),
@@ -194,10 +208,11 @@ impl Api {
         }
     }
 
-    async fn post<B>(&self, route: Route, sent_to: IpAddr, headers: &HeaderMap, body: B) -> Reply
+    async fn post<B>(&self, route: Route, arrival: &Arrival, caller: &Caller<'_>, body: B) -> Reply
     where
         B: Body<Data = Bytes> + Unpin,
     {
+        let headers = caller.headers;
         let sealed = match route {
             Route::Endpoint(endpoint) if is_sealed(headers) => Some(endpoint),
             _ => None,
@@ -206,7 +221,7 @@ impl Api {
             if route == Route::Endpoint(Endpoint::Session) {
                 return unsupported_media_type();
             }
-            if !self.config.secrets.taken_at(sent_to) {
+            if !self.config.secrets.are_taken_from(arrival) {
                 return problem(StatusCode::FORBIDDEN, SECRETS_REFUSED);
             }
         }
@@ -216,8 +231,8 @@ impl Api {
         };
         if let Some(endpoint) = sealed {
             return match endpoint {
-                Endpoint::Session => self.phones.open(headers, &body).await,
-                _ => self.phones.ask(headers, Some((endpoint, &body))).await,
+                Endpoint::Session => self.phones.open(caller, &body).await,
+                _ => self.phones.ask(caller, Some((endpoint, &body))).await,
             };
         }
         let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);

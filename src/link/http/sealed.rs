@@ -11,6 +11,8 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{HeaderMap, Response, StatusCode};
+use jarvis_http::server::Wait;
+use jarvis_http::server::room::{Bounds, Peer, Place, Room, room};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -19,12 +21,11 @@ use crate::daemon::Handle;
 use provisioning_core::endpoint::{Endpoint, OUTBOUND_LIMIT, PROTOBUF, SESSION_HEADER};
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::Link;
-use provisioning_core::wire::{Outbound, Refusal};
+use provisioning_core::wire::{Open, Outbound, Refusal};
 
-/// Links at one time. One phone has the session; the others receive the fault `Busy`.
-const LINKS: usize = 16;
-/// A link that was silent this long can be replaced by a new one. An active phone polls about once per second.
-const SILENT: Duration = Duration::from_secs(10);
+/// Links at one time. One phone has the session; the others receive the fault `Busy`. A phone needs one; an app that was
+/// restarted leaves further ones.
+const LINKS: Bounds = Bounds { all: 16, per_peer: 4 };
 /// Interval of the search for idle links.
 const REAP: Duration = Duration::from_secs(10);
 /// How long a request waits for an outbound message. Most are queued at once.
@@ -37,6 +38,14 @@ const ANSWER_LIMIT: usize = 15 * OUTBOUND_LIMIT;
 /// A phone's name for its link: 128 random bits, in hexadecimal.
 type Name = [u8; 32];
 
+/// Who sends a request.
+pub(super) struct Caller<'a> {
+    pub(super) headers: &'a HeaderMap,
+    pub(super) peer: Peer,
+    /// Marks the time in which the answer waits for a message of the node.
+    pub(super) wait: Option<&'a Wait>,
+}
+
 /// The links of the phones that speak the sealed representation.
 pub(super) struct Phones {
     handle: Handle,
@@ -47,6 +56,7 @@ pub(super) struct Phones {
 
 struct Phone {
     link: Link,
+    peer: Peer,
     outbox: tokio::sync::Mutex<Outbox>,
     last_request: Mutex<Instant>,
 }
@@ -71,27 +81,32 @@ impl Phones {
     }
 
     /// Handles a message written to `session`, on the phone's link if it has one, else on a new one.
-    pub(super) async fn open(&self, headers: &HeaderMap, message: &[u8]) -> Reply {
-        let known = self.find(headers);
-        let (name, phone) = match known {
+    pub(super) async fn open(&self, caller: &Caller<'_>, message: &[u8]) -> Reply {
+        let (name, phone) = match self.find(caller.headers) {
             Some(known) => known,
-            None => match self.connect().await {
-                Ok(new) => new,
-                Err(reply) => return reply,
-            },
+            None => {
+                // A message that can open no session gets no link.
+                if let Err(fault) = check(message) {
+                    return refusal(StatusCode::OK, fault);
+                }
+                match self.connect(caller.peer).await {
+                    Ok(new) => new,
+                    Err(reply) => return reply,
+                }
+            }
         };
-        let mut reply = self.exchange(name, &phone, Some((Endpoint::Session, message)), HOLD_STORED).await;
+        let mut reply = self.exchange(caller, name, &phone, Some((Endpoint::Session, message)), HOLD_STORED).await;
         let value = HeaderValue::from_bytes(&name).expect("hexadecimal digits");
         reply.headers_mut().insert(SESSION_HEADER, value);
         reply
     }
 
     /// Handles a message written to another endpoint, if there is one, and answers with the outbound messages.
-    pub(super) async fn ask(&self, headers: &HeaderMap, message: Option<(Endpoint, &[u8])>) -> Reply {
-        match self.find(headers) {
+    pub(super) async fn ask(&self, caller: &Caller<'_>, message: Option<(Endpoint, &[u8])>) -> Reply {
+        match self.find(caller.headers) {
             Some((name, phone)) => {
                 let is_stored = matches!(message, Some((Endpoint::K2 | Endpoint::Credentials, _)));
-                self.exchange(name, &phone, message, if is_stored { HOLD_STORED } else { HOLD }).await
+                self.exchange(caller, name, &phone, message, if is_stored { HOLD_STORED } else { HOLD }).await
             }
             None => unknown(),
         }
@@ -130,37 +145,57 @@ impl Phones {
         }
     }
 
-    async fn connect(&self) -> Result<(Name, Arc<Phone>), Reply> {
+    async fn connect(&self, peer: Peer) -> Result<(Name, Arc<Phone>), Reply> {
         let opened = timeout(self.answer, self.handle.open()).await;
         let Ok(Ok((link, receiver))) = opened else {
             return Err(list(StatusCode::SERVICE_UNAVAILABLE, &[]));
         };
-        let now = Instant::now();
-        let phone = Arc::new(Phone { link, outbox: Outbox { receiver, taken: Vec::new() }.into(), last_request: now.into() });
+        let outbox = Outbox { receiver, taken: Vec::new() }.into();
+        let phone = Arc::new(Phone { link, peer, outbox, last_request: Instant::now().into() });
         let name = name();
-        let (replaced, refused) = {
+        let room = {
             let mut table = self.table();
-            let oldest = if table.len() < LINKS { None } else { table.iter().min_by_key(|(_, phone)| phone.last_request()) };
-            match oldest.map(|(name, phone)| (*name, phone.link, phone.last_request())) {
-                Some((_, _, last_request)) if now.saturating_duration_since(last_request) < SILENT => (Some(link), true),
-                Some((silent, replaced, _)) => {
-                    table.remove(&silent);
-                    table.insert(name, Arc::clone(&phone));
-                    (Some(replaced), false)
-                }
-                None => {
-                    table.insert(name, Arc::clone(&phone));
-                    (None, false)
-                }
+            let room = self.room(peer, &table);
+            if let Room::InPlaceOf((name, _)) = room {
+                table.remove(&name);
             }
+            if room != Room::Full {
+                table.insert(name, Arc::clone(&phone));
+            }
+            room
         };
-        if let Some(link) = replaced {
-            self.hang_up(link).await;
+        match room {
+            Room::Free => Ok((name, phone)),
+            Room::InPlaceOf((_, replaced)) => {
+                self.hang_up(replaced).await;
+                Ok((name, phone))
+            }
+            Room::Full => {
+                self.hang_up(link).await;
+                Err(refusal(StatusCode::SERVICE_UNAVAILABLE, Fault::Busy))
+            }
         }
-        if refused { Err(refusal(StatusCode::SERVICE_UNAVAILABLE, Fault::Busy)) } else { Ok((name, phone)) }
     }
 
-    async fn exchange(&self, name: Name, phone: &Phone, message: Option<(Endpoint, &[u8])>, hold: Duration) -> Reply {
+    /// Room for a link of a peer. The link that has the session is never replaced.
+    fn room(&self, peer: Peer, table: &HashMap<Name, Arc<Phone>>) -> Room<(Name, Link)> {
+        let session = self.handle.view().session;
+        let place = |(name, phone): (&Name, &Arc<Phone>)| Place {
+            id: (*name, phone.link),
+            peer: phone.peer,
+            silent_since: (session != Some(phone.link)).then(|| phone.last_request()),
+        };
+        room(peer, LINKS, &table.iter().map(place).collect::<Vec<_>>())
+    }
+
+    async fn exchange(
+        &self,
+        caller: &Caller<'_>,
+        name: Name,
+        phone: &Phone,
+        message: Option<(Endpoint, &[u8])>,
+        hold: Duration,
+    ) -> Reply {
         phone.set_last_request(Instant::now());
         let handed = async {
             match message {
@@ -174,7 +209,9 @@ impl Phones {
         if !matches!(timeout(self.answer, handed).await, Ok(Ok(()))) {
             return list(StatusCode::SERVICE_UNAVAILABLE, &[]);
         }
+        let waiting = caller.wait.map(Wait::begin);
         let (messages, open) = phone.queued(hold).await;
+        drop(waiting);
         if !open {
             self.table().remove(&name);
         }
@@ -249,6 +286,14 @@ fn refusal(status: StatusCode, fault: Fault) -> Reply {
     list(status, &[Outbound::Refusal(Refusal { fault, retry_after: 0 }).encode()])
 }
 
+/// Whether a message can be the first of a link.
+fn check(message: &[u8]) -> Result<(), Fault> {
+    if message.len() > Endpoint::Session.row().limit {
+        return Err(Fault::TooLarge);
+    }
+    Open::decode(message).map(drop)
+}
+
 /// There is no link of that name.
 fn unknown() -> Reply {
     refusal(StatusCode::UNAUTHORIZED, Fault::NotAuthenticated)
@@ -295,9 +340,14 @@ mod tests {
             },
             status: Status::waiting(),
             networks: Vec::new(),
+            session: None,
         };
         let (handle, ends) = Handle::channel(64, view);
         (Arc::new(Phones::new(handle, Duration::from_secs(90), Duration::from_secs(5))), ends)
+    }
+
+    fn peer(number: u8) -> Peer {
+        Peer::of([192, 168, 4, number].into())
     }
 
     fn closed(ends: &mut Ends) -> Vec<Link> {
@@ -309,7 +359,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_link_without_a_request_for_90_seconds_is_ended() {
         let (phones, mut ends) = phones();
-        let (_, phone) = phones.connect().await.expect("room");
+        let (_, phone) = phones.connect(peer(1)).await.expect("room");
         let start = Instant::now();
         phones.reap_at(start + Duration::from_secs(89)).await;
         assert_eq!(closed(&mut ends), []);
@@ -318,30 +368,71 @@ mod tests {
         assert!(phones.table().is_empty());
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn the_number_of_links_is_bounded() {
-        let (phones, mut ends) = phones();
-        let mut senders = Vec::new();
-        let mut first = None;
-        for _ in 0..LINKS {
-            let (_, phone) = phones.connect().await.expect("room");
-            first.get_or_insert(phone.link);
-            senders.push(ends.events.recv().await);
+    /// Opens links of a peer, one after another; returns them, and those that were closed for them.
+    async fn connect(phones: &Phones, ends: &mut Ends, number: u8, links: usize) -> (Vec<Link>, Vec<Link>) {
+        let (mut opened, mut replaced) = (Vec::new(), Vec::new());
+        for _ in 0..links {
+            let (_, phone) = phones.connect(peer(number)).await.expect("room");
+            opened.push(phone.link);
+            replaced.extend(closed(ends));
             tokio::time::advance(Duration::from_millis(1)).await;
         }
-        let reply = phones.connect().await.err().expect("no room");
-        assert_eq!(reply.status(), StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(closed(&mut ends).len(), 1, "the link that found no room");
-        tokio::time::advance(SILENT).await;
-        assert!(phones.connect().await.is_ok());
-        assert_eq!(closed(&mut ends).as_slice(), first.as_slice(), "the one that was silent longest made room");
-        assert_eq!(phones.table().len(), LINKS);
+        (opened, replaced)
+    }
+
+    /// A link that has the session.
+    async fn paired(phones: &Phones, ends: &mut Ends) -> Link {
+        let (opened, _) = connect(phones, ends, 1, 1).await;
+        ends.view.send_modify(|view| Arc::make_mut(view).session = Some(opened[0]));
+        opened[0]
+    }
+
+    fn has_link(phones: &Phones, link: Link) -> bool {
+        phones.table().values().any(|phone| phone.link == link)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_replaces_its_own_links_and_never_the_one_with_the_session() {
+        let (phones, mut ends) = phones();
+        let paired = paired(&phones, &mut ends).await;
+        let (opened, replaced) = connect(&phones, &mut ends, 1, 20).await;
+        assert_eq!(replaced, opened[..17]);
+        assert!(has_link(&phones, paired) && phones.table().len() == LINKS.per_peer);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn strangers_replace_their_own_links_and_never_the_one_with_the_session() {
+        let (phones, mut ends) = phones();
+        let paired = paired(&phones, &mut ends).await;
+        tokio::time::advance(Duration::from_mins(1)).await;
+        for number in 2..100 {
+            connect(&phones, &mut ends, number, 2).await;
+            assert!(has_link(&phones, paired) && phones.table().len() <= LINKS.all);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_phone_that_waits_for_the_session_loses_no_link_by_a_crowd_of_one_peer() {
+        let (phones, mut ends) = phones();
+        let (waiting, _) = connect(&phones, &mut ends, 1, 1).await;
+        for number in 2..6 {
+            connect(&phones, &mut ends, number, 50).await;
+        }
+        assert!(has_link(&phones, waiting[0]) && phones.table().len() == LINKS.all);
+    }
+
+    #[test]
+    fn junk_gets_no_link() {
+        assert_eq!(check(b""), Err(Fault::Malformed));
+        assert_eq!(check(&[0xff; 100]), Err(Fault::Malformed));
+        assert_eq!(check(&[0; 1000]), Err(Fault::TooLarge));
+        assert_eq!(check(&Open { session_id: [1; 16], share: [2; 32], offer: Vec::new() }.encode()), Ok(()));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_link_that_the_node_closed_is_forgotten() {
         let (phones, mut ends) = phones();
-        phones.connect().await.expect("room");
+        phones.connect(peer(1)).await.expect("room");
         drop(ends.events.recv().await);
         phones.reap_at(Instant::now()).await;
         assert!(phones.table().is_empty());
@@ -350,7 +441,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn messages_queued_while_a_connection_ended_go_to_the_next() {
         let (phones, mut ends) = phones();
-        let (_, phone) = phones.connect().await.expect("room");
+        let (_, phone) = phones.connect(peer(1)).await.expect("room");
         let Some(Event::Opened { outbound, .. }) = ends.events.recv().await else { panic!("a link") };
         outbound.try_send(vec![1]).expect("room in the queue");
         {
@@ -364,7 +455,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_answer_holds_no_more_than_a_phone_takes() {
         let (phones, mut ends) = phones();
-        let (_, phone) = phones.connect().await.expect("room");
+        let (_, phone) = phones.connect(peer(1)).await.expect("room");
         let Some(Event::Opened { outbound, .. }) = ends.events.recv().await else { panic!("a link") };
         let message = Outbound::Refusal(Refusal { fault: Fault::Busy, retry_after: 0 }).encode();
         for _ in 0..40 {

@@ -1,18 +1,19 @@
 //! A scripted node with an HTTP API.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use jarvis_provisioning::daemon::Handle;
-use jarvis_provisioning::link::http::{Config, Limits, Listeners, Secrets, bind, serve};
-use provisioning_core::domain::{CommandCenterUrl, Outcome};
+use jarvis_provisioning::link::http::{Config, InAccessPoint, Limits, Listeners, Secrets, bind, serve};
+use provisioning_core::domain::{AccessPoint, CommandCenterUrl, Outcome, RadioUse};
 use provisioning_core::machine::{AccessPointPolicy, Boot, Command, Done};
 use serde_json::Value;
-use tokio::sync::oneshot;
+use tokio::net::TcpSocket;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-pub(crate) use testing::http::{PATIENCE, Reply, exchange, request};
+pub(crate) use testing::http::{PATIENCE, Reply, connect_from, exchange, request, request_over};
 use testing::http::{poll_json, post_json};
 use testing::journal;
 pub(crate) use testing::journal::CODE;
@@ -22,10 +23,13 @@ use testing_node::scripted::{Scripted, boot, config as machine_config};
 /// The results of commands; `None` if a command never ends.
 pub(crate) type World = Box<dyn FnMut(&Command) -> Option<Done> + Send>;
 
-/// A node that answers on loopback.
+/// A node that answers on loopback, whose access point is the loopback at 127.0.0.1.
 pub(crate) struct Node {
     pub(crate) api: SocketAddr,
     pub(crate) captive: SocketAddr,
+    pub(crate) radio: watch::Sender<RadioUse>,
+    /// Keeps the port of the captive portal from other tests; it receives nothing.
+    _captive: TcpSocket,
     pub(crate) handle: Handle,
     commands: Arc<Mutex<Vec<Command>>>,
     tasks: Vec<JoinHandle<()>>,
@@ -44,6 +48,25 @@ pub(crate) fn config() -> Config {
     Config { secrets: Secrets::Anywhere, open_security: "", limits: Limits::default() }
 }
 
+/// Where a node listens, and the size of its access point.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) listen: IpAddr,
+    pub(crate) prefix: u8,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self { listen: Ipv4Addr::LOCALHOST.into(), prefix: 8 }
+    }
+}
+
+impl Place {
+    pub(crate) fn access_point(self) -> AccessPoint {
+        AccessPoint { interface: "lo".into(), address: Ipv4Addr::LOCALHOST, prefix: self.prefix }
+    }
+}
+
 impl Node {
     pub(crate) fn start() -> Self {
         Self::with(config(), Box::new(|command| Some(success(command))))
@@ -53,17 +76,22 @@ impl Node {
         Self::booted(config, world, None)
     }
 
+    /// A node that listens at other addresses.
+    pub(crate) fn at(place: Place, config: Config) -> Self {
+        Self::loaded(place, config, Box::new(|command| Some(success(command))), None, None)
+    }
+
     /// A node that was provisioned before, if it has a command center.
     pub(crate) fn booted(config: Config, world: World, command_center: Option<&str>) -> Self {
-        Self::loaded(config, world, command_center, None)
+        Self::loaded(Place::default(), config, world, command_center, None)
     }
 
     /// A node that was restarted after an attempt.
     pub(crate) fn after(outcome: Outcome) -> Self {
-        Self::loaded(config(), Box::new(|command| Some(success(command))), None, Some(outcome))
+        Self::loaded(Place::default(), config(), Box::new(|command| Some(success(command))), None, Some(outcome))
     }
 
-    fn loaded(config: Config, mut world: World, command_center: Option<&str>, outcome: Option<Outcome>) -> Self {
+    fn loaded(place: Place, config: Config, mut world: World, command_center: Option<&str>, outcome: Option<Outcome>) -> Self {
         let boot = Boot {
             provisioned: command_center.is_some(),
             command_center: command_center.map(|url| CommandCenterUrl::try_from(url).expect("a plain URL")),
@@ -77,7 +105,7 @@ impl Node {
             world(command)
         });
         let running = tokio::spawn(async { _ = daemon.run(std::future::pending()).await });
-        let mut node = Self::serving(config, handle);
+        let mut node = Self::serving_at(place, config, handle);
         node.tasks.push(running);
         node.commands = commands;
         node
@@ -85,21 +113,29 @@ impl Node {
 
     /// Only the server; the test answers in place of the loop.
     pub(crate) fn serving(config: Config, handle: Handle) -> Self {
+        Self::serving_at(Place::default(), config, handle)
+    }
+
+    fn serving_at(place: Place, config: Config, handle: Handle) -> Self {
         journal::watch();
-        let free = (std::net::Ipv4Addr::LOCALHOST, 0).into();
-        let api = bind(free).expect("a free port");
-        let captive = bind(free).expect("a free port");
+        let listener = bind((place.listen, 0).into()).expect("a free port");
+        let port = listener.local_addr().expect("it is bound").port();
+        let reserved = TcpSocket::new_v4().expect("a socket");
+        reserved.set_reuseport(true).expect("Linux has it");
+        reserved.bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
+        let captive = reserved.local_addr().expect("it is bound");
+        let (radio, receiver) = watch::channel(RadioUse::AccessPoint(place.access_point()));
+        let access_point = InAccessPoint { radio: receiver, api: port, captive: Some(captive.port()) };
         let (stop, stopped) = oneshot::channel::<()>();
-        let (api_address, captive_address) = (api.local_addr().expect("it is bound"), captive.local_addr().expect("it is bound"));
-        let listeners = Listeners { api: vec![api], captive: vec![captive] };
         let shutdown = async {
             if stopped.await.is_err() {
                 std::future::pending::<()>().await;
             }
         };
+        let listeners = Listeners { api: vec![listener], access_point: Some(access_point) };
         let serving = tokio::spawn(serve(listeners, config, handle.clone(), shutdown));
-        let commands = Arc::default();
-        Self { api: api_address, captive: captive_address, handle, commands, tasks: vec![serving], stop: Some(stop) }
+        let api = (Ipv4Addr::LOCALHOST, port).into();
+        Self { api, captive, radio, _captive: reserved, handle, commands: Arc::default(), tasks: vec![serving], stop: Some(stop) }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Reply {
