@@ -4,15 +4,19 @@ mod accounts;
 pub(crate) mod auth;
 mod body;
 mod claims;
+mod config_pushes;
 mod guessing;
 mod health;
 mod households;
 mod html;
+mod key_relay;
 pub(crate) mod metrics;
 mod nodes;
 mod page;
 mod provisioning;
 mod refusal;
+mod resets;
+mod settings_requests;
 
 use std::sync::Arc;
 
@@ -38,6 +42,7 @@ use crate::domain::batch::Batches;
 use crate::domain::guesses::Guessers;
 use crate::domain::health::Health;
 use crate::domain::heartbeats::{ApplianceBeat, NodeBeat};
+use crate::domain::notices::Notices;
 use crate::domain::operator::Operator;
 use crate::store::Store;
 
@@ -52,6 +57,7 @@ pub(crate) struct Center {
     pub(crate) health: Health,
     pub(crate) passwords: Passwords,
     pub(crate) guessers: Guessers,
+    pub(crate) notices: Notices,
     pub(crate) metrics: Metrics,
     pub(crate) operator: Operator,
 }
@@ -76,6 +82,19 @@ fn described() -> OpenApiRouter<Arc<Center>> {
         .routes(routes!(nodes::list, nodes::create))
         .routes(routes!(nodes::one, nodes::change, nodes::delete))
         .routes(routes!(households::smart_home, households::set_smart_home))
+        .routes(routes!(key_relay::offer))
+        .routes(routes!(key_relay::fetch))
+        .routes(routes!(key_relay::acknowledge))
+        .routes(routes!(settings_requests::create, settings_requests::pending))
+        .routes(routes!(settings_requests::one))
+        .routes(routes!(settings_requests::fulfil))
+        .routes(routes!(settings_requests::result))
+        .routes(routes!(config_pushes::push))
+        .routes(routes!(config_pushes::pending))
+        .routes(routes!(config_pushes::acknowledge))
+        .routes(routes!(resets::start))
+        .routes(routes!(resets::report))
+        .routes(routes!(resets::verify))
         .routes(routes!(claims::claim))
         .routes(routes!(claims::claim_as_partner))
         .routes(routes!(claims::validate))

@@ -2,7 +2,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
+
+use thiserror::Error;
+use url::Url;
 
 use crate::base::clock::Clock;
 use crate::base::secret::SecretText;
@@ -25,6 +29,8 @@ pub struct Config {
     pub jwt_secret: Option<SecretText>,
     /// The MQTT account that nodes receive.
     pub mqtt: Option<MqttAccount>,
+    /// The message broker through which nodes are told that something waits for them, with the same account.
+    pub broker: Option<BrokerAddress>,
     /// The server's certificate and key. Without them it speaks plain HTTP, for a proxy or for this machine alone.
     pub tls: Option<TlsFiles>,
     /// The URL of this server for clients, such as `https://center.example`; sent to claimed appliances. Without it they
@@ -45,6 +51,45 @@ pub struct MqttAccount {
     pub username: String,
     /// Its password.
     pub password: SecretText,
+}
+
+/// The address of a message broker, parsed from `mqtt://HOST:PORT` or `mqtts://HOST:PORT`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokerAddress {
+    /// Its name or address.
+    pub host: String,
+    /// Its port; 1883 is the usual one, and 8883 with TLS.
+    pub port: u16,
+    /// Whether the connection is made with TLS.
+    pub tls: bool,
+}
+
+impl FromStr for BrokerAddress {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let url = Url::parse(text).map_err(|_| AddressError::Broker)?;
+        let (tls, usual) = match url.scheme() {
+            "mqtt" => (false, 1883),
+            "mqtts" => (true, 8883),
+            _ => return Err(AddressError::Broker),
+        };
+        let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+        // The account has settings of its own, which are not arguments.
+        let is_plain = url.username().is_empty() && url.password().is_none() && url.query().is_none();
+        if host.is_empty() || !is_plain || !matches!(url.path(), "" | "/") {
+            return Err(AddressError::Broker);
+        }
+        Ok(Self { host: host.to_owned(), port: url.port().unwrap_or(usual), tls })
+    }
+}
+
+/// A text that is no address of the kind that is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum AddressError {
+    /// No message broker.
+    #[error("`mqtt://HOST:PORT` or `mqtts://HOST:PORT`, without an account")]
+    Broker,
 }
 
 /// The files of a server's identity, both in PEM.
@@ -68,12 +113,14 @@ pub struct Patience {
     pub answer: Duration,
     /// For running requests when the server stops.
     pub stop: Duration,
+    /// How long the request of a user waits until the node has acknowledged the settings key that is relayed to it.
+    pub relay: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Self {
         let seconds = Duration::from_secs(10);
-        Self { head: seconds, body: seconds, answer: seconds, stop: seconds }
+        Self { head: seconds, body: seconds, answer: seconds, stop: seconds, relay: Duration::from_secs(15) }
     }
 }
 
@@ -87,6 +134,7 @@ impl Config {
             admin_key: None,
             jwt_secret: None,
             mqtt: None,
+            broker: None,
             tls: None,
             public_url: None,
             trusted_proxies: Vec::new(),
@@ -105,5 +153,21 @@ impl Config {
             }
             Database::Postgres(_) => None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_has_a_scheme_and_a_host_and_no_account() {
+        let address = |host: &str, port, tls| Ok(BrokerAddress { host: host.into(), port, tls });
+        assert_eq!("mqtt://broker.lan".parse(), address("broker.lan", 1883, false));
+        assert_eq!("mqtts://broker.lan/".parse(), address("broker.lan", 8883, true));
+        assert_eq!("mqtt://[::1]:1884".parse(), address("::1", 1884, false));
+        for wrong in ["broker.lan", "http://broker.lan", "mqtt://", "mqtt://user:hunter2@broker.lan", "mqtt://broker.lan/topic"] {
+            assert_eq!(wrong.parse::<BrokerAddress>(), Err(AddressError::Broker), "{wrong}");
+        }
     }
 }

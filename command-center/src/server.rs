@@ -1,5 +1,6 @@
 //! The running server: start, connections, stop.
 
+mod mqtt;
 pub(crate) mod tls;
 
 use std::io;
@@ -16,6 +17,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tower_service::Service as _;
 
+use self::mqtt::Broker;
 use self::tls::{Identity, TlsError};
 use crate::api::auth::Peer;
 use crate::api::metrics::{Metrics, OpenConnection};
@@ -25,11 +27,16 @@ use crate::base::secret::{SecretText, ServerSecret};
 use crate::config::Config;
 use crate::domain::accounts::Passwords;
 use crate::domain::batch::Batches;
+use crate::domain::config_pushes::ForgetPushes;
 use crate::domain::guesses::{ForgetGuesses, Guessers, SOURCES};
 use crate::domain::health::Health;
+use crate::domain::key_relay::ForgetKeys;
+use crate::domain::notices::Notices;
 use crate::domain::opening::{OpenError, open};
 use crate::domain::operator::Operator;
 use crate::domain::registration::ForgetTokens;
+use crate::domain::resets::ForgetResets;
+use crate::domain::settings_requests::ForgetRequests;
 use crate::store::Store;
 
 /// Connections at one time; more wait in the kernel's queue.
@@ -146,6 +153,8 @@ async fn serve(
     let (appliance_beats, appliances_beating) = Batches::start(Arc::clone(&store), clock.clone());
     let health = Health::default();
     let passwords = Passwords::new(&secret);
+    let broker = config.broker.clone().map(|address| Broker::new(address, config.mqtt.clone()));
+    let notices = Notices::new(broker.map(|broker| Box::new(broker) as _));
     let operator = Operator::beside(Arc::clone(&store), secret.clone(), clock.clone());
     let center = Arc::new(Center {
         config,
@@ -156,6 +165,7 @@ async fn serve(
         health,
         passwords,
         guessers: Guessers::default(),
+        notices,
         metrics: Metrics::default(),
         operator,
     });
@@ -231,12 +241,18 @@ async fn tidy(store: &Store, clock: &Clock) {
 }
 
 async fn forget(store: &Store, now: Moment) {
-    let tokens = store.write(ForgetTokens { now }).await;
-    let guesses = store.write(ForgetGuesses { now, most: SOURCES }).await;
-    match (tokens, guesses) {
-        (Ok(tokens), Ok(sources)) => tracing::debug!(tokens, sources, "deleted expired tokens and guess counters"),
-        (Err(error), _) | (_, Err(error)) => {
-            tracing::warn!(error = %crate::base::chain(&error), "deleting expired tokens and guess counters failed");
+    let deleted = [
+        ("tokens", store.write(ForgetTokens { now }).await),
+        ("guess counters", store.write(ForgetGuesses { now, most: SOURCES }).await),
+        ("relayed keys", store.write(ForgetKeys { now }).await),
+        ("settings requests", store.write(ForgetRequests { now }).await),
+        ("configurations", store.write(ForgetPushes { now }).await),
+        ("resets", store.write(ForgetResets { now }).await),
+    ];
+    for (what, deleted) in deleted {
+        match deleted {
+            Ok(count) => tracing::debug!(what, count, "deleted expired rows"),
+            Err(error) => tracing::warn!(what, error = %crate::base::chain(&error), "deleting expired rows failed"),
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::base::refusal::Refusal;
 use crate::domain::caller::Caller;
 use crate::domain::guesses::{Source, network};
 use crate::domain::jwt;
-use crate::domain::nodes::NodeKey;
+use crate::domain::nodes::{NodeKey, authenticate};
 
 /// The header of node keys and of the administrator's key.
 const API_KEY: &str = "x-api-key";
@@ -58,6 +58,13 @@ fn caller(parts: &Parts, center: &Center) -> Result<Caller, Refusal> {
         jwt::Fault::Expired => Refusal::BearerExpired,
         jwt::Fault::Invalid => Refusal::BearerInvalid,
     })
+}
+
+/// Checks that a node shows its own key, and that the path names this node; `otherwise` says that it does not.
+pub(super) async fn check_own(center: &Center, key: NodeKey, node_id: &str, otherwise: &'static str) -> Result<(), Refusal> {
+    let is_own = key.node_id == node_id;
+    authenticate(&center.store, key, center.config.clock.now()).await?;
+    if is_own { Ok(()) } else { Err(Refusal::AnotherNodes(otherwise)) }
 }
 
 /// The administrator only.

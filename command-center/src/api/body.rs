@@ -20,6 +20,9 @@ const LONGEST: usize = 1024;
 
 /// A type that is read from the fields of a JSON object.
 pub(crate) trait FromFields: Sized {
+    /// The largest body, in bytes.
+    const LARGEST: usize = LARGEST;
+
     /// Takes its fields, and records a fault for each that is invalid. The result is used only if there is no fault.
     fn from_fields(fields: &mut Fields) -> Self;
 }
@@ -32,7 +35,7 @@ impl<T: FromFields> FromRequest<Arc<Center>> for Body<T> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, center: &Arc<Center>) -> Result<Self, Refusal> {
-        let reading = Limited::new(request.into_body(), LARGEST).collect();
+        let reading = Limited::new(request.into_body(), T::LARGEST).collect();
         let body = match tokio::time::timeout(center.config.patience.body, reading).await {
             Err(_) => return Err(Refusal::TooSlow),
             Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(Refusal::TooLarge),
@@ -56,6 +59,21 @@ impl FromRequestParts<Arc<Center>> for Segment {
     async fn from_request_parts(parts: &mut Parts, center: &Arc<Center>) -> Result<Self, Refusal> {
         match Path::<String>::from_request_parts(parts, center).await {
             Ok(Path(text)) if !text.contains('\0') => Ok(Self(text)),
+            _ => Err(Refusal::Malformed(vec!["path: Input should be a valid string".into()])),
+        }
+    }
+}
+
+/// Both variable segments of a path: texts that a database can hold.
+#[derive(Debug)]
+pub(crate) struct Segments(pub(crate) String, pub(crate) String);
+
+impl FromRequestParts<Arc<Center>> for Segments {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, center: &Arc<Center>) -> Result<Self, Refusal> {
+        match Path::<(String, String)>::from_request_parts(parts, center).await {
+            Ok(Path((first, second))) if !first.contains('\0') && !second.contains('\0') => Ok(Self(first, second)),
             _ => Err(Refusal::Malformed(vec!["path: Input should be a valid string".into()])),
         }
     }
@@ -89,6 +107,15 @@ impl Fields {
             Some(_) => return self.optional_text(name).unwrap_or_default(),
         }
         String::new()
+    }
+
+    /// A text that must be there, of at most `most` characters.
+    pub(crate) fn short_text(&mut self, name: &str, most: usize) -> String {
+        let text = self.text(name);
+        if text.chars().nth(most).is_some() {
+            self.fault(name, &format!("String should have at most {most} characters"));
+        }
+        text
     }
 
     /// A text that must be there and serve as a name: not empty, of at most 128 characters, none of them a colon, which
@@ -179,6 +206,27 @@ impl Fields {
             Some(_) => self.fault(name, "Input should be a valid string"),
         }
         SecretText::new(String::new())
+    }
+
+    /// Encrypted bytes as base64, in either alphabet, that must be there; as long as the body allows.
+    pub(crate) fn sealed(&mut self, name: &str) -> String {
+        match self.object.remove(name) {
+            None => self.fault(name, "Field required"),
+            Some(Value::String(text)) if text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/-_=".contains(&byte)) => {
+                return text;
+            }
+            Some(Value::String(_)) => self.fault(name, "String should be base64"),
+            Some(_) => self.fault(name, "Input should be a valid string"),
+        }
+        String::new()
+    }
+
+    /// A whole number in a range that must be there.
+    pub(crate) fn integer(&mut self, name: &str, range: RangeInclusive<i64>) -> i64 {
+        if self.object.get(name).is_none_or(Value::is_null) {
+            self.fault(name, "Field required");
+        }
+        self.optional_integer(name, range).unwrap_or_default()
     }
 
     /// Anything, unchecked.

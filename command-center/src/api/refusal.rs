@@ -26,6 +26,23 @@ impl Refusal {
             Self::WrongProvisioningToken => (StatusCode::UNAUTHORIZED, "Invalid or expired provisioning token"),
             Self::NodeAlreadyRegistered => (StatusCode::BAD_REQUEST, "Node already registered"),
             Self::NodeNotFound => (StatusCode::NOT_FOUND, "Node not found"),
+            Self::AnotherNodes(text) => (StatusCode::FORBIDDEN, text),
+            Self::NoKeyWaiting => (StatusCode::NOT_FOUND, "No pending K2 for this request"),
+            Self::KeyNotStored(_) => (StatusCode::BAD_GATEWAY, "Node failed to store K2"),
+            Self::KeyNotAcknowledged => (
+                StatusCode::GATEWAY_TIMEOUT,
+                "Node did not acknowledge K2 — it may not be online yet. Try again in a few seconds.",
+            ),
+            Self::NoBroker => (StatusCode::SERVICE_UNAVAILABLE, "MQTT not available"),
+            Self::RequestNotFound => (StatusCode::NOT_FOUND, "Request not found"),
+            Self::RequestExpired => (StatusCode::GONE, "Request expired"),
+            Self::RequestFulfilled => (StatusCode::CONFLICT, "Request already fulfilled"),
+            Self::PushNotFound => (StatusCode::NOT_FOUND, "Config push not found"),
+            Self::ResetInFlight { .. } => (StatusCode::CONFLICT, "A factory reset is already in flight for this node."),
+            Self::WrongResetToken { by_verification: true } => (StatusCode::NOT_FOUND, "Invalid or expired reset token"),
+            Self::WrongResetToken { by_verification: false } => (StatusCode::UNAUTHORIZED, "Invalid or expired reset token"),
+            Self::ResetNotFound => (StatusCode::NOT_FOUND, "Factory-reset task not found"),
+            Self::WrongResetState => (StatusCode::BAD_REQUEST, "state must be one of: in_progress, success, failed"),
             Self::UnknownCode => (StatusCode::NOT_FOUND, "Invalid provision code"),
             Self::CodeClaimed => (StatusCode::BAD_REQUEST, "Provision code already claimed"),
             Self::CodeRevoked { by_partner_route: true } => (StatusCode::BAD_REQUEST, "Provision code already revoked"),
@@ -64,6 +81,23 @@ pub(crate) struct ValidationError {
     message: &'static str,
     /// One line per fault, such as `body -> room: Field required`.
     details: Vec<String>,
+}
+
+/// That a task is under way already.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Conflict {
+    detail: TaskInFlight,
+}
+
+/// A task that is under way.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct TaskInFlight {
+    /// What is wrong, for people.
+    message: &'static str,
+    /// Which task.
+    task_id: String,
+    /// How far it is.
+    state: String,
 }
 
 /// What every route with a body may answer.
@@ -135,14 +169,18 @@ impl IntoResponse for Refusal {
                 let details = faults.clone();
                 (status, Json(ValidationError { error: "validation_error", message: text, details })).into_response()
             }
-            Self::Unprocessable(faults) => detail(faults),
+            Self::Unprocessable(text) | Self::KeyNotStored(Some(text)) => detail(text),
+            Self::ResetInFlight { task_id, state } => {
+                let detail = TaskInFlight { message: text, task_id: task_id.clone(), state: state.clone() };
+                (status, Json(Conflict { detail })).into_response()
+            }
             _ => detail(text),
         };
         if self.is_wrong_key() {
             response.extensions_mut().insert(WrongKey);
         }
         let retry_after = match self {
-            Self::Unavailable => Some(RETRY_AFTER_SECONDS),
+            Self::Unavailable | Self::NoBroker => Some(RETRY_AFTER_SECONDS),
             Self::TooManyGuesses { retry_after_seconds } => Some(retry_after_seconds),
             _ => None,
         };

@@ -31,6 +31,40 @@ pub(crate) enum Refusal {
     NodeAlreadyRegistered,
     /// There is no such node.
     NodeNotFound,
+    /// The node asks for what is another node's; each route has its own text.
+    AnotherNodes(&'static str),
+    /// There is no settings key for the node under this id, or it was fetched already.
+    NoKeyWaiting,
+    /// The node could not store the settings key; its own text, if it has sent one.
+    KeyNotStored(Option<String>),
+    /// The node did not acknowledge the settings key in time.
+    KeyNotAcknowledged,
+    /// The node cannot be told that something waits for it: there is no message broker, or it does not answer.
+    NoBroker,
+    /// There is no such settings request.
+    RequestNotFound,
+    /// The settings request was not answered in time.
+    RequestExpired,
+    /// The settings request has been answered.
+    RequestFulfilled,
+    /// There is no such configuration for the node.
+    PushNotFound,
+    /// A factory reset of the node is under way.
+    ResetInFlight {
+        /// Which one.
+        task_id: String,
+        /// How far it is.
+        state: String,
+    },
+    /// The reset token is unknown, expired, used, or another node's. The two routes that take one use different statuses.
+    WrongResetToken {
+        /// Whether the route is the one of nodes that know no task.
+        by_verification: bool,
+    },
+    /// The reset token is another task's.
+    ResetNotFound,
+    /// No state that a node may report of its reset.
+    WrongResetState,
     /// There is no such provision code.
     UnknownCode,
     /// Another device has claimed the code, or this one has and has used its key since.
@@ -85,6 +119,7 @@ impl Refusal {
                 | Self::NotTheAdministrator
                 | Self::WrongNodeKey
                 | Self::WrongApplianceKey
+                | Self::WrongResetToken { .. }
         )
     }
 }

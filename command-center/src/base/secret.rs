@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use chacha20poly1305::aead::Aead as _;
+use chacha20poly1305::{ChaCha20Poly1305, Nonce};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 pub use provisioning_core::secret::SecretText;
 use sha2::Sha256;
@@ -101,6 +103,10 @@ pub(crate) enum Purpose {
     PasswordPepper,
     /// A key that bearer tokens are signed with.
     SigningKey,
+    /// The key that seals one relayed settings key in the database.
+    RelayedKey,
+    /// What the database keeps of a reset token.
+    ResetToken,
 }
 
 impl Purpose {
@@ -119,6 +125,8 @@ impl Purpose {
             Self::GuessSource => b"guess source",
             Self::PasswordPepper => b"password pepper",
             Self::SigningKey => b"signing key",
+            Self::RelayedKey => b"relayed key",
+            Self::ResetToken => b"reset token",
         }
     }
 }
@@ -211,6 +219,23 @@ impl ServerSecret {
         SecretText::new(BASE64_URL_SAFE_NO_PAD.encode(*self.derive(purpose, parts)))
     }
 
+    /// Encrypts a text for the database. The parts must be different for each text, because they determine key and nonce:
+    /// a key seals one text only.
+    pub(crate) fn seal(&self, purpose: Purpose, parts: &[&str], text: &str) -> String {
+        let sealed = self.cipher(purpose, parts).encrypt(&Nonce::default(), text.as_bytes());
+        BASE64_URL_SAFE_NO_PAD.encode(sealed.expect("the text fits into memory twice"))
+    }
+
+    /// Decrypts what [`ServerSecret::seal`] has made of the same purpose and parts; `None` for anything else.
+    pub(crate) fn unseal(&self, purpose: Purpose, parts: &[&str], sealed: &str) -> Option<Zeroizing<Vec<u8>>> {
+        let sealed = BASE64_URL_SAFE_NO_PAD.decode(sealed).ok()?;
+        self.cipher(purpose, parts).decrypt(&Nonce::default(), sealed.as_slice()).ok().map(Zeroizing::new)
+    }
+
+    fn cipher(&self, purpose: Purpose, parts: &[&str]) -> ChaCha20Poly1305 {
+        ChaCha20Poly1305::new((&*self.derive(purpose, parts)).into())
+    }
+
     /// What the database keeps of a node's key.
     pub(crate) fn node_key_hash(&self, node_id: &str, node_key: &str) -> String {
         self.hash(Purpose::NodeKeyHash, &[node_id, node_key])
@@ -273,6 +298,17 @@ mod tests {
         let secret = ServerSecret([7; 32]);
         assert_ne!(secret.hash(Purpose::NodeKey, &["ab", "c"]), secret.hash(Purpose::NodeKey, &["a", "bc"]));
         assert_ne!(secret.hash(Purpose::NodeKey, &["a"]), secret.hash(Purpose::NodeKeyHash, &["a"]));
+    }
+
+    #[test]
+    fn a_sealed_text_opens_for_its_own_purpose_and_parts_only() {
+        let secret = ServerSecret([7; 32]);
+        let sealed = secret.seal(Purpose::RelayedKey, &["node", "request"], "hunter2");
+        assert!(!sealed.contains("hunter2"));
+        let open = |secret: &ServerSecret, parts: &[&str]| secret.unseal(Purpose::RelayedKey, parts, &sealed);
+        assert_eq!(open(&secret, &["node", "request"]).unwrap().as_slice(), b"hunter2");
+        assert!(open(&secret, &["node", "another"]).is_none());
+        assert!(open(&ServerSecret([8; 32]), &["node", "request"]).is_none());
     }
 
     #[test]

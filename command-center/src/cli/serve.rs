@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use command_center::{Config, MqttAccount, SecretText, Server, TlsFiles, read_secret};
+use command_center::{BrokerAddress, Config, MqttAccount, SecretText, Server, TlsFiles, read_secret};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -31,6 +31,9 @@ pub(super) struct Serve {
     /// A file with the secret that users' bearer tokens are signed with.
     #[arg(long, value_name = "FILE")]
     jwt_secret_file: Option<PathBuf>,
+    /// The message broker through which nodes are told that something waits for them: `mqtt://HOST:PORT`, or `mqtts://…`.
+    #[arg(long, value_name = "URL", env = "JARVIS_MQTT_BROKER")]
+    mqtt_broker: Option<BrokerAddress>,
     /// The server's certificate chain in PEM; reloaded on SIGHUP.
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_certificate: Option<PathBuf>,
@@ -99,6 +102,7 @@ impl Serve {
         config.listen = self.listen;
         config.admin_key = secret(self.admin_key_file, "ADMIN_API_KEY")?;
         config.jwt_secret = secret(self.jwt_secret_file, "JARVIS_JWT_SECRET")?;
+        config.broker = self.mqtt_broker;
         config.tls = self.tls_certificate.zip(self.tls_key).map(|(certificate, key)| TlsFiles { certificate, key });
         config.public_url = self.public_url;
         config.trusted_proxies = self.trusted_proxy;

@@ -10,6 +10,14 @@ pub(crate) enum Caller {
 }
 
 impl Caller {
+    /// The user's id; the administrator has none.
+    pub(crate) fn user_id(&self) -> Option<&str> {
+        match self {
+            Self::Administrator => None,
+            Self::User(user) => Some(&user.id),
+        }
+    }
+
     /// Whether the caller may act for the household.
     pub(crate) fn may_act_for(&self, household: &str) -> bool {
         match self {

@@ -137,7 +137,7 @@ impl NodeView {
             install_mode: row.column(10)?,
             git_sha: row.column(11)?,
             is_busy: row.column::<i64>(12)? != 0,
-            // K2 goes from the phone to the node directly; nothing is relayed here, so nothing can be missing.
+            // A phone that provisions a node gives it K2 directly; whether one is missing is for the app to know.
             needs_k2: false,
         })
     }
@@ -200,6 +200,13 @@ impl Operation for ChangeNode {
         connection.execute(change, values![node_id, room, name, user, voice_mode, adapter_hash]).await?;
         OneNode { node_id: node_id.clone(), now: *now }.run(connection).await
     }
+}
+
+/// Refuses a caller who may not act for a node, and any for a node that is not active.
+pub(super) async fn check_right(connection: &mut Connection<'_>, node_id: &str, caller: &Caller) -> Result<(), Error> {
+    let owner = "SELECT household_id FROM nodes WHERE node_id = $1 AND deactivated_at IS NULL";
+    let Some(row) = connection.row(owner, values![node_id]).await? else { return Err(Refusal::NodeNotFound.into()) };
+    if caller.may_act_for(&row.column::<String>(0)?) { Ok(()) } else { Err(Refusal::NotAMember.into()) }
 }
 
 /// Ends the key of a node. Repeated, it changes nothing.

@@ -127,6 +127,65 @@ const STEPS: &[&[&str]] = &[
         use_external_devices BIGINT NOT NULL
     )",
     ],
+    &[
+        // A settings key (K2) on its way to a node: one per node, sealed, and erased when the node has fetched it.
+        "CREATE TABLE relayed_keys (
+        node_id TEXT PRIMARY KEY,
+        request_id TEXT NOT NULL,
+        sealed TEXT,
+        acknowledged_at BIGINT,
+        failure TEXT,
+        expires_at BIGINT NOT NULL
+    )",
+        "CREATE INDEX relayed_keys_expiry ON relayed_keys (expires_at)",
+        // Requests for the settings of a node, and their answers, which the node has encrypted with K2.
+        "CREATE TABLE settings_requests (
+        request_id TEXT PRIMARY KEY,
+        node_id TEXT NOT NULL,
+        include_values BIGINT NOT NULL,
+        user_id TEXT,
+        created_at BIGINT NOT NULL,
+        expires_at BIGINT NOT NULL,
+        fulfilled_at BIGINT,
+        snapshot_id TEXT,
+        ciphertext TEXT,
+        nonce TEXT,
+        tag TEXT,
+        schema_version BIGINT,
+        commands_schema_version BIGINT,
+        revision BIGINT
+    )",
+        "CREATE INDEX settings_requests_node ON settings_requests (node_id, created_at)",
+        "CREATE INDEX settings_requests_expiry ON settings_requests (expires_at)",
+        // Settings for a node, which the app has encrypted with K2.
+        "CREATE TABLE config_pushes (
+        push_id TEXT PRIMARY KEY,
+        node_id TEXT NOT NULL,
+        config_type TEXT NOT NULL,
+        ciphertext TEXT NOT NULL,
+        nonce TEXT NOT NULL,
+        tag TEXT NOT NULL,
+        created_at BIGINT NOT NULL,
+        expires_at BIGINT NOT NULL,
+        consumed_at BIGINT
+    )",
+        "CREATE INDEX config_pushes_node ON config_pushes (node_id, created_at)",
+        "CREATE INDEX config_pushes_expiry ON config_pushes (expires_at)",
+        // Factory resets that users have started.
+        "CREATE TABLE node_resets (
+        task_id TEXT PRIMARY KEY,
+        node_id TEXT NOT NULL,
+        token_hash TEXT NOT NULL UNIQUE,
+        state TEXT NOT NULL,
+        error_message TEXT,
+        created_at BIGINT NOT NULL,
+        updated_at BIGINT NOT NULL,
+        finished_at BIGINT,
+        expires_at BIGINT NOT NULL
+    )",
+        "CREATE INDEX node_resets_node ON node_resets (node_id)",
+        "CREATE INDEX node_resets_expiry ON node_resets (expires_at)",
+    ],
 ];
 
 /// Migrates the schema to the latest version. The caller holds the lock that excludes other processes.

@@ -5,6 +5,7 @@ mod claims;
 mod faults;
 mod guessing;
 mod households;
+mod key_relay;
 mod layers;
 mod nodes;
 mod openapi;

@@ -18,6 +18,11 @@ fn routes(node_id: &str, appliance_id: &str) -> Vec<(Method, String, Value, Stat
     let claim = json!({ "provision_code": "0000111122223333", "mac_address": "020000000001" });
     let status = json!({ "appliance_id": appliance_id, "status": "active" });
     let known = json!({ "mac_address": "84:3A:5B:91:B6:61" });
+    let configuration = json!({ "config_type": "t", "ciphertext": "", "nonce": "", "tag": "" });
+    let snapshot = json!({
+        "ciphertext": "", "nonce": "", "tag": "",
+        "aad_schema_version": 1, "aad_commands_schema_version": 1, "aad_revision": 1,
+    });
     let get = |path: &str, status| (Method::GET, path.to_owned(), Value::Null, status);
     let post = |path: &str, body: &Value, status| (Method::POST, path.to_owned(), body.clone(), status);
     vec![
@@ -36,6 +41,21 @@ fn routes(node_id: &str, appliance_id: &str) -> Vec<(Method, String, Value, Stat
         (Method::PATCH, format!("/api/v0/admin/nodes/{node_id}"), json!({ "room": "attic" }), SHAPE),
         get("/api/v0/households/home/smart-home/config", NONE),
         (Method::PUT, "/api/v0/households/home/smart-home/config".into(), json!({}), NONE),
+        post(&format!("/api/v0/nodes/{node_id}/k2"), &json!({ "k2": "k", "kid": "k", "created_at": "" }), NONE),
+        get(&format!("/api/v0/nodes/{node_id}/k2/provision/unknown"), SHAPE),
+        post(&format!("/api/v0/nodes/{node_id}/k2/ack/unknown"), &json!({ "success": true }), SHAPE),
+        post(&format!("/api/v0/nodes/{node_id}/settings/requests"), &Value::Null, NONE),
+        get(&format!("/api/v0/nodes/{node_id}/settings/requests"), SHAPE),
+        get(&format!("/api/v0/nodes/{node_id}/settings/requests/unknown"), SHAPE),
+        (Method::PUT, format!("/api/v0/nodes/{node_id}/settings/requests/unknown/snapshot"), snapshot, SHAPE),
+        get(&format!("/api/v0/nodes/{node_id}/settings/requests/unknown/result"), NONE),
+        post(&format!("/api/v0/nodes/{node_id}/config/push"), &configuration, NONE),
+        get(&format!("/api/v0/nodes/{node_id}/config/pending"), SHAPE),
+        post(&format!("/api/v0/nodes/{node_id}/config/unknown/ack"), &Value::Null, SHAPE),
+        post(&format!("/api/v0/admin/nodes/{node_id}/factory-reset"), &Value::Null, NONE),
+        // The token of the reset is the credential.
+        post("/api/v0/nodes/factory-reset/unknown/status", &json!({ "state": "success" }), NONE),
+        post("/api/v0/nodes/verify-reset", &json!({ "node_id": node_id, "request_id": "wrong" }), StatusCode::NOT_FOUND),
         // The code in the body is the credential.
         post("/api/provision/claim", &claim, StatusCode::NOT_FOUND),
         post("/api/partners/claim", &claim, StatusCode::NOT_FOUND),
@@ -119,11 +139,13 @@ async fn a_credential_authorizes_its_owner_only(center: Center) {
         | "/openapi.json"
         | "/metrics"
         | "/" => vec![6],
-        path if path.starts_with("/api/v0/admin/nodes/") => vec![6],
+        path if path.starts_with("/api/v0/admin/nodes/") || path.ends_with("/config/push") => vec![6],
+        path if path.ends_with("/config/pending") || path.ends_with("/k2/ack/unknown") => vec![0],
+        path if path.ends_with("/settings/requests") => vec![if method == Method::GET { 0 } else { 6 }],
         "/api/provision/status" | "/api/provision/heartbeat" => vec![2],
         path if path.starts_with("/api/provision/config/") => vec![2],
         "/users/current" => vec![4],
-        // The administrator too is refused if the form is not sent by the server's own page.
+        // The administrator too is refused if the form is not sent by the server's own page, and nobody gets what is not there.
         _ => vec![],
     };
     for (method, path, body, without) in routes(node_id, &appliance_id) {

@@ -1,5 +1,6 @@
 //! A real server on a real database, and a client of it.
 
+pub(crate) mod broker;
 pub(crate) mod postgres;
 pub(crate) mod wire;
 
