@@ -42,6 +42,7 @@ use crate::domain::batch::Batches;
 use crate::domain::guesses::Guessers;
 use crate::domain::health::Health;
 use crate::domain::heartbeats::{ApplianceBeat, NodeBeat};
+use crate::domain::jwks::UserKeys;
 use crate::domain::notices::Notices;
 use crate::domain::operator::Operator;
 use crate::store::Store;
@@ -57,6 +58,7 @@ pub(crate) struct Center {
     pub(crate) health: Health,
     pub(crate) passwords: Passwords,
     pub(crate) guessers: Guessers,
+    pub(crate) user_keys: UserKeys,
     pub(crate) notices: Notices,
     pub(crate) metrics: Metrics,
     pub(crate) operator: Operator,

@@ -27,6 +27,9 @@ pub struct Config {
     pub admin_key: Option<SecretText>,
     /// The key with which the auth service signs bearer tokens. Without it no user is accepted.
     pub jwt_secret: Option<SecretText>,
+    /// Where the auth service publishes the public keys that it signs bearer tokens with. Without it only tokens that are
+    /// signed with [`Config::jwt_secret`] are accepted.
+    pub user_keys: Option<KeySource>,
     /// The MQTT account that nodes receive.
     pub mqtt: Option<MqttAccount>,
     /// The message broker through which nodes are told that something waits for them, with the same account.
@@ -51,6 +54,26 @@ pub struct MqttAccount {
     pub username: String,
     /// Its password.
     pub password: SecretText,
+}
+
+/// Where a JSON Web Key Set is (RFC 7517).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeySource {
+    /// A file.
+    File(PathBuf),
+    /// A URL: `https`, or `http` on this machine or a private network.
+    Url(Url),
+}
+
+impl FromStr for KeySource {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        if !text.starts_with("http://") && !text.starts_with("https://") {
+            return if text.is_empty() || text.contains("://") { Err(AddressError::Keys) } else { Ok(Self::File(text.into())) };
+        }
+        Url::parse(text).map(Self::Url).map_err(|_| AddressError::Keys)
+    }
 }
 
 /// The address of a message broker, parsed from `mqtt://HOST:PORT` or `mqtts://HOST:PORT`.
@@ -87,6 +110,9 @@ impl FromStr for BrokerAddress {
 /// A text that is no address of the kind that is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum AddressError {
+    /// No source of keys.
+    #[error("a file, or a URL with http or https")]
+    Keys,
     /// No message broker.
     #[error("`mqtt://HOST:PORT` or `mqtts://HOST:PORT`, without an account")]
     Broker,
@@ -133,6 +159,7 @@ impl Config {
             secret_file: None,
             admin_key: None,
             jwt_secret: None,
+            user_keys: None,
             mqtt: None,
             broker: None,
             tls: None,
@@ -168,6 +195,15 @@ mod tests {
         assert_eq!("mqtt://[::1]:1884".parse(), address("::1", 1884, false));
         for wrong in ["broker.lan", "http://broker.lan", "mqtt://", "mqtt://user:hunter2@broker.lan", "mqtt://broker.lan/topic"] {
             assert_eq!(wrong.parse::<BrokerAddress>(), Err(AddressError::Broker), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn keys_are_in_a_file_or_at_a_url() {
+        assert_eq!("keys.json".parse(), Ok(KeySource::File("keys.json".into())));
+        assert!(matches!("https://auth.example/jwks".parse(), Ok(KeySource::Url(_))));
+        for wrong in ["", "ftp://auth.example/jwks", "https://"] {
+            assert_eq!(wrong.parse::<KeySource>(), Err(AddressError::Keys), "{wrong}");
         }
     }
 }

@@ -9,6 +9,7 @@ pub(crate) mod config_pushes;
 pub(crate) mod guesses;
 pub(crate) mod health;
 pub(crate) mod heartbeats;
+pub(crate) mod jwks;
 pub(crate) mod jwt;
 pub(crate) mod key_relay;
 pub(crate) mod nodes;

@@ -31,7 +31,7 @@ pub use base::chain;
 pub use base::clock::{Clock, Moment};
 pub use base::qr::qr_png;
 pub use base::secret::{Error as SecretError, SecretText, read_secret};
-pub use config::{AddressError, BrokerAddress, Config, MqttAccount, Patience, TlsFiles};
+pub use config::{AddressError, BrokerAddress, Config, KeySource, MqttAccount, Patience, TlsFiles};
 pub use domain::code::ProvisionCode;
 pub use domain::jwt::sign as sign_jwt;
 pub use domain::opening::OpenError;

@@ -2,6 +2,7 @@
 
 mod mqtt;
 pub(crate) mod tls;
+mod user_keys;
 
 use std::io;
 use std::net::SocketAddr;
@@ -30,6 +31,7 @@ use crate::domain::batch::Batches;
 use crate::domain::config_pushes::ForgetPushes;
 use crate::domain::guesses::{ForgetGuesses, Guessers, SOURCES};
 use crate::domain::health::Health;
+use crate::domain::jwks::UserKeys;
 use crate::domain::key_relay::ForgetKeys;
 use crate::domain::notices::Notices;
 use crate::domain::opening::{OpenError, open};
@@ -153,6 +155,7 @@ async fn serve(
     let (appliance_beats, appliances_beating) = Batches::start(Arc::clone(&store), clock.clone());
     let health = Health::default();
     let passwords = Passwords::new(&secret);
+    let user_keys = UserKeys::new(config.user_keys.clone().map(user_keys::source));
     let broker = config.broker.clone().map(|address| Broker::new(address, config.mqtt.clone()));
     let notices = Notices::new(broker.map(|broker| Box::new(broker) as _));
     let operator = Operator::beside(Arc::clone(&store), secret.clone(), clock.clone());
@@ -165,6 +168,7 @@ async fn serve(
         health,
         passwords,
         guessers: Guessers::default(),
+        user_keys,
         notices,
         metrics: Metrics::default(),
         operator,

@@ -17,7 +17,7 @@ use super::Center;
 use crate::base::refusal::Refusal;
 use crate::domain::caller::Caller;
 use crate::domain::guesses::{Source, network};
-use crate::domain::jwt;
+use crate::domain::jwt::{self, Signed};
 use crate::domain::nodes::{NodeKey, authenticate};
 
 /// The header of node keys and of the administrator's key.
@@ -31,7 +31,7 @@ impl FromRequestParts<Arc<Center>> for Minter {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, center: &Arc<Center>) -> Result<Self, Refusal> {
-        caller(parts, center).map(Self).map_err(|refusal| match refusal {
+        caller(parts, center).await.map(Self).map_err(|refusal| match refusal {
             Refusal::BearerMissing => Refusal::AuthenticationRequired,
             Refusal::BearerExpired | Refusal::BearerInvalid => Refusal::WrongJwt,
             other => other,
@@ -43,18 +43,29 @@ impl FromRequestParts<Arc<Center>> for Caller {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, center: &Arc<Center>) -> Result<Self, Refusal> {
-        caller(parts, center)
+        caller(parts, center).await
     }
 }
 
 /// An API key takes precedence; a bearer token sent with it is ignored.
-fn caller(parts: &Parts, center: &Center) -> Result<Caller, Refusal> {
+async fn caller(parts: &Parts, center: &Center) -> Result<Caller, Refusal> {
     if api_key(parts, center)? {
         return Ok(Caller::Administrator);
     }
     let token = bearer(&parts.headers).ok_or(Refusal::BearerMissing)?;
-    let secret = center.config.jwt_secret.as_ref().ok_or(Refusal::BearerInvalid)?;
-    jwt::verify_user(token, secret, center.config.clock.now()).map(Caller::User).map_err(|fault| match fault {
+    let now = center.config.clock.now();
+    let verified = match Signed::of(token) {
+        Some(Signed::WithSecret) => {
+            let secret = center.config.jwt_secret.as_ref().ok_or(Refusal::BearerInvalid)?;
+            jwt::verify_user(token, secret, now)
+        }
+        Some(Signed::WithKey(id)) => {
+            let key = center.user_keys.key(id.as_deref(), now).await?.ok_or(Refusal::BearerInvalid)?;
+            jwt::verify_user_by_key(token, &key, now)
+        }
+        None => return Err(Refusal::BearerInvalid),
+    };
+    verified.map(Caller::User).map_err(|fault| match fault {
         jwt::Fault::Expired => Refusal::BearerExpired,
         jwt::Fault::Invalid => Refusal::BearerInvalid,
     })

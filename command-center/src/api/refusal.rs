@@ -43,6 +43,7 @@ impl Refusal {
             Self::WrongResetToken { by_verification: false } => (StatusCode::UNAUTHORIZED, "Invalid or expired reset token"),
             Self::ResetNotFound => (StatusCode::NOT_FOUND, "Factory-reset task not found"),
             Self::WrongResetState => (StatusCode::BAD_REQUEST, "state must be one of: in_progress, success, failed"),
+            Self::NoUserKeys => (StatusCode::SERVICE_UNAVAILABLE, "Auth service unavailable"),
             Self::UnknownCode => (StatusCode::NOT_FOUND, "Invalid provision code"),
             Self::CodeClaimed => (StatusCode::BAD_REQUEST, "Provision code already claimed"),
             Self::CodeRevoked { by_partner_route: true } => (StatusCode::BAD_REQUEST, "Provision code already revoked"),
@@ -180,7 +181,7 @@ impl IntoResponse for Refusal {
             response.extensions_mut().insert(WrongKey);
         }
         let retry_after = match self {
-            Self::Unavailable | Self::NoBroker => Some(RETRY_AFTER_SECONDS),
+            Self::Unavailable | Self::NoUserKeys | Self::NoBroker => Some(RETRY_AFTER_SECONDS),
             Self::TooManyGuesses { retry_after_seconds } => Some(retry_after_seconds),
             _ => None,
         };

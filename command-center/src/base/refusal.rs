@@ -65,6 +65,8 @@ pub(crate) enum Refusal {
     ResetNotFound,
     /// No state that a node may report of its reset.
     WrongResetState,
+    /// The keys of the auth service cannot be read; a later retry may succeed.
+    NoUserKeys,
     /// There is no such provision code.
     UnknownCode,
     /// Another device has claimed the code, or this one has and has used its key since.

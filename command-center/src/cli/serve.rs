@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use command_center::{BrokerAddress, Config, MqttAccount, SecretText, Server, TlsFiles, read_secret};
+use command_center::{BrokerAddress, Config, KeySource, MqttAccount, SecretText, Server, TlsFiles, read_secret};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -31,6 +31,10 @@ pub(super) struct Serve {
     /// A file with the secret that users' bearer tokens are signed with.
     #[arg(long, value_name = "FILE")]
     jwt_secret_file: Option<PathBuf>,
+    /// The public keys of the auth service, for users' bearer tokens that are signed with RS256: a JSON Web Key Set in a
+    /// file, or at an https URL (http on this machine or a private network).
+    #[arg(long, value_name = "FILE|URL", env = "JARVIS_JWKS")]
+    jwks: Option<KeySource>,
     /// The message broker through which nodes are told that something waits for them: `mqtt://HOST:PORT`, or `mqtts://…`.
     #[arg(long, value_name = "URL", env = "JARVIS_MQTT_BROKER")]
     mqtt_broker: Option<BrokerAddress>,
@@ -102,6 +106,7 @@ impl Serve {
         config.listen = self.listen;
         config.admin_key = secret(self.admin_key_file, "ADMIN_API_KEY")?;
         config.jwt_secret = secret(self.jwt_secret_file, "JARVIS_JWT_SECRET")?;
+        config.user_keys = self.jwks;
         config.broker = self.mqtt_broker;
         config.tls = self.tls_certificate.zip(self.tls_key).map(|(certificate, key)| TlsFiles { certificate, key });
         config.public_url = self.public_url;
@@ -110,8 +115,8 @@ impl Serve {
         if let (Ok(username), Some(password)) = (std::env::var("JARVIS_MQTT_USERNAME"), password) {
             config.mqtt = Some(MqttAccount { username, password });
         }
-        if config.admin_key.is_none() && config.jwt_secret.is_none() {
-            tracing::warn!("neither an administrator key nor a JWT secret is set: no client can authorize a registration");
+        if config.admin_key.is_none() && config.jwt_secret.is_none() && config.user_keys.is_none() {
+            tracing::warn!("no administrator key, JWT secret or JWKS is set: no client can authorize a registration");
         }
         Ok(())
     }

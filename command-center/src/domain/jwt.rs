@@ -1,5 +1,8 @@
-//! Bearer tokens: JSON Web Tokens signed with HS256 (RFC 7519, RFC 7515), checked here because only one algorithm and
-//! four claims are wanted, and everything else is to be refused.
+//! Bearer tokens: JSON Web Tokens (RFC 7519, RFC 7515) signed with HS256 or, by the auth service, RS256. They are checked here
+//! because only two algorithms and four claims are wanted, and everything else is to be refused.
+//!
+//! Each algorithm has keys of its own kind: a token that names HS256 is checked with the shared secret alone, and one that names
+//! RS256 with the public keys alone. So a public key is never used as a secret (RFC 8725 §2.1).
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -8,6 +11,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use sha2::Sha256;
 
+use super::jwks::PublicKey;
 use crate::base::clock::Moment;
 use crate::base::secret::SecretText;
 
@@ -59,31 +63,74 @@ struct UserClaims {
     household_id: Option<String>,
 }
 
+impl UserClaims {
+    fn user(self) -> User {
+        User { id: self.sub, households: self.households.into_iter().chain(self.household_id).collect() }
+    }
+}
+
 /// A token that is longer carries more than the claims this server knows.
 const LONGEST: usize = 8 * 1024;
 
 /// Which key a token says that it was signed with. Nothing is verified yet.
 pub(crate) fn key_id(token: &str) -> Option<String> {
+    header(token)?.kid
+}
+
+/// What a user's token says that it was signed with. Nothing is verified yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Signed {
+    /// With the secret that is shared with the auth service.
+    WithSecret,
+    /// With the private key of this name; without a name there must be one key only.
+    WithKey(Option<String>),
+}
+
+impl Signed {
+    /// None for every other algorithm, `none` included.
+    pub(crate) fn of(token: &str) -> Option<Self> {
+        let Header { alg, kid } = header(token)?;
+        match alg.as_str() {
+            "HS256" => Some(Self::WithSecret),
+            "RS256" => Some(Self::WithKey(kid)),
+            _ => None,
+        }
+    }
+}
+
+fn header(token: &str) -> Option<Header> {
     if token.len() > LONGEST {
         return None;
     }
-    let header = decode(token.split_once('.')?.0).ok()?;
-    serde_json::from_slice::<Header>(&header).ok()?.kid
+    serde_json::from_slice(&decode(token.split_once('.')?.0).ok()?).ok()
 }
 
 /// Checks signature, algorithm and times of a token, in this order, and reads its claims.
 pub(crate) fn verify<C: DeserializeOwned>(token: &str, key: &[u8], now: Moment) -> Result<C, Fault> {
+    verify_with(token, "HS256", now, |signed, signature| {
+        let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
+        mac.update(signed);
+        mac.verify_slice(signature).is_ok()
+    })
+}
+
+fn verify_with<C: DeserializeOwned>(
+    token: &str,
+    algorithm: &str,
+    now: Moment,
+    is_signed: impl FnOnce(&[u8], &[u8]) -> bool,
+) -> Result<C, Fault> {
     if token.len() > LONGEST {
         return Err(Fault::Invalid);
     }
     let (signed, signature) = token.rsplit_once('.').ok_or(Fault::Invalid)?;
     let (header, claims) = signed.split_once('.').ok_or(Fault::Invalid)?;
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
-    mac.update(signed.as_bytes());
-    mac.verify_slice(&decode(signature)?).map_err(|_| Fault::Invalid)?;
+    if !is_signed(signed.as_bytes(), &decode(signature)?) {
+        return Err(Fault::Invalid);
+    }
     let header: Header = serde_json::from_slice(&decode(header)?).map_err(|_| Fault::Invalid)?;
     // RFC 8725 §3.1: the verifier, not the token, says which algorithm it is.
-    if header.alg != "HS256" {
+    if header.alg != algorithm {
         return Err(Fault::Invalid);
     }
     let claims = decode(claims)?;
@@ -99,11 +146,14 @@ pub(crate) fn verify<C: DeserializeOwned>(token: &str, key: &[u8], now: Moment) 
     serde_json::from_slice(&claims).map_err(|_| Fault::Invalid)
 }
 
-/// Checks a user's token, which the auth service signed.
+/// Checks a user's token, which the auth service signed with the shared secret.
 pub(crate) fn verify_user(token: &str, secret: &SecretText, now: Moment) -> Result<User, Fault> {
-    let claims: UserClaims = verify(token, secret.expose().as_bytes(), now)?;
-    let households = claims.households.into_iter().chain(claims.household_id).collect();
-    Ok(User { id: claims.sub, households })
+    verify(token, secret.expose().as_bytes(), now).map(UserClaims::user)
+}
+
+/// Checks a user's token, which the auth service signed with its private key.
+pub(crate) fn verify_user_by_key(token: &str, key: &PublicKey, now: Moment) -> Result<User, Fault> {
+    verify_with(token, "RS256", now, |signed, signature| key.has_signed(signed, signature)).map(UserClaims::user)
 }
 
 fn decode(text: &str) -> Result<Vec<u8>, Fault> {

@@ -17,3 +17,4 @@ mod process;
 mod registration;
 mod routes;
 mod support;
+mod user_keys;
