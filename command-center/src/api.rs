@@ -7,6 +7,7 @@ mod claims;
 mod config_pushes;
 mod guessing;
 mod health;
+pub(crate) mod host;
 mod households;
 mod html;
 mod key_relay;
@@ -33,6 +34,7 @@ use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use self::host::Names;
 use self::metrics::Metrics;
 use crate::base::refusal::Refusal;
 use crate::base::secret::ServerSecret;
@@ -60,6 +62,7 @@ pub(crate) struct Center {
     pub(crate) guessers: Guessers,
     pub(crate) user_keys: UserKeys,
     pub(crate) notices: Notices,
+    pub(crate) names: Names,
     pub(crate) metrics: Metrics,
     pub(crate) operator: Operator,
 }
@@ -173,6 +176,7 @@ pub(crate) fn router(center: Arc<Center>) -> Router {
         .fallback(|| async { Refusal::NotFound })
         .method_not_allowed_fallback(|| async { Refusal::MethodNotAllowed })
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&center), guessing::limit))
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&center), host::limit))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&center), observe))
         // For the forms of the page; all other bodies are read by `body::Body`, which has its own limit.
         .layer(DefaultBodyLimit::max(body::LARGEST))

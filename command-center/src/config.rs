@@ -39,6 +39,8 @@ pub struct Config {
     /// The URL of this server for clients, such as `https://center.example`; sent to claimed appliances. Without it they
     /// receive the host of their own request.
     pub public_url: Option<String>,
+    /// Further names under which clients reach this server; the host of the public URL and the machine's name are known.
+    pub host_names: Vec<String>,
     /// Proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpAddr>,
     /// The source of the time.
@@ -164,6 +166,7 @@ impl Config {
             broker: None,
             tls: None,
             public_url: None,
+            host_names: Vec::new(),
             trusted_proxies: Vec::new(),
             clock: Clock::system(),
             patience: Patience::default(),

@@ -17,10 +17,12 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tower_service::Service as _;
+use url::Url;
 
 use self::mqtt::Broker;
 use self::tls::{Identity, TlsError};
 use crate::api::auth::Peer;
+use crate::api::host::Names;
 use crate::api::metrics::{Metrics, OpenConnection};
 use crate::api::{self, Center};
 use crate::base::clock::{Clock, Moment};
@@ -82,6 +84,7 @@ impl Server {
     /// Opens the database, listens, and serves until it is stopped.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         check_lengths(&config)?;
+        check_public_url(&config)?;
         let identity = config.tls.clone().map(Identity::load).transpose()?.map(Arc::new);
         let (store, secret) = open(&config).await?;
         let failed = |source| StartError::Listen { address: config.listen, source };
@@ -136,6 +139,15 @@ fn check_lengths(config: &Config) -> Result<(), OpenError> {
     Ok(())
 }
 
+/// Refuses a public URL that has no host: clients could not use it, and the server would not know its own name.
+fn check_public_url(config: &Config) -> Result<(), OpenError> {
+    let is_usable = |url: &String| Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    match &config.public_url {
+        Some(url) if !is_usable(url) => Err(OpenError::Config("the public URL is not of the form `https://HOST`")),
+        _ => Ok(()),
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         self.running.abort();
@@ -158,6 +170,7 @@ async fn serve(
     let user_keys = UserKeys::new(config.user_keys.clone().map(user_keys::source));
     let broker = config.broker.clone().map(|address| Broker::new(address, config.mqtt.clone()));
     let notices = Notices::new(broker.map(|broker| Box::new(broker) as _));
+    let names = Names::new(&config, rustix::system::uname().nodename().to_str().unwrap_or_default());
     let operator = Operator::beside(Arc::clone(&store), secret.clone(), clock.clone());
     let center = Arc::new(Center {
         config,
@@ -170,6 +183,7 @@ async fn serve(
         guessers: Guessers::default(),
         user_keys,
         notices,
+        names,
         metrics: Metrics::default(),
         operator,
     });

@@ -13,7 +13,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use zeroize::Zeroizing;
 
-use super::Center;
+use super::{Center, host};
 use crate::base::refusal::Refusal;
 use crate::domain::caller::Caller;
 use crate::domain::guesses::{Source, network};
@@ -100,6 +100,8 @@ pub(super) fn administrator(parts: &Parts, center: &Center) -> Result<(), Refusa
     if let Some(token) = bearer(headers) {
         return compare(parts, center, token, Refusal::NotTheAdministrator);
     }
+    // A browser sends a log-in, or none yet, with every request for the name that it was given for.
+    host::check(parts, center)?;
     let login = headers.get(AUTHORIZATION).and_then(|header| header.to_str().ok()?.split_once(' '));
     let login = login.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("basic"));
     let login = login.and_then(|(_, login)| BASE64_STANDARD.decode(login.trim()).ok()).map(Zeroizing::new);
@@ -184,8 +186,13 @@ impl FromRequestParts<Arc<Center>> for Network {
     }
 }
 
+/// The address at the other end of the connection.
+pub(super) fn peer_of(parts: &Parts) -> IpAddr {
+    parts.extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Peer(peer)| *peer)
+}
+
 fn network_of(parts: &Parts, center: &Center) -> IpAddr {
-    let peer = parts.extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Peer(peer)| *peer);
+    let peer = peer_of(parts);
     let forwarded = || {
         let last = parts.headers.get_all(FORWARDED_FOR).iter().next_back()?.to_str().ok()?;
         last.rsplit(',').next()?.trim().parse::<IpAddr>().ok()

@@ -56,6 +56,9 @@ impl Refusal {
             Self::WrongLogin => (StatusCode::UNAUTHORIZED, "Invalid email or password"),
             Self::Forbidden => (StatusCode::FORBIDDEN, "Not allowed"),
             Self::Unprocessable(_) => (StatusCode::UNPROCESSABLE_ENTITY, "Request validation failed"),
+            Self::WrongHost => {
+                (StatusCode::FORBIDDEN, "This is not a name of the server. Use its public URL, or add the name with --host-name.")
+            }
             Self::NotFound => (StatusCode::NOT_FOUND, "Not Found"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "Request body too large"),

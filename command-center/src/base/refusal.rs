@@ -97,6 +97,8 @@ pub(crate) enum Refusal {
     Forbidden,
     /// Like [`Refusal::Malformed`], for clients that print `detail` unchanged.
     Unprocessable(String),
+    /// `Host` is not a name of this server.
+    WrongHost,
     /// There is no such route.
     NotFound,
     /// There is such a route, for another method.

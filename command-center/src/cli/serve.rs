@@ -48,6 +48,10 @@ pub(super) struct Serve {
     /// [default: the host of their request].
     #[arg(long, value_name = "URL", env = "JARVIS_COMMAND_CENTER_PUBLIC_URL")]
     public_url: Option<String>,
+    /// A further name under which clients reach this server; may be given several times. With a public URL, requests for
+    /// other names are refused.
+    #[arg(long, value_name = "NAME")]
+    host_name: Vec<String>,
     /// A proxy whose X-Forwarded-For is trusted; may be given several times.
     #[arg(long, value_name = "ADDRESS")]
     trusted_proxy: Vec<IpAddr>,
@@ -110,6 +114,7 @@ impl Serve {
         config.broker = self.mqtt_broker;
         config.tls = self.tls_certificate.zip(self.tls_key).map(|(certificate, key)| TlsFiles { certificate, key });
         config.public_url = self.public_url;
+        config.host_names = self.host_name;
         config.trusted_proxies = self.trusted_proxy;
         let password = secret(None, "JARVIS_MQTT_PASSWORD")?;
         if let (Ok(username), Some(password)) = (std::env::var("JARVIS_MQTT_USERNAME"), password) {

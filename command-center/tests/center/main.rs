@@ -4,6 +4,7 @@ mod accounts;
 mod claims;
 mod faults;
 mod guessing;
+mod host;
 mod households;
 mod key_relay;
 mod layers;
