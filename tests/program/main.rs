@@ -7,6 +7,7 @@ mod attempts;
 mod center;
 mod commands;
 mod docs_client;
+mod dumpable;
 mod failures;
 mod kills;
 mod pace;

@@ -278,17 +278,21 @@ impl Node {
         self.process.id().expect("it runs")
     }
 
-    /// A file of the process in `/proc`.
-    pub(crate) fn shown(&self, what: &str) -> String {
+    /// A file of the process in `/proc`; none if the user who runs the test may not read it, because the process is not
+    /// dumpable and the user is not root.
+    pub(crate) fn shown(&self, what: &str) -> Option<String> {
         let mut shown = Vec::new();
         let mut file = match File::open(format!("/proc/{}/{what}", self.id())) {
             Ok(file) => file,
-            // A process that is not dumpable shows less to users without privileges.
-            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => return String::new(),
-            Err(error) => panic!("the process is there: {error}"),
+            Err(error) => {
+                assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied, "{error}");
+                assert!(!rustix::process::geteuid().is_root(), "root may read everything");
+                return None;
+            }
         };
         file.read_to_end(&mut shown).expect("it can be read");
-        String::from_utf8_lossy(&shown).replace('\0', "\n")
+        assert!(!shown.is_empty(), "{what} shows something");
+        Some(String::from_utf8_lossy(&shown).replace('\0', "\n"))
     }
 
     pub(crate) async fn get(&self, path: &str) -> testing::http::Reply {
