@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::place::Place;
 
-const ADMINISTRATOR_KEY: &str = "the key of the administrator";
+pub(crate) const ADMINISTRATOR_KEY: &str = "the key of the administrator";
 
 pub(crate) struct Center {
     server: Server,
@@ -24,11 +24,21 @@ pub(crate) struct Center {
 
 impl Center {
     pub(crate) async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// One that clients reach at a public URL.
+    pub(crate) async fn start_at(public_url: &str) -> Self {
+        Self::start_with(|config| config.public_url = Some(public_url.to_owned())).await
+    }
+
+    async fn start_with(configure: impl FnOnce(&mut Config)) -> Self {
         testing::journal::watch();
         let place = tempfile::tempdir().expect("a temporary folder");
         let mut config =
             Config::new("127.0.0.1:0".parse().expect("an address"), Database::Sqlite(place.path().join("center.db")));
         config.admin_key = Some(command_center::SecretText::new(ADMINISTRATOR_KEY.into()));
+        configure(&mut config);
         let server = Server::start(config.clone()).await.expect("the command center starts");
         let url = CommandCenterUrl::try_from(format!("http://{}", server.address()).as_str()).expect("a plain URL");
         Self { server, client: CommandCenter::new(url).expect("a client"), config, _place: place }
@@ -59,6 +69,15 @@ impl Center {
         operator.close().await;
         place.keep_secret(code.expose().as_bytes());
         ProvisionCode::try_from(code.expose()).expect("16 letters and digits")
+    }
+
+    /// Whether no code and no node was ever created.
+    pub(crate) async fn is_untouched(&self) -> bool {
+        let operator = Operator::open(&self.config).await.expect("an operator beside the server");
+        let codes = operator.codes(None).await.expect("a list");
+        let nodes = operator.nodes(None, None).await.expect("a list");
+        operator.close().await;
+        codes.is_empty() && nodes.is_empty()
     }
 
     /// The ids of all appliances.

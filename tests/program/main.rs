@@ -9,6 +9,7 @@ mod commands;
 mod docs_client;
 mod dumpable;
 mod failures;
+mod hostile_page;
 mod kills;
 mod pace;
 mod place;
