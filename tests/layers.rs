@@ -32,6 +32,7 @@ const CORE: Edges = &[
     ("wire", &["domain", "endpoint", "fault", "secret"]),
     ("session", &["domain", "endpoint", "fault", "secret", "wire"]),
     ("gatt", &["domain", "endpoint", "fault", "wire"]),
+    ("care", &["backoff", "domain"]),
     ("machine", &["backoff", "domain", "endpoint", "fault", "secret", "session", "wire"]),
 ];
 

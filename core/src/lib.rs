@@ -14,6 +14,7 @@
 //! | [`gatt`] | the rules of GATT that both roles share |
 //! | [`session`] | the handshake and the sealed records, both roles |
 //! | [`machine`] | what happens when: inputs in, outputs out |
+//! | [`care`] | how a provisioned node stays online |
 
 #![no_std]
 
@@ -22,6 +23,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod backoff;
+pub mod care;
 pub mod domain;
 pub mod endpoint;
 pub mod fault;

@@ -1,0 +1,9 @@
+//! Network care: what is done after provisioning, so that the node stays online.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`recovery`] | the state machine that brings a node back online |
+//!
+//! Like the machine of provisioning, nothing here has a clock or a radio.
+
+pub mod recovery;
