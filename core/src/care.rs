@@ -3,7 +3,9 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`recovery`] | the state machine that brings a node back online |
+//! | [`diagnosis`] | what is wrong with the network |
 //!
 //! Like the machine of provisioning, nothing here has a clock or a radio.
 
+pub mod diagnosis;
 pub mod recovery;
