@@ -1,6 +1,7 @@
 //! The command line: commands, their messages, and their exit status.
 
 mod claim;
+mod diagnose;
 mod factory;
 mod label;
 mod login;
@@ -33,6 +34,7 @@ Exit status:
   5  an address, a socket, a radio or NetworkManager cannot be used
   6  the node's credentials are missing or refused: retrying does not help
   7  the server cannot be reached, or fails: retrying may help
+  8  `diagnose`: something does not work
   127  `factory`, `label --sheet`: the program jarvis-factory is not installed
 
 Environment:
@@ -74,6 +76,8 @@ enum Command {
     Label(label::Arguments),
     /// Print the node's state, without secrets.
     Status(status::Arguments),
+    /// Find out what is wrong with the network, from the radio to the command center. Changes nothing; needs no root.
+    Diagnose(diagnose::Arguments),
     /// Factory reset: delete everything that the owner has entered. Completes an interrupted reset.
     Reset(reset::Arguments),
     /// Create accounts and images for devices before they are flashed.
@@ -181,6 +185,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Claim(arguments) => claim::run(&arguments),
         Command::Label(arguments) => label::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
+        Command::Diagnose(arguments) => diagnose::run(&arguments),
         Command::Reset(arguments) => reset::run(&arguments),
         Command::Factory(_) => factory::run().map(|never| match never {}),
         Command::Login(arguments) => login::run(&arguments),

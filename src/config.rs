@@ -92,6 +92,8 @@ pub struct Config {
     pub pairing: Pairing,
     /// The node's files.
     pub files: Files,
+    /// Network care.
+    pub care: Care,
     /// No radio: simulated networks, HTTP on loopback, Bluetooth on a socket. Set by `--simulate` or the environment.
     #[serde(skip)]
     pub simulate: bool,
@@ -164,6 +166,14 @@ impl Files {
     }
 }
 
+/// How the network is watched.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Care {
+    /// The page whose content shows that the internet is there; Debian's by default.
+    pub check_url: Option<String>,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -179,6 +189,7 @@ impl Default for Config {
             command_center: CommandCenter::default(),
             pairing: Pairing::default(),
             files: Files::default(),
+            care: Care::default(),
             simulate: false,
             skip_check: false,
         }

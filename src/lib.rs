@@ -4,6 +4,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | [`care`] | the evidence for a diagnosis of the network |
 //! | [`claim`] | a provision code becomes an appliance's `config.yaml` |
 //! | [`command_center`] | the port to the command center |
 //! | [`config`] | the settings: file and environment |
@@ -17,6 +18,7 @@
 //! | [`simulation`] | a network without a radio |
 //! | [`store`] | the files |
 
+pub mod care;
 pub mod claim;
 pub mod command_center;
 pub mod config;

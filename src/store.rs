@@ -81,6 +81,16 @@ pub struct Store {
     label: Label,
 }
 
+/// The configured address of the command center. Reads one file, and changes nothing: every user who may read the file may ask.
+pub fn configured_command_center(paths: &Paths) -> Result<Option<CommandCenterUrl>, Error> {
+    let text = match (&paths.command_center_url, &paths.config) {
+        (Some(text), _) => Some(text.clone()),
+        (None, Some(path)) => Configuration::read(path).map_err(Error::Configuration)?.command_center(),
+        (None, None) => None,
+    };
+    Ok(text.and_then(|text| CommandCenterUrl::try_from(text.as_str()).ok()))
+}
+
 impl Store {
     /// Opens or creates the folder, K1 and the pairing secrets. Completes changes that a power cut interrupted.
     pub fn open(paths: Paths) -> Result<Self, Error> {

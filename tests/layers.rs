@@ -18,6 +18,7 @@ const NODE: Edges = &[
     ("store", &["files", "identity"]),
     ("claim", &["files", "identity"]),
     ("command_center", &["claim"]),
+    ("care", &["command_center", "network"]),
     ("daemon", &["claim", "command_center", "network", "store"]),
     ("link", &["daemon"]),
 ];

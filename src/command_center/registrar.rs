@@ -92,6 +92,11 @@ impl Registrar {
         })
     }
 
+    /// Why `GET /health` does not answer 200 in time, for people; none if it does.
+    pub async fn why_unhealthy(&self, command_center: &CommandCenterUrl) -> Option<String> {
+        self.try_health(command_center).await.err().map(|error| chain(&error))
+    }
+
     /// Whether `GET /health` answers 200 in time.
     pub async fn healthy(&self, command_center: &CommandCenterUrl) -> bool {
         let health = self.try_health(command_center).await;

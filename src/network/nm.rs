@@ -19,6 +19,7 @@
 //! | `radio` | the task: one request after another, and the held connection |
 //! | `activation` | one activation, from the call to its outcome |
 //! | `join`, `access_point`, `profiles`, `survey` | the requests |
+//! | `inspect` | the state of radio and connection, for a diagnosis |
 //! | `outcome`, `scan`, `profile`, `values` | pure: the meaning of numbers and properties |
 //! | `device`, `bus`, `proxies` | the objects on the bus |
 
@@ -27,6 +28,7 @@ mod activation;
 mod bus;
 mod cause;
 mod device;
+mod inspect;
 mod join;
 mod outcome;
 mod profile;
@@ -44,6 +46,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::network::{Error, Network};
 use cause::Cause;
+pub use inspect::Inspection;
 use provisioning_core::domain::{self, Passphrase, RadioUse, Ssid};
 use provisioning_core::machine::Joined;
 use radio::{Caller, Job, Radio, Request};

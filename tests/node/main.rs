@@ -3,6 +3,7 @@
 //! Tests that need a process of their own, or change its state, are programs of their own.
 
 mod ble;
+mod care;
 mod claim;
 mod http;
 mod nm;

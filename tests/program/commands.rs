@@ -59,7 +59,7 @@ async fn every_command_has_a_manual_page() {
     assert_eq!(ended.status, Some(0), "{}", ended.errors);
     let mut pages: Vec<_> = fs::read_dir(&folder).expect("the folder").map(|page| page.expect("a page").file_name()).collect();
     pages.sort();
-    let commands = ["claim", "completions", "factory", "label", "login", "reset", "run", "status"];
+    let commands = ["claim", "completions", "diagnose", "factory", "label", "login", "reset", "run", "status"];
     let expected = commands.iter().map(|command| format!("jarvis-provision-{command}.1").into());
     assert_eq!(pages, expected.chain(["jarvis-provision.1".into()]).collect::<Vec<std::ffi::OsString>>());
 }

@@ -6,6 +6,7 @@
 mod attempts;
 mod center;
 mod commands;
+mod diagnose;
 mod docs_client;
 mod dumpable;
 mod failures;

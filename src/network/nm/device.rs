@@ -25,7 +25,7 @@ pub(super) struct Device {
     pub can_be_access_point: bool,
     /// The time of its last scan, milliseconds since boot; negative if none.
     pub last_scan: i64,
-    state: DeviceState,
+    pub state: DeviceState,
     managed: bool,
     firmware_missing: bool,
 }

@@ -12,6 +12,8 @@ use zbus::{Message, ObjectPath, OwnedObjectPath, OwnedVariant, Variant};
 pub(crate) const SERVICE: &str = "org.freedesktop.NetworkManager";
 const ROOT: &str = "/org/freedesktop/NetworkManager";
 pub(crate) const DEVICE: &str = "/org/freedesktop/NetworkManager/Devices/3";
+/// The active connection of the cable.
+const CABLE: u32 = 99;
 const ADDRESS: &str = "02:00:00:00:00:00";
 
 pub(crate) type Bus = testing::fake::Fake<World>;
@@ -80,6 +82,25 @@ impl Profile {
     }
 }
 
+/// An IPv4 configuration.
+#[derive(Clone, Debug)]
+pub(crate) struct Ip4 {
+    pub(crate) address: &'static str,
+    pub(crate) gateway: &'static str,
+    pub(crate) servers: Vec<&'static str>,
+}
+
+impl Ip4 {
+    fn properties(&self) -> HashMap<&'static str, Variant<'static>> {
+        let servers = self.servers.iter().map(|server| HashMap::from([("address", Variant::from(*server))]));
+        HashMap::from([
+            ("AddressData", vec![HashMap::from([("address", Variant::from(self.address)), ("prefix", 24_u32.into())])].into()),
+            ("Gateway", self.gateway.into()),
+            ("NameserverData", servers.collect::<Vec<_>>().into()),
+        ])
+    }
+}
+
 /// The state of the fake.
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own; goes when two of them exclude each other")]
 pub(crate) struct World {
@@ -97,9 +118,13 @@ pub(crate) struct World {
     pub(crate) empty_scans: u32,
     /// Milliseconds since the boot.
     pub(crate) last_scan: i64,
-    listed: Vec<AccessPoint>,
+    pub(crate) listed: Vec<AccessPoint>,
     uncovered: Vec<Vec<u8>>,
     pub(crate) profiles: BTreeMap<u32, Profile>,
+    /// The IPv4 configuration of the active connection.
+    pub(crate) ip4: Option<Ip4>,
+    /// A cable is the primary connection, with the same configuration.
+    pub(crate) cable: bool,
     /// The active connection: its number, and the profile's.
     pub(crate) active: Option<(u32, u32)>,
     pub(crate) plays: VecDeque<Play>,
@@ -169,6 +194,8 @@ impl Fake {
             listed: Vec::new(),
             uncovered: Vec::new(),
             profiles: BTreeMap::new(),
+            ip4: None,
+            cable: false,
             active: None,
             plays: VecDeque::new(),
             script: Script::default(),
@@ -228,6 +255,11 @@ const UNKNOWN_OBJECT: Answer = Answer::Error("org.freedesktop.DBus.Error.Unknown
 
 fn path(kind: &str, number: u32) -> OwnedObjectPath {
     OwnedObjectPath::try_from(format!("{ROOT}/{kind}/{number}")).expect("a valid path")
+}
+
+/// The value of a property that names an object, or none.
+fn object(path: Option<OwnedObjectPath>) -> Variant<'static> {
+    path.map_or_else(|| ObjectPath::try_from("/").expect("a valid path"), ObjectPath::from).into()
 }
 
 fn number(path: &str) -> u32 {
@@ -471,19 +503,22 @@ fn properties(world: &World, at: &str, interface: &str) -> Answer {
             ("WirelessHardwareEnabled", world.hardware.into()),
             ("ConnectivityCheckAvailable", world.connectivity.is_some().into()),
             ("ConnectivityCheckEnabled", world.connectivity.is_some().into()),
+            ("PrimaryConnection", object(world.cable.then(|| path("ActiveConnection", CABLE)))),
         ]),
         ".Device" if number == 3 => {
-            let active = world.active.map_or_else(|| "/".to_owned(), |(active, _)| path("ActiveConnection", active).to_string());
+            let active = world.active.map(|(active, _)| path("ActiveConnection", active));
             HashMap::from([
                 ("Interface", "wlan0".into()),
                 ("DeviceType", 2_u32.into()),
                 ("State", world.state.into()),
-                ("ActiveConnection", ObjectPath::try_from(active).expect("a valid path").into()),
+                ("ActiveConnection", object(active)),
+                ("Ip4Config", object(world.ip4.as_ref().filter(|_| world.state == 100).map(|_| path("IP4Config", 1)))),
                 ("Managed", world.managed.into()),
                 ("FirmwareMissing", false.into()),
                 ("HwAddress", ADDRESS.into()),
             ])
         }
+        ".Device" if number == 4 => HashMap::from([("Interface", "eth0".into()), ("DeviceType", 1_u32.into())]),
         // A loopback device, and one of an unknown type.
         ".Device" => HashMap::from([("Interface", "lo".into()), ("DeviceType", if number == 1 { 32_u32 } else { 4711 }.into())]),
         ".Device.Wireless" => HashMap::from([
@@ -491,6 +526,7 @@ fn properties(world: &World, at: &str, interface: &str) -> Answer {
             ("Mode", if world.is_access_point() { 3_u32 } else { 2 }.into()),
             ("WirelessCapabilities", world.capabilities.into()),
             ("LastScan", world.last_scan.into()),
+            ("ActiveAccessPoint", object(world.listed.first().filter(|_| world.state == 100).map(|_| path("AccessPoint", 0)))),
         ]),
         ".AccessPoint" => {
             let Some(access_point) = world.listed.get(usize::try_from(number).expect("small")) else { return UNKNOWN_OBJECT };
@@ -507,6 +543,15 @@ fn properties(world: &World, at: &str, interface: &str) -> Answer {
                 ("LastSeen", (now - access_point.age).into()),
             ])
         }
+        ".IP4Config" => match &world.ip4 {
+            Some(ip4) => ip4.properties(),
+            None => return UNKNOWN_OBJECT,
+        },
+        ".Connection.Active" if number == CABLE => HashMap::from([
+            ("Type", "802-3-ethernet".into()),
+            ("Devices", vec![ObjectPath::from(path("Devices", 4))].into()),
+            ("Ip4Config", object(Some(path("IP4Config", 1)))),
+        ]),
         ".Connection.Active" => match world.active {
             Some((active, profile)) if active == number => HashMap::from([
                 ("Connection", ObjectPath::from(path("Settings", profile)).into()),

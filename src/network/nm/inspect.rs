@@ -1,0 +1,182 @@
+//! A look at the radio and the node's connection, without a change of anything. Every user may do this.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+
+use zbus::{ObjectPath, OwnedObjectPath, OwnedVariant};
+
+use super::bus::{Bus, Properties, ROOT};
+use super::cause::Cause;
+use super::device::Device;
+use super::values::DeviceState;
+use provisioning_core::care::diagnosis::{Address, Association, Radio};
+use provisioning_core::domain::Ssid;
+use provisioning_core::fault::chain;
+
+const ACTIVE: &str = "org.freedesktop.NetworkManager.Connection.Active";
+const DEVICE: &str = "org.freedesktop.NetworkManager.Device";
+const IP4_CONFIG: &str = "org.freedesktop.NetworkManager.IP4Config";
+const STATION: &str = "org.freedesktop.NetworkManager.AccessPoint";
+const WIRELESS: &str = "org.freedesktop.NetworkManager.Device.Wireless";
+/// NetworkManager's type of a Wi-Fi connection.
+const WIFI: &str = "802-11-wireless";
+
+/// What was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inspection {
+    /// The Wi-Fi adapter.
+    pub radio: Radio,
+    /// The connection.
+    pub association: Association,
+    /// Its address.
+    pub address: Address,
+    /// Its router.
+    pub gateway: Option<Ipv4Addr>,
+    /// Its DNS servers, in their order.
+    pub servers: Vec<Ipv4Addr>,
+}
+
+impl Inspection {
+    /// Nothing but the state of the radio is known.
+    pub const fn unconnected(radio: Radio) -> Self {
+        Self { radio, association: Association::None, address: Address::None, gateway: None, servers: Vec::new() }
+    }
+
+    /// Inspects the Wi-Fi interface of that name, or the first one, on the system's bus or on another one.
+    pub async fn of(bus: Option<&str>, interface: Option<&str>) -> Self {
+        let looking = async {
+            let bus = Bus::connect(bus).await?;
+            if bus.has_service().await? { look(&bus, interface).await } else { Err(Cause::Absent) }
+        };
+        looking.await.unwrap_or_else(|cause| Self::unconnected(radio(cause)))
+    }
+}
+
+async fn look(bus: &Bus, interface: Option<&str>) -> Result<Inspection, Cause> {
+    let (radio, wifi) = match Device::find(bus, interface).await {
+        Ok(device) => match device.clone().usable(bus).await {
+            Ok(usable) => (Radio::Ready(usable.interface), Some(device)),
+            Err(cause) => (radio(cause), None),
+        },
+        Err(cause @ (Cause::NoDevice | Cause::NoSuchDevice(_))) => (radio(cause), None),
+        Err(cause) => return Err(cause),
+    };
+    let mut seen = Inspection::unconnected(radio);
+    if let Some(device) = wifi {
+        seen.association = wifi_association(bus, &device).await?;
+        if matches!(seen.association, Association::Joined { .. }) {
+            let config = bus.properties(&device.path, DEVICE).await?.take("Ip4Config");
+            return with_addresses(bus, seen, config).await;
+        }
+    }
+    let Some((cable, config)) = cable(bus).await? else { return Ok(seen) };
+    seen.association = Association::Cable(cable);
+    with_addresses(bus, seen, config).await
+}
+
+async fn wifi_association(bus: &Bus, device: &Device) -> Result<Association, Cause> {
+    Ok(match device.state {
+        _ if device.is_access_point => Association::Hotspot,
+        DeviceState::Activated => {
+            let station: Option<OwnedObjectPath> = bus.properties(&device.path, WIRELESS).await?.take("ActiveAccessPoint");
+            let mut properties = match station.filter(|path| path.as_str() != "/") {
+                // It may disappear between the two calls.
+                Some(path) => bus.properties(&path, STATION).await.ok(),
+                None => None,
+            };
+            let ssid = properties.as_mut().and_then(|station| station.take::<Vec<u8>>("Ssid"));
+            let network = ssid.and_then(|bytes| Ssid::try_from(bytes.as_slice()).ok());
+            Association::Joined {
+                network: network.as_ref().map(ToString::to_string).unwrap_or_default(),
+                signal: properties.and_then(|mut station| station.take("Strength")),
+            }
+        }
+        DeviceState::Unknown
+        | DeviceState::Unmanaged
+        | DeviceState::Unavailable
+        | DeviceState::Disconnected
+        | DeviceState::Deactivating
+        | DeviceState::Failed => Association::None,
+        state => Association::Joining(state.to_string()),
+    })
+}
+
+/// The interface of the primary connection and the path of its configuration, if it is not Wi-Fi.
+async fn cable(bus: &Bus) -> Result<Option<(String, Option<OwnedObjectPath>)>, Cause> {
+    let root = ObjectPath::try_from(ROOT).expect("a valid path");
+    let mut service = bus.properties(&root, "org.freedesktop.NetworkManager").await?;
+    let primary: Option<OwnedObjectPath> = service.take("PrimaryConnection");
+    let Some(primary) = primary.filter(|path| path.as_str() != "/") else { return Ok(None) };
+    let mut active = bus.properties(&primary, ACTIVE).await?;
+    if active.take::<String>("Type").is_none_or(|kind| kind == WIFI) {
+        return Ok(None);
+    }
+    let devices: Vec<OwnedObjectPath> = active.take("Devices").unwrap_or_default();
+    let interface = match devices.first() {
+        Some(device) => bus.properties(device, DEVICE).await?.take("Interface"),
+        None => None,
+    };
+    Ok(Some((interface.unwrap_or_default(), active.take("Ip4Config"))))
+}
+
+async fn with_addresses(bus: &Bus, seen: Inspection, config: Option<OwnedObjectPath>) -> Result<Inspection, Cause> {
+    let Some(config) = config.filter(|path| path.as_str() != "/") else { return Ok(seen) };
+    let mut properties = bus.properties(&config, IP4_CONFIG).await?;
+    let addresses = listed(&mut properties, "AddressData");
+    let gateway: Option<String> = properties.take("Gateway");
+    Ok(Inspection {
+        address: address(&addresses),
+        gateway: gateway.and_then(|gateway| gateway.parse().ok()),
+        servers: listed(&mut properties, "NameserverData").into_iter().map(|(server, _)| server).collect(),
+        ..seen
+    })
+}
+
+/// The addresses of a property of type `aa{sv}`, with their prefixes.
+fn listed(properties: &mut Properties, name: &str) -> Vec<(Ipv4Addr, Option<u32>)> {
+    let entries: Vec<HashMap<String, OwnedVariant>> = properties.take(name).unwrap_or_default();
+    let entry = |mut entry: HashMap<String, OwnedVariant>| {
+        let address = String::try_from(entry.remove("address")?).ok()?.parse().ok()?;
+        Some((address, entry.remove("prefix").and_then(|prefix| u32::try_from(prefix).ok())))
+    };
+    entries.into_iter().filter_map(entry).collect()
+}
+
+/// The best of the addresses: one that a server has assigned, if there is one.
+fn address(addresses: &[(Ipv4Addr, Option<u32>)]) -> Address {
+    let assigned = addresses.iter().find(|(address, _)| !address.is_link_local());
+    match (assigned, addresses.first()) {
+        (Some((address, Some(prefix))), _) => Address::Assigned(format!("{address}/{prefix}")),
+        (Some((address, None)), _) => Address::Assigned(address.to_string()),
+        (None, Some((address, _))) => Address::LinkLocal(address.to_string()),
+        (None, None) => Address::None,
+    }
+}
+
+/// What a cause says about the radio.
+fn radio(cause: Cause) -> Radio {
+    match cause {
+        Cause::NoDevice | Cause::NoSuchDevice(_) => Radio::Missing,
+        Cause::SoftBlocked => Radio::SoftBlocked,
+        Cause::HardBlocked => Radio::HardBlocked,
+        Cause::Unmanaged(interface) => Radio::Unmanaged(interface),
+        Cause::NoFirmware(interface) => Radio::NoFirmware(interface),
+        Cause::Unavailable(interface) => Radio::Unavailable(interface),
+        Cause::Absent => Radio::ServiceAbsent,
+        cause => Radio::ServiceSilent(chain(&cause)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_assigned_address_is_preferred_to_one_that_the_node_made() {
+        let link_local = (Ipv4Addr::new(169, 254, 3, 4), Some(16));
+        let assigned = (Ipv4Addr::new(192, 168, 1, 20), Some(24));
+        assert_eq!(address(&[link_local, assigned]), Address::Assigned("192.168.1.20/24".into()));
+        assert_eq!(address(&[link_local]), Address::LinkLocal("169.254.3.4".into()));
+        assert_eq!(address(&[]), Address::None);
+    }
+}
