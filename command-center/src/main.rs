@@ -6,7 +6,7 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::prelude::*;
 
 use cli::{Arguments, Failure, LogFormat};
@@ -39,13 +39,7 @@ fn fail(format: LogFormat, Failure { code, text }: &Failure) -> ExitCode {
 
 fn start_log(format: LogFormat) {
     let level = if format == LogFormat::Quiet { LevelFilter::WARN } else { LevelFilter::INFO };
-    let default = || Targets::new().with_default(level);
-    let filter = match std::env::var("RUST_LOG").as_deref() {
-        Ok("") => Targets::new().with_default(LevelFilter::ERROR),
-        Ok(directives) => directives.parse().unwrap_or_else(|_| default()),
-        Err(_) => default(),
-    };
-    let log = tracing_subscriber::registry().with(filter);
+    let log = tracing_subscriber::registry().with(jarvis_program::filter(level));
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     match format {
         LogFormat::Human | LogFormat::Quiet => log.with(lines.with_ansi(std::io::stderr().is_terminal())).init(),

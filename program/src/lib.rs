@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::CommandFactory;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
-pub use log::{Log, LogFormat};
+pub use log::{Log, LogFormat, filter};
 
 /// Runs a program that has secrets in its memory. Fails if the kernel does not forbid core dumps.
 pub fn start(name: &str, main: impl FnOnce() -> ExitCode) -> ExitCode {

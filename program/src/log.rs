@@ -26,29 +26,36 @@ pub struct Log {
 impl Log {
     /// Starts logging to standard error; `RUST_LOG` is the filter, and `NO_COLOR` disables colours.
     pub fn start(self) {
-        log_to_standard_error(self.log_format);
+        self.log_format.start(LevelFilter::INFO);
     }
 }
 
-fn log_to_standard_error(format: LogFormat) {
-    let variable = |name| std::env::var(name).ok();
-    let colours = std::io::stderr().is_terminal() && variable("NO_COLOR").is_none_or(|value| value.is_empty());
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    let registry = tracing_subscriber::registry().with(filter(variable("RUST_LOG").as_deref()));
-    match format {
-        LogFormat::Human => registry.with(lines.with_target(false).with_ansi(colours)).init(),
-        LogFormat::Json => registry.with(lines.json()).init(),
+impl LogFormat {
+    /// Starts logging to standard error; `RUST_LOG` replaces the lowest level, and `NO_COLOR` disables colours.
+    pub fn start(self, lowest: LevelFilter) {
+        let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+        let registry = tracing_subscriber::registry().with(filter(lowest));
+        match self {
+            Self::Human => registry.with(lines.with_target(false).with_ansi(colours)).init(),
+            Self::Json => registry.with(lines.json()).init(),
+        }
     }
 }
 
-/// Parses levels and targets, such as `debug,zbus=info`. `EnvFilter` would add a regular-expression engine to the device's
-/// program, to match fields of spans; the programs create no spans.
-fn filter(directives: Option<&str>) -> Targets {
-    let info = || Targets::new().with_default(LevelFilter::INFO);
+/// The levels and targets of `RUST_LOG`, such as `debug,zbus=info`; without it, or if it is malformed, everything from `lowest`.
+pub fn filter(lowest: LevelFilter) -> Targets {
+    parse(std::env::var("RUST_LOG").ok().as_deref(), lowest)
+}
+
+/// `EnvFilter` would add a regular-expression engine to the device's program, to match fields of spans; the programs create no
+/// spans.
+fn parse(directives: Option<&str>, lowest: LevelFilter) -> Targets {
+    let all = || Targets::new().with_default(lowest);
     match directives {
         Some("") => Targets::new().with_default(LevelFilter::ERROR),
-        Some(directives) => directives.parse().unwrap_or_else(|_| info()),
-        None => info(),
+        Some(directives) => directives.parse().unwrap_or_else(|_| all()),
+        None => all(),
     }
 }
 
@@ -67,7 +74,7 @@ mod tests {
             (Some("off,zbus=trace"), ("zbus", Level::TRACE), ("hyper", Level::ERROR)),
             (Some("zbus=louder"), ("hyper", Level::INFO), ("zbus", Level::DEBUG)),
         ] {
-            let filter = filter(directives);
+            let filter = parse(directives, LevelFilter::INFO);
             assert!(filter.would_enable(enabled.0, &enabled.1), "{directives:?} enables {enabled:?}");
             assert!(!filter.would_enable(disabled.0, &disabled.1), "{directives:?} disables {disabled:?}");
         }

@@ -5,14 +5,12 @@ mod report;
 mod secrets;
 
 use std::error::Error as StdError;
-use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use clap::{CommandFactory, Parser};
 use getrandom::SysRng;
-use jarvis_program::LogFormat;
 use mobile_test_harness::command_center::{self, CommandCenter, Owner};
 use mobile_test_harness::link::{self, Target};
 use mobile_test_harness::phone::{self, Phone, new_request_id};
@@ -25,8 +23,7 @@ use provisioning_core::wire::{Info, PublicStatus, StatusReport};
 use rand_core::UnwrapErr;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
-use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::prelude::*;
+use tracing_subscriber::filter::LevelFilter;
 
 use arguments::{Arguments, Cancel, Command, Node, Provision, Scan, Status};
 use report::Report;
@@ -121,7 +118,7 @@ fn main() -> ExitCode {
 
 fn run() -> ExitCode {
     let Arguments { command, log_format } = Arguments::parse();
-    start_log(log_format);
+    log_format.start(LevelFilter::WARN);
     let json = match &command {
         Command::Info(node) => node.json,
         Command::Scan(scan) => scan.node.json,
@@ -164,21 +161,6 @@ fn run() -> ExitCode {
         report.failure(&failure);
         ExitCode::from(failure.exit as u8)
     })
-}
-
-fn start_log(format: LogFormat) {
-    let warnings = || Targets::new().with_default(LevelFilter::WARN);
-    let filter = match std::env::var("RUST_LOG").as_deref() {
-        Ok("") => Targets::new().with_default(LevelFilter::ERROR),
-        Ok(directives) => directives.parse().unwrap_or_else(|_| warnings()),
-        Err(_) => warnings(),
-    };
-    let log = tracing_subscriber::registry().with(filter);
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
-    match format {
-        LogFormat::Human => log.with(lines.with_ansi(io::IsTerminal::is_terminal(&io::stderr()))).init(),
-        LogFormat::Json => log.with(lines.json()).init(),
-    }
 }
 
 /// Connects, does the work, and ends the session even after an error; otherwise the device would stay busy for a while.
