@@ -37,6 +37,9 @@ pub trait CommandCenter: Send + Sync + 'static {
 
     /// Whether `GET /health` answers 200 in time.
     fn healthy(&self, command_center: &CommandCenterUrl) -> impl Future<Output = bool> + Send;
+
+    /// Sends one request with the node's key. Whether the command center accepted it.
+    fn confirm_key(&self, command_center: &CommandCenterUrl, registration: &Registration) -> impl Future<Output = bool> + Send;
 }
 
 /// The command center over HTTP.
@@ -65,5 +68,9 @@ impl CommandCenter for Client {
 
     async fn healthy(&self, command_center: &CommandCenterUrl) -> bool {
         self.registrar.healthy(command_center).await
+    }
+
+    async fn confirm_key(&self, command_center: &CommandCenterUrl, registration: &Registration) -> bool {
+        self.registrar.confirm_key(command_center, registration).await
     }
 }

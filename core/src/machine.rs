@@ -410,6 +410,8 @@ impl Machine {
             Done::Registered(op, result) => self.registered(op, result, now, rng),
             Done::Claimed(op, result) => self.claimed(op, result),
             Done::Health(op, healthy) => self.enrollment.checked(op, healthy),
+            // The node is provisioned either way.
+            Done::KeyConfirmed(..) => {}
         }
     }
 

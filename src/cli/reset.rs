@@ -92,6 +92,10 @@ impl CommandCenter for NoCommandCenter {
         Err(Fault::CommandCenterUnreachable)
     }
 
+    async fn confirm_key(&self, _: &CommandCenterUrl, _: &Registration) -> bool {
+        false
+    }
+
     async fn healthy(&self, _: &CommandCenterUrl) -> bool {
         false
     }

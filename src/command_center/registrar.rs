@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jarvis_http::client::{Client, Request, encode};
+use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode};
 use serde::Serialize;
 use zeroize::Zeroizing;
@@ -26,7 +27,7 @@ pub struct Registrar {
 pub struct Limits {
     /// Limit of a whole registration.
     pub register: Duration,
-    /// Limit of a whole health check.
+    /// Limit of a whole check of health, or of the node's key.
     pub health: Duration,
 }
 
@@ -60,6 +61,19 @@ impl Registrar {
         let url = command_center.join("/api/v0/nodes/register");
         let request = Request::json(Method::POST, url, body(node_id, token, room), self.limits.register);
         answer::read(self.client.send(request).await?).await
+    }
+
+    async fn try_key(&self, command_center: &CommandCenterUrl, registration: &Registration) -> Result<(), Error> {
+        let Registration { node_id, node_key, .. } = registration;
+        let url = command_center.join(&format!("/api/v0/nodes/{node_id}/config/pending"));
+        let key = Zeroizing::new(format!("{node_id}:{}", node_key.expose()));
+        let mut header = HeaderValue::from_bytes(key.as_bytes()).expect("neither contains control characters");
+        header.set_sensitive(true);
+        let request = Request::get(url, self.limits.health).with_header(HeaderName::from_static("x-api-key"), header);
+        match self.client.send(request).await?.status() {
+            StatusCode::OK => Ok(()),
+            status => Err(Error::Status { status, retry_after: None }),
+        }
     }
 
     async fn try_health(&self, command_center: &CommandCenterUrl) -> Result<(), Error> {
@@ -108,6 +122,20 @@ impl Registrar {
             );
         }
         health.is_ok()
+    }
+
+    /// Sends a request that changes nothing, `GET /api/v0/nodes/{node_id}/config/pending`, with the node's key. Whether the answer is
+    /// 200; command centers without this path answer 404.
+    pub async fn confirm_key(&self, command_center: &CommandCenterUrl, registration: &Registration) -> bool {
+        let confirmed = self.try_key(command_center, registration).await;
+        if let Err(error) = &confirmed {
+            tracing::debug!(
+                command_center = command_center.url().origin().ascii_serialization(),
+                error = chain(error),
+                "the command center did not accept the node's key"
+            );
+        }
+        confirmed.is_ok()
     }
 }
 

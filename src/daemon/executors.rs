@@ -184,6 +184,9 @@ async fn request<C: CommandCenter>(center: &C, command: CommandCenterCommand) ->
         }
         CommandCenterCommand::Claim { op, command_center, code } => op.done(center.claim(&command_center, &code).await),
         CommandCenterCommand::CheckHealth { op, command_center } => op.done(center.healthy(&command_center).await),
+        CommandCenterCommand::ConfirmKey { op, command_center, registration } => {
+            op.done(center.confirm_key(&command_center, &registration).await)
+        }
     }
 }
 

@@ -14,7 +14,9 @@ use serde_json::{Value, json};
 use crate::center::{self, Center, credentials};
 use crate::place::{Label, Node, PATIENCE, Place, bring_online, phone};
 use crate::relay::{Plan, Relay};
+use testing::http::post_json;
 use testing::journal::{K2_KEY, PASSWORD, WRONG_PASSWORD};
+use tokio::time::timeout;
 
 /// A phone provisions the node, first with a wrong password.
 async fn provision(over: fn(&Node) -> Target, secret: fn(&Label) -> PhoneSecret) {
@@ -113,7 +115,22 @@ async fn a_registration_whose_answer_is_lost_is_repeated_with_the_same_answer() 
     let mut phone = phone(&node.over_bluetooth(), &place.label().await.by_code()).await;
     let outcome = bring_online(&mut phone, &credentials("HomeNetwork", PASSWORD, &relay.url(), &order)).await;
     assert_eq!(outcome.state, State::Provisioned);
-    assert_eq!(relay.seen(|_| true).await.connections, 2);
+    // The third is the first use of the node's key.
+    relay.seen(|seen| seen.connections == 3).await;
+    center.assert_enrolled(&place, &order).await;
+}
+
+#[tokio::test]
+async fn a_token_is_worthless_once_its_node_is_provisioned() {
+    let (place, center) = (Place::new(), Center::start().await);
+    let node = place.start().await;
+    let order = center.order(&place).await;
+    let mut phone = phone(&node.over_bluetooth(), &place.label().await.by_code()).await;
+    let outcome = bring_online(&mut phone, &credentials("HomeNetwork", PASSWORD, &center.url(), &order)).await;
+    assert_eq!(outcome.state, State::Provisioned);
+    let body = json!({"node_id": order.node_id, "provisioning_token": order.token.expose(), "room": "kitchen"}).to_string();
+    let overheard = async { while post_json(center.address(), "/api/v0/nodes/register", body.as_bytes()).await.status != 401 {} };
+    timeout(PATIENCE, overheard).await.expect("the node uses its key, and no answer contains it any more");
     center.assert_enrolled(&place, &order).await;
 }
 

@@ -23,7 +23,7 @@ use super::command::{CommandCenterCommand, DiskCommand, Joined, Op, OpId, Pendin
 use super::reset::Reset;
 use super::{Answer, Asker, Instant, Link, Machine, Output, RESUMES};
 use crate::backoff::{Backoff, Jitter};
-use crate::domain::{Credentials, Failure, Outcome, Registration, Status, Step};
+use crate::domain::{CommandCenterUrl, Credentials, Failure, Outcome, Registration, Status, Step};
 use crate::fault::Fault;
 use crate::wire::Reply;
 
@@ -208,7 +208,7 @@ impl Machine {
         self.begin(credentials, 0, Some(Asker::Phone { link, to }), now);
     }
 
-    /// Begins an attempt. Nothing else is in progress. The asker is told that it is accepted once it is on disk.
+    /// Begins an attempt. Nothing else is in progress. The caller gets the acceptance once it is on disk.
     pub(super) fn begin(&mut self, credentials: Credentials, resumes: u32, asker: Option<Asker>, now: Instant) {
         self.visibility.heard(now);
         // Only sealed attempts have a request id.
@@ -332,7 +332,7 @@ impl Machine {
             }
             Activity::Attempting { attempt, stage: Stage::Marking { op: expected, registration } } if expected == op => {
                 match result {
-                    Ok(()) => self.provisioned(registration, now),
+                    Ok(()) => self.provisioned(attempt.credentials.command_center, registration, now),
                     Err(fault) => self.fail(fault.into(), attempt.rollback()),
                 }
             }
@@ -462,11 +462,15 @@ impl Machine {
     }
 
     /// The attempt has succeeded, and everything is stored.
-    fn provisioned(&mut self, registration: Registration, now: Instant) {
-        self.identity.node_id = registration.node_id;
+    fn provisioned(&mut self, command_center: CommandCenterUrl, registration: Registration, now: Instant) {
+        self.identity.node_id.clone_from(&registration.node_id);
         self.enrollment.enrolled();
         self.linger(now);
         self.announce_step(Step::Done);
+        // Until its key is used, the command center gives it to everyone who has the token. Not before the end is on disk:
+        // an attempt that is resumed registers again.
+        let op = self.outbox.op();
+        self.outbox.start(CommandCenterCommand::ConfirmKey { op, command_center, registration });
     }
 
     fn refused(&mut self, attempt: Box<Attempt>, tries: u32, refused: &Refused, now: Instant, rng: &mut impl CryptoRng) {

@@ -25,7 +25,7 @@ use crate::secret::SecretText;
 pub const DISK_LIMIT: Duration = Duration::from_mins(1);
 /// Longer than the adapter takes for any change of the radio, also if a scan comes first.
 pub const RADIO_LIMIT: Duration = Duration::from_mins(3);
-/// Longer than the client of the command center takes for a check of its health.
+/// Longer than the client of the command center takes for a check of its health, or of the node's key.
 const HEALTH_LIMIT: Duration = Duration::from_mins(1);
 
 /// The number of a command; numbers are never reused.
@@ -143,6 +143,8 @@ kinds! {
     Claim => Claimed(Result<String, Fault>), lost: Err(Fault::CommandCenterUnreachable), limit: None;
     /// A check of the command center's health.
     CheckHealth => Health(bool), lost: false, limit: Some(HEALTH_LIMIT);
+    /// The first use of the node's key.
+    ConfirmKey => KeyConfirmed(bool), lost: false, limit: Some(HEALTH_LIMIT);
 }
 
 /// Something that takes time or can fail. Each command has exactly one result, unless it is cancelled.
@@ -319,6 +321,13 @@ commands! {
         CheckHealth: CheckHealth {
             /// Where.
             command_center: CommandCenterUrl,
+        }
+        /// Use the node's key once, after which the command center no longer repeats the registration's answer.
+        ConfirmKey: ConfirmKey {
+            /// Where.
+            command_center: CommandCenterUrl,
+            /// What the command center returned.
+            registration: Registration,
         }
     }
 }

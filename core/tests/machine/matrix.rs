@@ -96,7 +96,10 @@ impl States {
             Self::Marking => world.until_command(|command| matches!(command, Command::Disk(DiskCommand::MarkProvisioned { .. }))),
             Self::Recording => world.until_command(|command| matches!(command, Command::Disk(DiskCommand::SaveOutcome { .. }))),
             Self::Failed => world.until(World::settled).unwrap(),
-            Self::Done => world.until(|world| world.step_is(Step::Done)).unwrap(),
+            Self::Done => {
+                world.until(|world| world.step_is(Step::Done)).unwrap();
+                world.idle().unwrap();
+            }
             _ => {}
         }
         (world, phone)

@@ -508,6 +508,7 @@ impl World {
                 }
                 CommandCenterCommand::Claim { op, code, .. } => op.done(self.center.claim(&code)),
                 CommandCenterCommand::CheckHealth { op, .. } => op.done(true),
+                CommandCenterCommand::ConfirmKey { op, .. } => op.done(true),
             },
         }
     }

@@ -226,6 +226,7 @@ fn done(command: &Command, kind: u8) -> Done {
             op.done(if ok { Ok(Cleared { items: Vec::new(), node_id: "node".into() }) } else { Err(fault) })
         }
         Command::CommandCenter(CommandCenterCommand::CheckHealth { op, .. }) => op.done(ok),
+        Command::CommandCenter(CommandCenterCommand::ConfirmKey { op, .. }) => op.done(ok),
         command if kind % 8 == 7 => command.lost(),
         Command::Disk(
             DiskCommand::SaveGuesses { op, .. }
