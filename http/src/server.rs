@@ -14,9 +14,9 @@
 //! | graceful end | [`Limits::stop`] |
 
 mod activity;
+pub mod admission;
 mod connection;
 mod patient;
-pub mod room;
 
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
@@ -38,7 +38,7 @@ use tracing::{debug, warn};
 
 use activity::{Activity, Clock};
 pub use activity::{RequestBody, Wait, Waiting};
-use room::{Bounds, Peer, Place, Room, room};
+use admission::{Admission, Bounds, Peer, Slot, admit};
 
 /// Connections that may wait to be accepted. Linux drops further ones, and a client whose first packet is dropped repeats
 /// it only after a second.
@@ -182,7 +182,7 @@ pub async fn serve<S: Service, T: Transport>(
         };
         let source = Peer::of(peer.ip());
         if let WhenFull::CloseLongestSilent { per_peer } = limits.when_full
-            && !connections.make_room(source, Bounds { all: limits.connections, per_peer }).await
+            && !connections.admit(source, Bounds { all: limits.connections, per_peer }).await
         {
             debug!(%peer, "connection refused: every connection has a request under way");
             continue;
@@ -239,8 +239,8 @@ impl Connections {
         self.live.remove(&id);
     }
 
-    /// Makes room for a connection of a peer; false if each that could be closed has a request under way.
-    async fn make_room(&mut self, peer: Peer, bounds: Bounds) -> bool {
+    /// Admits a connection of a peer, and evicts another if necessary; false if each of those has a request in progress.
+    async fn admit(&mut self, peer: Peer, bounds: Bounds) -> bool {
         if self.is_free(peer, bounds) {
             return true;
         }
@@ -249,15 +249,15 @@ impl Connections {
         while let Some(ended) = self.tasks.try_join_next_with_id() {
             self.ended(&ended);
         }
-        match self.room(peer, bounds) {
-            Room::Free => true,
-            Room::InPlaceOf(id) => {
+        match self.admission(peer, bounds) {
+            Admission::Free => true,
+            Admission::Evict(id) => {
                 if let Some(live) = self.live.remove(&id) {
                     live.task.abort();
                 }
                 true
             }
-            Room::Full => false,
+            Admission::Full => false,
         }
     }
 
@@ -266,9 +266,9 @@ impl Connections {
         self.live.len() < bounds.all && own() < bounds.per_peer
     }
 
-    fn room(&self, peer: Peer, bounds: Bounds) -> Room<Id> {
-        let place = |(id, live): (&Id, &Live)| Place { id: *id, peer: live.peer, silent_since: live.activity.silent_since() };
-        room(peer, bounds, &self.live.iter().map(place).collect::<Vec<_>>())
+    fn admission(&self, peer: Peer, bounds: Bounds) -> Admission<Id> {
+        let slot = |(id, live): (&Id, &Live)| Slot { id: *id, peer: live.peer, silent_since: live.activity.silent_since() };
+        admit(peer, bounds, &self.live.iter().map(slot).collect::<Vec<_>>())
     }
 }
 

@@ -39,7 +39,7 @@ use std::time::Duration;
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::{Request, Response};
-use jarvis_http::server::room::Peer;
+use jarvis_http::server::admission::Peer;
 use jarvis_http::server::{self, Accepted, Plain, RequestBody, Service, WhenFull};
 use tokio::net::TcpListener;
 use tokio::sync::watch;

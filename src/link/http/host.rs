@@ -13,10 +13,8 @@ use hyper::{HeaderMap, Uri, Version};
 
 /// The names of the node.
 pub(super) struct Names<'a> {
-    /// The name on the label.
-    pub(super) label: &'a str,
-    /// The name that the node advertises.
-    pub(super) advertised: &'a str,
+    /// The name on the label, which the node advertises.
+    pub(super) own: &'a str,
     /// The request came to the node's loopback address.
     pub(super) loopback: bool,
 }
@@ -44,7 +42,7 @@ impl Names<'_> {
             return self.loopback;
         }
         let name = host.strip_suffix(".local").unwrap_or(&host);
-        name.eq_ignore_ascii_case(self.label) || name.eq_ignore_ascii_case(self.advertised)
+        name.eq_ignore_ascii_case(self.own)
     }
 }
 
@@ -77,7 +75,7 @@ mod tests {
     #[test]
     fn localhost_is_a_name_of_the_node_on_the_loopback_only() {
         for loopback in [true, false] {
-            let names = Names { label: "jarvis-5b91b661", advertised: "jarvis-5b91b661", loopback };
+            let names = Names { own: "jarvis-5b91b661", loopback };
             assert_eq!(names.include("LocalHost"), loopback);
             assert!(!names.include("localhost.local") && !names.include("localhost."));
         }

@@ -183,8 +183,7 @@ impl Api {
 
     /// Whether a request is for this node.
     fn is_addressed(&self, head: &Parts, sent_to: IpAddr) -> bool {
-        let advertised = self.handle.view().identity.name();
-        Names { label: &self.name, advertised: &advertised, loopback: sent_to.is_loopback() }.include_host_of(head)
+        Names { own: &self.name, loopback: sent_to.is_loopback() }.include_host_of(head)
     }
 
     /// Answers from the last view. Only [`Route::Events`] waits.

@@ -12,7 +12,7 @@ use hyper::body::Bytes;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{HeaderMap, Response, StatusCode};
 use jarvis_http::server::Wait;
-use jarvis_http::server::room::{Bounds, Peer, Place, Room, room};
+use jarvis_http::server::admission::{Admission, Bounds, Peer, Slot, admit};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -153,39 +153,39 @@ impl Phones {
         let outbox = Outbox { receiver, taken: Vec::new() }.into();
         let phone = Arc::new(Phone { link, peer, outbox, last_request: Instant::now().into() });
         let name = name();
-        let room = {
+        let admission = {
             let mut table = self.table();
-            let room = self.room(peer, &table);
-            if let Room::InPlaceOf((name, _)) = room {
+            let admission = self.admission(peer, &table);
+            if let Admission::Evict((name, _)) = admission {
                 table.remove(&name);
             }
-            if room != Room::Full {
+            if admission != Admission::Full {
                 table.insert(name, Arc::clone(&phone));
             }
-            room
+            admission
         };
-        match room {
-            Room::Free => Ok((name, phone)),
-            Room::InPlaceOf((_, replaced)) => {
-                self.hang_up(replaced).await;
+        match admission {
+            Admission::Free => Ok((name, phone)),
+            Admission::Evict((_, evicted)) => {
+                self.hang_up(evicted).await;
                 Ok((name, phone))
             }
-            Room::Full => {
+            Admission::Full => {
                 self.hang_up(link).await;
                 Err(refusal(StatusCode::SERVICE_UNAVAILABLE, Fault::Busy))
             }
         }
     }
 
-    /// Room for a link of a peer. The link that has the session is never replaced.
-    fn room(&self, peer: Peer, table: &HashMap<Name, Arc<Phone>>) -> Room<(Name, Link)> {
+    /// The decision on a new link of a peer. The link that has the session is never evicted.
+    fn admission(&self, peer: Peer, table: &HashMap<Name, Arc<Phone>>) -> Admission<(Name, Link)> {
         let session = self.handle.view().session;
-        let place = |(name, phone): (&Name, &Arc<Phone>)| Place {
+        let slot = |(name, phone): (&Name, &Arc<Phone>)| Slot {
             id: (*name, phone.link),
             peer: phone.peer,
             silent_since: (session != Some(phone.link)).then(|| phone.last_request()),
         };
-        room(peer, LINKS, &table.iter().map(place).collect::<Vec<_>>())
+        admit(peer, LINKS, &table.iter().map(slot).collect::<Vec<_>>())
     }
 
     async fn exchange(
