@@ -32,7 +32,7 @@ pub struct Config {
     pub user_keys: Option<KeySource>,
     /// The MQTT account that nodes receive.
     pub mqtt: Option<MqttAccount>,
-    /// The message broker through which nodes are told that something waits for them, with the same account.
+    /// The message broker that notifies nodes of pending keys, requests and resets, with the same account.
     pub broker: Option<BrokerAddress>,
     /// The server's certificate and key. Without them it speaks plain HTTP, for a proxy or for this machine alone.
     pub tls: Option<TlsFiles>,

@@ -33,7 +33,7 @@ async fn a_reset_leaves_no_profile_and_completes_after_networkmanager_was_away()
     must("systemctl", &["stop", "NetworkManager"]);
     let (status, output) = scene.device.reset().await;
     assert_eq!((status, output.as_str()), (Some(5), ""));
-    assert!(files_with(PASSWORD).contains(MEMORY[0]), "nobody could delete it");
+    assert!(files_with(PASSWORD).contains(MEMORY[0]), "without NetworkManager it cannot be deleted");
 
     must("systemctl", &["start", "NetworkManager"]);
     networkmanager_answers().await;

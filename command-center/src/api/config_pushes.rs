@@ -93,7 +93,7 @@ pub(super) async fn push(
     let sealed = Sealed { config_type: config_type.clone(), ciphertext, nonce, tag };
     let push = Push { id: push_id.clone(), node_id: node_id.clone(), caller, sealed, now };
     center.store.write(push).await.map_err(refuse)?;
-    // A node that is not told finds it when it asks.
+    // A node without the notice finds it when it polls.
     let notice = json!({ "push_id": push_id, "config_type": config_type, "node_id": node_id });
     center.notices.tell(&node_id, "config/push", &notice).await;
     let answer = PushAnswer { id: push_id, node_id, config_type, status: "pending", created_at: now.zoned() };

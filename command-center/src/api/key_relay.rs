@@ -74,7 +74,7 @@ pub(super) struct KeyAnswer {
 
 /// Relays a settings key to a node, and waits until the node has stored it.
 ///
-/// The node is told through the message broker that a key waits for it, and fetches it with its own key. The key is kept sealed,
+/// The message broker notifies the node that a key is pending, and the node fetches it with its own key. The key is kept sealed,
 /// for 15 seconds at most. It may be relayed again; the last one counts.
 #[utoipa::path(
     post,

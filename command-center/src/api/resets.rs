@@ -34,7 +34,7 @@ pub(super) struct ResetAnswer {
     reset_token: String,
 }
 
-/// Starts the factory reset of a node, which is told through the message broker.
+/// Starts the factory reset of a node, by a notice through the message broker.
 #[utoipa::path(
     post,
     path = "/api/v0/admin/nodes/{node_id}/factory-reset",
@@ -170,7 +170,7 @@ pub(super) async fn report(
     Ok(Json(task.into()))
 }
 
-/// A reset that a node has been told of.
+/// A reset of which the node was notified.
 #[derive(Debug, ToSchema)]
 pub(super) struct VerifyRequest {
     /// Which node.

@@ -114,7 +114,7 @@ pub(super) async fn create(
     if let Some(user_id) = &request.user_id {
         notice["user_id"] = user_id.clone();
     }
-    // A node that is not told lists its requests.
+    // A node without the notice lists its requests.
     center.notices.tell(&request.node_id, "settings/request", &notice).await;
     Ok((StatusCode::CREATED, Json(request)))
 }

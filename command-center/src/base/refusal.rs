@@ -39,7 +39,7 @@ pub(crate) enum Refusal {
     KeyNotStored(Option<String>),
     /// The node did not acknowledge the settings key in time.
     KeyNotAcknowledged,
-    /// The node cannot be told that something waits for it: there is no message broker, or it does not answer.
+    /// The node cannot be notified: there is no message broker, or it does not answer.
     NoBroker,
     /// There is no such settings request.
     RequestNotFound,

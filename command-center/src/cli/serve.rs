@@ -35,7 +35,7 @@ pub(super) struct Serve {
     /// file, or at an https URL (http on this machine or a private network).
     #[arg(long, value_name = "FILE|URL", env = "JARVIS_JWKS")]
     jwks: Option<KeySource>,
-    /// The message broker through which nodes are told that something waits for them: `mqtt://HOST:PORT`, or `mqtts://…`.
+    /// The message broker that notifies nodes of pending keys, requests and resets: `mqtt://HOST:PORT`, or `mqtts://…`.
     #[arg(long, value_name = "URL", env = "JARVIS_MQTT_BROKER")]
     mqtt_broker: Option<BrokerAddress>,
     /// The server's certificate chain in PEM; reloaded on SIGHUP.

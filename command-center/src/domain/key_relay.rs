@@ -146,7 +146,7 @@ impl Operation for End {
     }
 }
 
-/// Deletes keys that nobody has fetched in time.
+/// Deletes keys that were not fetched in time.
 pub(crate) struct ForgetKeys {
     pub(crate) now: Moment,
 }

@@ -17,7 +17,7 @@ pub(crate) trait Broker: Debug + Send + Sync {
 pub(crate) struct Notices(Option<Box<dyn Broker>>);
 
 impl Notices {
-    /// Without a broker nodes are told nothing; they find what waits for them when they ask.
+    /// Without a broker nodes get no notices; they find what is pending when they poll.
     pub(crate) fn new(broker: Option<Box<dyn Broker>>) -> Self {
         Self(broker)
     }

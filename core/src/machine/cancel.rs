@@ -1,7 +1,7 @@
 //! The end of an attempt at a phone's request.
 //!
 //! A cancelled attempt ends as a failed one does: the outcome is stored, the previous network is restored, and then the
-//! phone is told. The registration's answer is the point of no return: from the moment it is being stored, the node belongs
+//! phone gets the answer. The registration's answer is the point of no return: from the moment it is being stored, the node belongs
 //! to a household, and only a reset undoes that.
 
 use alloc::vec::Vec;

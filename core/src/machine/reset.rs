@@ -27,7 +27,7 @@ const RETRIES: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_sec
 /// A factory reset in progress.
 pub(super) struct Reset {
     stage: Stage,
-    /// Who is told that it is complete, or that it has failed.
+    /// The callers that wait for its completion or failure.
     waiting: Vec<Ticket>,
     /// How many tries have failed.
     failed: u32,
@@ -99,7 +99,7 @@ impl Machine {
     pub(super) fn reset_begun(&mut self, result: Result<(), Fault>) {
         match result {
             Ok(()) => {
-                // Nobody is told any more what the reset deletes.
+                // The status no longer contains what the reset deletes.
                 self.status = Status::waiting();
                 self.announce();
                 self.forget_networks();
@@ -181,7 +181,7 @@ impl Machine {
         self.had_sealed_attempt = false;
         self.announce();
         self.scan(None, now);
-        self.rename_access_point();
+        self.reopen_access_point();
         self.answer_all(waiting, &Answer::Reset(items));
     }
 

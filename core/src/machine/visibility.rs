@@ -179,8 +179,8 @@ impl Machine {
         }
     }
 
-    /// A reset has made a new node: an access point that it interrupted is opened again.
-    pub(super) fn rename_access_point(&mut self) {
+    /// After a reset: opens the access point again if the reset has closed it.
+    pub(super) fn reopen_access_point(&mut self) {
         self.visibility.finish_at = None;
         if self.visibility.access_point == AccessPoint::Open {
             self.open_access_point();

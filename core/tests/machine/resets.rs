@@ -124,7 +124,7 @@ fn a_reset_that_cannot_forget_the_networks_has_not_succeeded() {
     let (world, ticket) = with_an_incomplete_reset(1);
     assert_eq!(world.answered(ticket), Some(&Answer::ResetIncomplete(Fault::NetworkUnavailable)));
     assert!(world.disk.resetting && world.disk.enrollment.is_some(), "nothing is deleted before");
-    assert_eq!(world.machine.status(), &Status::waiting(), "nobody is told the network's name any more");
+    assert_eq!(world.machine.status(), &Status::waiting(), "the status still has the network's name");
 }
 
 #[test]

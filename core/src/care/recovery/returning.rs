@@ -7,9 +7,9 @@ use crate::backoff::{Backoff, Jitter};
 use crate::domain::Ssid;
 
 /// A phone that has sent no request for this time does not use the hotspot: phones stay associated with a hotspot that
-/// nobody uses any more.
+/// they no longer use.
 const PHONE_IDLE: Duration = Duration::from_mins(5);
-/// A network that works for this time without a bad check after a return has returned for good. One that is on the air four
+/// A network that works for this time without a bad check after a return is stable. One that is available four
 /// seconds out of five passes so many checks once in ten thousand times.
 const STEADY: Duration = Duration::from_mins(20);
 /// After a return to a network that was lost before it was steady, the hotspot stays open until an hour after that return.
