@@ -1,7 +1,7 @@
 //! No program lets other processes of its user read its memory, and none leaves a core dump: each makes itself not dumpable
 //! before it reads a secret.
 //!
-//! The kernel shows it: the files in `/proc` of a process that is not dumpable belong to root, whoever runs it. The limit of the
+//! The kernel shows it: the files in `/proc` of a process that is not dumpable belong to root, under any user. The limit of the
 //! size of core dumps has no part in this.
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt};

@@ -26,7 +26,7 @@ enum Rule {
     InAccessPoint,
     /// Anybody, from every side; the node decides by the secret in the message.
     Handshake,
-    /// Whoever names an open link; answered with this status. The node decides by the seal of the message.
+    /// Every caller that names an open link gets this status. The node decides by the seal of the message.
     OnLink(u16),
     /// Nobody: the path takes another kind of body.
     OtherKind,
