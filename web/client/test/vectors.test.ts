@@ -1,0 +1,180 @@
+/** The package computes, sends and refuses what `tests/vectors` lists. */
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { ristretto255 } from "@noble/curves/ed25519.js";
+
+import * as cpace from "../src/cpace.js";
+import type { Writable } from "../src/endpoint.js";
+import { ProvisioningError } from "../src/errors.js";
+import { Reassembler, frames } from "../src/framing.js";
+import * as provisioning from "../src/generated/jarvis/provisioning/v1/provisioning.js";
+import * as session from "../src/generated/jarvis/provisioning/v1/session.js";
+import { decodeInfo, decodeList, decodeMessage, decodeOutbound, decodePublicStatus, encodeRecord, encodeRequest } from "../src/messages.js";
+import type { Accept, Request } from "../src/messages.js";
+import { PairingSecret } from "../src/secret.js";
+import { Opening } from "../src/session.js";
+import { bytes, hex, read } from "./support/vectors.js";
+
+const sessions = read("session");
+const wire: Record<string, string> = read("wire");
+const framing = read("framing");
+
+/** Random bytes in the order in which an opening takes them: key, session id, scalar. */
+function scripted(random: Record<string, string>) {
+  const values = [random["phone_key"], random["session_id"], random["phone_scalar"]];
+  return (length: number) => {
+    const value = bytes(values.shift() ?? "");
+    assert.equal(value.length, length);
+    return value;
+  };
+}
+
+function opening(vector: any): Opening {
+  const secret = vector.secret === "code" ? PairingSecret.parse(vector.phone_code) : PairingSecret.parse(`JARVIS:1:any:${sessions.qr}`);
+  return new Opening(sessions.node_id, secret, scripted(vector.random));
+}
+
+function accept(encoded: string): Accept {
+  const outbound = decodeOutbound(bytes(encoded));
+  assert.equal(outbound.kind, "accept");
+  return (outbound as { accept: Accept }).accept;
+}
+
+function nameOf(act: () => unknown): string | undefined {
+  try {
+    act();
+  } catch (error) {
+    assert.ok(error instanceof ProvisioningError, String(error));
+    return error.name;
+  }
+  return undefined;
+}
+
+test("CPace gives the values of the draft", () => {
+  const draft = read("cpace");
+  const [id, channel] = [bytes(draft.session_id), bytes(draft.channel)];
+  const generator = cpace.generator(bytes(draft.password), channel, id);
+  assert.equal(hex(generator.toBytes()), draft.generator);
+  const [ya, yb] = [cpace.scalar(bytes(draft.ya)), cpace.scalar(bytes(draft.yb))];
+  const phone = { share: generator.multiply(ya).toBytes(), data: bytes(draft.ADa) };
+  const node = { share: generator.multiply(yb).toBytes(), data: bytes(draft.ADb) };
+  assert.deepEqual([hex(phone.share), hex(node.share)], [draft.Ya, draft.Yb]);
+  const k = cpace.agree(ya, node.share);
+  assert.ok(k);
+  assert.equal(hex(k), draft.K);
+  assert.equal(hex(cpace.agree(yb, phone.share) ?? new Uint8Array()), draft.K);
+  assert.equal(hex(cpace.sessionKey(id, k, phone, node)), draft.ISK_IR);
+  const { s, X, result } = draft.scalar_mult;
+  assert.equal(hex(cpace.agree(cpace.scalar(bytes(s)), bytes(X)) ?? new Uint8Array()), result);
+  for (const share of draft.invalid_shares) {
+    assert.equal(cpace.agree(ya, bytes(share)), undefined);
+  }
+});
+
+test("a scalar is reduced by the order of the group", () => {
+  assert.equal(cpace.scalar(new Uint8Array(64).fill(0xff)), (1n << 512n) % ristretto255.Point.Fn.ORDER - 1n);
+});
+
+for (const vector of sessions.success) {
+  test(`session: ${vector.name}`, () => {
+    const phone = opening(vector);
+    assert.equal(hex(phone.open), vector.open);
+    const established = phone.read(accept(vector.accept));
+    for (const { from, endpoint, plaintext, record } of vector.records) {
+      if (from === "phone") {
+        assert.equal(hex(encodeRecord(established.seal(endpoint as Writable, bytes(plaintext)))), record);
+      } else {
+        const sealed = session.Record.decode(bytes(record));
+        assert.equal(hex(established.open(sealed)), plaintext);
+        assert.equal(nameOf(() => established.open(sealed)), "NotAuthenticated", "each counter is used once");
+      }
+    }
+  });
+}
+
+test("the phone refuses what it must", () => {
+  const names: Record<string, string> = { Malformed: "Malformed", Mismatch: "AnotherDevice", WrongSecret: "WrongCode" };
+  assert.ok(sessions.phone_refuses.length > 20);
+  for (const vector of sessions.phone_refuses) {
+    const phone = opening(vector);
+    assert.equal(hex(phone.open), vector.open, vector.name);
+    assert.equal(nameOf(() => phone.read(accept(vector.accept))), names[vector.error], vector.name);
+  }
+});
+
+const CODECS = [
+  [/^offer/, session.Offer],
+  [/^open$/, session.Open],
+  [/^answer$/, session.Answer],
+  [/^(accept|record outbound|refusal.*)$/, session.Outbound],
+  [/^(first )?record$/, session.Record],
+  [/^list of outbounds$/, session.OutboundList],
+  [/^info$/, provisioning.Info],
+  [/^public status/, provisioning.PublicStatus],
+  [/ request( |$)/, provisioning.Request],
+  [/ reply$|^event/, provisioning.Message],
+] as const;
+
+function recoded(codec: session.MessageFns<any>, encoded: Uint8Array): string {
+  return hex(codec.encode(codec.decode(encoded)).finish());
+}
+
+test("every kind of message has the bytes of the vectors", () => {
+  for (const [name, encoded] of Object.entries(wire)) {
+    const codec = CODECS.find(([pattern]) => pattern.test(name))?.[1];
+    assert.ok(codec, `the document names the type of ${name}`);
+    assert.equal(recoded(codec, bytes(encoded)), encoded, name);
+  }
+});
+
+test("every message of the node is read", () => {
+  for (const [name, encoded] of Object.entries(wire)) {
+    const value = bytes(encoded);
+    if (name === "info") {
+      assert.equal(decodeInfo(value).nodeId, sessions.node_id);
+    } else if (name.startsWith("public status")) {
+      assert.ok(decodePublicStatus(value).state);
+    } else if (name === "list of outbounds") {
+      assert.deepEqual(decodeList(value).map((message) => decodeOutbound(message).kind), ["refusal", "record"]);
+    } else if (/ reply$|^event/.test(name)) {
+      assert.ok(decodeMessage(value).kind);
+    } else if (/^(accept|record outbound|refusal.*)$/.test(name)) {
+      assert.ok(decodeOutbound(value).kind);
+    }
+  }
+});
+
+test("every request is written as in the vectors", () => {
+  const names = Object.keys(wire).filter((name) => / request( |$)/.test(name));
+  assert.ok(names.length >= 6);
+  for (const name of names) {
+    const { kind } = provisioning.Request.decode(bytes(wire[name] ?? ""));
+    assert.ok(kind);
+    const nested = kind.$case === "k2" || kind.$case === "credentials";
+    const request = { kind: kind.$case, ...(nested ? { [kind.$case]: kind.value } : kind.value) } as Request;
+    assert.equal(hex(encodeRequest(request)), wire[name], name);
+  }
+});
+
+test("messages have the frames of the vectors", () => {
+  for (const { name, size, message, frames: expected } of framing.messages) {
+    assert.deepEqual(frames(bytes(message), size).map(hex), expected, name);
+  }
+  for (const vector of [...framing.messages, framing.restarted]) {
+    const reassembler = new Reassembler();
+    const results = vector.frames.map((frame: string) => reassembler.push(bytes(frame)));
+    assert.equal(hex(results.pop()), vector.message, vector.name);
+    assert.ok(results.every((result: unknown) => result === undefined), vector.name);
+  }
+});
+
+test("frames are refused with the fault of the vectors", () => {
+  for (const { name, limit, frames: pushed, fault } of framing.refused) {
+    const reassembler = new Reassembler(limit);
+    const last = pushed.pop();
+    pushed.forEach((frame: string) => assert.equal(reassembler.push(bytes(frame)), undefined, name));
+    assert.equal(nameOf(() => reassembler.push(bytes(last))), fault, name);
+  }
+});

@@ -1,0 +1,27 @@
+// Bundles the tests and runs them: `node scripts/test.mjs [name part]`. Types are checked by `npm run check`.
+
+import { spawnSync } from "node:child_process";
+import { existsSync, readdirSync, rmSync } from "node:fs";
+
+import { build } from "esbuild";
+
+const wanted = process.argv[2] ?? "";
+const folders = ["client/test", "page/test"];
+const tests = folders.filter(existsSync).flatMap((folder) => readdirSync(folder).map((file) => `${folder}/${file}`));
+const entryPoints = tests.filter((file) => file.endsWith(".test.ts") && file.includes(wanted));
+
+rmSync("build/test", { recursive: true, force: true });
+await build({
+  entryPoints,
+  bundle: true,
+  packages: "external",
+  platform: "node",
+  format: "esm",
+  sourcemap: "inline",
+  outdir: "build/test",
+  outbase: ".",
+  logLevel: "warning",
+});
+const built = entryPoints.map((file) => `build/test/${file.replace(/\.ts$/, ".js")}`);
+const { status } = spawnSync(process.execPath, ["--enable-source-maps", "--test", "--test-reporter=spec", "--test-timeout=120000", ...built], { stdio: "inherit" });
+process.exit(status ?? 1);
