@@ -1,5 +1,6 @@
 //! The session: known answers of an independent implementation, and every known attack by its name.
 
+mod catalogue;
 mod documentation;
 mod framing;
 mod known_answers;
