@@ -26,7 +26,7 @@ try {
   const template = JSON.stringify({ version: "v2", plugins: [plugin] });
   execFileSync(resolve("node_modules/.bin/buf"), ["generate", "../proto", "--template", template], { stdio: "inherit" });
   const names = readdirSync(output, { recursive: true }).filter((name) => name.endsWith(".ts"));
-  settle(
+  await settle(
     names.map((name) => [join(TARGET, name), readFileSync(join(output, name))]),
     "npm run generate",
   );

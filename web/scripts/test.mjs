@@ -15,6 +15,7 @@ await build({
   entryPoints,
   bundle: true,
   packages: "external",
+  alias: { "@jarvis/provisioning": "./client/src/index.ts" },
   platform: "node",
   format: "esm",
   sourcemap: "inline",

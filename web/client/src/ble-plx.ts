@@ -52,6 +52,7 @@ export function blePlx(device: () => Promise<PlxDevice>): Connect {
             onValue(base64Decode(characteristic.value ?? ""));
           }
         };
+        // The library does not tell when notifications are enabled; it sends its requests one after the other.
         subscriptions.push(plx.monitorCharacteristicForService(SERVICE, uuid, listener));
         return Promise.resolve();
       },

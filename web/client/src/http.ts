@@ -144,6 +144,8 @@ export class HttpTransport implements Transport {
         body,
         cache: "no-store",
         credentials: "omit",
+        // The request that closes the link is sent even if the page is left meanwhile.
+        keepalive: method === "DELETE",
         redirect: "error",
         referrerPolicy: "no-referrer",
         signal: patience.signal,

@@ -4,7 +4,7 @@ import { wipe } from "./bytes.js";
 import type { Writable } from "./endpoint.js";
 import { ProvisioningError } from "./errors.js";
 import { decodeInfo, decodeMessage, decodeOutbound, decodePublicStatus, encodeRecord, encodeRequest } from "./messages.js";
-import type { Credentials, Info, K2, Message, Network, PublicStatus, Reply, Request, Status } from "./messages.js";
+import type { Accept, Credentials, Info, K2, Message, Network, PublicStatus, Reply, Request, Status } from "./messages.js";
 import type { PairingSecret } from "./secret.js";
 import { Opening, systemRandom } from "./session.js";
 import type { Random, Session } from "./session.js";
@@ -104,33 +104,26 @@ export class Phone {
 
   /** Connects and pairs again with the secret of the last session, after an error that says that the session is over. */
   restore(patience = PATIENCE): Promise<Status> {
-    return this.#inTurn(async () => {
-      const limit = this.#limit(patience);
-      try {
-        return await this.#restore(limit);
-      } finally {
-        limit.end();
-      }
-    });
+    return this.#inTurn(() => this.#within(patience, (limit) => this.#restore(limit)));
   }
 
   /** The networks in range of the node, strongest first. With `fresh`, the node scans even if it has a recent list. */
   scan(fresh = false): Promise<Network[]> {
     return this.#inTurn(async () => {
       const to = await this.#request("scan", { kind: "scan", fresh });
-      const limit = this.#limit(REPLY_LIMIT);
-      const found: Network[] = [];
-      for (;;) {
-        const reply = await this.#reply(to, limit);
-        if (reply.kind !== "networks") {
-          throw new ProvisioningError("UnexpectedAnswer");
+      return this.#within(REPLY_LIMIT, async (limit) => {
+        const found: Network[] = [];
+        for (;;) {
+          const reply = await this.#reply(to, limit);
+          if (reply.kind !== "networks") {
+            throw new ProvisioningError("UnexpectedAnswer");
+          }
+          found.push(...reply.networks);
+          if (reply.last) {
+            return found;
+          }
         }
-        found.push(...reply.networks);
-        if (reply.last) {
-          limit.end();
-          return found;
-        }
-      }
+      });
     });
   }
 
@@ -166,7 +159,7 @@ export class Phone {
 
   /** Cancels an attempt; returns its outcome, which is another one than `Cancelled` if it was too late. */
   cancel(requestId: bigint, patience = PATIENCE): Promise<Status> {
-    return this.#inTurn(() => this.#cancel(requestId, this.#limit(patience)));
+    return this.#inTurn(() => this.#within(patience, (limit) => this.#cancel(requestId, limit)));
   }
 
   /** Ends session and link, and erases the secrets. */
@@ -186,8 +179,14 @@ export class Phone {
     return turn;
   }
 
-  #limit(milliseconds: number, ...signals: (AbortSignal | undefined)[]): Limit {
-    return new Limit(this.#clock, milliseconds, ...signals);
+  /** Runs with a time limit, which the signals shorten. */
+  async #within<Result>(milliseconds: number, act: (limit: Limit) => Promise<Result>, ...signals: (AbortSignal | undefined)[]): Promise<Result> {
+    const limit = new Limit(this.#clock, milliseconds, ...signals);
+    try {
+      return await act(limit);
+    } finally {
+      limit.end();
+    }
   }
 
   async #readInfo(): Promise<Info> {
@@ -217,24 +216,25 @@ export class Phone {
       this.#unanswered += 1;
     }
     await this.#transport.write("session", opening.open);
-    const limit = this.#limit(REPLY_LIMIT);
+    const accept = await this.#within(REPLY_LIMIT, (limit) => this.#accept(limit));
+    this.#session = opening.read(accept);
+    if (this.#secret !== secret) {
+      this.#secret?.wipe();
+    }
+    this.#secret = secret;
+  }
+
+  async #accept(limit: Limit): Promise<Accept> {
     for (;;) {
       const outbound = decodeOutbound(await this.#next(limit));
-      if (outbound.kind === "record") {
-        // Of an earlier session on this link.
-        continue;
+      // A record is one of an earlier session on this link.
+      if (outbound.kind !== "record") {
+        this.#unanswered = 0;
+        if (outbound.kind === "refusal") {
+          throw refusal(outbound);
+        }
+        return outbound.accept;
       }
-      limit.end();
-      this.#unanswered = 0;
-      if (outbound.kind === "refusal") {
-        throw refusal(outbound);
-      }
-      this.#session = opening.read(outbound.accept);
-      if (this.#secret !== secret) {
-        this.#secret?.wipe();
-      }
-      this.#secret = secret;
-      return;
     }
   }
 
@@ -265,12 +265,7 @@ export class Phone {
   /** Sends a request that has one reply. */
   async #ask(endpoint: Writable, request: Request): Promise<Reply> {
     const to = await this.#request(endpoint, request);
-    const limit = this.#limit(REPLY_LIMIT);
-    try {
-      return await this.#reply(to, limit);
-    } finally {
-      limit.end();
-    }
+    return this.#within(REPLY_LIMIT, (limit) => this.#reply(to, limit));
   }
 
   async #askStatus(): Promise<Status> {
@@ -322,19 +317,17 @@ export class Phone {
   /** Follows an attempt, and cancels it if that is asked for meanwhile. */
   async #cancellable(requestId: bigint, options: AttemptOptions, act: (limit: Limit) => Promise<Status>): Promise<Status> {
     const { patience = PATIENCE, cancel, stop } = options;
-    const whole = this.#limit(patience, stop);
-    const limit = this.#limit(patience, cancel, stop);
-    try {
-      return await act(limit);
-    } catch (error) {
-      if (cancel?.aborted === true && passes(error)) {
-        return await this.#cancel(requestId, whole);
+    const whole = async (limit: Limit) => {
+      try {
+        return await this.#within(limit.rest(), act, cancel, limit.signal);
+      } catch (error) {
+        if (cancel?.aborted === true && passes(error)) {
+          return await this.#cancel(requestId, limit);
+        }
+        throw error;
       }
-      throw error;
-    } finally {
-      limit.end();
-      whole.end();
-    }
+    };
+    return this.#within(patience, whole, stop);
   }
 
   async #attempt(credentials: Credentials, limit: Limit, options: AttemptOptions): Promise<Status> {

@@ -1,0 +1,167 @@
+/** The whole flow against the programs of this repository: a simulated node, over HTTP and over framed Bluetooth values. */
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+
+import { ENDPOINTS, GattTransport, HttpTransport, PairingSecret, Phone, ProvisioningError, faultName, newRequestId } from "../src/index.js";
+import type { Credentials, Progress } from "../src/index.js";
+import { decodeList, decodeOutbound } from "../src/messages.js";
+import type { Transport } from "../src/transport.js";
+import { Center, Node, missingPrograms } from "./support/programs.js";
+import type { Order } from "./support/programs.js";
+import { simulated } from "./support/simulated.js";
+import { bytes, read } from "./support/vectors.js";
+
+const PASSWORD = "correct horse battery";
+const skip = missingPrograms();
+
+let center: Center;
+before(async () => {
+  if (skip === false) {
+    center = await Center.start();
+  }
+});
+after(async () => {
+  await center?.stop();
+});
+
+const LINKS: Record<string, (node: Node) => Promise<Transport>> = {
+  HTTP: (node) => Promise.resolve(new HttpTransport(node.url, { pause: 20 })),
+  Bluetooth: (node) => GattTransport.open(simulated(node.socket)),
+};
+
+function credentials(order: Order, passphrase: string, ssid = "Lighthouse"): Credentials {
+  return { ...order, requestId: newRequestId(), ssid, passphrase, room: "kitchen" };
+}
+
+async function use(link: (node: Node) => Promise<Transport>, act: (phone: Phone, node: Node) => Promise<void>, settings = ""): Promise<void> {
+  const node = await Node.start(settings);
+  try {
+    const phone = new Phone(await link(node));
+    await act(phone, node);
+    await phone.close();
+  } finally {
+    await node.stop();
+  }
+}
+
+async function nameOf(promise: Promise<unknown>): Promise<string | undefined> {
+  try {
+    await promise;
+  } catch (error) {
+    assert.ok(error instanceof ProvisioningError, String(error));
+    return error.name;
+  }
+  return undefined;
+}
+
+async function provision(phone: Phone, node: Node): Promise<void> {
+  const info = await phone.info();
+  assert.deepEqual([info.name, info.state, (await phone.publicStatus()).state], [node.name, "AP_MODE", "AP_MODE"]);
+  await phone.pair(PairingSecret.parse(node.code));
+  const networks = await phone.scan();
+  const strongest = networks[0];
+  assert.ok(strongest);
+  assert.deepEqual([Buffer.from(strongest.ssid).toString(), strongest.signalDbm, strongest.security], ["HomeNetwork", -45, "WPA2"]);
+  await phone.sendK2({ key: crypto.getRandomValues(new Uint8Array(32)), kid: "k2-web", createdAt: new Date().toISOString() });
+  const order = await center.order();
+  const seen: Progress[] = [];
+  const onProgress = (progress: Progress) => seen.push(progress);
+  const refused = await phone.bringOnline(credentials(order, "not the password"), { onProgress });
+  assert.deepEqual([refused.state, refused.fault?.name, refused.retryable], ["ERROR", "WrongPassword", true]);
+  const done = await phone.bringOnline(credentials(order, PASSWORD), { onProgress });
+  assert.deepEqual([done.state, done.percent, done.fault], ["PROVISIONED", 100, undefined]);
+  assert.equal(seen[0]?.kind, "accepted");
+  assert.ok(seen.some((progress) => progress.kind === "status" && progress.status.state === "REGISTERING"));
+  assert.equal((await phone.status()).state, "PROVISIONED");
+  assert.equal((await phone.info()).nodeId, order.nodeId);
+}
+
+for (const [name, link] of Object.entries(LINKS)) {
+  test(`a node is provisioned over ${name}, after a wrong password`, { skip }, () => use(link, provision));
+
+  test(`the QR code pairs over ${name}`, { skip }, () =>
+    use(link, async (phone, node) => {
+      const secret = PairingSecret.parse(node.qr);
+      assert.equal(secret.nodeName, node.name);
+      await phone.pair(secret);
+      assert.equal((await phone.status()).state, "AP_MODE");
+    }));
+
+  test(`a wrong code is named over ${name}, and the right one works afterwards`, { skip }, () =>
+    use(link, async (phone, node) => {
+      const wrong = node.code === "000000" ? "000001" : "000000";
+      assert.equal(await nameOf(phone.pair(PairingSecret.parse(wrong))), "WrongCode");
+      await phone.pair(PairingSecret.parse(node.code));
+      assert.ok((await phone.scan()).length > 0);
+    }));
+
+  test(`an attempt is cancelled over ${name}, and the next one succeeds`, { skip }, () =>
+    use(link, async (phone, node) => {
+      await phone.pair(PairingSecret.parse(node.code));
+      const order = await center.order();
+      // Nothing answers there, so that the node tries to register until it is told to stop.
+      const lost = { ...credentials(order, PASSWORD), commandCenterUrl: "http://127.0.0.1:9" };
+      const cancel = new AbortController();
+      const onProgress = (progress: Progress) => {
+        if (progress.kind === "status" && progress.status.state === "REGISTERING") {
+          cancel.abort();
+        }
+      };
+      const ended = await phone.bringOnline(lost, { cancel: cancel.signal, onProgress });
+      assert.deepEqual([ended.state, ended.fault?.name], ["ERROR", "Cancelled"]);
+      assert.equal((await phone.bringOnline(credentials(order, PASSWORD))).state, "PROVISIONED");
+    }));
+
+  test(`faults of the network arrive by name over ${name}`, { skip }, () =>
+    use(link, async (phone, node) => {
+      await phone.pair(PairingSecret.parse(node.code));
+      const order = await center.order();
+      for (const fault of ["NetworkNotFound", "UnsupportedSecurity", "NoAddress", "RadioBlocked"]) {
+        const status = await phone.bringOnline(credentials(order, PASSWORD, `Sim-${fault}`));
+        assert.equal(status.fault?.name, fault);
+      }
+      assert.equal(await nameOf(phone.bringOnline({ ...credentials(order, PASSWORD), nodeId: "not valid" })), "InvalidNodeId");
+      assert.equal(await nameOf(phone.cancel(1n)), "NoAttempt");
+    }));
+}
+
+test("a node is provisioned with the smallest MTU", { skip }, () =>
+  use((node) => GattTransport.open(simulated(node.socket)), provision, "simulated_mtu = 23\n"));
+
+test("another phone is told that the node is busy", { skip }, () =>
+  use(LINKS["HTTP"]!, async (phone, node) => {
+    await phone.pair(PairingSecret.parse(node.code));
+    await phone.status();
+    const other = new Phone(new HttpTransport(node.url));
+    assert.equal(await nameOf(other.pair(PairingSecret.parse(node.code))), "Busy");
+    await other.close();
+  }));
+
+test("too many wrong codes lock the node, and the QR code still works", { skip }, () =>
+  use(LINKS["HTTP"]!, async (phone, node) => {
+    const wrong = node.code === "000000" ? "000001" : "000000";
+    for (let guess = 0; guess < 5; guess += 1) {
+      assert.equal(await nameOf(phone.pair(PairingSecret.parse(wrong))), "WrongCode");
+    }
+    const error = await phone.pair(PairingSecret.parse(node.code)).catch((reason: unknown) => reason);
+    assert.ok(error instanceof ProvisioningError);
+    assert.equal(error.name, "Locked");
+    assert.ok(error.retryAfterSeconds > 0 && error.retryAfterSeconds <= 60);
+    await phone.pair(PairingSecret.parse(node.qr));
+    assert.equal((await phone.status()).state, "AP_MODE");
+  }));
+
+test("the node refuses the openings of the vectors by their faults", { skip }, async () => {
+  const node = await Node.start();
+  try {
+    for (const { name, open, fault } of read("session").node_refuses) {
+      const headers = { "content-type": "application/x-protobuf" };
+      const response = await fetch(node.url + ENDPOINTS.session.path, { method: "POST", headers, body: bytes(open) as Uint8Array<ArrayBuffer> });
+      const [message] = decodeList(new Uint8Array(await response.arrayBuffer())).map(decodeOutbound);
+      assert.equal(message?.kind === "refusal" ? faultName(message.fault) : message?.kind, fault, name);
+    }
+  } finally {
+    await node.stop();
+  }
+});
