@@ -1,0 +1,404 @@
+/** The setup page: leads a person without an app from the pairing code to a device that is online. */
+
+import { HttpTransport, PairingSecret, Phone, ProvisioningError, checkCredentials, errorText, needsPassphrase, newRequestId } from "../client/src/index.js";
+import type { Credentials, ErrorName, Field, Info, Language, Network, Progress, Security, Status } from "../client/src/index.js";
+import { takeOrder } from "./order.js";
+import { current, preferred, text, translate } from "./texts.js";
+import { element, input, list, mark, nameOf, progress, repeatNotice, say, show, view } from "./view.js";
+
+/** Pause between searches for networks while they are shown, milliseconds. */
+const SCAN_PAUSE = 15_000;
+/** The node ends a silent session after ten minutes; the owner may read and type for longer. Milliseconds. */
+const KEEP_ALIVE = 30_000;
+/** Pause between looks for the node in the home network, milliseconds. */
+const LOOK_PAUSE = 5_000;
+/** How long to wait for the outcome of an attempt, milliseconds. */
+const PATIENCE = 300_000;
+/** How long to try to get a lost session back while no attempt runs, milliseconds. */
+const RESTORE = 20_000;
+
+/** Where the owner can correct what a fault is about. */
+const FIELDS: Partial<Record<ErrorName, Field>> = {
+  WrongPassword: "passphrase",
+  ProbablyWrongPassword: "passphrase",
+  InvalidPassphrase: "passphrase",
+  InvalidSsid: "ssid",
+  NetworkNotFound: "ssid",
+  CommandCenterUnreachable: "commandCenterUrl",
+  TlsFailed: "commandCenterUrl",
+  AddressRefused: "commandCenterUrl",
+  InvalidUrl: "commandCenterUrl",
+  CommandCenterRefused: "provisioningToken",
+  TokenRejected: "provisioningToken",
+  InvalidToken: "provisioningToken",
+  InvalidNodeId: "nodeId",
+  WrongHousehold: "householdId",
+  InvalidHouseholdId: "householdId",
+  InvalidRoom: "room",
+};
+/** The fields of the registration: shown if a link has not filled them. */
+const ORDERED = ["commandCenterUrl", "nodeId", "provisioningToken", "householdId", "room"] as const;
+const REQUIRED = ["commandCenterUrl", "nodeId", "provisioningToken"] as const;
+
+const transport = new HttpTransport(location.origin);
+const phone = new Phone(transport);
+let info: Info | undefined;
+/** The network that was chosen from the list; none: the owner enters its name. */
+let chosen: Network | undefined;
+let networks: readonly Network[] = [];
+let cancel = new AbortController();
+let isAway = false;
+
+function deviceName(): string {
+  return info?.name ?? "jarvis";
+}
+
+/** The text of any failure. */
+function words(error: unknown): string {
+  const known = error instanceof ProvisioningError ? error : new ProvisioningError("UnexpectedAnswer");
+  return known.text(current());
+}
+
+function isNamed(error: unknown, ...names: ErrorName[]): boolean {
+  return error instanceof ProvisioningError && names.includes(error.name);
+}
+
+/** Runs what a button started: no other button works meanwhile, and a failure is shown. */
+async function run(act: () => Promise<void>): Promise<void> {
+  const buttons = [...document.querySelectorAll<HTMLButtonElement>("button.main, #refresh")].filter(({ disabled }) => !disabled);
+  buttons.forEach((button) => (button.disabled = true));
+  try {
+    await act();
+  } catch (error) {
+    say(() => words(error));
+  } finally {
+    buttons.forEach((button) => (button.disabled = false));
+  }
+}
+
+/** Runs a call; if the session was lost meanwhile, connects again and repeats it once. */
+async function inSession<Result>(call: () => Promise<Result>): Promise<Result> {
+  try {
+    return await call();
+  } catch (error) {
+    if (!isNamed(error, "LinkLost", "TimedOut", "NotAuthenticated", "NoSession")) {
+      throw error;
+    }
+    try {
+      await phone.restore(RESTORE);
+    } catch (reason) {
+      show("code");
+      throw reason;
+    }
+    return call();
+  }
+}
+
+async function start(): Promise<void> {
+  info = await phone.info();
+  const { state, fault } = await phone.publicStatus();
+  rewrite();
+  if (state === "PROVISIONED") {
+    showDone(undefined);
+  } else if (state === "ERROR" && fault !== undefined && view() === "code") {
+    say(() => text("code.failed", errorText(fault.name ?? "UnknownFault", current(), fault.number)));
+  } else if (state !== "AP_MODE" && view() === "code") {
+    say(() => text("code.running"), false);
+  }
+}
+
+async function pair(code: string): Promise<void> {
+  let secret;
+  try {
+    secret = PairingSecret.parse(code);
+  } catch {
+    mark({ digits: "InvalidCode" });
+    return;
+  }
+  mark({});
+  say(() => text("busy"), false);
+  try {
+    await phone.pair(secret);
+    input("digits").value = "";
+    await afterPairing(await inSession(() => phone.status()));
+  } catch (error) {
+    if (isNamed(error, "WrongCode")) {
+      say(undefined);
+      mark({ digits: "WrongCode" });
+      input("digits").select();
+    } else if (error instanceof ProvisioningError && error.name === "Locked") {
+      countDown(error.retryAfterSeconds);
+    } else {
+      throw error;
+    }
+  }
+}
+
+async function afterPairing(status: Status): Promise<void> {
+  if (status.state === "PROVISIONED") {
+    showDone(status);
+  } else if (status.state === "CONNECTING" || status.state === "REGISTERING") {
+    await attempt((options) => phone.follow(status.requestId, options));
+  } else {
+    await showNetworks();
+    if (status.fault !== undefined) {
+      const { name, number } = status.fault;
+      say(() => `${nameOf(status.ssid)}: ${errorText(name ?? "UnknownFault", current(), number)}`);
+    }
+  }
+}
+
+function countDown(seconds: number): void {
+  const end = Date.now() + seconds * 1000;
+  const tick = () => {
+    const left = Math.ceil((end - Date.now()) / 1000);
+    if (view() !== "code" || left <= 0) {
+      say(undefined);
+      return;
+    }
+    const time = `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}`;
+    say(() => text("locked", errorText("Locked", current()), time));
+    setTimeout(tick, 1000);
+  };
+  tick();
+}
+
+async function showNetworks(): Promise<void> {
+  show("networks");
+  element("searching").textContent = text("networks.searching");
+  await scan(networks.length > 0);
+}
+
+async function scan(fresh: boolean): Promise<void> {
+  networks = await inSession(() => phone.scan(fresh));
+  list(networks, choose);
+}
+
+function choose(network: Network | undefined): void {
+  chosen = network;
+  show("details");
+  input("passphrase").value = "";
+  rewriteDetails();
+  input(network === undefined ? "ssid" : needsPassphrase(network.security) === false ? ORDERED[0] : "passphrase").focus();
+}
+
+function security(): Security {
+  return chosen?.security ?? (element<HTMLSelectElement>("security").value as Security);
+}
+
+function rewriteDetails(): void {
+  const isOpen = needsPassphrase(security()) === false;
+  element("chosen").hidden = chosen === undefined;
+  element("chosen-name").textContent = chosen === undefined ? "" : nameOf(chosen.ssid);
+  element("hidden-network").hidden = chosen !== undefined;
+  element("with-password").hidden = isOpen;
+  element("open-network").hidden = !isOpen;
+}
+
+/** Writes what depends on the device's name and on the language. */
+function rewrite(): void {
+  element("device").textContent = deviceName();
+  element("leaving").textContent = text("details.leaving", deviceName());
+  element("away-text").textContent = text("away.text");
+  element("away-again").textContent = text("away.again", deviceName());
+  showPassword(input("passphrase").type === "text");
+  if (networks.length > 0) {
+    list(networks, choose);
+  }
+  repeatNotice();
+}
+
+function showPassword(isShown: boolean): void {
+  input("passphrase").type = isShown ? "text" : "password";
+  element("show").textContent = text(isShown ? "details.hide" : "details.show");
+  element("show").setAttribute("aria-pressed", String(isShown));
+}
+
+function credentials(): Credentials {
+  const value = (id: string) => input(id).value;
+  return {
+    requestId: newRequestId(),
+    ssid: chosen?.ssid ?? value("ssid"),
+    passphrase: needsPassphrase(security()) === false ? "" : value("passphrase"),
+    hidden: chosen === undefined,
+    commandCenterUrl: value("commandCenterUrl").trim(),
+    nodeId: value("nodeId").trim(),
+    provisioningToken: value("provisioningToken").trim(),
+    householdId: value("householdId").trim(),
+    room: value("room").trim(),
+  };
+}
+
+/** An empty password is a mistake unless the network is open. */
+function checked(wanted: Credentials): ReturnType<typeof checkCredentials> {
+  const known = security();
+  return checkCredentials(wanted, known === "UNKNOWN" ? "WPA2" : known);
+}
+
+async function connect(): Promise<void> {
+  const wanted = credentials();
+  const faults = checked(wanted);
+  element("order").hidden &&= !ORDERED.some((field) => faults[field] !== undefined);
+  if (!mark(faults)) {
+    await attempt((options) => inSession(() => phone.bringOnline(wanted, options)));
+  }
+}
+
+interface Options {
+  readonly patience: number;
+  readonly cancel: AbortSignal;
+  readonly onProgress: (progress: Progress) => void;
+}
+
+/** Shows an attempt until its outcome. */
+async function attempt(act: (options: Options) => Promise<Status>): Promise<void> {
+  show("progress");
+  setAway(false);
+  progress({ state: "CONNECTING", percent: 10 });
+  cancel = new AbortController();
+  element<HTMLButtonElement>("cancel").disabled = false;
+  try {
+    showOutcome(await act({ patience: PATIENCE, cancel: cancel.signal, onProgress }));
+  } catch (error) {
+    // Without the node nobody can say how it ended; the page stays, because the access point may come back later.
+    const isLost = isNamed(error, "LinkLost", "TimedOut");
+    if (isLost) {
+      say(() => text("away.late"));
+    } else {
+      back(error instanceof ProvisioningError ? error.name : "UnexpectedAnswer", () => words(error));
+    }
+  } finally {
+    setAway(false);
+  }
+}
+
+function onProgress(event: Progress): void {
+  if (event.kind === "status") {
+    progress(event.status);
+  } else {
+    setAway(event.kind === "lost");
+  }
+}
+
+function showOutcome(status: Status): void {
+  if (status.state === "PROVISIONED") {
+    showDone(status);
+  } else {
+    const { name = "UnknownFault" as const, number } = status.fault ?? {};
+    back(name, () => errorText(name, current(), number));
+  }
+}
+
+/** Returns to the form with the reason, at the field that is wrong; the rest is kept. */
+function back(name: ErrorName, reason: () => string): void {
+  show(name === "UnsupportedSecurity" ? "networks" : "details");
+  say(reason, name !== "Cancelled");
+  mark({});
+  const field = FIELDS[name];
+  if (field === undefined || view() !== "details") {
+    return;
+  }
+  if ((ORDERED as readonly string[]).includes(field)) {
+    element("order").hidden = false;
+  }
+  const wrong = input(field);
+  if (wrong.closest("[hidden]") !== null) {
+    // The network was chosen from the list.
+    element("choose").focus();
+    return;
+  }
+  wrong.setAttribute("aria-invalid", "true");
+  wrong.focus();
+  wrong.select();
+}
+
+function showDone(status: Status | undefined): void {
+  show("done");
+  const name = status === undefined ? "" : nameOf(status.ssid);
+  element("done-text").textContent = name === "" ? "" : text("done.network", name);
+  element("done-limited").hidden = status?.limitedConnectivity !== true;
+  const next = element<HTMLAnchorElement>("next");
+  const address = input("commandCenterUrl").value.trim();
+  next.hidden = address === "";
+  next.textContent = address;
+  next.href = address;
+  for (const field of ["passphrase", "provisioningToken"]) {
+    input(field).value = "";
+  }
+}
+
+/** Explains that the access point is away, and looks for the node in the home network meanwhile. */
+function setAway(wanted: boolean): void {
+  const isNew = wanted && !isAway;
+  isAway = wanted;
+  element("away").hidden = !wanted;
+  if (isNew) {
+    element("away-home").hidden = true;
+    void look();
+  }
+}
+
+/** A name in mDNS proves nothing, so the page offers a link and gives it no code. */
+async function look(): Promise<void> {
+  const host = `${deviceName()}.local`;
+  const home = `http://${host}:${location.port === "" ? "8080" : location.port}/`;
+  while (isAway && info !== undefined && location.hostname !== host) {
+    const found = await fetch(home, { mode: "no-cors", cache: "no-store", credentials: "omit" }).then(
+      () => true,
+      () => false,
+    );
+    const link = element<HTMLAnchorElement>("home");
+    [link.href, link.textContent] = [home, home];
+    element("away-home").hidden = !found;
+    await new Promise((resolve) => setTimeout(resolve, LOOK_PAUSE));
+  }
+}
+
+/** Takes what a link carries; a code in it starts the setup. */
+async function takeLink(): Promise<void> {
+  const order = takeOrder(location, history);
+  for (const field of ORDERED) {
+    input(field).value = order[field] || input(field).value;
+  }
+  element("order").hidden = REQUIRED.every((field) => input(field).value !== "");
+  await start();
+  if (order.code !== "" && view() === "code") {
+    await pair(order.code);
+  }
+}
+
+function listen(): void {
+  const submitted = (id: string, act: () => Promise<void>) =>
+    element(id).addEventListener("submit", (event) => {
+      event.preventDefault();
+      void run(act);
+    });
+  submitted("code", () => pair(input("digits").value));
+  submitted("details", connect);
+  element("refresh").addEventListener("click", () => void run(() => scan(true)));
+  element("other").addEventListener("click", () => choose(undefined));
+  element("choose").addEventListener("click", () => void run(showNetworks));
+  element("show").addEventListener("click", () => showPassword(input("passphrase").type === "password"));
+  element("security").addEventListener("change", rewriteDetails);
+  element("cancel").addEventListener("click", () => {
+    element<HTMLButtonElement>("cancel").disabled = true;
+    cancel.abort();
+  });
+  element<HTMLSelectElement>("language").addEventListener("change", (event) => {
+    translate((event.target as HTMLSelectElement).value as Language);
+    rewrite();
+  });
+  addEventListener("hashchange", () => location.hash !== "" && void run(takeLink));
+  // Another phone, or this page after a reload, need not wait until the node notices.
+  addEventListener("pagehide", () => void transport.close());
+  setInterval(() => view() === "networks" && !document.hidden && void scan(false).catch(() => undefined), SCAN_PAUSE);
+  setInterval(() => view() === "details" && void inSession(() => phone.status()).catch(() => undefined), KEEP_ALIVE);
+}
+
+const language = preferred(navigator.languages);
+element<HTMLSelectElement>("language").value = language;
+translate(language);
+rewrite();
+show("code");
+listen();
+void run(takeLink);

@@ -1,0 +1,282 @@
+/** The setup page in a real browser, served by a simulated node. */
+
+import assert from "node:assert/strict";
+import { existsSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { after, before, test } from "node:test";
+
+import { chromium } from "playwright-core";
+import type { Browser, BrowserContextOptions, Page } from "playwright-core";
+
+import { Center, Node, missingPrograms } from "../../client/test/support/programs.js";
+import type { Order } from "../../client/test/support/programs.js";
+
+const CHROMIUM = "/usr/bin/chromium";
+const PASSWORD = "correct horse battery";
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+/** The size of a small phone, pixels of CSS. */
+const PHONE = { width: 360, height: 740 };
+const LIGHT: BrowserContextOptions = { viewport: PHONE, colorScheme: "light", locale: "en-US" };
+
+const skip = missingPrograms() || missingBrowser();
+
+function missingBrowser(): string | false {
+  const isThere = existsSync(CHROMIUM);
+  assert.ok(isThere || process.env["CI"] === undefined, "CI has Chromium (Debian: chromium)");
+  return isThere ? false : "SKIPPED: there is no Chromium (Debian: chromium)";
+}
+
+let browser: Browser;
+let center: Center;
+before(async () => {
+  if (skip === false) {
+    // Chromium's sandbox needs rights that root in a container does not have.
+    browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox"] });
+    center = await Center.start();
+  }
+});
+after(async () => {
+  await browser?.close();
+  await center?.stop();
+});
+
+/** A page at a node of its own. It fails if the page loads anything from elsewhere, or says anything to the console. */
+async function scene(options: BrowserContextOptions, act: (page: Page, node: Node) => Promise<void>): Promise<void> {
+  const node = await Node.start();
+  const context = await browser.newContext(options);
+  try {
+    const page = await context.newPage();
+    page.setDefaultTimeout(20_000);
+    const requested: string[] = [];
+    const said: string[] = [];
+    page.on("request", (request) => requested.push(request.url()));
+    page.on("console", (message) => said.push(message.text()));
+    page.on("pageerror", (error) => said.push(String(error)));
+    await act(page, node);
+    const own = [`${node.url}/`, `http://${node.name}.local:`, "data:,"];
+    assert.deepEqual(requested.filter((url) => !own.some((start) => url.startsWith(start))), []);
+    const isExpected = (text: string) => text.startsWith("Failed to load resource: net::ERR_");
+    assert.deepEqual(said.filter((text) => !isExpected(text)), []);
+    assert.deepEqual(await context.cookies(), []);
+  } finally {
+    await context.close();
+    await node.stop();
+  }
+}
+
+function link(node: Node, order: Order, code = ""): string {
+  const values = { center: order.commandCenterUrl, node: order.nodeId, token: order.provisioningToken, household: order.householdId, code };
+  return `${node.url}/#${new URLSearchParams(values).toString()}`;
+}
+
+async function pair(page: Page, code: string): Promise<void> {
+  await page.fill("#digits", code);
+  await page.click("#code .main");
+  await page.waitForSelector("#list button");
+}
+
+async function connect(page: Page, network: string, password: string): Promise<void> {
+  await page.click(`#list button:has-text("${network}")`);
+  await page.fill("#passphrase", password);
+  await page.click("#details .main");
+}
+
+function focused(page: Page): Promise<string> {
+  return page.evaluate(() => document.activeElement?.id ?? "");
+}
+
+test("a wrong code and a wrong password are named at their fields, and the right ones bring the device online", { skip }, () =>
+  scene(LIGHT, async (page, node) => {
+    await page.goto(link(node, await center.order()));
+    await page.waitForSelector(`#device:has-text("${node.name}")`);
+    await page.fill("#digits", node.code === "000000" ? "000001" : "000000");
+    await page.keyboard.press("Enter");
+    await page.waitForSelector("#digits-error:has-text('The pairing code is wrong')");
+    assert.equal(await focused(page), "digits");
+    await pair(page, node.code);
+    await connect(page, "Lighthouse", "not the password");
+    await page.waitForSelector("#notice:has-text('The Wi-Fi password is wrong.')");
+    assert.deepEqual([await focused(page), await page.inputValue("#passphrase")], ["passphrase", "not the password"]);
+    await page.fill("#passphrase", PASSWORD);
+    await page.click("#details .main");
+    await page.waitForSelector("#done:has-text('It is online in Lighthouse.')");
+    assert.equal(await page.inputValue("#passphrase"), "", "the password is erased");
+    await page.reload();
+    await page.waitForSelector("#done");
+    assert.deepEqual(await page.evaluate(() => [localStorage.length, sessionStorage.length]), [0, 0]);
+  }));
+
+test("a code in the link starts the setup, and is erased from the address", { skip }, () =>
+  scene(LIGHT, async (page, node) => {
+    const order = await center.order();
+    await page.goto(link(node, order, node.code));
+    await page.waitForSelector("#list button");
+    assert.equal(page.url(), `${node.url}/`);
+    assert.equal(await page.evaluate(() => history.length), 2, "the blank page and this one");
+    await connect(page, "Lighthouse", PASSWORD);
+    await page.waitForSelector("#done:has-text('Lighthouse')");
+  }));
+
+test("the reason of a failure is shown after a reload", { skip }, () =>
+  scene(LIGHT, async (page, node) => {
+    await page.goto(link(node, await center.order(), node.code));
+    await page.waitForSelector("#list button");
+    await connect(page, "Sim-NoAddress", PASSWORD);
+    await page.waitForSelector("#notice:has-text('gave the device no address')");
+    await page.reload();
+    await page.waitForSelector("#notice:has-text('The last setup did not succeed: The network gave the device no address')");
+    await pair(page, node.code);
+    await page.waitForSelector("#notice:has-text('Sim-NoAddress: The network gave')");
+  }));
+
+test("the page waits while the access point is away, and shows the outcome", { skip }, () =>
+  scene(LIGHT, async (page, node) => {
+    await page.goto(link(node, await center.order(), node.code));
+    await page.waitForSelector("#list button");
+    // From the answer to the credentials on nothing reaches the node, as when its access point closes.
+    let isAway = false;
+    await page.route(`${node.url}/api/**`, async (route) => {
+      if (isAway) {
+        await route.abort("addressunreachable");
+        return;
+      }
+      const response = await route.fetch();
+      isAway = route.request().url().endsWith("/api/v1/provision");
+      // The answer may have the outcome already, because a simulated network is joined at once.
+      await route.fulfill(isAway ? { response, body: Buffer.alloc(0) } : { response });
+    });
+    await connect(page, "Lighthouse", PASSWORD);
+    await page.waitForSelector(`#away:has-text("If ${node.name} appears again, join it")`);
+    isAway = false;
+    await page.unroute(`${node.url}/api/**`);
+    await page.waitForSelector("#done:has-text('It is online in Lighthouse.')");
+  }));
+
+test("every mistake is named before anything is sent", { skip }, () =>
+  scene(LIGHT, async (page, node) => {
+    await page.goto(node.url);
+    await page.fill("#digits", "12345");
+    await page.click("#code .main");
+    await page.waitForSelector("#digits-error:has-text('six digits')");
+    await pair(page, node.code);
+    await page.click("#other");
+    const sent: string[] = [];
+    page.on("request", (request) => sent.push(request.url()));
+    await page.click("#details .main");
+    const wrong = await page.$$eval("[aria-invalid]", (fields) => fields.map(({ id }) => id));
+    assert.deepEqual(wrong, ["ssid", "passphrase", "commandCenterUrl", "nodeId", "provisioningToken"]);
+    assert.equal(await focused(page), "ssid");
+    assert.deepEqual(sent.filter((url) => url.endsWith("/provision")), []);
+  }));
+
+test("a network that is not listed is joined by its name", { skip }, () =>
+  scene(LIGHT, async (page, node) => {
+    await page.goto(link(node, await center.order(), node.code));
+    await page.waitForSelector("#list button");
+    await page.click("#other");
+    await page.fill("#ssid", "Lighthouse");
+    await page.fill("#passphrase", PASSWORD);
+    await page.click("#show");
+    assert.equal(await page.getAttribute("#passphrase", "type"), "text");
+    await page.click("#details .main");
+    await page.waitForSelector("#done:has-text('Lighthouse')");
+  }));
+
+test("a setup is cancelled, and the form keeps its values", { skip }, () =>
+  scene(LIGHT, async (page, node) => {
+    // Nothing answers there, so that the node tries to register until it is told to stop.
+    await page.goto(link(node, { ...(await center.order()), commandCenterUrl: "http://127.0.0.1:9" }, node.code));
+    await page.waitForSelector("#list button");
+    await connect(page, "Lighthouse", PASSWORD);
+    await page.waitForSelector("#steps .now:has-text('Registers')");
+    await page.click("#cancel");
+    await page.waitForSelector("#notice:has-text('The setup was cancelled.')");
+    assert.equal(await page.inputValue("#passphrase"), PASSWORD);
+  }));
+
+test("too many wrong codes show the time that is left", { skip }, () =>
+  scene(LIGHT, async (page, node) => {
+    await page.goto(node.url);
+    const wrong = node.code === "000000" ? "000001" : "000000";
+    for (let guess = 0; guess < 5; guess += 1) {
+      const answered = page.waitForResponse((response) => response.url().endsWith("/api/v1/session"));
+      await page.fill("#digits", wrong);
+      await page.click("#code .main");
+      await answered;
+      await page.waitForSelector("#digits-error:not([hidden])");
+      await page.waitForSelector("#code .main:not([disabled])");
+    }
+    await page.fill("#digits", node.code);
+    await page.click("#code .main");
+    await page.waitForSelector("#notice:has-text('Time left: 0:')");
+    await page.fill("#digits", node.qr);
+    await page.click("#code .main");
+    await page.waitForSelector("#list button");
+  }));
+
+test("the whole setup works with the keyboard", { skip }, () =>
+  scene(LIGHT, async (page, node) => {
+    const tabTo = async (selector: string) => {
+      for (let step = 0; step < 40; step += 1) {
+        if (await page.evaluate((wanted) => document.activeElement?.matches(wanted) === true, selector)) {
+          return;
+        }
+        await page.keyboard.press("Tab");
+      }
+      assert.fail(`the key Tab does not reach ${selector}`);
+    };
+    await page.goto(link(node, await center.order()));
+    await page.waitForSelector(`#device:has-text("${node.name}")`);
+    await tabTo("#digits");
+    await page.keyboard.type(node.code);
+    await page.keyboard.press("Enter");
+    await page.waitForSelector("#list button");
+    await tabTo('#list button[data-network^="76,105,103,104,116"]');
+    await page.keyboard.press("Enter");
+    await page.keyboard.type(PASSWORD);
+    await page.keyboard.press("Enter");
+    await page.waitForSelector("#done:has-text('Lighthouse')");
+  }));
+
+for (const [colorScheme, locale, direction] of [
+  ["light", "en-US", "ltr"],
+  ["dark", "de-DE", "ltr"],
+  ["light", "ar-EG", "rtl"],
+] as const) {
+  test(`every view is accessible and fits 320 pixels: ${colorScheme}, ${locale}`, { skip }, () =>
+    scene({ viewport: { width: 320, height: 640 }, colorScheme, locale, reducedMotion: "reduce" }, async (page, node) => {
+      const check = async (view: string) => {
+        await page.evaluate(AXE);
+        const found = await page.evaluate("axe.run().then(({ violations }) => violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html)}`))");
+        assert.deepEqual(found, [], view);
+        assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${view} is too wide`);
+      };
+      await page.goto(node.url);
+      await page.waitForSelector(`#device:has-text("${node.name}")`);
+      assert.equal(await page.getAttribute("html", "dir"), direction);
+      await check("code");
+      await page.click("#code .main");
+      await page.waitForSelector("#digits-error:not([hidden])");
+      await check("code with an error");
+      await pair(page, node.code);
+      await check("networks");
+      await page.click("#other");
+      await page.click("#details .main");
+      await check("details with errors");
+      const order: Order = { ...(await center.order()), commandCenterUrl: "http://127.0.0.1:9" };
+      for (const [id, value] of Object.entries(order)) {
+        await page.fill(`#${id}`, value);
+      }
+      await page.fill("#ssid", "Lighthouse");
+      await page.fill("#passphrase", PASSWORD);
+      await page.click("#details .main");
+      await page.waitForSelector("#steps .now");
+      await check("progress");
+      await page.click("#cancel");
+      await page.waitForSelector("#notice:not([hidden])");
+      await page.fill("#commandCenterUrl", (await center.order()).commandCenterUrl);
+      await page.click("#details .main");
+      await page.waitForSelector("#done:not([hidden])");
+      await check("done");
+    }));
+}

@@ -1,0 +1,161 @@
+/** The page's elements: one view at a time, a notice above it, and errors at their fields. */
+
+import type { FaultName, Field, Network, Status } from "../client/src/index.js";
+import { errorText, needsPassphrase } from "../client/src/index.js";
+import { current, text } from "./texts.js";
+
+/** The views, in the order of the setup. */
+export const VIEWS = ["code", "networks", "details", "progress", "done"] as const;
+export type View = (typeof VIEWS)[number];
+
+/** Networks that are shown; the list has the strongest first. */
+const SHOWN = 60;
+/** Characters that change the direction of text, or are not shown. */
+const UNSEEN = /[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g;
+const WAVES = ["M12 19h.01", "M8.5 15.5a5 5 0 0 1 7 0", "M5 12a10 10 0 0 1 14 0", "M1.5 8.5a15 15 0 0 1 21 0"];
+const LOCK = ["M6 11h12v9H6z", "M8.5 11V8a3.5 3.5 0 0 1 7 0v3"];
+
+let shown: View = "code";
+let notice: (() => string) | undefined;
+let isBad = false;
+
+/** The element with an id, which the page has. */
+export function element<Kind extends HTMLElement = HTMLElement>(id: string): Kind {
+  return document.getElementById(id) as Kind;
+}
+
+/** The input of a field. */
+export function input(id: string): HTMLInputElement {
+  return element<HTMLInputElement>(id);
+}
+
+/** The view that is shown. */
+export function view(): View {
+  return shown;
+}
+
+/** Shows a view, and moves the focus to its heading, so that a screen reader starts there. */
+export function show(wanted: View): void {
+  const isNew = wanted !== shown;
+  shown = wanted;
+  for (const name of VIEWS) {
+    element(name).hidden = name !== wanted;
+  }
+  const trail = element("trail").children;
+  for (const [index, step] of [...trail].entries()) {
+    step.className = index <= VIEWS.indexOf(wanted) ? "past" : "";
+  }
+  if (isNew) {
+    say(undefined);
+    element(wanted).querySelector("h1")?.focus();
+    scrollTo(0, 0);
+  }
+}
+
+/** Shows a notice above the view, or none. It is a function, because the language can change. */
+export function say(message: (() => string) | undefined, bad = true): void {
+  [notice, isBad] = [message, bad];
+  repeatNotice();
+}
+
+/** Writes the notice in the current language. */
+export function repeatNotice(): void {
+  const place = element("notice");
+  place.hidden = notice === undefined;
+  place.classList.toggle("bad", isBad);
+  const words = notice?.() ?? "";
+  if (place.textContent !== words) {
+    place.textContent = words;
+  }
+}
+
+/** Shows the faults of fields, and moves the focus to the first one. Returns whether there is any. */
+export function mark(faults: Partial<Record<Field | "digits", FaultName | "InvalidCode">>): boolean {
+  let first: HTMLInputElement | undefined;
+  for (const place of document.querySelectorAll<HTMLElement>(".error")) {
+    const id = place.id.replace("-error", "") as Field;
+    const fault = faults[id];
+    const field = input(id);
+    place.hidden = fault === undefined;
+    place.textContent = fault === undefined ? "" : errorText(fault, current());
+    if (fault === undefined) {
+      field.removeAttribute("aria-invalid");
+    } else {
+      field.setAttribute("aria-invalid", "true");
+      first ??= field;
+    }
+  }
+  first?.focus();
+  return first !== undefined;
+}
+
+/** A network's name as text: what is no UTF-8 is replaced, and what could deceive is made visible. */
+export function nameOf(ssid: Uint8Array): string {
+  const name = new TextDecoder().decode(ssid);
+  return name.replace(UNSEEN, (letter) => `\\u{${letter.charCodeAt(0).toString(16)}}`);
+}
+
+/** Lists networks. An element that stays keeps its focus. */
+export function list(networks: readonly Network[], onChosen: (network: Network) => void): void {
+  const place = element("list");
+  const hadFocus = (document.activeElement as HTMLElement | null)?.dataset["network"];
+  const rows = networks.slice(0, SHOWN).map((network) => row(network, onChosen));
+  place.replaceChildren(...rows);
+  rows.map(({ firstChild }) => firstChild as HTMLElement).find(({ dataset }) => dataset["network"] === hadFocus)?.focus();
+  element("more").hidden = networks.length <= SHOWN;
+  element("more").textContent = text("networks.more", networks.length - SHOWN);
+  element("searching").textContent = networks.length === 0 ? text("networks.none") : text("networks.found", networks.length);
+}
+
+function row(network: Network, onChosen: (network: Network) => void): HTMLLIElement {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.dataset["network"] = `${network.ssid.join()} ${network.security}`;
+  const name = document.createElement("bdi");
+  name.textContent = nameOf(network.ssid);
+  const details = document.createElement("span");
+  details.className = "unseen";
+  const bars = Math.min(4, Math.max(1, Math.round((network.signalDbm + 100) / 12)));
+  const isSupported = network.security !== "WEP" && network.security !== "ENTERPRISE";
+  const isOpen = needsPassphrase(network.security) === false;
+  const protection = text(isOpen ? "networks.open" : "networks.secured");
+  details.textContent = `, ${protection}, ${text("networks.signal", bars)}`;
+  button.append(name, details);
+  if (isSupported) {
+    button.append(...(isOpen ? [] : [icon(LOCK)]));
+    button.addEventListener("click", () => onChosen(network));
+  } else {
+    button.disabled = true;
+    button.append(text("networks.unsupported"));
+  }
+  button.append(icon(WAVES, bars));
+  const item = document.createElement("li");
+  item.append(button);
+  return item;
+}
+
+function icon(paths: readonly string[], strong = paths.length): SVGElement {
+  const create = (name: string) => document.createElementNS("http://www.w3.org/2000/svg", name);
+  const svg = create("svg");
+  for (const [name, value] of Object.entries({ viewBox: "0 0 24 24", width: "24", height: "24", "aria-hidden": "true" })) {
+    svg.setAttribute(name, value);
+  }
+  for (const [index, path] of paths.entries()) {
+    const part = create("path");
+    part.setAttribute("d", path);
+    part.setAttribute("class", index < strong ? "" : "weak");
+    svg.append(part);
+  }
+  return svg;
+}
+
+/** Shows the progress of an attempt. */
+export function progress({ state, percent }: Pick<Status, "state" | "percent">): void {
+  element<HTMLProgressElement>("percent").value = percent;
+  const reached = state === "PROVISIONED" ? 3 : percent >= 50 ? 2 : percent >= 20 ? 1 : 0;
+  const steps = [...element("steps").children];
+  for (const [index, step] of steps.entries()) {
+    step.className = index < reached || state === "PROVISIONED" ? "past" : index === reached ? "now" : "";
+  }
+  element("step").textContent = steps[reached]?.textContent ?? "";
+}
