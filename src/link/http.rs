@@ -14,6 +14,8 @@
 //! | `/api/v1/session` | | POST opens a link, DELETE closes it |
 //! | `/api/v1/events` | | GET: the messages that the node has queued |
 //!
+//! `/` is the setup page, which uses the sealed representation.
+//!
 //! Every device in radio range can connect, so every resource has a limit: the number of connections and of links, in all and
 //! for each peer, the size of a head and of a body and the time for each, the time in which a peer reads a response. A browser's requests from
 //! another site, and requests for a host name that is not the node's, are refused, and there are no CORS headers. No error repeats parts of the request.
@@ -29,6 +31,7 @@ mod openapi;
 mod routes;
 mod schema;
 mod sealed;
+mod setup;
 
 use std::future::Future;
 use std::io;

@@ -22,6 +22,7 @@ use super::schema::{
     ProvisionStatus, ScanNetworksResponse, cleared_name,
 };
 use super::sealed::{Caller, Phones, protobuf};
+use super::setup::{self, FILES};
 use super::{Arrival, Config, Operation, Reply, body, k2};
 use crate::daemon::Handle;
 use provisioning_core::domain::{CommandCenterUrl, Credentials, K2, Network, Passphrase, Security, Ssid, TEXT_LIMIT, TextField};
@@ -69,6 +70,7 @@ pub(super) enum Route {
     Events,
     Schema,
     Page,
+    Setup(setup::File),
     Probe(Probe),
 }
 
@@ -80,7 +82,8 @@ impl Route {
     /// Every path and its resource.
     fn all() -> impl Iterator<Item = (&'static str, Self)> {
         let endpoints = endpoint::ENDPOINTS.iter().map(|row| (row.path, Self::Endpoint(row.endpoint)));
-        endpoints.chain(OTHERS).chain(PROBES.map(|(path, probe)| (path, Self::Probe(probe))))
+        let setup = FILES.map(|(path, file)| (path, Self::Setup(file)));
+        endpoints.chain(OTHERS).chain(setup).chain(PROBES.map(|(path, probe)| (path, Self::Probe(probe))))
     }
 
     fn at(path: &str) -> Option<Self> {
@@ -92,7 +95,7 @@ impl Route {
         match self {
             Self::Endpoint(endpoint) => endpoint.row().methods,
             Self::Reset => &[endpoint::Method::Post],
-            Self::Events | Self::Schema | Self::Page | Self::Probe(_) => &[endpoint::Method::Get],
+            Self::Events | Self::Schema | Self::Page | Self::Setup(_) | Self::Probe(_) => &[endpoint::Method::Get],
         }
     }
 
@@ -202,6 +205,7 @@ impl Api {
             Route::Events => self.phones.ask(caller, None).await,
             Route::Schema => page(DOCUMENT, "application/json"),
             Route::Page => page(PAGE, "text/html; charset=utf-8"),
+            Route::Setup(file) => file.reply(&self.name),
             Route::Probe(probe) => probe.reply(),
             Route::Endpoint(Endpoint::Session | Endpoint::K2 | Endpoint::Credentials) | Route::Reset => method_not_allowed(route),
         }

@@ -35,7 +35,7 @@ enum Rule {
 use Rule::{Handshake, InAccessPoint, OnLink, OtherKind, Probe, Public};
 
 /// The rule of each operation: path, method, and whether the message is sealed.
-const RULES: [(&str, Method, bool, Rule); 20] = [
+const RULES: [(&str, Method, bool, Rule); 23] = [
     ("/api/v1/info", Get, false, Public),
     ("/api/v1/session", Post, false, OtherKind),
     ("/api/v1/session", Post, true, Handshake),
@@ -52,6 +52,9 @@ const RULES: [(&str, Method, bool, Rule); 20] = [
     ("/api/v1/events", Get, false, OnLink(200)),
     ("/openapi.json", Get, false, Public),
     ("/docs", Get, false, Public),
+    ("/", Get, false, Public),
+    ("/page.js", Get, false, Public),
+    ("/page.css", Get, false, Public),
     ("/generate_204", Get, false, Probe(204)),
     ("/hotspot-detect.html", Get, false, Probe(200)),
     ("/library/test/success.html", Get, false, Probe(200)),

@@ -1,0 +1,46 @@
+//! The setup page: its files, and what a browser lets it do.
+
+use crate::http::support::{NODE_ID, Node, request};
+
+const FILES: [(&str, &str); 3] =
+    [("/", "text/html; charset=utf-8"), ("/page.js", "text/javascript; charset=utf-8"), ("/page.css", "text/css; charset=utf-8")];
+
+/// The two bytes with which every gzip file begins (RFC 1952, 2.3.1).
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+
+/// The page with everything that it loads, bytes.
+const LIMIT: usize = 48 * 1024;
+
+#[tokio::test]
+async fn the_setup_page_is_served_compressed_and_small() {
+    let node = Node::start();
+    let mut size = 0;
+    for (path, kind) in FILES {
+        let reply = node.get(path).await;
+        assert_eq!((reply.status, reply.header("content-type")), (200, Some(kind)), "{path}");
+        assert_eq!((reply.header("content-encoding"), &reply.body[..2]), (Some("gzip"), &GZIP[..]), "{path}");
+        assert_eq!(reply.header("x-content-type-options"), Some("nosniff"), "{path}");
+        assert_eq!((reply.header("set-cookie"), reply.header("referrer-policy")), (None, Some("no-referrer")), "{path}");
+        size += reply.body.len();
+    }
+    assert!(size <= LIMIT, "the page has {size} bytes");
+}
+
+#[tokio::test]
+async fn a_browser_runs_only_the_pages_own_script_and_connects_only_to_the_node() {
+    let node = Node::start();
+    let reply = node.get("/").await;
+    let policy = reply.header("content-security-policy").expect("a policy").to_owned();
+    assert!(policy.starts_with("default-src 'none'; script-src 'self'; style-src 'self'; "), "{policy}");
+    assert!(!policy.contains("unsafe"), "{policy}");
+    assert!(policy.contains(&format!("; connect-src 'self' http://{NODE_ID}.local:*; ")), "{policy}");
+    assert!(policy.ends_with("; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"), "{policy}");
+}
+
+#[tokio::test]
+async fn the_setup_page_is_refused_for_the_name_of_another_host() {
+    let node = Node::start();
+    for (path, _) in FILES {
+        assert_eq!(request(node.api, "GET", path, &[("host", "evil.example")], b"").await.status, 403, "{path}");
+    }
+}
