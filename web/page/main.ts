@@ -6,10 +6,8 @@ import { takeOrder } from "./order.js";
 import { current, preferred, text, translate } from "./texts.js";
 import { element, input, list, mark, nameOf, progress, repeatNotice, say, show, view } from "./view.js";
 
-/** Pause between searches for networks while they are shown, milliseconds. */
-const SCAN_PAUSE = 15_000;
-/** The node ends a silent session after ten minutes; the owner may read and type for longer. Milliseconds. */
-const KEEP_ALIVE = 30_000;
+/** Pause between refreshes of the list, and of the session, which the node ends when it is silent; milliseconds. */
+const REFRESH_PAUSE = 15_000;
 /** Pause between looks for the node in the home network, milliseconds. */
 const LOOK_PAUSE = 5_000;
 /** How long to wait for the outcome of an attempt, milliseconds. */
@@ -172,6 +170,22 @@ async function showNetworks(): Promise<void> {
 async function scan(fresh: boolean): Promise<void> {
   networks = await inSession(() => phone.scan(fresh));
   list(networks, choose);
+}
+
+/** Refreshes the list while it is shown, and keeps the session while the owner types. What fails is repeated by the next click. */
+async function refresh(): Promise<void> {
+  if (document.hidden) {
+    // An owner who is elsewhere does not keep others out.
+    return;
+  }
+  if (view() === "networks") {
+    networks = await phone.scan();
+    if (view() === "networks") {
+      list(networks, choose);
+    }
+  } else if (view() === "details") {
+    await phone.status();
+  }
 }
 
 function choose(network: Network | undefined): void {
@@ -391,8 +405,7 @@ function listen(): void {
   addEventListener("hashchange", () => location.hash !== "" && void run(takeLink));
   // Another phone, or this page after a reload, need not wait until the node notices.
   addEventListener("pagehide", () => void transport.close());
-  setInterval(() => view() === "networks" && !document.hidden && void scan(false).catch(() => undefined), SCAN_PAUSE);
-  setInterval(() => view() === "details" && void inSession(() => phone.status()).catch(() => undefined), KEEP_ALIVE);
+  setInterval(() => void refresh().catch(() => undefined), REFRESH_PAUSE);
 }
 
 const language = preferred(navigator.languages);

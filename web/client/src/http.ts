@@ -87,8 +87,8 @@ export class HttpTransport implements Transport {
     }
   }
 
+  /** The node may still hold the link, and with it the session, so the next handshake names it: others would be told to wait. */
   reconnect(): Promise<void> {
-    this.#session = null;
     this.#messages = [];
     return Promise.resolve();
   }
@@ -98,7 +98,8 @@ export class HttpTransport implements Transport {
       // The node ends a silent link by itself.
       await this.#request("DELETE", ENDPOINTS.session.path).catch(() => undefined);
     }
-    await this.reconnect();
+    this.#session = null;
+    this.#messages = [];
   }
 
   /** The node closes idle connections; a request that crosses the close is sent once more. */

@@ -129,6 +129,43 @@ for (const [name, link] of Object.entries(LINKS)) {
 test("a node is provisioned with the smallest MTU", { skip }, () =>
   use((node) => GattTransport.open(simulated(node.socket)), provision, "simulated_mtu = 23\n"));
 
+test("an attempt is followed while the node cannot be reached for a while", { skip }, async () => {
+  const node = await Node.start();
+  try {
+    let [unreachable, isLost] = [0, false];
+    const phone = new Phone(
+      new HttpTransport(node.url, {
+        pause: 20,
+        fetch: async (url, init) => {
+          if (unreachable > 0) {
+            unreachable -= 1;
+            throw new TypeError("fetch failed");
+          }
+          const response = await fetch(url, init);
+          if (!url.endsWith("/api/v1/provision") || isLost) {
+            return response;
+          }
+          // The first answer is lost: the access point has closed.
+          isLost = true;
+          unreachable = 4;
+          throw new TypeError("fetch failed");
+        },
+      }),
+    );
+    await phone.pair(PairingSecret.parse(node.code));
+    const seen: string[] = [];
+    const wanted = credentials(await center.order(), PASSWORD);
+    const onProgress = ({ kind }: Progress) => seen.push(kind);
+    // The node would tell another phone to wait for longer than this.
+    const ended = await phone.bringOnline(wanted, { onProgress, patience: 30_000 });
+    assert.deepEqual([ended.state, ended.requestId], ["PROVISIONED", wanted.requestId]);
+    assert.ok(seen.includes("lost") && seen.includes("back"));
+    await phone.close();
+  } finally {
+    await node.stop();
+  }
+});
+
 test("another phone is told that the node is busy", { skip }, () =>
   use(LINKS["HTTP"]!, async (phone, node) => {
     await phone.pair(PairingSecret.parse(node.code));
