@@ -2,6 +2,8 @@
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "node:test";
 
 import { buildSync } from "esbuild";
@@ -12,6 +14,7 @@ import { ENDPOINTS, GattTransport, PairingSecret, Phone, SERVICE, newRequestId, 
 import type { GattConnection, PlxCharacteristic, PlxDevice } from "../src/index.js";
 import { Center, Node, missingPrograms } from "./support/programs.js";
 import { simulated } from "./support/simulated.js";
+import { ROOT } from "./support/vectors.js";
 
 const skip = missingPrograms();
 
@@ -143,3 +146,10 @@ test("the example over HTTP provisions a node, and prints no secret", { skip }, 
       assert.ok(!stdout.includes(secret));
     }
   }));
+
+test("the quick start quotes the example over HTTP", () => {
+  const document = readFileSync(join(ROOT, "docs/phone-quickstart.md"), "utf8");
+  const quoted = /^```typescript\n([^]*?)^```$/m.exec(document)?.[1] ?? "";
+  assert.ok(quoted.split("\n").length > 10);
+  assert.ok(readFileSync("examples/node.ts", "utf8").endsWith(quoted), "examples/node.ts ends with the quotation");
+});
