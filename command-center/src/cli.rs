@@ -11,6 +11,7 @@ use std::time::Duration;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use command_center::operator::{CODES_AT_ONCE, CodeState, NewCodes, Operator, OperatorError, Partner};
 use command_center::{Config, Database, DatabaseError, OpenError, StartError};
+use jarvis_program::Completions;
 use serde_json::json;
 
 use output::{Listing, Table};
@@ -101,10 +102,7 @@ enum Command {
     #[command(subcommand)]
     Key(Key),
     /// Write a completion script for a shell to standard output.
-    Completions {
-        /// The shell.
-        shell: clap_complete::Shell,
-    },
+    Completions(Completions),
     /// Write the manual pages to a folder.
     #[command(hide = true)]
     Manual {
@@ -292,8 +290,8 @@ impl Arguments {
                 print!("{}", command_center::openapi());
                 return Ok(());
             }
-            Command::Completions { shell } => {
-                clap_complete::generate(shell, &mut Self::command(), "jarvis-command-center", &mut std::io::stdout());
+            Command::Completions(completions) => {
+                completions.write::<Self>();
                 return Ok(());
             }
             Command::Manual { folder } => return Ok(clap_mangen::generate_to(Self::command(), folder)?),
@@ -318,7 +316,7 @@ impl Arguments {
 async fn operate(operator: &Operator, command: Command) -> Result<(), Failure> {
     match command {
         // Done before a database is opened for the operator.
-        Command::Serve(_) | Command::Openapi | Command::Completions { .. } | Command::Manual { .. } => Ok(()),
+        Command::Serve(_) | Command::Openapi | Command::Completions(_) | Command::Manual { .. } => Ok(()),
         Command::Code(Code::Create(create)) => create_codes(operator, create).await,
         Command::Code(Code::List { state, format }) => list_codes(operator, state, format).await,
         Command::Code(Code::Revoke { code }) => {
