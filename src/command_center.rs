@@ -74,3 +74,25 @@ impl CommandCenter for Client {
         self.registrar.confirm_key(command_center, registration).await
     }
 }
+
+/// No command center: every request fails. For a reset, which makes none.
+#[derive(Clone, Copy, Debug)]
+pub struct NoCommandCenter;
+
+impl CommandCenter for NoCommandCenter {
+    async fn register(&self, _: &CommandCenterUrl, _: &str, _: &SecretText, _: &str) -> Result<Registration, Refused> {
+        Err(Refused::from(Fault::CommandCenterUnreachable))
+    }
+
+    async fn claim(&self, _: &CommandCenterUrl, _: &ProvisionCode) -> Result<String, Fault> {
+        Err(Fault::CommandCenterUnreachable)
+    }
+
+    async fn healthy(&self, _: &CommandCenterUrl) -> bool {
+        false
+    }
+
+    async fn confirm_key(&self, _: &CommandCenterUrl, _: &Registration) -> bool {
+        false
+    }
+}

@@ -5,17 +5,14 @@
 use std::io::{BufRead, IsTerminal, Write};
 
 use anyhow::Context;
-use jarvis_provisioning::command_center::CommandCenter;
+use jarvis_provisioning::command_center::NoCommandCenter;
 use jarvis_provisioning::daemon::{Daemon, Handle};
 use jarvis_provisioning::link::http::cleared_name;
 use jarvis_provisioning::network::Network;
 use jarvis_provisioning::network::nm::{self, NetworkManager};
 use jarvis_provisioning::simulation::SimulatedNetwork;
 use jarvis_provisioning::store::Store;
-use provisioning_core::domain::{CommandCenterUrl, ProvisionCode, Registration};
-use provisioning_core::fault::Fault;
-use provisioning_core::machine::{AccessPointPolicy, Answer, Boot, Config, LocalRequest, Refused};
-use provisioning_core::secret::SecretText;
+use provisioning_core::machine::{AccessPointPolicy, Answer, Boot, Config, LocalRequest};
 
 use super::run::machine_config;
 use super::{Failure, Settings, lock, open_store, paths};
@@ -78,27 +75,6 @@ async fn reset(machine: Config, boot: Boot, network: impl Network, store: Store)
         _ = daemon.run(std::future::pending()) => None,
     };
     (answer, handle)
-}
-
-/// A reset makes no requests.
-struct NoCommandCenter;
-
-impl CommandCenter for NoCommandCenter {
-    async fn register(&self, _: &CommandCenterUrl, _: &str, _: &SecretText, _: &str) -> Result<Registration, Refused> {
-        Err(Refused::from(Fault::CommandCenterUnreachable))
-    }
-
-    async fn claim(&self, _: &CommandCenterUrl, _: &ProvisionCode) -> Result<String, Fault> {
-        Err(Fault::CommandCenterUnreachable)
-    }
-
-    async fn confirm_key(&self, _: &CommandCenterUrl, _: &Registration) -> bool {
-        false
-    }
-
-    async fn healthy(&self, _: &CommandCenterUrl) -> bool {
-        false
-    }
 }
 
 fn confirmed(name: &str) -> Result<bool, Failure> {

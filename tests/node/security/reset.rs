@@ -4,14 +4,12 @@ use std::fs;
 use std::process::Stdio;
 use std::time::Duration;
 
-use jarvis_provisioning::command_center::CommandCenter;
+use jarvis_provisioning::command_center::NoCommandCenter;
 use jarvis_provisioning::daemon::Daemon;
 use jarvis_provisioning::link::http::{Config, Limits};
 use jarvis_provisioning::network::nm::{NetworkManager, Settings};
-use provisioning_core::domain::{CommandCenterUrl, ProvisionCode, Registration};
 use provisioning_core::fault::Fault;
-use provisioning_core::machine::{AccessPointPolicy, Refused};
-use provisioning_core::secret::SecretText;
+use provisioning_core::machine::AccessPointPolicy;
 use serde_json::{Value, json};
 use testing::bus::PrivateBus;
 use testing::fake::Fault as Answer;
@@ -122,27 +120,6 @@ impl Lab {
         assert!(self.is_resetting());
         assert_eq!(self.profiles(), ["Theirs", "jarvis-HomeNetwork"]);
         assert!(self.files.file("k2.enc").exists());
-    }
-}
-
-/// No request to a command center succeeds.
-struct NoCommandCenter;
-
-impl CommandCenter for NoCommandCenter {
-    async fn register(&self, _: &CommandCenterUrl, _: &str, _: &SecretText, _: &str) -> Result<Registration, Refused> {
-        Err(Refused::from(Fault::CommandCenterUnreachable))
-    }
-
-    async fn claim(&self, _: &CommandCenterUrl, _: &ProvisionCode) -> Result<String, Fault> {
-        Err(Fault::CommandCenterUnreachable)
-    }
-
-    async fn confirm_key(&self, _: &CommandCenterUrl, _: &Registration) -> bool {
-        false
-    }
-
-    async fn healthy(&self, _: &CommandCenterUrl) -> bool {
-        false
     }
 }
 
