@@ -78,12 +78,14 @@ impl Serve {
     }
 
     pub(super) async fn run(self, mut config: Config) -> Result<(), Failure> {
-        // Installed before the address is printed, so that a parent process may send a signal as soon as it has read it.
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
+        // Installed first: a request to reload that comes early does not end the program.
         let mut hang_up = signal(SignalKind::hangup())?;
         self.configure(&mut config)?;
         let server = Server::start(config).await?;
+        // Until here these signals end the program at once, also while it reads a secret from a pipe that nobody writes to.
+        // Installed before the address is printed, so that a parent process may send a signal as soon as it has read it.
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
         let mut output = std::io::stdout().lock();
         writeln!(output, "{}", json!({ "listening": server.address().to_string() })).and_then(|()| output.flush())?;
         drop(output);

@@ -79,6 +79,24 @@ async fn the_first_line_is_the_address_and_a_signal_stops_it_cleanly() {
 }
 
 #[test]
+fn a_signal_ends_it_while_it_waits_for_a_secret() {
+    for name in ["TERM", "INT"] {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("key");
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let mut command = program();
+        command.args(["serve", "--listen", "127.0.0.1:0", "--admin-key-file"]).arg(&pipe).current_dir(folder.path());
+        let mut process = Process { child: command.spawn().unwrap(), url: String::new() };
+        // Opened when the program has opened it too. Closed again, it would be an empty secret, which has another status.
+        let writing = std::fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+        signal(&process, name);
+        drop(writing);
+        let status = process.child.wait().unwrap();
+        assert!(matches!(status.signal(), Some(2 | 15)), "{name}: {status}");
+    }
+}
+
+#[test]
 fn each_kind_of_failure_has_its_exit_code() {
     let folder = tempfile::tempdir().unwrap();
     let database = format!("sqlite:{}", folder.path().join("center.db").display());
