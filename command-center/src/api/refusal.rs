@@ -1,12 +1,16 @@
 //! Refusals over HTTP: each with its status and its text.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::openapi::RefOr;
 use utoipa::{IntoResponses, ToSchema};
 
+use super::body::LARGEST;
 use crate::base::refusal::Refusal;
 
 impl Refusal {
@@ -104,17 +108,46 @@ pub(crate) struct TaskInFlight {
     state: String,
 }
 
-/// What every route with a body may answer.
+/// Responses by their status.
+type Described = BTreeMap<String, RefOr<utoipa::openapi::Response>>;
+
+/// What every route with a body of at most `LIMIT` bytes may answer.
+pub(crate) struct BodyRefusals<const LIMIT: usize = LARGEST>;
+
+impl<const LIMIT: usize> IntoResponses for BodyRefusals<LIMIT> {
+    fn responses() -> Described {
+        with_limit(AnyBodyRefusals::responses(), LIMIT)
+    }
+}
+
+/// What routes of appliances with a body may answer further; their clients show `detail` unchanged.
+pub(crate) struct PlainBodyRefusals;
+
+impl IntoResponses for PlainBodyRefusals {
+    fn responses() -> Described {
+        with_limit(AnyPlainBodyRefusals::responses(), LARGEST)
+    }
+}
+
+/// Names the limit of a body, in bytes, where it is exceeded.
+fn with_limit(mut responses: Described, limit: usize) -> Described {
+    if let Some(RefOr::T(response)) = responses.get_mut(StatusCode::PAYLOAD_TOO_LARGE.as_str()) {
+        response.description = format!("The body is larger than {} KiB.", limit / 1024);
+    }
+    responses
+}
+
+/// [`BodyRefusals`] without the limit.
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "describes what the refusals above are turned into")]
-pub(crate) enum BodyRefusals {
+enum AnyBodyRefusals {
     /// The request does not have the expected shape, or the rules do not allow it.
     #[response(status = 400)]
     Malformed(#[to_schema] OneOfRefusals),
     /// The body did not arrive in time.
     #[response(status = 408)]
     TooSlow(#[to_schema] Detail),
-    /// The body is larger than 64 KiB.
+    /// The body is too large.
     #[response(status = 413)]
     TooLarge(#[to_schema] Detail),
     /// Too many wrong credentials; `Retry-After` says when to try again.
@@ -125,14 +158,14 @@ pub(crate) enum BodyRefusals {
     Unavailable(#[to_schema] Detail),
 }
 
-/// Further answers of the routes of appliances, whose clients show `detail` unchanged.
+/// [`PlainBodyRefusals`] without the limit.
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "describes what the refusals above are turned into")]
-pub(crate) enum PlainBodyRefusals {
+enum AnyPlainBodyRefusals {
     /// The body did not arrive in time.
     #[response(status = 408)]
     TooSlow(#[to_schema] Detail),
-    /// The body is larger than 64 KiB.
+    /// The body is too large.
     #[response(status = 413)]
     TooLarge(#[to_schema] Detail),
     /// The request does not have the expected shape.

@@ -245,7 +245,7 @@ pub(super) struct SnapshotAnswer {
         (status = 404, description = "There is no such request", body = Detail),
         (status = 409, description = "The request has been answered", body = Detail),
         (status = 410, description = "The request is too old", body = Detail),
-        BodyRefusals,
+        BodyRefusals<LARGEST_SNAPSHOT>,
     )
 )]
 pub(super) async fn fulfil(

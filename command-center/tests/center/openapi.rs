@@ -41,3 +41,35 @@ async fn every_described_route_is_answered() {
         }
     }
 }
+
+/// The largest body of an operation, by its description.
+fn described_limit(operation: &Value) -> Option<usize> {
+    let text = operation["responses"]["413"]["description"].as_str()?;
+    let kib = text.strip_prefix("The body is larger than ")?.strip_suffix(" KiB.")?;
+    Some(kib.parse::<usize>().expect("a number") * 1024)
+}
+
+#[tokio::test]
+async fn a_body_may_be_as_large_as_is_described() {
+    let center = Center::on_sqlite().await;
+    let node = center.node().await;
+    let id = node.split(':').next().expect("an id");
+    let description: Value = serde_json::from_str(&command_center::openapi()).unwrap();
+    let mut limits = Vec::new();
+    for (method, path) in [
+        ("post", "/api/v0/admin/nodes/heartbeat"),
+        ("post", "/api/provision/claim"),
+        ("put", "/api/v0/nodes/{node_id}/settings/requests/{request_id}/snapshot"),
+    ] {
+        let limit = described_limit(&description["paths"][path][method]).unwrap_or_else(|| panic!("{path} has no limit"));
+        limits.push(limit);
+        for (length, is_refused) in [(limit, false), (limit + 1, true)] {
+            let path = path.replace("{node_id}", id).replace("{request_id}", "unknown");
+            let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
+            let request = center.request(method, &path).header("x-api-key", &node).body(" ".repeat(length));
+            let status = request.send().await.unwrap().status();
+            assert_eq!(status == StatusCode::PAYLOAD_TOO_LARGE, is_refused, "{path}: {length} bytes: {status}");
+        }
+    }
+    assert_eq!(limits, [64 * 1024, 64 * 1024, 512 * 1024]);
+}
