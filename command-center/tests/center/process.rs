@@ -14,9 +14,9 @@ use tokio::task::JoinSet;
 
 use crate::support::{self, ADMIN_KEY, answer, text};
 
-struct Process {
+pub(crate) struct Process {
     child: Child,
-    url: String,
+    pub(crate) url: String,
 }
 
 impl Drop for Process {
@@ -26,7 +26,7 @@ impl Drop for Process {
     }
 }
 
-fn program() -> Command {
+pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_jarvis-command-center"));
     command.env_clear().env("ADMIN_API_KEY", ADMIN_KEY).stderr(Stdio::null());
     command
@@ -47,7 +47,7 @@ fn start(mut command: Command, folder: &Path, database: &str) -> Process {
 }
 
 /// The server of a complete command line, when it listens.
-fn spawned(mut command: Command) -> Process {
+pub(crate) fn spawned(mut command: Command) -> Process {
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
