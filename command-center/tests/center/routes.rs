@@ -80,6 +80,25 @@ fn routes(node_id: &str, appliance_id: &str) -> Vec<(Method, String, Value, Stat
     ]
 }
 
+/// Whether a path is one of a template such as `/users/{id}`.
+fn fits(path: &str, template: &str) -> bool {
+    let (path, template) = (path.split('/').collect::<Vec<_>>(), template.split('/').collect::<Vec<_>>());
+    path.len() == template.len() && path.iter().zip(template).all(|(part, wanted)| wanted.starts_with('{') || *part == wanted)
+}
+
+#[test]
+fn every_route_has_its_row() {
+    let rows = routes("node", "appliance");
+    let description: Value = serde_json::from_str(&command_center::openapi()).unwrap();
+    for (template, methods) in description["paths"].as_object().unwrap() {
+        for method in methods.as_object().unwrap().keys() {
+            let has_row =
+                rows.iter().any(|(known, path, ..)| known.as_str().eq_ignore_ascii_case(method) && fits(path, template));
+            assert!(has_row, "add a row for {method} {template}, and think about who may use it");
+        }
+    }
+}
+
 async fn ask(center: &Center, method: &Method, path: &str, body: &Value, headers: &[(&str, &str)]) -> StatusCode {
     let request = with(center.request(method.clone(), path), headers);
     // Each from a network of its own, so that the limit on wrong credentials does not decide the answer.
