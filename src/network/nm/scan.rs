@@ -69,10 +69,7 @@ impl List {
         for nameless in nameless {
             if let Some(entry) = named.iter_mut().find(|entry| entry.bssid == nameless.bssid) {
                 entry.hidden = true;
-                if entry.last_seen < nameless.last_seen {
-                    entry.last_seen = nameless.last_seen;
-                    entry.strength = nameless.strength;
-                }
+                entry.last_seen = entry.last_seen.max(nameless.last_seen);
             }
         }
         Self { entries: named }
@@ -83,9 +80,10 @@ impl List {
         !self.entries.iter().any(|entry| entry.is_fresh(now))
     }
 
-    /// The stations in range at `now`, one entry each.
+    /// The stations in range at `now` that broadcast their names, one entry each. The list is public, and the name of a hidden
+    /// network is only in it because a phone has sent it, perhaps sealed.
     pub(super) fn networks(&self, now: i64) -> Vec<Network> {
-        let fresh = self.entries.iter().filter(|entry| entry.is_fresh(now));
+        let fresh = self.entries.iter().filter(|entry| entry.is_fresh(now) && !entry.hidden);
         fresh
             .filter_map(|entry| {
                 Some(Network {
@@ -204,14 +202,12 @@ mod tests {
     }
 
     #[test]
-    fn a_hidden_name_that_was_uncovered_is_seen_when_its_station_is() {
-        let mut nameless = entry("", "a", 99);
-        nameless.strength = 90;
-        let list = List::new(vec![entry("hidden", "a", 20), nameless, entry("", "b", 99)]);
-        let networks = list.networks(100);
-        assert_eq!(networks.len(), 1);
-        assert_eq!((networks[0].ssid.to_string().as_str(), networks[0].signal), ("hidden", -36));
-        assert!(!list.is_broadcast(&networks[0].ssid));
+    fn a_hidden_name_that_was_uncovered_is_seen_when_its_station_is_and_not_listed() {
+        let list = List::new(vec![entry("hidden", "a", 20), entry("", "a", 99), entry("", "b", 99)]);
+        let hidden = Ssid::try_from("hidden").expect("short");
+        assert_eq!(list.sighting(&hidden, 100), Some(Sighting { sae: false }));
+        assert!(!list.is_broadcast(&hidden));
+        assert_eq!(list.networks(100), []);
     }
 
     #[test]

@@ -356,7 +356,7 @@ async fn finish_scan(bus: &Bus) {
             world.listed.clear();
         } else {
             // A hidden network is listed without its name, and again with it after a probe request with its name.
-            let uncovered = std::mem::take(&mut world.uncovered);
+            let uncovered = world.uncovered.clone();
             let (hidden, shown): (Vec<_>, Vec<_>) = world.in_the_air.clone().into_iter().partition(|station| station.hidden);
             let named = hidden.iter().filter(|station| uncovered.contains(&station.ssid)).cloned();
             world.listed = shown.into_iter().chain(named).collect();

@@ -105,6 +105,16 @@ async fn a_hidden_network_is_probed_by_name_and_kept_as_hidden() {
 }
 
 #[tokio::test]
+async fn a_hidden_network_that_was_joined_is_not_listed() {
+    let Some(lab) = Lab::start().await else { return };
+    lab.fake.world().in_the_air.push(AccessPoint { hidden: true, ..AccessPoint::wpa2("Cellar") });
+    within(lab.network.join(&ssid("Cellar"), &passphrase(PASSPHRASE), true)).await.expect("it answers to its name");
+    assert!(lab.fake.world().listed.iter().any(|station| station.ssid == b"Cellar"), "NetworkManager has its name");
+    assert_eq!(lab.scan().await, ["HomeNetwork"]);
+    assert!(lab.fake.world().listed.iter().any(|station| station.ssid == b"Cellar"), "NetworkManager keeps its name");
+}
+
+#[tokio::test]
 async fn a_recent_scan_is_used_and_an_old_one_is_not() {
     let Some(lab) = Lab::start().await else { return };
     lab.scan().await;
