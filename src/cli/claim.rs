@@ -189,9 +189,12 @@ impl Session {
             Ok(code) => code,
             Err(reason) => return failed(reason, 1),
         };
-        say(format_args!("Auto-provisioning with code: {}", code.masked()))?;
         match self.claim(code.clone()) {
-            Ok(appliance) => say(format_args!("Provisioning complete. Config: {}", appliance.config.display())),
+            // The output of a service is its journal: even a part of a code appears there only when nobody else can claim it.
+            Ok(appliance) => {
+                say(format_args!("Auto-provisioning with code: {}", code.masked()))?;
+                say(format_args!("Provisioning complete. Config: {}", appliance.config.display()))
+            }
             Err(Error::AlreadyProvisioned) => say(format_args!("{}", Error::AlreadyProvisioned)),
             Err(error) => failed(&in_full(&error), status(&error)),
         }
