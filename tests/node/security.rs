@@ -10,4 +10,5 @@ mod matrix;
 mod open_network;
 mod reset;
 mod sealed_names;
+mod urls;
 mod wrong_side;
