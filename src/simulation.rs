@@ -128,4 +128,12 @@ mod tests {
         assert!(join(GUARDED, PASSWORD).await.is_ok());
         assert_eq!(join("homenetwork", "12345678").await, Err(Fault::NetworkNotFound));
     }
+
+    #[test]
+    fn the_quick_start_has_the_networks_and_the_password() {
+        let document = include_str!("../docs/phone-quickstart.md");
+        for name in FREE.map(|(name, ..)| name).into_iter().chain([GUARDED, LIMITED, PASSWORD]) {
+            assert!(document.contains(&format!("`{name}`")), "{name}");
+        }
+    }
 }
