@@ -24,7 +24,8 @@
 //!   everything that it opens is deleted.
 //!
 //! An unreadable file is renamed to `NAME.unreadable-N` and replaced by the safe state: after a lost state all free guesses
-//! count as used, and a lost label is replaced by a new one.
+//! count as used, and a lost label is replaced by a new one. K1 is the exception: while there is a file that it seals, a lost
+//! K1 is an error, and only a factory reset replaces it.
 
 mod configuration;
 mod error;
@@ -67,6 +68,9 @@ const NAMES: [&str; 8] = [K2_KEY, K2_METADATA, WIFI, MARKER, STATE, LABEL, PENDI
 /// The files in the state folder that contain what the owner gave.
 const OWNERS: [&str; 6] = [MARKER, K2_PENDING, K2_METADATA, K2_KEY, WIFI, PENDING];
 
+/// The files in the state folder that K1 seals.
+const SEALED: [&str; 4] = [K2_KEY, WIFI, PENDING, K2_PENDING];
+
 /// Maximum size of a file in the state folder, bytes.
 const LIMIT: usize = 64 * 1024;
 
@@ -97,8 +101,8 @@ impl Store {
         let folder = Folder::make(&paths.directory)?;
         let lock = folder.lock()?;
         folder.tidy(&NAMES)?;
-        let (key, is_key_new) = open_key(&folder, &paths.key)?;
         let state = read_state(&folder)?;
+        let (key, is_key_new) = open_key(&folder, &paths.key, state.resetting)?;
         let is_state_new = !folder.has(STATE)?;
         // The state is written before the label: if there is a label, a missing state was lost.
         if is_state_new {
@@ -117,6 +121,13 @@ impl Store {
         store.finish_k2(&lock)?;
         store.finish_attempt(&lock)?;
         Ok(store)
+    }
+
+    /// Stores that a factory reset has begun, for a node whose K1 is lost. After this, [`open`](Self::open) replaces K1.
+    pub fn begin_reset_without_key(paths: &Paths) -> Result<(), Error> {
+        let folder = Folder::open(&paths.directory)?;
+        let lock = folder.lock()?;
+        change_state(&folder, &lock, State::begin_reset)
     }
 
     /// The secrets that a phone proves to know.
@@ -166,7 +177,7 @@ impl Store {
     /// Stores the number of guesses since the last success.
     pub fn save_guesses(&self, made: u32) -> Result<(), Error> {
         let lock = self.folder.lock()?;
-        self.change_state(&lock, |state| state.attempts = made)
+        change_state(&self.folder, &lock, |state| state.attempts = made)
     }
 
     /// Stores K2.
@@ -222,11 +233,7 @@ impl Store {
     /// Stores that a factory reset has begun, and deletes the last outcome.
     pub fn begin_reset(&self) -> Result<(), Error> {
         let lock = self.folder.lock()?;
-        self.change_state(&lock, |state| {
-            state.resetting = true;
-            state.concluded = None;
-            state.set_outcome(None);
-        })
+        change_state(&self.folder, &lock, State::begin_reset)
     }
 
     /// Deletes the owner's data: marker, K2, Wi-Fi credentials, pending attempt, the node's database, identity and key in
@@ -260,7 +267,7 @@ impl Store {
         if let Some(key) = replace_key(&self.folder, &self.paths.key)? {
             self.key = key;
         }
-        self.change_state(&lock, |state| state.resetting = false)?;
+        change_state(&self.folder, &lock, |state| state.resetting = false)?;
         info!(cleared = ?items, "deleted the owner's data");
         Ok(Cleared { items, node_id: self.unregistered(&self.mac_address()) })
     }
@@ -332,18 +339,10 @@ impl Store {
         self.folder.read_or_set_aside(PENDING, LIMIT, |token| StoredPending::parse(&self.key.open(token)?))
     }
 
-    fn change_state(&self, _: &Lock, change: impl FnOnce(&mut State)) -> Result<(), Error> {
-        let mut state = read_state(&self.folder)?;
-        change(&mut state);
-        state.generation = state.generation.saturating_add(1);
-        self.folder.write(STATE, &state.content())?;
-        Ok(())
-    }
-
     /// Commits the end of the pending attempt.
     fn conclude(&self, lock: &Lock, outcome: Option<&Outcome>, provisioned: bool) -> Result<(), Error> {
         let attempt = self.pending(lock)?.map(|stored| stored.attempt);
-        self.change_state(lock, |state| {
+        change_state(&self.folder, lock, |state| {
             state.set_outcome(outcome);
             state.concluded = attempt.map(|attempt| Concluded { attempt, provisioned });
         })
@@ -405,12 +404,34 @@ fn read_state(folder: &Folder) -> Result<State, FileError> {
     }
 }
 
-/// K1, and whether it was created by this call and must be synced.
-fn open_key(folder: &Folder, path: &Path) -> Result<(Key, bool), FileError> {
+fn change_state(folder: &Folder, _: &Lock, change: impl FnOnce(&mut State)) -> Result<(), Error> {
+    let mut state = read_state(folder)?;
+    change(&mut state);
+    state.generation = state.generation.saturating_add(1);
+    folder.write(STATE, &state.content())?;
+    Ok(())
+}
+
+/// K1, and whether it was created by this call and must be synced. A lost K1 is replaced only if it seals no file, or if a
+/// reset deletes what it seals.
+fn open_key(folder: &Folder, path: &Path, resetting: bool) -> Result<(Key, bool), Error> {
     let place = KeyPlace::find(folder, path)?;
     place.folder().tidy(&[&place.name])?;
-    if let Some(key) = place.folder().read_or_set_aside(&place.name, LIMIT, Key::parse)? {
-        return Ok((key, false));
+    let unfit = match place.folder().read_parsed(&place.name, LIMIT, Key::parse) {
+        Ok(Some(key)) => return Ok((key, false)),
+        Ok(None) => None,
+        Err(error) if error.is_unfit() => Some(error),
+        Err(error) => return Err(error.into()),
+    };
+    if !resetting {
+        for name in SEALED {
+            if folder.has_file(name)? {
+                return Err(Error::KeyLost { key: path.into(), why: describe(unfit), sealed: folder.path(name) });
+            }
+        }
+    }
+    if let Some(error) = unfit {
+        place.folder().set_aside(&place.name, &error)?;
     }
     let key = Key::random().map_err(FileError::system("generating a key for", path))?;
     match &place.elsewhere {
@@ -419,6 +440,15 @@ fn open_key(folder: &Folder, path: &Path) -> Result<(Key, bool), FileError> {
     }?;
     info!(file = %path.display(), "generated the key that seals the node's files");
     Ok((key, true))
+}
+
+/// Why K1 is lost.
+fn describe(unfit: Option<FileError>) -> String {
+    match unfit {
+        None => "is missing".into(),
+        Some(FileError::Malformed { what, .. }) => what,
+        Some(error) => format!("cannot be used ({error})"),
+    }
 }
 
 /// Whether a configured identity obeys the grammar of one that the command center returns.

@@ -11,8 +11,9 @@ use jarvis_provisioning::link::http::cleared_name;
 use jarvis_provisioning::network::Network;
 use jarvis_provisioning::network::nm::{self, NetworkManager};
 use jarvis_provisioning::simulation::SimulatedNetwork;
-use jarvis_provisioning::store::Store;
-use provisioning_core::machine::{AccessPointPolicy, Answer, Boot, Config, LocalRequest};
+use jarvis_provisioning::store::{self, Store};
+use provisioning_core::fault::chain;
+use provisioning_core::machine::{AccessPointPolicy, Answer, Boot, Config, LocalRequest, Refused};
 
 use super::run::machine_config;
 use super::{Failure, Settings, lock, open_store, paths};
@@ -34,14 +35,33 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut config = arguments.settings.read()?;
     config.simulate |= arguments.simulate;
-    let store = open_store(&config)?;
+    let store = match open_store(&config) {
+        Ok(store) => Some(store),
+        Err(Failure::Files(lost @ store::Error::KeyLost { .. })) => {
+            eprintln!("jarvis-provision: {}", chain(&lost));
+            None
+        }
+        Err(failure) => return Err(failure),
+    };
     let _lock = lock(&paths(&config))?;
-    let name = store.load()?.identity.name();
+    let name = match &store {
+        Some(store) => store.load()?.identity.name(),
+        None => "this node".into(),
+    };
     if !arguments.yes && !confirmed(&name)? {
         eprintln!("Nothing was changed.");
         return Ok(());
     }
-    store.begin_reset()?;
+    let store = match store {
+        Some(store) => {
+            store.begin_reset()?;
+            store
+        }
+        None => {
+            Store::begin_reset_without_key(&paths(&config))?;
+            open_store(&config)?
+        }
+    };
     let boot = store.load()?;
     let machine = Config { access_point: AccessPointPolicy::Never, ..machine_config(&config) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;

@@ -171,6 +171,12 @@ impl Folder {
         self.look(name).map(|found| found.is_some())
     }
 
+    /// Whether there is a regular file of that name.
+    pub(crate) fn has_file(&self, name: &str) -> Result<bool, FileError> {
+        let is_file = |found: Stat| FileType::from_raw_mode(found.st_mode) == FileType::RegularFile;
+        self.look(name).map(|found| found.is_some_and(is_file))
+    }
+
     fn look(&self, name: &str) -> Result<Option<Stat>, FileError> {
         match statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(found) => Ok(Some(found)),
@@ -228,6 +234,17 @@ impl Folder {
         if content.len() > limit { Err(FileError::TooLarge { path: self.path(name), limit }) } else { Ok(content) }
     }
 
+    /// Reads and parses a file of this program.
+    pub(crate) fn read_parsed<T>(
+        &self,
+        name: &str,
+        limit: usize,
+        parse: impl FnOnce(&[u8]) -> Result<T, String>,
+    ) -> Result<Option<T>, FileError> {
+        let malformed = |what| FileError::Malformed { path: self.path(name), what };
+        self.read_secret(name, limit)?.map(|content| parse(&content).map_err(malformed)).transpose()
+    }
+
     /// Reads a file of this program; an invalid one is set aside and counts as missing.
     pub(crate) fn read_or_set_aside<T>(
         &self,
@@ -235,11 +252,7 @@ impl Folder {
         limit: usize,
         parse: impl FnOnce(&[u8]) -> Result<T, String>,
     ) -> Result<Option<T>, FileError> {
-        let parsed = self.read_secret(name, limit).and_then(|content| {
-            let malformed = |what| FileError::Malformed { path: self.path(name), what };
-            content.map(|content| parse(&content).map_err(malformed)).transpose()
-        });
-        match parsed {
+        match self.read_parsed(name, limit, parse) {
             Err(error) if error.is_unfit() => {
                 self.set_aside(name, &error)?;
                 Ok(None)
@@ -249,7 +262,7 @@ impl Folder {
     }
 
     /// Renames an unreadable file, so that its content is kept and no reader fails on it again.
-    fn set_aside(&self, name: &str, why: &FileError) -> Result<(), FileError> {
+    pub(crate) fn set_aside(&self, name: &str, why: &FileError) -> Result<(), FileError> {
         let mut number = 1;
         let mut aside = format!("{name}.unreadable-1");
         while number < ASIDE_LIMIT && self.has(&aside)? {

@@ -70,6 +70,13 @@ impl State {
         Self { attempts: FREE_GUESSES, ..Self::new() }
     }
 
+    /// A factory reset has begun: the last outcome is deleted.
+    pub(super) fn begin_reset(&mut self) {
+        self.resetting = true;
+        self.concluded = None;
+        self.set_outcome(None);
+    }
+
     pub(super) fn parse(content: &[u8]) -> Result<Self, String> {
         let state: Self = json(content)?;
         check_schema(state.schema)?;

@@ -4,7 +4,9 @@ use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
+use base64::alphabet;
 use base64::engine::general_purpose::URL_SAFE;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use fernet::Fernet;
 use zeroize::Zeroizing;
 
@@ -13,6 +15,14 @@ use provisioning_core::secret::SecretText;
 /// A time later than that of every token. The clock of a node without a battery is years behind after each boot, and must
 /// still open older files. Not the highest number, because the library adds its tolerance.
 const AFTER_ALL: u64 = u64::MAX / 2;
+
+const NOT_A_KEY: &str = "does not contain a key of 32 bytes in base64";
+
+/// Decodes a key, whose padding is already removed. Python's decoder ignores the unused bits of the last character.
+const UNPADDED: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::URL_SAFE,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::RequireNone).with_decode_allow_trailing_bits(true),
+);
 
 /// The key under which the node seals its files.
 pub(super) struct Key {
@@ -31,15 +41,28 @@ impl Key {
     pub(super) fn random() -> Result<Self, getrandom::Error> {
         let mut bytes = Zeroizing::new([0; 32]);
         getrandom::fill(&mut *bytes)?;
-        let text = Zeroizing::new(URL_SAFE.encode(*bytes));
-        Ok(Self::parse(text.as_bytes()).expect("32 bytes in the url-safe alphabet are a key"))
+        Ok(Self::from_bytes(&bytes))
     }
 
-    /// Parses the content of the key's file, without surrounding white space.
+    /// Parses the content of the key's file as Python's Fernet does: both alphabets of base64 (RFC 4648, 4 and 5), white
+    /// space anywhere; also without padding.
     pub(super) fn parse(content: &[u8]) -> Result<Self, String> {
-        let text = std::str::from_utf8(content).map_err(|_| "does not contain a key")?.trim();
-        let fernet = Fernet::new(text).ok_or("does not contain a key of 44 characters")?;
-        Ok(Self { text: SecretText::new(text.to_owned()), fernet })
+        let mut text = Zeroizing::new(Vec::with_capacity(content.len()));
+        text.extend(content.iter().filter(|byte| !byte.is_ascii_whitespace()).map(|byte| match byte {
+            b'+' => b'-',
+            b'/' => b'_',
+            byte => *byte,
+        }));
+        let padding = text.iter().rev().take_while(|byte| **byte == b'=').count();
+        let bytes = UNPADDED.decode(&text[..text.len() - padding]).map(Zeroizing::new).map_err(|_| NOT_A_KEY)?;
+        let bytes: &[u8; 32] = bytes.as_slice().try_into().map_err(|_| NOT_A_KEY)?;
+        Ok(Self::from_bytes(bytes))
+    }
+
+    fn from_bytes(bytes: &[u8; 32]) -> Self {
+        let text = SecretText::new(URL_SAFE.encode(bytes));
+        let fernet = Fernet::new(text.expose()).expect("32 bytes in the url-safe alphabet are a key");
+        Self { text, fernet }
     }
 
     /// The content of the key's file: 44 characters, no line break.
@@ -85,13 +108,36 @@ mod tests {
     }
 
     #[test]
-    fn a_key_has_44_characters_and_may_end_with_a_line_break() {
+    fn a_key_is_read_in_both_alphabets_with_and_without_padding_and_white_space() {
+        // Contains every character that the alphabets do not share.
+        let bytes = [0xfb, 0xef, 0xff].repeat(11)[..32].try_into().expect("32 bytes");
+        let key = Key::from_bytes(&bytes);
+        let url_safe = std::str::from_utf8(key.content()).expect("text").to_owned();
+        let standard = url_safe.replace('-', "+").replace('_', "/");
+        assert!(url_safe.len() == 44 && standard.contains('+') && standard.contains('/'), "{url_safe}");
+        let token = key.seal(b"sealed");
+        for text in [url_safe, standard] {
+            let bare = text.trim_end_matches('=');
+            let (first, second) = bare.split_at(20);
+            for written in
+                [text.clone(), bare.to_owned(), format!("{text}\r\n"), format!("\t {bare}\n\n"), format!("{first}\n{second}=\n")]
+            {
+                let read = Key::parse(written.as_bytes()).unwrap_or_else(|what| panic!("{written:?} {what}"));
+                assert_eq!(read.content(), key.content(), "{written:?}");
+                assert_eq!(read.open(token.as_bytes()).expect("the same key").as_slice(), b"sealed", "{written:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_torn_key_and_other_content_are_no_key() {
         let key = Key::random().unwrap();
-        assert_eq!(key.content().len(), 44);
-        let line = [key.content(), b"\r\n"].concat();
-        assert_eq!(Key::parse(&line).unwrap().content(), key.content());
-        assert!(Key::parse(&key.content()[..40]).is_err());
-        assert!(Key::parse(b"").is_err());
-        assert!(Key::parse(&[0xff; 44]).is_err());
+        for length in 0..43 {
+            assert!(Key::parse(&key.content()[..length]).is_err(), "cut to {length} characters");
+        }
+        let with_null = [key.content(), b"\0"].concat();
+        for other in [&[0xff; 44][..], b"=", &with_null, &[b'A'; 45], &[b'A'; 100]] {
+            assert!(Key::parse(other).is_err(), "{other:?}");
+        }
     }
 }

@@ -72,6 +72,23 @@ async fn a_reset_over_the_json_api_lists_what_it_cleared() {
     assert_reset(&place, &label).await;
 }
 
+#[tokio::test]
+async fn a_lost_k1_stops_a_node_until_the_operator_resets_it() {
+    let (place, label) = provisioned().await;
+    let key = fs::read(place.file("secrets.key")).expect("K1");
+    fs::write(place.file("secrets.key"), &key[..20]).expect("the file can be written");
+    for command in [&["run", "--simulate"][..], &["status"], &["reset", "--simulate"]] {
+        let ended = place.run(command).await;
+        assert!(matches!(ended.status, Some(2 | 4)), "{command:?}: {:?}", ended.status);
+        assert!(ended.errors.contains("secrets.key") && ended.errors.contains("restore the key"), "{}", ended.errors);
+    }
+    assert_eq!(fs::read(place.file("secrets.key")).expect("K1"), key[..20]);
+    let ended = place.run(&RESET).await;
+    assert_eq!(ended.status, Some(0), "{}", ended.errors);
+    assert_reset(&place, &label).await;
+    assert_nothing_is_left(&place, &key[..20]);
+}
+
 /// A way to reset a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {

@@ -14,9 +14,8 @@ use provisioning_core::machine::{ClearedItem, FREE_GUESSES};
 use testing::journal::{Journal, TOKEN};
 use testing_node::files::{Node, SHIPPED, credentials, k2, outcome, pending, registration, reset, run, write_everything};
 
-/// The files that are read at start.
-const READ: [&str; 7] =
-    ["secrets.key", "state.json", "pairing.json", "k2.enc", "k2_metadata.json", "wifi_credentials.enc", "pending.enc"];
+/// The files that are read at start, except K1.
+const READ: [&str; 6] = ["state.json", "pairing.json", "k2.enc", "k2_metadata.json", "wifi_credentials.enc", "pending.enc"];
 
 fn pipe(path: &Path) {
     run(Command::new("mkfifo").arg(path));
@@ -179,6 +178,95 @@ fn with_another_k1_everything_that_was_sealed_is_set_aside() {
     }
 }
 
+/// What may be in the place of K1, and how the error names it.
+const LOST_KEYS: [(&str, fn(&Path)); 6] = [
+    ("is missing", |_| ()),
+    ("does not contain a key", |path| fs::write(path, "").unwrap()),
+    ("does not contain a key", |path| fs::write(path, [b'A'; 42]).unwrap()),
+    ("larger than", |path| fs::write(path, vec![b'A'; 100_000]).unwrap()),
+    ("symbolic link", |path| symlink("../elsewhere", path).unwrap()),
+    ("not a regular file", |path| fs::create_dir(path).unwrap()),
+];
+
+#[test]
+fn a_lost_k1_is_not_replaced_while_there_is_a_file_that_it_seals() {
+    for (words, lose) in LOST_KEYS {
+        for sealed in ["k2.enc", "wifi_credentials.enc", "pending.enc", "k2_pending.enc"] {
+            let node = Node::in_memory();
+            write_everything(&node.open());
+            fs::copy(node.file("k2.enc"), node.file("sealed")).unwrap();
+            for name in ["k2.enc", "wifi_credentials.enc", "pending.enc"] {
+                fs::remove_file(node.file(name)).unwrap();
+            }
+            fs::rename(node.file("sealed"), node.file(sealed)).unwrap();
+            let (key, content) = (fs::read(node.file("secrets.key")).unwrap(), fs::read(node.file(sealed)).unwrap());
+            fs::remove_file(node.file("secrets.key")).unwrap();
+            lose(&node.file("secrets.key"));
+            let before = node.names();
+
+            let error = Store::open(node.paths()).unwrap_err();
+            assert_clear(&error, Fault::StorageFailed, &["/secrets.key`", words, sealed, "restore", "jarvis-provision reset"]);
+            assert_eq!(node.names(), before, "{words}");
+            assert_eq!(fs::read(node.file(sealed)).unwrap(), content, "{words}");
+
+            // The operator restores it, and nothing is lost.
+            let _none_or_folder = fs::remove_dir(node.file("secrets.key")).or_else(|_| fs::remove_file(node.file("secrets.key")));
+            fs::write(node.file("secrets.key"), &key).unwrap();
+            node.open();
+            assert_eq!(fs::read(node.file("secrets.key")).unwrap(), key, "{words}");
+        }
+    }
+}
+
+#[test]
+fn a_lost_k1_that_seals_nothing_is_replaced() {
+    for (words, lose) in LOST_KEYS {
+        let node = Node::in_memory();
+        node.open();
+        fs::remove_file(node.file("secrets.key")).unwrap();
+        lose(&node.file("secrets.key"));
+        node.open().save_k2(&k2(1)).unwrap();
+        assert_eq!(node.unsealed("k2.enc"), [1; 32], "{words}");
+        assert_eq!(node.has_aside("secrets.key"), words != "is missing", "{words}");
+    }
+}
+
+#[test]
+fn a_reset_replaces_a_lost_k1_also_after_a_restart() {
+    for (words, lose) in LOST_KEYS {
+        // A folder is kept: it is not a file of this program.
+        if words == "not a regular file" {
+            continue;
+        }
+        let node = Node::in_memory();
+        write_everything(&node.open());
+        fs::remove_file(node.file("secrets.key")).unwrap();
+        lose(&node.file("secrets.key"));
+        Store::begin_reset_without_key(&node.paths()).unwrap();
+        for _ in 0..2 {
+            assert!(node.open().load().unwrap().resetting, "{words}");
+        }
+        node.open().finish_reset(|_| Ok(false)).unwrap();
+        assert!(!node.open().load().unwrap().resetting, "{words}");
+        assert_eq!(node.names(), ["pairing.json", "secrets.key", "state.json"], "{words}");
+    }
+}
+
+#[test]
+fn a_k1_of_other_software_in_standard_base64_opens_its_files() {
+    let node = Node::new();
+    // Contains both characters that the url-safe alphabet replaces.
+    let standard = "++//".repeat(10) + "++8=";
+    let theirs = Fernet::new(&standard.replace('+', "-").replace('/', "_")).unwrap();
+    node.open();
+    fs::write(node.file("secrets.key"), &standard).unwrap();
+    fs::write(node.file("k2.enc"), theirs.encrypt(&[7; 32])).unwrap();
+    fs::write(node.file("k2_metadata.json"), r#"{"kid": "k", "created_at": "2026-02-01T13:00:00+00:00"}"#).unwrap();
+    node.open().load().unwrap();
+    assert_eq!(fs::read_to_string(node.file("secrets.key")).unwrap(), standard);
+    assert!(node.file("k2.enc").exists(), "K2 stays");
+}
+
 #[test]
 fn a_sealed_file_in_the_place_of_another_is_set_aside() {
     let node = Node::new();
@@ -225,7 +313,7 @@ fn links_pipes_sockets_and_folders_in_the_place_of_files_are_set_aside_untouched
         let node = Node::in_memory();
         fs::write(precious(node.root()), "precious").unwrap();
         write_everything(&node.open());
-        for name in READ.iter().chain(&[".provisioned"]) {
+        for name in READ.iter().chain(&[".provisioned", "secrets.key"]) {
             fs::remove_file(node.file(name)).unwrap();
             make(&node.file(name));
         }
