@@ -10,13 +10,18 @@ use super::outcome::Mode;
 use super::proxies::{Options, Profile, StoredProfile};
 use provisioning_core::domain::{self, Passphrase, RadioUse, Security, Ssid};
 
-/// A profile is ours if its id starts with this and it has [`MARKER`].
+/// A profile is ours if its id starts with this, and it has a UUID of [`NAME_SPACE`] or the [`MARKER`].
 ///
-/// Both are required: an owner may give a profile a similar name, and a profile that the owner cloned from ours and
-/// renamed is the owner's. The setting `user` exists since NetworkManager 1.8, is never used by NetworkManager itself, and
-/// is stored with the profile.
+/// The id alone does not suffice, because an owner may give a profile a similar name; a profile that the owner has renamed is
+/// the owner's.
 const ID_PREFIX: &str = "jarvis-";
-/// Key and value in `user.data`; NetworkManager requires a dot in the key.
+/// The first 64 bits of every UUID of this program: a UUID of version 8 (RFC 9562, 5.8), whose other bits are random.
+///
+/// A UUID survives wherever a profile is stored. A NetworkManager that stores its profiles with netplan loses [`MARKER`],
+/// because netplan splits the name of a setting at its last dot.
+const NAME_SPACE: u64 = 0x6a61_7276_6973_8001;
+/// Key and value in `user.data`, which NetworkManager stores with the profile and never uses itself; it requires a dot in the
+/// key.
 const MARKER: (&str, &str) = ("org.jarvis.provisioning", "1");
 
 /// NetworkManager's type of the connection.
@@ -283,12 +288,13 @@ impl Stored {
             return None;
         }
         let id = text("connection", "id").unwrap_or_default();
+        let uuid = text("connection", "uuid")?.to_owned();
         let ssid = settings.get(WIFI)?.get("ssid")?.try_clone().ok()?;
         Some(Self {
-            uuid: text("connection", "uuid")?.to_owned(),
+            ours: id.starts_with(ID_PREFIX) && (is_in_name_space(&uuid) || has_marker(settings)),
+            uuid,
             ssid: Vec::try_from(ssid).ok()?,
             access_point: text(WIFI, "mode") == Some("ap"),
-            ours: id.starts_with(ID_PREFIX) && has_marker(settings),
         })
     }
 }
@@ -303,16 +309,21 @@ fn has_marker(settings: &StoredProfile) -> bool {
     data.get(MARKER.0).is_some_and(|value| value == MARKER.1)
 }
 
-/// A new UUID of random numbers (RFC 9562, 5.4).
+/// A new UUID of this program.
 pub(super) fn new_uuid() -> Result<String, Cause> {
-    let mut bytes = [0_u8; 16];
-    getrandom::fill(&mut bytes).map_err(Cause::Random)?;
-    bytes[6] = bytes[6] & 0x0f | 0x40;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    let number = u128::from_be_bytes(bytes);
+    let mut random = [0_u8; 8];
+    getrandom::fill(&mut random).map_err(Cause::Random)?;
+    random[0] = random[0] & 0x3f | 0x80;
+    let number = u128::from(NAME_SPACE) << 64 | u128::from(u64::from_be_bytes(random));
     let groups = [(96, 8), (80, 4), (64, 4), (48, 4), (0, 12)];
     let text = groups.map(|(shift, digits)| format!("{:0digits$x}", (number >> shift) & ((1 << (4 * digits)) - 1)));
     Ok(text.join("-"))
+}
+
+/// Whether a UUID was made by [`new_uuid`].
+fn is_in_name_space(uuid: &str) -> bool {
+    let digits: String = uuid.chars().filter(|digit| *digit != '-').collect();
+    digits.len() == 32 && u128::from_str_radix(&digits, 16).is_ok_and(|number| number >> 64 == u128::from(NAME_SPACE))
 }
 
 #[cfg(test)]
@@ -372,17 +383,60 @@ mod tests {
         }
     }
 
+    fn value(value: impl Into<Variant<'static>>) -> OwnedVariant {
+        value.into().try_into_owned().expect("no file descriptors")
+    }
+
     #[test]
-    fn a_profile_of_ours_is_known_by_its_id_and_its_marker() {
+    fn a_profile_of_ours_is_known_by_its_id_and_its_uuid_or_marker() {
         let station = station(b"HomeNetwork");
         let mut profile = stored(&station.settings());
-        assert!(Stored::read(&profile).expect("a Wi-Fi profile").ours);
+        let set = |profile: &mut StoredProfile, name: &str, text: &'static str| {
+            profile.get_mut("connection").expect("there").insert(name.into(), value(text));
+        };
+        let is_ours = |profile: &StoredProfile| Stored::read(profile).expect("a Wi-Fi profile").ours;
+        assert!(is_ours(&profile));
+        // Older versions used random UUIDs.
+        set(&mut profile, "uuid", "6f0d9d4e-0000-4000-8000-000000000001");
+        assert!(is_ours(&profile));
         let marker = profile.remove("user").expect("the marker");
-        assert!(!Stored::read(&profile).expect("a Wi-Fi profile").ours);
+        assert!(!is_ours(&profile));
+        set(&mut profile, "uuid", "6a617276-6973-8001-8000-000000000001");
+        assert!(is_ours(&profile));
         profile.insert("user".into(), marker);
-        let renamed = Variant::from("Home").try_into_owned().expect("no file descriptors");
-        profile.get_mut("connection").expect("there").insert("id".into(), renamed);
-        assert!(!Stored::read(&profile).expect("a Wi-Fi profile").ours);
+        set(&mut profile, "id", "Home");
+        assert!(!is_ours(&profile));
+    }
+
+    /// The relevant settings of a keyfile, as NetworkManager reads it.
+    fn keyfile(text: &str) -> StoredProfile {
+        let mut profile = StoredProfile::new();
+        let mut group = "";
+        for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            if let Some(name) = line.strip_prefix('[') {
+                group = name.trim_end_matches(']');
+                continue;
+            }
+            let (name, text) = line.split_once('=').expect("a key and its value");
+            let (group, name, value) = match (group, name) {
+                ("connection", "type") => ("connection", "type", value(WIFI)),
+                ("connection", name) => ("connection", name, value(text.to_owned())),
+                ("wifi", "ssid") => (WIFI, "ssid", value(text.as_bytes().to_vec())),
+                ("user", name) => ("user", "data", value(HashMap::from([(name.to_owned(), text.to_owned())]))),
+                _ => continue,
+            };
+            profile.entry(group.to_owned()).or_default().insert(name.to_owned(), value);
+        }
+        profile
+    }
+
+    #[test]
+    fn a_profile_of_ours_is_known_after_netplan_has_stored_it() {
+        let ours = keyfile(include_str!("../../../tests/node/nm/netplan/before.nmconnection"));
+        let stored = keyfile(include_str!("../../../tests/node/nm/netplan/after.nmconnection"));
+        assert!(has_marker(&ours) && !has_marker(&stored), "netplan loses the marker");
+        assert_eq!(Stored::read(&stored), Stored::read(&ours));
+        assert!(Stored::read(&stored).expect("a Wi-Fi profile").ours);
     }
 
     #[test]
@@ -397,11 +451,10 @@ mod tests {
         let station = station(b"linksys");
         let mut profile = stored(&station.settings());
         assert!(!station.was_changed(&profile));
-        let value = |value: Variant<'static>| value.try_into_owned().expect("no file descriptors");
-        profile.get_mut(WIFI).expect("there").insert("hidden".into(), value(true.into()));
+        profile.get_mut(WIFI).expect("there").insert("hidden".into(), value(true));
         assert!(station.was_changed(&profile));
-        profile.get_mut(WIFI).expect("there").insert("hidden".into(), value(false.into()));
-        profile.get_mut(WIFI).expect("there").insert("bssid".into(), value(vec![0_u8; 6].into()));
+        profile.get_mut(WIFI).expect("there").insert("hidden".into(), value(false));
+        profile.get_mut(WIFI).expect("there").insert("bssid".into(), value(vec![0_u8; 6]));
         assert!(station.was_changed(&profile));
     }
 
@@ -457,10 +510,15 @@ mod tests {
     }
 
     #[test]
-    fn a_uuid_is_version_4() {
+    fn a_uuid_is_version_8_of_the_name_space_and_unique() {
         let uuid = new_uuid().expect("random numbers");
         let lengths: Vec<_> = uuid.split('-').map(str::len).collect();
         assert_eq!(lengths, [8, 4, 4, 4, 12]);
-        assert_eq!(&uuid[14..15], "4");
+        assert!(uuid.starts_with("6a617276-6973-8001-") && ["8", "9", "a", "b"].contains(&&uuid[19..20]), "{uuid}");
+        assert!(is_in_name_space(&uuid) && is_in_name_space(&uuid.to_uppercase()));
+        assert_ne!(uuid, new_uuid().expect("random numbers"));
+        for other in ["", "6a617276-6973-8001", "6a617276-6973-4001-8000-000000000001", "x"] {
+            assert!(!is_in_name_space(other), "{other}");
+        }
     }
 }

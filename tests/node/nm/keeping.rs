@@ -1,10 +1,11 @@
 //! Keeping, restoring and forgetting networks: which profiles are changed.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use zbus::{OwnedVariant, Variant};
 
-use super::fake::{Play, Settings};
+use super::fake::{Play, Settings, World};
 use super::{Lab, PASSPHRASE, fault, within};
 use jarvis_provisioning::network::Network;
 use provisioning_core::fault::Fault;
@@ -87,6 +88,30 @@ async fn keeping_deletes_our_older_profiles_of_the_same_network_and_nothing_else
     let world = lab.fake.world();
     assert!(world.profiles.contains_key(&theirs) && world.profiles.contains_key(&other));
     assert_eq!(world.profiles.len(), 3, "later calls are processed after every deletion");
+}
+
+/// What a NetworkManager that stores profiles with netplan leaves of them: `user.data` is lost.
+fn store_with_netplan(world: &mut World) {
+    for profile in world.profiles.values_mut() {
+        let kept = profile.settings.iter().filter(|(section, _)| *section != "user");
+        let copy = |(name, value): (&String, &OwnedVariant)| (name.clone(), value.try_clone().expect("no file descriptors"));
+        profile.settings = Arc::new(kept.map(|(section, values)| (section.clone(), values.iter().map(copy).collect())).collect());
+    }
+}
+
+#[tokio::test]
+async fn a_network_that_netplan_stores_is_replaced_and_forgotten_like_others() {
+    let Some(lab) = Lab::start().await else { return };
+    let theirs = lab.fake.world().add_profile(foreign("Office", &[]));
+    for _ in 0..2 {
+        lab.join("HomeNetwork").await.expect("a good passphrase");
+        within(lab.network.keep()).await.expect("it is joined");
+        lab.fake.until("there is no twin", |world| world.profiles.len() == 2).await;
+        store_with_netplan(&mut lab.fake.world());
+    }
+    within(lab.network.forget()).await.expect("it can be deleted");
+    let world = lab.fake.world();
+    assert_eq!(world.profiles.keys().collect::<Vec<_>>(), [&theirs]);
 }
 
 #[tokio::test]
