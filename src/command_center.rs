@@ -7,7 +7,7 @@ mod registrar;
 use std::future::Future;
 
 use crate::claim::NodeClaims;
-use provisioning_core::domain::{CommandCenterUrl, ProvisionCode, Registration};
+use provisioning_core::domain::{CommandCenterUrl, ProvisionCode, Registration, UnixTime};
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::Refused;
 use provisioning_core::secret::SecretText;
@@ -16,7 +16,8 @@ pub use registrar::{Limits, Registrar};
 
 /// The command center as the node uses it.
 ///
-/// An implementation logs the cause of a failure; the phone receives what it returns.
+/// An implementation logs the cause of a failure; the phone receives what it returns. `time` is a time that has passed, by the
+/// phone's clock: certificates are not judged by an earlier one.
 pub trait CommandCenter: Send + Sync + 'static {
     /// Registers the node; does not retry.
     fn register(
@@ -25,6 +26,7 @@ pub trait CommandCenter: Send + Sync + 'static {
         node_id: &str,
         token: &SecretText,
         room: &str,
+        time: Option<UnixTime>,
     ) -> impl Future<Output = Result<Registration, Refused>> + Send;
 
     /// Claims a provision code, stores the appliance's configuration and returns the appliance's identity. The same code,
@@ -33,13 +35,19 @@ pub trait CommandCenter: Send + Sync + 'static {
         &self,
         command_center: &CommandCenterUrl,
         code: &ProvisionCode,
+        time: Option<UnixTime>,
     ) -> impl Future<Output = Result<String, Fault>> + Send;
 
     /// Whether `GET /health` answers 200 in time.
     fn healthy(&self, command_center: &CommandCenterUrl) -> impl Future<Output = bool> + Send;
 
     /// Sends one request with the node's key. Whether the command center accepted it.
-    fn confirm_key(&self, command_center: &CommandCenterUrl, registration: &Registration) -> impl Future<Output = bool> + Send;
+    fn confirm_key(
+        &self,
+        command_center: &CommandCenterUrl,
+        registration: &Registration,
+        time: Option<UnixTime>,
+    ) -> impl Future<Output = bool> + Send;
 }
 
 /// The command center over HTTP.
@@ -58,20 +66,26 @@ impl CommandCenter for Client {
         node_id: &str,
         token: &SecretText,
         room: &str,
+        time: Option<UnixTime>,
     ) -> Result<Registration, Refused> {
-        self.registrar.register(command_center, node_id, token, room).await
+        self.registrar.at_or_after(time).register(command_center, node_id, token, room).await
     }
 
-    async fn claim(&self, command_center: &CommandCenterUrl, code: &ProvisionCode) -> Result<String, Fault> {
-        self.claims.claim(command_center, code).await
+    async fn claim(
+        &self,
+        command_center: &CommandCenterUrl,
+        code: &ProvisionCode,
+        time: Option<UnixTime>,
+    ) -> Result<String, Fault> {
+        self.claims.claim(command_center, code, time).await
     }
 
     async fn healthy(&self, command_center: &CommandCenterUrl) -> bool {
         self.registrar.healthy(command_center).await
     }
 
-    async fn confirm_key(&self, command_center: &CommandCenterUrl, registration: &Registration) -> bool {
-        self.registrar.confirm_key(command_center, registration).await
+    async fn confirm_key(&self, command_center: &CommandCenterUrl, registration: &Registration, time: Option<UnixTime>) -> bool {
+        self.registrar.at_or_after(time).confirm_key(command_center, registration).await
     }
 }
 
@@ -80,11 +94,18 @@ impl CommandCenter for Client {
 pub struct NoCommandCenter;
 
 impl CommandCenter for NoCommandCenter {
-    async fn register(&self, _: &CommandCenterUrl, _: &str, _: &SecretText, _: &str) -> Result<Registration, Refused> {
+    async fn register(
+        &self,
+        _: &CommandCenterUrl,
+        _: &str,
+        _: &SecretText,
+        _: &str,
+        _: Option<UnixTime>,
+    ) -> Result<Registration, Refused> {
         Err(Refused::from(Fault::CommandCenterUnreachable))
     }
 
-    async fn claim(&self, _: &CommandCenterUrl, _: &ProvisionCode) -> Result<String, Fault> {
+    async fn claim(&self, _: &CommandCenterUrl, _: &ProvisionCode, _: Option<UnixTime>) -> Result<String, Fault> {
         Err(Fault::CommandCenterUnreachable)
     }
 
@@ -92,7 +113,7 @@ impl CommandCenter for NoCommandCenter {
         false
     }
 
-    async fn confirm_key(&self, _: &CommandCenterUrl, _: &Registration) -> bool {
+    async fn confirm_key(&self, _: &CommandCenterUrl, _: &Registration, _: Option<UnixTime>) -> bool {
         false
     }
 }

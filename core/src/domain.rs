@@ -11,6 +11,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
+use core::time::Duration;
 
 use url::Url;
 
@@ -215,6 +216,18 @@ impl fmt::Debug for CommandCenterUrl {
     }
 }
 
+/// A time: seconds since 1970, UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UnixTime(pub u64);
+
+impl UnixTime {
+    /// The time a while later.
+    #[must_use]
+    pub const fn after(self, elapsed: Duration) -> Self {
+        Self(self.0.saturating_add(elapsed.as_secs()))
+    }
+}
+
 /// The request of a phone to bring the node online and enroll it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credentials {
@@ -240,6 +253,15 @@ pub struct Credentials {
     pub token: SecretText,
     /// A code to claim at the command center when the node is online.
     pub provision_code: Option<ProvisionCode>,
+    /// The phone's time when it sent this, if the phone knows it.
+    pub time: Option<UnixTime>,
+}
+
+impl Credentials {
+    /// Whether this is the same request, perhaps sent again at another time.
+    pub fn is_same(&self, other: &Self) -> bool {
+        *self == Self { time: self.time, ..other.clone() }
+    }
 }
 
 /// The command center's answer to a registration.

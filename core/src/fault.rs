@@ -141,6 +141,9 @@ faults! {
     /// The token registers nodes for another household than the one in `household_id`.
     WrongHousehold = 62, "The provisioning token is for another household. Choose that household in the app, or get a new token.", false;
 
+    /// The command center's certificate is not valid yet by the node's time.
+    ClockNotSet = 63, "The device does not know the time yet, so it cannot check the command center's certificate. Try again in a minute.", true;
+
     /// A phone has ended the attempt.
     Cancelled = 70, "The setup was cancelled.", true;
     /// The attempt to cancel is not in progress, and is not the last one.
@@ -170,7 +173,7 @@ impl Fault {
 
     /// Whether the command center is the cause, or its address.
     pub const fn is_registration(self) -> bool {
-        matches!(self.number(), 13 | 40..=49 | 62)
+        matches!(self.number(), 13 | 40..=49 | 62 | 63)
     }
 }
 

@@ -36,9 +36,11 @@ pub use json::{InvalidJson, decode, encode, optional_secret, secret};
 pub use names::{Lookup, Names, SystemNames};
 pub use request::{Request, Response};
 pub use retry_after::RetryAfter;
-pub use trust::Trust;
+pub use trust::{RELEASE, Trust};
 
 use names::{Gate, Own};
+use provisioning_core::domain::UnixTime;
+use trust::Clock;
 
 /// From looking up the name until the connection is made, TLS included. A connection that takes longer will not come.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -57,12 +59,27 @@ pub struct Client {
     connect_limit: Duration,
     names: Arc<dyn Names>,
     own: Own,
+    clock: Clock,
 }
 
 impl Client {
     /// A client that connects to the addresses of a policy, and trusts these authorities.
     pub fn new(policy: AddressPolicy, trust: Trust) -> Self {
-        Self { policy, trust, connect_limit: CONNECT_LIMIT, names: Arc::new(SystemNames), own: Arc::new(is_own) }
+        Self {
+            policy,
+            trust,
+            connect_limit: CONNECT_LIMIT,
+            names: Arc::new(SystemNames),
+            own: Arc::new(is_own),
+            clock: Clock::new(None),
+        }
+    }
+
+    /// With a time that has passed, by the clock of another device: certificates are judged by the latest of it, the system's
+    /// time, and the time of the release.
+    #[must_use]
+    pub fn at_or_after(self, passed: Option<UnixTime>) -> Self {
+        Self { clock: Clock::new(passed), ..self }
     }
 
     /// With another limit for making a connection than 10 seconds.
@@ -101,8 +118,8 @@ impl Client {
             Some(Host::Domain(_)) | None => {}
         }
         let trusted = if tls {
-            let trust = self.trust.clone();
-            tokio::task::spawn_blocking(move || trust.load()).await.map_err(Error::Stopped)??
+            let (trust, clock) = (self.trust.clone(), self.clock);
+            tokio::task::spawn_blocking(move || trust.load(clock)).await.map_err(Error::Stopped)??
         } else {
             Trust::none()
         };
@@ -112,9 +129,10 @@ impl Client {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { policy, trust, connect_limit, names, own: _ } = self;
+        let Self { policy, trust, connect_limit, names, clock, own: _ } = self;
         let mut shown = f.debug_struct("Client");
         shown.field("policy", policy).field("trust", trust).field("connect_limit", connect_limit).field("names", names);
+        shown.field("clock", clock);
         shown.finish_non_exhaustive()
     }
 }

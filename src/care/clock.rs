@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use jarvis_http::client::RELEASE;
 use provisioning_core::care::diagnosis::Clock;
 use tokio::time::timeout;
 use tracing::debug;
@@ -9,16 +10,6 @@ use zbus::proxy::CacheProperties;
 
 /// `systemd-timedated` is started by the call, which takes a second on a slow device.
 const LIMIT: Duration = Duration::from_secs(3);
-
-/// A time before the release of this program, seconds since 1970: that of the source, if the build sets it
-/// (reproducible-builds.org), else the beginning of 2026.
-const RELEASE: u64 = match option_env!("SOURCE_DATE_EPOCH") {
-    Some(text) => match u64::from_str_radix(text, 10) {
-        Ok(seconds) => seconds,
-        Err(_) => panic!("SOURCE_DATE_EPOCH is not a number"),
-    },
-    None => 1_767_225_600,
-};
 
 /// The only property that is read.
 #[zbus::proxy(
@@ -41,7 +32,7 @@ pub(super) async fn probe(bus: Option<&str>, now: SystemTime) -> Clock {
         }
         Err(_) => None,
     };
-    Clock { synchronized, behind_release: behind(now, RELEASE) }
+    Clock { synchronized, behind_release: behind(now, RELEASE.0) }
 }
 
 async fn synchronized(bus: Option<&str>) -> zbus::Result<bool> {

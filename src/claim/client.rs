@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::answer::{self, Answer, Grant, Refused};
 use super::{ClaimId, Error, RefusalReason, Request};
 use provisioning_core::backoff::{Backoff, Jitter};
-use provisioning_core::domain::CommandCenterUrl;
+use provisioning_core::domain::{CommandCenterUrl, UnixTime};
 use provisioning_core::fault::chain;
 use provisioning_core::secret::SecretText;
 
@@ -89,6 +89,12 @@ impl Claimant {
     #[must_use]
     pub fn with_limits(self, limits: RetryLimits) -> Self {
         Self { limits, ..self }
+    }
+
+    /// A claimant that knows a time that has passed, for judging certificates.
+    #[must_use]
+    pub fn at_or_after(&self, passed: Option<UnixTime>) -> Self {
+        Self { client: self.client.clone().at_or_after(passed), limits: self.limits }
     }
 
     /// Claims a code; retries within the limits.

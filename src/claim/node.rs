@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use super::{Claimant, Device, Error, RefusalReason, Request};
-use provisioning_core::domain::{CommandCenterUrl, ProvisionCode};
+use provisioning_core::domain::{CommandCenterUrl, ProvisionCode, UnixTime};
 use provisioning_core::fault::Fault;
 
 /// Claims codes at the node's command center, for this device.
@@ -23,7 +23,14 @@ pub struct NodeClaims {
 impl NodeClaims {
     /// Claims a code, stores the configuration, and returns the identity of the appliance. Claiming the same code again has
     /// the same result. The cause of a failure is logged; the phone receives the fault.
-    pub async fn claim(&self, command_center: &CommandCenterUrl, code: &ProvisionCode) -> Result<String, Fault> {
+    ///
+    /// `time` has passed; certificates are not judged by an earlier one.
+    pub async fn claim(
+        &self,
+        command_center: &CommandCenterUrl,
+        code: &ProvisionCode,
+        time: Option<UnixTime>,
+    ) -> Result<String, Fault> {
         let request = Request {
             code: code.clone(),
             device: self.device.clone(),
@@ -32,7 +39,7 @@ impl NodeClaims {
             again: true,
             clock: self.clock,
         };
-        match self.claimant.provision(&request).await {
+        match self.claimant.at_or_after(time).provision(&request).await {
             Ok(appliance) => Ok(appliance.appliance_id),
             Err(error) => {
                 let fault = fault(&error);

@@ -28,9 +28,8 @@ impl Error {
         let answered = |fault, status: StatusCode, retry_after| Refused { fault, status: Some(status.as_u16()), retry_after };
         match self {
             Self::Exchange(Exchange::Address(_)) => none(Fault::AddressRefused),
-            Self::Exchange(
-                Exchange::NoAuthorities | Exchange::Authorities { .. } | Exchange::NotYetValid(_) | Exchange::Tls(_),
-            ) => none(Fault::TlsFailed),
+            Self::Exchange(Exchange::NoAuthorities | Exchange::Authorities { .. } | Exchange::Tls(_)) => none(Fault::TlsFailed),
+            Self::Exchange(Exchange::NotYetValid(_)) => none(Fault::ClockNotSet),
             Self::Exchange(Exchange::Unreachable(_) | Exchange::TimedOut(_) | Exchange::Stopped(_)) => {
                 none(Fault::CommandCenterUnreachable)
             }

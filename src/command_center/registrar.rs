@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::answer;
 use super::error::Error;
-use provisioning_core::domain::{CommandCenterUrl, Registration};
+use provisioning_core::domain::{CommandCenterUrl, Registration, UnixTime};
 use provisioning_core::fault::chain;
 use provisioning_core::machine::Refused;
 use provisioning_core::secret::SecretText;
@@ -49,6 +49,12 @@ impl Registrar {
     #[must_use]
     pub fn with_limits(self, limits: Limits) -> Self {
         Self { limits, ..self }
+    }
+
+    /// A registrar that knows a time that has passed, for judging certificates.
+    #[must_use]
+    pub fn at_or_after(&self, passed: Option<UnixTime>) -> Self {
+        Self { client: self.client.clone().at_or_after(passed), limits: self.limits }
     }
 
     async fn try_register(

@@ -179,13 +179,15 @@ async fn switch<N: Network>(network: &N, command: RadioCommand) -> Done {
 
 async fn request<C: CommandCenter>(center: &C, command: CommandCenterCommand) -> Done {
     match command {
-        CommandCenterCommand::Register { op, command_center, node_id, token, room } => {
-            op.done(center.register(&command_center, &node_id, &token, &room).await)
+        CommandCenterCommand::Register { op, command_center, node_id, token, room, time } => {
+            op.done(center.register(&command_center, &node_id, &token, &room, time).await)
         }
-        CommandCenterCommand::Claim { op, command_center, code } => op.done(center.claim(&command_center, &code).await),
+        CommandCenterCommand::Claim { op, command_center, code, time } => {
+            op.done(center.claim(&command_center, &code, time).await)
+        }
         CommandCenterCommand::CheckHealth { op, command_center } => op.done(center.healthy(&command_center).await),
-        CommandCenterCommand::ConfirmKey { op, command_center, registration } => {
-            op.done(center.confirm_key(&command_center, &registration).await)
+        CommandCenterCommand::ConfirmKey { op, command_center, registration, time } => {
+            op.done(center.confirm_key(&command_center, &registration, time).await)
         }
     }
 }

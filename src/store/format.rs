@@ -104,6 +104,7 @@ mod tests {
             node_id: String::new(),
             token: SecretText::new(String::new()),
             provision_code: None,
+            time: None,
         }
     }
 

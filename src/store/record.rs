@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::files::hexadecimal;
 use provisioning_core::domain::{
-    CommandCenterUrl, CreatedAt, Credentials, Failure, K2, Outcome, Pairing, Passphrase, ProvisionCode, Ssid, Step,
+    CommandCenterUrl, CreatedAt, Credentials, Failure, K2, Outcome, Pairing, Passphrase, ProvisionCode, Ssid, Step, UnixTime,
 };
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::{FREE_GUESSES, Pending};
@@ -266,6 +266,8 @@ struct PendingOut<'a> {
     token: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     provision_code: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -285,6 +287,7 @@ struct PendingIn {
     node_id: String,
     token: String,
     provision_code: Option<Zeroizing<String>>,
+    time: Option<u64>,
 }
 
 impl StoredPending {
@@ -320,6 +323,7 @@ impl StoredPending {
                 .provision_code
                 .map(|code| ProvisionCode::try_from(code.as_str()).map_err(|_| valid(())))
                 .transpose()?,
+            time: stored.time.map(UnixTime),
         };
         Ok(Self { attempt: stored.attempt, pending: Pending { credentials, resumes: stored.resumes } })
     }
@@ -342,6 +346,7 @@ impl StoredPending {
             node_id: &credentials.node_id,
             token: credentials.token.expose(),
             provision_code: credentials.provision_code.as_ref().map(ProvisionCode::expose),
+            time: credentials.time.map(|time| time.0),
         })
     }
 }
@@ -453,6 +458,7 @@ mod tests {
                 node_id: "node".into(),
                 token: SecretText::new("token".into()),
                 provision_code,
+                time: None,
             };
             let pending = Pending { credentials, resumes: 1 };
             let content = StoredPending::new(&pending).unwrap().content();

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use rcgen::{BasicConstraints, Certificate, IsCa, Issuer, KeyPair};
 pub use rcgen::{CertificateParams, date_time_ymd};
@@ -20,6 +21,13 @@ pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate: Certificate,
     folder: TempDir,
+}
+
+/// Makes a certificate valid from so many seconds from now on.
+pub fn valid_in(params: &mut CertificateParams, seconds: u64) {
+    #[expect(clippy::disallowed_methods, reason = "a certificate has the wall clock's time in it")]
+    let now = SystemTime::now();
+    params.not_before = (now + Duration::from_secs(seconds)).into();
 }
 
 /// A certificate and its key.

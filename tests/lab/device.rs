@@ -195,6 +195,7 @@ pub(crate) fn credentials(order: &Order) -> Credentials {
         node_id: order.node_id.clone(),
         token: order.token.clone(),
         provision_code: None,
+        time: None,
     }
 }
 

@@ -5,7 +5,7 @@ use jarvis_provisioning::daemon::{Daemon, Handle};
 use jarvis_provisioning::link::ble;
 use jarvis_provisioning::simulation::{GUARDED, PASSWORD, SimulatedNetwork};
 use jarvis_provisioning::store::{Paths, Store};
-use provisioning_core::domain::{CommandCenterUrl, Credentials, Pairing, ProvisionCode, Registration, Ssid};
+use provisioning_core::domain::{CommandCenterUrl, Credentials, Pairing, ProvisionCode, Registration, Ssid, UnixTime};
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::{AccessPointPolicy, Refused};
 use provisioning_core::secret::SecretText;
@@ -21,11 +21,11 @@ use crate::air::Controllers;
 struct Agreeable;
 
 impl CommandCenter for Agreeable {
-    async fn register(&self, _: &CommandCenterUrl, node_id: &str, _: &SecretText, _: &str) -> Result<Registration, Refused> {
+    async fn register(&self, _: &CommandCenterUrl, node_id: &str, _: &SecretText, _: &str, _: Option<UnixTime>) -> Result<Registration, Refused> {
         Ok(Registration { node_id: node_id.to_owned(), node_key: SecretText::new("key".into()), household_id: None })
     }
 
-    async fn confirm_key(&self, _: &CommandCenterUrl, _: &Registration) -> bool {
+    async fn confirm_key(&self, _: &CommandCenterUrl, _: &Registration, _: Option<UnixTime>) -> bool {
         true
     }
 
@@ -33,7 +33,7 @@ impl CommandCenter for Agreeable {
         true
     }
 
-    async fn claim(&self, _: &CommandCenterUrl, _: &ProvisionCode) -> Result<String, Fault> {
+    async fn claim(&self, _: &CommandCenterUrl, _: &ProvisionCode, _: Option<UnixTime>) -> Result<String, Fault> {
         Ok("appliance".into())
     }
 }

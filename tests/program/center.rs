@@ -117,6 +117,7 @@ pub(crate) fn credentials(ssid: &str, password: &str, url: &str, order: &Order) 
         node_id: order.node_id.clone(),
         token: order.token.clone(),
         provision_code: None,
+        time: None,
     }
 }
 

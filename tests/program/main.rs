@@ -5,6 +5,7 @@
 
 mod attempts;
 mod center;
+mod clock;
 mod commands;
 mod diagnose;
 mod docs_client;

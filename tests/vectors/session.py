@@ -609,6 +609,7 @@ def wire():
             "credentials request with a provision code": request(
                 "credentials", CREDENTIALS + octets(11, "ABCD1234EFGH5678")
             ),
+            "credentials request with a time": request("credentials", CREDENTIALS + number(12, 1_800_000_000)),
             "status request": request("status", b""),
             "cancel request": request("cancel", number(1, 0x0123456789ABCDEF)),
             "networks reply": reply(3, "networks", networks(LISTED, 1)),

@@ -134,6 +134,8 @@ pub struct Status {
     pub access_point_restored: bool,
     /// The node joined, but a portal or a router keeps it from the internet.
     pub limited_connectivity: bool,
+    /// The node waits for its clock to be set: by its time, the command center's certificate is not valid yet.
+    pub waits_for_time: bool,
     /// The identity of the appliance that the node has become by the attempt's provision code.
     pub appliance_id: Option<String>,
 }
@@ -150,6 +152,7 @@ impl Status {
             retryable: false,
             access_point_restored: false,
             limited_connectivity: false,
+            waits_for_time: false,
             appliance_id: None,
         }
     }
@@ -182,6 +185,7 @@ impl Status {
     fn message_about(&self, ssid: &str) -> String {
         match self.failure {
             Some(_) => "Provisioning failed".into(),
+            None if self.waits_for_time => "Waiting for the device's clock to be set...".into(),
             None => self.step.message(ssid),
         }
     }

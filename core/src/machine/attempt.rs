@@ -23,7 +23,7 @@ use super::command::{CommandCenterCommand, DiskCommand, Joined, Op, OpId, Pendin
 use super::reset::Reset;
 use super::{Answer, Asker, Instant, Link, Machine, Output, RESUMES};
 use crate::backoff::{Backoff, Jitter};
-use crate::domain::{CommandCenterUrl, Credentials, Failure, Outcome, Registration, Status, Step};
+use crate::domain::{Credentials, Failure, Outcome, Registration, Status, Step, UnixTime};
 use crate::fault::Fault;
 use crate::wire::Reply;
 
@@ -39,6 +39,11 @@ const KEEP_LIMIT: Duration = Duration::from_mins(2);
 const UNREACHABLE_TRIES: u32 = 8;
 /// Tries while the command center fails.
 const FAILED_TRIES: u32 = 3;
+/// How long the node waits for its clock, from the first certificate that is not valid yet. Time synchronisation takes some
+/// seconds after the network is joined.
+const CLOCK_LIMIT: Duration = Duration::from_mins(1);
+/// The pause between tries while it waits. Trying again notices a clock that was set, and one that has come so far.
+const CLOCK_PAUSE: Duration = Duration::from_secs(3);
 /// Pauses between tries. Half of each is random: nodes that lost the same server do not retry together.
 const RETRIES: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(15), Jitter::Half);
 
@@ -60,11 +65,14 @@ pub(super) enum Activity {
     Resetting(Reset),
 }
 
-/// The data that is constant during an attempt.
+/// The data of an attempt that is true in all its stages.
 pub(super) struct Attempt {
     credentials: Credentials,
+    began: Instant,
     /// The access point was open, or being opened, when the attempt began.
     over_access_point: bool,
+    /// When the wait for the clock ends; set by the first certificate that is not valid yet.
+    clock_until: Option<Instant>,
 }
 
 /// The stage of an attempt, with the data that is valid in it.
@@ -81,8 +89,8 @@ pub(super) enum Stage {
     Joining { op: Op<kind::Join>, until: Instant },
     /// A registration is in progress.
     Registering { op: Op<kind::Register>, tries: u32, until: Instant },
-    /// The command center did not answer, and is tried again later.
-    Pausing { tries: u32, until: Instant },
+    /// The command center did not answer, and is tried again later. `next` is the number of that try.
+    Pausing { next: u32, until: Instant },
     /// The provision code is being claimed.
     Claiming { op: Op<kind::Claim>, registration: Registration, until: Instant },
     /// The registration is being stored.
@@ -107,6 +115,11 @@ pub(super) enum Rollback {
 impl Attempt {
     const fn rollback(&self) -> Rollback {
         if self.over_access_point { Rollback::AccessPoint } else { Rollback::Network }
+    }
+
+    /// A time that has passed, by the phone's clock. An attempt that is resumed has lost count of the time before.
+    fn time(&self, now: Instant) -> Option<UnixTime> {
+        self.credentials.time.map(|time| time.after(now.saturating_sub(self.began)))
     }
 }
 
@@ -191,7 +204,7 @@ impl Machine {
     pub(super) fn credentials(&mut self, link: Link, to: u64, credentials: Credentials, now: Instant) {
         let request_id = credentials.request_id;
         match &mut self.activity {
-            Activity::Attempting { attempt, stage } if attempt.credentials == credentials => {
+            Activity::Attempting { attempt, stage } if attempt.credentials.is_same(&credentials) => {
                 return match stage {
                     Stage::Saving { waiting, .. } => waiting.push(Asker::Phone { link, to }),
                     _ => self.reply(to, Reply::Accepted { request_id }),
@@ -218,7 +231,8 @@ impl Machine {
         let op = self.outbox.op();
         let stage = Stage::Saving { op, waiting: asker.into_iter().collect() };
         self.status = status_of(&credentials, stage.step());
-        self.activity = Activity::Attempting { attempt: Box::new(Attempt { credentials, over_access_point }), stage };
+        let attempt = Attempt { credentials, began: now, over_access_point, clock_until: None };
+        self.activity = Activity::Attempting { attempt: Box::new(attempt), stage };
         // A phone that sent the credentials gets the answer and the first events together: one round trip over HTTP.
         if !matches!(asker, Some(Asker::Phone { .. })) {
             self.announce();
@@ -287,7 +301,7 @@ impl Machine {
         let cancel = self.activity.attempt_op();
         match replace(&mut self.activity, Activity::Idle) {
             Activity::Attempting { attempt, stage: Stage::Saved { .. } } => self.join(attempt, now),
-            Activity::Attempting { attempt, stage: Stage::Pausing { tries, .. } } => self.register(attempt, tries + 1, now),
+            Activity::Attempting { attempt, stage: Stage::Pausing { next, .. } } => self.register(attempt, next, now),
             Activity::Attempting { attempt, stage } => {
                 let fault = match stage {
                     Stage::Registering { .. } | Stage::Claiming { .. } => Fault::CommandCenterUnreachable,
@@ -332,7 +346,7 @@ impl Machine {
             }
             Activity::Attempting { attempt, stage: Stage::Marking { op: expected, registration } } if expected == op => {
                 match result {
-                    Ok(()) => self.provisioned(attempt.credentials.command_center, registration, now),
+                    Ok(()) => self.provisioned(&attempt, registration, now),
                     Err(fault) => self.fail(fault.into(), attempt.rollback()),
                 }
             }
@@ -369,6 +383,7 @@ impl Machine {
     ) {
         match replace(&mut self.activity, Activity::Idle) {
             Activity::Attempting { attempt, stage: Stage::Registering { op: expected, tries, .. } } if expected == op => {
+                self.status.waits_for_time &= matches!(&result, Err(refused) if refused.fault == Fault::ClockNotSet);
                 match result {
                     Ok(registration) if !registration.is_for(&attempt.credentials.household_id) => {
                         self.fail(Fault::WrongHousehold.into(), attempt.rollback());
@@ -435,17 +450,19 @@ impl Machine {
 
     fn register(&mut self, attempt: Box<Attempt>, tries: u32, now: Instant) {
         let Credentials { command_center, node_id, token, room, .. } = attempt.credentials.clone();
+        let time = attempt.time(now);
         let op = self.outbox.op();
         self.enter(attempt, Stage::Registering { op, tries, until: now + REGISTER_LIMIT });
-        self.outbox.start(CommandCenterCommand::Register { op, command_center, node_id, token, room });
+        self.outbox.start(CommandCenterCommand::Register { op, command_center, node_id, token, room, time });
     }
 
     fn claim(&mut self, attempt: Box<Attempt>, registration: Registration, now: Instant) {
         let Some(code) = attempt.credentials.provision_code.clone() else { return self.enroll(attempt, registration) };
         let command_center = attempt.credentials.command_center.clone();
+        let time = attempt.time(now);
         let op = self.outbox.op();
         self.enter(attempt, Stage::Claiming { op, registration, until: now + CLAIM_LIMIT });
-        self.outbox.start(CommandCenterCommand::Claim { op, command_center, code });
+        self.outbox.start(CommandCenterCommand::Claim { op, command_center, code, time });
     }
 
     fn enroll(&mut self, attempt: Box<Attempt>, registration: Registration) {
@@ -462,18 +479,22 @@ impl Machine {
     }
 
     /// The attempt has succeeded, and everything is stored.
-    fn provisioned(&mut self, command_center: CommandCenterUrl, registration: Registration, now: Instant) {
+    fn provisioned(&mut self, attempt: &Attempt, registration: Registration, now: Instant) {
         self.identity.node_id.clone_from(&registration.node_id);
         self.enrollment.enrolled();
         self.linger(now);
         self.announce_step(Step::Done);
         // Until its key is used, the command center gives it to everyone who has the token. Not before the end is on disk:
         // an attempt that is resumed registers again.
+        let command_center = attempt.credentials.command_center.clone();
         let op = self.outbox.op();
-        self.outbox.start(CommandCenterCommand::ConfirmKey { op, command_center, registration });
+        self.outbox.start(CommandCenterCommand::ConfirmKey { op, command_center, registration, time: attempt.time(now) });
     }
 
     fn refused(&mut self, attempt: Box<Attempt>, tries: u32, refused: &Refused, now: Instant, rng: &mut impl CryptoRng) {
+        if refused.fault == Fault::ClockNotSet {
+            return self.wait_for_time(attempt, tries, now);
+        }
         let allowed = match refused.fault {
             Fault::CommandCenterUnreachable => UNREACHABLE_TRIES,
             Fault::CommandCenterFailed => FAILED_TRIES,
@@ -484,7 +505,20 @@ impl Machine {
             return self.fail(failure, attempt.rollback());
         }
         let pause = RETRIES.pause_after_answer(tries, rng.next_u32(), refused.retry_after);
-        self.enter(attempt, Stage::Pausing { tries, until: now + pause });
+        self.enter(attempt, Stage::Pausing { next: tries + 1, until: now + pause });
+    }
+
+    /// The command center's certificate is not valid yet. The node stays in the network, because the time comes from there.
+    fn wait_for_time(&mut self, mut attempt: Box<Attempt>, tries: u32, now: Instant) {
+        let until = *attempt.clock_until.get_or_insert(now + CLOCK_LIMIT);
+        if now >= until {
+            return self.fail(Fault::ClockNotSet.into(), attempt.rollback());
+        }
+        let is_new = !replace(&mut self.status.waits_for_time, true);
+        self.enter(attempt, Stage::Pausing { next: tries, until: until.min(now + CLOCK_PAUSE) });
+        if is_new {
+            self.announce();
+        }
     }
 
     /// The attempt has failed. The reason is stored before it is announced.
@@ -508,6 +542,7 @@ impl Machine {
         }
         self.status.failure = Some(failure);
         self.status.limited_connectivity = false;
+        self.status.waits_for_time = false;
         match rollback {
             Rollback::Nothing => self.status.retryable = true,
             Rollback::AccessPoint => self.open_access_point(),

@@ -17,7 +17,9 @@ use alloc::vec::Vec;
 use core::marker::PhantomData;
 use core::time::Duration;
 
-use crate::domain::{CommandCenterUrl, Credentials, K2, Network, Outcome, Passphrase, ProvisionCode, Registration, Ssid};
+use crate::domain::{
+    CommandCenterUrl, Credentials, K2, Network, Outcome, Passphrase, ProvisionCode, Registration, Ssid, UnixTime,
+};
 use crate::fault::Fault;
 use crate::secret::SecretText;
 
@@ -309,6 +311,8 @@ commands! {
             token: SecretText,
             /// The room that the node is in.
             room: String,
+            /// A time that has passed, by the phone's clock.
+            time: Option<UnixTime>,
         }
         /// Claim a provision code and store the result. The same code, claimed again by this node, has the same result.
         Claim: Claim {
@@ -316,6 +320,8 @@ commands! {
             command_center: CommandCenterUrl,
             /// What the phone sent.
             code: ProvisionCode,
+            /// A time that has passed, by the phone's clock.
+            time: Option<UnixTime>,
         }
         /// Check the health of the command center.
         CheckHealth: CheckHealth {
@@ -328,6 +334,8 @@ commands! {
             command_center: CommandCenterUrl,
             /// What the command center returned.
             registration: Registration,
+            /// A time that has passed, by the phone's clock.
+            time: Option<UnixTime>,
         }
     }
 }

@@ -58,6 +58,7 @@ pub enum Fault {
     InvalidKid = 60,
     InvalidConfigServiceUrl = 61,
     WrongHousehold = 62,
+    ClockNotSet = 63,
     /// Cancelling an attempt.
     Cancelled = 70,
     NoAttempt = 71,
@@ -116,6 +117,7 @@ impl Fault {
             Self::InvalidKid => "FAULT_INVALID_KID",
             Self::InvalidConfigServiceUrl => "FAULT_INVALID_CONFIG_SERVICE_URL",
             Self::WrongHousehold => "FAULT_WRONG_HOUSEHOLD",
+            Self::ClockNotSet => "FAULT_CLOCK_NOT_SET",
             Self::Cancelled => "FAULT_CANCELLED",
             Self::NoAttempt => "FAULT_NO_ATTEMPT",
         }
@@ -170,6 +172,7 @@ impl Fault {
             "FAULT_INVALID_KID" => Some(Self::InvalidKid),
             "FAULT_INVALID_CONFIG_SERVICE_URL" => Some(Self::InvalidConfigServiceUrl),
             "FAULT_WRONG_HOUSEHOLD" => Some(Self::WrongHousehold),
+            "FAULT_CLOCK_NOT_SET" => Some(Self::ClockNotSet),
             "FAULT_CANCELLED" => Some(Self::Cancelled),
             "FAULT_NO_ATTEMPT" => Some(Self::NoAttempt),
             _ => None,
@@ -439,6 +442,10 @@ pub struct Credentials {
     /// field ignores it: then no status has an appliance_id.
     #[prost(string, tag = "11")]
     pub provision_code: ::prost::alloc::string::String,
+    /// The phone's time when it sends this: seconds since 1970, UTC; 0 if it does not know it. A node without a clock judges
+    /// certificates by it. A node that is older than this field ignores it.
+    #[prost(uint64, tag = "12")]
+    pub time: u64,
 }
 /// The plaintext of a node's record.
 #[derive(Clone, PartialEq, ::prost::Message)]

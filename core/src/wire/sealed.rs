@@ -12,7 +12,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::{decode, fault_from, pb, state, state_from, text};
 use crate::domain::{
     CommandCenterUrl, CreatedAt, Credentials, Failure, K2, Network, Passphrase, ProvisionCode, Security, Ssid, State, Status,
-    TextField,
+    TextField, UnixTime,
 };
 use crate::endpoint::Endpoint;
 use crate::fault::Fault;
@@ -220,6 +220,7 @@ impl TryFrom<pb::Credentials> for Credentials {
                 "" => None,
                 code => Some(ProvisionCode::try_from(code).map_err(|_| Fault::InvalidProvisionCode)?),
             },
+            time: Some(UnixTime(credentials.time)).filter(|time| time.0 != 0),
         })
     }
 }
@@ -238,6 +239,7 @@ impl From<&Credentials> for pb::Credentials {
             node_id: credentials.node_id.clone(),
             provisioning_token: credentials.token.expose().into(),
             provision_code: credentials.provision_code.as_ref().map(|code| code.expose().to_owned()).unwrap_or_default(),
+            time: credentials.time.map_or(0, |time| time.0),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use provisioning_core::domain::{Credentials, State, Step};
+use provisioning_core::domain::{Credentials, State, Step, UnixTime};
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::{
     Command, DISK_LIMIT, DiskCommand, Input, Joined, LocalRequest, RADIO_LIMIT, RadioCommand, Refused,
@@ -104,6 +104,79 @@ fn the_node_waits_for_a_router_that_forwards_late() {
     // The pauses are 1, 2, 4, 8 and 15 seconds, each shortened by half at most.
     assert!(world.now >= began + Duration::from_secs(15));
     assert!(world.now <= began + Duration::from_secs(30));
+}
+
+/// By the node's clock, the certificate of the command center is not valid yet.
+fn clock_not_set() -> Refused {
+    Refused { fault: Fault::ClockNotSet, status: None, retry_after: None }
+}
+
+#[test]
+fn the_node_stays_in_the_network_until_its_clock_is_set() {
+    let mut world = World::new();
+    world.center.failures.extend((0..15).map(|_| clock_not_set()));
+    let phone = world.paired();
+    world.ask(phone, &request(&credentials())).unwrap();
+    let began = world.now;
+    world.until(|world| world.machine.status().waits_for_time).unwrap();
+    let told = world.phones[phone].last_report();
+    assert_eq!((told.state, told.progress), (State::Registering, Step::Registering.progress()));
+    world.until(|world| world.center.failures.is_empty()).unwrap();
+    assert_eq!(world.radio, Radio::Joined(ssid("home")));
+    assert!(world.now <= began + Duration::from_mins(1));
+    world.until(World::settled).unwrap();
+    assert_eq!(world.phones[phone].last_report().state, State::Provisioned);
+    let told = world.phones[phone].reports().iter().filter(|report| report.message.contains("clock")).count();
+    assert_eq!(told, 1, "the status does not change at every try");
+}
+
+#[test]
+fn a_clock_that_is_not_set_within_a_minute_fails_the_attempt() {
+    let mut world = World::new();
+    world.center.failures.extend((0..100).map(|_| clock_not_set()));
+    let phone = world.paired();
+    let began = world.now;
+    world.ask(phone, &request(&credentials())).unwrap();
+    world.until(World::settled).unwrap();
+    assert_eq!(world.now, began + Duration::from_mins(1));
+    let report = world.phones[phone].last_report();
+    assert_eq!(report.failure.map(|failure| failure.fault), Some(Fault::ClockNotSet));
+    assert_eq!((report.message.as_str(), report.retryable), (Fault::ClockNotSet.text(), true));
+    assert_eq!(world.radio, Radio::Before);
+}
+
+#[test]
+fn the_wait_for_the_clock_uses_up_no_tries() {
+    let mut world = World::new();
+    world.center.failures.extend((0..10).map(|_| clock_not_set()));
+    let failed = Refused { fault: Fault::CommandCenterFailed, status: Some(503), retry_after: None };
+    world.center.failures.extend((0..2).map(|_| failed.clone()));
+    let phone = world.attempt(&credentials());
+    assert_eq!(world.phones[phone].last_report().state, State::Provisioned);
+}
+
+#[test]
+fn the_phones_time_goes_on_while_the_node_tries() {
+    let sent = UnixTime(1_800_000_000);
+    let mut world = World::new();
+    world.center.failures.extend((0..4).map(|_| clock_not_set()));
+    world.attempt(&Credentials { time: Some(sent), ..with_a_code() });
+    world.idle().unwrap();
+    let after = |seconds| Some(sent.after(Duration::from_secs(seconds)));
+    // Five registrations with pauses of three seconds, the claim, and the use of the key.
+    assert_eq!(world.center.times, [0, 3, 6, 9, 12, 12, 12].map(after));
+}
+
+#[test]
+fn the_same_credentials_with_a_later_time_are_the_same_attempt() {
+    let mut world = World::new();
+    let phone = world.paired();
+    for time in [1_800_000_000, 1_800_000_005] {
+        let credentials = Credentials { time: Some(UnixTime(time)), ..credentials() };
+        let to = world.ask(phone, &request(&credentials)).unwrap();
+        world.until(|world| !world.phones[phone].replies(to).is_empty()).unwrap();
+        assert_eq!(world.phones[phone].replies(to), [Reply::Accepted { request_id: credentials.request_id }]);
+    }
 }
 
 #[test]

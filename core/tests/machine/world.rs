@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use provisioning_core::domain::{
     CommandCenterUrl, CreatedAt, Credentials, Identity, K2, Network, Outcome, Pairing, Passphrase, ProvisionCode, Registration,
-    Security, Ssid, State, Step,
+    Security, Ssid, State, Step, UnixTime,
 };
 use provisioning_core::endpoint::Endpoint;
 use provisioning_core::fault::Fault;
@@ -65,6 +65,8 @@ pub(crate) struct Center {
     /// How many of its answers are lost after it has registered the node.
     pub(crate) lost_answers: u32,
     pub(crate) requests: u32,
+    /// The times that came with the requests.
+    pub(crate) times: Vec<Option<UnixTime>>,
 }
 
 impl Center {
@@ -167,6 +169,7 @@ pub(crate) fn credentials() -> Credentials {
         node_id: NODE_ID.into(),
         token: SecretText::new(TOKEN.into()),
         provision_code: None,
+        time: None,
     }
 }
 
@@ -503,12 +506,19 @@ impl World {
             Command::Disk(command) => self.save(command),
             Command::Radio(command) => self.switch(command),
             Command::CommandCenter(command) => match command {
-                CommandCenterCommand::Register { op, node_id, token, .. } => {
+                CommandCenterCommand::Register { op, node_id, token, time, .. } => {
+                    self.center.times.push(time);
                     op.done(self.center.register(&node_id, token.expose()))
                 }
-                CommandCenterCommand::Claim { op, code, .. } => op.done(self.center.claim(&code)),
+                CommandCenterCommand::Claim { op, code, time, .. } => {
+                    self.center.times.push(time);
+                    op.done(self.center.claim(&code))
+                }
                 CommandCenterCommand::CheckHealth { op, .. } => op.done(true),
-                CommandCenterCommand::ConfirmKey { op, .. } => op.done(true),
+                CommandCenterCommand::ConfirmKey { op, time, .. } => {
+                    self.center.times.push(time);
+                    op.done(true)
+                }
             },
         }
     }

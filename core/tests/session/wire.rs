@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use provisioning_core::domain::{
     CommandCenterUrl, CreatedAt, Credentials, Failure, K2, Network, Passphrase, ProvisionCode, Security, Ssid, State,
+    UnixTime,
 };
 use provisioning_core::endpoint::Endpoint;
 use provisioning_core::fault::Fault;
@@ -88,6 +89,10 @@ fn with_a_code() -> Request {
     Request::Credentials(Box::new(Credentials { provision_code, ..plain() }))
 }
 
+fn with_a_time() -> Request {
+    Request::Credentials(Box::new(Credentials { time: Some(UnixTime(1_800_000_000)), ..plain() }))
+}
+
 fn plain() -> Credentials {
     Credentials {
         request_id: REQUEST_ID,
@@ -101,6 +106,7 @@ fn plain() -> Credentials {
         node_id: "0e8c1f5a-94d1-4d6f-9c39-2f5a7e0b1c2d".into(),
         token: SecretText::new("token-of-the-vectors".into()),
         provision_code: None,
+        time: None,
     }
 }
 
@@ -156,6 +162,7 @@ fn encoded() -> BTreeMap<String, Vec<u8>> {
         ("K2 request", k2().encode().to_vec()),
         ("credentials request", credentials().encode().to_vec()),
         ("credentials request with a provision code", with_a_code().encode().to_vec()),
+        ("credentials request with a time", with_a_time().encode().to_vec()),
         ("status request", Request::Status.encode().to_vec()),
         ("cancel request", Request::Cancel { request_id: REQUEST_ID }.encode().to_vec()),
         ("networks reply", reply(3, Reply::Networks { networks: networks(), last: true })),
@@ -188,9 +195,8 @@ fn again(name: &str, message: &[u8]) -> Result<Vec<u8>, Fault> {
         name if name.starts_with("public status") => PublicStatus::decode(message)?.encode(),
         "scan request" | "fresh scan request" => Request::decode(Endpoint::Scan, message)?.encode().to_vec(),
         "K2 request" => Request::decode(Endpoint::K2, message)?.encode().to_vec(),
-        "credentials request" | "credentials request with a provision code" | "cancel request" => {
-            Request::decode(Endpoint::Credentials, message)?.encode().to_vec()
-        }
+        "cancel request" => Request::decode(Endpoint::Credentials, message)?.encode().to_vec(),
+        name if name.starts_with("credentials request") => Request::decode(Endpoint::Credentials, message)?.encode().to_vec(),
         "status request" => Request::decode(Endpoint::Status, message)?.encode().to_vec(),
         _ => Message::decode(message)?.encode(),
     })

@@ -194,6 +194,7 @@ fn credentials() -> Credentials {
         node_id: "registered".into(),
         token: SecretText::new("token".into()),
         provision_code: None,
+        time: None,
     }
 }
 

@@ -31,7 +31,7 @@ pub enum Error {
         source: Box<dyn StdError + Send + Sync>,
     },
     /// The certificate, or the device's clock.
-    #[error("the server's certificate is not yet valid by this device's clock, which may never have been set")]
+    #[error("the server's certificate is not yet valid by this device's clock, which may not be set yet")]
     NotYetValid(#[source] reqwest::Error),
     /// Another TLS failure, such as a certificate that is not trusted.
     #[error("speaking TLS with the server")]

@@ -2,12 +2,25 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{self, CertificateDer};
+use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use rustls::{ClientConfig, RootCertStore};
 
 use super::error::Error;
+use provisioning_core::domain::UnixTime;
+
+/// A time before the release of this program: that of the source, if the build sets it (reproducible-builds.org), else the
+/// beginning of 2026.
+pub const RELEASE: UnixTime = UnixTime(match option_env!("SOURCE_DATE_EPOCH") {
+    Some(text) => match u64::from_str_radix(text, 10) {
+        Ok(seconds) => seconds,
+        Err(_) => panic!("SOURCE_DATE_EPOCH is not a number"),
+    },
+    None => 1_767_225_600,
+});
 
 /// The trusted certificate authorities.
 ///
@@ -28,8 +41,10 @@ pub enum Trust {
 
 impl Trust {
     /// Reads the authorities. Blocks on the disk.
-    pub(super) fn load(&self) -> Result<ClientConfig, Error> {
-        self.authorities().map(with_roots)
+    pub(super) fn load(&self, clock: Clock) -> Result<ClientConfig, Error> {
+        let mut config = self.authorities().map(with_roots)?;
+        config.time_provider = Arc::new(clock);
+        Ok(config)
     }
 
     /// Reads the authorities, for a client that may show a certificate of its own. Blocks on the disk.
@@ -61,6 +76,27 @@ fn with_roots(roots: RootCertStore) -> ClientConfig {
         .expect("ring has suites for TLS 1.2 and 1.3")
         .with_root_certificates(roots)
         .with_no_client_auth()
+}
+
+/// The time by which certificates are judged: that of the system, but not before a time that has passed. The clock of a
+/// device without a battery starts in the past.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock {
+    not_before: UnixTime,
+}
+
+impl Clock {
+    /// A clock that shows the latest of the system's time, that of the release, and another one.
+    pub(super) fn new(passed: Option<UnixTime>) -> Self {
+        Self { not_before: passed.map_or(RELEASE, |passed| passed.max(RELEASE)) }
+    }
+}
+
+impl TimeProvider for Clock {
+    fn current_time(&self) -> Option<pki_types::UnixTime> {
+        let not_before = pki_types::UnixTime::since_unix_epoch(Duration::from_secs(self.not_before.0));
+        Some(DefaultTimeProvider.current_time().map_or(not_before, |time| time.max(not_before)))
+    }
 }
 
 /// A certificate of the system that cannot be read is left out: the others are as good without it.

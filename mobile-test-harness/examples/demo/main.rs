@@ -202,6 +202,7 @@ async fn phone(
             node_id: order.node_id.clone(),
             token: order.token.clone(),
             provision_code: None,
+            time: None,
         })
     };
     timeline.step("credentials", format!("for {SSID}, with a wrong password"));

@@ -374,6 +374,7 @@ fn credentials(mut request: ProvisionRequest, networks: &[Network]) -> Result<Cr
         token,
         // The existing phone app does not know provision codes.
         provision_code: None,
+        time: None,
     })
 }
 

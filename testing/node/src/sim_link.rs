@@ -49,6 +49,7 @@ pub fn credentials(password: &str) -> Credentials {
         node_id: "0e8c1f5a-94d1-4d6f-9c39-2f5a7e0b1c2d".into(),
         token: SecretText::new(TOKEN.into()),
         provision_code: None,
+        time: None,
     }
 }
 

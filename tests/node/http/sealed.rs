@@ -105,6 +105,7 @@ pub(crate) fn credentials() -> Credentials {
         node_id: "0e8c1f5a".into(),
         token: SecretText::new(TOKEN.into()),
         provision_code: None,
+        time: None,
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use jarvis_http::client::{AddressPolicy, Client, Trust};
+use jarvis_http::client::{AddressPolicy, Client, RELEASE, Trust};
+use provisioning_core::domain::UnixTime;
 use provisioning_core::fault::Fault;
 use tempfile::TempDir;
 use testing::server::{Act, Server, answer};
@@ -77,13 +78,41 @@ async fn an_expired_certificate_is_refused() {
     assert!(line.contains("expired"), "{line}");
 }
 
+/// The beginning of the year 3001.
+const LATER: UnixTime = UnixTime(32_535_216_000);
+
 /// With a clock in 1970, every certificate is not valid yet.
 #[tokio::test]
 async fn a_certificate_that_is_not_valid_yet_is_refused_and_the_log_names_the_clock() {
     let authority = Authority::new();
     let server = server(&authority, "127.0.0.1", |params| params.not_before = date_time_ymd(3000, 1, 1)).await;
-    let line = distrusted(&trusting(Trust::Only(authority.path())), &server).await;
-    assert!(line.contains("clock"), "{line}");
+    let client = trusting(Trust::Only(authority.path()));
+    for time in [None, Some(UnixTime(0)), Some(RELEASE)] {
+        let (refused, line) = fault(&client.clone().at_or_after(time), &https(&server)).await;
+        assert_eq!(refused, without_status(Fault::ClockNotSet), "{line}");
+        assert!(line.contains("clock"), "{line}");
+    }
+    assert!(server.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_certificate_is_judged_by_the_latest_time_that_is_known() {
+    let authority = Authority::new();
+    let validity = |from, to| {
+        move |params: &mut CertificateParams| {
+            params.not_before = date_time_ymd(from, 1, 1);
+            params.not_after = date_time_ymd(to, 1, 1);
+        }
+    };
+    let client = trusting(Trust::Only(authority.path())).at_or_after(Some(LATER));
+    let valid = server(&authority, "127.0.0.1", validity(3000, 3002)).await;
+    let (outcome, journal) = register(&client, &https(&valid)).await;
+    assert!(outcome.is_ok(), "{}", journal.text());
+    let expired = server(&authority, "127.0.0.1", validity(2000, 3000)).await;
+    distrusted(&client, &expired).await;
+    // A time in the past changes nothing.
+    let (outcome, journal) = register(&client.at_or_after(Some(UnixTime(1))), &https(&expired)).await;
+    assert!(outcome.is_ok(), "{}", journal.text());
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ mod secrets;
 use std::error::Error as StdError;
 use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{CommandFactory, Parser};
 use getrandom::SysRng;
@@ -15,7 +15,7 @@ use mobile_test_harness::command_center::{self, CommandCenter, Owner};
 use mobile_test_harness::link::{self, Target};
 use mobile_test_harness::phone::{self, Phone, new_request_id};
 use mobile_test_harness::{chain, key, wifi};
-use provisioning_core::domain::{Credentials, Passphrase, Ssid};
+use provisioning_core::domain::{Credentials, Passphrase, Ssid, UnixTime};
 use provisioning_core::fault::Fault;
 use provisioning_core::secret::SecretText;
 use provisioning_core::session::AcceptError;
@@ -256,6 +256,7 @@ async fn provision(arguments: Provision, report: Report) -> Result<ExitCode, Fai
         node_id,
         token,
         provision_code,
+        time: now().duration_since(UNIX_EPOCH).ok().map(|since| UnixTime(since.as_secs())),
     };
     let node_id = credentials.node_id.as_str();
 
@@ -335,7 +336,7 @@ async fn order(arguments: &Provision) -> Result<(String, SecretText), Failure> {
     Ok((node_id.clone(), secrets::TOKEN.obtain(arguments.token_file.as_deref())?))
 }
 
-#[expect(clippy::disallowed_methods, reason = "a new key is dated; goes with dated keys")]
+#[expect(clippy::disallowed_methods, reason = "the device is told the time, and a new key is dated")]
 fn now() -> SystemTime {
     SystemTime::now()
 }
