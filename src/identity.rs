@@ -8,14 +8,21 @@ use sha2::{Digest, Sha256};
 /// The interfaces that the existing software uses, in its order.
 const FAMILIAR: [&str; 3] = ["wlan0", "eth0", "en0"];
 
-/// The hardware address, lower case with colons.
+/// What drivers report that do not know the address yet.
+const UNKNOWN: &str = "00:00:00:00:00:00";
+
+/// The hardware address that names the node, lower case with colons. The store keeps the first one, because interfaces come
+/// and go.
 ///
-/// That of the first familiar interface; else that of another physical one, wireless before wired; else a locally
-/// administered one derived from the machine's id, which is the same after restarts.
+/// Familiar interfaces come first; then other physical ones, wireless before wired. An address that is permanent is preferred:
+/// NetworkManager gives an idle Wi-Fi interface a random one. Without an interface it is a locally administered one derived
+/// from the machine's id, which is the same after restarts.
 pub(crate) fn mac_address(sysfs: &Path, machine_id: &Path) -> String {
     let interfaces = sysfs.join("class/net");
-    let familiar = FAMILIAR.iter().find_map(|name| address(&interfaces.join(name)));
-    familiar.or_else(|| physical(&interfaces)).unwrap_or_else(|| made_up(machine_id))
+    let names: Vec<_> = FAMILIAR.map(str::to_owned).into_iter().chain(physical(&interfaces)).collect();
+    let permanent = names.iter().find_map(|name| permanent(&interfaces.join(name)));
+    let any = || names.iter().find_map(|name| address(&interfaces.join(name), "address"));
+    permanent.or_else(any).unwrap_or_else(|| made_up(machine_id))
 }
 
 /// The node's identity without registration: `jarvis-` and the last eight digits of the hardware address.
@@ -40,17 +47,27 @@ pub(crate) fn hardware(sysfs: &Path, machine: &str) -> String {
     }
 }
 
-fn address(interface: &Path) -> Option<String> {
-    let address = fs::read_to_string(interface.join("address")).ok()?.trim().to_lowercase();
-    (!address.is_empty()).then_some(address)
+/// The address that an interface has from its manufacturer, if the kernel tells it.
+fn permanent(interface: &Path) -> Option<String> {
+    let of_radio = || address(interface, "phy80211/macaddress");
+    // NET_ADDR_PERM of the kernel's netdevice.h. Kernels before 3.6 do not tell.
+    let assigned = fs::read_to_string(interface.join("addr_assign_type")).unwrap_or_default();
+    let is_permanent = matches!(assigned.trim(), "" | "0");
+    of_radio().or_else(|| address(interface, "address").filter(|_| is_permanent))
 }
 
-fn physical(interfaces: &Path) -> Option<String> {
-    let mut names: Vec<_> =
-        fs::read_dir(interfaces).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+fn address(interface: &Path, file: &str) -> Option<String> {
+    let address = fs::read_to_string(interface.join(file)).ok()?.trim().to_lowercase();
+    (!address.is_empty() && address != UNKNOWN).then_some(address)
+}
+
+/// The physical interfaces.
+fn physical(interfaces: &Path) -> Vec<String> {
+    let entries = fs::read_dir(interfaces).into_iter().flatten();
+    let mut names: Vec<_> = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
     names.retain(|name| interfaces.join(name).join("device").exists());
     names.sort_by_key(|name| (!name.starts_with("wl"), name.clone()));
-    names.iter().find_map(|name| address(&interfaces.join(name)))
+    names
 }
 
 fn made_up(machine_id: &Path) -> String {
@@ -95,6 +112,28 @@ mod tests {
     #[test]
     fn an_unfamiliar_wireless_interface_comes_before_a_wired_one() {
         assert_eq!(mac(&[("enp1s0", "02:00:00:00:00:01\n"), ("wlp2s0", "02:00:00:00:00:02\n")]), "02:00:00:00:00:02");
+    }
+
+    #[test]
+    fn the_permanent_address_of_a_radio_is_used_while_the_interface_has_a_random_one() {
+        let folder = sysfs(&[("wlan0", "5a:11:22:33:44:55"), ("eth0", "b8:27:eb:00:00:02")], None);
+        let (wlan0, eth0) = (folder.path().join("class/net/wlan0"), folder.path().join("class/net/eth0"));
+        fs::write(wlan0.join("addr_assign_type"), "3\n").unwrap();
+        fs::write(eth0.join("addr_assign_type"), "0\n").unwrap();
+        let found = || mac_address(folder.path(), Path::new("/nonexistent"));
+        assert_eq!(found(), "b8:27:eb:00:00:02");
+        fs::create_dir(wlan0.join("phy80211")).unwrap();
+        fs::write(wlan0.join("phy80211/macaddress"), "00:00:00:00:00:00\n").unwrap();
+        assert_eq!(found(), "b8:27:eb:00:00:02");
+        fs::write(wlan0.join("phy80211/macaddress"), "B8:27:EB:5B:91:61\n").unwrap();
+        assert_eq!(found(), "b8:27:eb:5b:91:61");
+    }
+
+    #[test]
+    fn a_random_address_is_better_than_none() {
+        let folder = sysfs(&[("wlan0", "5a:11:22:33:44:55")], None);
+        fs::write(folder.path().join("class/net/wlan0/addr_assign_type"), "3\n").unwrap();
+        assert_eq!(mac_address(folder.path(), Path::new("/nonexistent")), "5a:11:22:33:44:55");
     }
 
     #[test]

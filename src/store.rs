@@ -8,7 +8,7 @@
 //! | `k2.enc`, `k2_metadata.json` | K2, 32 bytes sealed with K1; its name and date |
 //! | `wifi_credentials.enc` | SSID and passphrase as JSON, sealed with K1 |
 //! | `.provisioned` | empty; if it exists, the node is provisioned |
-//! | `state.json` | pairing guesses, the last outcome, whether a factory reset is in progress |
+//! | `state.json` | pairing guesses, the last outcome, whether a factory reset is in progress; the hardware address that names the node |
 //! | `pairing.json` | the label: six digits, 128 bits, the access point's passphrase |
 //! | `pending.enc` | the pending attempt, sealed with K1 |
 //! | `k2_pending.enc` | a K2 that is being written to its two files, sealed with K1 |
@@ -83,6 +83,7 @@ pub struct Store {
     folder: Folder,
     key: Key,
     label: Label,
+    mac_address: String,
 }
 
 /// The configured address of the command center. Reads one file, and changes nothing: every user who may read the file may ask.
@@ -95,15 +96,25 @@ pub fn configured_command_center(paths: &Paths) -> Result<Option<CommandCenterUr
     Ok(text.and_then(|text| CommandCenterUrl::try_from(text.as_str()).ok()))
 }
 
+/// The hardware address that names the node. Changes nothing: for a user who may not read the state, or before the first
+/// start, it is the one that the first start would store.
+pub fn mac_address(paths: &Paths) -> String {
+    let state = Folder::open(&paths.directory).and_then(|folder| folder.read_parsed(STATE, LIMIT, State::parse));
+    let stored = state.ok().flatten().and_then(|state| state.mac_address);
+    stored.unwrap_or_else(|| identity::mac_address(&paths.sysfs, &paths.machine_id))
+}
+
 impl Store {
     /// Opens or creates the folder, K1 and the pairing secrets. Completes changes that a power cut interrupted.
     pub fn open(paths: Paths) -> Result<Self, Error> {
         let folder = Folder::make(&paths.directory)?;
         let lock = folder.lock()?;
         folder.tidy(&NAMES)?;
-        let state = read_state(&folder)?;
+        let mut state = read_state(&folder)?;
         let (key, is_key_new) = open_key(&folder, &paths.key, state.resetting)?;
-        let is_state_new = !folder.has(STATE)?;
+        let is_state_new = state.mac_address.is_none();
+        let current = || identity::mac_address(&paths.sysfs, &paths.machine_id);
+        let mac_address = state.mac_address.get_or_insert_with(current).clone();
         // The state is written before the label: if there is a label, a missing state was lost.
         if is_state_new {
             folder.place(STATE, &state.content())?;
@@ -117,7 +128,7 @@ impl Store {
         if let Some(config) = &paths.config {
             configuration::tidy(config).map_err(Error::Configuration)?;
         }
-        let store = Self { paths, folder, key, label };
+        let store = Self { paths, folder, key, label, mac_address };
         store.finish_k2(&lock)?;
         store.finish_attempt(&lock)?;
         Ok(store)
@@ -269,28 +280,23 @@ impl Store {
         }
         change_state(&self.folder, &lock, |state| state.resetting = false)?;
         info!(cleared = ?items, "deleted the owner's data");
-        Ok(Cleared { items, node_id: self.unregistered(&self.mac_address()) })
+        Ok(Cleared { items, node_id: self.unregistered() })
     }
 
     fn identity(&self, configuration: Option<&Configuration>) -> Identity {
-        let mac_address = self.mac_address();
         let registered = configuration.and_then(Configuration::node_id).filter(|node_id| is_usable(node_id));
-        let unregistered = self.unregistered(&mac_address);
+        let unregistered = self.unregistered();
         Identity {
             node_id: registered.unwrap_or_else(|| unregistered.clone()),
             unregistered,
             hardware: identity::hardware(&self.paths.sysfs, &self.paths.machine),
-            mac_address,
+            mac_address: self.mac_address.clone(),
         }
     }
 
     /// The identity of a node that is not registered.
-    fn unregistered(&self, mac_address: &str) -> String {
-        self.label.node_id.clone().unwrap_or_else(|| identity::unregistered(mac_address))
-    }
-
-    fn mac_address(&self) -> String {
-        identity::mac_address(&self.paths.sysfs, &self.paths.machine_id)
+    fn unregistered(&self) -> String {
+        self.label.node_id.clone().unwrap_or_else(|| identity::unregistered(&self.mac_address))
     }
 
     /// The configuration, if it exists and can be read.

@@ -143,7 +143,7 @@ impl Session {
             Failure::Usage("--api-endpoint must be an http or https URL of a host, without user, query and fragment".into())
         })?;
         let paths = paths(&config);
-        let mut device = Device::this(&paths.sysfs, &paths.machine_id);
+        let mut device = Device::this(&store::mac_address(&paths), &paths.machine_id);
         if let Some(address) = &arguments.mac {
             device.mac_address =
                 MacAddress::try_from(address.as_str()).map_err(|error| Failure::Usage(format!("--mac: {error}")))?;

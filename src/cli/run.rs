@@ -124,7 +124,7 @@ async fn serve<N: Network, L: Future<Output = ()> + Send + 'static>(
     let paths = paths(config);
     let claims = NodeClaims {
         claimant: Claimant::new(client.clone()),
-        device: Device::this(&paths.sysfs, &paths.machine_id),
+        device: Device::this(&boot.identity.mac_address, &paths.machine_id),
         folder: std::path::absolute(&paths.claim).context("finding the folder of the appliance's configuration")?,
         clock: super::claim::clock,
     };

@@ -38,6 +38,9 @@ pub(super) struct State {
     outcome: Option<StoredOutcome>,
     /// The attempt that ended last: if its file still exists, it is not resumed.
     pub(super) concluded: Option<Concluded>,
+    /// The hardware address that names the node, since its first start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) mac_address: Option<String>,
 }
 
 /// An attempt that has ended.
@@ -62,7 +65,7 @@ struct StoredOutcome {
 impl State {
     /// The state of a node that starts for the first time.
     pub(super) const fn new() -> Self {
-        Self { schema: SCHEMA, generation: 0, attempts: 0, resetting: false, outcome: None, concluded: None }
+        Self { schema: SCHEMA, generation: 0, attempts: 0, resetting: false, outcome: None, concluded: None, mac_address: None }
     }
 
     /// The state of a node whose file is lost: all free guesses count as used, because an attacker may have used them.

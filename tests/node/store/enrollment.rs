@@ -3,6 +3,7 @@
 use std::fs;
 
 use jarvis_provisioning::link::http::cleared_name;
+use jarvis_provisioning::store::mac_address;
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::Cleared;
 use testing_node::files::{MAC_ADDRESS, Node, SHIPPED, credentials, k2, outcome, pending, registration, reset};
@@ -27,6 +28,46 @@ fn the_secrets_stay_when_the_node_is_started_again() {
     assert_eq!(again.pairing(), first.pairing());
     assert_eq!(again.access_point_passphrase(), first.access_point_passphrase());
     assert_eq!(fs::read(node.file("secrets.key")).unwrap(), key);
+}
+
+#[test]
+fn the_identity_is_the_same_over_a_hundred_restarts_with_random_addresses() {
+    let node = Node::in_memory();
+    let interfaces = node.root().join("sys/class/net");
+    let wlan0 = interfaces.join("wlan0");
+    fs::write(wlan0.join("addr_assign_type"), "3\n").unwrap();
+    let first = node.open().load().unwrap().identity;
+    for restart in 0..100_u8 {
+        fs::write(wlan0.join("address"), format!("5a:00:00:00:00:{restart:02x}\n")).unwrap();
+        match restart {
+            // Another interface comes, as one in a USB port, and the radio goes.
+            30 => {
+                fs::create_dir(interfaces.join("eth0")).unwrap();
+                fs::write(interfaces.join("eth0/address"), "b8:27:eb:00:00:02\n").unwrap();
+            }
+            60 => fs::remove_file(wlan0.join("address")).unwrap(),
+            _ => {}
+        }
+        let store = node.open();
+        store.save_guesses(restart.into()).unwrap();
+        assert_eq!(store.load().unwrap().identity, first, "restart {restart}");
+        assert_eq!(mac_address(&node.paths()), first.mac_address, "restart {restart}");
+    }
+    reset(&mut node.open()).unwrap();
+    assert_eq!(node.open().load().unwrap().identity, first);
+}
+
+#[test]
+fn a_node_that_has_stored_no_address_stores_its_present_one() {
+    let node = Node::new();
+    node.open().save_guesses(3).unwrap();
+    let state = || serde_json::from_slice::<serde_json::Value>(&fs::read(node.file("state.json")).unwrap()).unwrap();
+    let stored = state();
+    let mut older = stored.clone();
+    assert_eq!(older.as_object_mut().unwrap().remove("mac_address"), Some(MAC_ADDRESS.into()));
+    fs::write(node.file("state.json"), older.to_string()).unwrap();
+    assert_eq!(node.open().load().unwrap().guesses, 3);
+    assert_eq!(state(), stored);
 }
 
 #[test]
