@@ -137,6 +137,7 @@ impl<E: Execute> Daemon<E> {
             Event::ClearRequest { request, answer } => Some(Input::ClearRequest { ticket: self.ticket(answer), request }),
             Event::LocalRequest { request, answer } => Some(Input::LocalRequest { ticket: self.ticket(answer), request }),
             Event::Bluetooth { available } => Some(Input::Bluetooth { available }),
+            Event::RadioTaken { taken } => Some(Input::RadioTaken { taken }),
         }
     }
 

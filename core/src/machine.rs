@@ -107,6 +107,12 @@ pub enum Input {
         /// There is one.
         available: bool,
     },
+    /// Another program's connection uses the radio, or no longer does. The access point does not replace such a connection
+    /// when no phone connects; an attempt does.
+    RadioTaken {
+        /// It does.
+        taken: bool,
+    },
     /// The time of [`Machine::poll_timeout`] has come. Harmless at any other time.
     Timeout,
 }
@@ -192,7 +198,8 @@ pub enum Output {
 pub enum AccessPointPolicy {
     /// From the start.
     Always,
-    /// When there is no Bluetooth, or no phone was connected for so long.
+    /// When there is no Bluetooth, or no phone was connected for so long; not while another program's connection uses the
+    /// radio.
     WhenQuiet(Duration),
     /// Never.
     Never,
@@ -325,6 +332,7 @@ impl Machine {
             Input::LocalRequest { ticket, request } => self.requested_locally(ticket, request, now),
             Input::Done(done) => self.done(done, now, rng),
             Input::Bluetooth { available } => self.visibility.set_bluetooth(available),
+            Input::RadioTaken { taken } => self.visibility.set_taken(taken, now),
             Input::Timeout => {}
         }
         while let Some(lost) = self.outbox.overdue() {

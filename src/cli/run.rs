@@ -144,6 +144,7 @@ async fn serve<N: Network, L: Future<Output = ()> + Send + 'static>(
         tokio::spawn(link(handle.clone(), until_stopped())),
     ];
     if !config.simulate {
+        tokio::spawn(handle.clone().follow_radio(radio.clone()));
         let announcement = mdns::Config { name: name.clone(), port: bound.port(), radio };
         servers.push(tokio::spawn(mdns::serve(announcement, handle, until_stopped())));
     }

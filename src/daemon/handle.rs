@@ -7,7 +7,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use provisioning_core::domain::{Identity, Network, Status};
+use provisioning_core::domain::{Identity, Network, RadioUse, Status};
 use provisioning_core::endpoint::Endpoint;
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::{Answer, Link, LocalRequest, Machine};
@@ -62,6 +62,7 @@ pub enum Event {
     ClearRequest { request: LocalRequest, answer: oneshot::Sender<Answer> },
     LocalRequest { request: LocalRequest, answer: oneshot::Sender<Answer> },
     Bluetooth { available: bool },
+    RadioTaken { taken: bool },
 }
 
 /// The loop's end of a [`Handle`].
@@ -151,6 +152,21 @@ impl Handle {
         self.send(Event::Bluetooth { available }).await
     }
 
+    /// Reports to the loop whether another program's connection uses the radio, until the loop or the radio has ended.
+    pub async fn follow_radio(self, mut radio: watch::Receiver<RadioUse>) {
+        let mut reported = false;
+        loop {
+            let taken = radio.borrow_and_update().other().is_some();
+            if taken != reported && self.send(Event::RadioTaken { taken }).await.is_err() {
+                return;
+            }
+            reported = taken;
+            if radio.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// The current snapshot. Never waits.
     pub fn view(&self) -> Arc<View> {
         self.view.borrow().clone()
@@ -168,5 +184,29 @@ impl Handle {
 
     async fn send(&self, event: Event) -> Result<(), Stopping> {
         self.events.send(event).await.map_err(|_| Stopping)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use provisioning_core::machine::AccessPointPolicy;
+    use testing_node::scripted;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_loop_is_told_when_others_take_and_release_the_radio() {
+        let machine = Machine::new(scripted::config(AccessPointPolicy::Never), scripted::boot(), Duration::ZERO);
+        let (handle, mut ends) = Handle::channel(1, View::from(&machine));
+        let (radio, receiver) = watch::channel(RadioUse::Idle);
+        let following = tokio::spawn(handle.follow_radio(receiver));
+        let other = RadioUse::Other { interface: "wlan0".into() };
+        for (used, reported) in [(other.clone(), true), (RadioUse::Station { interface: "wlan0".into() }, false), (other, true)] {
+            radio.send_replace(used);
+            let event = ends.events.recv().await.expect("an event");
+            assert!(matches!(event, Event::RadioTaken { taken } if taken == reported));
+        }
+        drop(radio);
+        following.await.expect("it ends with the radio");
     }
 }

@@ -1,9 +1,9 @@
-//! mDNS: a provisioned node announces its HTTP API in its network (RFC 6762, RFC 6763).
+//! mDNS: a node announces its HTTP API in its network (RFC 6762, RFC 6763).
 //!
 //! When provisioning succeeds, the access point closes, and the phone returns to its own network. There it finds the node by
-//! the name of the access point, and queries the outcome. Nothing is announced before: phones know the node's address in
-//! the access point. Nothing is announced, and no query answered, in any other network of the node, such as a VPN or a
-//! container's: only at the interface that joined the owner's network.
+//! the name of the access point, and queries the outcome. Before, a node is announced only where its radio was in use when it
+//! started: there it opens no access point, in which phones know its address. Nothing is announced, and no query answered, in
+//! any other network of the node, such as a VPN or a container's: only at the interface of the radio.
 
 use std::future::Future;
 
@@ -11,7 +11,7 @@ use mdns_sd::{IfKind, ServiceDaemon, ServiceInfo};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::daemon::{Handle, View};
+use crate::daemon::Handle;
 use provisioning_core::domain::{RadioUse, State};
 use provisioning_core::endpoint::MDNS_SERVICE;
 use provisioning_core::fault::chain;
@@ -26,11 +26,24 @@ pub struct Config {
     pub name: String,
     /// The port of the HTTP API.
     pub port: u16,
-    /// Which interface has joined the owner's network.
+    /// The interface of the radio, and what it is used for.
     pub radio: watch::Receiver<RadioUse>,
 }
 
-/// Announces the node while it is provisioned, until `shutdown` is ready.
+/// An announcement that is being made.
+struct Announced {
+    daemon: ServiceDaemon,
+    content: Content,
+}
+
+/// Where a node is announced, and as whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Content {
+    interface: String,
+    node_id: String,
+}
+
+/// Announces the node until `shutdown` is ready.
 pub async fn serve(config: Config, handle: Handle, shutdown: impl Future<Output = ()>) {
     let mut announced = None;
     tokio::select! {
@@ -41,20 +54,22 @@ pub async fn serve(config: Config, handle: Handle, shutdown: impl Future<Output 
 }
 
 /// Follows the node's state; ends with the loop.
-async fn follow(config: &Config, handle: &Handle, announced: &mut Option<ServiceDaemon>) {
+async fn follow(config: &Config, handle: &Handle, announced: &mut Option<Announced>) {
     let (mut views, mut radio) = (handle.views(), config.radio.clone());
     loop {
         let view = views.borrow_and_update().clone();
-        let interface = radio.borrow_and_update().station().cloned();
-        match (view.status.state() == State::Provisioned, interface, announced.is_some()) {
-            (true, Some(interface), false) => {
-                *announced = announce(config, &interface, &view)
-                    .inspect(|_| info!(name = config.name, port = config.port, interface, "mDNS service announced"))
-                    .inspect_err(|error| warn!("announcing the mDNS service failed: {}", chain(error)))
-                    .ok();
-            }
-            (false, _, true) => withdraw(announced).await,
-            _ => {}
+        let is_provisioned = view.status.state() == State::Provisioned;
+        let interface = match &*radio.borrow_and_update() {
+            RadioUse::Station { interface } if is_provisioned => Some(interface.clone()),
+            RadioUse::Other { interface } => Some(interface.clone()),
+            RadioUse::Station { .. } | RadioUse::AccessPoint(_) | RadioUse::Idle => None,
+        };
+        let wanted = interface.map(|interface| Content { interface, node_id: view.info.node_id.clone() });
+        // After a success, a network that is lost for a moment ends nothing.
+        let stays = is_provisioned && wanted.is_none();
+        if !stays && announced.as_ref().map(|announced| &announced.content) != wanted.as_ref() {
+            withdraw(announced).await;
+            *announced = wanted.and_then(|content| announce(config, content));
         }
         // A failed announcement is retried when the node's state or the use of the radio changes.
         tokio::select! {
@@ -66,20 +81,34 @@ async fn follow(config: &Config, handle: &Handle, announced: &mut Option<Service
     }
 }
 
-fn announce(config: &Config, interface: &str, view: &View) -> mdns_sd::Result<ServiceDaemon> {
+/// Makes an announcement. The reason of a failure is logged.
+fn announce(config: &Config, content: Content) -> Option<Announced> {
+    match daemon(config, &content) {
+        Ok(daemon) => {
+            info!(name = config.name, port = config.port, interface = content.interface, "mDNS service announced");
+            Some(Announced { daemon, content })
+        }
+        Err(error) => {
+            warn!("announcing the mDNS service failed: {}", chain(&error));
+            None
+        }
+    }
+}
+
+fn daemon(config: &Config, content: &Content) -> mdns_sd::Result<ServiceDaemon> {
     let host = format!("{}.local.", config.name);
-    let properties = [("txtvers", "1"), (NODE_ID, view.info.node_id.as_str())];
+    let properties = [("txtvers", "1"), (NODE_ID, content.node_id.as_str())];
     let service = ServiceInfo::new(MDNS_SERVICE, &config.name, &host, (), config.port, &properties[..])?.enable_addr_auto();
     let daemon = ServiceDaemon::new()?;
     daemon.disable_interface(IfKind::All)?;
-    daemon.enable_interface(interface)?;
+    daemon.enable_interface(content.interface.as_str())?;
     daemon.register(service)?;
     Ok(daemon)
 }
 
 /// Withdraws the announcement, so that phones forget the service at once.
-async fn withdraw(announced: &mut Option<ServiceDaemon>) {
-    let Some(daemon) = announced.take() else { return };
+async fn withdraw(announced: &mut Option<Announced>) {
+    let Some(Announced { daemon, .. }) = announced.take() else { return };
     if let Ok(ended) = daemon.shutdown() {
         // An error means that it has ended already.
         let _either_way = ended.recv_async().await;

@@ -16,6 +16,11 @@ pub enum RadioUse {
         /// With this interface.
         interface: String,
     },
+    /// Another program's connection, which is active or being activated. The node leaves it alone.
+    Other {
+        /// With this interface.
+        interface: String,
+    },
 }
 
 impl RadioUse {
@@ -23,7 +28,7 @@ impl RadioUse {
     pub const fn access_point(&self) -> Option<&AccessPoint> {
         match self {
             Self::AccessPoint(access_point) => Some(access_point),
-            Self::Idle | Self::Station { .. } => None,
+            Self::Idle | Self::Station { .. } | Self::Other { .. } => None,
         }
     }
 
@@ -31,7 +36,15 @@ impl RadioUse {
     pub const fn station(&self) -> Option<&String> {
         match self {
             Self::Station { interface } => Some(interface),
-            Self::Idle | Self::AccessPoint(_) => None,
+            Self::Idle | Self::AccessPoint(_) | Self::Other { .. } => None,
+        }
+    }
+
+    /// The interface of another program's connection.
+    pub const fn other(&self) -> Option<&String> {
+        match self {
+            Self::Other { interface } => Some(interface),
+            Self::Idle | Self::AccessPoint(_) | Self::Station { .. } => None,
         }
     }
 }
@@ -86,11 +99,13 @@ mod tests {
     }
 
     #[test]
-    fn the_radio_is_either_an_access_point_or_a_station() {
+    fn the_radio_has_one_use() {
         let open = RadioUse::AccessPoint(access_point(24));
         assert_eq!((open.access_point(), open.station()), (Some(&access_point(24)), None));
         let joined = RadioUse::Station { interface: "wlan0".into() };
         assert_eq!((joined.access_point(), joined.station()), (None, Some(&"wlan0".into())));
-        assert_eq!((RadioUse::Idle.access_point(), RadioUse::Idle.station()), (None, None));
+        let other = RadioUse::Other { interface: "wlan0".into() };
+        assert_eq!((other.access_point(), other.station(), other.other()), (None, None, Some(&"wlan0".into())));
+        assert_eq!((RadioUse::Idle.access_point(), RadioUse::Idle.station(), joined.other()), (None, None, None));
     }
 }

@@ -16,9 +16,13 @@ pub(super) struct Visibility {
     /// The previous network is being restored.
     restoring: Option<Op<kind::Switch>>,
     bluetooth: bool,
+    /// Another program's connection uses the radio.
+    taken: bool,
     advertising: bool,
     /// When a phone last wrote something.
     heard: Instant,
+    /// When another program's connection last ended.
+    released: Instant,
     /// Set by a success: when the linger time is over.
     finish_at: Option<Instant>,
 }
@@ -42,8 +46,10 @@ impl Visibility {
             access_point: AccessPoint::Closed,
             restoring: None,
             bluetooth: true,
+            taken: false,
             advertising: false,
             heard: now,
+            released: now,
             finish_at: None,
         }
     }
@@ -54,6 +60,17 @@ impl Visibility {
 
     pub(super) const fn set_bluetooth(&mut self, available: bool) {
         self.bluetooth = available;
+    }
+
+    pub(super) fn set_taken(&mut self, taken: bool, now: Instant) {
+        if taken && self.access_point == AccessPoint::Open {
+            self.access_point = AccessPoint::Closed;
+        }
+        // A connection that was lost may come back.
+        if self.taken && !taken {
+            self.released = now;
+        }
+        self.taken = taken;
     }
 
     /// The station takes the radio from the access point.
@@ -103,10 +120,11 @@ impl Machine {
         let wanted = match self.config.access_point {
             AccessPointPolicy::Never => return None,
             AccessPointPolicy::Always => Instant::ZERO,
+            AccessPointPolicy::WhenQuiet(_) if self.visibility.taken => return None,
             AccessPointPolicy::WhenQuiet(_) if !self.visibility.bluetooth => Instant::ZERO,
             // It is not quiet while a phone has the session, however long its owner looks for a password.
             AccessPointPolicy::WhenQuiet(_) if self.slot.is_some() => return None,
-            AccessPointPolicy::WhenQuiet(quiet) => self.visibility.heard + quiet,
+            AccessPointPolicy::WhenQuiet(quiet) => self.visibility.heard.max(self.visibility.released) + quiet,
         };
         match self.visibility.access_point {
             AccessPoint::Closed => Some(wanted),

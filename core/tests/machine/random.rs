@@ -35,6 +35,7 @@ enum Action {
     DiskFull,
     ForgettingFails,
     Bluetooth(bool),
+    RadioTaken(bool),
     PowerCut { instants: u8 },
 }
 
@@ -60,6 +61,7 @@ fn action() -> impl Strategy<Value = Action> {
         1 => Just(Action::DiskFull),
         1 => Just(Action::ForgettingFails),
         1 => any::<bool>().prop_map(Action::Bluetooth),
+        1 => any::<bool>().prop_map(Action::RadioTaken),
         2 => (1..30_u8).prop_map(|instants| Action::PowerCut { instants }),
     ]
 }
@@ -156,6 +158,7 @@ fn act(world: &mut World, action: Action) -> Result<(), PowerCut> {
         Action::ForgettingFails => world.forget_failures.push_back(Fault::NetworkUnavailable),
         Action::DiskFull => world.full.push_back(Fault::StorageFailed),
         Action::Bluetooth(available) => world.input(Input::Bluetooth { available })?,
+        Action::RadioTaken(taken) => world.input(Input::RadioTaken { taken })?,
         Action::PowerCut { instants } => world.cut_at = Some(world.instants + usize::from(instants)),
     }
     Ok(())

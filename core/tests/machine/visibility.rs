@@ -51,6 +51,60 @@ fn the_access_point_opens_when_no_phone_connects() {
     assert!(on_air(&world));
 }
 
+fn take_radio(world: &mut World, taken: bool) {
+    world.input(Input::RadioTaken { taken }).unwrap();
+    world.idle().unwrap();
+}
+
+#[test]
+fn the_access_point_leaves_a_radio_alone_that_others_use() {
+    for bluetooth in [true, false] {
+        let mut world = quiet();
+        take_radio(&mut world, true);
+        world.input(Input::Bluetooth { available: bluetooth }).unwrap();
+        world.advance(Duration::from_hours(1)).unwrap();
+        assert_eq!((&world.radio, world.advertised), (&Radio::Before, bluetooth));
+    }
+}
+
+#[test]
+fn the_access_point_opens_a_minute_after_others_have_lost_the_radio() {
+    let mut world = quiet();
+    take_radio(&mut world, true);
+    world.advance(Duration::from_hours(1)).unwrap();
+    take_radio(&mut world, false);
+    world.advance(Duration::from_secs(30)).unwrap();
+    // It was only a restart of the router.
+    take_radio(&mut world, true);
+    world.advance(Duration::from_mins(2)).unwrap();
+    take_radio(&mut world, false);
+    world.advance(Duration::from_secs(59)).unwrap();
+    assert!(!on_air(&world));
+    world.advance(Duration::from_secs(1)).unwrap();
+    assert!(on_air(&world));
+    take_radio(&mut world, true);
+    take_radio(&mut world, false);
+    world.radio = Radio::Before;
+    world.advance(QUIET).unwrap();
+    assert!(on_air(&world), "it opens again after others have taken the radio from it");
+}
+
+#[test]
+fn the_access_point_takes_a_radio_that_others_use_if_it_always_opens() {
+    let mut world = World::with(AccessPointPolicy::Always);
+    take_radio(&mut world, true);
+    assert!(on_air(&world));
+}
+
+#[test]
+fn a_node_whose_radio_others_use_is_provisioned_over_bluetooth() {
+    let mut world = quiet();
+    take_radio(&mut world, true);
+    let phone = world.attempt(&credentials());
+    assert_eq!(world.phones[phone].last_report().state, State::Provisioned);
+    assert_eq!(world.radio, Radio::Joined(credentials().ssid));
+}
+
 #[test]
 fn the_access_point_does_not_take_the_radio_while_a_phone_has_the_session() {
     let mut world = quiet();

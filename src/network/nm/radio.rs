@@ -138,7 +138,12 @@ impl Radio {
                     Some(job) => self.serve(job).await,
                     None => return,
                 },
-                event = event(&mut self.bus) => self.heard(event.as_ref()),
+                event = event(&mut self.bus) => {
+                    self.heard(event.as_ref());
+                    if event.as_ref().is_some_and(may_change_use) {
+                        self.report_others().await;
+                    }
+                }
                 () = sleep_until(again.map_or_else(Instant::now, |(at, _)| at)), if again.is_some() => self.hold_again().await,
             }
         }
@@ -150,7 +155,12 @@ impl Radio {
         }
         let caller = &mut caller;
         match request {
-            Request::Scan { reply } => answer(reply, self.scan(caller).await),
+            Request::Scan { reply } => {
+                let found = self.scan(caller).await;
+                // The first answer may be what the access point waits for.
+                self.report_others().await;
+                return answer(reply, found);
+            }
             Request::Join { ssid, passphrase, hidden, reply } => {
                 answer(reply, self.join(&ssid, &passphrase, hidden, caller).await);
             }
@@ -165,6 +175,30 @@ impl Radio {
             Request::OpenAccessPoint { name, reply } => answer(reply, self.open_access_point(&name, caller).await),
             Request::Forget { reply } => answer(reply, self.forget(caller).await),
         }
+        self.report_others().await;
+    }
+
+    /// Reports whether another program's connection uses the radio. What this program uses it for is reported where it does.
+    async fn report_others(&mut self) {
+        if self.held.is_some() || self.bus.is_none() {
+            return;
+        }
+        let other = self.other().await.unwrap_or_else(|cause| {
+            debug!("the use of the radio is unknown: {}", provisioning_core::fault::chain(&cause));
+            None
+        });
+        match other {
+            Some(interface) => self.report_use(RadioUse::Other { interface }),
+            None if self.used.borrow().other().is_some() => self.report_use(RadioUse::Idle),
+            None => {}
+        }
+    }
+
+    /// The interface of a connection that this program has not made, if there is one.
+    async fn other(&self) -> Result<Option<String>, Cause> {
+        let device = Device::find(self.bus()?, self.settings.interface.as_deref()).await?;
+        let active = self.active_profile(&device).await?;
+        Ok(active.filter(|profile| profile.is_up && !profile.stored.ours).map(|_| device.interface))
     }
 
     /// Updates the held connection after an event. None: the bus is lost.
@@ -349,6 +383,22 @@ impl Radio {
         let mut numbers = version.split('.').map_while(|number| number.parse().ok());
         self.version = Some((numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default()));
         Ok(())
+    }
+}
+
+/// Whether the use of the radio may be another one after an event.
+fn may_change_use(event: &Event) -> bool {
+    match event {
+        Event::State { change, .. } => matches!(
+            change.new,
+            DeviceState::Prepare
+                | DeviceState::Activated
+                | DeviceState::Failed
+                | DeviceState::Disconnected
+                | DeviceState::Unavailable
+        ),
+        Event::Service { .. } | Event::Removed { .. } => true,
+        Event::Scanned { .. } => false,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The node's own access point.
 
 use super::fake::{AccessPoint, Play};
+use super::keeping::{foreign, ours};
 use super::{Lab, fault, journal, within};
 use jarvis_provisioning::network::Network;
 use provisioning_core::domain::{self, RadioUse};
@@ -58,6 +59,40 @@ async fn the_use_of_the_radio_is_reported() {
     assert_eq!(used(), RadioUse::Station { interface: "wlan0".into() });
     within(lab.network.restore()).await.expect("there is no previous network");
     assert_eq!(used(), RadioUse::Idle);
+}
+
+#[tokio::test]
+async fn a_connection_of_others_is_reported_while_it_lasts_and_ours_is_not() {
+    let Some(lab) = Lab::start().await else { return };
+    let mut radio = lab.network.radio();
+    let other = RadioUse::Other { interface: "wlan0".into() };
+    let theirs = {
+        let mut world = lab.fake.world();
+        let theirs = world.add_profile(foreign("Office", &[]));
+        world.activate(theirs);
+        theirs
+    };
+    lab.scan().await;
+    assert_eq!(*radio.borrow(), other);
+    lab.join("HomeNetwork").await.expect("a good passphrase");
+    assert_eq!(*radio.borrow(), RadioUse::Station { interface: "wlan0".into() });
+    within(lab.network.restore()).await.expect("it is still there");
+    within(radio.wait_for(|used| *used == other)).await.expect("the adapter runs");
+    lab.fake.play(&[(120, 8), (30, 0)]).await;
+    within(radio.wait_for(|used| *used == RadioUse::Idle)).await.expect("the adapter runs");
+    // NetworkManager connects again by itself.
+    lab.fake.world().activate(theirs);
+    lab.fake.play(&[(40, 0), (100, 0)]).await;
+    within(radio.wait_for(|used| *used == other)).await.expect("the adapter runs");
+
+    // A network that this program has stored is not another's.
+    {
+        let mut world = lab.fake.world();
+        let ours = world.add_profile(ours("HomeNetwork", "6f0d9d4e-0000-4000-8000-000000000001"));
+        world.activate(ours);
+    }
+    lab.fake.play(&[(40, 0), (100, 0)]).await;
+    within(radio.wait_for(|used| *used == RadioUse::Idle)).await.expect("the adapter runs");
 }
 
 #[tokio::test]

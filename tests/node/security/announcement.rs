@@ -41,12 +41,17 @@ for _ in range(150 if wanted else 10):
 print(answers)
 ";
 
-/// A node that is provisioned over `wlan0`; announces until standard input ends.
-async fn announce() {
-    let view = View { status: Status { step: Step::Done, ..Status::waiting() }, ..scripted::view() };
+/// A node with that use of `wlan0`; announces until standard input ends.
+async fn announce(radio: &str) {
+    let interface = "wlan0".into();
+    let (step, used) = match radio {
+        "joined" => (Step::Done, RadioUse::Station { interface }),
+        _ => (Step::Waiting, RadioUse::Other { interface }),
+    };
+    let view = View { status: Status { step, ..Status::waiting() }, ..scripted::view() };
     let (handle, ends) = Handle::channel(1, view.clone());
     ends.view.send_replace(Arc::new(view));
-    let (_radio, radio) = watch::channel(RadioUse::Station { interface: "wlan0".into() });
+    let (_radio, radio) = watch::channel(used);
     let config = Config { name: "jarvis-5b91b661".into(), port: 8080, radio };
     let ended = async {
         let read = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
@@ -57,12 +62,21 @@ async fn announce() {
 
 #[tokio::test]
 async fn mdns_answers_only_at_the_interface_that_joined_a_network() {
-    if std::env::var_os(INSIDE).is_some() {
-        return announce().await;
+    answers_only_at_the_radio("joined", "mdns_answers_only_at_the_interface_that_joined_a_network").await;
+}
+
+#[tokio::test]
+async fn a_node_that_waits_is_found_in_the_network_that_others_joined() {
+    answers_only_at_the_radio("taken", "a_node_that_waits_is_found_in_the_network_that_others_joined").await;
+}
+
+async fn answers_only_at_the_radio(radio: &str, test: &str) {
+    if let Ok(radio) = std::env::var(INSIDE) {
+        return announce(&radio).await;
     }
-    let Some(node) = Namespace::new("mdns-node") else { return };
-    let Some(home) = Namespace::new("mdns-home") else { return };
-    let Some(other) = Namespace::new("mdns-other") else { return };
+    let Some(node) = Namespace::new(&format!("mdns-node-{radio}")) else { return };
+    let Some(home) = Namespace::new(&format!("mdns-home-{radio}")) else { return };
+    let Some(other) = Namespace::new(&format!("mdns-other-{radio}")) else { return };
     node.connect("wlan0", &home, "eth0");
     node.connect("vpn0", &other, "eth0");
     node.assign("wlan0", &["10.78.0.1/24"]);
@@ -70,16 +84,16 @@ async fn mdns_answers_only_at_the_interface_that_joined_a_network() {
     node.assign("vpn0", &["10.79.0.1/24"]);
     other.assign("eth0", &["10.79.0.2/24"]);
     let program = std::env::current_exe().expect("the program has a path");
-    let name = "security::announcement::mdns_answers_only_at_the_interface_that_joined_a_network";
-    let mut command = node.command(&[program.to_str().expect("UTF-8"), "--exact", name]);
-    command.env(INSIDE, "1").stdin(Stdio::piped()).stdout(Stdio::null());
+    let name = format!("security::announcement::{test}");
+    let mut command = node.command(&[program.to_str().expect("UTF-8"), "--exact", &name]);
+    command.env(INSIDE, radio).stdin(Stdio::piped()).stdout(Stdio::null());
     let mut announcing = command.spawn().expect("this program runs");
     let answers = |namespace: &Namespace, address: &str, wanted: &str| {
         let output = namespace.run(&["python3", "-c", RESOLVER, address, wanted]);
         let text = String::from_utf8(output.stdout).expect("UTF-8");
         text.trim().parse::<u32>().unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)))
     };
-    assert!(answers(&home, "10.78.0.2", "1") > 0, "it is found in the network that it joined");
+    assert!(answers(&home, "10.78.0.2", "1") > 0, "it is found in the network of its radio");
     assert_eq!(answers(&other, "10.79.0.2", "0"), 0, "it is found in another network");
     drop(announcing.stdin.take());
     assert!(announcing.wait().expect("it was started").success());
