@@ -211,16 +211,21 @@ impl Store {
         Ok(())
     }
 
-    /// Stores the configuration and the credentials.
+    /// Stores the configuration, and the credentials of a network that was joined.
     pub fn save_enrollment(&self, credentials: &Credentials, registration: &Registration) -> Result<(), Error> {
         let path = configuration::located(self.paths.config.as_ref())?;
         let _lock = self.folder.lock()?;
         let mut configuration = Configuration::read(path).map_err(Error::Configuration)?;
-        let sealed = self.key.seal(format::wifi_credentials(credentials).as_bytes());
         // Both are staged before either is committed, so that a full disk leaves the old files.
-        let wifi = self.folder.stage(WIFI, sealed.as_bytes(), self.folder.owner())?;
+        let wifi = credentials.ssid.as_ref().map(|ssid| {
+            let sealed = self.key.seal(format::wifi_credentials(ssid, &credentials.passphrase).as_bytes());
+            self.folder.stage(WIFI, sealed.as_bytes(), self.folder.owner())
+        });
+        let wifi = wifi.transpose()?;
         let configuration = configuration.enroll(credentials, registration).map_err(Error::Configuration)?;
-        wifi.commit()?;
+        if let Some(wifi) = wifi {
+            wifi.commit()?;
+        }
         configuration.commit().map_err(Error::Configuration)
     }
 

@@ -233,9 +233,9 @@ impl UnixTime {
 pub struct Credentials {
     /// The phone's name for this attempt; 0 if it came without one.
     pub request_id: u64,
-    /// The network to join.
-    pub ssid: Ssid,
-    /// Its passphrase.
+    /// The network to join; none to enroll over the connection that the node has.
+    pub ssid: Option<Ssid>,
+    /// Its passphrase; empty without a network.
     pub passphrase: Passphrase,
     /// The network does not broadcast its name.
     pub hidden: bool,

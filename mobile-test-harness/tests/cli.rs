@@ -113,6 +113,17 @@ async fn progress_is_printed_and_no_secret_is() {
 }
 
 #[tokio::test]
+async fn a_device_that_is_online_needs_no_network() {
+    let node = Node::start(185).await;
+    let mut phone = phone(&node, "provision", &["--connected", "--json"]);
+    phone.args(["--command-center", "http://192.0.2.7:7703", "--household", "home", "--node-id", "node-1"]);
+    phone.env("JARVIS_PROVISIONING_TOKEN", TOKEN).env("JARVIS_PAIRING_CODE", CODE);
+    let (code, outcome) = json(phone).await;
+    assert_eq!((code, &outcome["outcome"], &outcome["ssid"]), (Some(0), &Value::from("PROVISIONED"), &Value::Null));
+    assert_eq!(node.started(is_join), 0);
+}
+
+#[tokio::test]
 async fn a_wrong_password_ends_with_1_and_its_name() {
     let node = Node::start(185).await;
     let directory = tempfile::tempdir().expect("a temporary directory");

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::record::json;
 use crate::files::hexadecimal;
-use provisioning_core::domain::{Credentials, K2};
+use provisioning_core::domain::{K2, Passphrase, Ssid};
 
 /// A string as `json.dumps` writes it: ASCII only, with surrogate pairs for characters beyond the basic plane.
 pub(super) fn string(text: &str) -> Zeroizing<String> {
@@ -38,15 +38,15 @@ pub(super) fn string(text: &str) -> Zeroizing<String> {
 /// What is sealed in `wifi_credentials.enc`: `{"ssid": …, "password": …}`.
 ///
 /// An SSID that is not UTF-8 is written with replacement characters, and again as `ssid_hex`.
-pub(super) fn wifi_credentials(credentials: &Credentials) -> Zeroizing<String> {
-    let ssid = string(&credentials.ssid.to_string());
-    let password = string(credentials.passphrase.expose());
+pub(super) fn wifi_credentials(ssid: &Ssid, passphrase: &Passphrase) -> Zeroizing<String> {
+    let bytes = ssid.as_bytes();
+    let ssid = string(&ssid.to_string());
+    let password = string(passphrase.expose());
     let mut json = Zeroizing::new(String::with_capacity(128 + ssid.len() + password.len()));
     json.push_str("{\"ssid\": ");
     json.push_str(&ssid);
     json.push_str(", \"password\": ");
     json.push_str(&password);
-    let bytes = credentials.ssid.as_bytes();
     if std::str::from_utf8(bytes).is_err() {
         json.push_str(", \"ssid_hex\": ");
         json.push_str(&string(&hexadecimal(bytes)));
@@ -88,24 +88,9 @@ pub(super) fn is_k2_metadata(content: &[u8]) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use provisioning_core::domain::{CommandCenterUrl, Passphrase, Ssid};
-    use provisioning_core::secret::SecretText;
 
-    fn credentials(ssid: &[u8], passphrase: &str) -> Credentials {
-        Credentials {
-            request_id: 0,
-            ssid: Ssid::try_from(ssid).unwrap(),
-            passphrase: Passphrase::try_from(passphrase.to_owned()).unwrap(),
-            hidden: false,
-            room: String::new(),
-            command_center: CommandCenterUrl::try_from("http://10.0.0.2:7703").unwrap(),
-            config_service: None,
-            household_id: String::new(),
-            node_id: String::new(),
-            token: SecretText::new(String::new()),
-            provision_code: None,
-            time: None,
-        }
+    fn credentials(ssid: &[u8], passphrase: &str) -> Zeroizing<String> {
+        wifi_credentials(&Ssid::try_from(ssid).unwrap(), &Passphrase::try_from(passphrase.to_owned()).unwrap())
     }
 
     // What Python 3.12 prints for json.dumps(text) and json.dumps({"ssid": ..., "password": ...}).
@@ -124,13 +109,13 @@ mod tests {
 
     #[test]
     fn wifi_credentials_are_those_of_python() {
-        let json = wifi_credentials(&credentials("Café \"5G\" 😀".as_bytes(), r"p\ss wörd"));
+        let json = credentials("Café \"5G\" 😀".as_bytes(), r"p\ss wörd");
         assert_eq!(json.as_str(), r#"{"ssid": "Caf\u00e9 \"5G\" \ud83d\ude00", "password": "p\\ss w\u00f6rd"}"#);
     }
 
     #[test]
     fn an_ssid_that_is_not_utf_8_is_also_stored_in_hexadecimal() {
-        let json = wifi_credentials(&credentials(b"a\xff\x00", ""));
+        let json = credentials(b"a\xff\x00", "");
         assert_eq!(json.as_str(), r#"{"ssid": "a\ufffd\u0000", "password": "", "ssid_hex": "61ff00"}"#);
     }
 }

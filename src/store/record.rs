@@ -309,7 +309,10 @@ impl StoredPending {
         let valid = |()| "contains an invalid value";
         let credentials = Credentials {
             request_id: stored.request_id,
-            ssid: ssid_from(&stored.ssid_hex).map_err(valid)?,
+            ssid: match stored.ssid_hex.as_str() {
+                "" => None,
+                digits => Some(ssid_from(digits).map_err(valid)?),
+            },
             passphrase: Passphrase::try_from(stored.passphrase).map_err(|_| valid(()))?,
             hidden: stored.hidden,
             room: stored.room,
@@ -339,7 +342,7 @@ impl StoredPending {
             attempt: &self.attempt,
             resumes: *resumes,
             request_id: credentials.request_id,
-            ssid_hex: &hexadecimal(credentials.ssid.as_bytes()),
+            ssid_hex: &credentials.ssid.as_ref().map(|ssid| hexadecimal(ssid.as_bytes())).unwrap_or_default(),
             passphrase: credentials.passphrase.expose(),
             hidden: credentials.hidden,
             room: &credentials.room,
@@ -447,11 +450,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_attempt_is_read_with_and_without_a_provision_code() {
-        for provision_code in [None, Some(ProvisionCode::try_from("ABCD1234EFGH5678").unwrap())] {
+    fn an_attempt_is_read_with_and_without_what_is_optional() {
+        let code = ProvisionCode::try_from("ABCD1234EFGH5678").unwrap();
+        let home = Ssid::try_from("home").unwrap();
+        for (provision_code, time, ssid) in [(None, None, Some(home)), (Some(code), Some(UnixTime(1_800_000_000)), None)] {
             let credentials = Credentials {
                 request_id: 7,
-                ssid: Ssid::try_from("home").unwrap(),
+                ssid,
                 passphrase: Passphrase::try_from("correct horse".to_owned()).unwrap(),
                 hidden: false,
                 room: "kitchen".into(),
@@ -461,7 +466,7 @@ mod tests {
                 node_id: "node".into(),
                 token: SecretText::new("token".into()),
                 provision_code,
-                time: None,
+                time,
             };
             let pending = Pending { credentials, resumes: 1 };
             let content = StoredPending::new(&pending).unwrap().content();

@@ -318,7 +318,12 @@ fn reset(node: &Node, left: &Files, boot: &Boot) -> Side {
 fn assert_nothing_is_left(node: &Node) {
     let given = credentials();
     let mut secrets = vec![K1_BEFORE.as_bytes().to_vec()];
-    let owners = [given.ssid.as_bytes(), given.passphrase.expose().as_bytes(), given.token.expose().as_bytes(), &[1; 32]];
+    let owners = [
+        given.ssid.as_ref().expect("a network").as_bytes(),
+        given.passphrase.expose().as_bytes(),
+        given.token.expose().as_bytes(),
+        &[1; 32],
+    ];
     for secret in owners.into_iter().chain([VECTOR_NODE_KEY.as_bytes()]) {
         secrets.extend(journal::encodings(secret).into_iter().map(String::into_bytes));
     }

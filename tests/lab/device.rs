@@ -185,7 +185,7 @@ fn active_network() -> String {
 pub(crate) fn credentials(order: &Order) -> Credentials {
     Credentials {
         request_id: new_request_id(),
-        ssid: Ssid::try_from(SSID).expect("a short name"),
+        ssid: Some(Ssid::try_from(SSID).expect("a short name")),
         passphrase: Passphrase::try_from(PASSWORD.to_owned()).expect("a short passphrase"),
         hidden: false,
         room: "kitchen".into(),

@@ -21,7 +21,14 @@ use crate::air::Controllers;
 struct Agreeable;
 
 impl CommandCenter for Agreeable {
-    async fn register(&self, _: &CommandCenterUrl, node_id: &str, _: &SecretText, _: &str, _: Option<UnixTime>) -> Result<Registration, Refused> {
+    async fn register(
+        &self,
+        _: &CommandCenterUrl,
+        node_id: &str,
+        _: &SecretText,
+        _: &str,
+        _: Option<UnixTime>,
+    ) -> Result<Registration, Refused> {
         Ok(Registration { node_id: node_id.to_owned(), node_key: SecretText::new("key".into()), household_id: None })
     }
 
@@ -81,5 +88,5 @@ pub(crate) fn wrong() -> Credentials {
 }
 
 fn credentials(passphrase: &str) -> Credentials {
-    Credentials { ssid: Ssid::try_from(GUARDED).expect("a short name"), ..sim_link::credentials(passphrase) }
+    Credentials { ssid: Some(Ssid::try_from(GUARDED).expect("a short name")), ..sim_link::credentials(passphrase) }
 }

@@ -84,7 +84,7 @@ async fn wrong_password_of_a_mixed_network_then_right() {
 async fn network_not_found_then_the_right_one() {
     let mut scene = Scene::set().await;
     let mut absent = with_password(PASSWORD, &scene.credentials);
-    absent.ssid = Ssid::try_from("Nowhere").expect("a short name");
+    absent.ssid = Some(Ssid::try_from("Nowhere").expect("a short name"));
     scene.fails_with(&absent, &[Fault::NetworkNotFound]).await;
     scene.provision().await;
     scene.assert_provisioned().await;

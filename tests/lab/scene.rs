@@ -39,7 +39,7 @@ impl Scene {
         let phone = Some(connected(&controllers).await);
         let order = home.order().await;
         let mut credentials = credentials(&order);
-        credentials.ssid = Ssid::try_from(home.name()).expect("a short name");
+        credentials.ssid = Some(Ssid::try_from(home.name()).expect("a short name"));
         Self { home, device, phone, order, credentials, controllers }
     }
 

@@ -107,7 +107,7 @@ impl Center {
 pub(crate) fn credentials(ssid: &str, password: &str, url: &str, order: &Order) -> Credentials {
     Credentials {
         request_id: new_request_id(),
-        ssid: Ssid::try_from(ssid).expect("a short name"),
+        ssid: Some(Ssid::try_from(ssid).expect("a short name")),
         passphrase: Passphrase::try_from(password.to_owned()).expect("a short password"),
         hidden: false,
         room: "kitchen".into(),
@@ -124,7 +124,7 @@ pub(crate) fn credentials(ssid: &str, password: &str, url: &str, order: &Order) 
 /// The same credentials as JSON, as the existing phone app sends them.
 pub(crate) fn json(credentials: &Credentials) -> Value {
     serde_json::json!({
-        "wifi_ssid": credentials.ssid.to_string(),
+        "wifi_ssid": credentials.ssid.as_ref().map(ToString::to_string).unwrap_or_default(),
         "wifi_password": credentials.passphrase.expose(),
         "room": credentials.room,
         "command_center_url": credentials.command_center.as_str(),

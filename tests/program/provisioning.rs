@@ -6,7 +6,7 @@ use fernet::Fernet;
 use mobile_test_harness::key;
 use mobile_test_harness::link::Target;
 use mobile_test_harness::phone::Phone;
-use provisioning_core::domain::{Credentials, ProvisionCode, State};
+use provisioning_core::domain::{Credentials, Passphrase, ProvisionCode, State};
 use provisioning_core::fault::Fault;
 use provisioning_core::session::PhoneSecret;
 use serde_json::{Value, json};
@@ -68,6 +68,31 @@ async fn a_phone_provisions_a_node_over_bluetooth_with_the_qr_secret() {
 #[tokio::test]
 async fn a_phone_provisions_a_node_over_sealed_http_with_the_code() {
     provision(Node::over_http, Label::by_code).await;
+}
+
+#[tokio::test]
+async fn a_node_that_is_online_enrolls_over_its_connection_in_three_ways() {
+    for way in ["bluetooth", "sealed http", "json"] {
+        let (place, center) = (Place::new(), Center::start().await);
+        let node = place.start().await;
+        let order = center.order(&place).await;
+        let wired = Credentials {
+            ssid: None,
+            passphrase: Passphrase::try_from(String::new()).expect("empty"),
+            ..credentials("Lighthouse", "", &center.url(), &order)
+        };
+        if way == "json" {
+            let reply = node.post("/api/v1/provision", &center::json(&wired)).await;
+            assert_eq!(reply.json()["success"], true);
+            node.status(|status| status["state"] == "PROVISIONED").await;
+        } else {
+            let target = if way == "bluetooth" { node.over_bluetooth() } else { node.over_http() };
+            let mut phone = phone(&target, &place.label().await.by_code()).await;
+            assert_eq!(bring_online(&mut phone, &wired).await.state, State::Provisioned, "{way}");
+        }
+        center.assert_enrolled(&place, &order).await;
+        assert!(!place.file("wifi_credentials.enc").exists(), "{way}");
+    }
 }
 
 /// The calls of the existing phone app, in its order.

@@ -457,11 +457,13 @@ class Run:
         return described | {"open": self.open.hex(), "accept": outbound("accept", accept).hex(), "error": error}
 
 
-CREDENTIALS = credentials(
-    request_id=0x0123456789ABCDEF, ssid="Café ☕".encode(), passphrase="correct horse battery", hidden=0, room="kitchen",
-    command_center_url="https://center.example:7703", config_service_url="", household_id="h-1",
-    node_id="0e8c1f5a-94d1-4d6f-9c39-2f5a7e0b1c2d", provisioning_token="token-of-the-vectors",
-)  # fmt: skip
+FIELDS = {
+    "request_id": 0x0123456789ABCDEF, "ssid": "Café ☕".encode(), "passphrase": "correct horse battery", "hidden": 0,
+    "room": "kitchen", "command_center_url": "https://center.example:7703", "config_service_url": "", "household_id": "h-1",
+    "node_id": "0e8c1f5a-94d1-4d6f-9c39-2f5a7e0b1c2d", "provisioning_token": "token-of-the-vectors",
+}  # fmt: skip
+CREDENTIALS = credentials(**FIELDS)
+WITHOUT_A_NETWORK = credentials(**FIELDS | {"ssid": b"", "passphrase": ""})
 K2 = k2(bytes(range(32)), "k2-2026", "2026-03-01T12:00:00+00:00")
 LISTED = [network("Café ☕", -41, 4, 5180), network(b"\x00\xff:\\", -87, 1, 0)]
 FAILED = status(
@@ -610,6 +612,7 @@ def wire():
                 "credentials", CREDENTIALS + octets(11, "ABCD1234EFGH5678")
             ),
             "credentials request with a time": request("credentials", CREDENTIALS + number(12, 1_800_000_000)),
+            "credentials request without a network": request("credentials", WITHOUT_A_NETWORK),
             "status request": request("status", b""),
             "cancel request": request("cancel", number(1, 0x0123456789ABCDEF)),
             "networks reply": reply(3, "networks", networks(LISTED, 1)),

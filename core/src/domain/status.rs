@@ -169,7 +169,7 @@ impl Status {
 
     /// The line that the apps show.
     pub fn message(&self) -> String {
-        self.message_about(self.ssid.as_deref().unwrap_or_default())
+        self.message_about(self.ssid.as_deref().unwrap_or("the present connection"))
     }
 
     /// The line that the apps show, for readers without a session.

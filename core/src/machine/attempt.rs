@@ -5,7 +5,8 @@
 //!    └───────┴────────┴──────────┴────────────┴──────────┴──────────┴─────────┴─────────┴──→ Recording → the reason
 //! ```
 //!
-//! Each stage has the data that is true in it, and the [`Step`] that readers see follows from it. An attempt is on disk
+//! An attempt without a network skips Joining and Keeping: the node enrolls over the connection that it has, and does not touch
+//! the radio. Each stage has the data that is true in it, and the [`Step`] that readers see follows from it. An attempt is on disk
 //! before it is made, and is resumed after a restart: the command center answers the same registration again, so a power
 //! cut between its answer and our disk loses nothing. The attempt leaves the disk only when its outcome is there. Claiming
 //! is for attempts that bring a provision code; it comes after the registration, which can be repeated, so that a code is
@@ -23,7 +24,7 @@ use super::command::{CommandCenterCommand, DiskCommand, Joined, Op, OpId, Pendin
 use super::reset::Reset;
 use super::{Answer, Asker, Instant, Link, Machine, Output, RESUMES};
 use crate::backoff::{Backoff, Jitter};
-use crate::domain::{Credentials, Failure, Outcome, Registration, Status, Step, UnixTime};
+use crate::domain::{Credentials, Failure, Outcome, Registration, Ssid, Status, Step, UnixTime};
 use crate::fault::Fault;
 use crate::wire::Reply;
 
@@ -114,7 +115,11 @@ pub(super) enum Rollback {
 
 impl Attempt {
     const fn rollback(&self) -> Rollback {
-        if self.over_access_point { Rollback::AccessPoint } else { Rollback::Network }
+        match self.credentials.ssid {
+            None => Rollback::Nothing,
+            Some(_) if self.over_access_point => Rollback::AccessPoint,
+            Some(_) => Rollback::Network,
+        }
     }
 
     /// A time that has passed, by the phone's clock. An attempt that is resumed has lost count of the time before.
@@ -300,7 +305,7 @@ impl Machine {
         }
         let cancel = self.activity.attempt_op();
         match replace(&mut self.activity, Activity::Idle) {
-            Activity::Attempting { attempt, stage: Stage::Saved { .. } } => self.join(attempt, now),
+            Activity::Attempting { attempt, stage: Stage::Saved { .. } } => self.go_online(attempt, now),
             Activity::Attempting { attempt, stage: Stage::Pausing { next, .. } } => self.register(attempt, next, now),
             Activity::Attempting { attempt, stage } => {
                 let fault = match stage {
@@ -415,11 +420,7 @@ impl Machine {
         match replace(&mut self.activity, Activity::Idle) {
             Activity::Attempting { attempt, stage: Stage::Keeping { op: expected, registration, .. } } if expected == op => {
                 match result {
-                    Ok(()) => {
-                        let op = self.outbox.op();
-                        self.enter(attempt, Stage::Marking { op, registration });
-                        self.outbox.start(DiskCommand::MarkProvisioned { op });
-                    }
+                    Ok(()) => self.mark(attempt, registration),
                     Err(fault) => self.fail(fault.into(), attempt.rollback()),
                 }
             }
@@ -440,8 +441,9 @@ impl Machine {
         }
     }
 
-    fn join(&mut self, attempt: Box<Attempt>, now: Instant) {
+    fn go_online(&mut self, attempt: Box<Attempt>, now: Instant) {
         let Credentials { ssid, passphrase, hidden, .. } = attempt.credentials.clone();
+        let Some(ssid) = ssid else { return self.register(attempt, 1, now) };
         let op = self.outbox.op();
         self.enter(attempt, Stage::Joining { op, until: now + JOIN_LIMIT });
         self.visibility.station_takes_radio();
@@ -473,9 +475,18 @@ impl Machine {
     }
 
     fn keep(&mut self, attempt: Box<Attempt>, registration: Registration, now: Instant) {
+        if attempt.credentials.ssid.is_none() {
+            return self.mark(attempt, registration);
+        }
         let op = self.outbox.op();
         self.enter(attempt, Stage::Keeping { op, registration, until: now + KEEP_LIMIT });
         self.outbox.start(RadioCommand::KeepNetwork { op });
+    }
+
+    fn mark(&mut self, attempt: Box<Attempt>, registration: Registration) {
+        let op = self.outbox.op();
+        self.enter(attempt, Stage::Marking { op, registration });
+        self.outbox.start(DiskCommand::MarkProvisioned { op });
     }
 
     /// The attempt has succeeded, and everything is stored.
@@ -556,8 +567,8 @@ fn status_of(credentials: &Credentials, step: Step) -> Status {
     Status {
         step,
         request_id: credentials.request_id,
-        ssid: Some(credentials.ssid.to_string()),
-        ssid_bytes: Some(credentials.ssid.clone()),
+        ssid: credentials.ssid.as_ref().map(Ssid::to_string),
+        ssid_bytes: credentials.ssid.clone(),
         ..Status::waiting()
     }
 }

@@ -415,7 +415,8 @@ pub struct Credentials {
     /// Chosen by the phone; repeated in Accepted and in Status. The same id identifies the same attempt.
     #[prost(uint64, tag = "1")]
     pub request_id: u64,
-    /// 1 to 32 bytes.
+    /// 1 to 32 bytes; empty, with an empty passphrase, to enroll over the connection that the node has, such as a cable. A node
+    /// that is older than this meaning refuses it as invalid.
     #[prost(bytes = "vec", tag = "2")]
     pub ssid: ::prost::alloc::vec::Vec<u8>,
     /// Empty for an open network; else 8 to 63 printable ASCII characters, or 64 hexadecimal digits.

@@ -204,7 +204,10 @@ impl TryFrom<pb::Credentials> for Credentials {
         TextField::Token.check(token.expose())?;
         Ok(Self {
             request_id: credentials.request_id,
-            ssid: Ssid::try_from(credentials.ssid.as_slice())?,
+            ssid: match credentials.ssid.as_slice() {
+                [] if passphrase.is_empty() => None,
+                ssid => Some(Ssid::try_from(ssid)?),
+            },
             passphrase,
             hidden: credentials.hidden,
             room: text(TextField::Room, credentials.room)?,
@@ -229,7 +232,7 @@ impl From<&Credentials> for pb::Credentials {
     fn from(credentials: &Credentials) -> Self {
         Self {
             request_id: credentials.request_id,
-            ssid: credentials.ssid.as_bytes().to_vec(),
+            ssid: credentials.ssid.as_ref().map(|ssid| ssid.as_bytes().to_vec()).unwrap_or_default(),
             passphrase: credentials.passphrase.expose().into(),
             hidden: credentials.hidden,
             room: credentials.room.clone(),

@@ -6,7 +6,7 @@ use provisioning_core::domain::{Credentials, Status};
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::{Joined, LocalRequest, Refused};
 
-use crate::world::{Radio, World, credentials, passphrase, request, ssid};
+use crate::world::{Radio, World, credentials, passphrase, request, ssid, without_a_network};
 
 struct Story {
     credentials: Credentials,
@@ -19,7 +19,8 @@ fn stories() -> Vec<Story> {
     let refused = |fault, status| Refused { fault, status, retry_after: None };
     let mut stories = vec![plain(credentials())];
     stories.push(plain(Credentials { passphrase: passphrase("not this one"), ..credentials() }));
-    stories.push(plain(Credentials { ssid: ssid("nowhere"), ..credentials() }));
+    stories.push(plain(Credentials { ssid: Some(ssid("nowhere")), ..credentials() }));
+    stories.push(plain(without_a_network()));
     for fault in Fault::ALL.iter().copied().filter(|fault| fault.is_network()) {
         stories.push(Story { joins: [Err(fault)].into(), ..plain(credentials()) });
     }

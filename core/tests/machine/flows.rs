@@ -9,7 +9,10 @@ use provisioning_core::machine::{AccessPointPolicy, Answer, LocalRequest};
 use provisioning_core::wire::{Message, Reply, Request};
 
 use crate::phone::{by_qr, right};
-use crate::world::{APPLIANCE, CODE_OF_A_SITE, NODE_ID, Radio, World, credentials, k2, passphrase, request, ssid, with_a_code};
+use crate::world::{
+    APPLIANCE, CODE_OF_A_SITE, NODE_ID, Radio, World, credentials, k2, passphrase, request, ssid, unreachable, with_a_code,
+    without_a_network,
+};
 
 #[test]
 fn a_phone_provisions_a_node() {
@@ -43,6 +46,26 @@ fn a_phone_provisions_a_node() {
     assert_eq!(world.radio, Radio::Joined(ssid("home")));
     assert_eq!(world.kept, Some(ssid("home")));
     world.check_enrollment();
+}
+
+#[test]
+fn a_node_that_is_online_enrolls_without_a_network_and_leaves_the_radio_alone() {
+    for policy in [AccessPointPolicy::Never, AccessPointPolicy::Always] {
+        let mut world = World::with(policy);
+        world.idle().unwrap();
+        let before = world.radio.clone();
+        world.center.failures.extend((0..8).map(|_| unreachable()));
+        let phone = world.attempt(&without_a_network());
+        assert_eq!(world.phones[phone].last_report().failure.unwrap().fault, Fault::CommandCenterUnreachable);
+        assert_eq!(world.radio, before);
+
+        world.ask(phone, &request(&without_a_network())).unwrap();
+        world.until(|world| world.step_is(Step::Done)).unwrap();
+        let steps: Vec<u8> = world.phones[phone].reports().iter().map(|report| report.progress).collect();
+        assert!(steps.ends_with(&[10, 20, 70, 90, 100]), "{steps:?}");
+        assert_eq!((&world.radio, &world.kept), (&before, &None));
+        world.check_enrollment();
+    }
 }
 
 #[test]
@@ -139,7 +162,7 @@ fn other_credentials_during_an_attempt_are_refused() {
     let phone = world.paired();
     world.ask(phone, &request(&credentials())).unwrap();
     let mut other = credentials();
-    other.ssid = ssid("attic");
+    other.ssid = Some(ssid("attic"));
     let refused = world.ask(phone, &request(&other)).unwrap();
     assert_eq!(world.phones[phone].replies(refused), [Reply::Refused(Fault::InProgress)]);
     world.until(World::settled).unwrap();

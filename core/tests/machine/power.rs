@@ -6,7 +6,9 @@ use provisioning_core::machine::{AccessPointPolicy, LocalRequest, RESUMES};
 use provisioning_core::wire::{Reply, Request};
 
 use crate::phone::right;
-use crate::world::{CODE_OF_A_SITE, PowerCut, World, credentials, k2, passphrase, request, unreachable, with_a_code};
+use crate::world::{
+    CODE_OF_A_SITE, PowerCut, World, credentials, k2, passphrase, request, unreachable, with_a_code, without_a_network,
+};
 
 /// Runs a story with a power cut at its first instant, at its second, and so on until it completes; over
 /// Bluetooth alone, and with the access point open.
@@ -57,7 +59,7 @@ fn a_success_survives_and_a_stored_attempt_is_completed() {
                 world.until(|world| world.disk.provisioned).unwrap();
                 world.idle().unwrap();
                 world.check_enrollment();
-                assert_eq!(world.kept, Some(credentials().ssid));
+                assert_eq!(world.kept, credentials().ssid);
             } else {
                 // No attempt was stored, and the owner can start one.
                 world.idle().unwrap();
@@ -85,6 +87,28 @@ fn an_accepted_attempt_survives_and_an_earlier_failure_is_not_its_outcome() {
                 world.until(|world| world.disk.provisioned).unwrap();
                 world.check_enrollment();
             }
+        },
+    );
+}
+
+#[test]
+fn a_stored_attempt_without_a_network_is_completed() {
+    let provision = |world: &mut World| {
+        let phone = world.connect();
+        world.open(phone, &right())?;
+        world.ask(phone, &request(&without_a_network()))?;
+        world.until(World::settled)
+    };
+    cut_everywhere(
+        |_| {},
+        provision,
+        |world| {
+            if world.disk.pending.is_none() && !world.disk.provisioned {
+                return;
+            }
+            world.until(|world| world.disk.provisioned).unwrap();
+            world.check_enrollment();
+            assert_eq!(world.kept, None);
         },
     );
 }

@@ -102,7 +102,7 @@ fn a_node_whose_radio_others_use_is_provisioned_over_bluetooth() {
     take_radio(&mut world, true);
     let phone = world.attempt(&credentials());
     assert_eq!(world.phones[phone].last_report().state, State::Provisioned);
-    assert_eq!(world.radio, Radio::Joined(credentials().ssid));
+    assert_eq!(world.radio, Radio::Joined(ssid("home")));
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn a_provisioned_node_ends_also_after_a_second_attempt_that_failed() {
     let phone = world.attempt(&credentials());
     world.close(phone).unwrap();
     world.advance(Duration::from_mins(4)).unwrap();
-    let phone = world.attempt(&Credentials { request_id: 8, ssid: ssid("nowhere"), ..credentials() });
+    let phone = world.attempt(&Credentials { request_id: 8, ssid: Some(ssid("nowhere")), ..credentials() });
     assert_eq!(world.machine.status().state(), State::Error);
     world.close(phone).unwrap();
     world.advance(Duration::from_mins(4)).unwrap();
@@ -195,7 +195,7 @@ fn a_join_waits_for_an_access_point_that_is_being_opened() {
     }
     world.commands.push_back(opening);
     world.until(World::settled).unwrap();
-    assert_eq!(world.radio, Radio::Joined(credentials().ssid));
+    assert_eq!(world.radio, Radio::Joined(ssid("home")));
     assert!(world.disk.provisioned);
 }
 

@@ -159,7 +159,7 @@ pub(crate) fn ssid(name: &str) -> Ssid {
 pub(crate) fn credentials() -> Credentials {
     Credentials {
         request_id: 7,
-        ssid: ssid("home"),
+        ssid: Some(ssid("home")),
         passphrase: passphrase(PASSPHRASE),
         hidden: false,
         room: "kitchen".into(),
@@ -177,6 +177,11 @@ pub(crate) fn credentials() -> Credentials {
 pub(crate) fn with_a_code() -> Credentials {
     let code = ProvisionCode::try_from(CODE_OF_A_SITE).expect("16 letters and digits");
     Credentials { provision_code: Some(code), ..credentials() }
+}
+
+/// The same for a node that is online already.
+pub(crate) fn without_a_network() -> Credentials {
+    Credentials { ssid: None, passphrase: passphrase(""), ..credentials() }
 }
 
 pub(crate) fn passphrase(text: &str) -> Passphrase {

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use provisioning_core::domain::{
-    CommandCenterUrl, CreatedAt, Credentials, Failure, K2, Network, Passphrase, ProvisionCode, Security, Ssid, State,
-    UnixTime,
+    CommandCenterUrl, CreatedAt, Credentials, Failure, K2, Network, Passphrase, ProvisionCode, Security, Ssid, State, UnixTime,
 };
 use provisioning_core::endpoint::Endpoint;
 use provisioning_core::fault::Fault;
@@ -93,10 +92,15 @@ fn with_a_time() -> Request {
     Request::Credentials(Box::new(Credentials { time: Some(UnixTime(1_800_000_000)), ..plain() }))
 }
 
+fn without_a_network() -> Request {
+    let passphrase = Passphrase::try_from(String::new()).unwrap();
+    Request::Credentials(Box::new(Credentials { ssid: None, passphrase, ..plain() }))
+}
+
 fn plain() -> Credentials {
     Credentials {
         request_id: REQUEST_ID,
-        ssid: ssid(),
+        ssid: Some(ssid()),
         passphrase: Passphrase::try_from("correct horse battery".to_owned()).unwrap(),
         hidden: false,
         room: "kitchen".into(),
@@ -163,6 +167,7 @@ fn encoded() -> BTreeMap<String, Vec<u8>> {
         ("credentials request", credentials().encode().to_vec()),
         ("credentials request with a provision code", with_a_code().encode().to_vec()),
         ("credentials request with a time", with_a_time().encode().to_vec()),
+        ("credentials request without a network", without_a_network().encode().to_vec()),
         ("status request", Request::Status.encode().to_vec()),
         ("cancel request", Request::Cancel { request_id: REQUEST_ID }.encode().to_vec()),
         ("networks reply", reply(3, Reply::Networks { networks: networks(), last: true })),
@@ -299,6 +304,12 @@ fn a_text_that_breaks_its_fields_grammar_is_refused_by_its_name() {
         let request = Request::K2(K2 { kid: kid.into(), ..k2 }).encode();
         assert_eq!(Request::decode(Endpoint::K2, &request), Err(Fault::InvalidKid), "{kid:?}");
     }
+}
+
+#[test]
+fn a_passphrase_without_a_network_is_refused() {
+    let request = Request::Credentials(Box::new(Credentials { ssid: None, ..plain() })).encode();
+    assert_eq!(Request::decode(Endpoint::Credentials, &request), Err(Fault::InvalidSsid));
 }
 
 #[test]

@@ -184,7 +184,7 @@ fn endpoint(number: u8) -> Endpoint {
 fn credentials() -> Credentials {
     Credentials {
         request_id: 1,
-        ssid: Ssid::try_from("home").expect("four bytes"),
+        ssid: Some(Ssid::try_from("home").expect("four bytes")),
         passphrase: Passphrase::try_from("passphrase".to_owned()).expect("ten bytes"),
         hidden: false,
         room: String::new(),

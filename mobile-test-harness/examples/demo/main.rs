@@ -192,7 +192,7 @@ async fn phone(
     let credentials = |password: &str| {
         anyhow::Ok(Credentials {
             request_id: new_request_id(),
-            ssid: Ssid::try_from(SSID)?,
+            ssid: Some(Ssid::try_from(SSID)?),
             passphrase: Passphrase::try_from(password.to_owned())?,
             hidden: false,
             room: "kitchen".into(),

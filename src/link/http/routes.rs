@@ -346,13 +346,8 @@ fn attempt(request: ProvisionRequest, networks: &[Network]) -> LocalRequest {
 
 fn credentials(mut request: ProvisionRequest, networks: &[Network]) -> Result<Credentials, Fault> {
     let text = |field: TextField, text: String| field.check(&text).map(|()| text);
-    // A name that is not UTF-8 is sent back as the scan listed it.
-    let shown = networks.iter().find(|network| network.ssid.to_string() == request.wifi_ssid);
-    let ssid = match shown {
-        Some(network) => network.ssid.clone(),
-        None => Ssid::try_from(request.wifi_ssid.as_str())?,
-    };
-    if is_open(&ssid, networks) {
+    let ssid = ssid(&request, networks)?;
+    if ssid.as_ref().is_some_and(|ssid| is_open(ssid, networks)) {
         // The existing phone app demands a password for every network.
         request.wifi_password = Zeroizing::default();
     }
@@ -376,6 +371,16 @@ fn credentials(mut request: ProvisionRequest, networks: &[Network]) -> Result<Cr
         provision_code: None,
         time: None,
     })
+}
+
+/// The network to join; none if neither a name nor a password is given.
+fn ssid(request: &ProvisionRequest, networks: &[Network]) -> Result<Option<Ssid>, Fault> {
+    if request.wifi_ssid.is_empty() && request.wifi_password.is_empty() {
+        return Ok(None);
+    }
+    // A name that is not UTF-8 is sent back as the scan listed it.
+    let shown = networks.iter().find(|network| network.ssid.to_string() == request.wifi_ssid);
+    shown.map_or_else(|| Ssid::try_from(request.wifi_ssid.as_str()), |network| Ok(network.ssid.clone())).map(Some)
 }
 
 /// Whether every network of that name is without a passphrase; false for a network that was not seen.

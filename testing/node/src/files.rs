@@ -164,7 +164,7 @@ pub fn k2(number: u8) -> K2 {
 pub fn credentials() -> Credentials {
     Credentials {
         request_id: 7,
-        ssid: Ssid::try_from("Café 😀").unwrap(),
+        ssid: Some(Ssid::try_from("Café 😀").unwrap()),
         passphrase: Passphrase::try_from(QUOTED_PASSWORD.to_owned()).unwrap(),
         hidden: true,
         room: "küche".into(),

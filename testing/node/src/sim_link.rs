@@ -39,7 +39,7 @@ pub fn secret() -> PhoneSecret {
 pub fn credentials(password: &str) -> Credentials {
     Credentials {
         request_id: new_request_id(),
-        ssid: Ssid::try_from(SSID).expect("a short name"),
+        ssid: Some(Ssid::try_from(SSID).expect("a short name")),
         passphrase: Passphrase::try_from(password.to_owned()).expect("a short password"),
         hidden: false,
         room: "kitchen".into(),

@@ -395,6 +395,17 @@ async fn unusable_values_are_accepted_and_fail_as_an_attempt() {
 }
 
 #[tokio::test]
+async fn without_a_name_and_a_password_the_node_enrolls_over_its_connection() {
+    let node = Node::start();
+    let body = with(with(provision(), "wifi_ssid", json!("")), "wifi_password", json!(""));
+    let reply = node.post("/api/v1/provision", &body).await;
+    assert_eq!(reply.json()["success"], true);
+    node.settled("PROVISIONED").await;
+    let commands = node.commands();
+    assert!(!commands.iter().any(|command| matches!(command, Command::Radio(RadioCommand::Join { .. }))), "{commands:?}");
+}
+
+#[tokio::test]
 async fn an_empty_password_is_for_an_open_network() {
     let node = Node::start();
     node.post("/api/v1/provision", &with(provision(), "wifi_password", json!(""))).await;

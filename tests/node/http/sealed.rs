@@ -95,7 +95,7 @@ fn outbound(reply: &Reply) -> Vec<Outbound> {
 pub(crate) fn credentials() -> Credentials {
     Credentials {
         request_id: 77,
-        ssid: Ssid::try_from("HomeNetwork").expect("a valid name"),
+        ssid: Some(Ssid::try_from("HomeNetwork").expect("a valid name")),
         passphrase: Passphrase::try_from(PASSWORD.to_owned()).expect("a valid passphrase"),
         hidden: false,
         room: "kitchen".into(),

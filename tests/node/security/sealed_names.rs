@@ -36,7 +36,7 @@ fn joining() -> Node {
 async fn sealed_attempt(node: &Node) {
     let mut phone = Phone::connect(node).await;
     let mut credentials = credentials();
-    credentials.ssid = Ssid::try_from(PRIVATE).expect("a valid name");
+    credentials.ssid = Some(Ssid::try_from(PRIVATE).expect("a valid name"));
     phone.ask(&Request::Credentials(Box::new(credentials))).await;
 }
 

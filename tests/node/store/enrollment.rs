@@ -4,8 +4,9 @@ use std::fs;
 
 use jarvis_provisioning::link::http::cleared_name;
 use jarvis_provisioning::store::mac_address;
+use provisioning_core::domain::{Credentials, Passphrase};
 use provisioning_core::fault::Fault;
-use provisioning_core::machine::Cleared;
+use provisioning_core::machine::{Cleared, Pending};
 use testing_node::files::{MAC_ADDRESS, Node, SHIPPED, credentials, k2, outcome, pending, registration, reset};
 
 #[test]
@@ -152,6 +153,20 @@ fn the_environments_command_center_overrides_the_configurations() {
     paths.command_center_url = Some("https://center.example".into());
     let boot = jarvis_provisioning::store::Store::open(paths).unwrap().load().unwrap();
     assert_eq!(boot.command_center.unwrap().as_str(), "https://center.example");
+}
+
+#[test]
+fn without_a_network_no_credentials_of_one_are_stored() {
+    let node = Node::new();
+    let store = node.open();
+    let wired = || Credentials { ssid: None, passphrase: Passphrase::try_from(String::new()).unwrap(), ..credentials() };
+    let pending = Pending { credentials: wired(), resumes: 0 };
+    store.save_pending(&pending).unwrap();
+    assert_eq!(node.open().load().unwrap().pending, Some(pending));
+    store.save_enrollment(&wired(), &registration()).unwrap();
+    store.mark_provisioned().unwrap();
+    assert!(!node.file("wifi_credentials.enc").exists());
+    assert_eq!(node.open().load().unwrap().identity.node_id, registration().node_id);
 }
 
 #[test]

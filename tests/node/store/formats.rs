@@ -73,7 +73,7 @@ fn wifi_credentials_are_the_json_that_python_seals() {
 fn an_ssid_that_is_not_utf_8_is_stored_twice() {
     let node = Node::new();
     let mut credentials = credentials();
-    credentials.ssid = Ssid::try_from(&b"\xff\x00"[..]).unwrap();
+    credentials.ssid = Some(Ssid::try_from(&b"\xff\x00"[..]).unwrap());
     node.open().save_enrollment(&credentials, &registration()).unwrap();
     let json: serde_json::Value = serde_json::from_slice(&node.unsealed("wifi_credentials.enc")).unwrap();
     assert_eq!((json["ssid"].as_str(), json["ssid_hex"].as_str()), (Some("\u{fffd}\0"), Some("ff00")));

@@ -158,8 +158,11 @@ pub(crate) struct Provision {
     #[command(flatten)]
     pub(crate) pairing: Pairing,
     /// The Wi-Fi network's name.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) ssid: OsString,
+    #[arg(long, value_name = "NAME", required_unless_present = "connected")]
+    pub(crate) ssid: Option<OsString>,
+    /// Enroll over the connection that the device has, such as a cable, in place of joining a network.
+    #[arg(long, conflicts_with_all = ["ssid", "hidden", "open", "wifi_password_file"])]
+    pub(crate) connected: bool,
     /// The network does not broadcast its name.
     #[arg(long)]
     pub(crate) hidden: bool,

@@ -238,7 +238,8 @@ async fn cancel(arguments: Cancel, report: Report) -> Result<ExitCode, Failure> 
 }
 
 async fn provision(arguments: Provision, report: Report) -> Result<ExitCode, Failure> {
-    let ssid = Ssid::try_from(arguments.ssid.as_bytes()).map_err(|fault| Failure::refused(Exit::Usage, fault))?;
+    let ssid = arguments.ssid.as_ref().map(|name| Ssid::try_from(name.as_bytes())).transpose();
+    let ssid = ssid.map_err(|fault| Failure::refused(Exit::Usage, fault))?;
     let passphrase = passphrase(&arguments)?;
     let secret = arguments.pairing.secret()?;
     let k2 = (!arguments.no_k2).then(|| key::new(now(), &mut UnwrapErr(SysRng)));
@@ -307,19 +308,16 @@ async fn attempt(
     }
 }
 
-/// The network's password; empty for an open network. An invalid one is refused here.
+/// The network's password; empty for an open network, and without a network. An invalid one is refused here.
 fn passphrase(arguments: &Provision) -> Result<Passphrase, Failure> {
-    let text = if arguments.open {
+    let has_none = arguments.open || arguments.connected;
+    let text = if has_none {
         String::new()
     } else {
         secrets::PASSWORD.obtain(arguments.wifi_password_file.as_deref())?.expose().to_owned()
     };
     let passphrase = Passphrase::try_from(text).map_err(|fault| Failure::refused(Exit::Usage, fault))?;
-    if arguments.open || passphrase.fits_wpa() {
-        Ok(passphrase)
-    } else {
-        Err(Failure::refused(Exit::Usage, Fault::InvalidPassphrase))
-    }
+    if has_none || passphrase.fits_wpa() { Ok(passphrase) } else { Err(Failure::refused(Exit::Usage, Fault::InvalidPassphrase)) }
 }
 
 /// The device's identity and its token, from the arguments or from the command center.
