@@ -51,7 +51,7 @@ pub struct Adapter {
 #[derive(Clone, Debug)]
 pub struct Device {
     object: Object,
-    /// The advertised name, or after a connection the name in the GAP service; none before either was received.
+    /// Its name, in the advertisement and in the GAP service; none before either was received.
     pub name: Option<String>,
     /// The services that it advertises, or after a connection those that it has.
     pub services: Vec<Uuid>,

@@ -56,7 +56,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let store = open_store(&config)?;
     let _lock = lock(&paths(&config))?;
     let boot = store.load()?;
+    // One thread suffices for a program that waits for radios, and makes the program smaller.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
     if boot.provisioned && boot.pending.is_none() && !boot.resetting && !config.skip_check {
+        if !config.simulate {
+            runtime.block_on(ble::give_back_name(&ble::Config::default(), &boot.identity.name()));
+        }
         println!("{} is provisioned already, as {}.", boot.identity.name(), boot.identity.node_id);
         eprintln!(
             "To provision it again, run with JARVIS_SKIP_PROVISIONING_CHECK=true; for a factory reset, run `jarvis-provision reset`."
@@ -66,8 +71,6 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     if paths(&config).config.is_none() {
         warn!("CONFIG_PATH is not set, so every attempt will fail: set it to the path of the node's config.json");
     }
-    // One thread suffices for a program that waits for radios, and makes the program smaller.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
     runtime.block_on(async {
         if config.simulate {
             let socket =

@@ -11,10 +11,12 @@
 //! |---|---|
 //! | `application` | the D-Bus objects that `BlueZ` calls |
 //! | `phones` | the links of phones that have subscribed |
+//! | `name` | the name of the adapter, which phones show |
 //! | `bus`, `rfkill` | `BlueZ` on the system bus, and the kernel's radio switches |
 
 mod application;
 mod bus;
+mod name;
 mod phones;
 mod rfkill;
 
@@ -82,11 +84,18 @@ enum Error {
 /// Serves phones until `shutdown` is ready, or until the daemon's loop has ended.
 pub async fn serve(config: Config, handle: Handle, shutdown: impl Future<Output = ()>) {
     let (serving, watched) = watch::channel(false);
+    let mut chosen = None;
     tokio::select! {
         () = shutdown => {}
-        () = run_with_reconnect(&config, &handle, &serving) => {}
+        () = run_with_reconnect(&config, &handle, &serving, &mut chosen) => {}
         Err(Stopping) = announce(&handle, watched) => {}
     }
+    name::give_back(&config, &handle.view().info.name, chosen.as_deref()).await;
+}
+
+/// Corrects the name of an adapter that has the node's, because the program was killed while it served phones.
+pub async fn give_back_name(config: &Config, name: &str) {
+    name::give_back(config, name, None).await;
 }
 
 /// Reports to the daemon's loop when Bluetooth becomes available or unavailable. Interruptions shorter than [`GRACE`] are not
@@ -103,11 +112,12 @@ async fn announce(handle: &Handle, mut serving: watch::Receiver<bool>) -> Result
     }
 }
 
-async fn run_with_reconnect(config: &Config, handle: &Handle, serving: &watch::Sender<bool>) {
+/// `chosen` becomes the name that the adapter's owner has chosen for it, if there is one.
+async fn run_with_reconnect(config: &Config, handle: &Handle, serving: &watch::Sender<bool>, chosen: &mut Option<String>) {
     let mut failed = 0;
     let mut reported = String::new();
     loop {
-        let Err(error) = serve_once(config, handle, serving).await;
+        let Err(error) = serve_once(config, handle, serving, chosen).await;
         if serving.send_replace(false) {
             failed = 0;
             reported.clear();
@@ -129,12 +139,20 @@ async fn run_with_reconnect(config: &Config, handle: &Handle, serving: &watch::S
 }
 
 /// Registers service and advertisement, and serves phones until an error occurs.
-async fn serve_once(config: &Config, handle: &Handle, serving: &watch::Sender<bool>) -> Result<Infallible, Error> {
+async fn serve_once(
+    config: &Config,
+    handle: &Handle,
+    serving: &watch::Sender<bool>,
+    chosen: &mut Option<String>,
+) -> Result<Infallible, Error> {
     let mut bus = Bus::connect(config.bus.as_deref()).await?;
     let adapter = adapter(&mut bus, config).await?;
     rfkill::lift()?;
     if !bus.powered(&adapter).await? {
         bus.switch_on(&adapter).await?;
+    }
+    if let Some(name) = name::take(&bus, &adapter, &handle.view().info.name).await {
+        *chosen = Some(name);
     }
     let mut phones = Phones::new(handle.clone());
     let result = serve_phones(&mut bus, &adapter, handle, serving, &mut phones).await;

@@ -53,16 +53,6 @@ impl Controllers {
         Self { node, phone }
     }
 
-    /// Removes every device that the phone knows.
-    pub(crate) async fn phone_forgets(&self) {
-        let adapter = self.phone_adapter().await.expect("BlueZ has it");
-        // The previous scenario may have left it off, and then no device can be removed.
-        adapter.set_powered(true).await.expect("it can be switched on");
-        for device in adapter.devices().await.expect("a list") {
-            adapter.remove(&device).await.expect("it can be removed");
-        }
-    }
-
     /// Switches the phone's controller off, as if it were out of range. The next connection switches it on.
     pub(crate) async fn switch_phone_off(&self) {
         let adapter = self.phone_adapter().await.expect("BlueZ has it");

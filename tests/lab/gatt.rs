@@ -21,8 +21,6 @@ async fn provision(phone: &mut Phone, node: &Node) {
 #[tokio::test]
 async fn wrong_password_then_right_in_one_session_over_the_air() {
     let controllers = Controllers::ready().await;
-    // After a connection BlueZ replaces the advertised name by the host name.
-    controllers.phone_forgets().await;
     let node = Node::start(&controllers);
     let mut phone = connect(&controllers).await;
     assert_eq!(phone.name(), Some(node.handle.view().info.name.as_str()));

@@ -5,13 +5,14 @@ mod fake;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use fake::{ADAPTER, ADDRESS, Fake};
+use fake::{ADAPTER, ADDRESS, Fake, World};
 use jarvis_provisioning::daemon::{Ends, Event, Handle};
 use jarvis_provisioning::link::ble::{self, Config};
 use provisioning_core::endpoint::{ENDPOINTS, Endpoint};
 use testing::bus::PrivateBus;
 use testing::fake::Fault;
 use testing_node::scripted::view;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use zbus::{OwnedObjectPath, Variant};
@@ -26,6 +27,7 @@ const SCAN: &str = "/jarvis/provisioning/service/2";
 /// A bus, a fake `BlueZ` on it, and the link under test. Fields are dropped in this order.
 struct Lab {
     serving: JoinHandle<()>,
+    stop: Option<oneshot::Sender<()>>,
     ends: Ends,
     fake: Fake,
     bus: PrivateBus,
@@ -41,14 +43,29 @@ impl Lab {
     /// Starts with a loop that advertises, and with faults from the first call on. None if `dbus-daemon` is not
     /// installed.
     async fn start(faults: &[(&'static str, Fault)]) -> Option<Self> {
+        Self::start_with(|world| world.script.faults.extend(faults.iter().cloned())).await
+    }
+
+    /// The same with another state of the fake.
+    async fn start_with(prepare: impl FnOnce(&mut World)) -> Option<Self> {
         let bus = PrivateBus::start()?;
         let fake = Fake::start(&bus.address()).await;
-        fake.world().script.faults.extend(faults.iter().cloned());
+        prepare(&mut fake.world());
         let (handle, ends) = Handle::channel(64, view());
         ends.advertising.send_replace(true);
         let config = Config { bus: Some(bus.address()), adapter: Some(ADDRESS.to_lowercase()) };
-        let serving = tokio::spawn(ble::serve(config, handle, std::future::pending()));
-        Some(Self { serving, ends, fake, bus })
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serving = tokio::spawn(ble::serve(config, handle, async {
+            // Dropping it stops as well.
+            let _either = stopped.await;
+        }));
+        Some(Self { serving, stop: Some(stop), ends, fake, bus })
+    }
+
+    /// Stops the node like a service manager.
+    async fn stop(&mut self) {
+        self.stop = None;
+        timeout(DEADLINE, &mut self.serving).await.expect("it ends").expect("it does not panic");
     }
 
     /// The next event, except that a phone is still present: that one depends on time.
@@ -66,6 +83,59 @@ impl Lab {
 fn options(phone: &str) -> HashMap<&'static str, Variant<'static>> {
     let phone = OwnedObjectPath::try_from(format!("{ADAPTER}/{phone}")).expect("a path");
     HashMap::from([("device", Variant::from(phone)), ("mtu", 517_u16.into())])
+}
+
+#[tokio::test]
+async fn the_adapter_has_the_nodes_name_while_it_serves_and_its_own_afterwards() {
+    let name = view().info.name;
+    // By default it is the host's; its owner may have chosen another; a killed node has left its own.
+    for (before, after) in [("", ""), ("Kitchen", "Kitchen"), (name.as_str(), "")] {
+        let Some(mut lab) = Lab::start_with(|world| world.alias = before.to_owned()).await else { return };
+        lab.fake.until_advertised().await;
+        assert_eq!(lab.fake.world().alias, name, "before it advertises");
+        lab.stop().await;
+        assert_eq!(lab.fake.world().alias, after, "it was {before:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_name_is_that_of_the_node_again_after_bluez_has_restarted() {
+    let Some(mut lab) = Lab::start_with(|world| world.alias = "Kitchen".to_owned()).await else { return };
+    lab.fake.until_advertised().await;
+    lab.fake.leave().await;
+    lab.fake.come_back().await;
+    lab.fake.until_advertised().await;
+    assert_eq!(lab.fake.world().alias, view().info.name);
+    lab.stop().await;
+    assert_eq!(lab.fake.world().alias, "Kitchen");
+}
+
+#[tokio::test]
+async fn a_name_that_a_killed_node_has_left_is_corrected_and_no_other_is() {
+    let Some(bus) = PrivateBus::start() else { return };
+    let fake = Fake::start(&bus.address()).await;
+    let config = Config { bus: Some(bus.address()), adapter: None };
+    for (left, after) in [("jarvis-5b91b661", ""), ("Kitchen", "Kitchen"), ("jarvis-00000000", "jarvis-00000000")] {
+        fake.world().alias = left.to_owned();
+        ble::give_back_name(&config, "jarvis-5b91b661").await;
+        assert_eq!(fake.world().alias, after);
+    }
+}
+
+#[tokio::test]
+async fn an_adapter_whose_name_cannot_be_changed_advertises() {
+    let refused = Fault::Error("org.bluez.Error.Failed", "no");
+    // The first call of each is about the power.
+    let Some(lab) = Lab::start_with(|world| {
+        world.powered = true;
+        world.script.faults.extend([("Set", refused)]);
+    })
+    .await
+    else {
+        return;
+    };
+    lab.fake.until_advertised().await;
+    assert_eq!(lab.fake.world().alias, "");
 }
 
 #[tokio::test]

@@ -86,7 +86,6 @@ impl Bluetooth {
 
     async fn try_connect(device: Device) -> Result<Self, Error> {
         let attempt = "connecting to the device";
-        // Listed before the connection: after it, `BlueZ` replaces the advertised name by the machine's name.
         let name = device.name.clone().unwrap_or_default();
         if !device.is_connected().await.map_err(bluez(attempt))? {
             timeout(CONNECT_LIMIT, device.connect()).await.map_err(|_| Error::Silent)?.map_err(bluez(attempt))?;

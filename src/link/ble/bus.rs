@@ -124,6 +124,27 @@ impl Bus {
         self.caller().call(adapter.path.as_str(), PROPERTIES, "Set", &body).await.map(drop)
     }
 
+    /// A name of an adapter: its `Alias`, or its `Name`, which is the host's.
+    pub(super) async fn name(&self, adapter: &Adapter, property: &str) -> Result<String, Error> {
+        let answer = self.caller().call(adapter.path.as_str(), PROPERTIES, "Get", &(ADAPTER, property)).await?;
+        match answer.body().deserialize::<Variant<'_>>()? {
+            Variant::Str(name) => Ok(name.as_str().to_owned()),
+            _ => Err(zbus::Error::InvalidReply.into()),
+        }
+    }
+
+    /// Changes the name of an adapter.
+    pub(super) async fn set_alias(&self, adapter: &Adapter, name: &str) -> Result<(), Error> {
+        let body = (ADAPTER, "Alias", Variant::from(name));
+        self.caller().call(adapter.path.as_str(), PROPERTIES, "Set", &body).await.map(drop)
+    }
+
+    /// Whether `BlueZ` runs.
+    pub(super) async fn is_running(&self) -> Result<bool, Error> {
+        let bus = zbus::fdo::DBusProxy::new(&self.connection).await?;
+        Ok(bus.name_has_owner(BLUEZ.try_into()?).await.map_err(zbus::Error::from)?)
+    }
+
     /// A caller, which tasks can own.
     pub(super) fn caller(&self) -> Caller {
         Caller(self.connection.clone())

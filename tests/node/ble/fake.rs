@@ -26,6 +26,10 @@ pub(crate) struct World {
     /// Whether it has an address, as every adapter that is ready.
     pub(crate) addressed: bool,
     pub(crate) powered: bool,
+    /// The adapter's name; empty for the host's.
+    pub(crate) alias: String,
+    /// Every alias that was set.
+    pub(crate) aliases: Vec<String>,
     pub(crate) advertised: bool,
     /// The unique name of the last client that registered.
     pub(crate) client: Option<String>,
@@ -48,8 +52,16 @@ impl Deref for Fake {
 impl Fake {
     /// Starts on the bus at that address, with an adapter that is switched off.
     pub(crate) async fn start(address: &str) -> Self {
-        let world =
-            World { present: true, addressed: true, powered: false, advertised: false, client: None, script: Script::default() };
+        let world = World {
+            present: true,
+            addressed: true,
+            powered: false,
+            alias: String::new(),
+            aliases: Vec::new(),
+            advertised: false,
+            client: None,
+            script: Script::default(),
+        };
         let (bus, running) = Bus::start(address, world).await;
         Self { bus, _running: running }
     }
@@ -101,6 +113,29 @@ impl Fake {
     }
 }
 
+/// The name of the machine, which the adapter has by default.
+pub(crate) const HOST: &str = "raspberrypi";
+
+impl World {
+    fn property(&self, name: &str) -> Variant<'static> {
+        match name {
+            "Alias" if !self.alias.is_empty() => self.alias.clone().into(),
+            "Alias" | "Name" => HOST.into(),
+            _ => self.powered.into(),
+        }
+    }
+
+    fn set(&mut self, name: &str, value: &Variant<'_>) {
+        match (name, value) {
+            ("Alias", Variant::Str(alias)) => {
+                self.alias = alias.as_str().to_owned();
+                self.aliases.push(self.alias.clone());
+            }
+            _ => self.powered = true,
+        }
+    }
+}
+
 impl Service for World {
     const NAME: &'static str = SERVICE;
 
@@ -123,11 +158,15 @@ async fn answer(bus: &Bus, message: &Message, member: &str) {
     let result = match member {
         "GetManagedObjects" => bus.connection.reply(&header, &objects(bus)).await,
         "Get" => {
-            let powered = bus.world().powered;
-            bus.connection.reply(&header, &Variant::from(powered)).await
+            let body = message.body();
+            let (_, property) = body.deserialize::<(&str, &str)>().expect("an interface and a property");
+            let value = bus.world().property(property);
+            bus.connection.reply(&header, &value).await
         }
         "Set" => {
-            bus.world().powered = true;
+            let body = message.body();
+            let (_, property, value) = body.deserialize::<(&str, &str, Variant<'_>)>().expect("a property and its value");
+            bus.world().set(property, &value);
             bus.connection.reply(&header, &()).await
         }
         "RegisterApplication" => {
