@@ -4,6 +4,7 @@
 //! The profile of the previous network is deactivated and activated, and never changed.
 
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -19,6 +20,7 @@ const ROOT: &str = "/org/freedesktop/NetworkManager";
 const DEVICE: &str = "org.freedesktop.NetworkManager.Device";
 const WIRELESS: &str = "org.freedesktop.NetworkManager.Device.Wireless";
 const ACCESS_POINT: &str = "org.freedesktop.NetworkManager.AccessPoint";
+const DHCP: &str = "org.freedesktop.NetworkManager.DHCP4Config";
 const ACTIVE: &str = "org.freedesktop.NetworkManager.Connection.Active";
 
 /// The path by which NetworkManager denotes no object.
@@ -195,6 +197,16 @@ impl Wifi {
     pub async fn is_joined(&self) -> Result<bool, Error> {
         let Some(joined) = &self.joined else { return Ok(false) };
         Ok(self.active().await?.is_some_and(|(_, active)| active == *joined))
+    }
+
+    /// The router of the network, as DHCP names it; none if it names none.
+    pub async fn router(&self) -> Option<Ipv4Addr> {
+        let device = proxy(&self.connection, self.device.as_str(), DEVICE).await.ok()?;
+        let lease: OwnedObjectPath = read(&device, "Dhcp4Config").await.ok()?;
+        let lease = proxy(&self.connection, lease.as_str(), DHCP).await.ok()?;
+        let options: HashMap<String, OwnedVariant> = read(&lease, "Options").await.ok()?;
+        let routers: &str = options.get("routers")?.downcast_ref().ok()?;
+        routers.split_whitespace().next()?.parse().ok()
     }
 
     /// Returns to the previous network.

@@ -20,7 +20,7 @@
 //! | `activation` | one activation, from the call to its outcome |
 //! | `join`, `access_point`, `profiles`, `survey` | the requests |
 //! | `inspect` | the state of radio and connection, for a diagnosis |
-//! | `outcome`, `scan`, `profile`, `values` | pure: the meaning of numbers and properties |
+//! | `outcome`, `scan`, `profile`, `subnet`, `values` | pure: the meaning of numbers and properties |
 //! | `device`, `bus`, `proxies` | the objects on the bus |
 
 mod access_point;
@@ -36,6 +36,7 @@ mod profiles;
 mod proxies;
 mod radio;
 mod scan;
+mod subnet;
 mod survey;
 mod values;
 
@@ -60,8 +61,11 @@ pub struct Settings {
     pub interface: Option<String>,
     /// The access point's passphrase; none for an open one.
     pub passphrase: Option<Passphrase>,
-    /// The node's address in its access point, with 254 addresses around it. Phone apps expect 192.168.4.1.
+    /// The node's address in its access point, with 254 addresses around it. Phone apps expect 192.168.4.1. It is another
+    /// one if this network overlaps one of another interface.
     pub address: Ipv4Addr,
+    /// The kernel's table of routes: `/proc/net/route`.
+    pub routes: PathBuf,
     /// The access point's channel: 1, 6 or 11, which every phone scans, and which need no radar detection. Phones scan 6
     /// among the first.
     pub channel: u32,
@@ -80,6 +84,7 @@ impl Default for Settings {
             interface: None,
             passphrase: None,
             address: Ipv4Addr::new(192, 168, 4, 1),
+            routes: "/proc/net/route".into(),
             channel: 6,
             dns_directory: "/etc/NetworkManager/dnsmasq-shared.d".into(),
             dns_helper: "/run/jarvis-provisioning/names".into(),

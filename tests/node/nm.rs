@@ -27,6 +27,8 @@ struct Lab {
     network: NetworkManager,
     fake: Fake,
     dns: tempfile::TempDir,
+    /// In place of the kernel's table of routes; empty.
+    routes: tempfile::NamedTempFile,
     bus: PrivateBus,
 }
 
@@ -36,13 +38,15 @@ impl Lab {
         let bus = PrivateBus::start()?;
         let fake = Fake::start(&bus.address()).await;
         let dns = tempfile::tempdir().expect("a temporary folder");
+        let routes = tempfile::NamedTempFile::new().expect("a temporary file");
         let settings = Settings {
             bus: Some(bus.address()),
             passphrase: Some(passphrase("the label's passphrase")),
             dns_directory: dns.path().into(),
+            routes: routes.path().into(),
             ..Settings::default()
         };
-        Some(Self { network: NetworkManager::start(settings), fake, dns, bus })
+        Some(Self { network: NetworkManager::start(settings), fake, dns, routes, bus })
     }
 
     async fn join(&self, name: &str) -> Result<Joined, Error> {

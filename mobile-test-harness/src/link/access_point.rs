@@ -5,7 +5,7 @@
 //! the same name, and the phone joins it again. If it succeeds, the node announces itself by mDNS in the owner's network,
 //! and the phone continues there.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use mdns_sd::{ServiceDaemon, ServiceEvent};
@@ -20,8 +20,10 @@ use super::http::Http;
 use super::{Error, NAME_PREFIX};
 use crate::wifi::{self, Wifi};
 
-/// The address of a node's HTTP API in its access point.
-const NODE: &str = "http://192.168.4.1:8080";
+/// The usual address of a node in its access point.
+const NODE: Ipv4Addr = Ipv4Addr::new(192, 168, 4, 1);
+/// The port of its HTTP API.
+const PORT: u16 = 8080;
 
 /// How long to wait for a TCP connection to a node, which takes milliseconds.
 const NEAR_LIMIT: Duration = Duration::from_secs(2);
@@ -65,7 +67,8 @@ impl AccessPoint {
             return Err(error.into());
         }
         debug!(name, "joined the access point");
-        Ok(Self { wifi, name, passphrase, http: Http::new(node()) })
+        let http = Http::new(node(&wifi).await);
+        Ok(Self { wifi, name, passphrase, http })
     }
 
     /// The access point's name.
@@ -85,7 +88,7 @@ impl AccessPoint {
         }
         if self.wifi.look_for(&self.name).await?.contains(&self.name) {
             self.wifi.join(&self.name, &self.passphrase).await?;
-            self.http.move_to(node());
+            self.http.move_to(node(&self.wifi).await);
             return Ok(());
         }
         self.wifi.go_back().await?;
@@ -109,8 +112,11 @@ async fn back(wifi: &mut Wifi) {
     }
 }
 
-fn node() -> Url {
-    Url::parse(NODE).expect("a plain URL")
+/// The node in the access point that was joined: the router, which is at another address if the node has another network that
+/// overlaps the usual one.
+async fn node(wifi: &Wifi) -> Url {
+    let address = wifi.router().await.unwrap_or(NODE);
+    Url::parse(&format!("http://{address}:{PORT}")).expect("a plain URL")
 }
 
 /// Whether a server accepts TCP connections there.

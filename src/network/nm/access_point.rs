@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::Settings;
 use super::cause::{Call, Cause};
@@ -17,6 +17,7 @@ use super::device::Device;
 use super::profile::{AccessPoint, Plan, new_uuid};
 use super::proxies::{SupplicantInterfaceProxy, SupplicantProxy};
 use super::radio::{Caller, Held, Radio};
+use super::subnet;
 use super::survey::boot_seconds;
 use provisioning_core::domain::Ssid;
 
@@ -46,11 +47,21 @@ impl Radio {
             uuid: new_uuid()?,
             ssid,
             passphrase: self.settings.passphrase.clone(),
-            address: self.settings.address,
+            address: self.address(&device.interface),
             channel: self.settings.channel,
             interface: device.interface.clone(),
         };
         self.raise(access_point, &device, caller).await
+    }
+
+    /// The node's address in an access point at that interface.
+    pub(super) fn address(&self, interface: &str) -> Ipv4Addr {
+        let table = fs::read_to_string(&self.settings.routes).unwrap_or_default();
+        let (usual, chosen) = (self.settings.address, subnet::choose(&table, interface, self.settings.address));
+        if chosen != usual {
+            info!(%usual, %chosen, "another network overlaps the access point's usual one");
+        }
+        chosen
     }
 
     /// Activates it, with the DNS server's file in place, because the server reads it only when it starts.
@@ -61,7 +72,7 @@ impl Radio {
         let address = access_point.address;
         // Removes the old file before the new one of the same name is written.
         self.dns = None;
-        let dns = DnsFile::write(&self.settings)
+        let dns = DnsFile::write(&self.settings, address)
             .await
             .inspect_err(|error| {
                 let directory = self.settings.dns_directory.display();
@@ -115,32 +126,32 @@ pub(super) enum DnsFile {
 }
 
 impl DnsFile {
-    async fn write(settings: &Settings) -> io::Result<Self> {
-        match timeout(HELPER_LIMIT, Self::from_helper(settings)).await? {
+    async fn write(settings: &Settings, address: Ipv4Addr) -> io::Result<Self> {
+        match timeout(HELPER_LIMIT, Self::from_helper(settings, address)).await? {
             // Without the helper only root can write the file.
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
-                Self::by_itself(settings)
+                Self::by_itself(settings, address)
             }
             answer => answer,
         }
     }
 
     /// The helper reads the address, writes the file, and answers with a line.
-    async fn from_helper(settings: &Settings) -> io::Result<Self> {
+    async fn from_helper(settings: &Settings, address: Ipv4Addr) -> io::Result<Self> {
         let mut connection = UnixStream::connect(&settings.dns_helper).await?;
-        connection.write_all(format!("{}\n", settings.address).as_bytes()).await?;
+        connection.write_all(format!("{address}\n").as_bytes()).await?;
         if connection.read(&mut [0; 16]).await? == 0 {
             return Err(io::Error::other("the helper did not write the file: see the journal of jarvis-provision-names@"));
         }
         Ok(Self::Helpers { _connection: connection })
     }
 
-    fn by_itself(settings: &Settings) -> io::Result<Self> {
+    fn by_itself(settings: &Settings, address: Ipv4Addr) -> io::Result<Self> {
         let path = Self::path(settings);
         // A time to live of zero prevents caching: in the home network the same names resolve to other addresses.
         fs::write(
             &path,
-            format!("# Made by jarvis-provision while its access point is open.\naddress=/#/{}\nlocal-ttl=0\n", settings.address),
+            format!("# Made by jarvis-provision while its access point is open.\naddress=/#/{address}\nlocal-ttl=0\n"),
         )?;
         Ok(Self::Own(path))
     }
@@ -216,7 +227,7 @@ mod tests {
     #[tokio::test]
     async fn the_dns_file_is_there_as_long_as_the_access_point() {
         let directory = tempfile::tempdir().expect("a temporary folder");
-        let file = DnsFile::write(&settings(directory.path())).await.expect("a writable folder");
+        let file = DnsFile::write(&settings(directory.path()), ADDRESS).await.expect("a writable folder");
         let text = fs::read_to_string(directory.path().join("jarvis-provisioning.conf")).expect("the file");
         assert!(text.contains("address=/#/192.168.4.1\n"));
         drop(file);
@@ -235,7 +246,7 @@ mod tests {
             connection.write_all(b"written\n").await.expect("the answer can be sent");
             (connection, received[..length].to_vec())
         };
-        let (file, (mut connection, received)) = tokio::join!(DnsFile::write(&settings), serve);
+        let (file, (mut connection, received)) = tokio::join!(DnsFile::write(&settings, ADDRESS), serve);
         assert_eq!(received, b"192.168.4.1\n");
         assert!(!directory.path().join("jarvis-provisioning.conf").exists(), "the helper writes the file");
         drop(file.expect("the helper has answered"));
@@ -248,7 +259,7 @@ mod tests {
         let settings = settings(directory.path());
         let helper = UnixListener::bind(&settings.dns_helper).expect("a socket");
         let serve = async { drop(helper.accept().await.expect("a connection")) };
-        let (file, ()) = tokio::join!(DnsFile::write(&settings), serve);
+        let (file, ()) = tokio::join!(DnsFile::write(&settings, ADDRESS), serve);
         assert!(file.is_err());
     }
 }

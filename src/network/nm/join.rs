@@ -89,6 +89,7 @@ impl Radio {
         match &mut plan {
             Plan::AccessPoint(access_point) => {
                 access_point.interface.clone_from(&device.interface);
+                access_point.address = self.address(&device.interface);
                 self.raise(access_point.clone(), &device, caller).await
             }
             Plan::Station(_) => self.activate(plan, &device, None, caller, ATTEMPT_LIMIT).await,

@@ -8,6 +8,7 @@ use zbus::{OwnedVariant, Variant};
 use super::cause::{Call, Cause};
 use super::outcome::Mode;
 use super::proxies::{Options, Profile, StoredProfile};
+use super::subnet::PREFIX;
 use provisioning_core::domain::{self, Passphrase, RadioUse, Security, Ssid};
 
 /// A profile is ours if its id starts with this, and it has a UUID of [`NAME_SPACE`] or the [`MARKER`].
@@ -34,8 +35,6 @@ const DHCP_TIMEOUT: i32 = 25;
 /// Disables protected management frames, because access points fail with them on drivers that cannot install the group's
 /// integrity key, such as brcmfmac. `NM_SETTING_WIRELESS_SECURITY_PMF_DISABLE`.
 const PMF_DISABLE: i32 = 1;
-/// The prefix of the access point's network: 254 addresses suffice, and every phone accepts them.
-const PREFIX: u8 = 24;
 
 /// NetworkManager's `key-mgmt` of a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -96,6 +96,38 @@ async fn a_connection_of_others_is_reported_while_it_lasts_and_ours_is_not() {
 }
 
 #[tokio::test]
+async fn a_home_network_that_overlaps_the_access_points_moves_it() {
+    let Some(lab) = Lab::start().await else { return };
+    let radio = lab.network.radio();
+    let address = || radio.borrow().access_point().expect("it is open").address;
+    // 192.168.4.0/22 at a cable, as a little-endian kernel writes it.
+    let overlapping = "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT\n\
+        eth0 0004A8C0 00000000 0001 0 0 100 00FCFFFF 0 0 0\n";
+    if cfg!(target_endian = "little") {
+        std::fs::write(lab.routes.path(), overlapping).expect("a temporary file");
+    }
+    lab.open().await.expect("a radio that can");
+    let moved = address();
+    assert!(moved.is_private() && moved.octets()[..3] != [192, 168, 4], "{moved}");
+    let content = |name: &str| std::fs::read_to_string(lab.dns.path().join(name)).expect("the file");
+    assert!(content("jarvis-provisioning.conf").contains(&format!("address=/#/{moved}\n")));
+    let configured = || {
+        let world = lab.fake.world();
+        let profile = world.profiles.values().next().expect("the access point");
+        let data = profile.settings["ipv4"]["address-data"].try_clone().expect("no file descriptors");
+        data.to_string()
+    };
+    assert!(configured().contains(&moved.to_string()), "{}", configured());
+
+    // The cable is gone when the access point opens again.
+    std::fs::write(lab.routes.path(), "").expect("a temporary file");
+    lab.fake.leave().await;
+    lab.fake.come_back().await;
+    lab.fake.until("it is open again", |world| world.state == 100).await;
+    assert!(configured().contains("192.168.4.1"), "{}", configured());
+}
+
+#[tokio::test]
 async fn a_lost_access_point_is_reported_as_idle_until_it_is_open_again() {
     let Some(lab) = Lab::start().await else { return };
     let mut radio = lab.network.radio();
