@@ -26,6 +26,7 @@ mod captive;
 mod host;
 mod json;
 mod k2;
+mod names;
 #[cfg(test)]
 mod openapi;
 mod routes;

@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 use super::captive::{PROBES, Probe};
 use super::host::{Names, is_foreign};
 use super::json::{encode, json, problem};
+use super::names::NetworkNames;
 use super::schema::{
     FactoryResetResponse, K2ProvisionRequest, K2ProvisionResponse, NodeInfo, ProvisionRequest, ProvisionResponse,
     ProvisionStatus, ScanNetworksResponse, cleared_name,
@@ -378,9 +379,8 @@ fn ssid(request: &ProvisionRequest, networks: &[Network]) -> Result<Option<Ssid>
     if request.wifi_ssid.is_empty() && request.wifi_password.is_empty() {
         return Ok(None);
     }
-    // A name that is not UTF-8 is sent back as the scan listed it.
-    let shown = networks.iter().find(|network| network.ssid.to_string() == request.wifi_ssid);
-    shown.map_or_else(|| Ssid::try_from(request.wifi_ssid.as_str()), |network| Ok(network.ssid.clone())).map(Some)
+    // A name is sent back as the scan listed it.
+    NetworkNames::new(networks).find(&request.wifi_ssid).map(Some)
 }
 
 /// Whether every network of that name is without a passphrase; false for a network that was not seen.

@@ -7,6 +7,7 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::json::{Fields, Invalid};
+use super::names::NetworkNames;
 use crate::daemon::View;
 use provisioning_core::domain::{self, CreatedAt, Security, Status};
 use provisioning_core::fault::Fault;
@@ -230,14 +231,12 @@ pub const fn cleared_name(item: ClearedItem) -> &'static str {
 impl ScanNetworksResponse {
     /// The list in its order, with the first network of each name; `open` is the word for a network without protection.
     pub(super) fn new(networks: &[domain::Network], open: &'static str) -> Self {
-        let mut names = std::collections::HashSet::new();
-        let first = networks.iter().filter(|network| names.insert(&network.ssid));
-        let info = |network: &domain::Network| NetworkInfo {
-            ssid: network.ssid.to_string(),
+        let info = |(ssid, network): (String, &domain::Network)| NetworkInfo {
+            ssid,
             signal_strength: network.signal,
             security: security(network.security, open),
         };
-        Self { networks: first.map(info).collect() }
+        Self { networks: NetworkNames::new(networks).shown().map(info).collect() }
     }
 }
 
