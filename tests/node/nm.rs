@@ -4,6 +4,7 @@ mod access_point;
 pub(crate) mod fake;
 mod joining;
 pub(crate) mod keeping;
+mod names;
 mod trouble;
 
 use std::time::Duration;

@@ -148,12 +148,15 @@ impl DnsFile {
 
     fn by_itself(settings: &Settings, address: Ipv4Addr) -> io::Result<Self> {
         let path = Self::path(settings);
-        // A time to live of zero prevents caching: in the home network the same names resolve to other addresses.
-        fs::write(
-            &path,
-            format!("# Made by jarvis-provision while its access point is open.\naddress=/#/{address}\nlocal-ttl=0\n"),
-        )?;
+        fs::write(&path, format!("# Made by jarvis-provision while its access point is open.\n{}", Self::options(address)))?;
         Ok(Self::Own(path))
+    }
+
+    /// The options of the DNS server (dnsmasq(8)). A time to live of zero prevents caching: in the home network the same names
+    /// resolve to other addresses. Other types than A are refused at once; the server would ask the node's own resolver for
+    /// them, which may not answer, and phones would wait.
+    fn options(address: Ipv4Addr) -> String {
+        format!("address=/#/{address}\nlocal-ttl=0\nno-resolv\n")
     }
 
     /// Removes the file of an earlier run.
@@ -232,6 +235,13 @@ mod tests {
         assert!(text.contains("address=/#/192.168.4.1\n"));
         drop(file);
         assert_eq!(fs::read_dir(directory.path()).expect("the folder").count(), 0);
+    }
+
+    #[test]
+    fn the_helper_writes_the_same_options() {
+        let helper = include_str!("../../../packaging/jarvis-provision-names");
+        let written = format!("printf '{}'", DnsFile::options(ADDRESS).replace(&ADDRESS.to_string(), "%s").replace('\n', "\\n"));
+        assert!(helper.contains(&written), "{written}");
     }
 
     #[tokio::test]
