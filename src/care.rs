@@ -2,11 +2,15 @@
 //!
 //! [`collect`] asks NetworkManager for the connection, then probes gateway, DNS and internet, clock and command center at the
 //! same time. Each probe has a limit, so that all of it ends within [`LIMIT`]. Nothing is changed, and no permission is needed.
+//!
+//! [`port`] is the way to the caretaker, which watches and repairs the network; [`events`] is what it announces.
 
 mod clock;
 mod dns;
+pub mod events;
 mod gateway;
 mod internet;
+pub mod port;
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;

@@ -18,9 +18,9 @@ const NODE: Edges = &[
     ("store", &["files", "identity"]),
     ("claim", &["files", "identity"]),
     ("command_center", &["claim"]),
-    ("care", &["command_center", "network"]),
     ("daemon", &["claim", "command_center", "network", "store"]),
-    ("link", &["daemon"]),
+    ("care", &["command_center", "daemon", "network"]),
+    ("link", &["care", "daemon"]),
 ];
 
 /// The core.
