@@ -138,6 +138,7 @@ impl<E: Execute> Daemon<E> {
             Event::LocalRequest { request, answer } => Some(Input::LocalRequest { ticket: self.ticket(answer), request }),
             Event::Bluetooth { available } => Some(Input::Bluetooth { available }),
             Event::RadioTaken { taken } => Some(Input::RadioTaken { taken }),
+            Event::AccessPoint { open } => Some(Input::AccessPoint { open }),
         }
     }
 
@@ -191,6 +192,7 @@ impl<E: Execute> Daemon<E> {
                 && shown.identity == *machine.identity()
                 && shown.networks == machine.networks()
                 && shown.session == machine.session_link()
+                && shown.needs_radio == machine.needs_radio()
                 && shown.info.previously_provisioned == machine.info().previously_provisioned;
             if unchanged {
                 return false;

@@ -112,6 +112,11 @@ pub enum Input {
     RadioTaken {
         /// It does.
         taken: bool,
+        },
+    /// Network care has opened the access point, or something has closed it.
+    AccessPoint {
+        /// It is open.
+        open: bool,
     },
     /// The time of [`Machine::poll_timeout`] has come. Harmless at any other time.
     Timeout,
@@ -218,6 +223,8 @@ pub struct Config {
     pub answer_leaves: Duration,
     /// How long the outcome can be read after a success; none for ever.
     pub linger: Option<Duration>,
+    /// Network care runs beside the machine, and opens the access point of a provisioned node.
+    pub network_care: bool,
 }
 
 /// The contents of the disk at the start.
@@ -333,6 +340,7 @@ impl Machine {
             Input::Done(done) => self.done(done, now, rng),
             Input::Bluetooth { available } => self.visibility.set_bluetooth(available),
             Input::RadioTaken { taken } => self.visibility.set_taken(taken, now),
+            Input::AccessPoint { open } => self.visibility.access_point_is(open),
             Input::Timeout => {}
         }
         while let Some(lost) = self.outbox.overdue() {
@@ -405,6 +413,15 @@ impl Machine {
     /// The link of the phone that has the session, or has begun its handshake.
     pub fn session_link(&self) -> Option<Link> {
         self.slot.as_ref().map(Slot::link)
+    }
+
+    /// Whether provisioning needs the radio: the node is not provisioned, an attempt or a reset is in progress, the radio is
+    /// being switched, or a phone has the session.
+    pub fn needs_radio(&self) -> bool {
+        !self.enrollment.is_provisioned()
+            || !self.activity.is_idle()
+            || self.visibility.is_switching()
+            || self.established().is_some()
     }
 
     fn done(&mut self, done: Done, now: Instant, rng: &mut impl CryptoRng) {

@@ -207,6 +207,7 @@ pub(super) fn machine_config(config: &Config) -> machine::Config {
         answer_leaves: if config.simulate { Duration::ZERO } else { ANSWER_LEAVES },
         // A developer stops a simulated node; a real node must start its normal operation.
         linger: (!config.simulate).then(|| Duration::from_secs(config.linger_seconds)),
+        network_care: false,
     }
 }
 

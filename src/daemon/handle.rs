@@ -37,6 +37,8 @@ pub struct View {
     pub networks: Vec<Network>,
     /// The link of the phone that has the session.
     pub session: Option<Link>,
+    /// Whether provisioning needs the radio.
+    pub needs_radio: bool,
 }
 
 impl From<&Machine> for View {
@@ -47,6 +49,7 @@ impl From<&Machine> for View {
             status: machine.status().clone(),
             networks: machine.networks().to_vec(),
             session: machine.session_link(),
+            needs_radio: machine.needs_radio(),
         }
     }
 }
@@ -63,6 +66,7 @@ pub enum Event {
     LocalRequest { request: LocalRequest, answer: oneshot::Sender<Answer> },
     Bluetooth { available: bool },
     RadioTaken { taken: bool },
+    AccessPoint { open: bool },
 }
 
 /// The loop's end of a [`Handle`].
@@ -83,6 +87,8 @@ pub struct Handle {
     pub(super) view: watch::Receiver<Arc<View>>,
     pub(super) advertising: watch::Receiver<bool>,
     pub(super) links: Arc<AtomicU64>,
+    /// The number of requests of phones.
+    requests: watch::Sender<u64>,
 }
 
 impl std::fmt::Debug for Event {
@@ -97,7 +103,13 @@ impl Handle {
         let (event, events) = mpsc::channel(queue);
         let (view, view_receiver) = watch::channel(Arc::new(view));
         let (advertising, advertising_receiver) = watch::channel(false);
-        let handle = Self { events: event, view: view_receiver, advertising: advertising_receiver, links: Arc::default() };
+        let handle = Self {
+            events: event,
+            view: view_receiver,
+            advertising: advertising_receiver,
+            links: Arc::default(),
+            requests: watch::Sender::new(0),
+        };
         (handle, Ends { events, view, advertising })
     }
 
@@ -167,6 +179,16 @@ impl Handle {
         }
     }
 
+    /// Network care has opened the access point, or something has closed it.
+    pub async fn access_point(&self, open: bool) -> Result<(), Stopping> {
+        self.send(Event::AccessPoint { open }).await
+    }
+
+    /// The number of requests of phones so far, and its changes. Requests for snapshots do not count.
+    pub fn requests(&self) -> watch::Receiver<u64> {
+        self.requests.subscribe()
+    }
+
     /// The current snapshot. Never waits.
     pub fn view(&self) -> Arc<View> {
         self.view.borrow().clone()
@@ -183,6 +205,9 @@ impl Handle {
     }
 
     async fn send(&self, event: Event) -> Result<(), Stopping> {
+        if !matches!(event, Event::Closed { .. } | Event::Bluetooth { .. } | Event::AccessPoint { .. }) {
+            self.requests.send_modify(|number| *number += 1);
+        }
         self.events.send(event).await.map_err(|_| Stopping)
     }
 }

@@ -73,6 +73,16 @@ impl Visibility {
         self.taken = taken;
     }
 
+    /// Network care has opened the access point, or something has closed it. While the machine opens it, only the result of
+    /// its command counts.
+    pub(super) const fn access_point_is(&mut self, open: bool) {
+        self.access_point = match (self.access_point, open) {
+            (AccessPoint::Closed | AccessPoint::Failed(_), true) => AccessPoint::Open,
+            (AccessPoint::Open, false) => AccessPoint::Closed,
+            (unchanged, _) => unchanged,
+        };
+    }
+
     /// The station takes the radio from the access point.
     pub(super) const fn station_takes_radio(&mut self) {
         self.access_point = AccessPoint::Closed;
@@ -115,6 +125,9 @@ impl Machine {
             return None;
         }
         if !self.activity.is_idle() || !self.wants_phone() {
+            return None;
+        }
+        if self.config.network_care && self.enrollment.is_provisioned() {
             return None;
         }
         let wanted = match self.config.access_point {

@@ -3,6 +3,7 @@
 
 mod agreement;
 mod cancel;
+mod care;
 mod failures;
 mod flows;
 mod guesses;

@@ -149,6 +149,7 @@ pub(crate) fn config(access_point: AccessPointPolicy) -> Config {
         access_point,
         answer_leaves: Duration::from_millis(500),
         linger: Some(Duration::from_mins(5)),
+        network_care: false,
     }
 }
 

@@ -75,6 +75,7 @@ impl Node {
             access_point,
             answer_leaves: Duration::from_millis(500),
             linger: (kind & 0x80 == 0).then_some(Duration::from_mins(5)),
+            network_care: kind & 0x80 != 0,
         };
         let boot = Boot {
             identity: Identity {
@@ -118,6 +119,7 @@ impl Node {
                 let Some(command) = self.commands.get(index % self.commands.len().max(1)) else { return };
                 Input::Done(done(command, kind))
             }
+            5 if choice & 128 != 0 => Input::AccessPoint { open: choice & 64 != 0 },
             5 => Input::Bluetooth { available: choice & 64 != 0 },
             6 => {
                 self.now += Duration::from_secs(u64::from(steps.byte()));

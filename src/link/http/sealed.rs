@@ -341,6 +341,7 @@ mod tests {
             status: Status::waiting(),
             networks: Vec::new(),
             session: None,
+            needs_radio: true,
         };
         let (handle, ends) = Handle::channel(64, view);
         (Arc::new(Phones::new(handle, Duration::from_secs(90), Duration::from_secs(5))), ends)

@@ -23,6 +23,7 @@ pub fn config(access_point: AccessPointPolicy) -> Config {
         access_point,
         answer_leaves: Duration::ZERO,
         linger: None,
+        network_care: false,
     }
 }
 
