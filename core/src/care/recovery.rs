@@ -94,6 +94,8 @@ pub enum Refusal {
     InProgress,
     /// Provisioning has the radio.
     Provisioning,
+    /// The machine only watches.
+    Disabled,
 }
 
 /// An event that recovery reacts to.
@@ -161,6 +163,8 @@ pub struct Recovery {
     next_op: u64,
     /// The command in progress.
     pending: Option<Pending>,
+    /// It checks and reports, and never changes what the radio does.
+    only_watches: bool,
     mode: Mode,
     paused: bool,
     last_check: Option<Observation>,
@@ -205,11 +209,21 @@ enum Task {
 impl Recovery {
     /// Starts with a check. There are outputs to carry out before the first input.
     pub fn new(now: Instant) -> Self {
+        Self::start_watching(false, now)
+    }
+
+    /// The same, but it only checks and reports, and leaves the radio to NetworkManager.
+    pub fn watching(now: Instant) -> Self {
+        Self::start_watching(true, now)
+    }
+
+    fn start_watching(only_watches: bool, now: Instant) -> Self {
         let mut recovery = Self {
             outputs: VecDeque::new(),
             history: History::default(),
             next_op: 0,
             pending: None,
+            only_watches,
             mode: Mode::Station,
             paused: false,
             last_check: None,
@@ -250,6 +264,9 @@ impl Recovery {
 
     /// Starts a recovery at once, whatever the last check has found.
     pub fn recover(&mut self, now: Instant) -> Result<(), Refusal> {
+        if self.only_watches {
+            return Err(Refusal::Disabled);
+        }
         if self.paused {
             return Err(Refusal::Provisioning);
         }
@@ -363,7 +380,7 @@ impl Recovery {
             // A cable was plugged in, or another radio is in use.
             Some(stations) => {
                 self.set_hotspot(stations, now);
-                if self.returning.may_leave(now) {
+                if self.may_leave_hotspot(now) {
                     self.start(Task::Close, search::SWITCH_LIMIT, now, |op| Command::CloseHotspot { op: Op::new(op) });
                 }
             }
@@ -381,9 +398,13 @@ impl Recovery {
     fn hotspot_open(&mut self, stations: u32, now: Instant) {
         self.bad_checks = 0;
         self.set_hotspot(stations, now);
-        if self.returning.may_leave(now) {
+        if self.may_leave_hotspot(now) {
             self.start(Task::Survey, search::SCAN_LIMIT, now, |op| Command::Scan { op: Op::new(op) });
         }
+    }
+
+    fn may_leave_hotspot(&self, now: Instant) -> bool {
+        !self.only_watches && self.returning.may_leave(now)
     }
 
     fn set_hotspot(&mut self, stations: u32, now: Instant) {
@@ -403,7 +424,7 @@ impl Recovery {
             self.announce(Event::NetworkLost { network: self.home.clone() }, now);
         }
         // A radio that was switched off or unplugged stays so until its owner acts.
-        let usable = radio != Some(Radio::Unusable);
+        let usable = radio != Some(Radio::Unusable) && !self.only_watches;
         // Requests of a phone show that the hotspot is open, whatever the checks say.
         let used = self.mode == Mode::Hotspot && self.returning.is_used(now);
         if usable && !used && self.bad_checks >= BAD_CHECKS && self.cooldown(now).is_none() {

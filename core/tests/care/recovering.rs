@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use provisioning_core::care::recovery::{COOLDOWN, Event, HISTORY, Internet, Lock, Mode, Outcome, Radio, Refusal};
+use provisioning_core::care::recovery::{
+    COOLDOWN, Event, HISTORY, Input, Internet, Lock, Mode, Outcome, Radio, Recovery, Refusal,
+};
 
 use crate::world::{HOUR, MINUTE, Network, SECOND, Use, World, ssid};
 
@@ -183,4 +185,21 @@ fn provisioning_stops_a_recovery_and_nothing_starts_until_it_is_over() {
         assert_eq!(world.switches(), Vec::<String>::new(), "after {seconds} s");
         assert_eq!(world.recovery.status(world.now).mode, Mode::Station);
     }
+}
+
+#[test]
+fn a_machine_that_only_watches_changes_nothing_in_any_state_of_the_network() {
+    let mut world = World::settled();
+    world.recovery = Recovery::watching(world.now);
+    world.input(Input::Timeout);
+    for (home, radio) in
+        [(Network::GONE, Use::Nothing), (Network::GOOD, Use::Hotspot), (Network::GOOD, Use::Joined(ssid("home")))]
+    {
+        world.set("home", home);
+        world.radio = radio;
+        world.advance(10 * MINUTE);
+    }
+    assert_eq!(world.switches(), Vec::<String>::new());
+    assert_eq!(world.recover(), Err(Refusal::Disabled));
+    assert!(world.has_event(&Event::NetworkLost { network: None }));
 }
