@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use url::Host;
 
 use crate::command_center::Registrar;
-use crate::network::nm::Inspection;
+use crate::network::Inspection;
 pub use internet::{CheckUrl, InvalidCheckUrl};
 
 /// The limit of [`collect`]. NetworkManager has three seconds; DNS, two; the internet, three.

@@ -4,7 +4,10 @@
 //! checks its passphrase; the others fail with the fault in their name, so that a developer can see every outcome. An open
 //! network refuses a passphrase, as NetworkManager does.
 
-use crate::network::{Error, Network};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::network::{Error, Inspection, Maintenance, Network, StoredNetwork};
+use provisioning_core::care::diagnosis::{Address, Association, Radio};
 use provisioning_core::domain::{self, Passphrase, Security, Ssid};
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::Joined;
@@ -94,6 +97,149 @@ impl Network for SimulatedNetwork {
     }
 }
 
+/// A simulated radio with a memory: for network care, whose requests have effects that other requests see. Clones share it.
+///
+/// It begins in the first of the networks, as after provisioning.
+#[derive(Clone, Debug, Default)]
+pub struct SimulatedHome(Arc<Mutex<Home>>);
+
+#[derive(Debug)]
+struct Home {
+    /// The network that the node is in.
+    joined: Option<Ssid>,
+    /// The stored networks; the one that was used last comes first.
+    stored: Vec<Ssid>,
+    hotspot: bool,
+}
+
+impl Default for Home {
+    fn default() -> Self {
+        let home = Ssid::try_from(FREE[0].0).expect("the names above are short");
+        Self { joined: Some(home.clone()), stored: vec![home], hotspot: false }
+    }
+}
+
+impl Home {
+    fn join(&mut self, ssid: &Ssid) {
+        self.joined = Some(ssid.clone());
+        self.hotspot = false;
+    }
+
+    fn store(&mut self, ssid: &Ssid) {
+        self.stored.retain(|stored| stored != ssid);
+        self.stored.insert(0, ssid.clone());
+    }
+}
+
+impl SimulatedHome {
+    fn home(&self) -> MutexGuard<'_, Home> {
+        // Every change is complete before anything can panic.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Network for SimulatedHome {
+    async fn scan(&self) -> Result<Vec<domain::Network>, Error> {
+        SimulatedNetwork.scan().await
+    }
+
+    async fn join(&self, ssid: &Ssid, passphrase: &Passphrase, hidden: bool) -> Result<Joined, Error> {
+        let joined = SimulatedNetwork.join(ssid, passphrase, hidden).await?;
+        self.home().join(ssid);
+        Ok(joined)
+    }
+
+    async fn keep(&self) -> Result<(), Error> {
+        let mut home = self.home();
+        if let Some(joined) = home.joined.clone() {
+            home.store(&joined);
+        }
+        Ok(())
+    }
+
+    async fn restore(&self) -> Result<(), Error> {
+        let mut home = self.home();
+        home.joined = home.stored.first().cloned();
+        Ok(())
+    }
+
+    async fn open_access_point(&self, _name: &str) -> Result<(), Error> {
+        let mut home = self.home();
+        (home.joined, home.hotspot) = (None, true);
+        Ok(())
+    }
+
+    async fn forget(&self) -> Result<(), Error> {
+        let mut home = self.home();
+        home.stored.clear();
+        home.joined = None;
+        Ok(())
+    }
+}
+
+impl Maintenance for SimulatedHome {
+    async fn inspect(&self) -> Inspection {
+        let home = self.home();
+        let mut seen = Inspection::unconnected(Radio::Simulated);
+        if let Some(joined) = &home.joined {
+            seen.association = Association::Joined { network: joined.to_string(), signal: Some(75) };
+            seen.address = Address::Assigned("127.0.0.1/8".into());
+            seen.joined = Some(joined.clone());
+        }
+        seen.phones = home.hotspot.then_some(0);
+        seen
+    }
+
+    async fn in_range(&self) -> Result<Vec<Ssid>, Error> {
+        Ok(self.home().stored.clone())
+    }
+
+    async fn join_stored(&self, network: Option<&Ssid>) -> Result<(), Error> {
+        let mut home = self.home();
+        let found = home.stored.iter().find(|stored| network.is_none_or(|network| network == *stored)).cloned();
+        let found = found.ok_or_else(|| Error::new("joining a simulated network", Fault::NetworkNotFound))?;
+        home.join(&found);
+        home.store(&found);
+        Ok(())
+    }
+
+    async fn close_access_point(&self) -> Result<(), Error> {
+        let mut home = self.home();
+        if home.hotspot {
+            // NetworkManager joins a stored network by itself.
+            (home.hotspot, home.joined) = (false, home.stored.first().cloned());
+        }
+        Ok(())
+    }
+
+    async fn restart_radio(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn stored(&self) -> Result<Vec<StoredNetwork>, Error> {
+        let home = self.home();
+        let network = |ssid: &Ssid| StoredNetwork {
+            name: ssid.to_string(),
+            ssid: ssid.clone(),
+            uuid: format!("simulated-{ssid}"),
+            autoconnect: true,
+            active: home.joined.as_ref() == Some(ssid),
+        };
+        Ok(home.stored.iter().map(network).collect())
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), Error> {
+        let mut home = self.home();
+        let before = home.stored.len();
+        home.stored.retain(|stored| stored.to_string() != name);
+        if home.stored.len() == before {
+            return Err(Error::new("deleting a simulated network", Fault::NetworkNotFound));
+        }
+        home.joined.take_if(|joined| joined.to_string() == name);
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,5 +281,27 @@ mod tests {
         for name in FREE.map(|(name, ..)| name).into_iter().chain([GUARDED, LIMITED, PASSWORD]) {
             assert!(document.contains(&format!("`{name}`")), "{name}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_simulated_home_remembers_what_was_done_to_it() {
+        let home = SimulatedHome::default();
+        let joined = async || home.inspect().await.joined.map(|ssid| ssid.to_string());
+        assert_eq!(joined().await.as_deref(), Some("HomeNetwork"));
+        home.open_access_point("jarvis-5b91b661").await.expect("a simulated radio");
+        assert_eq!((joined().await, home.inspect().await.phones), (None, Some(0)));
+        home.close_access_point().await.expect("a simulated radio");
+        assert_eq!(joined().await.as_deref(), Some("HomeNetwork"));
+        let guarded = Ssid::try_from(GUARDED).expect("a short name");
+        let passphrase = Passphrase::try_from(PASSWORD.to_owned()).expect("a short passphrase");
+        home.join(&guarded, &passphrase, false).await.expect("its passphrase");
+        home.keep().await.expect("it is joined");
+        let stored = home.stored().await.expect("a list");
+        assert!(stored[0].active && stored[0].ssid == guarded && stored.len() == 2);
+        home.delete(GUARDED).await.expect("it is stored");
+        assert_eq!(joined().await, None);
+        assert_eq!(home.delete(GUARDED).await.map_err(|error| error.fault), Err(Fault::NetworkNotFound));
+        home.join_stored(None).await.expect("the other one");
+        assert_eq!(joined().await.as_deref(), Some("HomeNetwork"));
     }
 }

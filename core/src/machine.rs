@@ -112,7 +112,7 @@ pub enum Input {
     RadioTaken {
         /// It does.
         taken: bool,
-        },
+    },
     /// Network care has opened the access point, or something has closed it.
     AccessPoint {
         /// It is open.

@@ -19,7 +19,8 @@
 //! | `radio` | the task: one request after another, and the held connection |
 //! | `activation` | one activation, from the call to its outcome |
 //! | `join`, `access_point`, `profiles`, `survey` | the requests |
-//! | `inspect` | the state of radio and connection, for a diagnosis |
+//! | `inspect`, `stations` | the state of radio and connection, and the phones in the access point |
+//! | `maintenance` | the requests of network care |
 //! | `outcome`, `scan`, `profile`, `subnet`, `values` | pure: the meaning of numbers and properties |
 //! | `device`, `bus`, `proxies` | the objects on the bus |
 
@@ -30,12 +31,14 @@ mod cause;
 mod device;
 mod inspect;
 mod join;
+mod maintenance;
 mod outcome;
 mod profile;
 mod profiles;
 mod proxies;
 mod radio;
 mod scan;
+mod stations;
 mod subnet;
 mod survey;
 mod values;
@@ -45,10 +48,11 @@ use std::path::PathBuf;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::network::{Error, Network};
+use crate::network::{Error, Inspection, Maintenance, Network, StoredNetwork};
 use cause::Cause;
-pub use inspect::Inspection;
+use provisioning_core::care::diagnosis;
 use provisioning_core::domain::{self, Passphrase, RadioUse, Ssid};
+use provisioning_core::fault::chain;
 use provisioning_core::machine::Joined;
 use radio::{Caller, Job, Radio, Request};
 
@@ -94,7 +98,8 @@ impl Default for Settings {
 
 /// The Wi-Fi radio, controlled by NetworkManager.
 ///
-/// The access point ends when this is dropped; a joined network does not.
+/// Clones share it. The access point ends when the last one is dropped; a joined network does not.
+#[derive(Clone)]
 pub struct NetworkManager {
     requests: mpsc::UnboundedSender<Job>,
     wanted: watch::Sender<u64>,
@@ -125,12 +130,16 @@ impl NetworkManager {
         // Lives as long as this future: its end abandons the request.
         let (_waiting, caller) = watch::channel(0);
         let job = Job { request: request(reply), caller: Caller::new(caller) };
+        let takes_radio = job.request.takes_radio();
         let answer = async {
             self.requests.send(job).map_err(|_| Cause::Stopped)?;
-            self.wanted.send_modify(|number| *number += 1);
+            self.wanted.send_if_modified(|number| {
+                *number += 1;
+                takes_radio
+            });
             answer.await.map_err(|_| Cause::Stopped)?
         };
-        answer.await.map_err(|cause| Error::because(attempt, cause.fault(), cause))
+        answer.await.map_err(|cause| Error { hung: cause.is_hung(), ..Error::because(attempt, cause.fault(), cause) })
     }
 }
 
@@ -160,5 +169,38 @@ impl Network for NetworkManager {
 
     async fn forget(&self) -> Result<(), Error> {
         self.ask("deleting the stored networks".into(), |reply| Request::Forget { reply }).await
+    }
+}
+
+impl Maintenance for NetworkManager {
+    async fn inspect(&self) -> Inspection {
+        let inspected = self.ask("inspecting the network".into(), |reply| Request::Inspect { reply }).await;
+        inspected.unwrap_or_else(|error| Inspection::unconnected(diagnosis::Radio::ServiceSilent(chain(&error))))
+    }
+
+    async fn in_range(&self) -> Result<Vec<Ssid>, Error> {
+        self.ask("scanning for stored networks".into(), |reply| Request::InRange { reply }).await
+    }
+
+    async fn join_stored(&self, network: Option<&Ssid>) -> Result<(), Error> {
+        let network = network.cloned();
+        self.ask("joining a stored network".into(), |reply| Request::JoinStored { network, reply }).await
+    }
+
+    async fn close_access_point(&self) -> Result<(), Error> {
+        self.ask("closing the access point".into(), |reply| Request::CloseAccessPoint { reply }).await
+    }
+
+    async fn restart_radio(&self) -> Result<(), Error> {
+        self.ask("restarting the radio's software".into(), |reply| Request::RestartRadio { reply }).await
+    }
+
+    async fn stored(&self) -> Result<Vec<StoredNetwork>, Error> {
+        self.ask("listing the stored networks".into(), |reply| Request::Stored { reply }).await
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), Error> {
+        let name = name.to_owned();
+        self.ask("deleting a stored network".into(), |reply| Request::Delete { name, reply }).await
     }
 }

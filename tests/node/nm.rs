@@ -4,6 +4,7 @@ mod access_point;
 pub(crate) mod fake;
 mod joining;
 pub(crate) mod keeping;
+mod maintenance;
 mod names;
 mod trouble;
 

@@ -76,6 +76,10 @@ pub(super) enum Cause {
     ScanSlow(Duration),
     #[error("there is no joined network to store")]
     NothingJoined,
+    #[error("no such network is stored")]
+    NotStored,
+    #[error("the open access point belongs to another program")]
+    ForeignAccessPoint,
     #[error("generating the UUID of a profile")]
     Random(#[source] getrandom::Error),
     #[error("the request was abandoned")]
@@ -93,7 +97,7 @@ impl Cause {
             Self::Ended { ended, mode, sighting } => ended.fault(*mode, *sighting),
             Self::Superseded => Fault::AssociationFailed,
             Self::Slow(_) => Fault::NetworkTimeout,
-            Self::NotInList => Fault::NetworkNotFound,
+            Self::NotInList | Self::NotStored => Fault::NetworkNotFound,
             Self::Security(_) => Fault::UnsupportedSecurity,
             Self::Passphrase | Self::NoPassphrase => Fault::InvalidPassphrase,
             Self::Open => Fault::WrongPassword,
@@ -114,9 +118,19 @@ impl Cause {
             | Self::PortTaken { .. }
             | Self::NoAccessPointMode(_)
             | Self::NothingJoined
+            | Self::ForeignAccessPoint
             | Self::Random(_)
             | Self::Abandoned
             | Self::Stopped => Fault::NetworkUnavailable,
+        }
+    }
+
+    /// Whether the software that drives the radio did not react.
+    pub(super) const fn is_hung(&self) -> bool {
+        match self {
+            Self::Late { .. } | Self::Unavailable(_) | Self::ScanSlow(_) => true,
+            Self::Ended { ended, .. } => ended.is_supplicants(),
+            _ => false,
         }
     }
 

@@ -1,55 +1,50 @@
 //! A look at the radio and the node's connection, without a change of anything. Every user may do this.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use zbus::{ObjectPath, OwnedObjectPath, OwnedVariant};
 
 use super::bus::{Bus, Properties, ROOT};
 use super::cause::Cause;
 use super::device::Device;
-use super::values::DeviceState;
+use super::stations;
+use super::values::{Connectivity, DeviceState};
+use crate::network::Inspection;
 use provisioning_core::care::diagnosis::{Address, Association, Radio};
+use provisioning_core::care::recovery::Internet;
 use provisioning_core::domain::Ssid;
 use provisioning_core::fault::chain;
 
 const ACTIVE: &str = "org.freedesktop.NetworkManager.Connection.Active";
 const DEVICE: &str = "org.freedesktop.NetworkManager.Device";
 const IP4_CONFIG: &str = "org.freedesktop.NetworkManager.IP4Config";
+const IP6_CONFIG: &str = "org.freedesktop.NetworkManager.IP6Config";
+const MANAGER: &str = "org.freedesktop.NetworkManager";
 const STATION: &str = "org.freedesktop.NetworkManager.AccessPoint";
 const WIRELESS: &str = "org.freedesktop.NetworkManager.Device.Wireless";
 /// NetworkManager's type of a Wi-Fi connection.
 const WIFI: &str = "802-11-wireless";
 
-/// What was seen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Inspection {
-    /// The Wi-Fi adapter.
-    pub radio: Radio,
-    /// The connection.
-    pub association: Association,
-    /// Its address.
-    pub address: Address,
-    /// Its router.
-    pub gateway: Option<Ipv4Addr>,
-    /// Its DNS servers, in their order.
-    pub servers: Vec<Ipv4Addr>,
-}
-
 impl Inspection {
-    /// Nothing but the state of the radio is known.
-    pub const fn unconnected(radio: Radio) -> Self {
-        Self { radio, association: Association::None, address: Address::None, gateway: None, servers: Vec::new() }
-    }
-
     /// Inspects the Wi-Fi interface of that name, or the first one, on the system's bus or on another one.
     pub async fn of(bus: Option<&str>, interface: Option<&str>) -> Self {
         let looking = async {
             let bus = Bus::connect(bus).await?;
-            if bus.has_service().await? { look(&bus, interface).await } else { Err(Cause::Absent) }
+            inspect(&bus, interface).await
         };
-        looking.await.unwrap_or_else(|cause| Self::unconnected(radio(cause)))
+        looking.await.unwrap_or_else(|cause| Self::failed(cause))
     }
+
+    /// The inspection has failed: the cause is the state of the radio.
+    pub(super) fn failed(cause: Cause) -> Self {
+        Self::unconnected(radio(cause))
+    }
+}
+
+/// Inspects the Wi-Fi interface of that name, or the first one.
+pub(super) async fn inspect(bus: &Bus, interface: Option<&str>) -> Result<Inspection, Cause> {
+    if bus.has_service().await? { look(bus, interface).await } else { Err(Cause::Absent) }
 }
 
 async fn look(bus: &Bus, interface: Option<&str>) -> Result<Inspection, Cause> {
@@ -61,35 +56,72 @@ async fn look(bus: &Bus, interface: Option<&str>) -> Result<Inspection, Cause> {
         Err(cause @ (Cause::NoDevice | Cause::NoSuchDevice(_))) => (radio(cause), None),
         Err(cause) => return Err(cause),
     };
-    let mut seen = Inspection::unconnected(radio);
+    let root = ObjectPath::try_from(ROOT).expect("a valid path");
+    let mut service = bus.properties(&root, MANAGER).await?;
+    let mut seen = Inspection { internet: internet(&mut service), ..Inspection::unconnected(radio) };
     if let Some(device) = wifi {
-        seen.association = wifi_association(bus, &device).await?;
+        (seen.association, seen.joined) = wifi_association(bus, &device).await?;
+        if device.is_access_point && device.state == DeviceState::Activated {
+            seen.phones = Some(stations::count(&device.interface));
+        }
         if matches!(seen.association, Association::Joined { .. }) {
-            let config = bus.properties(&device.path, DEVICE).await?.take("Ip4Config");
-            return with_addresses(bus, seen, config).await;
+            let configs = Configs::of(&mut bus.properties(&device.path, DEVICE).await?);
+            return with_addresses(bus, seen, configs).await;
         }
     }
-    let Some((cable, config)) = cable(bus).await? else { return Ok(seen) };
+    let Some((cable, configs)) = cable(bus, &mut service).await? else { return Ok(seen) };
     seen.association = Association::Cable(cable);
-    with_addresses(bus, seen, config).await
+    with_addresses(bus, seen, configs).await
 }
 
-async fn wifi_association(bus: &Bus, device: &Device) -> Result<Association, Cause> {
-    Ok(match device.state {
+/// The result of NetworkManager's last check. It checks only if its configuration names a URI.
+fn internet(service: &mut Properties) -> Internet {
+    let checks =
+        service.take("ConnectivityCheckAvailable") == Some(true) && service.take("ConnectivityCheckEnabled") == Some(true);
+    match service.take::<u32>("Connectivity").filter(|_| checks).map(Connectivity::from) {
+        Some(Connectivity::None) => Internet::None,
+        Some(Connectivity::Portal) => Internet::Portal,
+        Some(Connectivity::Limited) => Internet::Limited,
+        Some(Connectivity::Full) => Internet::Full,
+        Some(Connectivity::Unknown | Connectivity::Other(_)) | None => Internet::Unknown,
+    }
+}
+
+/// The IP configurations of a device or of an active connection.
+struct Configs {
+    ip4: Option<OwnedObjectPath>,
+    ip6: Option<OwnedObjectPath>,
+}
+
+impl Configs {
+    fn of(properties: &mut Properties) -> Self {
+        Self { ip4: object(properties, "Ip4Config"), ip6: object(properties, "Ip6Config") }
+    }
+}
+
+/// The path in a property; none if there is no object.
+fn object(properties: &mut Properties, name: &str) -> Option<OwnedObjectPath> {
+    properties.take::<OwnedObjectPath>(name).filter(|path| path.as_str() != "/")
+}
+
+/// The association, and the network that the node is in.
+async fn wifi_association(bus: &Bus, device: &Device) -> Result<(Association, Option<Ssid>), Cause> {
+    let association = match device.state {
         _ if device.is_access_point => Association::Hotspot,
         DeviceState::Activated => {
-            let station: Option<OwnedObjectPath> = bus.properties(&device.path, WIRELESS).await?.take("ActiveAccessPoint");
-            let mut properties = match station.filter(|path| path.as_str() != "/") {
+            let station = object(&mut bus.properties(&device.path, WIRELESS).await?, "ActiveAccessPoint");
+            let mut properties = match station {
                 // It may disappear between the two calls.
                 Some(path) => bus.properties(&path, STATION).await.ok(),
                 None => None,
             };
             let ssid = properties.as_mut().and_then(|station| station.take::<Vec<u8>>("Ssid"));
             let network = ssid.and_then(|bytes| Ssid::try_from(bytes.as_slice()).ok());
-            Association::Joined {
+            let association = Association::Joined {
                 network: network.as_ref().map(ToString::to_string).unwrap_or_default(),
                 signal: properties.and_then(|mut station| station.take("Strength")),
-            }
+            };
+            return Ok((association, network));
         }
         DeviceState::Unknown
         | DeviceState::Unmanaged
@@ -98,15 +130,13 @@ async fn wifi_association(bus: &Bus, device: &Device) -> Result<Association, Cau
         | DeviceState::Deactivating
         | DeviceState::Failed => Association::None,
         state => Association::Joining(state.to_string()),
-    })
+    };
+    Ok((association, None))
 }
 
-/// The interface of the primary connection and the path of its configuration, if it is not Wi-Fi.
-async fn cable(bus: &Bus) -> Result<Option<(String, Option<OwnedObjectPath>)>, Cause> {
-    let root = ObjectPath::try_from(ROOT).expect("a valid path");
-    let mut service = bus.properties(&root, "org.freedesktop.NetworkManager").await?;
-    let primary: Option<OwnedObjectPath> = service.take("PrimaryConnection");
-    let Some(primary) = primary.filter(|path| path.as_str() != "/") else { return Ok(None) };
+/// The interface of the primary connection and its configurations, if it is not Wi-Fi.
+async fn cable(bus: &Bus, service: &mut Properties) -> Result<Option<(String, Configs)>, Cause> {
+    let Some(primary) = object(service, "PrimaryConnection") else { return Ok(None) };
     let mut active = bus.properties(&primary, ACTIVE).await?;
     if active.take::<String>("Type").is_none_or(|kind| kind == WIFI) {
         return Ok(None);
@@ -116,11 +146,15 @@ async fn cable(bus: &Bus) -> Result<Option<(String, Option<OwnedObjectPath>)>, C
         Some(device) => bus.properties(device, DEVICE).await?.take("Interface"),
         None => None,
     };
-    Ok(Some((interface.unwrap_or_default(), active.take("Ip4Config"))))
+    Ok(Some((interface.unwrap_or_default(), Configs::of(&mut active))))
 }
 
-async fn with_addresses(bus: &Bus, seen: Inspection, config: Option<OwnedObjectPath>) -> Result<Inspection, Cause> {
-    let Some(config) = config.filter(|path| path.as_str() != "/") else { return Ok(seen) };
+async fn with_addresses(bus: &Bus, mut seen: Inspection, configs: Configs) -> Result<Inspection, Cause> {
+    if let Some(config) = configs.ip6 {
+        // It may disappear between the two calls.
+        seen.has_ipv6 = bus.properties(&config, IP6_CONFIG).await.is_ok_and(|mut config| has_ipv6(&mut config));
+    }
+    let Some(config) = configs.ip4 else { return Ok(seen) };
     let mut properties = bus.properties(&config, IP4_CONFIG).await?;
     let addresses = listed(&mut properties, "AddressData");
     let gateway: Option<String> = properties.take("Gateway");
@@ -140,6 +174,14 @@ fn listed(properties: &mut Properties, name: &str) -> Vec<(Ipv4Addr, Option<u32>
         Some((address, entry.remove("prefix").and_then(|prefix| u32::try_from(prefix).ok())))
     };
     entries.into_iter().filter_map(entry).collect()
+}
+
+/// Whether a configuration has an address that the node did not make by itself.
+fn has_ipv6(properties: &mut Properties) -> bool {
+    let entries: Vec<HashMap<String, OwnedVariant>> = properties.take("AddressData").unwrap_or_default();
+    let address =
+        |mut entry: HashMap<String, OwnedVariant>| String::try_from(entry.remove("address")?).ok()?.parse::<Ipv6Addr>().ok();
+    entries.into_iter().filter_map(address).any(|address| !address.is_unicast_link_local())
 }
 
 /// The best of the addresses: one that a server has assigned, if there is one.

@@ -123,6 +123,11 @@ impl Ended {
         matches!(self.key, Key::Unanswered)
     }
 
+    /// Whether the supplicant has failed, or did not react.
+    pub(super) const fn is_supplicants(self) -> bool {
+        matches!(self.reason, DeviceReason::SupplicantFailed | DeviceReason::SupplicantTimeout)
+    }
+
     /// The fault for the phone. `sighting` is none if the network was not seen within the last minute.
     pub(super) const fn fault(self, mode: Mode, sighting: Option<Sighting>) -> Fault {
         use DeviceReason as Reason;

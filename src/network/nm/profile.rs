@@ -275,8 +275,16 @@ pub(super) struct Stored {
     pub uuid: String,
     pub ssid: Vec<u8>,
     pub access_point: bool,
+    /// It joins a network, unlike an access point.
+    pub station: bool,
     /// It was created by this program.
     pub ours: bool,
+    /// The name that it has in NetworkManager.
+    pub id: String,
+    /// NetworkManager activates it without a request.
+    pub autoconnect: bool,
+    /// When it was active last, seconds since 1970; zero for never.
+    pub used: u64,
 }
 
 impl Stored {
@@ -288,13 +296,26 @@ impl Stored {
         }
         let id = text("connection", "id").unwrap_or_default();
         let uuid = text("connection", "uuid")?.to_owned();
+        let value = |name: &str| settings.get("connection")?.get(name);
         let ssid = settings.get(WIFI)?.get("ssid")?.try_clone().ok()?;
         Some(Self {
             ours: id.starts_with(ID_PREFIX) && (is_in_name_space(&uuid) || has_marker(settings)),
             uuid,
             ssid: Vec::try_from(ssid).ok()?,
             access_point: text(WIFI, "mode") == Some("ap"),
+            station: text(WIFI, "mode").is_none_or(|mode| mode == "infrastructure"),
+            id: id.to_owned(),
+            autoconnect: value("autoconnect").and_then(|value| bool::try_from(value).ok()).unwrap_or(true),
+            used: value("timestamp").and_then(|value| u64::try_from(value).ok()).unwrap_or_default(),
         })
+    }
+
+    /// The name for people: that of the network for a profile of this program, that of the profile for another one.
+    pub(super) fn name(&self) -> String {
+        match Ssid::try_from(self.ssid.as_slice()) {
+            Ok(ssid) if self.ours => ssid.to_string(),
+            _ => self.id.clone(),
+        }
     }
 }
 

@@ -89,8 +89,22 @@ impl Radio {
             self.held = None;
         }
         self.delete_ours(|stored| !stored.access_point).await?;
-        // NetworkManager removes the file of a profile and does not sync its folder, which this user may not open.
-        spawn_blocking(rustix::fs::sync).await.map_err(|_| Cause::Stopped)
+        sync().await
+    }
+
+    /// Deletes the stored networks of this name. Needs no adapter.
+    pub(super) async fn delete_named(&mut self, name: &str, caller: &mut Caller) -> Result<(), Cause> {
+        self.present(caller).await?;
+        let mut networks = self.stored().await?;
+        networks.retain(|(_, stored)| stored.name() == name || stored.id == name);
+        if networks.is_empty() {
+            return Err(Cause::NotStored);
+        }
+        for (path, stored) in networks {
+            self.delete(&path).await?;
+            info!(uuid = stored.uuid, "deleted a stored network");
+        }
+        sync().await
     }
 
     /// Deletes networks that were joined and never stored, also by an earlier run.
@@ -124,17 +138,34 @@ impl Radio {
 
     /// The profiles of this program.
     async fn ours(&self) -> Result<Vec<(OwnedObjectPath, Stored)>, Cause> {
-        let bus = self.bus()?;
-        let settings: SettingsProxy<'_> = bus.proxy(SETTINGS.try_into().expect("a valid path")).await?;
-        let mut ours = Vec::new();
-        for path in bus.call(Call { name: "ListConnections", action: CONTROL }, settings.list_connections()).await? {
-            if let Some(stored) = self.settings_of(&path).await?.as_ref().and_then(Stored::read)
-                && stored.ours
-            {
-                ours.push((path, stored));
+        let mut profiles = self.profiles().await?;
+        profiles.retain(|(_, stored)| stored.ours);
+        Ok(profiles)
+    }
+
+    /// The networks that this user may see and that are not temporary; the one that was used last comes first.
+    pub(super) async fn stored(&self) -> Result<Vec<(OwnedObjectPath, Stored)>, Cause> {
+        let mut networks = Vec::new();
+        for (path, stored) in self.profiles().await? {
+            if stored.station && !self.is_volatile(&path).await? {
+                networks.push((path, stored));
             }
         }
-        Ok(ours)
+        networks.sort_by_key(|(_, stored)| std::cmp::Reverse(stored.used));
+        Ok(networks)
+    }
+
+    /// The Wi-Fi profiles that this user may see.
+    async fn profiles(&self) -> Result<Vec<(OwnedObjectPath, Stored)>, Cause> {
+        let bus = self.bus()?;
+        let settings: SettingsProxy<'_> = bus.proxy(SETTINGS.try_into().expect("a valid path")).await?;
+        let mut profiles = Vec::new();
+        for path in bus.call(Call { name: "ListConnections", action: CONTROL }, settings.list_connections()).await? {
+            if let Some(stored) = self.settings_of(&path).await?.as_ref().and_then(Stored::read) {
+                profiles.push((path, stored));
+            }
+        }
+        Ok(profiles)
     }
 
     /// A profile's settings; none if it no longer exists, or belongs to another user.
@@ -184,4 +215,9 @@ impl Radio {
         let is_up = [ACTIVE_ACTIVATING, ACTIVE_ACTIVATED].contains(&state);
         Ok(Some(ActiveProfile { stored, is_up, volatile: self.is_volatile(&path).await? }))
     }
+}
+
+/// NetworkManager removes the file of a profile and does not sync its folder, which this user may not open.
+async fn sync() -> Result<(), Cause> {
+    spawn_blocking(rustix::fs::sync).await.map_err(|_| Cause::Stopped)
 }

@@ -1,4 +1,5 @@
-//! The called members of NetworkManager's interfaces, transcribed from its introspection, and two calls of its supplicant.
+//! The called members of NetworkManager's interfaces, transcribed from its introspection, two calls of its supplicant, and one
+//! of systemd.
 //! Their results are interpreted elsewhere.
 //!
 //! Properties are read as a set with `org.freedesktop.DBus.Properties.GetAll`, and signals through match rules, so
@@ -101,4 +102,14 @@ pub(super) trait Supplicant {
 #[zbus::proxy(interface = "fi.w1.wpa_supplicant1.Interface", default_service = "fi.w1.wpa_supplicant1", assume_defaults = false)]
 pub(super) trait SupplicantInterface {
     fn abort_scan(&self) -> zbus::Result<()>;
+}
+
+#[zbus::proxy(
+    interface = "org.freedesktop.systemd1.Manager",
+    default_service = "org.freedesktop.systemd1",
+    default_path = "/org/freedesktop/systemd1"
+)]
+pub(super) trait Systemd {
+    /// Returns the job, which may still be in progress.
+    fn restart_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
 }

@@ -17,6 +17,7 @@ use super::outcome::Change;
 use super::profile::Plan;
 use super::scan::List;
 use super::values::{DeviceReason, DeviceState};
+use crate::network::{Inspection, StoredNetwork};
 use provisioning_core::backoff::{Backoff, Jitter};
 use provisioning_core::domain::{Network, Passphrase, RadioUse, Ssid};
 use provisioning_core::machine::Joined;
@@ -34,6 +35,20 @@ pub(super) enum Request {
     Restore { reply: oneshot::Sender<Result<(), Cause>> },
     OpenAccessPoint { name: String, reply: oneshot::Sender<Result<(), Cause>> },
     Forget { reply: oneshot::Sender<Result<(), Cause>> },
+    Inspect { reply: oneshot::Sender<Result<Inspection, Cause>> },
+    InRange { reply: oneshot::Sender<Result<Vec<Ssid>, Cause>> },
+    JoinStored { network: Option<Ssid>, reply: oneshot::Sender<Result<(), Cause>> },
+    CloseAccessPoint { reply: oneshot::Sender<Result<(), Cause>> },
+    RestartRadio { reply: oneshot::Sender<Result<(), Cause>> },
+    Stored { reply: oneshot::Sender<Result<Vec<StoredNetwork>, Cause>> },
+    Delete { name: String, reply: oneshot::Sender<Result<(), Cause>> },
+}
+
+impl Request {
+    /// Whether the request ends the retries to activate a lost connection. Others wait for the try in progress.
+    pub(super) const fn takes_radio(&self) -> bool {
+        !matches!(self, Self::Inspect { .. } | Self::Stored { .. })
+    }
 }
 
 /// A request and its caller.
@@ -174,6 +189,13 @@ impl Radio {
             Request::Restore { reply } => answer(reply, self.restore(caller).await),
             Request::OpenAccessPoint { name, reply } => answer(reply, self.open_access_point(&name, caller).await),
             Request::Forget { reply } => answer(reply, self.forget(caller).await),
+            Request::Inspect { reply } => answer(reply, Ok(self.inspect(caller).await)),
+            Request::InRange { reply } => answer(reply, self.in_range(caller).await),
+            Request::JoinStored { network, reply } => answer(reply, self.join_stored(network.as_ref(), caller).await),
+            Request::CloseAccessPoint { reply } => answer(reply, self.close_access_point(caller).await),
+            Request::RestartRadio { reply } => answer(reply, self.restart_radio(caller).await),
+            Request::Stored { reply } => answer(reply, self.stored_networks(caller).await),
+            Request::Delete { name, reply } => answer(reply, self.delete_named(&name, caller).await),
         }
         self.report_others().await;
     }
@@ -340,7 +362,7 @@ impl Radio {
         Device::find(bus, self.settings.interface.as_deref()).await?.usable(bus).await
     }
 
-    async fn connect(&mut self) -> Result<(), Cause> {
+    pub(super) async fn connect(&mut self) -> Result<(), Cause> {
         if self.bus.as_ref().is_some_and(Bus::is_closed) {
             self.heard(None);
         }

@@ -45,12 +45,12 @@ pub(super) struct Found {
 impl Radio {
     pub(super) async fn scan(&mut self, caller: &mut Caller) -> Result<Vec<Network>, Cause> {
         let device = self.ready(caller).await?;
-        let mut finished = self.survey(&device, None, caller).await?;
+        let mut finished = self.survey(&device, None, SCAN_LIMIT, caller).await?;
         let mut list = self.read_list(&device).await?;
         if finished && list.is_empty(boot_seconds()) {
             // The first scan of a radio that was just switched on may be empty.
             debug!("the scan found no networks; retrying once");
-            finished = self.survey(&device, None, caller).await?;
+            finished = self.survey(&device, None, SCAN_LIMIT, caller).await?;
             list = self.read_list(&device).await?;
         }
         let networks = list.networks(boot_seconds());
@@ -76,14 +76,14 @@ impl Radio {
     ) -> Result<Found, Cause> {
         let recent = device.last_scan >= 0 && boot_milliseconds() - device.last_scan <= RECENT;
         if !recent {
-            self.survey(device, hidden.then_some(ssid), caller).await?;
+            self.survey(device, hidden.then_some(ssid), SCAN_LIMIT, caller).await?;
         }
         let mut list = self.read_list(device).await?;
         let mut finished = 0;
         // By name, because a hidden network answers only to its name.
         while finished < SCANS_BY_NAME && list.sighting(ssid, boot_seconds()).is_none() {
             self.found_by_name.insert(ssid.clone());
-            if !self.survey(device, Some(ssid), caller).await? {
+            if !self.survey(device, Some(ssid), SCAN_LIMIT, caller).await? {
                 break;
             }
             finished += 1;
@@ -109,7 +109,13 @@ impl Radio {
     }
 
     /// Scans, and waits for the end; false if the scan fails or exceeds its limit.
-    async fn survey(&mut self, device: &Device, name: Option<&Ssid>, caller: &mut Caller) -> Result<bool, Cause> {
+    pub(super) async fn survey(
+        &mut self,
+        device: &Device,
+        name: Option<&Ssid>,
+        limit: Duration,
+        caller: &mut Caller,
+    ) -> Result<bool, Cause> {
         let old = self.version.is_some_and(|version| version < SCANS_AS_ACCESS_POINT);
         if device.is_access_point && (old || self.empty_scans_as_access_point >= EMPTY_SCANS_LIMIT) {
             return Ok(false);
@@ -132,7 +138,7 @@ impl Radio {
             }
             Err(cause) => return Err(cause),
         }
-        let until = Instant::now() + SCAN_LIMIT;
+        let until = Instant::now() + limit;
         let finished = loop {
             tokio::select! {
                 biased;
@@ -154,7 +160,7 @@ impl Radio {
         Ok(finished)
     }
 
-    async fn read_list(&self, device: &Device) -> Result<List, Cause> {
+    pub(super) async fn read_list(&self, device: &Device) -> Result<List, Cause> {
         let bus = self.bus()?;
         let wireless: WirelessProxy<'_> = bus.proxy(device.path.as_ref()).await?;
         let call = Call { name: "GetAllAccessPoints", action: "org.freedesktop.NetworkManager.network-control" };

@@ -501,6 +501,7 @@ fn properties(world: &World, at: &str, interface: &str) -> Answer {
             ("Version", world.version.into()),
             ("WirelessEnabled", world.wireless.into()),
             ("WirelessHardwareEnabled", world.hardware.into()),
+            ("Connectivity", world.connectivity.unwrap_or_default().into()),
             ("ConnectivityCheckAvailable", world.connectivity.is_some().into()),
             ("ConnectivityCheckEnabled", world.connectivity.is_some().into()),
             ("PrimaryConnection", object(world.cable.then(|| path("ActiveConnection", CABLE)))),
