@@ -5,6 +5,7 @@
 //!
 //! [`port`] is the way to the caretaker, which watches and repairs the network; [`events`] is what it announces.
 
+pub mod caretaker;
 mod clock;
 mod dns;
 pub mod events;

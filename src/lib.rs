@@ -4,7 +4,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`care`] | the evidence for a diagnosis of the network |
+//! | [`care`] | network care: the caretaker, and the evidence for a diagnosis |
 //! | [`claim`] | a provision code becomes an appliance's `config.yaml` |
 //! | [`command_center`] | the port to the command center |
 //! | [`config`] | the settings: file and environment |

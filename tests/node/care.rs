@@ -1,5 +1,10 @@
 //! Diagnosis, with the fake NetworkManager, a DNS server, a web server and a router that fail one after another.
 
+mod caretaker;
+mod house;
+mod over_networkmanager;
+mod requests;
+
 use std::net::Ipv4Addr;
 use std::time::{Duration, SystemTime};
 

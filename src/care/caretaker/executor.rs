@@ -1,0 +1,233 @@
+//! The executor of the caretaker: one job at a time, recovery's commands and the owner's requests alike.
+//!
+//! A job that is cancelled is dropped, which ends it; the next job starts after that.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use provisioning_core::care::diagnosis::{self, Address, Association, Gateway};
+use provisioning_core::care::recovery::{Command, Done, Link, Observation, Radio, Sighted, Trouble};
+use provisioning_core::domain::Ssid;
+use provisioning_core::fault::{Fault, chain};
+use tokio::sync::{mpsc, oneshot};
+use tracing::{debug, warn};
+
+use crate::care::port::{Error, Join};
+use crate::care::{Settings, gateway};
+use crate::network::{self, Inspection, Maintenance};
+
+/// A job, and the end of its permission: it is cancelled when the sender is dropped.
+pub(super) struct Job {
+    pub(super) work: Work,
+    pub(super) cancelled: oneshot::Receiver<Infallible>,
+}
+
+/// What to do.
+pub(super) enum Work {
+    /// A command of recovery.
+    Command(Command),
+    /// A request of the owner.
+    Operation(Operation),
+}
+
+/// A request of the owner that may change what the radio does.
+#[derive(Clone, Debug)]
+pub(super) enum Operation {
+    /// Join a network, and store it.
+    Connect(Join),
+    /// Delete the stored networks of a name.
+    Forget(String),
+    /// Open the hotspot.
+    Open,
+    /// Close it.
+    Close,
+}
+
+/// A job that has ended. There is none for a job that was cancelled.
+pub(super) enum Ended {
+    /// A command of recovery; a check also has what it has seen.
+    Command(Done, Option<Inspection>),
+    /// A request of the owner, and what was seen after it.
+    Operation(Result<(), Error>, Inspection),
+}
+
+/// The radio and what is near it.
+pub(super) struct Executor<N> {
+    pub(super) network: Arc<N>,
+    /// How a router is probed.
+    pub(super) probes: Settings,
+    /// The name of the hotspot.
+    pub(super) hotspot: String,
+}
+
+impl<N: Maintenance> Executor<N> {
+    /// Works until the sender of jobs is dropped.
+    pub(super) async fn run(self, mut jobs: mpsc::UnboundedReceiver<Job>, results: mpsc::UnboundedSender<Ended>) {
+        while let Some(Job { work, cancelled }) = jobs.recv().await {
+            tokio::select! {
+                biased;
+                _ = cancelled => debug!("a job was cancelled"),
+                ended = self.execute(work) => {
+                    // The receiver is dropped only when the loop has ended.
+                    let _ended = results.send(ended);
+                }
+            }
+        }
+    }
+
+    async fn execute(&self, work: Work) -> Ended {
+        match work {
+            Work::Command(command) => self.command(command).await,
+            Work::Operation(operation) => {
+                let result = self.operate(operation).await;
+                Ended::Operation(result, self.network.inspect().await)
+            }
+        }
+    }
+
+    async fn command(&self, command: Command) -> Ended {
+        let lost = command.lost();
+        let done = match command {
+            Command::Check { op } => {
+                let (observation, seen) = self.check().await;
+                return Ended::Command(op.done(observation), Some(seen));
+            }
+            Command::Scan { op } => match self.network.in_range().await {
+                Ok(networks) => op.done(Sighted { networks }),
+                Err(error) if error.hung => {
+                    warn!("{}", chain(&error));
+                    lost
+                }
+                Err(error) => {
+                    debug!("{}", chain(&error));
+                    op.done(Sighted::default())
+                }
+            },
+            Command::Reconnect { op } => op.done(match self.check().await.0.works() {
+                true => Ok(()),
+                false => self.network.join_stored(None).await.map_err(trouble),
+            }),
+            Command::Connect { op, network } => {
+                let (seen, _) = self.check().await;
+                op.done(match seen.works() && seen.joined.as_ref() == Some(&network) {
+                    true => Ok(()),
+                    false => self.network.join_stored(Some(&network)).await.map_err(trouble),
+                })
+            }
+            Command::RestartRadio { op } => op.done(self.network.restart_radio().await.map_err(trouble)),
+            Command::OpenHotspot { op } => op.done(self.network.open_access_point(&self.hotspot).await.map_err(trouble)),
+            Command::CloseHotspot { op } => op.done(self.network.close_access_point().await.map_err(trouble)),
+        };
+        Ended::Command(done, None)
+    }
+
+    /// Finds out what works.
+    async fn check(&self) -> (Observation, Inspection) {
+        let seen = self.network.inspect().await;
+        let gateway_answers = match seen.gateway.filter(|_| link(&seen, true) == Link::Up) {
+            Some(address) => {
+                let probed = gateway::probe(address, &self.probes.gateway_ports, &self.probes.neighbours).await;
+                !matches!(probed, Gateway::Silent(_))
+            }
+            // A connection without a router works as far as it goes.
+            None => true,
+        };
+        (observation(&seen, gateway_answers), seen)
+    }
+
+    async fn operate(&self, operation: Operation) -> Result<(), Error> {
+        match operation {
+            Operation::Connect(join) => self.connect(&join).await,
+            Operation::Forget(name) => self.network.delete(&name).await.map_err(|error| match error.fault {
+                Fault::NetworkNotFound => Error::UnknownNetwork,
+                _ => failed(&error),
+            }),
+            Operation::Open => self.network.open_access_point(&self.hotspot).await.map_err(|error| failed(&error)),
+            Operation::Close => self.network.close_access_point().await.map_err(|error| failed(&error)),
+        }
+    }
+
+    /// Joins a network. If this fails, returns to what the radio did before; the adapter's limits for that begin then.
+    async fn connect(&self, join: &Join) -> Result<(), Error> {
+        let had_hotspot = self.network.inspect().await.phones.is_some();
+        let result = self.join(join).await;
+        if result.is_err() {
+            self.go_back(had_hotspot).await;
+        }
+        result
+    }
+
+    async fn join(&self, Join { ssid, passphrase, hidden }: &Join) -> Result<(), Error> {
+        // Without a passphrase, a network that is stored is meant, unless there is none: then it is an open one.
+        if passphrase.is_empty() && self.is_stored(ssid).await {
+            return self.network.join_stored(Some(ssid)).await.map_err(|error| failed(&error));
+        }
+        let joined = self.network.join(ssid, passphrase, *hidden).await.map_err(|error| failed(&error))?;
+        if joined.limited_connectivity {
+            return Err(Error::NoInternet);
+        }
+        self.network.keep().await.map_err(|error| failed(&error))
+    }
+
+    async fn is_stored(&self, ssid: &Ssid) -> bool {
+        self.network.stored().await.is_ok_and(|stored| stored.iter().any(|network| network.ssid == *ssid))
+    }
+
+    /// Returns to the previous network, or to the hotspot if there was none or if it refuses.
+    async fn go_back(&self, had_hotspot: bool) {
+        if !had_hotspot {
+            match self.network.restore().await {
+                Ok(()) => return,
+                Err(error) => warn!("opening the hotspot, because the previous network is lost: {}", chain(&error)),
+            }
+        }
+        if let Err(error) = self.network.open_access_point(&self.hotspot).await {
+            warn!("{}", chain(&error));
+        }
+    }
+}
+
+fn failed(error: &network::Error) -> Error {
+    warn!(fault = error.fault.name(), "{}", chain(error));
+    Error::Failed(error.fault)
+}
+
+fn trouble(error: network::Error) -> Trouble {
+    warn!(fault = error.fault.name(), "{}", chain(&error));
+    if error.hung { Trouble::Hung } else { Trouble::Failed }
+}
+
+/// What recovery has to know.
+fn observation(seen: &Inspection, gateway_answers: bool) -> Observation {
+    Observation {
+        radio: radio(&seen.radio),
+        link: link(seen, gateway_answers),
+        internet: seen.internet,
+        joined: seen.joined.clone(),
+        hotspot: seen.phones,
+    }
+}
+
+const fn radio(radio: &diagnosis::Radio) -> Radio {
+    match radio {
+        diagnosis::Radio::Ready(_) | diagnosis::Radio::Simulated => Radio::Ready,
+        diagnosis::Radio::Unavailable(_) | diagnosis::Radio::ServiceSilent(_) => Radio::Hung,
+        diagnosis::Radio::Missing
+        | diagnosis::Radio::SoftBlocked
+        | diagnosis::Radio::HardBlocked
+        | diagnosis::Radio::Unmanaged(_)
+        | diagnosis::Radio::NoFirmware(_)
+        | diagnosis::Radio::ServiceAbsent => Radio::Unusable,
+    }
+}
+
+const fn link(seen: &Inspection, gateway_answers: bool) -> Link {
+    match (&seen.association, &seen.address) {
+        (Association::None | Association::Joining(_) | Association::Hotspot, _) => Link::Down,
+        (_, Address::None | Address::LinkLocal(_)) if !seen.has_ipv6 => Link::NoAddress,
+        _ if gateway_answers => Link::Up,
+        // The router of the IPv6 address is not probed.
+        _ if seen.has_ipv6 => Link::Up,
+        _ => Link::GatewaySilent,
+    }
+}
