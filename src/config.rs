@@ -167,9 +167,14 @@ impl Files {
 }
 
 /// How the network is watched.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Care {
+    /// Whether `run` stays after provisioning, and brings the node back online when its network is lost. Off by default,
+    /// because it keeps a process running that other nodes do not have.
+    pub enabled: bool,
+    /// Whether a lost network is recovered. Without it the network is only watched.
+    pub recovery: bool,
     /// The page whose content shows that the internet is there; Debian's by default.
     pub check_url: Option<String>,
 }
@@ -202,6 +207,12 @@ impl Default for AccessPoint {
     }
 }
 
+impl Default for Care {
+    fn default() -> Self {
+        Self { enabled: false, recovery: true, check_url: None }
+    }
+}
+
 impl Default for Pairing {
     /// Where the factory writes it.
     fn default() -> Self {
@@ -229,6 +240,7 @@ impl Config {
         let yes = |name| lookup(name).is_some_and(|value| ["true", "1", "yes"].contains(&value.to_lowercase().as_str()));
         config.simulate = yes("JARVIS_SIMULATE_PROVISIONING");
         config.skip_check = yes("JARVIS_SKIP_PROVISIONING_CHECK");
+        config.care.enabled |= yes("MOONHUB_PROVISIONING_ENABLED");
         if let Some(value) = lookup("JARVIS_WIFI_BACKEND")
             && !config.simulate
             && value != "networkmanager"
@@ -291,6 +303,15 @@ mod tests {
         let config = read("port = 1", &[("JARVIS_PROVISIONING_PORT", "2"), ("JARVIS_SIMULATE_PROVISIONING", "Yes")]);
         let config = config.expect("valid settings");
         assert_eq!((config.port, config.simulate), (2, true));
+    }
+
+    #[test]
+    fn network_care_is_enabled_by_the_file_or_by_the_environment() {
+        let enabled = |text, variables| read(text, variables).expect("valid settings").care.enabled;
+        assert!(!enabled("", &[]));
+        assert!(!enabled("", &[("MOONHUB_PROVISIONING_ENABLED", "0")]));
+        assert!(enabled("", &[("MOONHUB_PROVISIONING_ENABLED", "1")]));
+        assert!(enabled("[care]\nenabled = true", &[]));
     }
 
     #[test]

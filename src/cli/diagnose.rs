@@ -17,7 +17,7 @@ use super::{Failure, Settings, now, paths, variable};
 /// The exit status if a layer does not work.
 const FAILED: u8 = 8;
 /// The limit of the command center's health check. The other probes end meanwhile.
-const HEALTH_LIMIT: Duration = Duration::from_secs(5);
+pub(super) const HEALTH_LIMIT: Duration = Duration::from_secs(5);
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -31,11 +31,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let config = arguments.settings.read()?;
-    let mut settings = care::Settings::new(command_center(&config), now());
-    settings.interface.clone_from(&config.interface);
-    if let Some(url) = &config.care.check_url {
-        settings.check = check_url(url)?;
-    }
+    let settings = settings(&config)?;
     let findings = diagnose(&collect(&config, &settings)?);
     let works = findings.iter().all(|finding| finding.verdict == Verdict::Ok);
     let mut out = std::io::stdout().lock();
@@ -48,6 +44,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     written.map_err(anyhow::Error::from)?;
     if works { Ok(()) } else { Err(Failure::Reported(FAILED)) }
+}
+
+/// What is probed, with the present time and the configured command center.
+pub(super) fn settings(config: &Config) -> Result<care::Settings, Failure> {
+    let mut settings = care::Settings::new(command_center(config), now());
+    settings.interface.clone_from(&config.interface);
+    if let Some(url) = &config.care.check_url {
+        settings.check = check_url(url)?;
+    }
+    Ok(settings)
 }
 
 fn check_url(text: &str) -> Result<CheckUrl, Failure> {

@@ -4,18 +4,21 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use jarvis_http::client::{AddressPolicy, Client, Trust};
+use jarvis_provisioning::care::caretaker::{self, Caretaker, follow_access_point};
+use jarvis_provisioning::care::port::Care;
 use jarvis_provisioning::claim::{Claimant, Device, NodeClaims};
-use jarvis_provisioning::command_center::{self, Registrar};
+use jarvis_provisioning::command_center::{self, Limits, Registrar};
 use jarvis_provisioning::config::{Config, Open};
 use jarvis_provisioning::daemon::{Daemon, Ended, Handle};
 use jarvis_provisioning::link::{ble, http, mdns, sim};
-use jarvis_provisioning::network::Network;
+use jarvis_provisioning::network::Maintenance;
 use jarvis_provisioning::network::nm::{self, NetworkManager};
-use jarvis_provisioning::simulation::SimulatedNetwork;
+use jarvis_provisioning::simulation::SimulatedHome;
 use jarvis_provisioning::store::Store;
 use provisioning_core::domain::{AccessPoint, Passphrase, RadioUse};
 use provisioning_core::machine;
@@ -25,7 +28,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use super::{Failure, Settings, lock, open_store, paths, variable};
+use super::{Failure, Settings, diagnose, lock, now, open_store, paths, variable};
 
 type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -58,7 +61,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let boot = store.load()?;
     // One thread suffices for a program that waits for radios, and makes the program smaller.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
-    if boot.provisioned && boot.pending.is_none() && !boot.resetting && !config.skip_check {
+    let is_finished = boot.provisioned && boot.pending.is_none() && !boot.resetting;
+    if is_finished && !config.skip_check && !config.care.enabled {
         if !config.simulate {
             runtime.block_on(ble::give_back_name(&ble::Config::default(), &boot.identity.name()));
         }
@@ -81,7 +85,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             };
             // The radio is always the access point.
             let (_, radio) = watch::channel(RadioUse::AccessPoint(simulated_access_point(&config)));
-            serve(&config, store, boot, SimulatedNetwork, radio, link, json!({ "ble_sim": socket })).await
+            serve(&config, store, boot, SimulatedHome::default(), radio, link, json!({ "ble_sim": socket })).await
         } else {
             let passphrase = store.access_point_passphrase();
             let passphrase = Passphrase::try_from(passphrase.expose().to_owned()).context("the access point's passphrase")?;
@@ -97,7 +101,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 
 /// Runs the daemon with a network and its links. `link` serves phones over real or simulated Bluetooth; `ready` is
 /// printed, with the address of the HTTP API, when phones can connect.
-async fn serve<N: Network, L: Future<Output = ()> + Send + 'static>(
+async fn serve<N: Maintenance + Clone, L: Future<Output = ()> + Send + 'static>(
     config: &Config,
     store: Store,
     boot: machine::Boot,
@@ -131,8 +135,9 @@ async fn serve<N: Network, L: Future<Output = ()> + Send + 'static>(
         folder: std::path::absolute(&paths.claim).context("finding the folder of the appliance's configuration")?,
         clock: super::claim::clock,
     };
+    let health = Registrar::new(client.clone()).with_limits(Limits { health: diagnose::HEALTH_LIMIT, ..Limits::default() });
     let command_center = command_center::Client { registrar: Registrar::new(client), claims };
-    let (daemon, handle) = Daemon::new(machine_config(config), boot, network, command_center, store);
+    let (daemon, handle) = Daemon::new(machine_config(config), boot, network.clone(), command_center, store);
     let (stop, stopped) = watch::channel(());
     let until_stopped = || -> BoxFuture {
         let mut stopped = stopped.clone();
@@ -146,6 +151,23 @@ async fn serve<N: Network, L: Future<Output = ()> + Send + 'static>(
         tokio::spawn(http::serve(listeners, http_config(config), handle.clone(), until_stopped())),
         tokio::spawn(link(handle.clone(), until_stopped())),
     ];
+    // It is the way for requests as long as it lives.
+    let _care = if config.care.enabled {
+        let (caretaker, care) = caretaker(config, network, health, handle.clone())?;
+        servers.push(tokio::spawn(caretaker.run(until_stopped())));
+        if !config.simulate {
+            let (following, stopped) = (follow_access_point(radio.clone(), handle.clone()), until_stopped());
+            servers.push(tokio::spawn(async {
+                tokio::select! {
+                    () = following => {}
+                    () = stopped => {}
+                }
+            }));
+        }
+        Some(care)
+    } else {
+        None
+    };
     if !config.simulate {
         tokio::spawn(handle.clone().follow_radio(radio.clone()));
         let announcement = mdns::Config { name: name.clone(), port: bound.port(), radio };
@@ -170,6 +192,27 @@ async fn serve<N: Network, L: Future<Output = ()> + Send + 'static>(
         Ended::Stopped => info!("stopped"),
     }
     Ok(())
+}
+
+/// Network care for this node.
+fn caretaker<N: Maintenance>(
+    config: &Config,
+    network: N,
+    registrar: Registrar,
+    handle: Handle,
+) -> Result<(Caretaker<N>, Care), Failure> {
+    // Invalid settings end the program here, and never later.
+    let checked = diagnose::settings(config)?;
+    let probed = config.clone();
+    let settings = caretaker::Settings {
+        probes: Arc::new(move || diagnose::settings(&probed).unwrap_or_else(|_| checked.clone())),
+        recovery: config.care.recovery,
+        simulated: config.simulate,
+        interface: config.interface.clone(),
+        hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        clock: now,
+    };
+    Ok(Caretaker::new(settings, network, registrar, handle))
 }
 
 fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
@@ -206,8 +249,8 @@ pub(super) fn machine_config(config: &Config) -> machine::Config {
         access_point: config.access_point_policy(),
         answer_leaves: if config.simulate { Duration::ZERO } else { ANSWER_LEAVES },
         // A developer stops a simulated node; a real node must start its normal operation.
-        linger: (!config.simulate).then(|| Duration::from_secs(config.linger_seconds)),
-        network_care: false,
+        linger: (!config.simulate && !config.care.enabled).then(|| Duration::from_secs(config.linger_seconds)),
+        network_care: config.care.enabled,
     }
 }
 

@@ -13,6 +13,7 @@ mod dumpable;
 mod failures;
 mod hostile_page;
 mod kills;
+mod network_care;
 mod pace;
 mod place;
 mod provisioning;
