@@ -13,7 +13,7 @@ use jarvis_provisioning::network::nm::{self, NetworkManager};
 use jarvis_provisioning::simulation::SimulatedNetwork;
 use jarvis_provisioning::store::{self, Store};
 use provisioning_core::fault::chain;
-use provisioning_core::machine::{AccessPointPolicy, Answer, Boot, Config, LocalRequest, Refused};
+use provisioning_core::machine::{AccessPointPolicy, Answer, Boot, Config, LocalRequest};
 
 use super::run::machine_config;
 use super::{Failure, Settings, lock, open_store, paths};

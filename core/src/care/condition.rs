@@ -165,6 +165,8 @@ fn summary(phase: Phase, warnings: &[&'static str]) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec;
+
     use super::*;
 
     /// A node in a network that works.
