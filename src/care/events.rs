@@ -462,7 +462,7 @@ mod tests {
         assert_eq!(waiting(&mut reader).await, (15..40).collect::<Vec<_>>());
         events.publish(news(40));
         assert_eq!(waiting(&mut reader).await, [40]);
-        assert_eq!(waiting(&mut log_of(0).read()).await, []);
+        assert_eq!(waiting(&mut log_of(0).read()).await, Vec::<usize>::new());
     }
 
     #[tokio::test]
@@ -474,7 +474,7 @@ mod tests {
         }
         assert_eq!(waiting(&mut events.resume(&third)).await, (4..40).collect::<Vec<_>>());
         let newest = events.publish(news(40)).id.clone();
-        assert_eq!(waiting(&mut events.resume(&newest)).await, []);
+        assert_eq!(waiting(&mut events.resume(&newest)).await, Vec::<usize>::new());
     }
 
     #[tokio::test]

@@ -88,6 +88,7 @@ impl Health {
 
 /// What the condition is derived from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own; goes when two of them exclude each other")]
 pub struct Facts {
     /// The mode.
     pub mode: Mode,
@@ -121,7 +122,7 @@ pub struct Condition {
 impl From<Facts> for Condition {
     fn from(facts: Facts) -> Self {
         let phase = if facts.restart_pending { Phase::Restarting } else { Phase::Mode(facts.mode) };
-        let warnings = warnings(&facts, phase);
+        let warnings = warnings(facts, phase);
         let health = if phase == Phase::Mode(Mode::Error) || !facts.network_manager {
             Health::Error
         } else if warnings.is_empty() {
@@ -137,7 +138,7 @@ impl From<Facts> for Condition {
     }
 }
 
-fn warnings(facts: &Facts, phase: Phase) -> Vec<&'static str> {
+fn warnings(facts: Facts, phase: Phase) -> Vec<&'static str> {
     [
         (phase == Phase::Restarting, "Restart is pending."),
         (phase == Phase::Mode(Mode::Error), "Device is in error mode."),
