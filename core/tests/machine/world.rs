@@ -65,13 +65,13 @@ pub(crate) struct Center {
     /// How many of its answers are lost after it has registered the node.
     pub(crate) lost_answers: u32,
     pub(crate) requests: u32,
-    /// The times that came with the requests.
     pub(crate) times: Vec<Option<UnixTime>>,
 }
 
 impl Center {
-    fn register(&mut self, node_id: &str, token: &str) -> Result<Registration, Refused> {
+    fn register(&mut self, node_id: &str, token: &str, time: Option<UnixTime>) -> Result<Registration, Refused> {
         self.requests += 1;
+        self.times.push(time);
         if let Some(failure) = self.failures.pop_front() {
             return Err(failure);
         }
@@ -87,7 +87,8 @@ impl Center {
         Ok(Registration { node_id: node_id.into(), node_key: SecretText::new(key), household_id: self.household.clone() })
     }
 
-    fn claim(&mut self, code: &ProvisionCode) -> Result<String, Fault> {
+    fn claim(&mut self, code: &ProvisionCode, time: Option<UnixTime>) -> Result<String, Fault> {
+        self.times.push(time);
         if let Some(fault) = self.claim_failures.pop_front() {
             return Err(fault);
         }
@@ -180,7 +181,6 @@ pub(crate) fn with_a_code() -> Credentials {
     Credentials { provision_code: Some(code), ..credentials() }
 }
 
-/// The same for a node that is online already.
 pub(crate) fn without_a_network() -> Credentials {
     Credentials { ssid: None, passphrase: passphrase(""), ..credentials() }
 }
@@ -513,18 +513,11 @@ impl World {
             Command::Radio(command) => self.switch(command),
             Command::CommandCenter(command) => match command {
                 CommandCenterCommand::Register { op, node_id, token, time, .. } => {
-                    self.center.times.push(time);
-                    op.done(self.center.register(&node_id, token.expose()))
+                    op.done(self.center.register(&node_id, token.expose(), time))
                 }
-                CommandCenterCommand::Claim { op, code, time, .. } => {
-                    self.center.times.push(time);
-                    op.done(self.center.claim(&code))
-                }
+                CommandCenterCommand::Claim { op, code, time, .. } => op.done(self.center.claim(&code, time)),
                 CommandCenterCommand::CheckHealth { op, .. } => op.done(true),
-                CommandCenterCommand::ConfirmKey { op, time, .. } => {
-                    self.center.times.push(time);
-                    op.done(true)
-                }
+                CommandCenterCommand::ConfirmKey { op, .. } => op.done(true),
             },
         }
     }
