@@ -174,7 +174,7 @@ impl Radio {
                 let found = self.scan(caller).await;
                 // The first answer may be what the access point waits for.
                 self.report_others().await;
-                return answer(reply, found);
+                answer(reply, found);
             }
             Request::Join { ssid, passphrase, hidden, reply } => {
                 answer(reply, self.join(&ssid, &passphrase, hidden, caller).await);
@@ -186,7 +186,11 @@ impl Radio {
                 }
                 Err(cause) => answer(reply, Err(cause)),
             },
-            Request::Restore { reply } => answer(reply, self.restore(caller).await),
+            Request::Restore { reply } => {
+                let restored = self.restore(caller).await;
+                self.report_others().await;
+                answer(reply, restored);
+            }
             Request::OpenAccessPoint { name, reply } => answer(reply, self.open_access_point(&name, caller).await),
             Request::Forget { reply } => answer(reply, self.forget(caller).await),
             Request::Inspect { reply } => answer(reply, Ok(self.inspect(caller).await)),
@@ -197,7 +201,6 @@ impl Radio {
             Request::Stored { reply } => answer(reply, self.stored_networks(caller).await),
             Request::Delete { name, reply } => answer(reply, self.delete_named(&name, caller).await),
         }
-        self.report_others().await;
     }
 
     /// Reports whether another program's connection uses the radio. What this program uses it for is reported where it does.

@@ -170,6 +170,8 @@ async fn whatever_networkmanager_answers_a_reset_fails_and_then_completes() {
         for answer in [Answer::WrongType, Answer::Error("org.freedesktop.NetworkManager.Failed", "not now")] {
             let Some(lab) = Lab::start().await else { return };
             let node = lab.run(PATIENCE);
+            // The start reads profiles, too.
+            node.api.scanned().await;
             lab.fake.world().script.faults.push_back((call, answer.clone()));
             let reply = node.api.post(RESET, &json!({})).await.json();
             assert_eq!(reply["success"], false, "{call} {answer:?}");
