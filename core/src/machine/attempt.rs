@@ -43,7 +43,7 @@ const FAILED_TRIES: u32 = 3;
 /// How long the node waits for its clock, from the first certificate that is not valid yet. Time synchronisation takes some
 /// seconds after the network is joined.
 const CLOCK_LIMIT: Duration = Duration::from_mins(1);
-/// The pause between tries while it waits. Trying again notices a clock that was set, and one that has come so far.
+/// The pause between tries while it waits. A new try shows whether the clock was set, or the time has come.
 const CLOCK_PAUSE: Duration = Duration::from_secs(3);
 /// Pauses between tries. Half of each is random: nodes that lost the same server do not retry together.
 const RETRIES: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(15), Jitter::Half);
@@ -122,7 +122,7 @@ impl Attempt {
         }
     }
 
-    /// A time that has passed, by the phone's clock. An attempt that is resumed has lost count of the time before.
+    /// A time that has passed, by the phone's clock. After a restart, the time before it is not counted.
     fn time(&self, now: Instant) -> Option<UnixTime> {
         self.credentials.time.map(|time| time.after(now.saturating_sub(self.began)))
     }

@@ -156,7 +156,7 @@ fn the_wait_for_the_clock_uses_up_no_tries() {
 }
 
 #[test]
-fn the_phones_time_goes_on_while_the_node_tries() {
+fn the_phones_time_advances_while_the_node_tries() {
     let sent = UnixTime(1_800_000_000);
     let mut world = World::new();
     world.center.failures.extend((0..4).map(|_| clock_not_set()));
