@@ -68,7 +68,7 @@ pub struct Settings {
     /// The node's address in its access point, with 254 addresses around it. Phone apps expect 192.168.4.1. It is another
     /// one if this network overlaps one of another interface.
     pub address: Ipv4Addr,
-    /// The kernel's table of routes: `/proc/net/route`.
+    /// The kernel's table of routes, where the packaged unit may read it: `/proc/self/net/route`.
     pub routes: PathBuf,
     /// The access point's channel: 1, 6 or 11, which every phone scans, and which need no radar detection. Phones scan 6
     /// among the first.
@@ -88,7 +88,7 @@ impl Default for Settings {
             interface: None,
             passphrase: None,
             address: Ipv4Addr::new(192, 168, 4, 1),
-            routes: "/proc/net/route".into(),
+            routes: "/proc/self/net/route".into(),
             channel: 6,
             dns_directory: "/etc/NetworkManager/dnsmasq-shared.d".into(),
             dns_helper: "/run/jarvis-provisioning/names".into(),

@@ -27,7 +27,7 @@ impl Route {
 }
 
 /// The node's address in an access point at an interface: `usual`, or another one if a route of another interface overlaps its
-/// subnet. `table` is the kernel's table of routes (`/proc/net/route`).
+/// subnet. `table` is the kernel's table of routes (`/proc/self/net/route`).
 pub(super) fn choose(table: &str, interface: &str, usual: Ipv4Addr) -> Ipv4Addr {
     let routes: Vec<_> = table.lines().skip(1).filter_map(|line| parse(line, interface)).collect();
     let is_free = |address: &Ipv4Addr| !routes.iter().any(|route| route.overlaps(*address));
