@@ -188,7 +188,8 @@ fn remove(path: &Path) {
 
 /// The port of NetworkManager's server that another program uses, if any.
 fn taken_port(address: Ipv4Addr) -> Option<u16> {
-    let tables = ["udp", "udp6", "tcp", "tcp6"].map(|name| fs::read_to_string(format!("/proc/net/{name}")).unwrap_or_default());
+    let tables =
+        ["udp", "udp6", "tcp", "tcp6"].map(|name| fs::read_to_string(format!("/proc/self/net/{name}")).unwrap_or_default());
     PORTS.into_iter().find(|port| tables.iter().any(|table| has_socket(table, address, *port)))
 }
 
