@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use provisioning_core::fault::Fault;
 use serde_json::{Value, json};
 
 use crate::center::{self, Center, credentials};
@@ -47,6 +48,29 @@ async fn no_secret_is_visible_in_the_process_or_in_other_files() {
     assert!(place.log().contains("TRACE"), "the log includes trace level");
     let (_, printed) = node.stop().await;
     place.assert_clean("standard output", &printed.join("\n"));
+}
+
+#[tokio::test]
+async fn the_name_of_a_sealed_attempt_is_not_in_the_journal_at_any_level() {
+    let place = Place::new();
+    let private = "Doctor Smith Private";
+    place.keep_secret(private.as_bytes());
+    let label = place.label().await;
+    let order = mobile_test_harness::command_center::Order {
+        node_id: "0e8c1f5a".into(),
+        token: provisioning_core::secret::SecretText::new(TOKEN.into()),
+        good_for: std::time::Duration::ZERO,
+    };
+    let node = place.start().await;
+    let mut phone = phone(&node.over_bluetooth(), &label.by_code()).await;
+    let outcome = bring_online(&mut phone, &credentials(private, PASSWORD, "http://127.0.0.1:9", &order)).await;
+    assert_eq!(outcome.failure.map(|failure| failure.fault), Some(Fault::NetworkNotFound));
+    node.stop().await;
+    let node = place.start().await;
+    node.status(|status| status["state"] == "ERROR").await;
+    node.stop().await;
+    assert!(place.log().contains("provisioning failed"), "the journal has the attempt");
+    place.assert_clean("the journal", &place.log());
 }
 
 #[tokio::test]
