@@ -98,3 +98,15 @@ async fn the_memory_of_a_dumpable_program_belongs_to_its_user() {
     let _pipe = timeout(PATIENCE, writing(&place)).await.expect("the control reads");
     assert_ne!(owner(&control), Some(0), "this machine does not show whether a program is dumpable");
 }
+
+#[test]
+fn every_packaged_service_has_no_core_dumps() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging");
+    let entries = std::fs::read_dir(folder).expect("the units").map(|entry| entry.expect("an entry").path());
+    let services: Vec<PathBuf> = entries.filter(|path| path.extension().is_some_and(|end| end == "service")).collect();
+    assert!(services.len() >= 4, "{services:?}");
+    for service in services {
+        let text = std::fs::read_to_string(&service).expect("a unit");
+        assert!(text.lines().any(|line| line == "LimitCORE=0"), "{}", service.display());
+    }
+}
