@@ -113,6 +113,18 @@ pub struct AccessPoint {
     pub quiet_seconds: u64,
     /// Whether the JSON API accepts secrets in clear over an unencrypted access point.
     pub secrets_in_clear: bool,
+    /// For whom phones' checks for the internet are answered.
+    pub portal: Portal,
+}
+
+/// For whom phones' checks for the internet are answered in the access point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Portal {
+    /// For the app: the phone assumes that it is online, and stays in the access point.
+    App,
+    /// For an owner without an app: the phone opens the setup page by itself.
+    Page,
 }
 
 /// When the access point is opened.
@@ -203,7 +215,7 @@ impl Default for Config {
 
 impl Default for AccessPoint {
     fn default() -> Self {
-        Self { open: Open::WhenQuiet, quiet_seconds: 60, secrets_in_clear: false }
+        Self { open: Open::WhenQuiet, quiet_seconds: 60, secrets_in_clear: false, portal: Portal::App }
     }
 }
 
@@ -296,6 +308,12 @@ mod tests {
     fn an_empty_file_gives_the_defaults() {
         let config = read("", &[]).expect("an empty file");
         assert_eq!((config.port, config.linger_seconds, config.access_point.open), (8080, 300, Open::WhenQuiet));
+    }
+
+    #[test]
+    fn the_portal_is_for_the_app_unless_the_setting_says_page() {
+        let portal = |text| read(text, &[]).expect("valid settings").access_point.portal;
+        assert_eq!((portal(""), portal("[access_point]\nportal = \"page\"")), (Portal::App, Portal::Page));
     }
 
     #[test]

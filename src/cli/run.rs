@@ -13,7 +13,7 @@ use jarvis_provisioning::care::caretaker::{self, Caretaker, follow_access_point}
 use jarvis_provisioning::care::port::Care;
 use jarvis_provisioning::claim::{Claimant, Device, NodeClaims};
 use jarvis_provisioning::command_center::{self, Limits, Registrar};
-use jarvis_provisioning::config::{Config, Open};
+use jarvis_provisioning::config::{Config, Open, Portal};
 use jarvis_provisioning::daemon::{Daemon, Ended, Handle};
 use jarvis_provisioning::link::{ble, http, mdns, sim};
 use jarvis_provisioning::network::Maintenance;
@@ -239,7 +239,8 @@ fn http_config(config: &Config) -> http::Config {
         (false, Open::Never) => http::Secrets::Nowhere,
         (false, Open::WhenQuiet | Open::Always) => http::Secrets::InAccessPoint,
     };
-    http::Config { secrets, open_security: if config.simulate { "OPEN" } else { "" }, ..http::Config::default() }
+    let open_security = if config.simulate { "OPEN" } else { "" };
+    http::Config { secrets, open_security, portal: config.access_point.portal == Portal::Page, ..http::Config::default() }
 }
 
 pub(super) fn machine_config(config: &Config) -> machine::Config {

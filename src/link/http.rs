@@ -73,6 +73,9 @@ pub struct Config {
     /// The word of the JSON API for a network without protection. The existing software sends an empty text with a real
     /// radio, and `OPEN` in simulation.
     pub open_security: &'static str,
+    /// Whether port 80 of the access point leads to the setup page, so that phones open it by themselves. Otherwise probes
+    /// get the answers of the real servers, so that a phone with an app stays.
+    pub portal: bool,
     /// The limits on what a peer can use.
     pub limits: Limits,
 }
@@ -143,7 +146,8 @@ pub struct InAccessPoint {
     pub radio: watch::Receiver<RadioUse>,
     /// The port of the API: 8080.
     pub api: u16,
-    /// The port for the captive-portal probes of phones: 80. None: they are not answered.
+    /// The port for the captive-portal probes of phones, and for an owner who types the node's address: 80. None: they are
+    /// not answered.
     pub captive: Option<u16>,
 }
 
@@ -235,7 +239,10 @@ struct Entrance {
 #[derive(Clone, Copy)]
 enum Port {
     Api,
-    Captive,
+    /// Port 80, beside the API at this port.
+    Captive {
+        api: u16,
+    },
 }
 
 /// The state that all connections share.
@@ -271,7 +278,7 @@ impl Service for Link {
     async fn answer(&self, connection: &Arrival, request: Request<RequestBody>) -> Reply {
         match connection.port {
             Port::Api => routes::answer(&self.api, connection, request).await,
-            Port::Captive => captive::reply(request.method(), request.uri().path()),
+            Port::Captive { api } => routes::answer_captive(&self.api, connection, api, request),
         }
     }
 }

@@ -108,7 +108,7 @@ impl Server {
         let mut listeners = vec![entrance(Port::Api, bind(access_point, self.place.api)?)];
         if let Some(port) = self.place.captive {
             match bind(access_point, port) {
-                Ok(socket) => listeners.push(entrance(Port::Captive, socket)),
+                Ok(socket) => listeners.push(entrance(Port::Captive { api: self.place.api }, socket)),
                 Err(error) => {
                     warn!(%error, port, "phones may leave the access point, because captive-portal probes are not answered");
                 }

@@ -1,6 +1,6 @@
 //! The routes: dispatches a request and makes its response.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use super::captive::{PROBES, Probe};
+use super::captive::{self, PROBES, Probe};
 use super::host::{Names, is_foreign};
 use super::json::{encode, json, problem};
 use super::names::NetworkNames;
@@ -164,6 +164,14 @@ where
         // Only a session can be deleted.
         endpoint::Method::Delete => api.phones.close(&head.headers).await,
     }
+}
+
+/// Answers a request on port 80, beside the API at port `port`. An owner who types the node's address gets the setup page.
+pub(super) fn answer_captive<B>(api: &Api, arrival: &Arrival, port: u16, request: Request<B>) -> Reply {
+    let (head, _) = request.into_parts();
+    let is_typed = head.uri.path() == "/" && api.is_addressed(&head, arrival.sent_to);
+    let page = (is_typed || api.config.portal).then(|| SocketAddr::new(arrival.sent_to, port));
+    captive::reply(&head.method, head.uri.path(), page)
 }
 
 fn unsupported_media_type() -> Reply {

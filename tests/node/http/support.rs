@@ -45,7 +45,7 @@ impl Drop for Node {
 }
 
 pub(crate) fn config() -> Config {
-    Config { secrets: Secrets::Anywhere, open_security: "", limits: Limits::default() }
+    Config { secrets: Secrets::Anywhere, open_security: "", portal: false, limits: Limits::default() }
 }
 
 /// Where a node listens, and the size of its access point.
