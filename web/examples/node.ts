@@ -20,7 +20,8 @@ const order = { commandCenterUrl, nodeId, provisioningToken, householdId };
 const credentials = { ...order, requestId: newRequestId(), ssid: JARVIS_SSID, passphrase: JARVIS_PASSPHRASE };
 console.log("wrong fields:", checkCredentials(credentials));
 const outcome = await phone.bringOnline(credentials, {
-  onProgress: (progress) => console.log(progress.kind === "status" ? `${progress.status.state} ${progress.status.percent} %` : progress.kind),
+  onProgress: (progress) =>
+    console.log(progress.kind === "status" ? `${progress.status.state} ${progress.status.percent} %` : progress.kind),
 });
 console.log(outcome.fault?.name ?? outcome.state);
 await phone.close();

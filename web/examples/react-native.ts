@@ -16,7 +16,10 @@ const PATIENCE = 20_000;
 export interface Manager {
   startDeviceScan(services: string[], options: null, listener: (error: unknown, device: Found | null) => void): unknown;
   stopDeviceScan(): unknown;
-  connectToDevice(id: string, options: { requestMTU: number }): Promise<PlxDevice & { discoverAllServicesAndCharacteristics(): Promise<PlxDevice> }>;
+  connectToDevice(
+    id: string,
+    options: { requestMTU: number },
+  ): Promise<PlxDevice & { discoverAllServicesAndCharacteristics(): Promise<PlxDevice> }>;
 }
 
 interface Found {
@@ -45,7 +48,12 @@ export function find(manager: Manager, name?: string): Promise<string> {
 }
 
 /** Provisions the node whose label was scanned or typed. */
-export async function provision(manager: Manager, label: string, credentials: Credentials, options: AttemptOptions): Promise<Status> {
+export async function provision(
+  manager: Manager,
+  label: string,
+  credentials: Credentials,
+  options: AttemptOptions,
+): Promise<Status> {
   const secret = PairingSecret.parse(label);
   const id = await find(manager, secret.nodeName);
   const connect = async () => (await manager.connectToDevice(id, { requestMTU: MTU })).discoverAllServicesAndCharacteristics();

@@ -1,6 +1,15 @@
 /** The setup page: leads a person without an app from the pairing code to a device that is online. */
 
-import { HttpTransport, PairingSecret, Phone, ProvisioningError, checkCredentials, errorText, needsPassphrase, newRequestId } from "../client/src/index.js";
+import {
+  HttpTransport,
+  PairingSecret,
+  Phone,
+  ProvisioningError,
+  checkCredentials,
+  errorText,
+  needsPassphrase,
+  newRequestId,
+} from "../client/src/index.js";
 import type { Credentials, ErrorName, Field, Info, Language, Network, Progress, Security, Status } from "../client/src/index.js";
 import { takeOrder } from "./order.js";
 import { current, preferred, text, translate } from "./texts.js";
@@ -120,6 +129,9 @@ async function pair(code: string): Promise<void> {
     input("digits").value = "";
     await afterPairing(await inSession(() => phone.status()));
   } catch (error) {
+    if (!phone.isPaired) {
+      secret.wipe();
+    }
     if (isNamed(error, "WrongCode")) {
       say(undefined);
       mark({ digits: "WrongCode" });

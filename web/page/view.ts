@@ -101,7 +101,10 @@ export function list(networks: readonly Network[], onChosen: (network: Network) 
   const hadFocus = (document.activeElement as HTMLElement | null)?.dataset["network"];
   const rows = networks.slice(0, SHOWN).map((network) => row(network, onChosen));
   place.replaceChildren(...rows);
-  rows.map(({ firstChild }) => firstChild as HTMLElement).find(({ dataset }) => dataset["network"] === hadFocus)?.focus();
+  rows
+    .map(({ firstChild }) => firstChild as HTMLElement)
+    .find(({ dataset }) => dataset["network"] === hadFocus)
+    ?.focus();
   element("more").hidden = networks.length <= SHOWN;
   element("more").textContent = text("networks.more", networks.length - SHOWN);
   element("searching").textContent = networks.length === 0 ? text("networks.none") : text("networks.found", networks.length);

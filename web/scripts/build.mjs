@@ -11,7 +11,8 @@ import { settle } from "./files.mjs";
 const PAGE_LIMIT = 48 * 1024;
 
 /** The licences of what the page's script contains; the client's module has their full comments. */
-const LICENCES = "/* Contains @noble/curves, hashes, ciphers (MIT, (c) Paul Miller) and @bufbuild/protobuf (Apache-2.0 AND BSD-3-Clause) */";
+const LICENCES =
+  "/* Contains @noble/curves, hashes, ciphers (MIT, (c) Paul Miller) and @bufbuild/protobuf (Apache-2.0 AND BSD-3-Clause) */";
 
 const common = {
   bundle: true,

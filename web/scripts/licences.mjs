@@ -15,7 +15,9 @@ const problems = installed
   .filter(([, entry]) => !(entry.dev === true ? DEVELOPMENT : RUN_TIME).includes(entry.license))
   .map(([path, entry]) => `${path}: the licence ${entry.license} is not allowed`);
 if (runTime.length > RUN_TIME_LIMIT) {
-  problems.push(`${runTime.length} run-time dependencies are more than ${RUN_TIME_LIMIT}: ${runTime.map(([path]) => path).join(", ")}`);
+  problems.push(
+    `${runTime.length} run-time dependencies are more than ${RUN_TIME_LIMIT}: ${runTime.map(([path]) => path).join(", ")}`,
+  );
 }
 for (const manifest of ["package.json", "client/package.json"]) {
   const { dependencies = {}, devDependencies = {} } = JSON.parse(readFileSync(manifest, "utf8"));

@@ -1,11 +1,11 @@
-// Bundles the tests and runs them: `node scripts/test.mjs [name part]`. Types are checked by `npm run check`.
+// Bundles the tests and runs them: `node scripts/test.mjs [part of a file's name [pattern of test names]]`. Types are checked by `npm run check`.
 
 import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync, rmSync } from "node:fs";
 
 import { build } from "esbuild";
 
-const wanted = process.argv[2] ?? "";
+const [wanted = "", pattern = "."] = process.argv.slice(2);
 const folders = ["client/test", "page/test"];
 const tests = folders.filter(existsSync).flatMap((folder) => readdirSync(folder).map((file) => `${folder}/${file}`));
 const entryPoints = tests.filter((file) => file.endsWith(".test.ts") && file.includes(wanted));
@@ -24,5 +24,9 @@ await build({
   logLevel: "warning",
 });
 const built = entryPoints.map((file) => `build/test/${file.replace(/\.ts$/, ".js")}`);
-const { status } = spawnSync(process.execPath, ["--enable-source-maps", "--test", "--test-reporter=spec", "--test-timeout=120000", ...built], { stdio: "inherit" });
+const { status } = spawnSync(
+  process.execPath,
+  ["--enable-source-maps", "--test", "--test-reporter=spec", "--test-timeout=180000", `--test-name-pattern=${pattern}`, ...built],
+  { stdio: "inherit" },
+);
 process.exit(status ?? 1);

@@ -18,14 +18,7 @@ export type FaultName = Camel<Exclude<keyof typeof FaultNumber, "UNSPECIFIED" | 
 
 /** The name of a failure that the phone itself detects. */
 export type LocalName =
-  | "LinkLost"
-  | "TimedOut"
-  | "UnexpectedAnswer"
-  | "AnotherDevice"
-  | "NoSession"
-  | "CannotCancel"
-  | "InvalidCode"
-  | "UnknownFault";
+  "LinkLost" | "TimedOut" | "UnexpectedAnswer" | "AnotherDevice" | "NoSession" | "CannotCancel" | "InvalidCode" | "UnknownFault";
 
 /** The name of any error of this package. */
 export type ErrorName = FaultName | LocalName;

@@ -125,8 +125,7 @@ export type Reply =
 
 /** The plaintext of a node's record: a reply to the record of that counter, or a change of state. */
 export type Message =
-  | { readonly kind: "reply"; readonly to: bigint; readonly reply: Reply }
-  | { readonly kind: "event"; readonly status: Status };
+  { readonly kind: "reply"; readonly to: bigint; readonly reply: Reply } | { readonly kind: "event"; readonly status: Status };
 
 /** A sealed message. */
 export interface Record {

@@ -149,7 +149,9 @@ export class Phone {
    * @returns the outcome: `PROVISIONED`, or `ERROR` with its fault. After `retryable` the session still works.
    */
   bringOnline(credentials: Credentials, options: AttemptOptions = {}): Promise<Status> {
-    return this.#inTurn(() => this.#cancellable(credentials.requestId, options, (limit) => this.#attempt(credentials, limit, options)));
+    return this.#inTurn(() =>
+      this.#cancellable(credentials.requestId, options, (limit) => this.#attempt(credentials, limit, options)),
+    );
   }
 
   /** Follows an attempt that the node has accepted to its outcome. */
@@ -180,7 +182,11 @@ export class Phone {
   }
 
   /** Runs with a time limit, which the signals shorten. */
-  async #within<Result>(milliseconds: number, act: (limit: Limit) => Promise<Result>, ...signals: (AbortSignal | undefined)[]): Promise<Result> {
+  async #within<Result>(
+    milliseconds: number,
+    act: (limit: Limit) => Promise<Result>,
+    ...signals: (AbortSignal | undefined)[]
+  ): Promise<Result> {
     const limit = new Limit(this.#clock, milliseconds, ...signals);
     try {
       return await act(limit);

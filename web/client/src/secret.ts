@@ -29,7 +29,11 @@ export class PairingSecret {
     const qr = QR.exec(text.trim());
     if (qr?.[1] !== undefined && qr[2] !== undefined) {
       const digits = qr[2].match(/../g) ?? [];
-      return new PairingSecret("qr", Uint8Array.from(digits, (byte) => parseInt(byte, 16)), qr[1]);
+      return new PairingSecret(
+        "qr",
+        Uint8Array.from(digits, (byte) => parseInt(byte, 16)),
+        qr[1],
+      );
     }
     const code = text.replace(/[\s-]/g, "");
     if (!CODE.test(code)) {

@@ -57,6 +57,15 @@ export class Opening {
    * @throws {ProvisioningError} `Malformed`; `AnotherDevice`; `WrongCode`: the code is wrong, or this is another device
    */
   read(accept: Accept): Session {
+    try {
+      return this.#check(accept);
+    } finally {
+      this.#scalar = 0n;
+      wipe(this.#key);
+    }
+  }
+
+  #check(accept: Accept): Session {
     const node: cpace.Side = { share: accept.share, data: accept.answer };
     const answer = decodeAnswer(accept.answer);
     const lengths = [node.share.length, accept.confirmation.length, answer.key.length];
@@ -69,8 +78,6 @@ export class Opening {
     // A phone that gets its own share back talks to itself.
     const k = isEqual(node.share, this.#phone.share) ? undefined : cpace.agree(this.#scalar, node.share);
     const z = exchange(this.#key, answer.key);
-    this.#scalar = 0n;
-    wipe(this.#key);
     if (k === undefined || z === undefined) {
       throw new ProvisioningError("Malformed");
     }

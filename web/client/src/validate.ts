@@ -21,7 +21,7 @@ export function checkSsid(ssid: Uint8Array | string): FaultName | undefined {
 
 /** The fault of a password, if any, for a network of that protection; without one, an empty password is for an open network. */
 export function checkPassphrase(passphrase: string, security?: Security): FaultName | undefined {
-  const isValid = needsPassphrase(security) ?? passphrase !== "" ? PASSPHRASE.test(passphrase) : passphrase === "";
+  const isValid = (needsPassphrase(security) ?? passphrase !== "") ? PASSPHRASE.test(passphrase) : passphrase === "";
   return isValid ? undefined : "InvalidPassphrase";
 }
 
@@ -86,5 +86,10 @@ function isText(text: string): boolean {
 }
 
 function isProvisionCode(text: string): boolean {
-  return PROVISION_CODE.test(text.trim().replace(/^osiris:\/\//i, "").replace(/[\s-]/g, ""));
+  return PROVISION_CODE.test(
+    text
+      .trim()
+      .replace(/^osiris:\/\//i, "")
+      .replace(/[\s-]/g, ""),
+  );
 }

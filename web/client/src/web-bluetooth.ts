@@ -21,7 +21,11 @@ export function webBluetooth(device: BluetoothDevice): Connect {
   };
 }
 
-function connection(device: BluetoothDevice, server: BluetoothRemoteGATTServer, service: BluetoothRemoteGATTService): GattConnection {
+function connection(
+  device: BluetoothDevice,
+  server: BluetoothRemoteGATTServer,
+  service: BluetoothRemoteGATTService,
+): GattConnection {
   return {
     // Browsers do not tell the MTU; the first notification does.
     valueLimit: undefined,

@@ -41,9 +41,11 @@ function plxDevice(connection: GattConnection): PlxDevice {
       assert.equal(service, SERVICE);
       return { value: Buffer.from(await inTurn(() => connection.read(uuid))).toString("base64") };
     },
-    writeCharacteristicWithResponseForService: (_service, uuid, value) => inTurn(() => connection.write(uuid, Buffer.from(value, "base64"))),
+    writeCharacteristicWithResponseForService: (_service, uuid, value) =>
+      inTurn(() => connection.write(uuid, Buffer.from(value, "base64"))),
     monitorCharacteristicForService(_service, uuid, listener) {
-      const onValue = (value: Uint8Array) => listener(null, { value: Buffer.from(value).toString("base64") } satisfies PlxCharacteristic);
+      const onValue = (value: Uint8Array) =>
+        listener(null, { value: Buffer.from(value).toString("base64") } satisfies PlxCharacteristic);
       void inTurn(() => connection.subscribe(uuid, onValue));
       return { remove: () => undefined };
     },
@@ -109,10 +111,16 @@ function characteristic(connection: GattConnection, uuid: string): EventTarget {
 
 test("the example of React Native provisions the node of the label", { skip }, () =>
   scene(async (node, center) => {
-    const credentials = { ...(await center.order()), requestId: newRequestId(), ssid: "Lighthouse", passphrase: "correct horse battery" };
+    const credentials = {
+      ...(await center.order()),
+      requestId: newRequestId(),
+      ssid: "Lighthouse",
+      passphrase: "correct horse battery",
+    };
     assert.equal(await find(plx(node), node.name), node.socket);
     assert.equal((await provision(plx(node), node.qr, credentials, {})).state, "PROVISIONED");
-  }));
+  }),
+);
 
 test("a node is provisioned over Web Bluetooth", { skip }, () =>
   scene(async (node, center) => {
@@ -122,10 +130,16 @@ test("a node is provisioned over Web Bluetooth", { skip }, () =>
     const phone = new Phone(await GattTransport.open(webBluetooth(device)));
     await phone.pair(PairingSecret.parse(node.code));
     assert.ok((await phone.scan()).length > 0);
-    const credentials = { ...(await center.order()), requestId: newRequestId(), ssid: "Lighthouse", passphrase: "correct horse battery" };
+    const credentials = {
+      ...(await center.order()),
+      requestId: newRequestId(),
+      ssid: "Lighthouse",
+      passphrase: "correct horse battery",
+    };
     assert.equal((await phone.bringOnline(credentials)).state, "PROVISIONED");
     await phone.close();
-  }));
+  }),
+);
 
 test("the example over HTTP provisions a node, and prints no secret", { skip }, () =>
   scene(async (node, center) => {
@@ -138,14 +152,19 @@ test("the example over HTTP provisions a node, and prints no secret", { skip }, 
       JARVIS_PASSPHRASE: "correct horse battery",
       JARVIS_ORDER: JSON.stringify(order),
     };
-    const { stdout, stderr, status } = spawnSync(process.execPath, ["build/example.mjs"], { env, encoding: "utf8", timeout: 60_000 });
+    const { stdout, stderr, status } = spawnSync(process.execPath, ["build/example.mjs"], {
+      env,
+      encoding: "utf8",
+      timeout: 60_000,
+    });
     assert.deepEqual([status, stderr], [0, ""]);
     assert.match(stdout, /^network: HomeNetwork, -45 dBm$/m);
     assert.match(stdout, /^accepted$[^]*^PROVISIONED 100 %\nPROVISIONED$/m);
     for (const secret of [node.code, "correct horse", order.provisioningToken]) {
       assert.ok(!stdout.includes(secret));
     }
-  }));
+  }),
+);
 
 test("the quick start quotes the example over HTTP", () => {
   const document = readFileSync(join(ROOT, "docs/phone-quickstart.md"), "utf8");

@@ -54,12 +54,18 @@ test("a node is brought online", async () => {
   const { node, phone } = scene();
   assert.equal((await phone.info()).name, "jarvis-5b91b661");
   await phone.pair(PairingSecret.parse("071 934"));
-  assert.deepEqual((await phone.scan()).map(({ ssid }) => new TextDecoder().decode(ssid)), ["Lighthouse", "HomeNetwork"]);
+  assert.deepEqual(
+    (await phone.scan()).map(({ ssid }) => new TextDecoder().decode(ssid)),
+    ["Lighthouse", "HomeNetwork"],
+  );
   await phone.sendK2({ key: new Uint8Array(32), kid: "k2-1", createdAt: "2026-11-26T12:00:00Z" });
   const seen: Progress[] = [];
   const status = await phone.bringOnline(credentials(), { onProgress: (progress) => seen.push(progress) });
   assert.equal(outcome(status), "PROVISIONED");
-  assert.deepEqual(seen.map(({ kind }) => kind), ["accepted", "status", "status"]);
+  assert.deepEqual(
+    seen.map(({ kind }) => kind),
+    ["accepted", "status", "status"],
+  );
   assert.equal(node.stored.kid, "k2-1");
 });
 
@@ -205,7 +211,9 @@ test("no secret is in an error, in a phone or in its JSON", async () => {
   }
   assert.equal(errors.length, 6);
   const { inspect } = await import("node:util");
-  const shown = [...errors, secret, phone].map((value) => `${inspect(value, { depth: 9, showHidden: true })} ${JSON.stringify(value)} ${String(value)}`);
+  const shown = [...errors, secret, phone].map(
+    (value) => `${inspect(value, { depth: 9, showHidden: true })} ${JSON.stringify(value)} ${String(value)}`,
+  );
   for (const canary of ["canary", CODE, "12345", "0011"]) {
     assert.ok(!shown.join().includes(canary), canary);
   }

@@ -25,7 +25,10 @@ import { ROOT } from "./support/vectors.js";
 test("the faults are those of the .proto file", () => {
   const constants = Object.entries(FaultNumber).filter(([, number]) => number > 0);
   const camel = (name: string) => name.toLowerCase().replace(/(?:^|_)(\w)/g, (_, letter: string) => letter.toUpperCase());
-  assert.deepEqual(FAULTS.map(({ name, number }) => [name, number]), constants.map(([name, number]) => [camel(name), number]));
+  assert.deepEqual(
+    FAULTS.map(({ name, number }) => [name, number]),
+    constants.map(([name, number]) => [camel(name), number]),
+  );
   assert.equal(faultName(FaultNumber.WRONG_PASSWORD), "WrongPassword");
   assert.equal(faultName(4711), undefined);
 });
@@ -55,7 +58,15 @@ test("a pairing secret is six digits or the label's QR text", () => {
   }
   const qr = PairingSecret.parse("JARVIS:1:jarvis-5b91b661:00112233445566778899aAbBcCdDeEfF:later");
   assert.deepEqual([qr.kind, qr.nodeName, qr.expose()[15]], ["qr", "jarvis-5b91b661", 0xff]);
-  for (const text of ["", "12345", "1234567", "12345a", "JARVIS:2:n:00112233445566778899aabbccddeeff", "JARVIS:1:n:0011", "WIFI:S:x;;"]) {
+  for (const text of [
+    "",
+    "12345",
+    "1234567",
+    "12345a",
+    "JARVIS:2:n:00112233445566778899aabbccddeeff",
+    "JARVIS:1:n:0011",
+    "WIFI:S:x;;",
+  ]) {
     assert.throws(() => PairingSecret.parse(text), { name: "InvalidCode" });
   }
 });
@@ -80,16 +91,48 @@ test("addresses are plain URLs that need no repair", () => {
   for (const url of ["http://192.168.1.5:7703", "https://Center.example/", "HTTPS://center.example:443/a/b", "http://[::1]:80"]) {
     assert.equal(checkUrl(url), undefined, url);
   }
-  const refused = ["", "center.example", "ftp://a", "http:/a", "http://a b", "http://ä.example", "http://a\\b", "http://u:p@a", "http://a?q", "http://a/#", "http://a:99999", "http://a\n", `http://a/${"x".repeat(512)}`];
+  const refused = [
+    "",
+    "center.example",
+    "ftp://a",
+    "http:/a",
+    "http://a b",
+    "http://ä.example",
+    "http://a\\b",
+    "http://u:p@a",
+    "http://a?q",
+    "http://a/#",
+    "http://a:99999",
+    "http://a\n",
+    `http://a/${"x".repeat(512)}`,
+  ];
   for (const url of refused) {
     assert.equal(checkUrl(url), "InvalidUrl", url);
   }
 });
 
 test("every wrong field of credentials is named", () => {
-  const valid = { requestId: newRequestId(), ssid: "x", passphrase: "password", commandCenterUrl: "http://a", nodeId: "n", provisioningToken: "t" };
+  const valid = {
+    requestId: newRequestId(),
+    ssid: "x",
+    passphrase: "password",
+    commandCenterUrl: "http://a",
+    nodeId: "n",
+    provisioningToken: "t",
+  };
   assert.deepEqual(checkCredentials(valid, "WPA2"), {});
-  const wrong = { ...valid, ssid: "", passphrase: "short", nodeId: "a b", provisioningToken: "\n", room: "\u0007", householdId: "\u0080", commandCenterUrl: "x", configServiceUrl: "y", provisionCode: "123" };
+  const wrong = {
+    ...valid,
+    ssid: "",
+    passphrase: "short",
+    nodeId: "a b",
+    provisioningToken: "\n",
+    room: "\u0007",
+    householdId: "\u0080",
+    commandCenterUrl: "x",
+    configServiceUrl: "y",
+    provisionCode: "123",
+  };
   assert.deepEqual(checkCredentials(wrong, "WPA2"), {
     ssid: "InvalidSsid",
     passphrase: "InvalidPassphrase",

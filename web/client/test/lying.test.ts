@@ -116,7 +116,10 @@ test("a lying HTTP server gives named errors", async () => {
         }
         const status = [200, 200, 200, 200, 401, 403, 404, 413, 500, 503][below(10)] ?? 200;
         const body = below(2) === 0 ? (mutated(list, below) ?? new Uint8Array()) : bytes(read("wire")["info"]);
-        const headers = { "content-type": below(6) === 0 ? "text/html" : "application/x-protobuf", "jarvis-session": "0".repeat(32) };
+        const headers = {
+          "content-type": below(6) === 0 ? "text/html" : "application/x-protobuf",
+          "jarvis-session": "0".repeat(32),
+        };
         return new Response(body as Uint8Array<ArrayBuffer>, { status, headers });
       },
     });

@@ -3,7 +3,16 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
-import { ENDPOINTS, GattTransport, HttpTransport, PairingSecret, Phone, ProvisioningError, faultName, newRequestId } from "../src/index.js";
+import {
+  ENDPOINTS,
+  GattTransport,
+  HttpTransport,
+  PairingSecret,
+  Phone,
+  ProvisioningError,
+  faultName,
+  newRequestId,
+} from "../src/index.js";
 import type { Credentials, Progress } from "../src/index.js";
 import { decodeList, decodeOutbound } from "../src/messages.js";
 import type { Transport } from "../src/transport.js";
@@ -34,7 +43,11 @@ function credentials(order: Order, passphrase: string, ssid = "Lighthouse"): Cre
   return { ...order, requestId: newRequestId(), ssid, passphrase, room: "kitchen" };
 }
 
-async function use(link: (node: Node) => Promise<Transport>, act: (phone: Phone, node: Node) => Promise<void>, settings = ""): Promise<void> {
+async function use(
+  link: (node: Node) => Promise<Transport>,
+  act: (phone: Phone, node: Node) => Promise<void>,
+  settings = "",
+): Promise<void> {
   const node = await Node.start(settings);
   try {
     const phone = new Phone(await link(node));
@@ -86,7 +99,8 @@ for (const [name, link] of Object.entries(LINKS)) {
       assert.equal(secret.nodeName, node.name);
       await phone.pair(secret);
       assert.equal((await phone.status()).state, "AP_MODE");
-    }));
+    }),
+  );
 
   test(`a wrong code is named over ${name}, and the right one works afterwards`, { skip }, () =>
     use(link, async (phone, node) => {
@@ -94,7 +108,8 @@ for (const [name, link] of Object.entries(LINKS)) {
       assert.equal(await nameOf(phone.pair(PairingSecret.parse(wrong))), "WrongCode");
       await phone.pair(PairingSecret.parse(node.code));
       assert.ok((await phone.scan()).length > 0);
-    }));
+    }),
+  );
 
   test(`an attempt is cancelled over ${name}, and the next one succeeds`, { skip }, () =>
     use(link, async (phone, node) => {
@@ -111,7 +126,8 @@ for (const [name, link] of Object.entries(LINKS)) {
       const ended = await phone.bringOnline(lost, { cancel: cancel.signal, onProgress });
       assert.deepEqual([ended.state, ended.fault?.name], ["ERROR", "Cancelled"]);
       assert.equal((await phone.bringOnline(credentials(order, PASSWORD))).state, "PROVISIONED");
-    }));
+    }),
+  );
 
   test(`faults of the network arrive by name over ${name}`, { skip }, () =>
     use(link, async (phone, node) => {
@@ -123,11 +139,13 @@ for (const [name, link] of Object.entries(LINKS)) {
       }
       assert.equal(await nameOf(phone.bringOnline({ ...credentials(order, PASSWORD), nodeId: "not valid" })), "InvalidNodeId");
       assert.equal(await nameOf(phone.cancel(1n)), "NoAttempt");
-    }));
+    }),
+  );
 }
 
 test("a node is provisioned with the smallest MTU", { skip }, () =>
-  use((node) => GattTransport.open(simulated(node.socket)), provision, "simulated_mtu = 23\n"));
+  use((node) => GattTransport.open(simulated(node.socket)), provision, "simulated_mtu = 23\n"),
+);
 
 test("an attempt is followed while the node cannot be reached for a while", { skip }, async () => {
   const node = await Node.start();
@@ -173,7 +191,8 @@ test("another phone is told that the node is busy", { skip }, () =>
     const other = new Phone(new HttpTransport(node.url));
     assert.equal(await nameOf(other.pair(PairingSecret.parse(node.code))), "Busy");
     await other.close();
-  }));
+  }),
+);
 
 test("too many wrong codes lock the node, and the QR code still works", { skip }, () =>
   use(LINKS["HTTP"]!, async (phone, node) => {
@@ -187,14 +206,19 @@ test("too many wrong codes lock the node, and the QR code still works", { skip }
     assert.ok(error.retryAfterSeconds > 0 && error.retryAfterSeconds <= 60);
     await phone.pair(PairingSecret.parse(node.qr));
     assert.equal((await phone.status()).state, "AP_MODE");
-  }));
+  }),
+);
 
 test("the node refuses the openings of the vectors by their faults", { skip }, async () => {
   const node = await Node.start();
   try {
     for (const { name, open, fault } of read("session").node_refuses) {
       const headers = { "content-type": "application/x-protobuf" };
-      const response = await fetch(node.url + ENDPOINTS.session.path, { method: "POST", headers, body: bytes(open) as Uint8Array<ArrayBuffer> });
+      const response = await fetch(node.url + ENDPOINTS.session.path, {
+        method: "POST",
+        headers,
+        body: bytes(open) as Uint8Array<ArrayBuffer>,
+      });
       const [message] = decodeList(new Uint8Array(await response.arrayBuffer())).map(decodeOutbound);
       assert.equal(message?.kind === "refusal" ? faultName(message.fault) : message?.kind, fault, name);
     }

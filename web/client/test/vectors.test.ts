@@ -11,7 +11,15 @@ import { ProvisioningError } from "../src/errors.js";
 import { Reassembler, frames } from "../src/framing.js";
 import * as provisioning from "../src/generated/jarvis/provisioning/v1/provisioning.js";
 import * as session from "../src/generated/jarvis/provisioning/v1/session.js";
-import { decodeInfo, decodeList, decodeMessage, decodeOutbound, decodePublicStatus, encodeRecord, encodeRequest } from "../src/messages.js";
+import {
+  decodeInfo,
+  decodeList,
+  decodeMessage,
+  decodeOutbound,
+  decodePublicStatus,
+  encodeRecord,
+  encodeRequest,
+} from "../src/messages.js";
 import type { Accept, Request } from "../src/messages.js";
 import { PairingSecret } from "../src/secret.js";
 import { Opening } from "../src/session.js";
@@ -32,7 +40,8 @@ function scripted(random: Record<string, string>) {
 }
 
 function opening(vector: any): Opening {
-  const secret = vector.secret === "code" ? PairingSecret.parse(vector.phone_code) : PairingSecret.parse(`JARVIS:1:any:${sessions.qr}`);
+  const secret =
+    vector.secret === "code" ? PairingSecret.parse(vector.phone_code) : PairingSecret.parse(`JARVIS:1:any:${sessions.qr}`);
   return new Opening(sessions.node_id, secret, scripted(vector.random));
 }
 
@@ -74,7 +83,7 @@ test("CPace gives the values of the draft", () => {
 });
 
 test("a scalar is reduced by the order of the group", () => {
-  assert.equal(cpace.scalar(new Uint8Array(64).fill(0xff)), (1n << 512n) % ristretto255.Point.Fn.ORDER - 1n);
+  assert.equal(cpace.scalar(new Uint8Array(64).fill(0xff)), ((1n << 512n) % ristretto255.Point.Fn.ORDER) - 1n);
 });
 
 for (const vector of sessions.success) {
@@ -88,7 +97,11 @@ for (const vector of sessions.success) {
       } else {
         const sealed = session.Record.decode(bytes(record));
         assert.equal(hex(established.open(sealed)), plaintext);
-        assert.equal(nameOf(() => established.open(sealed)), "NotAuthenticated", "each counter is used once");
+        assert.equal(
+          nameOf(() => established.open(sealed)),
+          "NotAuthenticated",
+          "each counter is used once",
+        );
       }
     }
   });
@@ -100,7 +113,11 @@ test("the phone refuses what it must", () => {
   for (const vector of sessions.phone_refuses) {
     const phone = opening(vector);
     assert.equal(hex(phone.open), vector.open, vector.name);
-    assert.equal(nameOf(() => phone.read(accept(vector.accept))), names[vector.error], vector.name);
+    assert.equal(
+      nameOf(() => phone.read(accept(vector.accept))),
+      names[vector.error],
+      vector.name,
+    );
   }
 });
 
@@ -137,7 +154,10 @@ test("every message of the node is read", () => {
     } else if (name.startsWith("public status")) {
       assert.ok(decodePublicStatus(value).state);
     } else if (name === "list of outbounds") {
-      assert.deepEqual(decodeList(value).map((message) => decodeOutbound(message).kind), ["refusal", "record"]);
+      assert.deepEqual(
+        decodeList(value).map((message) => decodeOutbound(message).kind),
+        ["refusal", "record"],
+      );
     } else if (/ reply$|^event/.test(name)) {
       assert.ok(decodeMessage(value).kind);
     } else if (/^(accept|record outbound|refusal.*)$/.test(name)) {
@@ -166,7 +186,10 @@ test("messages have the frames of the vectors", () => {
     const reassembler = new Reassembler();
     const results = vector.frames.map((frame: string) => reassembler.push(bytes(frame)));
     assert.equal(hex(results.pop()), vector.message, vector.name);
-    assert.ok(results.every((result: unknown) => result === undefined), vector.name);
+    assert.ok(
+      results.every((result: unknown) => result === undefined),
+      vector.name,
+    );
   }
 });
 
@@ -175,6 +198,10 @@ test("frames are refused with the fault of the vectors", () => {
     const reassembler = new Reassembler(limit);
     const last = pushed.pop();
     pushed.forEach((frame: string) => assert.equal(reassembler.push(bytes(frame)), undefined, name));
-    assert.equal(nameOf(() => reassembler.push(bytes(last))), fault, name);
+    assert.equal(
+      nameOf(() => reassembler.push(bytes(last))),
+      fault,
+      name,
+    );
   }
 });

@@ -8,8 +8,10 @@ import { after, before, test } from "node:test";
 import { chromium } from "playwright-core";
 import type { Browser, BrowserContextOptions, Page } from "playwright-core";
 
+import { ScriptedNode } from "../../client/test/support/node.js";
 import { Center, Node, missingPrograms } from "../../client/test/support/programs.js";
 import type { Order } from "../../client/test/support/programs.js";
+import { answerBy } from "./support.js";
 
 const CHROMIUM = "/usr/bin/chromium";
 const PASSWORD = "correct horse battery";
@@ -54,9 +56,15 @@ async function scene(options: BrowserContextOptions, act: (page: Page, node: Nod
     page.on("pageerror", (error) => said.push(String(error)));
     await act(page, node);
     const own = [`${node.url}/`, `http://${node.name}.local:`, "data:,"];
-    assert.deepEqual(requested.filter((url) => !own.some((start) => url.startsWith(start))), []);
+    assert.deepEqual(
+      requested.filter((url) => !own.some((start) => url.startsWith(start))),
+      [],
+    );
     const isExpected = (text: string) => text.startsWith("Failed to load resource: net::ERR_");
-    assert.deepEqual(said.filter((text) => !isExpected(text)), []);
+    assert.deepEqual(
+      said.filter((text) => !isExpected(text)),
+      [],
+    );
     assert.deepEqual(await context.cookies(), []);
   } finally {
     await context.close();
@@ -65,7 +73,13 @@ async function scene(options: BrowserContextOptions, act: (page: Page, node: Nod
 }
 
 function link(node: Node, order: Order, code = ""): string {
-  const values = { center: order.commandCenterUrl, node: order.nodeId, token: order.provisioningToken, household: order.householdId, code };
+  const values = {
+    center: order.commandCenterUrl,
+    node: order.nodeId,
+    token: order.provisioningToken,
+    household: order.householdId,
+    code,
+  };
   return `${node.url}/#${new URLSearchParams(values).toString()}`;
 }
 
@@ -85,7 +99,7 @@ function focused(page: Page): Promise<string> {
   return page.evaluate(() => document.activeElement?.id ?? "");
 }
 
-test("a wrong code and a wrong password are named at their fields, and the right ones bring the device online", { skip }, () =>
+test("a wrong code and a wrong password are named, and the right ones succeed", { skip }, () =>
   scene(LIGHT, async (page, node) => {
     await page.goto(link(node, await center.order()));
     await page.waitForSelector(`#device:has-text("${node.name}")`);
@@ -104,7 +118,8 @@ test("a wrong code and a wrong password are named at their fields, and the right
     await page.reload();
     await page.waitForSelector("#done");
     assert.deepEqual(await page.evaluate(() => [localStorage.length, sessionStorage.length]), [0, 0]);
-  }));
+  }),
+);
 
 test("a code in the link starts the setup, and is erased from the address", { skip }, () =>
   scene(LIGHT, async (page, node) => {
@@ -115,7 +130,8 @@ test("a code in the link starts the setup, and is erased from the address", { sk
     assert.equal(await page.evaluate(() => history.length), 2, "the blank page and this one");
     await connect(page, "Lighthouse", PASSWORD);
     await page.waitForSelector("#done:has-text('Lighthouse')");
-  }));
+  }),
+);
 
 test("the reason of a failure is shown after a reload", { skip }, () =>
   scene(LIGHT, async (page, node) => {
@@ -127,7 +143,8 @@ test("the reason of a failure is shown after a reload", { skip }, () =>
     await page.waitForSelector("#notice:has-text('The last setup did not succeed: The network gave the device no address')");
     await pair(page, node.code);
     await page.waitForSelector("#notice:has-text('Sim-NoAddress: The network gave')");
-  }));
+  }),
+);
 
 test("the page waits while the access point is away, and shows the outcome", { skip }, () =>
   scene(LIGHT, async (page, node) => {
@@ -150,7 +167,8 @@ test("the page waits while the access point is away, and shows the outcome", { s
     isAway = false;
     await page.unroute(`${node.url}/api/**`);
     await page.waitForSelector("#done:has-text('It is online in Lighthouse.')");
-  }));
+  }),
+);
 
 test("every mistake is named before anything is sent", { skip }, () =>
   scene(LIGHT, async (page, node) => {
@@ -166,8 +184,12 @@ test("every mistake is named before anything is sent", { skip }, () =>
     const wrong = await page.$$eval("[aria-invalid]", (fields) => fields.map(({ id }) => id));
     assert.deepEqual(wrong, ["ssid", "passphrase", "commandCenterUrl", "nodeId", "provisioningToken"]);
     assert.equal(await focused(page), "ssid");
-    assert.deepEqual(sent.filter((url) => url.endsWith("/provision")), []);
-  }));
+    assert.deepEqual(
+      sent.filter((url) => url.endsWith("/provision")),
+      [],
+    );
+  }),
+);
 
 test("a network that is not listed is joined by its name", { skip }, () =>
   scene(LIGHT, async (page, node) => {
@@ -180,7 +202,8 @@ test("a network that is not listed is joined by its name", { skip }, () =>
     assert.equal(await page.getAttribute("#passphrase", "type"), "text");
     await page.click("#details .main");
     await page.waitForSelector("#done:has-text('Lighthouse')");
-  }));
+  }),
+);
 
 test("a setup is cancelled, and the form keeps its values", { skip }, () =>
   scene(LIGHT, async (page, node) => {
@@ -192,7 +215,8 @@ test("a setup is cancelled, and the form keeps its values", { skip }, () =>
     await page.click("#cancel");
     await page.waitForSelector("#notice:has-text('The setup was cancelled.')");
     assert.equal(await page.inputValue("#passphrase"), PASSWORD);
-  }));
+  }),
+);
 
 test("too many wrong codes show the time that is left", { skip }, () =>
   scene(LIGHT, async (page, node) => {
@@ -212,7 +236,41 @@ test("too many wrong codes show the time that is left", { skip }, () =>
     await page.fill("#digits", node.qr);
     await page.click("#code .main");
     await page.waitForSelector("#list button");
-  }));
+  }),
+);
+
+test("hostile names are shown as text, and of ten thousand networks the strongest", { skip }, () =>
+  scene(LIGHT, async (page, node) => {
+    const hostile = new ScriptedNode();
+    hostile.networks = [
+      "<img src=x onerror=alert(1)>",
+      "\u202eevil",
+      ...Array.from({ length: 9_998 }, (_, index) => `network ${index}`),
+    ];
+    await answerBy(page, hostile);
+    await page.goto(node.url);
+    await pair(page, hostile.code);
+    const names = await page.$$eval("#list bdi", (elements) => elements.map(({ textContent }) => textContent));
+    assert.deepEqual(names.slice(0, 3), ["<img src=x onerror=alert(1)>", "\\u{202e}evil", "network 0"]);
+    assert.equal(names.length, 60);
+    assert.equal(await page.textContent("#more"), "9940 weaker networks are not shown.");
+  }),
+);
+
+test("a node that lies is answered with a sentence, and the page goes on", { skip }, () =>
+  scene(LIGHT, async (page, node) => {
+    const liar = new ScriptedNode();
+    await answerBy(page, liar);
+    await page.goto(node.url);
+    await page.waitForSelector(`#device:has-text("${liar.nodeId}")`);
+    liar.mangle = (layer, bytes) => (layer === "outbound" ? bytes.slice(0, -1) : bytes);
+    await page.fill("#digits", liar.code);
+    await page.click("#code .main");
+    await page.waitForSelector("#notice:has-text('The message could not be read. Update the app.')");
+    liar.mangle = (_layer, bytes) => bytes;
+    await pair(page, liar.code);
+  }),
+);
 
 test("the whole setup works with the keyboard", { skip }, () =>
   scene(LIGHT, async (page, node) => {
@@ -236,7 +294,8 @@ test("the whole setup works with the keyboard", { skip }, () =>
     await page.keyboard.type(PASSWORD);
     await page.keyboard.press("Enter");
     await page.waitForSelector("#done:has-text('Lighthouse')");
-  }));
+  }),
+);
 
 for (const [colorScheme, locale, direction] of [
   ["light", "en-US", "ltr"],
@@ -247,7 +306,9 @@ for (const [colorScheme, locale, direction] of [
     scene({ viewport: { width: 320, height: 640 }, colorScheme, locale, reducedMotion: "reduce" }, async (page, node) => {
       const check = async (view: string) => {
         await page.evaluate(AXE);
-        const found = await page.evaluate("axe.run().then(({ violations }) => violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html)}`))");
+        const found = await page.evaluate(
+          "axe.run().then(({ violations }) => violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html)}`))",
+        );
         assert.deepEqual(found, [], view);
         assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${view} is too wide`);
       };
@@ -278,5 +339,6 @@ for (const [colorScheme, locale, direction] of [
       await page.click("#details .main");
       await page.waitForSelector("#done:not([hidden])");
       await check("done");
-    }));
+    }),
+  );
 }

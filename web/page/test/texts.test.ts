@@ -33,7 +33,10 @@ test("every text is used, and every text that is used exists", () => {
 });
 
 test("the owner's first known language is used", () => {
-  assert.deepEqual([preferred(["fr", "DE-at", "en"]), preferred(["ar-EG"]), preferred(["fr"]), preferred([])], ["de", "ar", "en", "en"]);
+  assert.deepEqual(
+    [preferred(["fr", "DE-at", "en"]), preferred(["ar-EG"]), preferred(["fr"]), preferred([])],
+    ["de", "ar", "en", "en"],
+  );
 });
 
 test("a network's name shows what could deceive", () => {
@@ -48,7 +51,13 @@ test("a link's values are taken out of the address", () => {
   const past = { replaceState: (...values: unknown[]) => replaced.push(values) } as unknown as History;
   const place = { hash: "#code=042137&center=http%3A%2F%2Fa&node=n&token=t&other=x", pathname: "/", search: "" } as Location;
   const empty = { householdId: "", room: "" };
-  assert.deepEqual(takeOrder(place, past), { ...empty, code: "042137", commandCenterUrl: "http://a", nodeId: "n", provisioningToken: "t" });
+  assert.deepEqual(takeOrder(place, past), {
+    ...empty,
+    code: "042137",
+    commandCenterUrl: "http://a",
+    nodeId: "n",
+    provisioningToken: "t",
+  });
   assert.deepEqual(replaced, [[null, "", "/"]]);
   takeOrder({ ...place, hash: "" }, past);
   assert.equal(replaced.length, 1);

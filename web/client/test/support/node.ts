@@ -19,6 +19,9 @@ import type { Transport } from "../../src/transport.js";
 
 const PROTOCOL = utf8("jarvis-provisioning/1");
 
+/** Networks in one message of 4096 bytes. */
+const PART = 80;
+
 const IDLE: Status = {
   state: State.AP_MODE,
   progressPercent: 0,
@@ -156,14 +159,23 @@ export class ScriptedNode implements Transport {
     this.guesses += 1;
     const ci = prefixed(PROTOCOL, utf8("phone"), utf8("node"), utf8(this.nodeId));
     const key = x25519.utils.randomSecretKey();
-    const data = Answer.encode({ version: 1, key: x25519.getPublicKey(key), nodeId: this.nodeId, versions: [1], capabilities: [] }).finish();
+    const data = Answer.encode({
+      version: 1,
+      key: x25519.getPublicKey(key),
+      nodeId: this.nodeId,
+      versions: [1],
+      capabilities: [],
+    }).finish();
     const scalar = cpace.scalar(crypto.getRandomValues(new Uint8Array(64)));
     const share = cpace.generator(utf8(this.code), ci, open.sessionId).multiply(scalar).toBytes();
     const k = cpace.agree(scalar, open.share);
     if (k === undefined) {
       throw new TypeError("the phone's share is valid");
     }
-    const [phone, node] = [{ share: open.share, data: open.offer }, { share, data }];
+    const [phone, node] = [
+      { share: open.share, data: open.offer },
+      { share, data },
+    ];
     const isk = cpace.sessionKey(open.sessionId, k, phone, node);
     const tags = new cpace.Confirmation(open.sessionId, isk);
     const transcript = sha512(prefixed(ci, open.sessionId, open.share, open.offer, share, data));
@@ -196,10 +208,7 @@ export class ScriptedNode implements Transport {
   #execute(to: bigint, request: NonNullable<Request["kind"]>): void {
     switch (request.$case) {
       case "scan":
-        this.networks.forEach((name, index) => {
-          const network = { ssid: utf8(name), signalDbm: -40 - index, security: Security.WPA2, frequency: 2437 };
-          this.#reply(to, { $case: "networks", value: { networks: [network], last: index === this.networks.length - 1 } });
-        });
+        this.#scan(to);
         break;
       case "k2":
         this.stored.kid = request.value.kid;
@@ -220,6 +229,21 @@ export class ScriptedNode implements Transport {
           this.finish("Cancelled");
           this.#reply(to, { $case: "status", value: this.status });
         }
+    }
+  }
+
+  #scan(to: bigint): void {
+    const found = this.networks.map((name, index) => ({
+      ssid: utf8(name),
+      signalDbm: -40 - index,
+      security: Security.WPA2,
+      frequency: 2437,
+    }));
+    // In parts that fit into a message, and at least two.
+    const size = Math.min(PART, Math.ceil(found.length / 2));
+    for (let start = 0; start < found.length; start += size) {
+      const networks = found.slice(start, start + size);
+      this.#reply(to, { $case: "networks", value: { networks, last: start + size >= found.length } });
     }
   }
 
