@@ -10,6 +10,7 @@ import {
   PairingSecret,
   Phone,
   ProvisioningError,
+  checkCredentials,
   faultName,
   newRequestId,
 } from "../src/index.js";
@@ -183,6 +184,68 @@ test("an attempt is followed while the node cannot be reached for a while", { sk
     await node.stop();
   }
 });
+
+/** Values at the edges of the grammars, and beyond. */
+const VALUES: Record<string, readonly string[]> = {
+  ssid: ["Sim-RadioBlocked", "", "x".repeat(32), "x".repeat(33), "ä".repeat(16), "ä".repeat(17)],
+  passphrase: ["password", "1234567", "x".repeat(63), "x".repeat(64), "0".repeat(64), "x".repeat(65), "pässword", "tab\there!"],
+  room: ["", "kitchen", "Küche", "x".repeat(512), "x".repeat(513), "a\u0007", "a\u0085", "a\u2028"],
+  householdId: ["", "home", "x".repeat(512), "ä".repeat(257), "a\n"],
+  nodeId: ["node", "A-z_0.9", "", "x".repeat(64), "x".repeat(65), "a b", "ä", "a/b"],
+  provisioningToken: ["token", "", "x".repeat(512), "x".repeat(513), "a b", "a\u0000"],
+  provisionCode: [
+    "",
+    "ABCD1234EFGH5678",
+    "abcd-1234-efgh-5678",
+    "OSIRIS://abcd1234efgh5678",
+    "ABCD1234EFGH567",
+    "ABCD1234EFGH567ä",
+  ],
+  configServiceUrl: ["", "https://config.example/a/b/", "config.example", "http://config.example?x"],
+  commandCenterUrl: [
+    "http://center.example",
+    "HTTPS://Center.Example:443/",
+    "http://center.example:80",
+    "http://192.168.1.1:7703/a/b",
+    "http://[fd00::1]:8080",
+    "",
+    "center.example",
+    "ftp://center.example",
+    "http:/center.example",
+    "http://center.example?x=1",
+    "http://center.example/#",
+    "http://user@center.example",
+    "http://center.example:99999",
+    "http://center.example/a b",
+    "http://center.example/../a",
+    "http://center.example\\\\a",
+    "http://cänter.example",
+    "http://127.1",
+    " http://center.example",
+    "http://center.example/\u00e4",
+    "http://center.example/%7e",
+    "http://exa mple",
+    "http://[::1",
+    "http://",
+    `http://a/${"x".repeat(510)}`,
+  ],
+};
+
+test("the node refuses exactly what the checks of inputs refuse", { skip }, () =>
+  use(LINKS["HTTP"]!, async (phone, node) => {
+    await phone.pair(PairingSecret.parse(node.code));
+    const valid = credentials(await center.order(), "password", "Sim-RadioBlocked");
+    for (const [field, values] of Object.entries(VALUES)) {
+      for (const value of values) {
+        const wanted = { ...valid, requestId: newRequestId(), [field]: value };
+        const expected = Object.values(checkCredentials(wanted, "WPA2"))[0];
+        const context = `${field} ${JSON.stringify(value)}`;
+        const refused = await nameOf(phone.bringOnline(wanted).then(({ fault }) => assert.ok(fault, context)));
+        assert.equal(refused, expected, context);
+      }
+    }
+  }),
+);
 
 test("another phone is told that the node is busy", { skip }, () =>
   use(LINKS["HTTP"]!, async (phone, node) => {
