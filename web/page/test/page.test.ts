@@ -162,8 +162,12 @@ test("the page waits while the access point is away, and shows the outcome", { s
       // The answer may have the outcome already, because a simulated network is joined at once.
       await route.fulfill(isAway ? { response, body: Buffer.alloc(0) } : { response });
     });
+    const home = `http://${node.name}.local:${new URL(node.url).port}/`;
+    await page.route(home, (route) => route.fulfill({ status: 200, body: "" }));
     await connect(page, "Lighthouse", PASSWORD);
     await page.waitForSelector(`#away:has-text("If ${node.name} appears again, join it")`);
+    await page.waitForSelector("#away-home");
+    assert.equal(await page.getAttribute("#home", "href"), home, "the link carries no code");
     isAway = false;
     await page.unroute(`${node.url}/api/**`);
     await page.waitForSelector("#done:has-text('It is online in Lighthouse.')");
