@@ -5,7 +5,14 @@
 
 import { HttpTransport, PairingSecret, Phone, checkCredentials, newRequestId } from "@jarvis/provisioning";
 
-const { JARVIS_NODE = "", JARVIS_CODE = "", JARVIS_SSID = "", JARVIS_PASSPHRASE = "", JARVIS_ORDER = "" } = process.env;
+const {
+  JARVIS_NODE = "",
+  JARVIS_CODE = "",
+  JARVIS_SSID = "",
+  JARVIS_PASSPHRASE = "",
+  JARVIS_CENTER = "",
+  JARVIS_ORDER = "",
+} = process.env;
 
 const phone = new Phone(new HttpTransport(JARVIS_NODE));
 console.log(`node: ${(await phone.info()).name}`);
@@ -14,9 +21,9 @@ for (const { ssid, signalDbm } of await phone.scan()) {
   console.log(`network: ${new TextDecoder().decode(ssid)}, ${signalDbm} dBm`);
 }
 
-// What the command center has answered to POST /api/v0/provisioning/token, and its address.
-const { commandCenterUrl, nodeId, provisioningToken, householdId } = JSON.parse(JARVIS_ORDER);
-const order = { commandCenterUrl, nodeId, provisioningToken, householdId };
+// The command center's answer to POST /api/v0/provisioning/token.
+const { node_id: nodeId, token: provisioningToken } = JSON.parse(JARVIS_ORDER);
+const order = { commandCenterUrl: JARVIS_CENTER, nodeId, provisioningToken };
 const credentials = { ...order, requestId: newRequestId(), ssid: JARVIS_SSID, passphrase: JARVIS_PASSPHRASE };
 console.log("wrong fields:", checkCredentials(credentials));
 const outcome = await phone.bringOnline(credentials, {

@@ -150,7 +150,8 @@ test("the example over HTTP provisions a node, and prints no secret", { skip }, 
       JARVIS_CODE: node.code,
       JARVIS_SSID: "Lighthouse",
       JARVIS_PASSPHRASE: "correct horse battery",
-      JARVIS_ORDER: JSON.stringify(order),
+      JARVIS_CENTER: order.commandCenterUrl,
+      JARVIS_ORDER: JSON.stringify({ node_id: order.nodeId, token: order.provisioningToken }),
     };
     const { stdout, stderr, status } = spawnSync(process.execPath, ["build/example.mjs"], {
       env,
