@@ -1,5 +1,5 @@
 /**
- * Provisions a node over HTTP; the setup of docs/phone-quickstart.md. The values come from the environment, which other users
+ * Provisions a node over HTTP; as docs/phone-quickstart.md quotes it. The values come from the environment, which other users
  * cannot read.
  */
 
