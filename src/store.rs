@@ -246,6 +246,18 @@ impl Store {
         Ok(())
     }
 
+    /// Replaces the pairing secrets by random ones, and returns them. The access point's passphrase stays, because phones have
+    /// stored it.
+    pub fn renew_pairing(&mut self) -> Result<Pairing, Error> {
+        let path = self.folder.path(LABEL);
+        let random = Label::random().map_err(FileError::system("generating secrets for", path))?;
+        let label = Label { pairing: random.pairing, ..self.label.clone() };
+        let _lock = self.folder.lock()?;
+        self.folder.write(LABEL, &label.content())?;
+        self.label = label;
+        Ok(self.pairing())
+    }
+
     /// Stores that a factory reset has begun, and deletes the last outcome.
     pub fn begin_reset(&self) -> Result<(), Error> {
         let lock = self.folder.lock()?;

@@ -311,6 +311,14 @@ impl Identity {
         let skipped = self.unregistered.chars().count().saturating_sub(8);
         format!("jarvis-{}", self.unregistered.chars().skip(skipped).collect::<String>())
     }
+
+    /// The identity for other systems, which no registration, renaming or reset changes: the one from the image, or `jarvis-`
+    /// and the whole hardware address. The name has only its last 32 bits, which two of a hundred thousand devices share.
+    pub fn device_id(&self) -> String {
+        let digits: String = self.mac_address.chars().filter(|letter| *letter != ':').collect();
+        let is_of_the_address = self.unregistered.strip_prefix("jarvis-").is_some_and(|end| digits.ends_with(end));
+        if is_of_the_address { format!("jarvis-{digits}") } else { self.unregistered.clone() }
+    }
 }
 
 #[cfg(test)]
@@ -324,6 +332,32 @@ mod tests {
         assert!(Ssid::try_from("☕:\\ café").is_ok());
         assert!(Ssid::try_from(&[0xff_u8; 32][..]).is_ok());
         assert_eq!(Ssid::try_from(&[b'a'; 33][..]), Err(Fault::InvalidSsid));
+    }
+
+    fn identity(node_id: &str, unregistered: &str, mac_address: &str) -> Identity {
+        let [node_id, unregistered, mac_address] = [node_id, unregistered, mac_address].map(String::from);
+        Identity { node_id, unregistered, hardware: String::new(), mac_address }
+    }
+
+    #[test]
+    fn a_device_id_is_the_hardware_address_or_comes_from_the_image() {
+        let id = |unregistered| identity("registered", unregistered, "d8:3a:dd:5b:91:b6").device_id();
+        assert_eq!(id("jarvis-dd5b91b6"), "jarvis-d83add5b91b6");
+        assert_eq!(id("kitchen-7"), "kitchen-7");
+        assert_eq!(id("jarvis-1c0ffee1"), "jarvis-1c0ffee1");
+    }
+
+    #[test]
+    fn a_million_devices_have_a_million_ids() {
+        let ids: alloc::collections::BTreeSet<String> = (0..1_000_000_u64)
+            .map(|index| {
+                // Sixteen manufacturers, each with addresses whose last 32 bits are those of the others.
+                let digits = format!("{:012x}", (index % 16) << 40 | index / 16);
+                let pairs: Vec<&str> = (0..6).map(|pair| &digits[2 * pair..2 * pair + 2]).collect();
+                identity("", &format!("jarvis-{}", &digits[4..]), &pairs.join(":")).device_id()
+            })
+            .collect();
+        assert_eq!(ids.len(), 1_000_000);
     }
 
     #[test]

@@ -26,6 +26,7 @@ use rand_core::CryptoRng;
 use crate::domain::{CommandCenterUrl, Credentials, Identity, K2, Network, Outcome, Pairing, Status};
 use crate::endpoint::Endpoint;
 use crate::fault::Fault;
+use crate::secret::SecretText;
 use crate::wire::{Info, Message, StatusReport};
 use attempt::Activity;
 use enrollment::Enrollment;
@@ -138,6 +139,10 @@ pub enum LocalRequest {
         /// What is wrong with the request.
         fault: Fault,
     },
+    /// Return the pairing code.
+    PairingCode,
+    /// Replace the pairing secrets, so that the label's no longer work.
+    RenewPairing,
     /// Delete everything that the owner gave.
     Reset,
 }
@@ -155,6 +160,8 @@ pub enum Answer {
     Busy,
     /// The node is provisioned, and its command center answers: K2 is only replaced in pairing mode.
     AlreadyProvisioned,
+    /// The pairing code; a new one only after it is stored.
+    PairingCode(SecretText),
     /// The reset is complete; what was cleared.
     Reset(Vec<ClearedItem>),
     /// The reset has begun and is not complete. The machine tries again, also after a restart, and takes nothing else before.
@@ -272,6 +279,8 @@ pub struct Machine {
     enrollment: Enrollment,
     networks: Networks,
     saving_k2: Vec<SavingK2>,
+    /// Callers that wait for new pairing secrets, which are being stored.
+    renewing: Vec<Ticket>,
     /// A sealed attempt was begun since the start and since the last reset.
     had_sealed_attempt: bool,
     visibility: Visibility,
@@ -306,6 +315,7 @@ impl Machine {
             activity: Activity::Idle,
             networks: Networks::default(),
             saving_k2: Vec::new(),
+            renewing: Vec::new(),
             had_sealed_attempt: false,
             visibility: Visibility::new(now),
             outbox: Outbox::new(now),
@@ -428,6 +438,7 @@ impl Machine {
         self.outbox.ended(done.id());
         match done {
             Done::Saved(op, result) => self.saved(op, result, now, rng),
+            Done::Renewed(_, result) => self.pairing_renewed(result),
             Done::Reset(op, result) => self.files_deleted(op, result, now),
             Done::Scanned(op, result) => self.scanned(op, result, now),
             Done::Joined(op, result) => self.joined(op, result, now),

@@ -157,6 +157,7 @@ fn write(store: &mut Store, command: DiskCommand) -> Done {
         }
         DiskCommand::MarkProvisioned { op } => op.done(saved(store.mark_provisioned())),
         DiskCommand::SaveOutcome { op, outcome } => op.done(saved(store.save_outcome(&outcome))),
+        DiskCommand::RenewPairing { op } => op.done(store.renew_pairing().map_err(|error| store_fault(&error))),
         DiskCommand::BeginReset { op } => op.done(saved(store.begin_reset())),
         DiskCommand::FinishReset { op } => op.done(store.finish_reset(claim::forget).map_err(|error| store_fault(&error))),
     }

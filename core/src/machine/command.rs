@@ -18,7 +18,7 @@ use core::marker::PhantomData;
 use core::time::Duration;
 
 use crate::domain::{
-    CommandCenterUrl, Credentials, K2, Network, Outcome, Passphrase, ProvisionCode, Registration, Ssid, UnixTime,
+    CommandCenterUrl, Credentials, K2, Network, Outcome, Pairing, Passphrase, ProvisionCode, Registration, Ssid, UnixTime,
 };
 use crate::fault::Fault;
 use crate::secret::SecretText;
@@ -131,6 +131,8 @@ macro_rules! kinds {
 kinds! {
     /// A write to the disk.
     Save => Saved(Result<(), Fault>), lost: Err(Fault::StorageFailed), limit: Some(DISK_LIMIT);
+    /// New pairing secrets.
+    Renew => Renewed(Result<Pairing, Fault>), lost: Err(Fault::StorageFailed), limit: Some(DISK_LIMIT);
     /// The last step of a factory reset.
     Reset => Reset(Result<Cleared, Fault>), lost: Err(Fault::StorageFailed), limit: Some(DISK_LIMIT);
     /// A scan.
@@ -267,6 +269,8 @@ commands! {
             /// How it ended.
             outcome: Outcome,
         }
+        /// Replace the pairing secrets by new ones.
+        RenewPairing: Renew {}
         /// Store that a factory reset has begun, so that it is resumed after a restart.
         BeginReset: Save {}
         /// Delete what the owner gave; then delete the record that a reset has begun.

@@ -6,7 +6,8 @@ use core::time::Duration;
 use rand_core::CryptoRng;
 
 use super::command::{DiskCommand, Op, kind};
-use super::{Instant, Link, Machine, Output};
+use super::{Answer, Instant, Link, Machine, Output, Ticket};
+use crate::domain::Pairing;
 use crate::endpoint::Endpoint;
 use crate::fault::Fault;
 use crate::session::{self, Session, Unconfirmed};
@@ -166,6 +167,33 @@ impl Machine {
         match Request::decode(endpoint, &plaintext) {
             Ok(request) => self.requested(link, record.counter, request, now),
             Err(fault) => self.reply(record.counter, Reply::Refused(fault)),
+        }
+    }
+
+    /// Callers at the same time get the same secrets, so that each code is valid when it is shown.
+    pub(super) fn renew_pairing(&mut self, ticket: Ticket) {
+        if self.renewing.is_empty() {
+            let op = self.outbox.op();
+            self.outbox.start(DiskCommand::RenewPairing { op });
+        }
+        self.renewing.push(ticket);
+    }
+
+    /// New pairing secrets are on disk, or could not be stored. An established session continues: its phone has proven that it
+    /// knew the secret. A handshake ends, because it would be completed with the old one.
+    pub(super) fn pairing_renewed(&mut self, result: Result<Pairing, Fault>) {
+        let answer = match result {
+            Ok(pairing) => {
+                self.pairing = pairing;
+                if let Some(slot) = self.slot.take_if(|slot| !matches!(slot.stage, Stage::Established(_))) {
+                    self.outbox.push(Output::Close { link: slot.link });
+                }
+                Answer::PairingCode(self.pairing.code.clone())
+            }
+            Err(fault) => Answer::Refused(fault),
+        };
+        for ticket in core::mem::take(&mut self.renewing) {
+            self.answer(ticket, answer.clone());
         }
     }
 

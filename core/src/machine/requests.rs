@@ -32,7 +32,8 @@ impl Machine {
 
     /// A caller that has proven nothing sends a request.
     pub(super) fn requested_in_clear(&mut self, ticket: Ticket, request: LocalRequest, now: Instant) {
-        if (self.had_sealed_attempt || self.established().is_some()) && request != LocalRequest::Scan {
+        let changes_nothing = matches!(request, LocalRequest::Scan | LocalRequest::PairingCode);
+        if (self.had_sealed_attempt || self.established().is_some()) && !changes_nothing {
             return self.answer(ticket, Answer::Busy);
         }
         self.requested_locally(ticket, request, now);
@@ -46,10 +47,12 @@ impl Machine {
                 self.answer(ticket, Answer::Networks(networks));
                 self.refresh_networks(now);
             }
+            LocalRequest::PairingCode => self.answer(ticket, Answer::PairingCode(self.pairing.code.clone())),
             LocalRequest::Reset => self.reset(ticket),
             _ if self.activity.is_reset() => self.answer(ticket, Answer::Refused(Fault::Resetting)),
             LocalRequest::K2(_) if self.enrollment.is_healthy() => self.answer(ticket, Answer::AlreadyProvisioned),
             LocalRequest::K2(k2) => self.save_k2(k2, Asker::Local(ticket)),
+            LocalRequest::RenewPairing => self.renew_pairing(ticket),
             _ if !self.activity.is_idle() => self.answer(ticket, Answer::Busy),
             LocalRequest::Credentials(credentials) => {
                 // The existing app needs an answer at once, before the disk has finished. It reads the outcome from the status.

@@ -12,6 +12,7 @@ mod matrix;
 mod phone;
 mod power;
 mod random;
+mod renewal;
 mod resets;
 mod sessions;
 mod visibility;

@@ -33,6 +33,8 @@ pub(crate) const TOKEN: &str = "token-of-this-node";
 #[derive(Default)]
 pub(crate) struct Disk {
     pub(crate) guesses: u32,
+    /// How often the pairing secrets were renewed.
+    pub(crate) renewals: u32,
     pub(crate) k2: Option<K2>,
     pub(crate) pending: Option<Pending>,
     pub(crate) enrollment: Option<(Credentials, Registration)>,
@@ -211,6 +213,19 @@ fn networks() -> Vec<Network> {
     vec![network("attic", -80), network("home", -60), network("home", -45)]
 }
 
+/// The pairing secrets after so many renewals.
+fn pairing(renewals: u32) -> Pairing {
+    match renewals {
+        0 => Pairing { code: SecretText::new(CODE.into()), secret: SecretBytes::new(QR) },
+        _ => Pairing { code: SecretText::new(renewed(renewals)), secret: SecretBytes::new([u8::MAX; 16]) },
+    }
+}
+
+/// The pairing code after so many renewals.
+pub(crate) fn renewed(renewals: u32) -> String {
+    format!("{renewals:06}")
+}
+
 fn boot(disk: &Disk) -> Boot {
     let enrolled = disk.enrollment.as_ref();
     let node_id = enrolled.filter(|_| disk.provisioned).map_or(UNREGISTERED, |(_, registration)| &registration.node_id);
@@ -221,7 +236,7 @@ fn boot(disk: &Disk) -> Boot {
             hardware: "linux-aarch64".into(),
             mac_address: "02:00:5b:91:b6:61".into(),
         },
-        pairing: Pairing { code: SecretText::new(CODE.into()), secret: SecretBytes::new(QR) },
+        pairing: pairing(disk.renewals),
         guesses: disk.guesses,
         provisioned: disk.provisioned,
         command_center: enrolled.map(|(credentials, _)| credentials.command_center.clone()),
@@ -542,6 +557,10 @@ impl World {
                     disk.pending = None;
                 }))
             }
+            DiskCommand::RenewPairing { op } => {
+                let written = self.write_or_fail(|disk| disk.renewals += 1);
+                op.done(written.map(|()| pairing(self.disk.renewals)))
+            }
             DiskCommand::BeginReset { op } => op.done(self.write_or_fail(|disk| {
                 disk.resetting = true;
                 disk.outcome = None;
@@ -552,7 +571,7 @@ impl World {
                 op.done(if let Some(fault) = self.full.pop_front() {
                     Err(fault)
                 } else {
-                    self.disk = Disk { guesses: self.disk.guesses, ..Disk::default() };
+                    self.disk = Disk { guesses: self.disk.guesses, renewals: self.disk.renewals, ..Disk::default() };
                     Ok(Cleared { items: vec![ClearedItem::ProvisioningMarker], node_id: UNREGISTERED.into() })
                 })
             }

@@ -84,7 +84,7 @@ impl Node {
                 hardware: "fuzz".into(),
                 mac_address: String::new(),
             },
-            pairing: Pairing { code: SecretText::new(CODE.into()), secret: SecretBytes::new([7; 16]) },
+            pairing: pairing(),
             guesses: u32::from(kind >> 4 & 7),
             provisioned: kind & 8 != 0,
             command_center: CommandCenterUrl::try_from("https://center.example").ok(),
@@ -200,6 +200,10 @@ fn credentials() -> Credentials {
     }
 }
 
+fn pairing() -> Pairing {
+    Pairing { code: SecretText::new(CODE.into()), secret: SecretBytes::new([7; 16]) }
+}
+
 fn local(kind: u8) -> LocalRequest {
     match kind % 5 {
         0 => LocalRequest::Scan,
@@ -228,6 +232,7 @@ fn done(command: &Command, kind: u8) -> Done {
         Command::Disk(DiskCommand::FinishReset { op }) => {
             op.done(if ok { Ok(Cleared { items: Vec::new(), node_id: "node".into() }) } else { Err(fault) })
         }
+        Command::Disk(DiskCommand::RenewPairing { op }) => op.done(if ok { Ok(pairing()) } else { Err(fault) }),
         Command::CommandCenter(CommandCenterCommand::CheckHealth { op, .. }) => op.done(ok),
         Command::CommandCenter(CommandCenterCommand::ConfirmKey { op, .. }) => op.done(ok),
         command if kind % 8 == 7 => command.lost(),

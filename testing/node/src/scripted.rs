@@ -15,6 +15,9 @@ use tokio::sync::mpsc;
 /// The identity of a node that has not registered.
 pub const NODE_ID: &str = "jarvis-5b91b661";
 
+/// The pairing code after a renewal.
+pub const NEW_CODE: &str = "730164";
+
 /// The settings of the machine.
 pub fn config(access_point: AccessPointPolicy) -> Config {
     Config {
@@ -67,6 +70,9 @@ pub fn success(command: &Command) -> Done {
             | DiskCommand::MarkProvisioned { op }
             | DiskCommand::SaveOutcome { op, .. }
             | DiskCommand::BeginReset { op } => op.done(Ok(())),
+            DiskCommand::RenewPairing { op } => {
+                op.done(Ok(Pairing { code: SecretText::new(NEW_CODE.into()), secret: SecretBytes::new([0x5c; 16]) }))
+            }
             DiskCommand::FinishReset { op } => op.done(Ok(Cleared {
                 items: vec![ClearedItem::ProvisioningMarker, ClearedItem::K2, ClearedItem::WifiCredentials],
                 node_id: NODE_ID.into(),
