@@ -10,12 +10,14 @@
 //! | TLS handshake, head of a request, idle connection | [`Limits::head`], [`Limits::head_size`] |
 //! | body | none: the service reads it, and knows its size and time |
 //! | response that the peer does not read | [`Limits::write`] |
+//! | [`Endless`] response | [`Limits::write`], and the room that others need |
 //! | rest of a request after its response | 5 s and 32 MiB, then the connection is closed |
 //! | graceful end | [`Limits::stop`] |
 
 mod activity;
 pub mod admission;
 mod connection;
+mod endless;
 mod patient;
 
 use std::collections::HashMap;
@@ -39,6 +41,7 @@ use tracing::{debug, warn};
 use activity::{Activity, Clock};
 pub use activity::{RequestBody, Wait, Waiting};
 use admission::{Admission, Bounds, Peer, Slot, admit};
+pub use endless::Endless;
 
 /// Connections that may wait to be accepted. Linux drops further ones, and a client whose first packet is dropped repeats
 /// it only after a second.

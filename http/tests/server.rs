@@ -1,16 +1,21 @@
 //! The guarantees of the serving layer, for any behaviour of the service.
 
+use std::convert::Infallible;
 use std::future::pending;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http_body_util::Full;
-use hyper::body::Bytes;
+use http_body_util::{Either, Full};
+use hyper::body::{Body, Bytes, Frame};
 use hyper::{Request, Response};
-use jarvis_http::server::{Accepted, Limits, Listener, Plain, RequestBody, Service, Transport, Wait, WhenFull, bind, serve};
+use jarvis_http::server::{
+    Accepted, Endless, Limits, Listener, Plain, RequestBody, Service, Transport, Wait, WhenFull, bind, serve,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::oneshot;
@@ -27,7 +32,8 @@ const LONG: Duration = Duration::from_hours(1);
 const LIMITS: Limits =
     Limits { connections: 16, when_full: WhenFull::Wait, head: LONG, head_size: 16 * 1024, write: LONG, stop: LONG };
 
-/// Answers with the data of the connection, except at the paths `/hang` and `/wait`, which are never answered.
+/// Answers with the data of the connection. The paths `/hang` and `/wait` are never answered, and the answer at `/endless` has
+/// no end.
 #[derive(Default)]
 struct Echo {
     refuses: bool,
@@ -47,10 +53,22 @@ impl Drop for Known {
     }
 }
 
+/// A body of one frame, after which nothing comes, not even its end.
+struct Endlessly(Option<Bytes>);
+
+impl Body for Endlessly {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.take().map_or(Poll::Pending, |text| Poll::Ready(Some(Ok(Frame::data(text)))))
+    }
+}
+
 impl Service for Echo {
     type Listener = &'static str;
     type Connection = Known;
-    type Body = Full<Bytes>;
+    type Body = Either<Full<Bytes>, Endlessly>;
 
     fn connected(&self, Accepted { listener, local, peer }: &Accepted<'_, &'static str>) -> Option<Known> {
         if self.refuses {
@@ -61,7 +79,7 @@ impl Service for Echo {
         Some(Known { text: format!("{listener} {local} {peer}"), open: Arc::clone(&self.open) })
     }
 
-    async fn answer(&self, connection: &Known, request: Request<RequestBody>) -> Response<Full<Bytes>> {
+    async fn answer(&self, connection: &Known, request: Request<RequestBody>) -> Response<Self::Body> {
         self.paths.lock().expect("no test panics with the lock").push(request.uri().path().to_owned());
         match request.uri().path() {
             "/hang" => pending().await,
@@ -69,9 +87,14 @@ impl Service for Echo {
                 let _waiting = request.extensions().get::<Wait>().expect("each request has it").begin();
                 pending::<()>().await;
             }
+            "/endless" => {
+                let mut response = Response::new(Either::Right(Endlessly(Some(connection.text.clone().into()))));
+                response.extensions_mut().insert(Endless);
+                return response;
+            }
             _ => {}
         }
-        Response::new(Full::new(connection.text.clone().into()))
+        Response::new(Either::Left(Full::new(connection.text.clone().into())))
     }
 }
 
@@ -243,4 +266,60 @@ async fn a_request_that_does_not_end_is_cut_off_when_the_server_stops() {
     assert_eq!(rest(&mut stream).await, "");
     assert_eq!(service.open.load(Ordering::Relaxed), 0);
     assert!(TcpStream::connect(addresses[0]).await.is_err());
+}
+
+/// Reads until the text of the connection has come.
+async fn first_frame(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    let own = format!("{}", stream.local_addr().expect("it is connected"));
+    let read = async {
+        while !String::from_utf8_lossy(&bytes).ends_with(&own) {
+            assert!(stream.read_buf(&mut bytes).await.expect("the connection is open") > 0);
+        }
+    };
+    timeout(PATIENCE, read).await.expect("a frame in time");
+    String::from_utf8(bytes).expect("the response is text")
+}
+
+#[tokio::test]
+async fn an_endless_response_has_no_length_and_its_connection_ends_with_the_peer() {
+    let served = start(&["one"], Plain, LIMITS, Echo::default());
+    let mut stream = connect(served.addresses[0]).await;
+    send(&mut stream, "/endless", "").await;
+    let response = first_frame(&mut stream).await;
+    assert!(response.starts_with("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\none "), "{response}");
+    send(&mut stream, "/ignored", "").await;
+    assert_eq!(served.service.open.load(Ordering::Relaxed), 1);
+    drop(stream);
+    let closes = async {
+        while served.service.open.load(Ordering::Relaxed) > 0 {
+            yield_now().await;
+        }
+    };
+    timeout(PATIENCE, closes).await.expect("the connection ends");
+    assert_eq!(*served.service.paths.lock().expect("no test panics with the lock"), ["/endless"]);
+}
+
+#[tokio::test]
+async fn an_endless_response_ends_at_once_when_the_server_stops() {
+    let Served { addresses, stop, task, .. } = start(&["one"], Plain, LIMITS, Echo::default());
+    let mut stream = connect(addresses[0]).await;
+    send(&mut stream, "/endless", "").await;
+    first_frame(&mut stream).await;
+    stop.send(()).expect("the server runs");
+    assert_eq!(rest(&mut stream).await, "");
+    timeout(PATIENCE, task).await.expect("it does not wait for the limit").expect("no panic");
+}
+
+#[tokio::test]
+async fn an_endless_response_makes_room_for_another_connection() {
+    let limits = Limits { connections: 1, when_full: WhenFull::CloseLongestSilent { per_peer: 1 }, ..LIMITS };
+    let served = start(&["one"], Plain, limits, Echo::default());
+    let mut endless = connect(served.addresses[0]).await;
+    send(&mut endless, "/endless", "").await;
+    first_frame(&mut endless).await;
+    let mut other = connect(served.addresses[0]).await;
+    send(&mut other, "/", "connection: close\r\n").await;
+    assert!(rest(&mut other).await.starts_with("HTTP/1.1 200 OK\r\n"));
+    assert_eq!(rest(&mut endless).await, "");
 }
