@@ -255,7 +255,7 @@ impl Events {
 
     /// Adds an event. Never waits.
     pub fn publish(&self, news: News) -> Arc<Event> {
-        let at = (self.0.clock)();
+        let at = self.now();
         let (event, last) = self.0.kept().add(at, news);
         // Publishers that overlap can arrive here out of order; readers look into the log anyway.
         self.0.last.send_if_modified(|sent| {
@@ -264,6 +264,11 @@ impl Events {
             is_new
         });
         event
+    }
+
+    /// The time of the log's clock.
+    pub fn now(&self) -> SystemTime {
+        (self.0.clock)()
     }
 
     /// A new reader. It gets the last [`REPLAYED`] events first.

@@ -6,6 +6,7 @@
 //! What the owner has given, and the pairing secrets, belong to provisioning. Requests for them go to
 //! [`daemon`](crate::daemon), and not to the caretaker.
 
+use std::future::Future;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -14,13 +15,14 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::events::{Action, Events, Level, News, Phase};
-use crate::daemon::Handle;
+use crate::daemon::{Handle, Stopping};
 use provisioning_core::care::condition::{Condition, Facts, Mode};
 use provisioning_core::care::diagnosis::Evidence;
 use provisioning_core::care::recovery::{Lock, Outcome};
 use provisioning_core::domain::{Passphrase, Security, Ssid};
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::{Answer, LocalRequest};
+use provisioning_core::secret::SecretText;
 
 /// Requests that may wait for the caretaker; further callers wait.
 const QUEUE: usize = 16;
@@ -159,6 +161,28 @@ pub enum Scope {
     Program,
     /// The device.
     Device,
+}
+
+/// The pairing code: the one with which a phone opens a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PairingCode {
+    /// Six digits.
+    pub code: SecretText,
+    /// The identity of the device, which nothing changes.
+    pub device_id: String,
+    /// The name on the label.
+    pub name: String,
+}
+
+impl PairingCode {
+    /// What no longer works after a renewal, for people.
+    pub fn void_label(&self) -> String {
+        format!(
+            "The label of {} is void: its code and its pairing QR code no longer work. Print a new one with \
+             `jarvis-provision label`. The name and the password of the access point have not changed.",
+            self.name
+        )
+    }
 }
 
 /// Why a request has failed. The text is for people; the cause is logged by the caretaker.
@@ -315,18 +339,50 @@ impl Care {
         self.ask(|reply| Request::Rollback { reason, reply }).await
     }
 
-    /// Deletes everything that the owner has given. Returns when it is complete, or has failed.
+    /// Deletes everything that the owner has given. Returns when it is complete, or has failed. For a person at the node, or
+    /// with the token of its API.
     pub async fn factory_reset(&self) -> Result<(), Error> {
+        let care = self.clone();
         // A task, because the events must be complete even if the caller no longer waits.
-        tokio::spawn(self.clone().reset()).await.unwrap_or(Err(Error::Stopping))
+        let reset = async move { care.reset(care.daemon.ask_locally(LocalRequest::Reset)).await };
+        tokio::spawn(reset).await.unwrap_or(Err(Error::Stopping))
     }
 
-    async fn reset(self) -> Result<(), Error> {
+    /// The same for a caller that has proven nothing: refused while a phone has the session, or after it had it.
+    pub async fn factory_reset_in_clear(&self) -> Result<(), Error> {
+        let care = self.clone();
+        let reset = async move { care.reset(care.daemon.ask(LocalRequest::Reset)).await };
+        tokio::spawn(reset).await.unwrap_or(Err(Error::Stopping))
+    }
+
+    /// The pairing code, and the identity of the device.
+    pub async fn pairing_code(&self) -> Result<PairingCode, Error> {
+        self.pairing(LocalRequest::PairingCode).await
+    }
+
+    /// Replaces the pairing secrets. The new code is stored when this returns.
+    pub async fn renew_pairing_code(&self) -> Result<PairingCode, Error> {
+        self.pairing(LocalRequest::RenewPairing).await
+    }
+
+    async fn pairing(&self, request: LocalRequest) -> Result<PairingCode, Error> {
+        match self.daemon.ask_locally(request).await {
+            Ok(Answer::PairingCode(code)) => {
+                let identity = &self.daemon.view().identity;
+                Ok(PairingCode { code, device_id: identity.device_id(), name: identity.name() })
+            }
+            Ok(Answer::Refused(fault)) => Err(Error::Failed(fault)),
+            Ok(_) => Err(Error::Busy),
+            Err(_) => Err(Error::Stopping),
+        }
+    }
+
+    async fn reset(&self, answer: impl Future<Output = Result<Answer, Stopping>>) -> Result<(), Error> {
         let announce = |phase, level, message: &str| {
             self.events.publish(News::action(Action::FactoryReset, phase, level, message).with_status(self.status()));
         };
         announce(Phase::Started, Level::Warning, "Factory reset started");
-        let result = match self.daemon.ask(LocalRequest::Reset).await {
+        let result = match answer.await {
             Ok(Answer::Reset(_)) => Ok(()),
             Ok(Answer::Refused(fault) | Answer::ResetIncomplete(fault)) => Err(Error::Failed(fault)),
             Ok(_) => Err(Error::Busy),

@@ -13,6 +13,7 @@
 //! | `/api/v1/factory-reset` | POST | |
 //! | `/api/v1/session` | | POST opens a link, DELETE closes it |
 //! | `/api/v1/events` | | GET: the messages that the node has queued |
+//! | `/api/provisioning/…` | if network care is enabled, see `care` | |
 //!
 //! `/` is the setup page, which uses the sealed representation.
 //!
@@ -23,6 +24,7 @@
 mod access_point;
 mod body;
 mod captive;
+mod care;
 mod host;
 mod json;
 mod k2;
@@ -40,7 +42,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::Bytes;
 use hyper::{Request, Response};
 use jarvis_http::server::admission::Peer;
@@ -54,10 +56,14 @@ use provisioning_core::endpoint::{Endpoint, Method};
 use provisioning_core::machine::LocalRequest;
 use routes::Api;
 
+pub use care::Care;
 pub use schema::cleared_name;
 
 /// A complete response; the largest is the schema.
 type Reply = Response<Full<Bytes>>;
+
+/// A complete response, or a stream of events.
+type Answered = Either<Reply, Response<care::EventStream>>;
 
 /// The largest head of a request, bytes.
 const HEAD_LIMIT: usize = 16 * 1024;
@@ -78,6 +84,8 @@ pub struct Config {
     pub portal: bool,
     /// The limits on what a peer can use.
     pub limits: Limits,
+    /// Network care, if it is enabled. Without it, its paths do not exist.
+    pub care: Option<Care>,
 }
 
 /// Where the JSON API accepts secrets.
@@ -190,8 +198,10 @@ pub fn serve(
     handle: Handle,
     shutdown: impl Future<Output = ()> + Send,
 ) -> impl Future<Output = ()> + Send {
+    // Readers of events take no room from other requests.
+    let readers = if config.care.is_some() { care::READERS } else { 0 };
     let limits = server::Limits {
-        connections: config.limits.connections,
+        connections: config.limits.connections + readers,
         when_full: WhenFull::CloseLongestSilent { per_peer: config.limits.per_peer },
         head: config.limits.head,
         head_size: HEAD_LIMIT,
@@ -258,12 +268,14 @@ struct Arrival {
     peer: Peer,
     /// It came through the access point's listener, from an address of its subnet.
     in_access_point: bool,
+    /// Both of its ends are on this device.
+    on_loopback: bool,
 }
 
 impl Service for Link {
     type Listener = Entrance;
     type Connection = Arrival;
-    type Body = Full<Bytes>;
+    type Body = Either<Full<Bytes>, care::EventStream>;
 
     fn connected(&self, accepted: &Accepted<'_, Entrance>) -> Option<Arrival> {
         let peer = accepted.peer.ip();
@@ -271,14 +283,19 @@ impl Service for Link {
             port: accepted.listener.port,
             sent_to: accepted.local.ip().to_canonical(),
             peer: Peer::of(peer),
+            on_loopback: [accepted.local, accepted.peer].iter().all(|end| end.ip().to_canonical().is_loopback()),
             in_access_point: accepted.listener.access_point.as_ref().is_some_and(|access_point| access_point.includes(peer)),
         })
     }
 
-    async fn answer(&self, connection: &Arrival, request: Request<RequestBody>) -> Reply {
-        match connection.port {
+    async fn answer(&self, connection: &Arrival, request: Request<RequestBody>) -> Response<Self::Body> {
+        let answered = match connection.port {
             Port::Api => routes::answer(&self.api, connection, request).await,
-            Port::Captive { api } => routes::answer_captive(&self.api, connection, api, request),
+            Port::Captive { api } => Either::Left(routes::answer_captive(&self.api, connection, api, request)),
+        };
+        match answered {
+            Either::Left(reply) => reply.map(Either::Left),
+            Either::Right(stream) => stream.map(Either::Right),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Diagnosis, with the fake NetworkManager, a DNS server, a web server and a router that fail one after another.
 
+pub(crate) mod api;
 mod caretaker;
 mod house;
 mod over_networkmanager;

@@ -57,12 +57,19 @@ where
 }
 
 impl From<Unread> for Reply {
-    /// The connection is closed, because the rest of the body follows on it, not a request.
     fn from(unread: Unread) -> Self {
-        let mut reply = match unread {
-            Unread::TooLarge => problem(StatusCode::PAYLOAD_TOO_LARGE, "Content Too Large"),
-            Unread::TooSlow => problem(StatusCode::REQUEST_TIMEOUT, "Request Timeout"),
-            Unread::Broken => problem(StatusCode::BAD_REQUEST, "There was an error parsing the body"),
+        unread.answer(problem)
+    }
+}
+
+impl Unread {
+    /// The answer, made of a status and a text. The connection is closed, because the rest of the body follows on it, not a
+    /// request.
+    pub(super) fn answer(self, problem: impl FnOnce(StatusCode, &str) -> Reply) -> Reply {
+        let mut reply = match self {
+            Self::TooLarge => problem(StatusCode::PAYLOAD_TOO_LARGE, "Content Too Large"),
+            Self::TooSlow => problem(StatusCode::REQUEST_TIMEOUT, "Request Timeout"),
+            Self::Broken => problem(StatusCode::BAD_REQUEST, "There was an error parsing the body"),
         };
         reply.headers_mut().insert(hyper::header::CONNECTION, hyper::header::HeaderValue::from_static("close"));
         reply

@@ -26,7 +26,8 @@ pub(super) enum Value {
     Text(Zeroizing<String>),
     Integer(i64),
     Float(f64),
-    /// A boolean, an array or an object.
+    Flag(bool),
+    /// An array or an object.
     Other,
 }
 
@@ -142,7 +143,7 @@ impl<const N: usize> Fields<N> {
             }
             Value::Integer(number) => (CreatedAt::try_from(*number), "datetime_parsing", "Input should be a valid datetime"),
             Value::Float(number) => (CreatedAt::try_from(*number), "datetime_parsing", "Input should be a valid datetime"),
-            Value::Missing | Value::Null | Value::Other => {
+            Value::Missing | Value::Null | Value::Flag(_) | Value::Other => {
                 self.invalid(name, &value, "datetime_type", "Input should be a valid datetime");
                 return None;
             }
@@ -233,6 +234,15 @@ pub(super) fn problem(status: StatusCode, detail: &str) -> Reply {
         detail: &'a str,
     }
     json(status, &Body { detail })
+}
+
+/// The values of an object's fields of these names; none if the body is not one JSON object. Other fields are ignored; of
+/// duplicates the last one counts.
+pub(super) fn object<const N: usize>(body: &[u8], names: [&'static str; N]) -> Option<[Value; N]> {
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let values = deserializer.deserialize_any(Object(names)).ok()?;
+    deserializer.end().ok()?;
+    values
 }
 
 /// A JSON body.
@@ -359,8 +369,8 @@ impl<'de> Visitor<'de> for Any {
         Ok(Value::Float(number))
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Value, E> {
-        Ok(Value::Other)
+    fn visit_bool<E>(self, flag: bool) -> Result<Value, E> {
+        Ok(Value::Flag(flag))
     }
 
     fn visit_unit<E>(self) -> Result<Value, E> {

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::{Body, Bytes};
 use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, HOST, HeaderValue, LOCATION};
 use hyper::http::request::Parts;
@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::captive::{self, PROBES, Probe};
+use super::care;
 use super::host::{Names, is_foreign};
 use super::json::{encode, json, problem};
 use super::names::NetworkNames;
@@ -24,7 +25,7 @@ use super::schema::{
 };
 use super::sealed::{Caller, Phones, protobuf};
 use super::setup::{self, FILES};
-use super::{Arrival, Config, Operation, Reply, body, k2};
+use super::{Answered, Arrival, Config, Operation, Reply, body, k2};
 use crate::daemon::Handle;
 use provisioning_core::domain::{CommandCenterUrl, Credentials, K2, Network, Passphrase, Security, Ssid, TEXT_LIMIT, TextField};
 use provisioning_core::endpoint::{self, Endpoint, PROTOBUF};
@@ -47,6 +48,7 @@ const SECRETS_REFUSED: &str = "Secrets are not accepted in clear on this device'
 pub(super) struct Api {
     pub(super) config: Config,
     pub(super) phones: Phones,
+    care: Option<care::Api>,
     handle: Handle,
     /// The node's name at the start, which is on its label.
     name: String,
@@ -73,6 +75,7 @@ pub(super) enum Route {
     Page,
     Setup(setup::File),
     Probe(Probe),
+    Care(care::Operation),
 }
 
 /// The routes beside the endpoints and the probes.
@@ -84,7 +87,9 @@ impl Route {
     fn all() -> impl Iterator<Item = (&'static str, Self)> {
         let endpoints = endpoint::ENDPOINTS.iter().map(|row| (row.path, Self::Endpoint(row.endpoint)));
         let setup = FILES.map(|(path, file)| (path, Self::Setup(file)));
-        endpoints.chain(OTHERS).chain(setup).chain(PROBES.map(|(path, probe)| (path, Self::Probe(probe))))
+        let probes = PROBES.map(|(path, probe)| (path, Self::Probe(probe)));
+        let care = care::OPERATIONS.map(|(path, operation)| (path, Self::Care(operation)));
+        endpoints.chain(OTHERS).chain(setup).chain(probes).chain(care)
     }
 
     fn at(path: &str) -> Option<Self> {
@@ -97,6 +102,7 @@ impl Route {
             Self::Endpoint(endpoint) => endpoint.row().methods,
             Self::Reset => &[endpoint::Method::Post],
             Self::Events | Self::Schema | Self::Page | Self::Setup(_) | Self::Probe(_) => &[endpoint::Method::Get],
+            Self::Care(operation) => operation.methods(),
         }
     }
 
@@ -130,23 +136,25 @@ const fn method(method: &Method) -> Option<endpoint::Method> {
 }
 
 /// Answers a request.
-pub(super) async fn answer<B>(api: &Arc<Api>, arrival: &Arrival, request: Request<B>) -> Reply
+pub(super) async fn answer<B>(api: &Arc<Api>, arrival: &Arrival, request: Request<B>) -> Answered
 where
     B: Body<Data = Bytes> + Unpin,
 {
     let (head, body) = request.into_parts();
-    let path = head.uri.path();
-    let route = Route::at(path);
-    if !matches!(route, Some(Route::Probe(_))) && !api.is_addressed(&head, arrival.sent_to) {
-        return problem(StatusCode::FORBIDDEN, "This host name is not the device's.");
-    }
-    let Some(route) = route else {
-        let shorter = path.trim_end_matches('/');
-        return match Route::at(shorter) {
-            Some(_) => redirect(&head, shorter),
-            None => problem(StatusCode::NOT_FOUND, "Not Found"),
-        };
+    let route = match api.route(&head, arrival.sent_to) {
+        Ok(route) => route,
+        Err(reply) => return Either::Left(reply),
     };
+    match (route, &api.care) {
+        (Route::Care(operation), Some(care)) => care.answer(operation, arrival, &head, body, api.config.limits.body).await,
+        _ => Either::Left(answer_at(api, route, arrival, &head, body).await),
+    }
+}
+
+async fn answer_at<B>(api: &Arc<Api>, route: Route, arrival: &Arrival, head: &Parts, body: B) -> Reply
+where
+    B: Body<Data = Bytes> + Unpin,
+{
     let sealed = is_sealed(&head.headers);
     let method = method(&head.method);
     let Some(method) = method.filter(|method| route.allows(*method, sealed)) else {
@@ -190,7 +198,25 @@ impl Api {
     pub(super) fn new(config: Config, handle: Handle) -> Self {
         let phones = Phones::new(handle.clone(), config.limits.idle, config.limits.answer);
         let name = handle.view().identity.name();
-        Self { config, phones, handle, name, waiting: Semaphore::new(WAITING), nudging: AtomicBool::new(false) }
+        let care = config.care.clone().map(care::Api::new);
+        Self { config, phones, care, handle, name, waiting: Semaphore::new(WAITING), nudging: AtomicBool::new(false) }
+    }
+
+    /// The resource that a request names, or the answer if there is none or the request is for another host.
+    fn route(&self, head: &Parts, sent_to: IpAddr) -> Result<Route, Reply> {
+        let path = head.uri.path();
+        let at = |path| Route::at(path).filter(|route| self.care.is_some() || !matches!(route, Route::Care(_)));
+        let route = at(path);
+        if !matches!(route, Some(Route::Probe(_))) && !self.is_addressed(head, sent_to) {
+            return Err(problem(StatusCode::FORBIDDEN, "This host name is not the device's."));
+        }
+        route.ok_or_else(|| {
+            let shorter = path.trim_end_matches('/');
+            match at(shorter) {
+                Some(_) => redirect(head, shorter),
+                None => problem(StatusCode::NOT_FOUND, "Not Found"),
+            }
+        })
     }
 
     /// Whether a request is for this node.
@@ -216,7 +242,9 @@ impl Api {
             Route::Page => page(PAGE, "text/html; charset=utf-8"),
             Route::Setup(file) => file.reply(&self.name),
             Route::Probe(probe) => probe.reply(),
-            Route::Endpoint(Endpoint::Session | Endpoint::K2 | Endpoint::Credentials) | Route::Reset => method_not_allowed(route),
+            Route::Endpoint(Endpoint::Session | Endpoint::K2 | Endpoint::Credentials) | Route::Reset | Route::Care(_) => {
+                method_not_allowed(route)
+            }
         }
     }
 

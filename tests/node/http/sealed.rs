@@ -42,6 +42,18 @@ impl<'a> Phone<'a> {
         Self { node, name, session: opening.read(&accept).expect("the same code"), said: Vec::new() }
     }
 
+    /// Whether the node has this code.
+    pub(crate) async fn opens_with(node: &Node, code: &str) -> bool {
+        let (opening, reply) = open(node, code, &[]).await;
+        // One phone at a time has a handshake.
+        let link = reply.header(SESSION_HEADER).expect("a name for the session");
+        request(node.api, "DELETE", "/api/v1/session", &[(SESSION_HEADER, link)], b"").await;
+        match outbound(&reply).as_slice() {
+            [Outbound::Accept(accept)] => opening.read(accept).is_ok(),
+            other => panic!("one answer to the handshake, not {other:?}"),
+        }
+    }
+
     pub(crate) async fn ask(&mut self, request: &Request) -> Reply {
         let endpoint = request.endpoint();
         let record = self.session.seal(endpoint, &request.encode()).encode();

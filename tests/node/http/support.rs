@@ -45,7 +45,7 @@ impl Drop for Node {
 }
 
 pub(crate) fn config() -> Config {
-    Config { secrets: Secrets::Anywhere, open_security: "", portal: false, limits: Limits::default() }
+    Config { secrets: Secrets::Anywhere, open_security: "", portal: false, limits: Limits::default(), care: None }
 }
 
 /// Where a node listens, and the size of its access point.
@@ -91,13 +91,18 @@ impl Node {
         Self::loaded(Place::default(), config(), Box::new(|command| Some(success(command))), None, Some(outcome))
     }
 
-    fn loaded(place: Place, config: Config, mut world: World, command_center: Option<&str>, outcome: Option<Outcome>) -> Self {
+    fn loaded(place: Place, config: Config, world: World, command_center: Option<&str>, outcome: Option<Outcome>) -> Self {
         let boot = Boot {
             provisioned: command_center.is_some(),
             command_center: command_center.map(|url| CommandCenterUrl::try_from(url).expect("a plain URL")),
             outcome,
             ..boot()
         };
+        Self::running(place, boot, world, |_| config)
+    }
+
+    /// A node whose settings need the way to its loop.
+    pub(crate) fn running(place: Place, boot: Boot, mut world: World, config: impl FnOnce(&Handle) -> Config) -> Self {
         let commands = Arc::<Mutex<Vec<Command>>>::default();
         let started = Arc::clone(&commands);
         let (daemon, handle, _) = Scripted::node(machine_config(AccessPointPolicy::Always), boot, move |command: &Command| {
@@ -105,6 +110,7 @@ impl Node {
             world(command)
         });
         let running = tokio::spawn(async { _ = daemon.run(std::future::pending()).await });
+        let config = config(&handle);
         let mut node = Self::serving_at(place, config, handle);
         node.tasks.push(running);
         node.commands = commands;

@@ -1,6 +1,6 @@
 //! Every operation of the API, from every side, with and without a session, for the node's name and for a foreign one.
 
-use jarvis_provisioning::link::http::{Operation, operations};
+use jarvis_provisioning::link::http::{Config, Operation, Secrets, operations};
 use provisioning_core::endpoint::Method::{self, Delete, Get, Post};
 use provisioning_core::endpoint::{PROTOBUF, SESSION_HEADER};
 use provisioning_core::machine::{Command, DiskCommand};
@@ -10,10 +10,11 @@ use provisioning_core::wire::Request;
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
 
-use super::wrong_side::{Side, node};
+use super::wrong_side::{Side, place};
+use crate::care::api::{Caring, works};
 use crate::http::json::{k2, provision};
 use crate::http::sealed::Phone;
-use crate::http::support::{NODE_ID, Node, Reply, connect_from, request_over};
+use crate::http::support::{NODE_ID, Node, Reply, config, connect_from, request_over};
 
 /// Who may do something.
 #[derive(Clone, Copy, Debug)]
@@ -30,12 +31,14 @@ enum Rule {
     OnLink(u16),
     /// Nobody: the path takes another kind of body.
     OtherKind,
+    /// Callers with the token of network care; no cell of the table has it.
+    Token,
 }
 
-use Rule::{Handshake, InAccessPoint, OnLink, OtherKind, Probe, Public};
+use Rule::{Handshake, InAccessPoint, OnLink, OtherKind, Probe, Public, Token};
 
 /// The rule of each operation: path, method, and whether the message is sealed.
-const RULES: [(&str, Method, bool, Rule); 23] = [
+const RULES: [(&str, Method, bool, Rule); 39] = [
     ("/api/v1/info", Get, false, Public),
     ("/api/v1/session", Post, false, OtherKind),
     ("/api/v1/session", Post, true, Handshake),
@@ -59,6 +62,22 @@ const RULES: [(&str, Method, bool, Rule); 23] = [
     ("/hotspot-detect.html", Get, false, Probe(200)),
     ("/library/test/success.html", Get, false, Probe(200)),
     ("/success.txt", Get, false, Probe(200)),
+    ("/api/provisioning/status", Get, false, Token),
+    ("/api/provisioning/events", Get, false, Token),
+    ("/api/provisioning/networks", Get, false, Token),
+    ("/api/provisioning/networks/saved", Get, false, Token),
+    ("/api/provisioning/network/connect", Post, false, Token),
+    ("/api/provisioning/network/forget", Post, false, Token),
+    ("/api/provisioning/network/diagnostics", Get, false, Token),
+    ("/api/provisioning/network/test", Post, false, Token),
+    ("/api/provisioning/hotspot/enable", Post, false, Token),
+    ("/api/provisioning/hotspot/disable", Post, false, Token),
+    ("/api/provisioning/restart", Post, false, Token),
+    ("/api/provisioning/rollback", Post, false, Token),
+    ("/api/provisioning/auth-code", Get, false, Token),
+    ("/api/provisioning/auth-code/regenerate", Post, false, Token),
+    ("/api/provisioning/recovery/trigger", Post, false, Token),
+    ("/api/provisioning/factory-reset", Post, false, Token),
 ];
 
 /// One cell of the table.
@@ -82,6 +101,7 @@ impl Cell {
             InAccessPoint => (403, false),
             OnLink(status) => (if self.paired { status } else { 401 }, false),
             OtherKind => (415, false),
+            Token => (401, false),
         }
     }
 
@@ -107,11 +127,22 @@ fn opening() -> Vec<u8> {
     Opening::new(NODE_ID, &secret, &mut UnwrapErr(SysRng)).1.encode()
 }
 
+/// A node with network care and a token.
+fn node() -> Node {
+    let config = Config { secrets: Secrets::InAccessPoint, ..config() };
+    Caring::at(place(), config, Some("token-of-network-care"), works).node
+}
+
 fn has_changed(node: &Node) -> bool {
     let changes = |command: &Command| {
         matches!(
             command,
-            Command::Disk(DiskCommand::SaveK2 { .. } | DiskCommand::SavePending { .. } | DiskCommand::BeginReset { .. })
+            Command::Disk(
+                DiskCommand::SaveK2 { .. }
+                    | DiskCommand::SavePending { .. }
+                    | DiskCommand::RenewPairing { .. }
+                    | DiskCommand::BeginReset { .. }
+            )
         )
     };
     node.commands().iter().any(changes)

@@ -46,10 +46,14 @@ impl Side {
     }
 }
 
-/// A node at all addresses, whose access point is 127.0.0.0/24. Needs IPv6 at the loopback.
+/// All addresses; the access point is 127.0.0.0/24. Needs IPv6 at the loopback.
+pub(super) fn place() -> Place {
+    Place { listen: Ipv6Addr::UNSPECIFIED.into(), prefix: 24 }
+}
+
+/// A node there.
 pub(super) fn node() -> Node {
-    let place = Place { listen: Ipv6Addr::UNSPECIFIED.into(), prefix: 24 };
-    Node::at(place, Config { secrets: Secrets::InAccessPoint, ..config() })
+    Node::at(place(), Config { secrets: Secrets::InAccessPoint, ..config() })
 }
 
 /// The status of a factory reset; none if the listener was closed meanwhile.

@@ -7,7 +7,7 @@ use jarvis_provisioning::store::mac_address;
 use provisioning_core::domain::{Credentials, Passphrase};
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::{Cleared, Pending};
-use testing_node::files::{MAC_ADDRESS, Node, SHIPPED, credentials, k2, outcome, pending, registration, reset};
+use testing_node::files::{MAC_ADDRESS, Node, SHIPPED, credentials, k2, mode, outcome, pending, registration, reset};
 
 #[test]
 fn a_fresh_node_has_only_its_secrets() {
@@ -302,4 +302,17 @@ fn two_writers_of_one_folder_lose_nothing() {
     });
     let state: serde_json::Value = serde_json::from_slice(&fs::read(node.file("state.json")).unwrap()).unwrap();
     assert_eq!(state["generation"], 100);
+}
+
+#[test]
+fn renewed_pairing_secrets_survive_a_restart_and_the_passphrase_stays() {
+    let node = Node::new();
+    let mut store = node.open();
+    let (before, passphrase) = (store.pairing(), store.access_point_passphrase());
+    let renewed = store.renew_pairing().unwrap();
+    assert_ne!(renewed.secret, before.secret);
+    for store in [store, node.open()] {
+        assert_eq!((store.pairing(), store.access_point_passphrase()), (renewed.clone(), passphrase.clone()));
+    }
+    assert_eq!(mode(&node.file("pairing.json")), 0o600);
 }
