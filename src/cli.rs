@@ -1,14 +1,23 @@
 //! The command line: commands, their messages, and their exit status.
 
+mod care;
 mod claim;
+mod connect;
 mod diagnose;
+mod events;
 mod factory;
+mod forget;
+mod hotspot;
 mod label;
 mod login;
+mod networks;
+mod recover;
 mod reset;
 mod run;
 mod status;
+mod terminal;
 
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -32,9 +41,10 @@ Exit status:
   3  invalid settings
   4  the node's files cannot be read or written
   5  an address, a socket, a radio or NetworkManager cannot be used
-  6  the node's credentials are missing or refused: retrying does not help
+  6  the node's credentials, or the token of its API, are missing or refused: retrying does not help
   7  the server cannot be reached, or fails: retrying may help
   8  `diagnose`: something does not work
+  9  the node does not run, or runs without network care
   127  `factory`, `label --sheet`: the program jarvis-factory is not installed
 
 Environment:
@@ -45,6 +55,7 @@ Environment:
   JARVIS_SKIP_PROVISIONING_CHECK  true, 1 or yes: start even if the node is provisioned
   JARVIS_WIFI_BACKEND           networkmanager
   JARVIS_PROVISION_CODE         code for `claim`
+  MOONHUB_PROVISIONING_TOKEN    token of the API of network care
   RUST_LOG                      log filter; logs go to standard error (default info)
   NO_COLOR                      disables colours
 
@@ -78,6 +89,18 @@ enum Command {
     Status(status::Arguments),
     /// Find out what is wrong with the network, from the radio to the command center. Changes nothing; needs no root.
     Diagnose(diagnose::Arguments),
+    /// List the networks in range, or those that are saved. Needs a node that runs with network care, as do the next five.
+    Networks(networks::Arguments),
+    /// Join a network and save it. If that fails, the node returns to the network that it was in, or opens its hotspot.
+    Connect(connect::Arguments),
+    /// Delete a saved network.
+    Forget(forget::Arguments),
+    /// Open or close the hotspot.
+    Hotspot(hotspot::Arguments),
+    /// Start a recovery at once: search for a network that works, and open the hotspot if there is none.
+    Recover(recover::Arguments),
+    /// Print the last events of network care.
+    Events(events::Arguments),
     /// Factory reset: delete everything that the owner has entered. Completes an interrupted reset.
     Reset(reset::Arguments),
     /// Create accounts and images for devices before they are flashed.
@@ -133,6 +156,18 @@ enum Failure {
     /// Status 7.
     #[error(transparent)]
     Server(anyhow::Error),
+    /// Status 9.
+    #[error(
+        "jarvis-provision does not run on this device, or not at {address}: start it with `systemctl start jarvis-provision`"
+    )]
+    Absent {
+        address: SocketAddr,
+        #[source]
+        source: std::io::Error,
+    },
+    /// Status 9.
+    #[error("{0}")]
+    CareDisabled(String),
     /// Status 127, as shells have it.
     #[error("{0} is not installed: install the package {0}, or put the program into the PATH")]
     NotInstalled(&'static str),
@@ -154,6 +189,7 @@ impl Failure {
             Self::Resource { .. } | Self::ResetIncomplete(_) => 5,
             Self::Credentials(_) => 6,
             Self::Server(_) => 7,
+            Self::Absent { .. } | Self::CareDisabled(_) => care::ABSENT,
             Self::NotInstalled(_) => 127,
             Self::Reported(status) => *status,
         })
@@ -186,6 +222,12 @@ pub(crate) fn main() -> ExitCode {
         Command::Label(arguments) => label::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
         Command::Diagnose(arguments) => diagnose::run(&arguments),
+        Command::Networks(arguments) => networks::run(&arguments),
+        Command::Connect(arguments) => connect::run(&arguments),
+        Command::Forget(arguments) => forget::run(&arguments),
+        Command::Hotspot(arguments) => hotspot::run(&arguments),
+        Command::Recover(arguments) => recover::run(&arguments),
+        Command::Events(arguments) => events::run(&arguments),
         Command::Reset(arguments) => reset::run(&arguments),
         Command::Factory(_) => factory::run().map(|never| match never {}),
         Command::Login(arguments) => login::run(&arguments),

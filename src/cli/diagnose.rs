@@ -1,6 +1,6 @@
 //! `jarvis-provision diagnose`.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -12,7 +12,8 @@ use jarvis_provisioning::store;
 use provisioning_core::care::diagnosis::{Finding, Verdict, diagnose};
 use serde_json::json;
 
-use super::{Failure, Settings, now, paths, variable};
+use super::terminal::{colour, is_coloured};
+use super::{Failure, Settings, now, paths};
 
 /// The exit status if a layer does not work.
 const FAILED: u8 = 8;
@@ -38,8 +39,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let written = if arguments.json {
         writeln!(out, "{}", object(&findings, works))
     } else {
-        let is_set = |name| variable(name).is_some_and(|value| !value.is_empty());
-        let coloured = out.is_terminal() && !is_set("NO_COLOR") && variable("TERM").as_deref() != Some("dumb");
+        let coloured = is_coloured(&out);
         out.write_all(table(&findings, coloured).as_bytes())
     };
     written.map_err(anyhow::Error::from)?;
@@ -119,7 +119,7 @@ fn lines(finding: &Finding, coloured: bool) -> String {
         Verdict::NotReached => ("not reached", "2"),
     };
     let word = format!("{word:<13}");
-    let word = if coloured { format!("\x1b[{code}m{word}\x1b[0m") } else { word };
+    let word = colour(&word, code, coloured);
     let name = finding.layer.name().replace('_', " ");
     let advice = finding.advice.as_ref().map(|advice| format!("{:29}{advice}\n", "")).unwrap_or_default();
     format!("{name:<16}{word}{}\n{advice}", finding.evidence)

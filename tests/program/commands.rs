@@ -35,6 +35,12 @@ async fn every_command_explains_itself() {
         (&["run", "--help"], "--simulate"),
         (&["label", "--help"], "--png"),
         (&["status", "--help"], "--json"),
+        (&["networks", "--help"], "--saved"),
+        (&["connect", "--help"], "--password-stdin"),
+        (&["forget", "--help"], "--json"),
+        (&["hotspot", "--help"], "off"),
+        (&["recover", "--help"], "--json"),
+        (&["events", "--help"], "--follow"),
         (&["reset", "--help"], "--yes"),
         (&["--version"], env!("CARGO_PKG_VERSION")),
     ] {
@@ -59,7 +65,23 @@ async fn every_command_has_a_manual_page() {
     assert_eq!(ended.status, Some(0), "{}", ended.errors);
     let mut pages: Vec<_> = fs::read_dir(&folder).expect("the folder").map(|page| page.expect("a page").file_name()).collect();
     pages.sort();
-    let commands = ["claim", "completions", "diagnose", "factory", "label", "login", "reset", "run", "status"];
+    let commands = [
+        "claim",
+        "completions",
+        "connect",
+        "diagnose",
+        "events",
+        "factory",
+        "forget",
+        "hotspot",
+        "label",
+        "login",
+        "networks",
+        "recover",
+        "reset",
+        "run",
+        "status",
+    ];
     let expected = commands.iter().map(|command| format!("jarvis-provision-{command}.1").into());
     assert_eq!(pages, expected.chain(["jarvis-provision.1".into()]).collect::<Vec<std::ffi::OsString>>());
 }

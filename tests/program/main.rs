@@ -4,6 +4,7 @@
 //! Every node runs with `RUST_LOG=trace`. When a test ends, all output is searched for all secrets.
 
 mod attempts;
+mod care;
 mod center;
 mod clock;
 mod commands;
