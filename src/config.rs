@@ -262,7 +262,7 @@ impl Default for AccessPoint {
 
 impl Default for Care {
     fn default() -> Self {
-        Self { enabled: false, recovery: true, check_url: None }
+        Self { enabled: false, recovery: true, check_url: None, token_file: None, token: None }
     }
 }
 

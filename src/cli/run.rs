@@ -147,13 +147,12 @@ async fn serve<N: Maintenance + Clone, L: Future<Output = ()> + Send + 'static>(
         })
     };
     let listeners = http::Listeners { api: vec![listener], access_point };
-    let mut servers = vec![
-        tokio::spawn(http::serve(listeners, http_config(config), handle.clone(), until_stopped())),
-        tokio::spawn(link(handle.clone(), until_stopped())),
-    ];
-    // It is the way for requests as long as it lives.
-    let _care = if config.care.enabled {
-        let (caretaker, care) = caretaker(config, network, health, handle.clone())?;
+    let mut http_config = http_config(config);
+    let mut servers = vec![tokio::spawn(link(handle.clone(), until_stopped()))];
+    if config.care.enabled {
+        let token = config.care.api_token()?;
+        let (caretaker, port) = caretaker(config, network, health, handle.clone())?;
+        http_config.care = Some(http::Care { port, token });
         servers.push(tokio::spawn(caretaker.run(until_stopped())));
         if !config.simulate {
             let (following, stopped) = (follow_access_point(radio.clone(), handle.clone()), until_stopped());
@@ -164,10 +163,8 @@ async fn serve<N: Maintenance + Clone, L: Future<Output = ()> + Send + 'static>(
                 }
             }));
         }
-        Some(care)
-    } else {
-        None
-    };
+    }
+    servers.push(tokio::spawn(http::serve(listeners, http_config, handle.clone(), until_stopped())));
     if !config.simulate {
         tokio::spawn(handle.clone().follow_radio(radio.clone()));
         let announcement = mdns::Config { name: name.clone(), port: bound.port(), radio };
