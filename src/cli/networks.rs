@@ -67,10 +67,10 @@ mod tests {
         let answer =
             json!({ "networks": [network("weak", 5, false), network("evil\x1b[2J", 90, false), network("home", 60, true)] });
         let expected = "\
-NETWORK         SIGNAL  SECURITY  IN USE
-home            60 %    WPA2      yes
+NETWORK        SIGNAL  SECURITY  IN USE
+home           60 %    WPA2      yes
 evil\\u{1b}[2J  90 %    WPA2
-weak            5 %     WPA2";
+weak           5 %     WPA2";
         assert_eq!(seen(&answer), expected);
         assert_eq!(seen(&json!({ "networks": [] })), "No networks are in range.");
     }

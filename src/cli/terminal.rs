@@ -51,8 +51,9 @@ pub(super) fn table<const N: usize>(titles: [&str; N], rows: &[[String; N]]) -> 
 /// Reads a password from a terminal without showing it.
 pub(super) fn prompt_password(prompt: &str) -> Result<Zeroizing<String>, Failure> {
     let mut error = io::stderr().lock();
-    write!(error, "{prompt}").and_then(|()| error.flush()).map_err(anyhow::Error::from)?;
+    // Before the prompt: a fast answer is hidden as well.
     let hidden = Hidden::start()?;
+    write!(error, "{prompt}").and_then(|()| error.flush()).map_err(anyhow::Error::from)?;
     let password = read_password();
     drop(hidden);
     writeln!(error).map_err(anyhow::Error::from)?;
