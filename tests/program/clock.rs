@@ -24,7 +24,9 @@ async fn provision(time: Option<UnixTime>, change: impl FnOnce(&mut CertificateP
     let registered = answer("201 Created", &format!(r#"{{"node_id":"{NODE_ID}","node_key":"{NODE_KEY}"}}"#));
     let server = authority.server("127.0.0.1", [Act::Send(registered.into())], change).await;
     let settings = place.path("provision.toml");
-    fs::write(&settings, format!("[command_center]\ncertificates = {:?}\n", authority.path())).expect("a writable folder");
+    let certificates = authority.path();
+    let certificates = certificates.to_str().expect("UTF-8");
+    fs::write(&settings, format!("[command_center]\ncertificates = {certificates:?}\n")).expect("a writable folder");
     place.set("JARVIS_PROVISION_CONFIG", settings.to_str().expect("UTF-8"));
 
     let node = place.start().await;

@@ -117,6 +117,7 @@ impl From<Fault> for Failure {
 
 /// A snapshot for readers.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a property of its own; goes when two of them exclude each other")]
 pub struct Status {
     /// The last step of the attempt; unchanged after a failure.
     pub step: Step,

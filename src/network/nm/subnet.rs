@@ -52,13 +52,14 @@ mod tests {
 
     /// The kernel's table with these routes, each an interface and a network.
     fn table(routes: &[(&str, [u8; 4], u32)]) -> String {
-        let mut text = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n".to_owned();
-        for (interface, destination, prefix) in routes {
+        let line = |(interface, destination, prefix): &(&str, [u8; 4], u32)| {
             let mask = u32::MAX.checked_shl(32 - prefix).unwrap_or_default();
             let [destination, mask] = [u32::from_ne_bytes(*destination), mask.to_be()];
-            text += &format!("{interface}\t{destination:08X}\t00000000\t0001\t0\t0\t100\t{mask:08X}\t0\t0\t0\n");
-        }
-        text
+            format!("{interface}\t{destination:08X}\t00000000\t0001\t0\t0\t100\t{mask:08X}\t0\t0\t0")
+        };
+        let header = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT".to_owned();
+        let lines: Vec<String> = std::iter::once(header).chain(routes.iter().map(line)).collect();
+        lines.join("\n")
     }
 
     #[test]

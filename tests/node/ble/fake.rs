@@ -128,7 +128,7 @@ impl World {
     fn set(&mut self, name: &str, value: &Variant<'_>) {
         match (name, value) {
             ("Alias", Variant::Str(alias)) => {
-                self.alias = alias.as_str().to_owned();
+                alias.as_str().clone_into(&mut self.alias);
                 self.aliases.push(self.alias.clone());
             }
             _ => self.powered = true,

@@ -178,8 +178,11 @@ fn with_another_k1_everything_that_was_sealed_is_set_aside() {
     }
 }
 
+/// Puts something in the place of K1.
+type Lose = fn(&Path);
+
 /// What may be in the place of K1, and how the error names it.
-const LOST_KEYS: [(&str, fn(&Path)); 6] = [
+const LOST_KEYS: [(&str, Lose); 6] = [
     ("is missing", |_| ()),
     ("does not contain a key", |path| fs::write(path, "").unwrap()),
     ("does not contain a key", |path| fs::write(path, [b'A'; 42]).unwrap()),
