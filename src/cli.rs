@@ -79,7 +79,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve phones until the node is provisioned.
+    /// Serve phones until the node is provisioned; with network care in the settings, stay and keep it online.
     Run(run::Arguments),
     /// Claim a provision code: enroll this node as an appliance of the code's site, and write config.yaml.
     Claim(claim::Arguments),

@@ -138,6 +138,7 @@ async fn serve<N: Maintenance + Clone, L: Future<Output = ()> + Send + 'static>(
     let health = Registrar::new(client.clone()).with_limits(Limits { health: diagnose::HEALTH_LIMIT, ..Limits::default() });
     let command_center = command_center::Client { registrar: Registrar::new(client), claims };
     let (daemon, handle) = Daemon::new(machine_config(config), boot, network.clone(), command_center, store);
+    let care = config.care.enabled.then(|| caretaker(config, network, health, handle.clone())).transpose()?;
     let (stop, stopped) = watch::channel(());
     let until_stopped = || -> BoxFuture {
         let mut stopped = stopped.clone();
@@ -147,12 +148,10 @@ async fn serve<N: Maintenance + Clone, L: Future<Output = ()> + Send + 'static>(
         })
     };
     let listeners = http::Listeners { api: vec![listener], access_point };
-    let mut http_config = http_config(config);
     let mut servers = vec![tokio::spawn(link(handle.clone(), until_stopped()))];
-    if config.care.enabled {
-        let token = config.care.api_token()?;
-        let (caretaker, port) = caretaker(config, network, health, handle.clone())?;
-        http_config.care = Some(http::Care { port, token });
+    let mut http_config = http_config(config);
+    if let Some((caretaker, port)) = care {
+        http_config.care = Some(http::Care { port, token: config.care.api_token()? });
         servers.push(tokio::spawn(caretaker.run(until_stopped())));
         if !config.simulate {
             let (following, stopped) = (follow_access_point(radio.clone(), handle.clone()), until_stopped());

@@ -103,22 +103,26 @@ impl<N: Maintenance> Executor<N> {
                     op.done(Sighted::default())
                 }
             },
-            Command::Reconnect { op } => op.done(match self.check().await.0.works() {
-                true => Ok(()),
-                false => self.network.join_stored(None).await.map_err(trouble),
-            }),
+            Command::Reconnect { op } => {
+                let (seen, _) = self.check().await;
+                op.done(if seen.works() { Ok(()) } else { self.join_stored(None).await })
+            }
             Command::Connect { op, network } => {
                 let (seen, _) = self.check().await;
-                op.done(match seen.works() && seen.joined.as_ref() == Some(&network) {
-                    true => Ok(()),
-                    false => self.network.join_stored(Some(&network)).await.map_err(trouble),
-                })
+                let is_in_it = seen.works() && seen.joined.as_ref() == Some(&network);
+                op.done(if is_in_it { Ok(()) } else { self.join_stored(Some(&network)).await })
             }
-            Command::RestartRadio { op } => op.done(self.network.restart_radio().await.map_err(trouble)),
-            Command::OpenHotspot { op } => op.done(self.network.open_access_point(&self.hotspot).await.map_err(trouble)),
-            Command::CloseHotspot { op } => op.done(self.network.close_access_point().await.map_err(trouble)),
+            Command::RestartRadio { op } => op.done(self.network.restart_radio().await.map_err(|error| trouble(&error))),
+            Command::OpenHotspot { op } => {
+                op.done(self.network.open_access_point(&self.hotspot).await.map_err(|error| trouble(&error)))
+            }
+            Command::CloseHotspot { op } => op.done(self.network.close_access_point().await.map_err(|error| trouble(&error))),
         };
         Ended::Command(done, None)
+    }
+
+    async fn join_stored(&self, network: Option<&Ssid>) -> Result<(), Trouble> {
+        self.network.join_stored(network).await.map_err(|error| trouble(&error))
     }
 
     /// Finds out what works.
@@ -192,8 +196,8 @@ fn failed(error: &network::Error) -> Error {
     Error::Failed(error.fault)
 }
 
-fn trouble(error: network::Error) -> Trouble {
-    warn!(fault = error.fault.name(), "{}", chain(&error));
+fn trouble(error: &network::Error) -> Trouble {
+    warn!(fault = error.fault.name(), "{}", chain(error));
     if error.hung { Trouble::Hung } else { Trouble::Failed }
 }
 

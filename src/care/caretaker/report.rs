@@ -19,6 +19,7 @@ const USUAL_INTERFACE: &str = "wlan0";
 
 /// What is known beside the state of recovery.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own; goes when two of them exclude each other")]
 pub(super) struct Facts {
     hotspot: String,
     hostname: String,
@@ -117,10 +118,8 @@ impl Facts {
         });
         let internet = seen.is_some_and(|seen| matches!(seen.internet, Internet::Unknown | Internet::Full));
         // Recovery opens the hotspot without a look at it afterwards.
-        let hotspot_open = match self.paused {
-            true => seen.is_some_and(|seen| seen.phones.is_some()),
-            false => recovery.mode == recovery::Mode::Hotspot,
-        };
+        let hotspot_open =
+            if self.paused { seen.is_some_and(|seen| seen.phones.is_some()) } else { recovery.mode == recovery::Mode::Hotspot };
         NetworkStatus {
             provisioned: view.info.previously_provisioned,
             connected,

@@ -33,7 +33,7 @@ impl Inspection {
             let bus = Bus::connect(bus).await?;
             inspect(&bus, interface).await
         };
-        looking.await.unwrap_or_else(|cause| Self::failed(cause))
+        looking.await.unwrap_or_else(Self::failed)
     }
 
     /// The inspection has failed: the cause is the state of the radio.

@@ -48,10 +48,11 @@ impl Radio {
     pub(super) async fn in_range(&mut self, caller: &mut Caller) -> Result<Vec<Ssid>, Cause> {
         let device = self.ready(caller).await?;
         let finished = self.survey(&device, None, SCAN_LIMIT, caller).await?;
-        if !finished && !device.is_access_point {
-            return Err(Cause::ScanSlow(SCAN_LIMIT));
-        }
-        let list = if finished { Some(self.read_list(&device).await?) } else { None };
+        let list = match finished {
+            true => Some(self.read_list(&device).await?),
+            false if device.is_access_point && !self.scans_as_access_point() => None,
+            false => return Err(Cause::ScanSlow(SCAN_LIMIT)),
+        };
         let now = boot_seconds();
         let mut networks: Vec<Ssid> = Vec::new();
         for (_, stored) in self.stored().await? {
@@ -92,6 +93,8 @@ impl Radio {
             Some(Held { plan: Plan::AccessPoint(access_point), .. }) => {
                 self.report_use(RadioUse::Idle);
                 self.dns = None;
+                // NetworkManager chooses the next network, so a later failure must not lead back to an earlier one.
+                self.previous = None;
                 self.discard(&access_point.uuid).await;
                 Ok(())
             }

@@ -271,6 +271,7 @@ fn marker() -> HashMap<&'static str, Variant<'static>> {
 
 /// The relevant settings of a stored profile.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a property of its own; goes when two of them exclude each other")]
 pub(super) struct Stored {
     pub uuid: String,
     pub ssid: Vec<u8>,

@@ -116,8 +116,7 @@ impl Radio {
         limit: Duration,
         caller: &mut Caller,
     ) -> Result<bool, Cause> {
-        let old = self.version.is_some_and(|version| version < SCANS_AS_ACCESS_POINT);
-        if device.is_access_point && (old || self.empty_scans_as_access_point >= EMPTY_SCANS_LIMIT) {
+        if device.is_access_point && !self.scans_as_access_point() {
             return Ok(false);
         }
         self.catch_up();
@@ -158,6 +157,12 @@ impl Radio {
             }
         }
         Ok(finished)
+    }
+
+    /// Whether the radio can scan while it is an access point, as far as known.
+    pub(super) fn scans_as_access_point(&self) -> bool {
+        let is_old = self.version.is_some_and(|version| version < SCANS_AS_ACCESS_POINT);
+        !is_old && self.empty_scans_as_access_point < EMPTY_SCANS_LIMIT
     }
 
     pub(super) async fn read_list(&self, device: &Device) -> Result<List, Cause> {

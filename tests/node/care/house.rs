@@ -274,7 +274,7 @@ impl Maintenance for House {
             ssid: ssid(name),
             uuid: format!("uuid of {name}"),
             autoconnect: true,
-            active: world.radio == Use::Joined(*name),
+            active: world.radio == Use::Joined(name),
         };
         Ok(world.stored.iter().rev().map(network).collect())
     }
@@ -304,7 +304,7 @@ impl Drop for Node {
 }
 
 fn clock() -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
+    SystemTime::UNIX_EPOCH + Duration::from_hours(500_000)
 }
 
 impl Node {

@@ -42,7 +42,7 @@ impl Node {
         let home = {
             let mut world = fake.world();
             world.in_the_air.push(AccessPoint::wpa2("Office"));
-            world.listed = world.in_the_air.clone();
+            world.listed = vec![AccessPoint::wpa2("HomeNetwork"), AccessPoint::wpa2("Office")];
             world.ip4 = Some(Ip4 { address: "192.168.1.20", gateway: "", servers: Vec::new() });
             let home = world.add_profile(foreign("HomeNetwork", &[]));
             world.activate(home);
@@ -60,7 +60,7 @@ impl Node {
         let mut view = View { needs_radio: false, ..scripted::view() };
         view.info.previously_provisioned = true;
         let (handle, daemon) = Handle::channel(64, view);
-        let clock = || SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let clock = || SystemTime::UNIX_EPOCH + Duration::from_hours(500_000);
         let settings = Settings {
             probes: Arc::new(move || care::Settings::new(Configured::Nowhere, clock())),
             recovery: true,
