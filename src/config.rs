@@ -216,12 +216,14 @@ impl Care {
 }
 
 fn read_token(path: &Path) -> Result<SecretText, Error> {
+    /// The rights of users other than the owner and the group.
+    const OTHERS: u32 = 0o007;
     let read = |source| Error::Read { path: path.into(), source };
     let mut file = std::fs::File::open(path).map_err(read)?;
     let mode = file.metadata().map_err(read)?.permissions().mode();
     let mut text = Zeroizing::new(String::with_capacity(TOKEN_LIMIT + 2));
     (&mut file).take(TOKEN_LIMIT as u64 + 2).read_to_string(&mut text).map_err(read)?;
-    let token = token(text.trim()).filter(|_| mode & 0o007 == 0);
+    let token = token(text.trim()).filter(|_| mode & OTHERS == 0);
     let expected = "name a file that other users cannot read, with one line of 1 to 512 ASCII characters without spaces";
     token.ok_or(Error::Setting { name: "care.token_file", expected })
 }

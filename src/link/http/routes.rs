@@ -143,7 +143,7 @@ where
     let (head, body) = request.into_parts();
     let route = match api.route(&head, arrival.sent_to) {
         Ok(route) => route,
-        Err(reply) => return Either::Left(reply),
+        Err(reply) => return Either::Left(*reply),
     };
     match (route, &api.care) {
         (Route::Care(operation), Some(care)) => care.answer(operation, arrival, &head, body, api.config.limits.body).await,
@@ -203,19 +203,19 @@ impl Api {
     }
 
     /// The resource that a request names, or the answer if there is none or the request is for another host.
-    fn route(&self, head: &Parts, sent_to: IpAddr) -> Result<Route, Reply> {
+    fn route(&self, head: &Parts, sent_to: IpAddr) -> Result<Route, Box<Reply>> {
         let path = head.uri.path();
         let at = |path| Route::at(path).filter(|route| self.care.is_some() || !matches!(route, Route::Care(_)));
         let route = at(path);
         if !matches!(route, Some(Route::Probe(_))) && !self.is_addressed(head, sent_to) {
-            return Err(problem(StatusCode::FORBIDDEN, "This host name is not the device's."));
+            return Err(Box::new(problem(StatusCode::FORBIDDEN, "This host name is not the device's.")));
         }
         route.ok_or_else(|| {
             let shorter = path.trim_end_matches('/');
-            match at(shorter) {
+            Box::new(match at(shorter) {
                 Some(_) => redirect(head, shorter),
                 None => problem(StatusCode::NOT_FOUND, "Not Found"),
-            }
+            })
         })
     }
 
