@@ -15,7 +15,7 @@ const STATES = ["AP_MODE", "CONNECTING", "REGISTERING", "PROVISIONED", "ERROR"] 
 const SECURITIES = ["OPEN", "WEP", "WPA", "WPA2", "WPA2_WPA3", "WPA3", "OWE", "ENTERPRISE"] as const;
 
 /** The fields of credentials that a phone may leave out. */
-const OPTIONAL = { hidden: false, room: "", configServiceUrl: "", householdId: "", provisionCode: "" };
+const OPTIONAL = { hidden: false, room: "", configServiceUrl: "", householdId: "", provisionCode: "", time: 0n };
 
 /** What the node is doing. */
 export type State = (typeof STATES)[number];
@@ -105,6 +105,8 @@ export interface Credentials {
   readonly nodeId: string;
   readonly provisioningToken: string;
   readonly provisionCode?: string;
+  /** The phone's time, seconds since 1970: a node without a clock checks certificates by it. {@link Phone} sends its own. */
+  readonly time?: bigint;
 }
 
 /** The plaintext of a phone's record. */

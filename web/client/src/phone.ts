@@ -368,7 +368,8 @@ export class Phone {
   }
 
   async #sendCredentials(credentials: Credentials): Promise<void> {
-    const reply = await this.#ask("credentials", { kind: "credentials", credentials });
+    const time = BigInt(Math.floor(Date.now() / 1000));
+    const reply = await this.#ask("credentials", { kind: "credentials", credentials: { time, ...credentials } });
     if (reply.kind !== "accepted" || reply.requestId !== credentials.requestId) {
       throw new ProvisioningError("UnexpectedAnswer");
     }

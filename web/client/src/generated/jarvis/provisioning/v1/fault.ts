@@ -65,6 +65,7 @@ export const Fault = {
   INVALID_KID: 60,
   INVALID_CONFIG_SERVICE_URL: 61,
   WRONG_HOUSEHOLD: 62,
+  CLOCK_NOT_SET: 63,
   /** CANCELLED - Cancelling an attempt. */
   CANCELLED: 70,
   NO_ATTEMPT: 71,
@@ -121,6 +122,7 @@ export namespace Fault {
   export type INVALID_KID = typeof Fault.INVALID_KID;
   export type INVALID_CONFIG_SERVICE_URL = typeof Fault.INVALID_CONFIG_SERVICE_URL;
   export type WRONG_HOUSEHOLD = typeof Fault.WRONG_HOUSEHOLD;
+  export type CLOCK_NOT_SET = typeof Fault.CLOCK_NOT_SET;
   export type CANCELLED = typeof Fault.CANCELLED;
   export type NO_ATTEMPT = typeof Fault.NO_ATTEMPT;
   export type UNRECOGNIZED = typeof Fault.UNRECOGNIZED;

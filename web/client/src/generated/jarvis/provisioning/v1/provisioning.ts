@@ -122,7 +122,10 @@ export interface K2 {
 export interface Credentials {
   /** Chosen by the phone; repeated in Accepted and in Status. The same id identifies the same attempt. */
   requestId: bigint;
-  /** 1 to 32 bytes. */
+  /**
+   * 1 to 32 bytes; empty, with an empty passphrase, to enroll over the connection that the node has, such as a cable. A node
+   * that is older than this meaning refuses it as invalid.
+   */
   ssid: Uint8Array;
   /** Empty for an open network; else 8 to 63 printable ASCII characters, or 64 hexadecimal digits. */
   passphrase: string;
@@ -141,6 +144,11 @@ export interface Credentials {
    * field ignores it: then no status has an appliance_id.
    */
   provisionCode: string;
+  /**
+   * The phone's time when it sends this: seconds since 1970, UTC; 0 if it does not know it. A node without a clock judges
+   * certificates by it. A node that is older than this field ignores it.
+   */
+  time: bigint;
 }
 
 /** The plaintext of a node's record. */
@@ -725,6 +733,7 @@ function createBaseCredentials(): Credentials {
     nodeId: "",
     provisioningToken: "",
     provisionCode: "",
+    time: 0n,
   };
 }
 
@@ -765,6 +774,12 @@ export const Credentials: MessageFns<Credentials> = {
     }
     if (message.provisionCode !== "") {
       writer.uint32(90).string(message.provisionCode);
+    }
+    if (message.time !== 0n) {
+      if (BigInt.asUintN(64, message.time) !== message.time) {
+        throw new globalThis.Error("value provided for field message.time of type uint64 too large");
+      }
+      writer.uint32(96).uint64(message.time);
     }
     return writer;
   },
@@ -868,6 +883,14 @@ export const Credentials: MessageFns<Credentials> = {
             }
 
             message.provisionCode = reader.string();
+            continue;
+          }
+          case 12: {
+            if (tag !== 96) {
+              break;
+            }
+
+            message.time = reader.uint64() as bigint;
             continue;
           }
         }
