@@ -72,7 +72,7 @@ pub fn status() -> Status {
         recovery: RecoveryStatus {
             enabled: true,
             threshold: 3,
-            cooldown: Duration::from_secs(120),
+            cooldown: Duration::from_mins(2),
             bad_checks: 0,
             last_attempt: None,
             last_recovered: None,
