@@ -203,7 +203,7 @@ async fn provisioned_in_the_first() -> Scene {
 async fn of_the_second(scene: &Scene) -> (Credentials, Order) {
     let order = scene.home.order().await;
     let ssid = Ssid::try_from(OTHER_SSID).expect("a short name");
-    (Credentials { ssid, ..credentials(&order) }, order)
+    (Credentials { ssid: Some(ssid), ..credentials(&order) }, order)
 }
 
 #[tokio::test]
