@@ -352,7 +352,7 @@ mod tests {
         let ids: alloc::collections::BTreeSet<String> = (0..1_000_000_u64)
             .map(|index| {
                 // Sixteen manufacturers, each with addresses whose last 32 bits are those of the others.
-                let digits = format!("{:012x}", (index % 16) << 40 | index / 16);
+                let digits = format!("{:012x}", ((index % 16) << 40) | (index / 16));
                 let pairs: Vec<&str> = (0..6).map(|pair| &digits[2 * pair..2 * pair + 2]).collect();
                 identity("", &format!("jarvis-{}", &digits[4..]), &pairs.join(":")).device_id()
             })

@@ -37,12 +37,12 @@ pub(crate) struct Caring {
 impl Caring {
     /// On the loopback, without a token.
     pub(crate) fn start(caretaker: impl FnMut(Request) + Send + 'static) -> Self {
-        Self::at(Place::default(), config(), None, caretaker)
+        Self::at(Place::default(), &config(), None, caretaker)
     }
 
     pub(crate) fn at(
         place: Place,
-        config: Config,
+        config: &Config,
         token: Option<&str>,
         mut caretaker: impl FnMut(Request) + Send + 'static,
     ) -> Self {
@@ -52,7 +52,7 @@ impl Caring {
         let node = Node::running(place, boot(), Box::new(|command| Some(success(command))), |handle| {
             let (port, end) = Care::channel(status(), events.clone(), handle.clone());
             ends = Some(end);
-            Config { care: Some(http::Care { port, token }), ..config }
+            Config { care: Some(http::Care { port, token }), ..*config }
         });
         let Ends { mut requests, status, .. } = ends.expect("set while the node started");
         tokio::spawn(async move {

@@ -130,7 +130,7 @@ fn opening() -> Vec<u8> {
 /// A node with network care and a token.
 fn node() -> Node {
     let config = Config { secrets: Secrets::InAccessPoint, ..config() };
-    Caring::at(place(), config, Some("token-of-network-care"), works).node
+    Caring::at(place(), &config, Some("token-of-network-care"), works).node
 }
 
 fn has_changed(node: &Node) -> bool {

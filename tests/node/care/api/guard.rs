@@ -22,7 +22,7 @@ fn address_in_a_network() -> Option<IpAddr> {
 }
 
 fn everywhere(token: Option<&str>) -> Caring {
-    Caring::at(Place { listen: Ipv4Addr::UNSPECIFIED.into(), prefix: 8 }, config(), token, works)
+    Caring::at(Place { listen: Ipv4Addr::UNSPECIFIED.into(), prefix: 8 }, &config(), token, works)
 }
 
 async fn get(caring: &Caring, path: &str, headers: &[(&str, &str)]) -> Reply {
@@ -37,7 +37,7 @@ async fn get_at(caring: &Caring, address: IpAddr, path: &str, headers: &[(&str, 
 
 #[tokio::test]
 async fn a_token_is_taken_from_its_header_or_as_bearer() {
-    let caring = Caring::at(Place::default(), config(), Some(TOKEN), works);
+    let caring = Caring::at(Place::default(), &config(), Some(TOKEN), works);
     let bearer = format!("Bearer {TOKEN}");
     let (lower, padded) = (format!("bearer {TOKEN}"), format!("  {TOKEN} "));
     for right in [
@@ -95,7 +95,7 @@ async fn with_a_token_every_side_needs_it() {
 
 #[tokio::test]
 async fn pages_of_other_sites_and_other_host_names_are_refused() {
-    let caring = Caring::at(Place::default(), config(), Some(TOKEN), works);
+    let caring = Caring::at(Place::default(), &config(), Some(TOKEN), works);
     let foreign = [
         ("host", "evil.example"),
         ("origin", "http://evil.example"),

@@ -165,7 +165,7 @@ async fn a_reconnect_repeats_no_event_and_loses_none() {
 #[tokio::test]
 async fn a_slow_reader_is_dropped_with_a_notice() {
     let limits = Limits { write: PATIENCE, ..Limits::default() };
-    let caring = Caring::at(Place::default(), jarvis_provisioning::link::http::Config { limits, ..config() }, None, works);
+    let caring = Caring::at(Place::default(), &jarvis_provisioning::link::http::Config { limits, ..config() }, None, works);
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4096).expect("a small buffer");
     let connection = socket.connect(caring.node.api).await.expect("the node listens");
