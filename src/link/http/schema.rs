@@ -240,8 +240,8 @@ impl ScanNetworksResponse {
     }
 }
 
-/// The words of `nmcli`, which the existing server passes on.
-const fn security(security: Security, open: &'static str) -> &'static str {
+/// The words of `nmcli`, which the existing servers pass on; they differ for an open network.
+pub(super) const fn security(security: Security, open: &'static str) -> &'static str {
     match security {
         Security::Open => open,
         Security::Wep => "WEP",

@@ -8,10 +8,10 @@ use serde::{Serialize, Serializer};
 
 use crate::care::events::{Detail, Event, Kind};
 use crate::care::port::{self, Saved, Seen};
+use crate::link::http::schema::security;
 use provisioning_core::care::condition::Condition;
 use provisioning_core::care::diagnosis::{Address, Association, Evidence, Finding, Gateway, Layer, Radio, Verdict, diagnose};
 use provisioning_core::care::recovery::{Lock, Outcome};
-use provisioning_core::domain::Security;
 
 #[derive(Serialize)]
 pub(super) struct Done {
@@ -60,17 +60,7 @@ pub(super) struct SeenNetwork {
 
 impl From<&Seen> for SeenNetwork {
     fn from(seen: &Seen) -> Self {
-        // The words of NetworkManager's command line.
-        let security = match seen.security {
-            Security::Open => "open",
-            Security::Wep => "WEP",
-            Security::Wpa => "WPA1",
-            Security::Wpa2 => "WPA2",
-            Security::Wpa2Wpa3 => "WPA2 WPA3",
-            Security::Wpa3 => "WPA3",
-            Security::Owe => "OWE",
-            Security::Enterprise => "WPA2 802.1X",
-        };
+        let security = security(seen.security, "open");
         Self { ssid: seen.ssid.to_string(), signal: seen.signal.min(100), security, in_use: seen.in_use }
     }
 }
