@@ -42,7 +42,7 @@ pub trait Network: Send + Sync + 'static {
 
 /// What network care needs of the radio, in addition to [`Network`].
 ///
-/// Stored networks are all that the node can join by itself, whoever has stored them.
+/// Stored networks are all that the node can join by itself, including those that other programs have stored.
 pub trait Maintenance: Network {
     /// The state of the radio and of the node's connection. Changes nothing, and sends nothing over the air.
     fn inspect(&self) -> impl Future<Output = Inspection> + Send;
