@@ -1,6 +1,7 @@
 //! What the programs have in common before their work begins. Knows nothing about provisioning.
 
 mod log;
+mod prompt;
 
 use std::process::ExitCode;
 
@@ -8,6 +9,7 @@ use clap::CommandFactory;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
 pub use log::{Log, LogFormat, filter};
+pub use prompt::prompt;
 
 /// Runs a program that has secrets in its memory. Fails if the kernel does not forbid core dumps.
 pub fn start(name: &str, main: impl FnOnce() -> ExitCode) -> ExitCode {

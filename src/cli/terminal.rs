@@ -1,10 +1,8 @@
 //! Text for a terminal.
 
-use std::io::{self, BufRead, IsTerminal, Write};
-use std::os::fd::AsFd;
+use std::io::{self, BufRead, IsTerminal};
 
-use anyhow::Context;
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use anyhow::{Context, anyhow};
 use zeroize::Zeroizing;
 
 use super::{Failure, variable};
@@ -50,14 +48,8 @@ pub(super) fn table<const N: usize>(titles: [&str; N], rows: &[[String; N]]) -> 
 
 /// Reads a password from a terminal without showing it.
 pub(super) fn prompt_password(prompt: &str) -> Result<Zeroizing<String>, Failure> {
-    let mut error = io::stderr().lock();
-    // Before the prompt: a fast answer is hidden as well.
-    let hidden = Hidden::start()?;
-    write!(error, "{prompt}").and_then(|()| error.flush()).map_err(anyhow::Error::from)?;
-    let password = read_password();
-    drop(hidden);
-    writeln!(error).map_err(anyhow::Error::from)?;
-    password
+    let typed = jarvis_program::prompt(prompt).context("prompting for the password")?;
+    typed.ok_or_else(|| Failure::Other(anyhow!("interrupted")))
 }
 
 /// Reads a password from a line of standard input.
@@ -68,26 +60,6 @@ pub(super) fn read_password() -> Result<Zeroizing<String>, Failure> {
     let length = line.trim_end_matches(['\r', '\n']).len();
     line.truncate(length);
     Ok(line)
-}
-
-/// The terminal of standard input does not show what is typed, until this is dropped.
-struct Hidden(Termios);
-
-impl Hidden {
-    fn start() -> Result<Self, Failure> {
-        let before = tcgetattr(io::stdin().as_fd()).context("asking for the state of the terminal")?;
-        let mut hidden = before.clone();
-        hidden.local_modes.remove(LocalModes::ECHO);
-        tcsetattr(io::stdin().as_fd(), OptionalActions::Flush, &hidden).context("hiding the password")?;
-        Ok(Self(before))
-    }
-}
-
-impl Drop for Hidden {
-    fn drop(&mut self) {
-        // The terminal may be gone.
-        let _gone = tcsetattr(io::stdin().as_fd(), OptionalActions::Flush, &self.0);
-    }
 }
 
 #[cfg(test)]
