@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use provisioning_core::care::recovery::{Input, OpId, Output, Recovery, Refusal};
-use provisioning_core::domain::{Network as Sighting, RadioUse, Ssid};
+use provisioning_core::domain::{Network as Sighting, Ssid};
 use provisioning_core::fault::chain;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
@@ -396,21 +396,6 @@ fn seen(networks: Vec<Sighting>, joined: Option<&Ssid>) -> Vec<Seen> {
 fn percent(dbm: i8) -> u8 {
     let above = i16::from(dbm).clamp(-90, -30) + 90;
     u8::try_from(above * 10 / 6).expect("100 at most")
-}
-
-/// Tells provisioning about the access point, so that an attempt in it ends in it. Ends with the loop of provisioning.
-pub async fn follow_access_point(mut radio: watch::Receiver<RadioUse>, daemon: Handle) {
-    let mut open = false;
-    loop {
-        let is_open = matches!(*radio.borrow_and_update(), RadioUse::AccessPoint(_));
-        if is_open != open && daemon.access_point(is_open).await.is_err() {
-            return;
-        }
-        open = is_open;
-        if radio.changed().await.is_err() {
-            return;
-        }
-    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use jarvis_http::client::{AddressPolicy, Client, Trust};
-use jarvis_provisioning::care::caretaker::{self, Caretaker, follow_access_point};
+use jarvis_provisioning::care::caretaker::{self, Caretaker};
 use jarvis_provisioning::care::port::Care;
 use jarvis_provisioning::claim::{Claimant, Device, NodeClaims};
 use jarvis_provisioning::command_center::{self, Limits, Registrar};
@@ -154,13 +154,7 @@ async fn serve<N: Maintenance + Clone, L: Future<Output = ()> + Send + 'static>(
         http_config.care = Some(http::Care { port, token: config.care.api_token()? });
         servers.push(tokio::spawn(caretaker.run(until_stopped())));
         if !config.simulate {
-            let (following, stopped) = (follow_access_point(radio.clone(), handle.clone()), until_stopped());
-            servers.push(tokio::spawn(async {
-                tokio::select! {
-                    () = following => {}
-                    () = stopped => {}
-                }
-            }));
+            tokio::spawn(handle.clone().follow_access_point(radio.clone()));
         }
     }
     servers.push(tokio::spawn(http::serve(listeners, http_config, handle.clone(), until_stopped())));

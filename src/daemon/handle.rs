@@ -165,23 +165,29 @@ impl Handle {
     }
 
     /// Reports to the loop whether another program's connection uses the radio, until the loop or the radio has ended.
-    pub async fn follow_radio(self, mut radio: watch::Receiver<RadioUse>) {
+    pub async fn follow_radio(self, radio: watch::Receiver<RadioUse>) {
+        self.report_changes(radio, |used| used.other().is_some(), |taken| Event::RadioTaken { taken }).await;
+    }
+
+    /// Reports to the loop whether the access point is open, which network care opens as well, so that an attempt in it ends
+    /// in it; until the loop or the radio has ended.
+    pub async fn follow_access_point(self, radio: watch::Receiver<RadioUse>) {
+        self.report_changes(radio, |used| used.access_point().is_some(), |open| Event::AccessPoint { open }).await;
+    }
+
+    /// Reports a fact about the radio, which is false at first, after each of its changes.
+    async fn report_changes(self, mut radio: watch::Receiver<RadioUse>, fact: fn(&RadioUse) -> bool, event: fn(bool) -> Event) {
         let mut reported = false;
         loop {
-            let taken = radio.borrow_and_update().other().is_some();
-            if taken != reported && self.send(Event::RadioTaken { taken }).await.is_err() {
+            let now = fact(&radio.borrow_and_update());
+            if now != reported && self.send(event(now)).await.is_err() {
                 return;
             }
-            reported = taken;
+            reported = now;
             if radio.changed().await.is_err() {
                 return;
             }
         }
-    }
-
-    /// Network care has opened the access point, or something has closed it.
-    pub async fn access_point(&self, open: bool) -> Result<(), Stopping> {
-        self.send(Event::AccessPoint { open }).await
     }
 
     /// The number of requests of phones so far, and its changes. Requests for snapshots do not count.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use jarvis_http::client::{AddressPolicy, Client, Trust};
-use jarvis_provisioning::care::caretaker::{Caretaker, Settings, follow_access_point};
+use jarvis_provisioning::care::caretaker::{Caretaker, Settings};
 use jarvis_provisioning::care::port::{Care, Error, Join};
 use jarvis_provisioning::care::{self, Configured};
 use jarvis_provisioning::command_center::Registrar;
@@ -71,7 +71,7 @@ impl Node {
         };
         let registrar = Registrar::new(Client::new(AddressPolicy::SIMULATION, Trust::System));
         let mut tasks = JoinSet::new();
-        tasks.spawn(follow_access_point(network.radio(), handle.clone()));
+        tasks.spawn(handle.clone().follow_access_point(network.radio()));
         let (caretaker, care) = Caretaker::new(settings, network, registrar, handle);
         tasks.spawn(caretaker.run(std::future::pending()));
         Some(Self { care, daemon, _tasks: tasks, fake, home, _dns: dns, _bus: bus })
