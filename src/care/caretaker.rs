@@ -20,10 +20,8 @@ use std::time::{Duration, SystemTime};
 
 use provisioning_core::care::recovery::{Input, OpId, Output, Recovery, Refusal};
 use provisioning_core::domain::{Network as Sighting, Ssid};
-use provisioning_core::fault::chain;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
-use tracing::warn;
 
 use super::events::{Action, Events, Kind, Level, News};
 use super::port::{Care, Ends, Error, Reply, Request, Saved, Seen, Status};
@@ -31,7 +29,7 @@ use super::{collect, collect_simulated};
 use crate::command_center::Registrar;
 use crate::daemon::{Handle, View};
 use crate::network::{Inspection, Maintenance};
-use executor::{Ended, Executor, Job, Operation, Work};
+use executor::{Ended, Executor, Job, Operation, Work, failed};
 use report::Facts;
 
 /// A hotspot that the owner has opened stays open for this time after the last request of a phone, also if a stored network
@@ -340,10 +338,7 @@ impl<N: Maintenance> Caretaker<N> {
         let network = Arc::clone(&self.network);
         let joined = self.facts.joined().cloned();
         tokio::spawn(async move {
-            let scanned = network.scan().await.map_err(|error| {
-                warn!("{}", chain(&error));
-                Error::Failed(error.fault)
-            });
+            let scanned = network.scan().await.map_err(|error| failed(&error));
             reply.send(scanned.map(|networks| seen(networks, joined.as_ref())));
         });
     }
@@ -351,10 +346,7 @@ impl<N: Maintenance> Caretaker<N> {
     fn saved(&self, reply: Reply<Vec<Saved>>) {
         let network = Arc::clone(&self.network);
         tokio::spawn(async move {
-            let stored = network.stored().await.map_err(|error| {
-                warn!("{}", chain(&error));
-                Error::Failed(error.fault)
-            });
+            let stored = network.stored().await.map_err(|error| failed(&error));
             let saved = |network: crate::network::StoredNetwork| Saved {
                 name: network.name,
                 uuid: Some(network.uuid),

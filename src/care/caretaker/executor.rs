@@ -191,7 +191,8 @@ impl<N: Maintenance> Executor<N> {
     }
 }
 
-fn failed(error: &network::Error) -> Error {
+/// Logs why a request of the owner has failed; returns what its caller is told.
+pub(super) fn failed(error: &network::Error) -> Error {
     warn!(fault = error.fault.name(), "{}", chain(error));
     Error::Failed(error.fault)
 }
