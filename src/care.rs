@@ -45,7 +45,7 @@ pub struct Settings {
     pub dns_port: u16,
     /// Ports at which a router may answer. Any answer shows that it is there, a refusal included.
     pub gateway_ports: Vec<u16>,
-    /// The kernel's table of neighbours: `/proc/net/arp`.
+    /// The kernel's table of neighbours, where the packaged unit may read it: `/proc/self/net/arp`.
     pub neighbours: PathBuf,
     /// The command center.
     pub command_center: Configured,
@@ -73,7 +73,7 @@ impl Settings {
             check: CheckUrl::default(),
             dns_port: 53,
             gateway_ports: vec![53, 80, 443],
-            neighbours: "/proc/net/arp".into(),
+            neighbours: "/proc/self/net/arp".into(),
             command_center,
             now,
         }
