@@ -7,9 +7,10 @@ use provisioning_core::fault::Fault;
 use provisioning_core::machine::{AccessPointPolicy, LocalRequest};
 use provisioning_core::wire::{Reply, Request, StatusReport};
 
+use crate::center::unreachable;
 use crate::matrix::States;
 use crate::phone::right;
-use crate::world::{Radio, World, credentials, request, unreachable};
+use crate::world::{Radio, World, credentials, request};
 
 /// The stages before the point of no return. A phone has to wait for the disk in `Recording`, where the attempt has failed.
 const CANCELLABLE: [States; 4] = [States::Saving, States::Joining, States::Registering, States::Claiming];

@@ -9,8 +9,9 @@ use provisioning_core::machine::{
 };
 use provisioning_core::wire::{Reply, Request};
 
+use crate::center::unreachable;
 use crate::matrix::States;
-use crate::world::{Radio, World, credentials, k2, request, ssid, unreachable, with_a_code};
+use crate::world::{Radio, World, credentials, k2, request, ssid, with_a_code};
 
 /// The attempt fails with this fault at that step, the previous network is restored, and the next attempt succeeds.
 fn fails(world: &mut World, fault: Fault, step: Step) {

@@ -8,11 +8,9 @@ use provisioning_core::fault::Fault;
 use provisioning_core::machine::{AccessPointPolicy, Answer, LocalRequest};
 use provisioning_core::wire::{Message, Reply, Request};
 
+use crate::center::{APPLIANCE, CODE_OF_A_SITE, unreachable};
 use crate::phone::{by_qr, right};
-use crate::world::{
-    APPLIANCE, CODE_OF_A_SITE, NODE_ID, Radio, World, credentials, k2, passphrase, request, ssid, unreachable, with_a_code,
-    without_a_network,
-};
+use crate::world::{NODE_ID, Radio, World, credentials, k2, passphrase, request, ssid, with_a_code, without_a_network};
 
 #[test]
 fn a_phone_provisions_a_node() {

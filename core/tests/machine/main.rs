@@ -4,6 +4,7 @@
 mod agreement;
 mod cancel;
 mod care;
+mod center;
 mod failures;
 mod flows;
 mod guesses;

@@ -5,10 +5,9 @@ use provisioning_core::fault::Fault;
 use provisioning_core::machine::{AccessPointPolicy, LocalRequest, RESUMES};
 use provisioning_core::wire::{Reply, Request};
 
+use crate::center::{CODE_OF_A_SITE, unreachable};
 use crate::phone::right;
-use crate::world::{
-    CODE_OF_A_SITE, PowerCut, World, credentials, k2, passphrase, request, unreachable, with_a_code, without_a_network,
-};
+use crate::world::{PowerCut, World, credentials, k2, passphrase, request, with_a_code, without_a_network};
 
 /// Runs a story with a power cut at its first instant, at its second, and so on until it completes; over
 /// Bluetooth alone, and with the access point open.

@@ -10,8 +10,9 @@ use provisioning_core::fault::Fault;
 use provisioning_core::machine::{AccessPointPolicy, Input, Joined, LocalRequest, Refused};
 use provisioning_core::wire::Request;
 
+use crate::center::unreachable;
 use crate::phone::{by_qr, right, wrong};
-use crate::world::{PowerCut, World, credentials, k2, passphrase, request, unreachable};
+use crate::world::{PowerCut, World, credentials, k2, passphrase, request};
 
 #[derive(Clone, Debug)]
 enum Action {
