@@ -40,6 +40,14 @@ fn provision(world: &mut World) -> Result<(), PowerCut> {
     world.until(World::settled)
 }
 
+/// An attempt without a settings key, until its end.
+fn attempt(world: &mut World, credentials: &Credentials) -> Result<(), PowerCut> {
+    let phone = world.connect();
+    world.open(phone, &right())?;
+    world.ask(phone, &request(credentials))?;
+    world.until(World::settled)
+}
+
 /// Whether a phone received this before the cut.
 fn was_told(world: &World, state: State) -> bool {
     world.phones.iter().any(|phone| phone.reports().iter().any(|report| report.state == state))
@@ -92,15 +100,9 @@ fn an_accepted_attempt_survives_and_an_earlier_failure_is_not_its_outcome() {
 
 #[test]
 fn a_stored_attempt_without_a_network_is_completed() {
-    let provision = |world: &mut World| {
-        let phone = world.connect();
-        world.open(phone, &right())?;
-        world.ask(phone, &request(&without_a_network()))?;
-        world.until(World::settled)
-    };
     cut_everywhere(
         |_| {},
-        provision,
+        |world| attempt(world, &without_a_network()),
         |world| {
             if world.disk.pending.is_none() && !world.disk.provisioned {
                 return;
@@ -114,15 +116,9 @@ fn a_stored_attempt_without_a_network_is_completed() {
 
 #[test]
 fn a_stored_code_is_claimed() {
-    let provision = |world: &mut World| {
-        let phone = world.connect();
-        world.open(phone, &right())?;
-        world.ask(phone, &request(&with_a_code()))?;
-        world.until(World::settled)
-    };
     cut_everywhere(
         |_| {},
-        provision,
+        |world| attempt(world, &with_a_code()),
         |world| {
             if world.disk.pending.is_none() && !world.disk.provisioned {
                 assert!(world.center.claims.is_empty(), "claimed, but unknown to the node");
@@ -198,12 +194,7 @@ fn a_failure_that_was_reported_can_be_read_after_a_restart() {
     };
     cut_everywhere(
         |_| {},
-        |world| {
-            let phone = world.connect();
-            world.open(phone, &right())?;
-            world.ask(phone, &request(&wrong()))?;
-            world.until(World::settled)
-        },
+        |world| attempt(world, &wrong()),
         |world| {
             let announced = was_told(world, State::Error);
             let began = world.disk.pending.is_some() || world.disk.outcome.is_some();
