@@ -46,7 +46,7 @@ fn five_hundred_readers_need_at_most_4_mib() {
 }
 
 #[tokio::test]
-#[ignore = "started by the test above"]
+#[ignore = "a part of `five_hundred_readers_need_at_most_4_mib`, in a process of its own"]
 async fn measured_in_a_process_of_its_own() {
     allow_many_files();
     let caring = Caring::start(works);
