@@ -154,7 +154,7 @@ async fn serve_once(
     if let Some(name) = name::take(&bus, &adapter, &handle.view().info.name).await {
         *chosen = Some(name);
     }
-    let mut phones = Phones::new(handle.clone());
+    let mut phones = Phones::new(handle.clone(), bus.caller());
     let result = serve_phones(&mut bus, &adapter, handle, serving, &mut phones).await;
     phones.close_all().await?;
     result

@@ -3,6 +3,9 @@
 mod fake;
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use fake::{ADAPTER, ADDRESS, Fake, World};
@@ -232,6 +235,34 @@ async fn calls_with_invalid_arguments_are_refused_and_the_link_stays() {
     while !matches!(lab.event().await, Event::Received { endpoint: Endpoint::Scan, .. }) {}
     assert_eq!(lab.fake.world().script.calls_of("RegisterApplication"), 1);
     drop((opened, subscribed));
+}
+
+/// `BlueZ` joins values that it gets within 10 ms, and the other end of version 5.55 reads only the first one.
+#[tokio::test]
+async fn a_value_is_sent_only_after_bluez_has_sent_the_one_before() {
+    let Some(mut lab) = Lab::start(&[]).await else { return };
+    lab.fake.until_advertised().await;
+    let connection = lab.fake.connection.clone();
+    let answer = lab.fake.call(&connection, STATUS, "AcquireNotify", &(options("dev_1"),)).await.expect("a socket");
+    let (socket, _): (zbus::OwnedFd, u16) = answer.body().deserialize().expect("a socket and the MTU");
+    let socket = UnixDatagram::from(OwnedFd::from(socket));
+    let opened = lab.event().await;
+    let Event::Opened { outbound, .. } = opened else { panic!("{opened:?}") };
+    lab.fake.world().script.faults.push_back(("Ping", Fault::Late));
+    for message in [1_u8, 2] {
+        outbound.send(vec![message]).await.expect("the link is there");
+    }
+    let mut value = [0; 512];
+    lab.fake.until("it waits for the first value", |world| world.script.calls_of("Ping") == 1).await;
+    let length = socket.recv(&mut value).expect("the first value");
+    assert_eq!(value[length - 1], 1);
+    let early = socket.recv(&mut value).expect_err("the second value waits");
+    assert_eq!(early.kind(), ErrorKind::WouldBlock);
+    lab.fake.release();
+    // One more call for the first value, and one for the second.
+    lab.fake.until("it waits for the second value", |world| world.script.calls_of("Ping") >= 3).await;
+    let length = socket.recv(&mut value).expect("the second value");
+    assert_eq!(value[length - 1], 2);
 }
 
 #[tokio::test]

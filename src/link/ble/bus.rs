@@ -23,6 +23,9 @@ const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 /// `BlueZ` answers within milliseconds, and within seconds while it starts or while the adapter is busy.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 
+/// How long `BlueZ` collects values for a phone that can take several in one packet.
+const COLLECTING: Duration = Duration::from_millis(10);
+
 /// A call or a signal, in the order in which it was sent.
 #[derive(Debug)]
 pub(super) enum BusEvent {
@@ -238,6 +241,24 @@ impl Caller {
             Err(_) => Err(Error::Late { member }),
             Ok(Err(source)) => Err(Error::Refused { member, source }),
             Ok(Ok(answer)) => Ok(answer),
+        }
+    }
+
+    /// Waits until `BlueZ` has sent the value that was written to the socket of a subscription.
+    ///
+    /// For a phone that can take several values in one packet, `BlueZ` collects values from the first one on. Version 5.55 cuts
+    /// off what exceeds the packet, and as a phone's stack it misreads all values but the first. It has read the value, which
+    /// starts the time, when it answers the first call; it has sent the packet when it answers the second.
+    pub(super) async fn values_sent(self) {
+        self.ping().await;
+        tokio::time::sleep(COLLECTING).await;
+        self.ping().await;
+    }
+
+    /// Any answer shows that `BlueZ` has done what it had to do before. A `BlueZ` that does not answer sends nothing either.
+    async fn ping(&self) {
+        if let Err(error) = self.call("/", "org.freedesktop.DBus.Peer", "Ping", &()).await {
+            debug!(%error, "waiting for a value to be sent");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The links of the phones that have subscribed.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::io;
 use std::os::unix::net::UnixDatagram as StdSocket;
 
@@ -11,6 +12,7 @@ use tokio::time::{Interval, interval};
 use tracing::{debug, info};
 use zbus::OwnedObjectPath;
 
+use super::bus::Caller;
 use crate::daemon::{Handle, PRESENCE, Stopping};
 use provisioning_core::endpoint::Endpoint;
 use provisioning_core::gatt::peripheral::Inbox;
@@ -35,14 +37,15 @@ struct Ended {
 /// The phones that have subscribed, by their D-Bus object.
 pub(super) struct Phones {
     handle: Handle,
+    bluez: Caller,
     by_object: HashMap<OwnedObjectPath, Phone>,
     tasks: JoinSet<Ended>,
     presence: Interval,
 }
 
 impl Phones {
-    pub(super) fn new(handle: Handle) -> Self {
-        Self { handle, by_object: HashMap::new(), tasks: JoinSet::new(), presence: interval(PRESENCE) }
+    pub(super) fn new(handle: Handle, bluez: Caller) -> Self {
+        Self { handle, bluez, by_object: HashMap::new(), tasks: JoinSet::new(), presence: interval(PRESENCE) }
     }
 
     /// Opens a link. A phone that subscribes again gets a new one.
@@ -62,7 +65,9 @@ impl Phones {
         };
         let (link, outbound) = self.handle.open().await?;
         info!(link = link.0, %phone, value_size, "phone subscribed");
-        let task = self.tasks.spawn(carry(phone.clone(), link, socket, value_size, outbound));
+        let bluez = self.bluez.clone();
+        let sent = move || bluez.clone().values_sent();
+        let task = self.tasks.spawn(carry(phone.clone(), link, socket, value_size, outbound, sent));
         self.by_object.insert(phone, Phone { link, inbox: Inbox::default(), task });
         Ok(())
     }
@@ -129,13 +134,14 @@ impl Phones {
     }
 }
 
-/// Notifies a phone of every message of the node, until one of them ends the link.
-async fn carry(
+/// Notifies a phone of every message of the node, until one of them ends the link. Waits for `sent` after each value.
+async fn carry<S: Future<Output = ()>>(
     phone: OwnedObjectPath,
     link: Link,
     socket: UnixDatagram,
     value_size: usize,
     mut outbound: mpsc::Receiver<Vec<u8>>,
+    sent: impl Fn() -> S,
 ) -> Ended {
     let by_node = loop {
         let message = tokio::select! {
@@ -143,7 +149,7 @@ async fn carry(
             () = closed(&socket) => break false,
         };
         let Some(message) = message else { break true };
-        if let Err(error) = notify(&socket, &message, value_size).await {
+        if let Err(error) = notify(&socket, &message, value_size, &sent).await {
             debug!(link = link.0, %error, "notifying");
             break false;
         }
@@ -151,10 +157,16 @@ async fn carry(
     Ended { phone, link, by_node }
 }
 
-/// Sends a message as values of at most `value_size` bytes.
-async fn notify(socket: &UnixDatagram, message: &[u8], value_size: usize) -> io::Result<()> {
+/// Sends a message as values of at most `value_size` bytes, one at a time.
+async fn notify<S: Future<Output = ()>>(
+    socket: &UnixDatagram,
+    message: &[u8],
+    value_size: usize,
+    sent: impl Fn() -> S,
+) -> io::Result<()> {
     for value in frames(message, value_size) {
         socket.send(&value).await?;
+        sent().await;
     }
     Ok(())
 }
@@ -185,7 +197,7 @@ mod tests {
     async fn a_message_arrives_in_values_that_the_connection_carries() {
         let (ours, theirs) = pair();
         let (sender, outbound) = mpsc::channel(1);
-        let task = tokio::spawn(carry(phone(), Link(1), ours, 18, outbound));
+        let task = tokio::spawn(carry(phone(), Link(1), ours, 18, outbound, || std::future::ready(())));
         sender.send(vec![7; 100]).await.expect("it is carried");
         let mut reassembler = Reassembler::new(100);
         let message = loop {
@@ -205,7 +217,7 @@ mod tests {
     async fn a_link_ends_when_its_phone_unsubscribes() {
         let (ours, theirs) = pair();
         let (_sender, outbound) = mpsc::channel(1);
-        let task = tokio::spawn(carry(phone(), Link(1), ours, 18, outbound));
+        let task = tokio::spawn(carry(phone(), Link(1), ours, 18, outbound, || std::future::ready(())));
         drop(theirs);
         assert!(!task.await.expect("it ends").by_node);
     }

@@ -169,6 +169,7 @@ async fn answer(bus: &Bus, message: &Message, member: &str) {
             bus.world().set(property, &value);
             bus.connection.reply(&header, &()).await
         }
+        "Ping" => bus.connection.reply(&header, &()).await,
         "RegisterApplication" => {
             bus.world().client = header.sender().map(ToString::to_string);
             bus.connection.reply(&header, &()).await
