@@ -34,6 +34,7 @@ const CORE: Edges = &[
     ("session", &["domain", "endpoint", "fault", "secret", "wire"]),
     ("gatt", &["domain", "endpoint", "fault", "wire"]),
     ("care", &["backoff", "domain"]),
+    ("panel", &["domain"]),
     ("machine", &["backoff", "domain", "endpoint", "fault", "secret", "session", "wire"]),
 ];
 

@@ -15,6 +15,7 @@
 //! | [`session`] | the handshake and the sealed records, both roles |
 //! | [`machine`] | what happens when: inputs in, outputs out |
 //! | [`care`] | how a provisioned node stays online |
+//! | [`panel`] | what a light on the device shows, and what a button on it does |
 
 #![no_std]
 
@@ -29,6 +30,7 @@ pub mod endpoint;
 pub mod fault;
 pub mod gatt;
 pub mod machine;
+pub mod panel;
 pub mod secret;
 pub mod session;
 pub mod wire;

@@ -1,0 +1,4 @@
+//! The device's own panel: what a light shows, and what a button means. Time is an argument.
+
+pub mod button;
+pub mod light;
