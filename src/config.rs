@@ -120,18 +120,20 @@ pub struct AccessPoint {
     pub quiet_seconds: u64,
     /// Whether the JSON API accepts secrets in clear over an unencrypted access point.
     pub secrets_in_clear: bool,
-    /// For whom phones' checks for the internet are answered.
+    /// How phones' checks for the internet are answered.
     pub portal: Portal,
 }
 
-/// For whom phones' checks for the internet are answered in the access point.
+/// How phones' checks for the internet are answered in the access point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Portal {
-    /// For the app: the phone assumes that it is online, and stays in the access point.
+    /// As a portal, until an app on that phone has called the API; then as the internet.
+    Auto,
+    /// As a portal: the phone opens the setup page by itself.
+    Portal,
+    /// As the internet: the phone assumes that it is online, and stays in the access point.
     App,
-    /// For an owner without an app: the phone opens the setup page by itself.
-    Page,
 }
 
 /// When the access point is opened.
@@ -258,7 +260,7 @@ impl Default for Config {
 
 impl Default for AccessPoint {
     fn default() -> Self {
-        Self { open: Open::WhenQuiet, quiet_seconds: 60, secrets_in_clear: false, portal: Portal::App }
+        Self { open: Open::WhenQuiet, quiet_seconds: 60, secrets_in_clear: false, portal: Portal::Auto }
     }
 }
 
@@ -360,9 +362,12 @@ mod tests {
     }
 
     #[test]
-    fn the_portal_is_for_the_app_unless_the_setting_says_page() {
+    fn the_portal_has_three_modes() {
         let portal = |text| read(text, &[]).expect("valid settings").access_point.portal;
-        assert_eq!((portal(""), portal("[access_point]\nportal = \"page\"")), (Portal::App, Portal::Page));
+        assert_eq!(portal(""), Portal::Auto);
+        for (word, mode) in [("auto", Portal::Auto), ("portal", Portal::Portal), ("app", Portal::App)] {
+            assert_eq!(portal(&format!("[access_point]\nportal = \"{word}\"")), mode);
+        }
     }
 
     #[test]

@@ -230,7 +230,12 @@ fn http_config(config: &Config) -> http::Config {
         (false, Open::WhenQuiet | Open::Always) => http::Secrets::InAccessPoint,
     };
     let open_security = if config.simulate { "OPEN" } else { "" };
-    http::Config { secrets, open_security, portal: config.access_point.portal == Portal::Page, ..http::Config::default() }
+    let portal = match config.access_point.portal {
+        Portal::Auto => http::Portal::Auto,
+        Portal::Portal => http::Portal::Portal,
+        Portal::App => http::Portal::App,
+    };
+    http::Config { secrets, open_security, portal, ..http::Config::default() }
 }
 
 pub(super) fn machine_config(config: &Config) -> machine::Config {

@@ -51,6 +51,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::daemon::Handle;
+use captive::Apps;
 use provisioning_core::domain::{AccessPoint, RadioUse};
 use provisioning_core::endpoint::{Endpoint, Method};
 use provisioning_core::machine::LocalRequest;
@@ -79,9 +80,8 @@ pub struct Config {
     /// The word of the JSON API for a network without protection. The existing software sends an empty text with a real
     /// radio, and `OPEN` in simulation.
     pub open_security: &'static str,
-    /// Whether port 80 of the access point leads to the setup page, so that phones open it by themselves. Otherwise probes
-    /// get the answers of the real servers, so that a phone with an app stays.
-    pub portal: bool,
+    /// How phones' probes for the internet are answered on port 80 of the access point.
+    pub portal: Portal,
     /// The limits on what a peer can use.
     pub limits: Limits,
     /// Network care, if it is enabled. Without it, its paths do not exist.
@@ -108,6 +108,18 @@ impl Secrets {
             Self::Nowhere => false,
         }
     }
+}
+
+/// How phones' probes for the internet are answered in the access point.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Portal {
+    /// As a portal, until an app on that phone has called the API; then as the internet.
+    #[default]
+    Auto,
+    /// As a portal: the phone opens the setup page by itself.
+    Portal,
+    /// As the internet: the phone assumes that it is online, and stays in the access point.
+    App,
 }
 
 /// The limits on what a peer can use.
@@ -211,7 +223,7 @@ pub fn serve(
     let link = Arc::new(Link { api: Arc::new(Api::new(config, handle)) });
     let (stop, stopped) = watch::channel(false);
     let access_point = listeners.access_point.map(|place| access_point::Server::new(place, Arc::clone(&link), limits));
-    let listener = |socket| server::Listener { id: Entrance { port: Port::Api, access_point: None }, socket };
+    let listener = |socket| server::Listener { id: Entrance { port: Port::Api, inside: None }, socket };
     let listeners = listeners.api.into_iter().map(listener).collect();
     async move {
         let stopping = async {
@@ -242,7 +254,14 @@ async fn until(mut stopped: watch::Receiver<bool>) {
 struct Entrance {
     port: Port,
     /// The access point that it is in.
-    access_point: Option<AccessPoint>,
+    inside: Option<Inside>,
+}
+
+/// An access point that is open.
+#[derive(Clone)]
+struct Inside {
+    access_point: AccessPoint,
+    apps: Arc<Apps>,
 }
 
 /// Which of the two ports a connection came to.
@@ -268,6 +287,8 @@ struct Arrival {
     peer: Peer,
     /// It came through the access point's listener, from an address of its subnet.
     in_access_point: bool,
+    /// The phones with an app in the access point whose listener it came through.
+    apps: Option<Arc<Apps>>,
     /// Both of its ends are on this device.
     on_loopback: bool,
 }
@@ -279,12 +300,14 @@ impl Service for Link {
 
     fn connected(&self, accepted: &Accepted<'_, Entrance>) -> Option<Arrival> {
         let peer = accepted.peer.ip();
+        let inside = accepted.listener.inside.as_ref();
         Some(Arrival {
             port: accepted.listener.port,
             sent_to: accepted.local.ip().to_canonical(),
             peer: Peer::of(peer),
             on_loopback: [accepted.local, accepted.peer].iter().all(|end| end.ip().to_canonical().is_loopback()),
-            in_access_point: accepted.listener.access_point.as_ref().is_some_and(|access_point| access_point.includes(peer)),
+            in_access_point: inside.is_some_and(|inside| inside.access_point.includes(peer)),
+            apps: inside.map(|inside| Arc::clone(&inside.apps)),
         })
     }
 

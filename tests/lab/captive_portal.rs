@@ -30,7 +30,7 @@ async fn resolve(server: Ipv4Addr, name: &str) -> (u32, Ipv4Addr) {
 
 #[tokio::test]
 async fn captive_portal_probes_of_phones_reach_the_node() {
-    let device = Device::with("[access_point]\nopen = \"always\"\n").await;
+    let device = Device::with("[access_point]\nopen = \"always\"\nportal = \"app\"\n").await;
     let _wifi = Wifi::join(&device.name, PASSPHRASE).await;
     at_the_phone(async || {
         let node = Ipv4Addr::new(192, 168, 4, 1);

@@ -4,6 +4,7 @@ pub(crate) mod bounds;
 pub(crate) mod json;
 mod k2;
 mod page;
+mod portal;
 mod schema;
 pub(crate) mod sealed;
 pub(crate) mod support;

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use super::{Entrance, InAccessPoint, Link, Port, until};
+use super::{Entrance, InAccessPoint, Inside, Link, Port, until};
 use provisioning_core::domain::AccessPoint;
 
 /// Pause until listening is tried again, such as at an interface that has disappeared.
@@ -103,8 +103,8 @@ impl Server {
     }
 
     fn listen(&self, access_point: &AccessPoint) -> io::Result<Vec<server::Listener<Entrance>>> {
-        let entrance =
-            |port, socket| server::Listener { id: Entrance { port, access_point: Some(access_point.clone()) }, socket };
+        let inside = Inside { access_point: access_point.clone(), apps: Arc::default() };
+        let entrance = |port, socket| server::Listener { id: Entrance { port, inside: Some(inside.clone()) }, socket };
         let mut listeners = vec![entrance(Port::Api, bind(access_point, self.place.api)?)];
         if let Some(port) = self.place.captive {
             match bind(access_point, port) {

@@ -1,20 +1,26 @@
-//! Captive-portal probes, answered so that phones stay on the access point, or so that they open the setup page.
+//! Captive-portal probes, answered so that phones open the setup page, or so that they stay on the access point.
 //!
-//! The answers are those of the real servers: a phone that gets them assumes that it is online, shows no sign-in page, and
-//! does not switch to another network while the app is in use. A phone that gets a redirect in their place shows the page
-//! behind it.
+//! A phone that gets a redirect in place of the real server's answer shows the page behind it. A phone that gets the answer of
+//! the real server assumes that it is online, shows no sign-in page, and does not switch to another network while the app is
+//! in use.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, LOCATION};
-use hyper::{Method, Response, StatusCode};
+use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
+use hyper::{HeaderMap, Method, Response, StatusCode};
+use jarvis_http::server::admission::Peer;
 
-use super::Reply;
+use super::{Portal, Reply};
 
 const APPLE: &[u8] = b"<HTML><HEAD><TITLE>Success</TITLE></HEAD><BODY>Success</BODY></HTML>";
 const FIREFOX: &[u8] = b"success";
+
+/// The header with which the setup page marks its requests.
+const PAGE: HeaderName = HeaderName::from_static("jarvis-page");
 
 /// A probe, by the system that sends it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +47,45 @@ impl Probe {
             Self::Apple => page(APPLE, PLAIN),
             Self::Firefox => page(FIREFOX, PLAIN),
         }
+    }
+}
+
+/// The phones in the access point whose app has called the API, by their addresses. There is a table for each time that the
+/// access point is open, because addresses are assigned again.
+#[derive(Debug, Default)]
+pub(super) struct Apps(Mutex<VecDeque<Peer>>);
+
+impl Apps {
+    /// More phones than the access point has addresses for. A further one replaces the first.
+    const LIMIT: usize = 256;
+
+    /// A phone has called the API. Calls of the setup page do not count: phones close the page as soon as their probes get
+    /// the answers of the internet.
+    pub(super) fn called(&self, peer: Peer, headers: &HeaderMap) {
+        if headers.contains_key(PAGE) || self.include(peer) {
+            return;
+        }
+        let mut peers = self.peers();
+        peers.truncate(Self::LIMIT - 1);
+        peers.push_front(peer);
+    }
+
+    fn include(&self, peer: Peer) -> bool {
+        self.peers().contains(&peer)
+    }
+
+    fn peers(&self) -> MutexGuard<'_, VecDeque<Peer>> {
+        // Each use leaves the table whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether the probes of a phone lead to the setup page.
+pub(super) fn is_portal(portal: Portal, apps: Option<&Apps>, peer: Peer) -> bool {
+    match portal {
+        Portal::Auto => !apps.is_some_and(|apps| apps.include(peer)),
+        Portal::Portal => true,
+        Portal::App => false,
     }
 }
 
@@ -81,4 +126,35 @@ fn nothing(status: StatusCode) -> Reply {
     let mut reply = Response::default();
     *reply.status_mut() = status;
     reply
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::IpAddr;
+
+    fn peer(number: u16) -> Peer {
+        let [high, low] = number.to_be_bytes();
+        Peer::of(IpAddr::from([10, 0, high, low]))
+    }
+
+    #[test]
+    fn the_table_of_apps_is_bounded_and_keeps_the_newest() {
+        let apps = Apps::default();
+        for number in (0..1000).chain([999, 999]) {
+            apps.called(peer(number), &HeaderMap::new());
+        }
+        assert_eq!(apps.peers().len(), Apps::LIMIT);
+        assert!(apps.include(peer(999)) && apps.include(peer(744)) && !apps.include(peer(743)));
+    }
+
+    #[test]
+    fn the_setup_page_is_no_app() {
+        let apps = Apps::default();
+        apps.called(peer(1), &HeaderMap::from_iter([(PAGE, HeaderValue::from_static("1"))]));
+        assert!(is_portal(Portal::Auto, Some(&apps), peer(1)));
+        apps.called(peer(1), &HeaderMap::new());
+        assert!(!is_portal(Portal::Auto, Some(&apps), peer(1)) && is_portal(Portal::Auto, Some(&apps), peer(2)));
+        assert!(is_portal(Portal::Portal, Some(&apps), peer(1)) && !is_portal(Portal::App, None, peer(1)));
+    }
 }

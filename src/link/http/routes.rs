@@ -145,6 +145,9 @@ where
         Ok(route) => route,
         Err(reply) => return Either::Left(*reply),
     };
+    if let (Route::Endpoint(_) | Route::Reset | Route::Events, Some(apps)) = (route, &arrival.apps) {
+        apps.called(arrival.peer, &head.headers);
+    }
     match (route, &api.care) {
         (Route::Care(operation), Some(care)) => care.answer(operation, arrival, &head, body, api.config.limits.body).await,
         _ => Either::Left(answer_at(api, route, arrival, &head, body).await),
@@ -178,7 +181,8 @@ where
 pub(super) fn answer_captive<B>(api: &Api, arrival: &Arrival, port: u16, request: Request<B>) -> Reply {
     let (head, _) = request.into_parts();
     let is_typed = head.uri.path() == "/" && api.is_addressed(&head, arrival.sent_to);
-    let page = (is_typed || api.config.portal).then(|| SocketAddr::new(arrival.sent_to, port));
+    let leads = is_typed || captive::is_portal(api.config.portal, arrival.apps.as_deref(), arrival.peer);
+    let page = leads.then(|| SocketAddr::new(arrival.sent_to, port));
     captive::reply(&head.method, head.uri.path(), page)
 }
 

@@ -1,9 +1,6 @@
 //! The setup page: its files, and what a browser lets it do.
 
-use jarvis_provisioning::link::http::Config;
-use testing_node::scripted::success;
-
-use crate::http::support::{NODE_ID, Node, config, request};
+use crate::http::support::{NODE_ID, Node, request};
 
 const FILES: [(&str, &str); 3] =
     [("/", "text/html; charset=utf-8"), ("/page.js", "text/javascript; charset=utf-8"), ("/page.css", "text/css; charset=utf-8")];
@@ -58,24 +55,4 @@ async fn the_nodes_address_on_port_80_leads_to_the_setup_page() {
         assert_eq!(reply.header("cache-control"), Some("no-store"));
     }
     assert_eq!(request(node.captive, "GET", "/generate_204", &[("host", "127.0.0.1")], b"").await.status, 204);
-}
-
-#[tokio::test]
-async fn with_the_portal_every_probe_leads_to_the_setup_page() {
-    let node = Node::with(Config { portal: true, ..config() }, Box::new(|command| Some(success(command))));
-    let page = format!("http://{}/", node.api);
-    for (host, path) in [
-        ("connectivitycheck.gstatic.com", "/generate_204"),
-        ("captive.apple.com", "/hotspot-detect.html"),
-        ("www.msftconnecttest.com", "/connecttest.txt"),
-        ("www.msftncsi.com", "/ncsi.txt"),
-        ("detectportal.firefox.com", "/success.txt"),
-        ("detectportal.firefox.com", "/canonical.html"),
-        ("nmcheck.gnome.org", "/check_network_status.txt"),
-        ("example.com", "/"),
-    ] {
-        let reply = request(node.captive, "GET", path, &[("host", host)], b"").await;
-        assert_eq!((reply.status, reply.header("location"), reply.body.len()), (302, Some(page.as_str()), 0), "{host}{path}");
-    }
-    assert_eq!(request(node.captive, "POST", "/generate_204", &[("host", "example.com")], b"").await.status, 501);
 }

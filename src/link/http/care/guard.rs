@@ -115,7 +115,7 @@ mod tests {
         use super::super::super::{Peer, Port};
         let arrival = |on_loopback, in_access_point| {
             let address = std::net::IpAddr::from([192, 0, 2, 1]);
-            Arrival { port: Port::Api, sent_to: address, peer: Peer::of(address), in_access_point, on_loopback }
+            Arrival { port: Port::Api, sent_to: address, peer: Peer::of(address), in_access_point, on_loopback, apps: None }
         };
         let (inside, phone, outside) = (arrival(true, false), arrival(false, true), arrival(false, false));
         let right = headers(&[("authorization", "Bearer right")]);
