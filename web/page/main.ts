@@ -47,7 +47,9 @@ const FIELDS: Partial<Record<ErrorName, Field>> = {
 const ORDERED = ["commandCenterUrl", "nodeId", "provisioningToken", "householdId", "room"] as const;
 const REQUIRED = ["commandCenterUrl", "nodeId", "provisioningToken"] as const;
 
-const transport = new HttpTransport(location.origin);
+// The mark tells the node that this is no app: phones close this page once their probes get the answers of the internet.
+const marked = (url: string, init: RequestInit) => fetch(url, { ...init, headers: { ...init.headers, "jarvis-page": "1" } });
+const transport = new HttpTransport(location.origin, { fetch: marked });
 const phone = new Phone(transport);
 let info: Info | undefined;
 /** The network that was chosen from the list; none: the owner enters its name. */

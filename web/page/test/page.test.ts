@@ -51,7 +51,12 @@ async function scene(options: BrowserContextOptions, act: (page: Page, node: Nod
     page.setDefaultTimeout(20_000);
     const requested: string[] = [];
     const said: string[] = [];
-    page.on("request", (request) => requested.push(request.url()));
+    page.on("request", (request) => {
+      requested.push(request.url());
+      if (request.url().startsWith(`${node.url}/api/v1/`) && !("jarvis-page" in request.headers())) {
+        said.push(`without the mark, the node takes the page for an app: ${request.url()}`);
+      }
+    });
     page.on("console", (message) => said.push(message.text()));
     page.on("pageerror", (error) => said.push(String(error)));
     await act(page, node);
