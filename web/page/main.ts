@@ -1,7 +1,6 @@
-/** The setup page: leads a person without an app from the pairing code to a device that is online. */
+/** The setup: leads a person without an app from the pairing code to a device that is online. */
 
 import {
-  HttpTransport,
   PairingSecret,
   Phone,
   ProvisioningError,
@@ -11,6 +10,7 @@ import {
   newRequestId,
 } from "../client/src/index.js";
 import type { Credentials, ErrorName, Field, Info, Language, Network, Progress, Security, Status } from "../client/src/index.js";
+import type { Link } from "./link.js";
 import { takeOrder } from "./order.js";
 import { current, preferred, text, translate } from "./texts.js";
 import { element, input, list, mark, nameOf, progress, repeatNotice, say, show, view } from "./view.js";
@@ -47,10 +47,8 @@ const FIELDS: Partial<Record<ErrorName, Field>> = {
 const ORDERED = ["commandCenterUrl", "nodeId", "provisioningToken", "householdId", "room"] as const;
 const REQUIRED = ["commandCenterUrl", "nodeId", "provisioningToken"] as const;
 
-// The mark tells the node that this is no app: phones close this page once their probes get the answers of the internet.
-const marked = (url: string, init: RequestInit) => fetch(url, { ...init, headers: { ...init.headers, "jarvis-page": "1" } });
-const transport = new HttpTransport(location.origin, { fetch: marked });
-const phone = new Phone(transport);
+let link: Link;
+let phone: Phone;
 let info: Info | undefined;
 /** The network that was chosen from the list; none: the owner enters its name. */
 let chosen: Network | undefined;
@@ -125,8 +123,12 @@ async function pair(code: string): Promise<void> {
     return;
   }
   mark({});
-  say(() => text("busy"), false);
   try {
+    if (!(await isReadable(secret))) {
+      secret.wipe();
+      return;
+    }
+    say(() => text("busy"), false);
     await phone.pair(secret);
     input("digits").value = "";
     await afterPairing(await inSession(() => phone.status()));
@@ -144,6 +146,18 @@ async function pair(code: string): Promise<void> {
       throw error;
     }
   }
+}
+
+/** Whether the owner has chosen a node, if that is needed, and it waits for a phone. */
+async function isReadable(secret: PairingSecret): Promise<boolean> {
+  if (link.choose === undefined) {
+    return true;
+  }
+  if (await link.choose(secret)) {
+    await start();
+    return view() === "code";
+  }
+  return false;
 }
 
 async function afterPairing(status: Status): Promise<void> {
@@ -360,7 +374,7 @@ function setAway(wanted: boolean): void {
   const isNew = wanted && !isAway;
   isAway = wanted;
   element("away").hidden = !wanted;
-  if (isNew) {
+  if (isNew && link.choose === undefined) {
     element("away-home").hidden = true;
     void look();
   }
@@ -389,9 +403,11 @@ async function takeLink(): Promise<void> {
     input(field).value = order[field] || input(field).value;
   }
   element("order").hidden = REQUIRED.every((field) => input(field).value !== "");
-  await start();
+  if (link.choose === undefined) {
+    await start();
+  }
   if (order.code !== "" && view() === "code") {
-    await pair(order.code);
+    await (link.keep ?? pair)(order.code);
   }
 }
 
@@ -418,14 +434,19 @@ function listen(): void {
   });
   addEventListener("hashchange", () => location.hash !== "" && void run(takeLink));
   // Another phone, or this page after a reload, need not wait until the node notices.
-  addEventListener("pagehide", () => void transport.close());
+  addEventListener("pagehide", () => void link.transport.close());
   setInterval(() => void refresh().catch(() => undefined), REFRESH_PAUSE);
 }
 
-const language = preferred(navigator.languages);
-element<HTMLSelectElement>("language").value = language;
-translate(language);
-rewrite();
-show("code");
-listen();
-void run(takeLink);
+/** Starts the setup over a link. It is called once, when the page's elements are there. */
+export function setUp(over: Link): void {
+  link = over;
+  phone = new Phone(link.transport);
+  const language = preferred(navigator.languages);
+  element<HTMLSelectElement>("language").value = language;
+  translate(language);
+  rewrite();
+  show("code");
+  listen();
+  void run(takeLink);
+}

@@ -8,11 +8,17 @@ import texts from "./texts.json" with { type: "json" };
 export type Key = keyof typeof texts;
 
 const SHOWN = "data-t";
+const catalogue: Record<string, readonly string[]> = { ...texts };
 let language: Language = "en";
 
 /** The language of the page. */
 export function current(): Language {
   return language;
+}
+
+/** Adds texts, or replaces those of the same name: another way to the node needs other words. */
+export function extend(more: Readonly<Record<string, readonly string[]>>): void {
+  Object.assign(catalogue, more);
 }
 
 /** The first language of the owner that the page has. */
@@ -23,7 +29,7 @@ export function preferred(wanted: readonly string[]): Language {
 
 /** A text; `{0}` and so on are replaced. */
 export function text(key: Key, ...values: readonly (string | number)[]): string {
-  const found = texts[key][LANGUAGES.indexOf(language)] ?? key;
+  const found = catalogue[key]?.[LANGUAGES.indexOf(language)] ?? key;
   return found.replace(/\{(\d)\}/g, (_, index: string) => String(values[Number(index)] ?? ""));
 }
 

@@ -27,7 +27,7 @@ const common = {
 };
 
 const client = await build({ ...common, entryPoints: ["client/src/index.ts"] });
-const script = await build({ ...common, legalComments: "none", banner: { js: LICENCES }, entryPoints: ["page/main.ts"] });
+const script = await build({ ...common, legalComments: "none", banner: { js: LICENCES }, entryPoints: ["page/start.ts"] });
 const style = await build({ ...common, entryPoints: ["page/page.css"] });
 
 const page = [
