@@ -2,6 +2,11 @@
 
 import { SERVICE } from "./endpoint.js";
 import type { Connect, GattConnection } from "./gatt.js";
+import { systemClock } from "./transport.js";
+import type { Clock } from "./transport.js";
+
+/** How long a browser may take to connect, milliseconds. Some wait for ever for a device that is out of range. */
+const CONNECT_LIMIT = 30_000;
 
 /** Asks the owner for a node; call it from a click. With a name, as the label has it, only that node is offered. */
 export function requestNode(bluetooth: Bluetooth, name?: string): Promise<BluetoothDevice> {
@@ -10,15 +15,29 @@ export function requestNode(bluetooth: Bluetooth, name?: string): Promise<Blueto
 }
 
 /** Connects to a node that the owner chose. */
-export function webBluetooth(device: BluetoothDevice): Connect {
+export function webBluetooth(device: BluetoothDevice, clock: Clock = systemClock): Connect {
   return async () => {
-    const server = await device.gatt?.connect();
+    const server = await connected(device, clock);
     const service = await server?.getPrimaryService(SERVICE);
     if (server === undefined || service === undefined) {
-      throw new TypeError("the device has no GATT server");
+      throw new TypeError("the device does not connect");
     }
     return connection(device, server, service);
   };
+}
+
+async function connected(device: BluetoothDevice, clock: Clock): Promise<BluetoothRemoteGATTServer | undefined> {
+  const end = new AbortController();
+  const late = clock.sleep(CONNECT_LIMIT, end.signal).then(() => undefined);
+  try {
+    const server = await Promise.race([device.gatt?.connect(), late]);
+    if (server === undefined) {
+      device.gatt?.disconnect();
+    }
+    return server;
+  } finally {
+    end.abort();
+  }
 }
 
 function connection(

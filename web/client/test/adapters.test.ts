@@ -10,8 +10,19 @@ import { buildSync } from "esbuild";
 
 import { find, provision } from "../../examples/react-native.js";
 import type { Manager } from "../../examples/react-native.js";
-import { ENDPOINTS, GattTransport, PairingSecret, Phone, SERVICE, newRequestId, requestNode, webBluetooth } from "../src/index.js";
+import {
+  ENDPOINTS,
+  GattTransport,
+  PairingSecret,
+  Phone,
+  ProvisioningError,
+  SERVICE,
+  newRequestId,
+  requestNode,
+  webBluetooth,
+} from "../src/index.js";
 import type { GattConnection, PlxCharacteristic, PlxDevice } from "../src/index.js";
+import { VirtualClock } from "./support/clock.js";
 import { Center, Node, missingPrograms } from "./support/programs.js";
 import { simulated } from "./support/simulated.js";
 import { ROOT } from "./support/vectors.js";
@@ -140,6 +151,15 @@ test("a node is provisioned over Web Bluetooth", { skip }, () =>
     await phone.close();
   }),
 );
+
+test("a browser that never finishes connecting is a lost link", async () => {
+  let disconnects = 0;
+  const gatt = { connect: () => new Promise(() => undefined), disconnect: () => (disconnects += 1) };
+  const device = { gatt } as unknown as BluetoothDevice;
+  const error = await GattTransport.open(webBluetooth(device, new VirtualClock())).catch((reason: unknown) => reason);
+  assert.ok(error instanceof ProvisioningError);
+  assert.deepEqual([error.name, disconnects], ["LinkLost", 1]);
+});
 
 test("the example over HTTP provisions a node, and prints no secret", { skip }, () =>
   scene(async (node, center) => {
