@@ -1,5 +1,6 @@
 /** A connection over Web Bluetooth. */
 
+import { isEqual } from "./bytes.js";
 import { SERVICE } from "./endpoint.js";
 import type { Connect, GattConnection } from "./gatt.js";
 import { systemClock } from "./transport.js";
@@ -45,20 +46,23 @@ function connection(
   server: BluetoothRemoteGATTServer,
   service: BluetoothRemoteGATTService,
 ): GattConnection {
+  const values = new Notified();
   return {
     // Browsers do not tell the MTU; the first notification does.
     valueLimit: undefined,
     async read(uuid) {
-      return bytes(await (await service.getCharacteristic(uuid)).readValue());
+      const characteristic = await service.getCharacteristic(uuid);
+      return values.duringRead(async () => bytes(await characteristic.readValue()));
     },
     async write(uuid, value) {
       await (await service.getCharacteristic(uuid)).writeValueWithResponse(value as Uint8Array<ArrayBuffer>);
     },
     async subscribe(uuid, onValue) {
       const characteristic = await service.getCharacteristic(uuid);
+      values.deliver = onValue;
       characteristic.addEventListener("characteristicvaluechanged", () => {
         if (characteristic.value !== undefined) {
-          onValue(bytes(characteristic.value));
+          values.push(bytes(characteristic.value));
         }
       });
       await characteristic.startNotifications();
@@ -71,6 +75,35 @@ function connection(
       return Promise.resolve();
     },
   };
+}
+
+/** The notified values. Browsers fire the event of a notification for a read, too, so the value of a read is taken out. */
+class Notified {
+  deliver: (value: Uint8Array) => void = () => undefined;
+  /** Values that arrive during a read; none between reads. */
+  #held: Uint8Array[] | undefined;
+
+  push(value: Uint8Array): void {
+    if (this.#held === undefined) {
+      this.deliver(value);
+    } else {
+      this.#held.push(value);
+    }
+  }
+
+  async duringRead(read: () => Promise<Uint8Array>): Promise<Uint8Array> {
+    this.#held = [];
+    let own: Uint8Array | undefined;
+    try {
+      own = await read();
+      return own;
+    } finally {
+      const held = this.#held;
+      this.#held = undefined;
+      const index = held.findIndex((value) => own !== undefined && isEqual(value, own));
+      held.filter((_, other) => other !== index).forEach((value) => this.deliver(value));
+    }
+  }
 }
 
 /** A copy, because the browser may reuse the buffer. */

@@ -109,7 +109,12 @@ function characteristic(connection: GattConnection, uuid: string): EventTarget {
   const view = (value: Uint8Array) => new DataView(value.buffer, value.byteOffset, value.byteLength);
   const target = Object.assign(new EventTarget(), {
     value: undefined as DataView | undefined,
-    readValue: async () => view(await connection.read(uuid)),
+    async readValue() {
+      // As in browsers: a read fires the event of notifications.
+      target.value = view(await connection.read(uuid));
+      target.dispatchEvent(new Event("characteristicvaluechanged"));
+      return target.value;
+    },
     writeValueWithResponse: (value: Uint8Array) => connection.write(uuid, value),
     startNotifications: () =>
       connection.subscribe(uuid, (value) => {
@@ -139,7 +144,9 @@ test("a node is provisioned over Web Bluetooth", { skip }, () =>
     const device = await requestNode(browser.bluetooth, node.name);
     assert.deepEqual(browser.asked, [{ filters: [{ services: [SERVICE], name: node.name }] }]);
     const phone = new Phone(await GattTransport.open(webBluetooth(device)));
+    assert.equal((await phone.publicStatus()).state, "AP_MODE");
     await phone.pair(PairingSecret.parse(node.code));
+    assert.equal((await phone.publicStatus()).state, "AP_MODE");
     assert.ok((await phone.scan()).length > 0);
     const credentials = {
       ...(await center.order()),
