@@ -84,7 +84,13 @@ impl Controllers {
         .await;
     }
 
-    async fn phone_adapter(&self) -> zbus::Result<Adapter> {
+    /// The node's controller in `BlueZ`.
+    pub(crate) async fn node_adapter(&self) -> zbus::Result<Adapter> {
+        adapter(&self.node).await
+    }
+
+    /// The phone's controller in `BlueZ`.
+    pub(crate) async fn phone_adapter(&self) -> zbus::Result<Adapter> {
         adapter(&self.phone).await
     }
 }

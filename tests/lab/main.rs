@@ -14,6 +14,7 @@
 //! | `phone_program` | the phone's program, over Bluetooth and in the access point |
 //! | `captive_portal` | the probes that phones send in the access point |
 //! | `mdns_service` | the node's mDNS service in the home's network |
+//! | `battery` | a phone that serves its battery level, and a stock `BlueZ` |
 //! | `units` | the programs started by their systemd units |
 //! | `bench` | the figures |
 //! | `scene` | the common start of scenarios of the complete system |
@@ -24,6 +25,7 @@
 mod air;
 mod att;
 mod bad_input;
+mod battery;
 mod bench;
 mod captive_portal;
 mod desk;

@@ -19,7 +19,7 @@ const PACKAGES: &str = "/lab/packages";
 const NAMES: &str = "/etc/NetworkManager/dnsmasq-shared.d/jarvis-provisioning.conf";
 
 /// Installs a package as an administrator does, which enables and starts its services. Existing settings stay.
-fn install(package: &str) {
+pub(crate) fn install(package: &str) {
     let packages = fs::read_dir(PACKAGES).expect("the laboratory builds them").map(|entry| entry.expect("a name").path());
     let is_wanted =
         |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&format!("{package}_")));
@@ -34,7 +34,7 @@ fn install(package: &str) {
 }
 
 /// Purges a package, which an earlier scenario or a first try may have left, and the node's files.
-fn purge(package: &str) {
+pub(crate) fn purge(package: &str) {
     must("dpkg", &["--purge", package]);
     must("rm", &["-rf", "/var/lib/jarvis", "/var/lib/msp"]);
 }
@@ -59,19 +59,19 @@ fn files() -> BTreeSet<String> {
 }
 
 /// A started unit, which stops when dropped.
-struct Unit {
+pub(crate) struct Unit {
     name: &'static str,
 }
 
 impl Unit {
     /// A unit whose package has enabled and started it.
-    fn started(name: &'static str) -> Self {
+    pub(crate) fn started(name: &'static str) -> Self {
         must("systemctl", &["is-enabled", name]);
         must("systemctl", &["is-active", name]);
         Self { name }
     }
 
-    fn property(&self, name: &str) -> String {
+    pub(crate) fn property(&self, name: &str) -> String {
         must("systemctl", &["show", "--value", "--property", name, self.name]).trim().to_owned()
     }
 
@@ -136,6 +136,20 @@ fn a_package_that_is_purged_unused_leaves_nothing() {
     assert!(!run("id", &["jarvis-provision"]).status.success(), "the user is removed");
 }
 
+/// Writes the node's label, and its settings with this line about the access point, as the maker of an image does.
+pub(crate) fn settle(controllers: &Controllers, access_point: &str) {
+    let place = Path::new("/etc/jarvis");
+    fs::create_dir_all(place).expect("root may");
+    let label = json!({ "code": CODE, "access_point_passphrase": PASSPHRASE });
+    fs::write(place.join("pairing.json"), label.to_string()).expect("it can be written");
+    let packaged = include_str!("../../packaging/provision.toml");
+    let settings = format!(
+        "interface = \"wlan0\"\nadapter = \"{}\"\n{packaged}\n[access_point]\n{access_point}\n[pairing]\nfile = \"/etc/jarvis/pairing.json\"\n",
+        controllers.node
+    );
+    fs::write(place.join("provision.toml"), settings).expect("it can be written");
+}
+
 #[tokio::test]
 async fn a_device_opens_its_access_point_and_is_provisioned_over_bluetooth() {
     let controllers = Controllers::ready().await;
@@ -146,16 +160,7 @@ async fn a_device_opens_its_access_point_and_is_provisioned_over_bluetooth() {
     fs::create_dir("/var/lib/jarvis").expect("root may");
     fs::write(path, r#"{"volume":7}"#).expect("root may");
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("root may");
-    let place = Path::new("/etc/jarvis");
-    fs::create_dir_all(place).expect("root may");
-    let label = json!({ "code": CODE, "access_point_passphrase": PASSPHRASE });
-    fs::write(place.join("pairing.json"), label.to_string()).expect("it can be written");
-    let packaged = include_str!("../../packaging/provision.toml");
-    let settings = format!(
-        "interface = \"wlan0\"\nadapter = \"{}\"\n{packaged}\n[access_point]\nopen = \"always\"\n[pairing]\nfile = \"/etc/jarvis/pairing.json\"\n",
-        controllers.node
-    );
-    fs::write(place.join("provision.toml"), settings).expect("it can be written");
+    settle(&controllers, "open = \"always\"");
     let home = Home::open().await;
     let order = home.order().await;
     // As on an image whose Bluetooth is blocked at boot: the unit lifts the block from within its sandbox.
@@ -198,7 +203,7 @@ async fn a_device_opens_its_access_point_and_is_provisioned_over_bluetooth() {
     drop(unit);
     assert_eq!(read(path)["api_key"], key);
     assert!(Path::new("/var/lib/jarvis/.provisioned").exists(), "it stays provisioned");
-    assert!(!place.join("provision.toml").exists(), "the settings belong to the package");
+    assert!(!Path::new("/etc/jarvis/provision.toml").exists(), "the settings belong to the package");
 }
 
 #[tokio::test]
