@@ -15,6 +15,7 @@
 //! | [`link`] | the links: bytes between a phone and an endpoint |
 //! | [`login`] | the first login of a device |
 //! | [`network`] | what is needed of the machine's network |
+//! | [`panel`] | the device's own panel: D-Bus |
 //! | [`simulation`] | a network without a radio |
 //! | [`store`] | the files |
 
@@ -29,5 +30,6 @@ pub mod label;
 pub mod link;
 pub mod login;
 pub mod network;
+pub mod panel;
 pub mod simulation;
 pub mod store;

@@ -21,6 +21,7 @@ const NODE: Edges = &[
     ("daemon", &["claim", "command_center", "network", "store"]),
     ("care", &["command_center", "daemon", "network"]),
     ("link", &["care", "daemon"]),
+    ("panel", &["care", "daemon"]),
 ];
 
 /// The core.

@@ -11,6 +11,7 @@ use anyhow::Context;
 use jarvis_http::client::{AddressPolicy, Client, Trust};
 use jarvis_provisioning::care::caretaker::{self, Caretaker};
 use jarvis_provisioning::care::port::Care;
+use jarvis_provisioning::care::{collect, collect_simulated};
 use jarvis_provisioning::claim::{Claimant, Device, NodeClaims};
 use jarvis_provisioning::command_center::{self, Limits, Registrar};
 use jarvis_provisioning::config::{Config, Open, Portal};
@@ -18,6 +19,7 @@ use jarvis_provisioning::daemon::{Daemon, Ended, Handle};
 use jarvis_provisioning::link::{ble, http, mdns, sim};
 use jarvis_provisioning::network::Maintenance;
 use jarvis_provisioning::network::nm::{self, NetworkManager};
+use jarvis_provisioning::panel::{Diagnose, Panel, dbus};
 use jarvis_provisioning::simulation::SimulatedHome;
 use jarvis_provisioning::store::Store;
 use provisioning_core::domain::{AccessPoint, Passphrase, RadioUse};
@@ -135,7 +137,9 @@ async fn serve<N: Maintenance + Clone, L: Future<Output = ()> + Send + 'static>(
         folder: std::path::absolute(&paths.claim).context("finding the folder of the appliance's configuration")?,
         clock: super::claim::clock,
     };
-    let health = Registrar::new(client.clone()).with_limits(Limits { health: diagnose::HEALTH_LIMIT, ..Limits::default() });
+    let limits = || Limits { health: diagnose::HEALTH_LIMIT, ..Limits::default() };
+    let health = Registrar::new(client.clone()).with_limits(limits());
+    let diagnosis = diagnosis(config, Registrar::new(client.clone()).with_limits(limits()))?;
     let command_center = command_center::Client { registrar: Registrar::new(client), claims };
     let (daemon, handle) = Daemon::new(machine_config(config), boot, network.clone(), command_center, store);
     let care = config.care.enabled.then(|| caretaker(config, network, health, handle.clone())).transpose()?;
@@ -150,6 +154,8 @@ async fn serve<N: Maintenance + Clone, L: Future<Output = ()> + Send + 'static>(
     let listeners = http::Listeners { api: vec![listener], access_point };
     let mut servers = vec![tokio::spawn(link(handle.clone(), until_stopped()))];
     let mut http_config = http_config(config);
+    let port = care.as_ref().map(|(_, port)| port.clone());
+    let panel = Panel::new(handle.clone(), port, radio.clone(), diagnosis);
     if let Some((caretaker, port)) = care {
         http_config.care = Some(http::Care { port, token: config.care.api_token()? });
         servers.push(tokio::spawn(caretaker.run(until_stopped())));
@@ -160,6 +166,7 @@ async fn serve<N: Maintenance + Clone, L: Future<Output = ()> + Send + 'static>(
     servers.push(tokio::spawn(http::serve(listeners, http_config, handle.clone(), until_stopped())));
     if !config.simulate {
         tokio::spawn(handle.clone().follow_radio(radio.clone()));
+        servers.push(tokio::spawn(dbus::serve(panel, None, until_stopped())));
         let announcement = mdns::Config { name: name.clone(), port: bound.port(), radio };
         servers.push(tokio::spawn(mdns::serve(announcement, handle, until_stopped())));
     }
@@ -203,6 +210,18 @@ fn caretaker<N: Maintenance>(
         clock: now,
     };
     Ok(Caretaker::new(settings, network, registrar, handle))
+}
+
+/// What collects the evidence for the panel's diagnoses.
+fn diagnosis(config: &Config, registrar: Registrar) -> Result<Diagnose, Failure> {
+    let (config, checked, registrar) = (config.clone(), diagnose::settings(config)?, Arc::new(registrar));
+    Ok(Arc::new(move || {
+        let settings = diagnose::settings(&config).unwrap_or_else(|_| checked.clone());
+        let (simulate, registrar) = (config.simulate, Arc::clone(&registrar));
+        Box::pin(async move {
+            if simulate { collect_simulated(&settings, &registrar).await } else { collect(&settings, &registrar).await }
+        })
+    }))
 }
 
 fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {

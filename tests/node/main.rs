@@ -7,6 +7,7 @@ mod care;
 mod claim;
 mod http;
 mod nm;
+mod panel;
 mod registrar;
 mod security;
 mod sim_link;
