@@ -179,8 +179,13 @@ mod tests {
     #[test]
     fn a_stuck_button_resets_once_and_works_again_after_its_release() {
         let seen = presses(&[(0, true), (100_000, false), (100_001, true), (200_000, false), (201_000, true)], 300_000);
-        let expected =
-            [(3_000, Press::Warned), (10_000, Press::Reset), (200_050, Press::None), (204_000, Press::Warned), (211_000, Press::Reset)];
+        let expected = [
+            (3_000, Press::Warned),
+            (10_000, Press::Reset),
+            (200_050, Press::None),
+            (204_000, Press::Warned),
+            (211_000, Press::Reset),
+        ];
         assert_eq!(seen, expected);
     }
 

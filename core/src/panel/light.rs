@@ -57,16 +57,8 @@ pub enum Indication {
 
 impl Indication {
     /// All of them.
-    pub const ALL: [Self; 8] = [
-        Self::Waiting,
-        Self::Working,
-        Self::Failed,
-        Self::Ready,
-        Self::Offline,
-        Self::AccessPoint,
-        Self::Held,
-        Self::Resetting,
-    ];
+    pub const ALL: [Self; 8] =
+        [Self::Waiting, Self::Working, Self::Failed, Self::Ready, Self::Offline, Self::AccessPoint, Self::Held, Self::Resetting];
 
     /// What is shown. A press comes first, because its owner looks at the light; then an attempt.
     pub const fn of(state: State, is_provisioned: bool, connectivity: Connectivity, press: Press) -> Self {
