@@ -101,6 +101,10 @@ pub struct Config {
     pub files: Files,
     /// Network care.
     pub care: Care,
+    /// The light that shows the node's state.
+    pub led: Led,
+    /// The buttons whose long press resets the node.
+    pub button: Vec<Button>,
     /// No radio: simulated networks, HTTP on loopback, Bluetooth on a socket. Set by `--simulate` or the environment.
     #[serde(skip)]
     pub simulate: bool,
@@ -187,6 +191,30 @@ impl Files {
     }
 }
 
+/// The light that shows the node's state.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Led {
+    /// Its name in `/sys/class/leds`; none by default.
+    pub name: Option<String>,
+}
+
+/// A button whose long press resets the node: a key of an input device, or a line of a GPIO chip.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Button {
+    /// The input device, such as `/dev/input/by-path/platform-button-event`.
+    pub input: Option<PathBuf>,
+    /// The code of its key, from `linux/input-event-codes.h`; `KEY_RESTART` by default.
+    pub key: Option<u16>,
+    /// The GPIO chip, such as `/dev/gpiochip0`.
+    pub gpio: Option<PathBuf>,
+    /// The number of its line.
+    pub line: Option<u32>,
+    /// The button connects the line to the supply, and not to the ground.
+    pub active_high: bool,
+}
+
 /// How the network is watched.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -236,6 +264,17 @@ fn token(text: &str) -> Option<SecretText> {
     fits.then(|| SecretText::new(text.to_owned()))
 }
 
+impl Button {
+    /// Whether it is either a key or a line.
+    const fn is_valid(&self) -> bool {
+        match self {
+            Self { input: Some(_), gpio: None, line: None, active_high: false, .. }
+            | Self { input: None, key: None, gpio: Some(_), line: Some(_), .. } => true,
+            _ => false,
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -252,6 +291,8 @@ impl Default for Config {
             pairing: Pairing::default(),
             files: Files::default(),
             care: Care::default(),
+            led: Led::default(),
+            button: Vec::new(),
             simulate: false,
             skip_check: false,
         }
@@ -327,6 +368,14 @@ impl Config {
         if self.capabilities.len() > number || self.capabilities.iter().any(|name| name.is_empty() || name.len() > length) {
             return Err(Error::Setting { name: "capabilities", expected: "list at most 8 names of 1 to 32 bytes" });
         }
+        // The name becomes a part of a path.
+        if self.led.name.as_ref().is_some_and(|name| name.is_empty() || name.contains('/') || name.starts_with('.')) {
+            return Err(Error::Setting { name: "led.name", expected: "set it to a name in /sys/class/leds" });
+        }
+        if !self.button.iter().all(Button::is_valid) {
+            let expected = "give each button either input, and perhaps key, or gpio and line, and perhaps active_high";
+            return Err(Error::Setting { name: "button", expected });
+        }
         Ok(())
     }
 
@@ -367,6 +416,25 @@ mod tests {
         assert_eq!(portal(""), Portal::Auto);
         for (word, mode) in [("auto", Portal::Auto), ("portal", Portal::Portal), ("app", Portal::App)] {
             assert_eq!(portal(&format!("[access_point]\nportal = \"{word}\"")), mode);
+        }
+    }
+
+    #[test]
+    fn a_button_is_a_key_or_a_line_and_a_light_has_a_plain_name() {
+        let key = "[[button]]\ninput = \"/dev/input/event0\"\n";
+        let line = "[[button]]\ngpio = \"/dev/gpiochip0\"\nline = 17\n";
+        let both = read(&format!("{key}{line}[led]\nname = \"green:status\""), &[]).expect("valid settings");
+        assert_eq!((both.button.len(), both.led.name.as_deref()), (2, Some("green:status")));
+        let neither = "[[button]]\n".to_owned();
+        let no_line = "[[button]]\ngpio = \"/dev/gpiochip0\"".to_owned();
+        for invalid in
+            [neither, no_line, format!("{key}line = 17"), format!("{line}key = 408"), format!("{key}active_high = true")]
+        {
+            assert!(matches!(read(&invalid, &[]), Err(Error::Setting { name: "button", .. })), "{invalid}");
+        }
+        for name in ["", "..", "../../etc", "a/b"] {
+            let read = read(&format!("[led]\nname = \"{name}\""), &[]);
+            assert!(matches!(read, Err(Error::Setting { name: "led.name", .. })), "{name}");
         }
     }
 

@@ -6,8 +6,12 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`dbus`] | the object `org.jarvis.Provisioning1` on the system bus |
+//! | [`led`] | a light, through `/sys/class/leds` |
+//! | [`button`] | a button whose long press resets the node |
 
+pub mod button;
 pub mod dbus;
+pub mod led;
 
 use std::future::{Future, pending};
 use std::pin::Pin;
@@ -111,6 +115,11 @@ impl Panel {
             press: self.press.subscribe(),
         };
         Changes::new(sources)
+    }
+
+    /// How far the press of a button is. With several buttons the last change counts.
+    fn pressed(&self, press: Press) {
+        self.press.send_if_modified(|shown| std::mem::replace(shown, press) != press);
     }
 
     /// Deletes everything that the owner has given, for a person at the device. Returns when it is complete, or has failed.

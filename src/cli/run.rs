@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,12 +14,12 @@ use jarvis_provisioning::care::port::Care;
 use jarvis_provisioning::care::{collect, collect_simulated};
 use jarvis_provisioning::claim::{Claimant, Device, NodeClaims};
 use jarvis_provisioning::command_center::{self, Limits, Registrar};
-use jarvis_provisioning::config::{Config, Open, Portal};
+use jarvis_provisioning::config::{self, Config, Open, Portal};
 use jarvis_provisioning::daemon::{Daemon, Ended, Handle};
 use jarvis_provisioning::link::{ble, http, mdns, sim};
 use jarvis_provisioning::network::Maintenance;
 use jarvis_provisioning::network::nm::{self, NetworkManager};
-use jarvis_provisioning::panel::{Diagnose, Panel, dbus};
+use jarvis_provisioning::panel::{Diagnose, Panel, button, dbus, led};
 use jarvis_provisioning::simulation::SimulatedHome;
 use jarvis_provisioning::store::Store;
 use provisioning_core::domain::{AccessPoint, Passphrase, RadioUse};
@@ -164,6 +164,13 @@ async fn serve<N: Maintenance + Clone, L: Future<Output = ()> + Send + 'static>(
         }
     }
     servers.push(tokio::spawn(http::serve(listeners, http_config, handle.clone(), until_stopped())));
+    if let Some(name) = &config.led.name {
+        let folder = Path::new(led::LIGHTS).join(name);
+        servers.push(tokio::spawn(led::serve(panel.clone(), folder, until_stopped())));
+    }
+    for source in config.button.iter().filter_map(source) {
+        servers.push(tokio::spawn(button::serve(panel.clone(), source, until_stopped())));
+    }
     if !config.simulate {
         tokio::spawn(handle.clone().follow_radio(radio.clone()));
         servers.push(tokio::spawn(dbus::serve(panel, None, until_stopped())));
@@ -222,6 +229,18 @@ fn diagnosis(config: &Config, registrar: Registrar) -> Result<Diagnose, Failure>
             if simulate { collect_simulated(&settings, &registrar).await } else { collect(&settings, &registrar).await }
         })
     }))
+}
+
+/// Where a button of the settings is; every valid one is somewhere.
+fn source(button: &config::Button) -> Option<button::Source> {
+    /// `KEY_RESTART` of `linux/input-event-codes.h`: the usual key of a reset button in a device tree.
+    const KEY_RESTART: u16 = 408;
+    let config::Button { input, key, gpio, line, active_high } = button.clone();
+    match (input, gpio, line) {
+        (Some(device), _, _) => Some(button::Source::Input { device, key: key.unwrap_or(KEY_RESTART) }),
+        (None, Some(chip), Some(line)) => Some(button::Source::Gpio { chip, line, active_high }),
+        _ => None,
+    }
 }
 
 fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {

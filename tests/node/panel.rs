@@ -1,6 +1,8 @@
 //! The device's own panel: D-Bus, the light and buttons, with a scripted loop.
 
+mod button;
 mod dbus;
+mod led;
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
