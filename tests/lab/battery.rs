@@ -13,7 +13,7 @@ use zbus::{Connection, Message, MessageStream, ObjectPath, Variant};
 use crate::air::{Controllers, connect, must, until};
 use crate::device::Device;
 use crate::place::log;
-use crate::units::{Unit, install, purge, settle};
+use crate::units::{Unit, clean, configure, install};
 
 /// The objects of the phone's application.
 const ROOT: &str = "/phone";
@@ -105,11 +105,11 @@ async fn phone_at_the_node(controllers: &Controllers) -> Option<Peer> {
 
 #[tokio::test]
 async fn a_phone_is_not_asked_to_pair_by_a_stock_bluez() {
-    purge("jarvis-provisioning");
+    clean("jarvis-provisioning");
     let _stock = Stock::start();
     let controllers = Controllers::ready().await;
-    settle(&controllers, "open = \"never\"");
-    install("jarvis-provisioning");
+    configure(&controllers, "never");
+    install(&["jarvis-provisioning"]);
     let _unit = Unit::started("jarvis-provision.service");
     let controllers = Controllers::ready().await;
     let _battery = Battery::serve(&controllers.phone_adapter().await.expect("BlueZ has it")).await;
@@ -128,7 +128,7 @@ async fn a_phone_is_not_asked_to_pair_by_a_stock_bluez() {
     assert!(pairing.is_empty(), "{pairing:?}");
     phone.leave().await;
 
-    purge("jarvis-provisioning");
+    clean("jarvis-provisioning");
     let command = must("systemctl", &["show", "--value", "--property=ExecStart", "bluetooth"]);
     assert!(!command.contains("jarvis"), "{command}");
     assert!(!Path::new("/usr/lib/jarvis-provisioning").exists(), "nothing of the package is left");

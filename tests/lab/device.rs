@@ -103,12 +103,7 @@ impl Device {
 
     /// The resources of its program.
     pub(crate) fn usage(&self) -> Usage {
-        let process = self.program.as_ref().expect("it runs").process().as_raw_nonzero();
-        let descriptors = fs::read_dir(format!("/proc/{process}/fd")).expect("its descriptors").count();
-        let status = fs::read_to_string(format!("/proc/{process}/status")).expect("its figures");
-        let figure = |name| status.lines().find_map(|line| line.strip_prefix(name)?.strip_suffix("kB")?.trim().parse().ok());
-        let [resident, peak] = ["VmRSS:", "VmHWM:"].map(|name| figure(name).expect("a figure in kB"));
-        Usage { descriptors, resident, peak }
+        usage(&self.program.as_ref().expect("it runs").process().as_raw_nonzero().to_string())
     }
 
     /// The pairing code of its label.
@@ -146,6 +141,15 @@ impl Device {
         assert!(!self.is_provisioned(), "no marker is there");
         until("the profile is gone", async || profiles().is_empty()).await;
     }
+}
+
+/// The resources of a process.
+pub(crate) fn usage(process: &str) -> Usage {
+    let descriptors = fs::read_dir(format!("/proc/{process}/fd")).expect("its descriptors").count();
+    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("its figures");
+    let figure = |name| status.lines().find_map(|line| line.strip_prefix(name)?.strip_suffix("kB")?.trim().parse().ok());
+    let [resident, peak] = ["VmRSS:", "VmHWM:"].map(|name| figure(name).expect("a figure in kB"));
+    Usage { descriptors, resident, peak }
 }
 
 /// The profiles that NetworkManager has, volatile ones included.
