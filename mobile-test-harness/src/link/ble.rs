@@ -175,7 +175,7 @@ impl Bluetooth {
         }
     }
 
-    /// The next notified message; none if no message arrives until `until`.
+    /// The next notified message; none if no message arrives until `until`. The link is lost with the first invalid value.
     pub async fn receive(&mut self, until: Instant) -> Result<Option<Outbound>, Error> {
         loop {
             if let Some(message) = self.inbox.pop() {
@@ -191,7 +191,8 @@ impl Bluetooth {
             };
             self.traffic.received += value.len() as u64;
             trace!(bytes = value.len(), "notified");
-            self.inbox.push(&value).map_err(Error::InvalidMessage)?;
+            // `BlueZ` 5.55 damages values that follow one another closely. What they said is known after a new connection.
+            self.inbox.push(&value).map_err(|fault| Error::Lost(Some(std::io::Error::other(fault.to_string()))))?;
         }
     }
 

@@ -223,6 +223,18 @@ async fn values_are_read_and_notified() {
 }
 
 #[tokio::test]
+async fn a_damaged_value_is_a_lost_link() {
+    let Some(place) = Place::with(World::default()).await else { return };
+    let mut link = place.link().await;
+    link.subscribe().await.expect("a subscription");
+    // The end of a message, without its beginning.
+    let damaged = &frames(&[7; 300], 200)[1];
+    place.fake.world().subscription.as_ref().expect("subscribed").send(damaged).expect("the phone reads");
+    let error = link.receive(Instant::now() + ANSWER_LIMIT).await.expect_err("an invalid value");
+    assert!(matches!(error, Error::Lost(Some(_))), "{error:?}");
+}
+
+#[tokio::test]
 async fn a_refusal_is_told_from_a_lost_connection_and_from_a_failure() {
     let Some(place) = Place::with(World::default()).await else { return };
     let mut link = place.link().await;
