@@ -26,6 +26,7 @@ mod rfkill;
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -53,12 +54,20 @@ const GRACE: Duration = Duration::from_secs(6);
 const RENEWAL: Duration = Duration::from_secs(30);
 
 /// Which radio to use.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// The D-Bus address of another bus than the system's.
     pub bus: Option<String>,
     /// The adapter, by its name (`hci0`) or its address; the system's first one by default.
     pub adapter: Option<String>,
+    /// Where the kernel lists its radio switches: `/sys/class/rfkill`.
+    pub switches: PathBuf,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { bus: None, adapter: None, switches: rfkill::SWITCHES.into() }
+    }
 }
 
 /// Why the service is not available over the air.
@@ -156,7 +165,7 @@ async fn serve_once(
 ) -> Result<Infallible, Error> {
     let mut bus = Bus::connect(config.bus.as_deref()).await?;
     let adapter = adapter(&mut bus, config).await?;
-    rfkill::lift()?;
+    rfkill::lift(&config.switches)?;
     if !bus.powered(&adapter).await? {
         bus.switch_on(&adapter).await?;
     }

@@ -3,6 +3,7 @@
 mod fake;
 
 use std::collections::HashMap;
+use std::fs;
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
@@ -13,7 +14,9 @@ use jarvis_provisioning::daemon::{Ends, Event, Handle};
 use jarvis_provisioning::link::ble::{self, Config};
 use provisioning_core::endpoint::{ENDPOINTS, Endpoint};
 use testing::bus::PrivateBus;
+use tempfile::TempDir;
 use testing::fake::Fault;
+use testing::journal::Journal;
 use testing_node::scripted::view;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -34,6 +37,8 @@ struct Lab {
     ends: Ends,
     fake: Fake,
     bus: PrivateBus,
+    /// In place of the kernel's list of radio switches.
+    switches: TempDir,
 }
 
 impl Drop for Lab {
@@ -56,13 +61,15 @@ impl Lab {
         prepare(&mut fake.world());
         let (handle, ends) = Handle::channel(64, view());
         ends.advertising.send_replace(true);
-        let config = Config { bus: Some(bus.address()), adapter: Some(ADDRESS.to_lowercase()) };
+        let switches = tempfile::tempdir().expect("a folder");
+        let config =
+            Config { bus: Some(bus.address()), adapter: Some(ADDRESS.to_lowercase()), switches: switches.path().to_owned() };
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(ble::serve(config, handle, async {
             // Dropping it stops as well.
             let _either = stopped.await;
         }));
-        Some(Self { serving, stop: Some(stop), ends, fake, bus })
+        Some(Self { serving, stop: Some(stop), ends, fake, bus, switches })
     }
 
     /// Stops the node like a service manager.
@@ -117,7 +124,7 @@ async fn the_name_is_that_of_the_node_again_after_bluez_has_restarted() {
 async fn a_name_that_a_killed_node_has_left_is_corrected_and_no_other_is() {
     let Some(bus) = PrivateBus::start() else { return };
     let fake = Fake::start(&bus.address()).await;
-    let config = Config { bus: Some(bus.address()), adapter: None };
+    let config = Config { bus: Some(bus.address()), ..Config::default() };
     for (left, after) in [("jarvis-5b91b661", ""), ("Kitchen", "Kitchen"), ("jarvis-00000000", "jarvis-00000000")] {
         fake.world().alias = left.to_owned();
         ble::give_back_name(&config, "jarvis-5b91b661").await;
@@ -386,4 +393,26 @@ async fn an_advertisement_that_bluez_has_dropped_is_registered_again() {
     leaves(&lab, "hci0/dev_1").await;
     lab.fake.until("it is registered again", |world| world.registrations() == 2).await;
     assert_eq!(lab.fake.world().script.calls_of("RegisterApplication"), 1);
+}
+
+#[tokio::test]
+async fn a_hardware_switch_is_told_and_bluetooth_is_back_when_it_is_turned() {
+    let journal = Journal::start();
+    let Some(mut lab) = Lab::start(&[]).await else { return };
+    lab.fake.until_advertised().await;
+    let switch = lab.switches.path().join("rfkill0");
+    fs::create_dir(&switch).expect("a folder for the switch");
+    for (attribute, value) in [("type", "bluetooth"), ("soft", "0"), ("hard", "1")] {
+        fs::write(switch.join(attribute), value).expect("an attribute");
+    }
+    lab.fake.world().advertised = false;
+    lab.fake.tell_changed(ADAPTER, &("org.bluez.Adapter1", HashMap::from([("Powered", Variant::from(false))]), Vec::<&str>::new())).await;
+    // The access point may open in place of Bluetooth.
+    let told = lab.event().await;
+    assert!(matches!(told, Event::Bluetooth { available: false }), "{told:?}");
+    fs::write(switch.join("hard"), "0").expect("an attribute");
+    lab.fake.until_advertised().await;
+    let journal = journal.stop();
+    let switches: Vec<_> = journal.warnings().filter(|line| line.contains("blocked by a hardware switch: turn it on")).collect();
+    assert_eq!(switches.len(), 1, "{}", journal.text());
 }

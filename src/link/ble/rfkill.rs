@@ -9,7 +9,7 @@ use tracing::info;
 use super::Error;
 
 /// Where the kernel lists its switches.
-const SWITCHES: &str = "/sys/class/rfkill";
+pub(super) const SWITCHES: &str = "/sys/class/rfkill";
 
 /// Where the kernel takes changes. Its attributes in `/sys` are read-only in the sandbox of a service.
 const DEVICE: &str = "/dev/rfkill";
@@ -23,8 +23,8 @@ const UNBLOCK_BLUETOOTH: [u8; 8] = {
 };
 
 /// Lifts every soft block of Bluetooth. A hard block is an error, because only a person can lift it.
-pub(super) fn lift() -> Result<(), Error> {
-    lift_in(Path::new(SWITCHES), Path::new(DEVICE))
+pub(super) fn lift(switches: &Path) -> Result<(), Error> {
+    lift_in(switches, Path::new(DEVICE))
 }
 
 fn lift_in(switches: &Path, device: &Path) -> Result<(), Error> {
