@@ -93,7 +93,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             let passphrase = Passphrase::try_from(passphrase.expose().to_owned()).context("the access point's passphrase")?;
             let settings =
                 nm::Settings { interface: config.interface.clone(), passphrase: Some(passphrase), ..nm::Settings::default() };
-            let link = |handle, stopped| ble::serve(ble::Config { adapter: config.adapter.clone(), ..ble::Config::default() }, handle, stopped);
+            let link = |handle, stopped| {
+                ble::serve(ble::Config { adapter: config.adapter.clone(), ..ble::Config::default() }, handle, stopped)
+            };
             let network = NetworkManager::start(settings);
             let radio = network.radio();
             serve(&config, store, boot, network, radio, link, json!({})).await

@@ -209,7 +209,9 @@ enum Visible {
     /// A request to `BlueZ` is pending.
     Changing,
     /// Registered, until it is to be renewed.
-    Yes { renew_at: Instant },
+    Yes {
+        renew_at: Instant,
+    },
 }
 
 async fn serve_phones(

@@ -13,8 +13,8 @@ use fake::{ADAPTER, ADDRESS, Fake, World};
 use jarvis_provisioning::daemon::{Ends, Event, Handle};
 use jarvis_provisioning::link::ble::{self, Config};
 use provisioning_core::endpoint::{ENDPOINTS, Endpoint};
-use testing::bus::PrivateBus;
 use tempfile::TempDir;
+use testing::bus::PrivateBus;
 use testing::fake::Fault;
 use testing::journal::Journal;
 use testing_node::scripted::view;
@@ -388,7 +388,9 @@ async fn the_advertisement_is_registered_again_after_a_suspend() {
 
 #[tokio::test]
 async fn an_advertisement_that_bluez_has_dropped_is_registered_again() {
-    let Some(lab) = Lab::start(&[("UnregisterAdvertisement", Fault::Error("org.bluez.Error.DoesNotExist", "no"))]).await else { return };
+    let Some(lab) = Lab::start(&[("UnregisterAdvertisement", Fault::Error("org.bluez.Error.DoesNotExist", "no"))]).await else {
+        return;
+    };
     lab.fake.until_advertised().await;
     leaves(&lab, "hci0/dev_1").await;
     lab.fake.until("it is registered again", |world| world.registrations() == 2).await;
@@ -406,7 +408,9 @@ async fn a_hardware_switch_is_told_and_bluetooth_is_back_when_it_is_turned() {
         fs::write(switch.join(attribute), value).expect("an attribute");
     }
     lab.fake.world().advertised = false;
-    lab.fake.tell_changed(ADAPTER, &("org.bluez.Adapter1", HashMap::from([("Powered", Variant::from(false))]), Vec::<&str>::new())).await;
+    lab.fake
+        .tell_changed(ADAPTER, &("org.bluez.Adapter1", HashMap::from([("Powered", Variant::from(false))]), Vec::<&str>::new()))
+        .await;
     // The access point may open in place of Bluetooth.
     let told = lab.event().await;
     assert!(matches!(told, Event::Bluetooth { available: false }), "{told:?}");
