@@ -15,6 +15,7 @@
 //! | `captive_portal` | the probes that phones send in the access point |
 //! | `mdns_service` | the node's mDNS service in the home's network |
 //! | `battery` | a phone that serves its battery level, and a stock `BlueZ` |
+//! | `panel` | the packaged service's object on the bus, its light and its button |
 //! | `units` | the programs started by their systemd units |
 //! | `bench` | the figures |
 //! | `scene` | the common start of scenarios of the complete system |
@@ -36,6 +37,7 @@ mod mdns_service;
 mod node;
 mod over_access_point;
 mod over_bluetooth;
+mod panel;
 mod phone_program;
 mod place;
 mod resets;
