@@ -68,7 +68,7 @@ struct Writer {
     side: fn(&Node, &Files, &Boot) -> Side,
 }
 
-const WRITERS: [Writer; 13] = [
+const WRITERS: [Writer; 14] = [
     Writer { name: "first start", prepare: |_| {}, act: open, side: first_start },
     Writer {
         name: "attempts",
@@ -127,6 +127,15 @@ const WRITERS: [Writer; 13] = [
             let old = (Some(pending(0)), None);
             side(&(boot.pending.clone(), boot.outcome.clone()), &old, &(None, Some(outcome(Fault::TokenRejected))))
         },
+    },
+    Writer {
+        name: "renewal of the pairing secrets",
+        prepare: |node| {
+            node.open();
+            fs::copy(node.file("pairing.json"), node.root().join(LABEL_BEFORE)).unwrap();
+        },
+        act: |root| counted(root, |store| store.renew_pairing().map(drop)),
+        side: renewed,
     },
     Writer {
         name: "reset",
@@ -284,6 +293,21 @@ fn marked(_: &Node, left: &Files, boot: &Boot) -> Side {
     let outcome = if boot.provisioned { &None } else { &Some(outcome(Fault::WrongPassword)) };
     assert_eq!(boot.outcome, *outcome);
     side(&(boot.provisioned, boot.pending.clone()), &(false, Some(pending(0))), &(true, None))
+}
+
+/// A copy of the label before its pairing secrets are renewed.
+const LABEL_BEFORE: &str = "label-before.json";
+
+/// Both pairing secrets are the old ones or the new ones, and what phones have stored of the label stays.
+fn renewed(node: &Node, left: &Files, boot: &Boot) -> Side {
+    let label = |content: &[u8]| serde_json::from_slice::<serde_json::Value>(content).unwrap();
+    let before = label(&fs::read(node.root().join(LABEL_BEFORE)).unwrap());
+    let after = label(&left["pairing.json"]);
+    assert_eq!(after["access_point_passphrase"], before["access_point_passphrase"]);
+    assert_eq!(after["code"], boot.pairing.code.expose());
+    // One new code in a million is the old one.
+    assert!(after["code"] == before["code"] || after["secret"] != before["secret"], "one is new without the other");
+    if after["secret"] == before["secret"] { Side::Old } else { Side::New }
 }
 
 fn reset(node: &Node, left: &Files, boot: &Boot) -> Side {
