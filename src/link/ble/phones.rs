@@ -8,7 +8,7 @@ use std::os::unix::net::UnixDatagram as StdSocket;
 use tokio::net::UnixDatagram;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{Interval, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::{debug, info};
 use zbus::OwnedObjectPath;
 
@@ -45,7 +45,9 @@ pub(super) struct Phones {
 
 impl Phones {
     pub(super) fn new(handle: Handle, bluez: Caller) -> Self {
-        Self { handle, bluez, by_object: HashMap::new(), tasks: JoinSet::new(), presence: interval(PRESENCE) }
+        let mut presence = interval(PRESENCE);
+        presence.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { handle, bluez, by_object: HashMap::new(), tasks: JoinSet::new(), presence }
     }
 
     /// Whether any phone has a link.
@@ -99,7 +101,8 @@ impl Phones {
         let ended = loop {
             tokio::select! {
                 Some(ended) = self.tasks.join_next() => break ended,
-                _ = self.presence.tick() => for phone in self.by_object.values() {
+                // Without phones no timer runs, so that an idle node sleeps.
+                _ = self.presence.tick(), if !self.by_object.is_empty() => for phone in self.by_object.values() {
                     self.handle.present(phone.link).await?;
                 },
             }

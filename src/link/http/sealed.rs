@@ -13,6 +13,7 @@ use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{HeaderMap, Response, StatusCode};
 use jarvis_http::server::Wait;
 use jarvis_http::server::admission::{Admission, Bounds, Peer, Slot, admit};
+use tokio::sync::Notify;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -52,6 +53,8 @@ pub(super) struct Phones {
     idle: Duration,
     answer: Duration,
     table: Mutex<HashMap<Name, Arc<Phone>>>,
+    /// A link was opened.
+    opened: Notify,
 }
 
 struct Phone {
@@ -77,7 +80,7 @@ impl Outbox {
 
 impl Phones {
     pub(super) fn new(handle: Handle, idle: Duration, answer: Duration) -> Self {
-        Self { handle, idle, answer, table: Mutex::default() }
+        Self { handle, idle, answer, table: Mutex::default(), opened: Notify::new() }
     }
 
     /// Handles a message written to `session`, on the phone's link if it has one, else on a new one.
@@ -122,9 +125,12 @@ impl Phones {
         reply
     }
 
-    /// Closes idle links; never ends.
+    /// Closes idle links; never ends. Without links it waits for one, so that an idle node sleeps.
     pub(super) async fn reap(&self) {
         loop {
+            if self.table().is_empty() {
+                self.opened.notified().await;
+            }
             tokio::time::sleep(REAP.min(self.idle)).await;
             self.reap_at(Instant::now()).await;
         }
@@ -161,6 +167,7 @@ impl Phones {
             }
             if admission != Admission::Full {
                 table.insert(name, Arc::clone(&phone));
+                self.opened.notify_one();
             }
             admission
         };
@@ -367,6 +374,22 @@ mod tests {
         phones.reap_at(start + Duration::from_secs(90)).await;
         assert_eq!(closed(&mut ends), [phone.link]);
         assert!(phones.table().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_link_that_opens_after_hours_without_one_is_ended_too() {
+        let (phones, mut ends) = phones();
+        let reaping = tokio::spawn({
+            let phones = Arc::clone(&phones);
+            async move { phones.reap().await }
+        });
+        tokio::time::sleep(Duration::from_hours(1)).await;
+        for _ in 0..2 {
+            let (_, phone) = phones.connect(peer(1)).await.expect("room");
+            tokio::time::sleep(Duration::from_secs(101)).await;
+            assert_eq!(closed(&mut ends), [phone.link]);
+        }
+        reaping.abort();
     }
 
     /// Opens links of a peer, one after another; returns them, and those that were closed for them.
