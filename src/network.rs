@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use thiserror::Error;
 
 use provisioning_core::care::diagnosis::{Address, Association, Radio};
-use provisioning_core::care::recovery::Internet;
+use provisioning_core::care::recovery::{Internet, Sighted};
 use provisioning_core::domain::{self, Passphrase, Ssid};
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::Joined;
@@ -47,9 +47,9 @@ pub trait Maintenance: Network {
     /// The state of the radio and of the node's connection. Changes nothing, and sends nothing over the air.
     fn inspect(&self) -> impl Future<Output = Inspection> + Send;
 
-    /// Scans, and returns the stored networks in range that the node may join without a request; the one that was used last
-    /// comes first. An open access point stays open. If the radio cannot scan beside it, every such network counts as in range.
-    fn in_range(&self) -> impl Future<Output = Result<Vec<Ssid>, Error>> + Send;
+    /// Scans for the stored networks in range that the node may join without a request; the one that was used last comes
+    /// first. An open access point stays open. If the radio cannot scan beside it, every such network counts as in range.
+    fn in_range(&self) -> impl Future<Output = Result<Sighted, Error>> + Send;
 
     /// Joins a stored network: this one, or the one that was used last. Stops any other use of the radio. Afterwards
     /// [`Network::restore`] returns to the previous network if this has failed.

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::network::{Error, Inspection, Maintenance, Network, StoredNetwork};
 use provisioning_core::care::diagnosis::{Address, Association, Radio};
+use provisioning_core::care::recovery::Sighted;
 use provisioning_core::domain::{self, Passphrase, Security, Ssid};
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::Joined;
@@ -190,8 +191,8 @@ impl Maintenance for SimulatedHome {
         seen
     }
 
-    async fn in_range(&self) -> Result<Vec<Ssid>, Error> {
-        Ok(self.home().stored.clone())
+    async fn in_range(&self) -> Result<Sighted, Error> {
+        Ok(Sighted { networks: self.home().stored.clone(), hears: Some(true) })
     }
 
     async fn join_stored(&self, network: Option<&Ssid>) -> Result<(), Error> {

@@ -51,6 +51,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::network::{Error, Inspection, Maintenance, Network, StoredNetwork};
 use cause::Cause;
 use provisioning_core::care::diagnosis;
+use provisioning_core::care::recovery::Sighted;
 use provisioning_core::domain::{self, Passphrase, RadioUse, Ssid};
 use provisioning_core::fault::chain;
 use provisioning_core::machine::Joined;
@@ -178,7 +179,7 @@ impl Maintenance for NetworkManager {
         inspected.unwrap_or_else(|error| Inspection::unconnected(diagnosis::Radio::ServiceSilent(chain(&error))))
     }
 
-    async fn in_range(&self) -> Result<Vec<Ssid>, Error> {
+    async fn in_range(&self) -> Result<Sighted, Error> {
         self.ask("scanning for stored networks".into(), |reply| Request::InRange { reply }).await
     }
 

@@ -25,7 +25,7 @@ use alloc::collections::VecDeque;
 use core::time::Duration;
 
 use crate::domain::Ssid;
-pub use command::{Command, Done, Internet, Link, Observation, Op, OpId, Radio, Sighted, Trouble};
+pub use command::{Command, Done, Internet, Link, Observation, Op, OpId, Outage, Radio, Sighted, Trouble};
 use history::History;
 pub use history::{Entry, Event, HISTORY};
 use returning::Returning;
@@ -178,8 +178,8 @@ pub struct Recovery {
     returning: Returning,
     /// The radio's software did not react: it is restarted by this recovery, or by the next one.
     suspect: bool,
-    /// The internet was there at the last good check; none before the first one.
-    internet: Option<bool>,
+    /// Why the internet was missing at the last good check; none if it was there, or before the first one.
+    outage: Option<Outage>,
     last: Outcome,
     last_attempt: Option<Instant>,
     last_recovered: Option<Instant>,
@@ -233,7 +233,7 @@ impl Recovery {
             search: None,
             returning: Returning::default(),
             suspect: false,
-            internet: None,
+            outage: None,
             last: Outcome::Idle,
             last_attempt: None,
             last_recovered: None,
@@ -361,7 +361,7 @@ impl Recovery {
         match observation {
             Some(seen) if seen.works() => self.network_works(&seen, now),
             Some(Observation { hotspot: Some(stations), .. }) => self.hotspot_open(stations, now),
-            seen => self.check_is_bad(seen.map(|seen| seen.radio), now),
+            seen => self.check_is_bad(seen.as_ref(), now),
         }
     }
 
@@ -372,9 +372,10 @@ impl Recovery {
         if seen.joined.is_some() {
             self.home.clone_from(&seen.joined);
         }
-        let internet = seen.has_internet();
-        if self.internet.replace(internet).unwrap_or(true) != internet {
-            self.announce(if internet { Event::InternetBack } else { Event::InternetLost }, now);
+        let outage = seen.internet.outage();
+        if outage != self.outage {
+            self.outage = outage;
+            self.announce(outage.map_or(Event::InternetBack, |outage| Event::InternetLost { outage }), now);
         }
         match seen.hotspot {
             // A cable was plugged in, or another radio is in use.
@@ -416,12 +417,13 @@ impl Recovery {
         self.returning.stations(stations, now);
     }
 
-    fn check_is_bad(&mut self, radio: Option<Radio>, now: Instant) {
+    fn check_is_bad(&mut self, seen: Option<&Observation>, now: Instant) {
+        let radio = seen.map(|seen| seen.radio);
         self.bad_checks = self.bad_checks.saturating_add(1);
         self.returning.fails(now);
         self.suspect |= radio == Some(Radio::Hung);
         if self.bad_checks == BAD_CHECKS {
-            self.announce(Event::NetworkLost { network: self.home.clone() }, now);
+            self.announce(Event::NetworkLost { network: self.home.clone(), link: seen.map(|seen| seen.link) }, now);
         }
         // A radio that was switched off or unplugged stays so until its owner acts.
         let usable = radio != Some(Radio::Unusable) && !self.only_watches;

@@ -99,7 +99,7 @@ fn a_network_that_flaps_is_joined_again_once_it_is_steady() {
 
 #[test]
 fn an_outage_of_the_internet_alone_never_takes_the_radio_away() {
-    for internet in [Internet::None, Internet::Portal, Internet::Limited, Internet::Unknown] {
+    for internet in [Internet::None, Internet::Portal, Internet::Limited, Internet::Forged, Internet::Unknown] {
         let mut world = World::settled();
         world.internet = internet;
         world.advance(24 * HOUR);

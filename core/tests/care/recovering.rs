@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use provisioning_core::care::recovery::{
-    COOLDOWN, Event, HISTORY, Input, Internet, Lock, Mode, Outcome, Radio, Recovery, Refusal,
+    COOLDOWN, Event, HISTORY, Input, Internet, Link, Lock, Mode, Outage, Outcome, Radio, Recovery, Refusal,
 };
 
 use crate::world::{HOUR, MINUTE, Network, SECOND, Use, World, ssid};
@@ -143,12 +143,26 @@ fn a_cable_counts_as_a_network() {
 #[test]
 fn the_internet_is_reported_when_it_goes_and_comes_back_and_not_in_between() {
     let mut world = World::settled();
-    for internet in [Internet::Portal, Internet::None, Internet::Full, Internet::Unknown] {
+    for internet in [Internet::Limited, Internet::None, Internet::Full, Internet::Unknown] {
         world.internet = internet;
         world.advance(5 * MINUTE);
     }
     let events: Vec<_> = world.events.iter().map(|entry| entry.event.clone()).collect();
-    assert_eq!(events, [Event::InternetLost, Event::InternetBack]);
+    assert_eq!(events, [Event::InternetLost { outage: Outage::Unreachable }, Event::InternetBack]);
+}
+
+#[test]
+fn a_portal_that_comes_back_and_dns_that_lies_are_only_reported() {
+    let mut world = World::settled();
+    for internet in [Internet::Portal, Internet::Full, Internet::Portal, Internet::Forged, Internet::None] {
+        world.internet = internet;
+        world.advance(5 * MINUTE);
+    }
+    let events: Vec<_> = world.events.iter().map(|entry| entry.event.clone()).collect();
+    let lost = |outage| Event::InternetLost { outage };
+    let portal = lost(Outage::Portal);
+    assert_eq!(events, [portal.clone(), Event::InternetBack, portal, lost(Outage::Forged), lost(Outage::Unreachable)]);
+    assert_eq!(world.switches(), Vec::<String>::new());
 }
 
 #[test]
@@ -201,5 +215,5 @@ fn a_machine_that_only_watches_changes_nothing_in_any_state_of_the_network() {
     }
     assert_eq!(world.switches(), Vec::<String>::new());
     assert_eq!(world.recover(), Err(Refusal::Disabled));
-    assert!(world.has_event(&Event::NetworkLost { network: None }));
+    assert!(world.has_event(&Event::NetworkLost { network: None, link: Some(Link::Down) }));
 }

@@ -145,3 +145,53 @@ fn a_hotspot_that_is_open_after_provisioning_is_left_when_the_home_is_there() {
     world.until(RETURN_WITHIN, World::is_home);
     assert_eq!(world.switches(), ["connect home"]);
 }
+
+/// The commands that restart the radio, and those that open the hotspot.
+fn repairs(world: &World) -> Vec<String> {
+    world.switches().into_iter().filter(|name| name != "connect home").collect()
+}
+
+#[test]
+fn a_hotspot_that_becomes_deaf_is_opened_again_once_an_hour() {
+    let mut world = World::in_hotspot();
+    world.advance(5 * MINUTE);
+    world.commands.clear();
+    world.hears = false;
+    world.advance(3 * MINUTE);
+    assert_eq!(repairs(&world), ["restart", "open"]);
+    assert!(world.has_event(&Event::HotspotDeaf));
+    assert_eq!((world.radio.clone(), world.recovery.status(world.now).mode), (Use::Hotspot, Mode::Hotspot));
+    // It hears again, and becomes deaf again.
+    world.hears = true;
+    world.advance(2 * MINUTE);
+    world.hears = false;
+    world.advance(30 * MINUTE);
+    assert_eq!(repairs(&world).len(), 2, "not twice in an hour");
+    world.advance(40 * MINUTE);
+    assert_eq!(repairs(&world).len(), 4);
+}
+
+#[test]
+fn a_hotspot_that_has_never_heard_a_network_is_not_deaf() {
+    let mut world = World::settled();
+    world.hears = false;
+    world.set("home", Network::GONE);
+    world.until(FALLBACK_WITHIN, |world| world.radio == Use::Hotspot);
+    world.commands.clear();
+    world.advance(3 * HOUR);
+    assert_eq!(repairs(&world), Vec::<String>::new());
+}
+
+#[test]
+fn a_phone_that_uses_a_hotspot_keeps_its_radio_from_being_restarted() {
+    let mut world = World::in_hotspot();
+    world.advance(5 * MINUTE);
+    world.commands.clear();
+    world.stations = 1;
+    world.hears = false;
+    for _ in 0..30 {
+        world.advance(2 * MINUTE);
+        world.input(Input::PhoneActive);
+    }
+    assert_eq!(repairs(&world), Vec::<String>::new());
+}

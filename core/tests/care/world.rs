@@ -89,6 +89,8 @@ pub(crate) struct World {
     pub(crate) radio: Use,
     pub(crate) state: Radio,
     pub(crate) internet: Internet,
+    /// The radio hears the networks of neighbours.
+    pub(crate) hears: bool,
     pub(crate) cable: bool,
     pub(crate) stations: u32,
     /// The hotspot can be opened.
@@ -119,6 +121,7 @@ impl World {
             radio: Use::Joined(ssid("home")),
             state: Radio::Ready,
             internet: Internet::Full,
+            hears: true,
             cable: false,
             stations: 0,
             hotspot_works: true,
@@ -330,7 +333,11 @@ impl World {
             Command::Scan { op } => {
                 let mut networks: Vec<Ssid> = self.networks.keys().filter(|name| self.on_air(name).is_some()).cloned().collect();
                 networks.sort_by_key(|network| *network != self.last);
-                op.done(if self.state == Radio::Ready { Sighted { networks } } else { Sighted::default() })
+                op.done(if self.state == Radio::Ready {
+                    Sighted { networks, hears: Some(self.hears) }
+                } else {
+                    Sighted::default()
+                })
             }
             Command::Reconnect { op } => op.done(self.join(self.last.clone()).ok_or(failed)),
             Command::Connect { op, network } => op.done(self.join(network).ok_or(failed)),

@@ -93,7 +93,7 @@ impl<N: Maintenance> Executor<N> {
                 return Ended::Command(op.done(observation), Some(seen));
             }
             Command::Scan { op } => match self.network.in_range().await {
-                Ok(networks) => op.done(Sighted { networks }),
+                Ok(sighted) => op.done(sighted),
                 Err(error) if error.hung => {
                     warn!("{}", chain(&error));
                     lost

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use provisioning_core::care::condition::Mode;
 use provisioning_core::care::diagnosis::{Address, Association, Radio};
-use provisioning_core::care::recovery::{self, BAD_CHECKS, COOLDOWN, Event, Internet, Outcome};
+use provisioning_core::care::recovery::{self, BAD_CHECKS, COOLDOWN, Event, Link, Outage, Outcome};
 use provisioning_core::domain::{Ssid, State};
 
 use super::Settings;
@@ -116,7 +116,7 @@ impl Facts {
             let has_address = seen.has_ipv6 || matches!(seen.address, Address::Assigned(_));
             has_address && matches!(seen.association, Association::Joined { .. } | Association::Cable(_))
         });
-        let internet = seen.is_some_and(|seen| matches!(seen.internet, Internet::Unknown | Internet::Full));
+        let internet = seen.is_some_and(|seen| seen.internet.outage().is_none());
         // Recovery opens the hotspot without a look at it afterwards.
         let hotspot_open =
             if self.paused { seen.is_some_and(|seen| seen.phones.is_some()) } else { recovery.mode == recovery::Mode::Hotspot };
@@ -157,11 +157,11 @@ impl Facts {
                 self.recovering = false;
                 return None;
             }
-            Event::NetworkLost { network } => {
+            Event::NetworkLost { network, link } => {
                 self.last_reason = Some(format!("{BAD_CHECKS} bad checks in a row"));
-                status(Level::Warning, format!("Lost {}", of(network)))
+                status(Level::Warning, format!("Lost {}{}", of(network), link.map_or("", symptom)))
             }
-            Event::InternetLost => status(Level::Warning, "Internet connectivity is unavailable.".into()),
+            Event::InternetLost { outage } => status(Level::Warning, because(*outage).into()),
             Event::InternetBack => status(Level::Success, "Internet connectivity is back.".into()),
             Event::RecoveryStarted => {
                 self.recovering = true;
@@ -186,6 +186,10 @@ impl Facts {
                 self.recovered(Some(message));
                 self.last_reason = Some(message.into());
                 News::action(Action::RecoveryFailed, Phase::Failed, Level::Error, message)
+            Event::HotspotDeaf => {
+                let message = "The hotspot hears no other network any more, so its radio's software is restarted";
+                News::new(Kind::System, Level::Warning, message)
+            }
             }
             Event::ReturnStarted { network } => status(Level::Info, format!("{network} is in range again")),
             Event::Returned { network } => {
@@ -207,6 +211,28 @@ impl Facts {
 fn ipv4(address: &Address) -> Option<Ipv4Addr> {
     let Address::Assigned(text) = address else { return None };
     text.split('/').next()?.parse().ok()
+}
+
+/// What a lost network still does, for people.
+const fn symptom(link: Link) -> &'static str {
+    match link {
+        Link::NoAddress => ": it assigns no address, or no longer renews the one that it has assigned",
+        Link::GatewaySilent => ": its router does not answer",
+        Link::Down | Link::Up => "",
+    }
+}
+
+/// Why the internet is missing, for people.
+const fn because(outage: Outage) -> &'static str {
+    match outage {
+        Outage::Unreachable => "Internet connectivity is unavailable.",
+        Outage::Portal => {
+            "Internet connectivity is unavailable: a captive portal waits for a login. Log in with a phone, or use another network."
+        }
+        Outage::Forged => {
+            "Internet connectivity is unavailable: the DNS server answers for names that do not exist. Check the router."
+        }
+    }
 }
 
 /// What people call an action.

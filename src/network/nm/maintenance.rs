@@ -15,6 +15,8 @@ use super::radio::{Caller, Held, Radio};
 use super::survey::boot_seconds;
 use super::values::DeviceState;
 use crate::network::{Inspection, StoredNetwork};
+use provisioning_core::care::diagnosis::Association;
+use provisioning_core::care::recovery::Sighted;
 use provisioning_core::domain::{RadioUse, Ssid};
 
 /// Shorter than the limit that network care has for a scan, so that an unfinished scan is reported and not lost.
@@ -45,7 +47,7 @@ impl Radio {
     }
 
     /// The stored networks in range that are joined without a request.
-    pub(super) async fn in_range(&mut self, caller: &mut Caller) -> Result<Vec<Ssid>, Cause> {
+    pub(super) async fn in_range(&mut self, caller: &mut Caller) -> Result<Sighted, Cause> {
         let device = self.ready(caller).await?;
         let finished = self.survey(&device, None, SCAN_LIMIT, caller).await?;
         let list = match finished {
@@ -62,7 +64,7 @@ impl Radio {
                 networks.push(ssid);
             }
         }
-        Ok(networks)
+        Ok(Sighted { networks, hears: list.map(|list| !list.is_empty(now)) })
     }
 
     /// Joins a stored network, or the one that was used last.

@@ -20,6 +20,7 @@ use super::values::{DeviceReason, DeviceState};
 use crate::network::{Inspection, StoredNetwork};
 use provisioning_core::backoff::{Backoff, Jitter};
 use provisioning_core::domain::{Network, Passphrase, RadioUse, Ssid};
+use provisioning_core::care::recovery::Sighted;
 use provisioning_core::machine::Joined;
 
 /// NetworkManager restarts within a few seconds; the adapter is available once the supplicant has started.
@@ -36,7 +37,7 @@ pub(super) enum Request {
     OpenAccessPoint { name: String, reply: oneshot::Sender<Result<(), Cause>> },
     Forget { reply: oneshot::Sender<Result<(), Cause>> },
     Inspect { reply: oneshot::Sender<Result<Inspection, Cause>> },
-    InRange { reply: oneshot::Sender<Result<Vec<Ssid>, Cause>> },
+    InRange { reply: oneshot::Sender<Result<Sighted, Cause>> },
     JoinStored { network: Option<Ssid>, reply: oneshot::Sender<Result<(), Cause>> },
     CloseAccessPoint { reply: oneshot::Sender<Result<(), Cause>> },
     RestartRadio { reply: oneshot::Sender<Result<(), Cause>> },

@@ -12,7 +12,7 @@ use jarvis_provisioning::command_center::Registrar;
 use jarvis_provisioning::daemon::{Ends, Handle, View};
 use jarvis_provisioning::network::{Error, Inspection, Maintenance, Network, StoredNetwork};
 use provisioning_core::care::diagnosis::{Address, Association, Radio};
-use provisioning_core::care::recovery::Internet;
+use provisioning_core::care::recovery::{Internet, Sighted};
 use provisioning_core::domain::{self, Passphrase, Ssid};
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::Joined;
@@ -244,10 +244,11 @@ impl Maintenance for House {
         seen
     }
 
-    async fn in_range(&self) -> Result<Vec<Ssid>, Error> {
+    async fn in_range(&self) -> Result<Sighted, Error> {
         self.switch("in_range", SCAN, |_| {}).await?;
         let world = self.world();
-        Ok(world.stored.iter().rev().filter(|name| world.air.contains_key(**name)).map(|name| ssid(name)).collect())
+        let networks = world.stored.iter().rev().filter(|name| world.air.contains_key(**name)).map(|name| ssid(name)).collect();
+        Ok(Sighted { networks, hears: Some(!world.air.is_empty()) })
     }
 
     async fn join_stored(&self, network: Option<&Ssid>) -> Result<(), Error> {

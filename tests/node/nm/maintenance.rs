@@ -68,7 +68,10 @@ async fn with_networks() -> Option<Lab> {
 async fn stored_networks_in_range_are_found_the_last_used_first() {
     let Some(lab) = with_networks().await else { return };
     let found = within(lab.network.in_range()).await.expect("a scan");
-    assert_eq!(names(&found), ["HomeNetwork", "Office"]);
+    assert_eq!((names(&found.networks), found.hears), (vec!["HomeNetwork".into(), "Office".into()], Some(true)));
+    lab.fake.world().in_the_air.clear();
+    let found = within(lab.network.in_range()).await.expect("a scan");
+    assert_eq!((found.networks, found.hears), (vec![], Some(false)));
 }
 
 #[tokio::test]
@@ -76,7 +79,7 @@ async fn beside_the_hotspot_networks_are_found_and_it_stays_open() {
     let Some(lab) = with_networks().await else { return };
     lab.open().await.expect("a radio that can");
     let found = within(lab.network.in_range()).await.expect("a scan");
-    assert_eq!(names(&found), ["HomeNetwork", "Office"]);
+    assert_eq!((names(&found.networks), found.hears), (vec!["HomeNetwork".into(), "Office".into()], Some(true)));
     assert!(matches!(*lab.network.radio().borrow(), RadioUse::AccessPoint(_)));
 }
 
@@ -86,7 +89,8 @@ async fn a_radio_that_cannot_scan_beside_the_hotspot_may_be_in_range_of_every_ne
     lab.fake.world().version = "1.36.6";
     lab.open().await.expect("a radio that can");
     let found = within(lab.network.in_range()).await.expect("no scan");
-    assert_eq!(names(&found), ["Gone", "HomeNetwork", "Office"]);
+    assert_eq!(names(&found.networks), ["Gone", "HomeNetwork", "Office"]);
+    assert_eq!(found.hears, None);
 }
 
 #[tokio::test]

@@ -190,7 +190,7 @@ impl Observation {
 
     /// Whether the internet is there, as far as known.
     pub const fn has_internet(&self) -> bool {
-        matches!(self.internet, Internet::Unknown | Internet::Full)
+        self.internet.outage().is_none()
     }
 }
 
@@ -229,15 +229,42 @@ pub enum Internet {
     Portal,
     /// Some of it.
     Limited,
+    /// Not reachable, and the DNS server answers for names that do not exist.
+    Forged,
     /// Reachable.
     Full,
 }
 
-/// The stored networks in range.
+impl Internet {
+    /// Why it is not reachable; none if it is, as far as known.
+    pub const fn outage(self) -> Option<Outage> {
+        match self {
+            Self::Unknown | Self::Full => None,
+            Self::None | Self::Limited => Some(Outage::Unreachable),
+            Self::Portal => Some(Outage::Portal),
+            Self::Forged => Some(Outage::Forged),
+        }
+    }
+}
+
+/// Why the internet is not reachable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outage {
+    /// Nothing answers, or only some of it.
+    Unreachable,
+    /// A captive portal waits for somebody to log in.
+    Portal,
+    /// The DNS server answers for names that do not exist.
+    Forged,
+}
+
+/// What a scan has found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sighted {
-    /// Their names, without repetition; the one that was used last comes first.
+    /// The stored networks in range, without repetition; the one that was used last comes first.
     pub networks: Vec<Ssid>,
+    /// Whether any network was heard, stored or not; none if the radio has not scanned.
+    pub hears: Option<bool>,
 }
 
 /// Why a change of the radio failed.

@@ -3,6 +3,7 @@
 use alloc::collections::VecDeque;
 
 use super::Instant;
+use super::command::{Link, Outage};
 use crate::domain::Ssid;
 
 /// How many events are kept: what a client of the existing system is shown when it connects.
@@ -30,9 +31,14 @@ pub enum Event {
     NetworkLost {
         /// The network that the node was in, if it was in one.
         network: Option<Ssid>,
+        /// What the last check has found; none if it was lost.
+        link: Option<Link>,
     },
-    /// The network works, and the internet is missing.
-    InternetLost,
+    /// The network works, and the internet is missing, or missing for another reason than before.
+    InternetLost {
+        /// The reason.
+        outage: Outage,
+    },
     /// The network works, and the internet is there.
     InternetBack,
     /// A recovery has started.
@@ -46,6 +52,8 @@ pub enum Event {
     },
     /// The hotspot is open.
     HotspotOpened,
+    /// The radio of the open hotspot hears no other network any more; its software is restarted.
+    HotspotDeaf,
     /// Neither a network nor the hotspot works; the next recovery follows after the cooldown.
     RecoveryFailed,
     /// A stored network was seen beside the hotspot, and is joined.

@@ -19,6 +19,11 @@ const HOLD: Duration = Duration::from_hours(1);
 /// stays wrong.
 const RETRIES: Backoff = Backoff::new(Duration::from_mins(2), Duration::from_mins(30), Jitter::None);
 
+/// Scans in a row that hear nothing, after one that has heard something, before the radio counts as deaf: two minutes.
+const DEAF_SCANS: u32 = 4;
+/// At most one restart of a deaf radio in this time. Where the only network in range is gone, silence is no defect.
+const DEAF_PAUSE: Duration = Duration::from_hours(1);
+
 /// The conditions of a return.
 #[derive(Default)]
 pub(super) struct Returning {
@@ -34,6 +39,12 @@ pub(super) struct Returning {
     hold_until: Option<Instant>,
     /// Returns that failed in a row.
     failures: u32,
+    /// A scan beside the hotspot has heard a network, since the last restart of a deaf radio.
+    has_heard: bool,
+    /// Scans in a row that have heard nothing.
+    silent: u32,
+    /// When a deaf radio was restarted.
+    restarted_at: Option<Instant>,
 }
 
 impl Returning {
@@ -66,6 +77,21 @@ impl Returning {
         let twice = networks.iter().filter(|network| self.seen.contains(network)).cloned().collect();
         self.seen = networks;
         twice
+    }
+
+    /// A scan has ended. Returns whether the radio has become deaf: then phones cannot reach the hotspot either.
+    pub(super) fn is_deaf(&mut self, hears: Option<bool>, now: Instant) -> bool {
+        match hears {
+            Some(true) => (self.has_heard, self.silent) = (true, 0),
+            Some(false) if self.has_heard => self.silent = self.silent.saturating_add(1),
+            _ => {}
+        }
+        let may_restart = self.restarted_at.is_none_or(|at| at + DEAF_PAUSE <= now);
+        let is_deaf = self.silent >= DEAF_SCANS && may_restart;
+        if is_deaf {
+            (self.has_heard, self.silent, self.restarted_at) = (false, 0, Some(now));
+        }
+        is_deaf
     }
 
     /// The hotspot was opened.

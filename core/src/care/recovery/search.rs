@@ -40,6 +40,8 @@ enum Purpose {
     Recovery,
     /// The hotspot is open, and a stored network has returned.
     Return,
+    /// The hotspot is open, and its radio hears nothing.
+    Repair,
 }
 
 /// A step.
@@ -95,12 +97,22 @@ impl Recovery {
 
     /// A scan beside the hotspot has ended.
     pub(super) fn surveyed(&mut self, sighted: Option<Sighted>, now: Instant) {
-        let Some(Sighted { networks }) = sighted else { return };
+        let Some(Sighted { networks, hears }) = sighted else { return };
+        if self.returning.is_deaf(hears, now) {
+            return self.repair_hotspot(now);
+        }
         let networks: VecDeque<_> = self.returning.found(networks).into();
         if !networks.is_empty() {
             self.search = Some(Search { purpose: Purpose::Return, until: now + RETURN_LIMIT, networks, joining: None });
             self.recheck(Next::Join, now);
         }
+    }
+
+    /// Restarts the radio's software, and opens the hotspot again.
+    fn repair_hotspot(&mut self, now: Instant) {
+        self.search = Some(Search { purpose: Purpose::Repair, until: now, networks: VecDeque::new(), joining: None });
+        self.announce(Event::HotspotDeaf, now);
+        self.start_step(Step::Restart, RESTART_LIMIT, now, |op| Command::RestartRadio { op: Op::new(op) });
     }
 
     /// A step has ended; `done` is none if its result was lost.
@@ -114,6 +126,9 @@ impl Recovery {
             Step::Reconnect => self.scan_for_others(now),
             Step::Scan => self.others_found(done.and_then(Done::sighted), now),
             Step::Join => self.continue_search(now),
+            Step::Restart if self.search.as_ref().is_some_and(|search| search.purpose == Purpose::Repair) => {
+                self.recheck(Next::Open, now);
+            }
             Step::Restart => {
                 self.start_step(Step::ReconnectAfterRestart, JOIN_AFTER_RESTART_LIMIT, now, |op| Command::Reconnect {
                     op: Op::new(op),
