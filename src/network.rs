@@ -77,6 +77,8 @@ pub struct Inspection {
     pub association: Association,
     /// The network that the node is in.
     pub joined: Option<Ssid>,
+    /// The name of the connection's profile, as [`StoredNetwork::name`].
+    pub profile: Option<String>,
     /// The connection's address.
     pub address: Address,
     /// The connection has an IPv6 address from the network, with or without an IPv4 address.
@@ -98,6 +100,7 @@ impl Inspection {
             radio,
             association: Association::None,
             joined: None,
+            profile: None,
             address: Address::None,
             has_ipv6: false,
             gateway: None,

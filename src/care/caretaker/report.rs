@@ -107,8 +107,8 @@ impl Facts {
     fn network(&self, recovery: &recovery::Status, view: &View) -> NetworkStatus {
         let seen = self.seen.as_ref();
         let active_connection = seen.and_then(|seen| match &seen.association {
-            Association::Joined { network, .. } => Some(network.clone()),
-            Association::Cable(interface) => Some(interface.clone()),
+            Association::Joined { network, .. } => seen.profile.clone().or_else(|| Some(network.clone())),
+            Association::Cable(interface) => seen.profile.clone().or_else(|| Some(interface.clone())),
             Association::Hotspot => Some(self.hotspot.clone()),
             Association::Joining(_) | Association::None => None,
         });

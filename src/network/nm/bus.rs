@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_core::Stream;
@@ -22,6 +24,16 @@ const SERVICE: &str = "org.freedesktop.NetworkManager";
 pub(super) const ROOT: &str = "/org/freedesktop/NetworkManager";
 /// NetworkManager answers within milliseconds, unless it waits for polkit or hangs.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+
+/// The interfaces whose properties an inspection reads. Those of stations in range are left out: their strengths change all
+/// the time.
+const WATCHED: [&str; 5] = [
+    "org.freedesktop.NetworkManager",
+    "org.freedesktop.NetworkManager.Device",
+    "org.freedesktop.NetworkManager.Device.Wireless",
+    "org.freedesktop.NetworkManager.IP4Config",
+    "org.freedesktop.NetworkManager.IP6Config",
+];
 
 /// Concurrent calls: far below the bus's limit per connection.
 const UNDER_WAY: usize = 16;
@@ -46,6 +58,8 @@ pub(super) enum Event {
 pub(super) struct Bus {
     connection: Connection,
     events: mpsc::UnboundedReceiver<Event>,
+    /// Counts the signals.
+    signals: Arc<AtomicU64>,
     _readers: JoinSet<()>,
 }
 
@@ -59,12 +73,15 @@ impl Bus {
             };
             let connection = builder.build().await?;
             let (event, events) = mpsc::unbounded_channel();
+            let signals = Arc::<AtomicU64>::default();
             let mut readers = JoinSet::new();
             for rule in rules()? {
                 let mut stream = MessageStream::for_match_rule(rule, &connection, None).await?;
                 let event = event.clone();
+                let signals = Arc::clone(&signals);
                 readers.spawn(async move {
                     while let Some(message) = next(&mut stream).await {
+                        signals.fetch_add(1, Ordering::Relaxed);
                         let Some(heard) = message.ok().as_ref().and_then(understand) else { continue };
                         if event.send(heard).is_err() {
                             break;
@@ -72,7 +89,7 @@ impl Bus {
                     }
                 });
             }
-            Ok(Self { connection, events, _readers: readers })
+            Ok(Self { connection, events, signals, _readers: readers })
         };
         timeout(ANSWER_LIMIT, connecting)
             .await
@@ -83,6 +100,11 @@ impl Bus {
     /// Whether the connection is closed.
     pub(super) fn is_closed(&self) -> bool {
         self.connection.is_closed()
+    }
+
+    /// How many signals have arrived. While the number stays, nothing that an inspection reads has changed.
+    pub(super) fn signals(&self) -> u64 {
+        self.signals.load(Ordering::Relaxed)
     }
 
     /// The next event; none when the connection is closed. Cancel-safe.
@@ -175,19 +197,20 @@ impl Properties {
 }
 
 /// The subscribed signals.
-fn rules() -> zbus::Result<[MatchRule<'static>; 4]> {
+fn rules() -> zbus::Result<Vec<MatchRule<'static>>> {
     let signal = |interface: &'static str, member: &'static str| {
         MatchRule::builder().msg_type(message::Type::Signal).interface(interface).member(member)
     };
-    Ok([
+    let mut rules = vec![
         signal("org.freedesktop.NetworkManager.Device", "StateChanged").sender(SERVICE).build()?,
         signal("org.freedesktop.NetworkManager", "DeviceRemoved").sender(SERVICE).build()?,
-        signal("org.freedesktop.DBus.Properties", "PropertiesChanged")
-            .sender(SERVICE)
-            .arg(0, "org.freedesktop.NetworkManager.Device.Wireless")
-            .build()?,
         signal("org.freedesktop.DBus", "NameOwnerChanged").sender("org.freedesktop.DBus").arg(0, SERVICE).build()?,
-    ])
+    ];
+    for interface in WATCHED {
+        let changed = signal("org.freedesktop.DBus.Properties", "PropertiesChanged");
+        rules.push(changed.sender(SERVICE).arg(0, interface).build()?);
+    }
+    Ok(rules)
 }
 
 async fn next(stream: &mut MessageStream) -> Option<zbus::Result<Message>> {

@@ -8,6 +8,7 @@ use zbus::{ObjectPath, OwnedObjectPath, OwnedVariant};
 use super::bus::{Bus, Properties, ROOT};
 use super::cause::Cause;
 use super::device::Device;
+use super::profile;
 use super::stations;
 use super::values::{Connectivity, DeviceState};
 use crate::network::Inspection;
@@ -65,12 +66,14 @@ async fn look(bus: &Bus, interface: Option<&str>) -> Result<Inspection, Cause> {
             seen.phones = Some(stations::count(&device.interface));
         }
         if matches!(seen.association, Association::Joined { .. }) {
-            let configs = Configs::of(&mut bus.properties(&device.path, DEVICE).await?);
-            return with_addresses(bus, seen, configs).await;
+            let mut properties = bus.properties(&device.path, DEVICE).await?;
+            seen.profile = active_profile(bus, &mut properties, seen.joined.as_ref()).await;
+            return with_addresses(bus, seen, Configs::of(&mut properties)).await;
         }
     }
-    let Some((cable, configs)) = cable(bus, &mut service).await? else { return Ok(seen) };
-    seen.association = Association::Cable(cable);
+    let Some(Cable { interface, profile, configs }) = cable(bus, &mut service).await? else { return Ok(seen) };
+    seen.association = Association::Cable(interface);
+    seen.profile = profile;
     with_addresses(bus, seen, configs).await
 }
 
@@ -134,19 +137,34 @@ async fn wifi_association(bus: &Bus, device: &Device) -> Result<(Association, Op
     Ok((association, None))
 }
 
-/// The interface of the primary connection and its configurations, if it is not Wi-Fi.
-async fn cable(bus: &Bus, service: &mut Properties) -> Result<Option<(String, Configs)>, Cause> {
+/// The name of the profile that a device uses.
+async fn active_profile(bus: &Bus, device: &mut Properties, network: Option<&Ssid>) -> Option<String> {
+    let active = object(device, "ActiveConnection")?;
+    // It may disappear between the two calls.
+    let id: String = bus.properties(&active, ACTIVE).await.ok()?.take("Id")?;
+    Some(profile::name_of(id, network))
+}
+
+/// A connection that is not Wi-Fi.
+struct Cable {
+    interface: String,
+    profile: Option<String>,
+    configs: Configs,
+}
+
+/// The primary connection, if it is not Wi-Fi.
+async fn cable(bus: &Bus, service: &mut Properties) -> Result<Option<Cable>, Cause> {
     let Some(primary) = object(service, "PrimaryConnection") else { return Ok(None) };
     let mut active = bus.properties(&primary, ACTIVE).await?;
     if active.take::<String>("Type").is_none_or(|kind| kind == WIFI) {
         return Ok(None);
     }
     let devices: Vec<OwnedObjectPath> = active.take("Devices").unwrap_or_default();
-    let interface = match devices.first() {
+    let interface: Option<String> = match devices.first() {
         Some(device) => bus.properties(device, DEVICE).await?.take("Interface"),
         None => None,
     };
-    Ok(Some((interface.unwrap_or_default(), Configs::of(&mut active))))
+    Ok(Some(Cable { interface: interface.unwrap_or_default(), profile: active.take("Id"), configs: Configs::of(&mut active) }))
 }
 
 async fn with_addresses(bus: &Bus, mut seen: Inspection, configs: Configs) -> Result<Inspection, Cause> {

@@ -26,17 +26,35 @@ const JOIN_LIMIT: Duration = Duration::from_secs(75);
 /// NetworkManager notices at once that the supplicant has left the bus.
 const RESTART_LIMIT: Duration = Duration::from_secs(3);
 
+/// NetworkManager is called again after this time, to notice that it hangs.
+const INSPECTION_HOLDS: Duration = Duration::from_mins(10);
+
 /// systemd's main object.
 const SYSTEMD: &str = "/org/freedesktop/systemd1";
 /// The unit of the software that drives the radio.
 const SUPPLICANT_UNIT: &str = "wpa_supplicant.service";
 
+/// An inspection, and the number of signals before it.
+pub(super) struct Inspected {
+    seen: Inspection,
+    signals: u64,
+    until: Instant,
+}
+
 impl Radio {
-    /// Inspects radio and connection. Only reads, so it may be cancelled anywhere.
+    /// Inspects radio and connection. Only reads, so it may be cancelled anywhere. While no signal has arrived, the last
+    /// inspection still holds: on an idle node each call to NetworkManager would wake the processor twice.
     pub(super) async fn inspect(&mut self, caller: &mut Caller) -> Inspection {
+        if let Some(seen) = self.last_inspection() {
+            return seen;
+        }
         let inspecting = async {
             self.connect().await?;
-            inspect::inspect(self.bus()?, self.settings.interface.as_deref()).await
+            let bus = self.bus()?;
+            let signals = bus.signals();
+            let seen = inspect::inspect(bus, self.settings.interface.as_deref()).await?;
+            self.inspected = Some(Inspected { seen: seen.clone(), signals, until: Instant::now() + INSPECTION_HOLDS });
+            Ok(seen)
         };
         let inspected = tokio::select! {
             biased;
@@ -44,6 +62,15 @@ impl Radio {
             inspected = inspecting => inspected,
         };
         inspected.unwrap_or_else(Inspection::failed)
+    }
+
+    /// The last inspection of a working connection, if nothing has changed since then.
+    fn last_inspection(&self) -> Option<Inspection> {
+        let Inspected { seen, signals, until } = self.inspected.as_ref()?;
+        let bus = self.bus.as_ref().filter(|bus| !bus.is_closed())?;
+        let works = matches!(seen.association, Association::Joined { .. } | Association::Cable(_));
+        let holds = works && bus.signals() == *signals && *until > Instant::now();
+        holds.then(|| seen.clone())
     }
 
     /// The stored networks in range that are joined without a request.

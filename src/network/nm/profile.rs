@@ -254,11 +254,23 @@ impl AccessPoint {
     }
 }
 
-fn identity<'a>(ssid: &Ssid, uuid: &'a str) -> HashMap<&'a str, Variant<'a>> {
+/// The name for people of the profile with that id, whose network has that name, as [`Stored::name`].
+pub(super) fn name_of(id: String, network: Option<&Ssid>) -> String {
+    match network {
+        Some(ssid) if id == id_of(ssid) => ssid.to_string(),
+        _ => id,
+    }
+}
+
+/// The id of a profile of this program.
+fn id_of(ssid: &Ssid) -> String {
     let id = if ssid.as_bytes().starts_with(ID_PREFIX.as_bytes()) { ssid.to_string() } else { format!("{ID_PREFIX}{ssid}") };
     // An id is text, and text on the bus must not contain NUL.
-    let id = id.replace('\0', "\u{fffd}");
-    HashMap::from([("id", id.into()), ("uuid", uuid.into()), ("type", WIFI.into())])
+    id.replace('\0', "\u{fffd}")
+}
+
+fn identity<'a>(ssid: &Ssid, uuid: &'a str) -> HashMap<&'a str, Variant<'a>> {
+    HashMap::from([("id", id_of(ssid).into()), ("uuid", uuid.into()), ("type", WIFI.into())])
 }
 
 fn ssid(ssid: &Ssid) -> Variant<'static> {

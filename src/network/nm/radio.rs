@@ -13,14 +13,15 @@ use super::access_point::DnsFile;
 use super::bus::{Bus, Event, ROOT};
 use super::cause::Cause;
 use super::device::Device;
+use super::maintenance::Inspected;
 use super::outcome::Change;
 use super::profile::Plan;
 use super::scan::List;
 use super::values::{DeviceReason, DeviceState};
 use crate::network::{Inspection, StoredNetwork};
 use provisioning_core::backoff::{Backoff, Jitter};
-use provisioning_core::domain::{Network, Passphrase, RadioUse, Ssid};
 use provisioning_core::care::recovery::Sighted;
+use provisioning_core::domain::{Network, Passphrase, RadioUse, Ssid};
 use provisioning_core::machine::Joined;
 
 /// NetworkManager restarts within a few seconds; the adapter is available once the supplicant has started.
@@ -106,6 +107,8 @@ pub(super) struct Radio {
     /// Consecutive scans without a result while the access point was open.
     pub(super) empty_scans_as_access_point: u8,
     pub(super) dns: Option<DnsFile>,
+    /// The last inspection.
+    pub(super) inspected: Option<Inspected>,
     used: watch::Sender<RadioUse>,
 }
 
@@ -131,6 +134,7 @@ impl Radio {
             found_by_name: BTreeSet::new(),
             empty_scans_as_access_point: 0,
             dns: None,
+            inspected: None,
             used,
         }
     }
@@ -170,6 +174,9 @@ impl Radio {
             return;
         }
         let caller = &mut caller;
+        if !matches!(request, Request::Inspect { .. }) {
+            self.inspected = None;
+        }
         match request {
             Request::Scan { reply } => {
                 let found = self.scan(caller).await;

@@ -223,6 +223,12 @@ impl Fake {
         play_states(&self.bus, sequence).await;
     }
 
+    /// Announces that properties of an interface have changed.
+    pub(crate) async fn properties_changed(&self, interface: &str) {
+        let body = (interface, HashMap::<&str, Variant<'_>>::new(), Vec::<&str>::new());
+        self.emit(ROOT, "org.freedesktop.DBus.Properties", "PropertiesChanged", &body).await.expect("the bus is there");
+    }
+
     /// The device is unplugged.
     pub(crate) async fn remove_device(&self) {
         {
@@ -550,11 +556,16 @@ fn properties(world: &World, at: &str, interface: &str) -> Answer {
         },
         ".Connection.Active" if number == CABLE => HashMap::from([
             ("Type", "802-3-ethernet".into()),
+            ("Id", "Wired connection 1".into()),
             ("Devices", vec![ObjectPath::from(path("Devices", 4))].into()),
             ("Ip4Config", object(Some(path("IP4Config", 1)))),
         ]),
         ".Connection.Active" => match world.active {
             Some((active, profile)) if active == number => HashMap::from([
+                (
+                    "Id",
+                    world.profiles.get(&profile).and_then(|profile| profile.text("connection", "id")).unwrap_or_default().into(),
+                ),
                 ("Connection", ObjectPath::from(path("Settings", profile)).into()),
                 ("State", if world.state == 100 { 2_u32 } else { 1 }.into()),
             ]),

@@ -5,7 +5,7 @@ use zbus::{Message, Variant};
 use super::fake::{AccessPoint, Ip4, Play};
 use super::keeping::{foreign, ours};
 use super::{Lab, fault, journal, passphrase, ssid, within};
-use jarvis_provisioning::network::{Maintenance, Network};
+use jarvis_provisioning::network::{Inspection, Maintenance, Network};
 use provisioning_core::care::diagnosis::{Address, Association, Radio};
 use provisioning_core::care::recovery::Internet;
 use provisioning_core::domain::{RadioUse, Ssid};
@@ -232,6 +232,43 @@ async fn a_network_that_was_joined_and_not_kept_is_not_stored() {
     assert_eq!(fault(within(lab.network.delete("HomeNetwork")).await), Some(Fault::NetworkNotFound));
 }
 
+/// Inspects until the adapter has received a signal, and what it sees fits.
+async fn until(lab: &Lab, fits: impl Fn(&Inspection) -> bool) -> Inspection {
+    loop {
+        let seen = lab.network.inspect().await;
+        if fits(&seen) {
+            return seen;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn while_nothing_has_changed_an_inspection_calls_nothing() {
+    let Some(lab) = Lab::start().await else { return };
+    lab.join("HomeNetwork").await.expect("a good passphrase");
+    lab.fake.world().ip4 = Some(Ip4 { address: "192.168.1.20", gateway: "192.168.1.1", servers: vec![] });
+    // Signals of the join may still arrive.
+    let calls = || lab.fake.world().script.calls.len();
+    let seen = within(async {
+        loop {
+            let seen = lab.network.inspect().await;
+            let before = calls();
+            if lab.network.inspect().await == seen && calls() == before {
+                return seen;
+            }
+        }
+    })
+    .await;
+    assert_eq!(seen.address, Address::Assigned("192.168.1.20/24".into()));
+    lab.fake.world().ip4 = None;
+    lab.fake.properties_changed("org.freedesktop.NetworkManager.IP4Config").await;
+    let seen = within(until(&lab, |seen| seen.address == Address::None)).await;
+    assert_eq!(seen.joined, Some(ssid("HomeNetwork")), "a lease that was not renewed");
+    lab.fake.leave().await;
+    within(until(&lab, |seen| seen.radio == Radio::ServiceAbsent)).await;
+}
+
 #[tokio::test]
 async fn an_inspection_sees_radio_network_address_and_internet() {
     let Some(lab) = Lab::start().await else { return };
@@ -249,10 +286,17 @@ async fn an_inspection_sees_radio_network_address_and_internet() {
         (Some(5), Internet::Unknown),
     ] {
         lab.fake.world().connectivity = connectivity;
-        let seen = within(lab.network.inspect()).await;
+        lab.fake.properties_changed(super::fake::SERVICE).await;
+        let seen = within(until(&lab, |seen| seen.internet == internet)).await;
         assert_eq!((seen.internet, seen.joined.as_ref()), (internet, Some(&ssid("HomeNetwork"))), "{connectivity:?}");
         assert_eq!((seen.address, seen.phones), (Address::Assigned("192.168.1.20/24".into()), None));
+        assert_eq!(seen.profile.as_deref(), Some("HomeNetwork"), "the name by which it is saved");
     }
+    let office = lab.fake.world().add_profile(foreign("Office", &[("connection", "id", Variant::from("my work"))]));
+    lab.fake.world().activate(office);
+    lab.fake.properties_changed("org.freedesktop.NetworkManager.Device").await;
+    let seen = within(until(&lab, |seen| seen.profile.as_deref() == Some("my work"))).await;
+    assert_eq!(seen.profile.as_deref(), Some("my work"));
     lab.open().await.expect("a radio that can");
     let seen = within(lab.network.inspect()).await;
     assert_eq!((seen.association, seen.joined, seen.phones), (Association::Hotspot, None, Some(0)));
