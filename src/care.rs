@@ -3,13 +3,15 @@
 //! [`collect`] asks NetworkManager for the connection, then probes gateway, DNS and internet, clock and command center at the
 //! same time. Each probe has a limit, so that all of it ends within [`LIMIT`]. Nothing is changed, and no permission is needed.
 //!
-//! [`port`] is the way to the caretaker, which watches and repairs the network; [`events`] is what it announces.
+//! [`port`] is the way to the caretaker, which watches and repairs the network; [`events`] is what it announces, and
+//! [`health`] its check.
 
 pub mod caretaker;
 mod clock;
 mod dns;
 pub mod events;
 mod gateway;
+pub mod health;
 mod internet;
 pub mod port;
 
@@ -91,7 +93,7 @@ pub async fn collect(settings: &Settings, registrar: &Registrar) -> Evidence {
     };
     let router = async {
         match seen.gateway {
-            Some(address) => gateway::probe(address, &settings.gateway_ports, &settings.neighbours).await,
+            Some(address) => gateway::probe(address, &settings.gateway_ports, &settings.neighbours, gateway::LIMIT).await,
             None => Gateway::None,
         }
     };

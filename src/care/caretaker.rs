@@ -24,6 +24,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::events::{Action, Events, Kind, Level, News};
+use super::health::Health;
 use super::port::{Care, Ends, Error, Reply, Request, Saved, Seen, Status};
 use super::{collect, collect_simulated};
 use crate::command_center::Registrar;
@@ -102,7 +103,8 @@ impl<N: Maintenance> Caretaker<N> {
         let (jobs, receiver) = mpsc::unbounded_channel();
         let (result, results) = mpsc::unbounded_channel();
         let hotspot = daemon.view().identity.name();
-        let executor = Executor { network: Arc::clone(&network), probes: (settings.probes)(), hotspot: hotspot.clone() };
+        let health = (!settings.simulated).then(|| Health::new((settings.probes)()));
+        let executor = Executor { network: Arc::clone(&network), health, hotspot: hotspot.clone() };
         tokio::spawn(executor.run(receiver, result));
         let (views, phones) = (daemon.views(), daemon.requests());
         let recovery = if settings.recovery { Recovery::new(Duration::ZERO) } else { Recovery::watching(Duration::ZERO) };

@@ -12,13 +12,13 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// The kernel gives up an address that does not answer ARP after three seconds.
-const LIMIT: Duration = Duration::from_secs(4);
+pub(super) const LIMIT: Duration = Duration::from_secs(4);
 
 /// The flag of a complete entry in the kernel's table of neighbours: `ATF_COM`.
 const COMPLETE: u32 = 0x2;
 
 /// Probes the router: a TCP connection to one of the ports is accepted or refused, or the router has answered ARP.
-pub(super) async fn probe(address: Ipv4Addr, ports: &[u16], neighbours: &Path) -> Gateway {
+pub(super) async fn probe(address: Ipv4Addr, ports: &[u16], neighbours: &Path, limit: Duration) -> Gateway {
     let mut tries: FuturesUnordered<_> = ports.iter().map(|port| connect(SocketAddr::from((address, *port)))).collect();
     let first = async {
         while let Some(answer) = tries.next().await {
@@ -28,7 +28,7 @@ pub(super) async fn probe(address: Ipv4Addr, ports: &[u16], neighbours: &Path) -
         }
         None
     };
-    let how = timeout(LIMIT, first).await.ok().flatten();
+    let how = timeout(limit, first).await.ok().flatten();
     // A router may drop everything but what it forwards; the attempts above have asked for its hardware address.
     let how = how.or_else(|| {
         let table = std::fs::read_to_string(neighbours).unwrap_or_default();

@@ -2,6 +2,7 @@
 
 pub(crate) mod api;
 mod caretaker;
+mod health;
 mod house;
 mod over_networkmanager;
 mod requests;

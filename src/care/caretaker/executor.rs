@@ -4,17 +4,23 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
-use provisioning_core::care::diagnosis::{self, Address, Association, Gateway};
+use provisioning_core::care::diagnosis::{self, Address, Association};
 use provisioning_core::care::recovery::{Command, Done, Link, Observation, Radio, Sighted, Trouble};
 use provisioning_core::domain::Ssid;
 use provisioning_core::fault::{Fault, chain};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep;
 use tracing::{debug, warn};
 
+use crate::care::health::{Found, Health};
 use crate::care::port::{Error, Join};
-use crate::care::{Settings, gateway};
 use crate::network::{self, Inspection, Maintenance};
+
+/// Before the internet is checked again in a network that was just joined. Three checks and their pauses end within the
+/// minute that a client waits.
+const INTERNET_PAUSE: Duration = Duration::from_secs(2);
 
 /// A job, and the end of its permission: it is cancelled when the sender is dropped.
 pub(super) struct Job {
@@ -54,15 +60,15 @@ pub(super) enum Ended {
 /// The radio and what is near it.
 pub(super) struct Executor<N> {
     pub(super) network: Arc<N>,
-    /// How a router is probed.
-    pub(super) probes: Settings,
+    /// How a connection is checked; none in simulation.
+    pub(super) health: Option<Health>,
     /// The name of the hotspot.
     pub(super) hotspot: String,
 }
 
 impl<N: Maintenance> Executor<N> {
     /// Works until the sender of jobs is dropped.
-    pub(super) async fn run(self, mut jobs: mpsc::UnboundedReceiver<Job>, results: mpsc::UnboundedSender<Ended>) {
+    pub(super) async fn run(mut self, mut jobs: mpsc::UnboundedReceiver<Job>, results: mpsc::UnboundedSender<Ended>) {
         while let Some(Job { work, cancelled }) = jobs.recv().await {
             tokio::select! {
                 biased;
@@ -75,7 +81,7 @@ impl<N: Maintenance> Executor<N> {
         }
     }
 
-    async fn execute(&self, work: Work) -> Ended {
+    async fn execute(&mut self, work: Work) -> Ended {
         match work {
             Work::Command(command) => self.command(command).await,
             Work::Operation(operation) => {
@@ -85,7 +91,7 @@ impl<N: Maintenance> Executor<N> {
         }
     }
 
-    async fn command(&self, command: Command) -> Ended {
+    async fn command(&mut self, command: Command) -> Ended {
         let lost = command.lost();
         let done = match command {
             Command::Check { op } => {
@@ -126,20 +132,17 @@ impl<N: Maintenance> Executor<N> {
     }
 
     /// Finds out what works.
-    async fn check(&self) -> (Observation, Inspection) {
-        let seen = self.network.inspect().await;
-        let gateway_answers = match seen.gateway.filter(|_| link(&seen, true) == Link::Up) {
-            Some(address) => {
-                let probed = gateway::probe(address, &self.probes.gateway_ports, &self.probes.neighbours).await;
-                !matches!(probed, Gateway::Silent(_))
-            }
-            // A connection without a router works as far as it goes.
-            None => true,
+    async fn check(&mut self) -> (Observation, Inspection) {
+        let mut seen = self.network.inspect().await;
+        let found = match &mut self.health {
+            Some(health) if link(&seen, true) == Link::Up => health.check(&seen).await,
+            _ => Found { router_answers: true, internet: seen.internet },
         };
-        (observation(&seen, gateway_answers), seen)
+        seen.internet = found.internet;
+        (observation(&seen, found.router_answers), seen)
     }
 
-    async fn operate(&self, operation: Operation) -> Result<(), Error> {
+    async fn operate(&mut self, operation: Operation) -> Result<(), Error> {
         match operation {
             Operation::Connect(join) => self.connect(&join).await,
             Operation::Forget(name) => self.network.delete(&name).await.map_err(|error| match error.fault {
@@ -151,30 +154,61 @@ impl<N: Maintenance> Executor<N> {
         }
     }
 
-    /// Joins a network. If this fails, returns to what the radio did before; the adapter's limits for that begin then.
-    async fn connect(&self, join: &Join) -> Result<(), Error> {
-        let had_hotspot = self.network.inspect().await.phones.is_some();
-        let result = self.join(join).await;
-        if result.is_err() {
-            self.go_back(had_hotspot).await;
+    /// Joins a network. If this fails, or if it has no internet, returns to what the radio did before; the adapter's limits
+    /// for that begin then.
+    async fn connect(&mut self, join: &Join) -> Result<(), Error> {
+        let before = self.network.inspect().await;
+        // Without a passphrase, a network that is stored is meant, unless there is none: then it is an open one.
+        let is_stored = join.passphrase.is_empty() && self.is_stored(&join.ssid).await;
+        let joined = if is_stored { self.join_stored_network(&join.ssid).await } else { self.join(join).await };
+        match &joined {
+            Ok(()) => {}
+            Err(Error::NoInternet) if is_stored && before.phones.is_none() => self.go_back_to(before.joined.as_ref()).await,
+            Err(_) => self.go_back(before.phones.is_some()).await,
         }
-        result
+        joined
     }
 
-    async fn join(&self, Join { ssid, passphrase, hidden }: &Join) -> Result<(), Error> {
-        // Without a passphrase, a network that is stored is meant, unless there is none: then it is an open one.
-        if passphrase.is_empty() && self.is_stored(ssid).await {
-            return self.network.join_stored(Some(ssid)).await.map_err(|error| failed(&error));
-        }
+    async fn join_stored_network(&mut self, ssid: &Ssid) -> Result<(), Error> {
+        self.network.join_stored(Some(ssid)).await.map_err(|error| failed(&error))?;
+        if self.has_internet().await { Ok(()) } else { Err(Error::NoInternet) }
+    }
+
+    async fn join(&mut self, Join { ssid, passphrase, hidden }: &Join) -> Result<(), Error> {
         let joined = self.network.join(ssid, passphrase, *hidden).await.map_err(|error| failed(&error))?;
-        if joined.limited_connectivity {
+        if joined.limited_connectivity || !self.has_internet().await {
             return Err(Error::NoInternet);
         }
         self.network.keep().await.map_err(|error| failed(&error))
     }
 
+    /// Whether a network that was just joined has internet. Its router may need some seconds to let a new client through.
+    async fn has_internet(&mut self) -> bool {
+        for pause in [Some(INTERNET_PAUSE), Some(INTERNET_PAUSE), None] {
+            let (observation, _) = self.check().await;
+            if observation.has_internet() {
+                return true;
+            }
+            if let Some(pause) = pause {
+                sleep(pause).await;
+            }
+        }
+        false
+    }
+
     async fn is_stored(&self, ssid: &Ssid) -> bool {
         self.network.stored().await.is_ok_and(|stored| stored.iter().any(|network| network.ssid == *ssid))
+    }
+
+    /// Returns to a network, or to the hotspot if there was none or if it refuses.
+    async fn go_back_to(&self, network: Option<&Ssid>) {
+        if let Some(network) = network {
+            match self.network.join_stored(Some(network)).await {
+                Ok(()) => return,
+                Err(error) => warn!("opening the hotspot, because the previous network is lost: {}", chain(&error)),
+            }
+        }
+        self.go_back(true).await;
     }
 
     /// Returns to the previous network, or to the hotspot if there was none or if it refuses.

@@ -168,6 +168,9 @@ impl House {
                 }
                 world.radio = Use::Joined(name);
                 Ok(name)
+                if call == "join_stored" {
+                    world.previous = None;
+                }
             }
             found => {
                 sleep(JOIN_FAILS).await;

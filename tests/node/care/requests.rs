@@ -2,6 +2,7 @@
 
 use jarvis_provisioning::care::port::{Error, Join};
 use provisioning_core::care::condition::Mode;
+use provisioning_core::care::recovery::Internet;
 use provisioning_core::domain::Passphrase;
 use provisioning_core::fault::Fault;
 use tokio::time::{Instant, sleep, timeout};
@@ -90,6 +91,46 @@ async fn a_stored_network_is_joined_without_its_passphrase() {
     node.care.connect(join).await.expect("it is stored");
     assert_eq!(node.house.radio(), Use::Joined("office"));
     assert_eq!(node.house.world().calls.last().map(|(_, call)| *call), Some("join_stored"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stored_network_without_internet_leads_back() {
+    let node = at_home().await;
+    node.house.gain("portal");
+    node.house.world().stored.insert(0, "portal");
+    node.house.world().internet = Internet::Portal;
+    let join = Join { passphrase: Passphrase::try_from(String::new()).expect("empty"), ..to("portal") };
+    assert_eq!(node.care.connect(join.clone()).await, Err(Error::NoInternet));
+    assert_eq!(node.house.radio(), Use::Joined("home"));
+    node.care.hotspot(true).await.expect("a radio that can");
+    assert_eq!(node.care.connect(join).await, Err(Error::NoInternet));
+    assert_eq!(node.house.radio(), Use::Hotspot);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_router_that_lets_a_new_client_through_after_a_few_seconds_has_internet() {
+    let node = at_home().await;
+    node.house.gain("office");
+    node.house.world().internet = Internet::None;
+    let connecting = tokio::spawn({
+        let care = node.care.clone();
+        async move { care.connect(to("office")).await }
+    });
+    sleep(SECOND * 4).await;
+    node.house.world().internet = Internet::Full;
+    assert_eq!(connecting.await.expect("it does not panic"), Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_clients_that_change_things_at_once_one_wins_and_the_other_is_told() {
+    let node = at_home().await;
+    node.house.gain("office");
+    let (connected, opened) = tokio::join!(node.care.connect(to("office")), node.care.hotspot(true));
+    let outcomes = [connected.clone(), opened.clone()];
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1, "{outcomes:?}");
+    assert!(outcomes.contains(&Err(Error::Busy)), "{outcomes:?}");
+    let expected = if connected.is_ok() { Use::Joined("office") } else { Use::Hotspot };
+    assert_eq!((node.house.radio(), node.house.world().overlap), (expected, 1));
 }
 
 #[tokio::test(start_paused = true)]
