@@ -8,7 +8,7 @@
 //! | `k2.enc`, `k2_metadata.json` | K2, 32 bytes sealed with K1; its name and date |
 //! | `wifi_credentials.enc` | SSID and passphrase as JSON, sealed with K1 |
 //! | `.provisioned` | empty; if it exists, the node is provisioned |
-//! | `state.json` | pairing guesses, the last outcome, whether a factory reset is in progress; the hardware address that names the node |
+//! | `state.json` | pairing guesses, the last outcome, whether a factory reset is in progress; the hardware address that names the node; the hash of the token that the last factory reset has voided |
 //! | `pairing.json` | the label: six digits, 128 bits, the access point's passphrase |
 //! | `pending.enc` | the pending attempt, sealed with K1 |
 //! | `k2_pending.enc` | a K2 that is being written to its two files, sealed with K1 |
@@ -33,8 +33,11 @@ mod format;
 mod paths;
 mod record;
 mod seal;
+mod token;
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use tracing::{info, warn};
 
@@ -50,6 +53,7 @@ use provisioning_core::secret::SecretText;
 pub use record::Label;
 use record::{Concluded, State, StoredPending};
 use seal::Key;
+use token::Token;
 
 const K2_KEY: &str = "k2.enc";
 const K2_METADATA: &str = "k2_metadata.json";
@@ -84,6 +88,7 @@ pub struct Store {
     key: Key,
     label: Label,
     mac_address: String,
+    token: Option<Token>,
 }
 
 /// The configured address of the command center. Reads one file, and changes nothing: every user who may read the file may ask.
@@ -128,7 +133,7 @@ impl Store {
         if let Some(config) = &paths.config {
             configuration::tidy(config).map_err(Error::Configuration)?;
         }
-        let store = Self { paths, folder, key, label, mac_address };
+        let store = Self { paths, folder, key, label, mac_address, token: None };
         store.finish_k2(&lock)?;
         store.finish_attempt(&lock)?;
         Ok(store)
@@ -149,6 +154,16 @@ impl Store {
     /// The passphrase of the node's access point.
     pub fn access_point_passphrase(&self) -> SecretText {
         self.label.passphrase.clone()
+    }
+
+    /// Makes the token of the API void with each factory reset. Returns whether the last one has done so, and the next ones
+    /// do: whoever has learned the token from the previous owner must not control the device of the next one.
+    pub fn revocable_token(&mut self, token: &SecretText) -> Result<Arc<AtomicBool>, Error> {
+        let _lock = self.folder.lock()?;
+        let token = Token::new(token, read_state(&self.folder)?.void_token.as_deref());
+        let is_void = token.is_void();
+        self.token = Some(token);
+        Ok(is_void)
     }
 
     /// Deletes the owner's file with pairing secrets, and returns its path; none if there is no such file.
@@ -295,7 +310,13 @@ impl Store {
         if let Some(key) = replace_key(&self.folder, &self.paths.key)? {
             self.key = key;
         }
-        change_state(&self.folder, &lock, |state| state.resetting = false)?;
+        change_state(&self.folder, &lock, |state| {
+            state.resetting = false;
+            state.void_token = self.token.as_ref().map(Token::digest).or(state.void_token.take());
+        })?;
+        if let Some(token) = &self.token {
+            token.make_void();
+        }
         info!(cleared = ?items, "deleted the owner's data");
         Ok(Cleared { items, node_id: self.unregistered() })
     }

@@ -35,6 +35,7 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut config = arguments.settings.read()?;
     config.simulate |= arguments.simulate;
+    let token = config.care.api_token()?;
     let store = match open_store(&config) {
         Ok(store) => Some(store),
         Err(Failure::Files(lost @ store::Error::KeyLost { .. })) => {
@@ -52,7 +53,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         eprintln!("Nothing was changed.");
         return Ok(());
     }
-    let store = match store {
+    let mut store = match store {
         Some(store) => {
             store.begin_reset()?;
             store
@@ -62,6 +63,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             open_store(&config)?
         }
     };
+    if let Some(token) = token {
+        store.revocable_token(&token)?;
+    }
     let boot = store.load()?;
     let machine = Config { access_point: AccessPointPolicy::Never, ..machine_config(&config) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;

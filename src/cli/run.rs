@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -58,8 +59,9 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut config = arguments.settings.read()?;
     config.simulate |= arguments.simulate;
-    let store = open_store(&config)?;
+    let mut store = open_store(&config)?;
     let _lock = lock(&paths(&config))?;
+    let token = if config.care.enabled { api_token(&config, &mut store)? } else { None };
     let boot = store.load()?;
     // One thread suffices for a program that waits for radios, and makes the program smaller.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
@@ -77,6 +79,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     if paths(&config).config.is_none() {
         warn!("CONFIG_PATH is not set, so every attempt will fail: set it to the path of the node's config.json");
     }
+    let node = Node { store, boot, token };
     runtime.block_on(async {
         if config.simulate {
             let socket =
@@ -87,9 +90,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             };
             // The radio is always the access point.
             let (_, radio) = watch::channel(RadioUse::AccessPoint(simulated_access_point(&config)));
-            serve(&config, store, boot, SimulatedHome::default(), radio, link, json!({ "ble_sim": socket })).await
+            serve(&config, node, SimulatedHome::default(), radio, link, json!({ "ble_sim": socket })).await
         } else {
-            let passphrase = store.access_point_passphrase();
+            let passphrase = node.store.access_point_passphrase();
             let passphrase = Passphrase::try_from(passphrase.expose().to_owned()).context("the access point's passphrase")?;
             let settings =
                 nm::Settings { interface: config.interface.clone(), passphrase: Some(passphrase), ..nm::Settings::default() };
@@ -98,17 +101,35 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             };
             let network = NetworkManager::start(settings);
             let radio = network.radio();
-            serve(&config, store, boot, network, radio, link, json!({})).await
+            serve(&config, node, network, radio, link, json!({})).await
         }
     })
+}
+
+/// What `run` has read.
+struct Node {
+    store: Store,
+    boot: machine::Boot,
+    token: Option<http::Token>,
+}
+
+/// The token of the API of network care.
+fn api_token(config: &Config, store: &mut Store) -> Result<Option<http::Token>, Failure> {
+    let Some(secret) = config.care.api_token()? else { return Ok(None) };
+    let is_void = store.revocable_token(&secret)?;
+    if is_void.load(Ordering::Relaxed) {
+        warn!(
+            "a factory reset has made the token of network care void: set another one in MOONHUB_PROVISIONING_TOKEN or care.token_file"
+        );
+    }
+    Ok(Some(http::Token { secret, is_void }))
 }
 
 /// Runs the daemon with a network and its links. `link` serves phones over real or simulated Bluetooth; `ready` is
 /// printed, with the address of the HTTP API, when phones can connect.
 async fn serve<N: Maintenance + Clone, L: Future<Output = ()> + Send + 'static>(
     config: &Config,
-    store: Store,
-    boot: machine::Boot,
+    Node { store, boot, token }: Node,
     network: N,
     radio: watch::Receiver<RadioUse>,
     link: impl FnOnce(Handle, BoxFuture) -> L,
@@ -159,7 +180,7 @@ async fn serve<N: Maintenance + Clone, L: Future<Output = ()> + Send + 'static>(
     let port = care.as_ref().map(|(_, port)| port.clone());
     let panel = Panel::new(handle.clone(), port, radio.clone(), diagnosis);
     if let Some((caretaker, port)) = care {
-        http_config.care = Some(http::Care { port, token: config.care.api_token()? });
+        http_config.care = Some(http::Care { port, token });
         servers.push(tokio::spawn(caretaker.run(until_stopped())));
         if !config.simulate {
             tokio::spawn(handle.clone().follow_access_point(radio.clone()));

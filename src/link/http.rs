@@ -57,7 +57,7 @@ use provisioning_core::endpoint::{Endpoint, Method};
 use provisioning_core::machine::LocalRequest;
 use routes::Api;
 
-pub use care::Care;
+pub use care::{Care, Token};
 pub use schema::cleared_name;
 
 /// A complete response; the largest is the schema.

@@ -41,6 +41,9 @@ pub(super) struct State {
     /// The hardware address that names the node, since its first start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) mac_address: Option<String>,
+    /// The SHA-256 of the API's token at the last factory reset, which has voided it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) void_token: Option<String>,
 }
 
 /// An attempt that has ended.
@@ -65,7 +68,16 @@ struct StoredOutcome {
 impl State {
     /// The state of a node that starts for the first time.
     pub(super) const fn new() -> Self {
-        Self { schema: SCHEMA, generation: 0, attempts: 0, resetting: false, outcome: None, concluded: None, mac_address: None }
+        Self {
+            schema: SCHEMA,
+            generation: 0,
+            attempts: 0,
+            resetting: false,
+            outcome: None,
+            concluded: None,
+            mac_address: None,
+            void_token: None,
+        }
     }
 
     /// The state of a node whose file is lost: all free guesses count as used, because an attacker may have used them.

@@ -35,7 +35,7 @@ impl Caring {
         let (port, Ends { mut requests, .. }) = Care::channel(status(), events.clone(), handle.clone());
         let listener = bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
         let address = listener.local_addr().expect("it is bound");
-        let token = token.map(|token| SecretText::new(token.into()));
+        let token = token.map(|token| SecretText::new(token.into()).into());
         let config = Config { care: Some(http::Care { port, token }), ..Config::default() };
         let listeners = Listeners { api: vec![listener], access_point: None };
         tokio::spawn(http::serve(listeners, config, handle, std::future::pending()));

@@ -16,7 +16,8 @@ mod requests;
 mod schema;
 
 use std::future::Future;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http_body_util::Either;
@@ -46,7 +47,29 @@ pub struct Care {
     /// The way to the caretaker.
     pub port: port::Care,
     /// The token that a caller has to present. Without one, the API answers on the loopback and in the access point only.
-    pub token: Option<SecretText>,
+    pub token: Option<Token>,
+}
+
+/// The token of the API.
+#[derive(Clone, Debug)]
+pub struct Token {
+    /// What callers present.
+    pub secret: SecretText,
+    /// A factory reset has made it void: no caller is admitted, and streams of events end.
+    pub is_void: Arc<AtomicBool>,
+}
+
+impl From<SecretText> for Token {
+    /// A token that no reset makes void.
+    fn from(secret: SecretText) -> Self {
+        Self { secret, is_void: Arc::default() }
+    }
+}
+
+impl Token {
+    fn is_void(&self) -> bool {
+        self.is_void.load(Ordering::Relaxed)
+    }
 }
 
 /// What the API does at a path.
@@ -172,7 +195,7 @@ impl From<Unread> for Failed {
 
 impl Api {
     pub(super) fn new(Care { port, token }: Care) -> Self {
-        let readers = events::Readers::new(port.events().clone());
+        let readers = events::Readers::new(port.events().clone(), token.clone());
         Self { care: port, guard: Guard::new(token), readers, unprintable: Mutex::default() }
     }
 

@@ -7,6 +7,7 @@ mod mistakes;
 mod readers;
 mod stream;
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -32,6 +33,8 @@ pub(crate) struct Caring {
     pub(crate) node: Node,
     pub(crate) status: watch::Sender<Arc<Status>>,
     pub(crate) events: Events,
+    /// A factory reset has made the token void.
+    pub(crate) is_void: Arc<AtomicBool>,
 }
 
 impl Caring {
@@ -47,7 +50,8 @@ impl Caring {
         mut caretaker: impl FnMut(Request) + Send + 'static,
     ) -> Self {
         let events = Events::new(|| UNIX_EPOCH + Duration::from_millis(NOW));
-        let token = token.map(|token| SecretText::new(token.into()));
+        let token = token.map(|token| http::Token::from(SecretText::new(token.into())));
+        let is_void = token.as_ref().map(|token| Arc::clone(&token.is_void)).unwrap_or_default();
         let mut ends = None;
         let node = Node::running(place, boot(), Box::new(|command| Some(success(command))), |handle| {
             let (port, end) = Care::channel(status(), events.clone(), handle.clone());
@@ -60,7 +64,7 @@ impl Caring {
                 caretaker(request);
             }
         });
-        Self { node, status, events }
+        Self { node, status, events, is_void }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Reply {

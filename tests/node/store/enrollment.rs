@@ -1,12 +1,14 @@
 //! Stored values are loaded unchanged, and related values are stored together.
 
 use std::fs;
+use std::sync::atomic::Ordering;
 
 use jarvis_provisioning::link::http::cleared_name;
-use jarvis_provisioning::store::mac_address;
+use jarvis_provisioning::store::{Store, mac_address};
 use provisioning_core::domain::{Credentials, Passphrase};
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::{Cleared, Pending};
+use provisioning_core::secret::SecretText;
 use testing_node::files::{MAC_ADDRESS, Node, SHIPPED, credentials, k2, mode, outcome, pending, registration, reset};
 
 #[test]
@@ -246,6 +248,25 @@ fn a_reset_deletes_the_owners_data_and_keeps_the_nodes_identity() {
     assert_eq!((boot.pending, boot.outcome), (None, None));
     assert_eq!(boot.identity.node_id, "jarvis-eb5b9161");
     assert_eq!(boot.command_center, Some(credentials().command_center));
+}
+
+#[test]
+fn a_reset_makes_the_token_of_the_api_void_until_another_one_is_set() {
+    let node = Node::new();
+    let [old, new] = ["the token of the previous owner", "the token of the next owner"].map(|text| SecretText::new(text.into()));
+    let is_void = |store: &mut Store, token| store.revocable_token(token).unwrap().load(Ordering::Relaxed);
+    let mut store = node.open();
+    let flag = store.revocable_token(&old).unwrap();
+    assert!(!flag.load(Ordering::Relaxed));
+    reset(&mut store).unwrap();
+    assert!(flag.load(Ordering::Relaxed), "at once");
+    let mut store = node.open();
+    assert!(is_void(&mut store, &old), "and after a restart");
+    assert!(!is_void(&mut store, &new));
+    reset(&mut store).unwrap();
+    assert!(is_void(&mut node.open(), &new));
+    let state = fs::read_to_string(node.file("state.json")).unwrap();
+    assert!(!state.contains(old.expose()) && !state.contains(new.expose()), "{state}");
 }
 
 #[test]

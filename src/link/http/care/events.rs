@@ -17,8 +17,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::super::Answered;
-use super::error;
 use super::schema::{DeviceEvent, milliseconds};
+use super::{Token, error};
 use crate::care::events::{Behind, Event, Events, Reader};
 
 /// Streams at one time.
@@ -35,11 +35,12 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 pub(super) struct Readers {
     events: Events,
     places: Arc<Semaphore>,
+    token: Option<Token>,
 }
 
 impl Readers {
-    pub(super) fn new(events: Events) -> Self {
-        Self { events, places: Arc::new(Semaphore::new(READERS)) }
+    pub(super) fn new(events: Events, token: Option<Token>) -> Self {
+        Self { events, places: Arc::new(Semaphore::new(READERS)), token }
     }
 
     /// Starts a stream. With `follow=false` in the query, it ends after the events that are kept.
@@ -58,7 +59,7 @@ impl Readers {
         };
         let connected = format!("event: connected\ndata: {{\"ok\":true,\"ts\":{}}}\n\n", milliseconds(self.events.now()));
         let is_live = !head.uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "follow=false"));
-        let mut reply = Response::new(EventStream::new(connected, reader, place, is_live));
+        let mut reply = Response::new(EventStream::new(connected, reader, place, is_live, self.token.clone()));
         reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
         reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         reply.extensions_mut().insert(Endless);
@@ -78,12 +79,14 @@ pub(in crate::link::http) struct EventStream {
     /// The notice was sent to a slow reader.
     is_over: bool,
     _place: OwnedSemaphorePermit,
+    /// The token with which the client was admitted.
+    token: Option<Token>,
 }
 
 type Next = dyn Future<Output = (Reader, Result<Arc<Event>, Behind>)> + Send;
 
 impl EventStream {
-    fn new(connected: String, reader: Reader, place: OwnedSemaphorePermit, is_live: bool) -> Self {
+    fn new(connected: String, reader: Reader, place: OwnedSemaphorePermit, is_live: bool, token: Option<Token>) -> Self {
         Self {
             connected: Some(connected.into()),
             next: next(reader),
@@ -91,6 +94,7 @@ impl EventStream {
             is_live,
             is_over: false,
             _place: place,
+            token,
         }
     }
 
@@ -98,7 +102,7 @@ impl EventStream {
         if let Some(connected) = self.connected.take() {
             return Poll::Ready(Some(connected));
         }
-        if self.is_over {
+        if self.is_over || self.token.as_ref().is_some_and(Token::is_void) {
             return Poll::Ready(None);
         }
         if let Poll::Ready((reader, event)) = self.next.as_mut().poll(context) {
@@ -168,7 +172,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_silent_stream_has_a_comment_every_15_seconds() {
         let events = Events::new(|| UNIX_EPOCH);
-        let mut stream = stream(&Readers::new(events.clone()));
+        let mut stream = stream(&Readers::new(events.clone(), None));
         assert_eq!(text(&mut stream).await.as_deref(), Some("event: connected\ndata: {\"ok\":true,\"ts\":0}\n\n"));
         let start = Instant::now();
         for beats in 1..=3 {
@@ -182,7 +186,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_place_of_a_stream_is_free_when_it_is_dropped() {
-        let readers = Readers::new(Events::new(|| UNIX_EPOCH));
+        let readers = Readers::new(Events::new(|| UNIX_EPOCH), None);
         let streams: Vec<_> = (0..READERS).map(|_| stream(&readers)).collect();
         assert_eq!(readers.places.available_permits(), 0);
         drop(streams);

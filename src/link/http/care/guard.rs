@@ -14,15 +14,14 @@ use hyper::StatusCode;
 use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 
 use super::super::{Arrival, Reply};
-use super::{Operation, error};
-use provisioning_core::secret::SecretText;
+use super::{Operation, Token, error};
 
 /// The header that is checked first.
-const TOKEN: HeaderName = HeaderName::from_static("x-moonhub-provisioning-token");
+const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-moonhub-provisioning-token");
 
 /// Decides by the token and by the way of a request.
 pub(super) struct Guard {
-    token: Option<SecretText>,
+    token: Option<Token>,
 }
 
 /// Who has sent a request.
@@ -47,13 +46,15 @@ pub(super) enum Refused {
 
 impl Guard {
     /// An empty token counts as none.
-    pub(super) fn new(token: Option<SecretText>) -> Self {
-        Self { token: token.filter(|token| !token.expose().is_empty()) }
+    pub(super) fn new(token: Option<Token>) -> Self {
+        Self { token: token.filter(|token| !token.secret.expose().is_empty()) }
     }
 
     pub(super) fn admit(&self, operation: Operation, arrival: &Arrival, headers: &HeaderMap) -> Result<Caller, Refused> {
         match &self.token {
-            Some(token) if presented(headers).is_some_and(|given| token.matches(given)) => Ok(Caller::Owner),
+            Some(token) if !token.is_void() && presented(headers).is_some_and(|given| token.secret.matches(given)) => {
+                Ok(Caller::Owner)
+            }
             Some(_) => Err(Refused::Unauthenticated),
             None if arrival.on_loopback => Ok(Caller::Owner),
             None if !arrival.in_access_point => Err(Refused::WrongSide),
@@ -65,7 +66,7 @@ impl Guard {
 
 /// The token of a request. If both headers are there, the own one counts.
 fn presented(headers: &HeaderMap) -> Option<&str> {
-    let own = headers.get(TOKEN).and_then(|value| value.to_str().ok()).map(str::trim).filter(|token| !token.is_empty());
+    let own = headers.get(TOKEN_HEADER).and_then(|value| value.to_str().ok()).map(str::trim).filter(|token| !token.is_empty());
     own.or_else(|| {
         let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.trim().split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
@@ -93,6 +94,8 @@ impl From<Refused> for Reply {
 
 #[cfg(test)]
 mod tests {
+    use provisioning_core::secret::SecretText;
+
     use super::*;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -122,7 +125,7 @@ mod tests {
         let wrong = headers(&[("authorization", "Bearer wrong")]);
         let (status, code) = (Operation::Status, Operation::PairingCode);
 
-        let guard = Guard::new(Some(SecretText::new("right".into())));
+        let guard = Guard::new(Some(SecretText::new("right".into()).into()));
         for arrival in [&inside, &phone, &outside] {
             for operation in [status, code] {
                 assert_eq!(guard.admit(operation, arrival, &right), Ok(Caller::Owner));
@@ -147,7 +150,7 @@ mod tests {
 
     #[test]
     fn an_empty_token_admits_nobody_from_outside() {
-        let guard = Guard::new(Some(SecretText::new(String::new())));
+        let guard = Guard::new(Some(SecretText::new(String::new()).into()));
         assert!(guard.token.is_none());
     }
 }

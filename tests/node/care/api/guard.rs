@@ -1,7 +1,9 @@
 //! Who may use the API: the token, the side that a request comes from, and pages of other sites.
 
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::sync::atomic::Ordering;
 
+use super::stream::Stream;
 use super::{Caring, works};
 use crate::http::support::{Place, Reply, config, connect_from, request, request_over};
 
@@ -91,6 +93,21 @@ async fn with_a_token_every_side_needs_it() {
     let Some(address) = address_in_a_network() else { return };
     assert_eq!(get_at(&caring, address, "auth-code", &[]).await.status, 401);
     assert_eq!(get_at(&caring, address, "auth-code", &[(OWN, TOKEN)]).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_token_that_was_stolen_before_a_factory_reset_opens_nothing_after_it() {
+    let caring = everywhere(Some(TOKEN));
+    let mut stream = Stream::with_token(&caring, TOKEN).await;
+    caring.publish("before the reset");
+    assert_eq!(stream.message().await, "before the reset");
+    caring.is_void.store(true, Ordering::Relaxed);
+    for (path, headers) in [("status", &[(OWN, TOKEN)][..]), ("auth-code", &[(OWN, TOKEN)]), ("status", &[])] {
+        let reply = get(&caring, path, headers).await;
+        assert_eq!((reply.status, reply.text()), REFUSED, "{path}");
+    }
+    caring.publish("after the reset");
+    assert_eq!(stream.block().await, None, "the stream ends");
 }
 
 #[tokio::test]

@@ -26,9 +26,19 @@ impl Stream {
         Self::over(connection, last).await
     }
 
+    /// The same with a token.
+    pub(super) async fn with_token(caring: &Caring, token: &str) -> Self {
+        let connection = TcpStream::connect(caring.node.api).await.expect("the node listens");
+        Self::asking(connection, &format!("authorization: Bearer {token}\r\n")).await
+    }
+
     pub(super) async fn over(connection: TcpStream, last: Option<&str>) -> Self {
+        Self::asking(connection, &last.map(|id| format!("Last-Event-ID: {id}\r\n")).unwrap_or_default()).await
+    }
+
+    async fn asking(connection: TcpStream, headers: &str) -> Self {
         let mut stream = Self(BufReader::with_capacity(256, connection));
-        stream.ask(last).await;
+        stream.ask(headers).await;
         let head = stream.block().await.expect("a head");
         assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
         assert!(head.contains("content-type: text/event-stream\r\n") && head.contains("cache-control: no-cache\r\n"), "{head}");
@@ -37,9 +47,8 @@ impl Stream {
         stream
     }
 
-    async fn ask(&mut self, last: Option<&str>) {
-        let last = last.map(|id| format!("Last-Event-ID: {id}\r\n")).unwrap_or_default();
-        let request = format!("GET /api/provisioning/events HTTP/1.1\r\nhost: 127.0.0.1\r\n{last}\r\n");
+    async fn ask(&mut self, headers: &str) {
+        let request = format!("GET /api/provisioning/events HTTP/1.1\r\nhost: 127.0.0.1\r\n{headers}\r\n");
         self.0.get_mut().write_all(request.as_bytes()).await.expect("the node reads");
     }
 
@@ -226,7 +235,7 @@ async fn a_thousand_streams_keep_no_request_out_and_their_number_is_bounded() {
         let from: IpAddr = [127, 0, 1, u8::try_from(1 + index / 50).expect("at most 21")].into();
         let connection = connect_from(from, caring.node.api).await;
         let mut stream = Stream(BufReader::with_capacity(256, connection));
-        stream.ask(None).await;
+        stream.ask("").await;
         let head = stream.block().await.expect("a head");
         match &head[..12] {
             "HTTP/1.1 200" => served += 1,
