@@ -3,6 +3,8 @@
 //! Every setting has a default that suits a node, so no file is needed. A file with an unknown setting is refused, because
 //! a silently ignored setting is worse than an error.
 
+pub mod original;
+
 use std::io::Read as _;
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt as _;
@@ -222,8 +224,9 @@ pub struct Care {
     /// Whether `run` stays after provisioning, and brings the node back online when its network is lost. Off by default,
     /// because it keeps a process running that other nodes do not have.
     pub enabled: bool,
-    /// Whether a lost network is recovered. Without it the network is only watched.
-    pub recovery: bool,
+    /// Whether a lost network is recovered; otherwise it is only watched. It is by default, unless the existing system's
+    /// settings forbid it ([`original`]).
+    pub recovery: Option<bool>,
     /// The page whose content shows that the internet is there; Debian's by default.
     pub check_url: Option<String>,
     /// A file with the token of the API of network care. Without a token, the API answers on the device and in its access
@@ -307,7 +310,7 @@ impl Default for AccessPoint {
 
 impl Default for Care {
     fn default() -> Self {
-        Self { enabled: false, recovery: true, check_url: None, token_file: None, token: None }
+        Self { enabled: false, recovery: None, check_url: None, token_file: None, token: None }
     }
 }
 
@@ -357,6 +360,12 @@ impl Config {
         }
         config.check()?;
         Ok(config)
+    }
+
+    /// Takes what the existing system's settings say and these do not.
+    pub fn adopt(&mut self, original: original::Original) {
+        self.care.recovery = self.care.recovery.or(original.recovery);
+        self.interface = self.interface.take().or(original.interface);
     }
 
     /// Checks what the types do not.

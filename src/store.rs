@@ -301,6 +301,7 @@ impl Store {
         if self.folder.remove(DATABASE_KEY)? {
             items.push(ClearedItem::DatabaseKey);
         }
+        self.remove_original()?;
         if self.clear_configuration().map_err(Error::Configuration)? {
             items.push(ClearedItem::ConfigurationCredentials);
         }
@@ -423,6 +424,16 @@ impl Store {
         metadata.commit()?;
         self.folder.remove(K2_PENDING)?;
         Ok(())
+    }
+
+    /// Removes the settings of the existing system, which name the owner's network.
+    fn remove_original(&self) -> Result<bool, FileError> {
+        let Some(path) = self.paths.original() else { return Ok(false) };
+        if path.symlink_metadata().is_err() {
+            return Ok(false);
+        }
+        let (folder, name) = Folder::of(&path)?;
+        folder.remove(&name)
     }
 
     /// Removes the database of the node's normal operation, and SQLite's files beside it.

@@ -15,7 +15,7 @@ use jarvis_provisioning::care::port::Care;
 use jarvis_provisioning::care::{collect, collect_simulated};
 use jarvis_provisioning::claim::{Claimant, Device, NodeClaims};
 use jarvis_provisioning::command_center::{self, Limits, Registrar};
-use jarvis_provisioning::config::{self, Config, Open, Portal};
+use jarvis_provisioning::config::{self, Config, Open, Portal, original};
 use jarvis_provisioning::daemon::{Daemon, Ended, Handle};
 use jarvis_provisioning::link::{ble, http, mdns, sim};
 use jarvis_provisioning::network::Maintenance;
@@ -24,6 +24,7 @@ use jarvis_provisioning::panel::{Diagnose, Panel, button, dbus, led};
 use jarvis_provisioning::simulation::SimulatedHome;
 use jarvis_provisioning::store::Store;
 use provisioning_core::domain::{AccessPoint, Passphrase, RadioUse};
+use provisioning_core::fault::chain;
 use provisioning_core::machine;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -59,6 +60,9 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut config = arguments.settings.read()?;
     config.simulate |= arguments.simulate;
+    if config.care.enabled {
+        adopt_original(&mut config);
+    }
     let mut store = open_store(&config)?;
     let _lock = lock(&paths(&config))?;
     let token = if config.care.enabled { api_token(&config, &mut store)? } else { None };
@@ -123,6 +127,34 @@ fn api_token(config: &Config, store: &mut Store) -> Result<Option<http::Token>, 
         );
     }
     Ok(Some(http::Token { secret, is_void }))
+}
+
+/// Takes the settings of the existing system, if it was on this device. Invalid ones are reported, and disable nothing.
+fn adopt_original(config: &mut Config) {
+    let Some(path) = paths(config).original() else { return };
+    match original::read(&path) {
+        Ok(None) => {}
+        Ok(Some(original)) => {
+            info!(recovery = ?original.recovery, interface = ?original.interface, "settings from {}", path.display());
+            config.adopt(original);
+        }
+        Err(error) => warn!("{} is ignored, and the defaults apply: {}", path.display(), chain(&error)),
+    }
+}
+
+/// What the program does after its servers have ended.
+enum Then {
+    End,
+    Restart,
+}
+
+/// Replaces this process by a new one with the same command line, so that it restarts with and without a service manager.
+/// Returns only if that fails.
+fn restart() -> Failure {
+    let mut arguments = std::env::args_os();
+    let program = arguments.next().unwrap_or_else(|| "jarvis-provision".into());
+    let source = std::process::Command::new(program).args(arguments).exec();
+    Failure::Resource { attempt: "starting the program again".into(), source }
 }
 
 /// Runs the daemon with a network and its links. `link` serves phones over real or simulated Bluetooth; `ready` is
@@ -233,7 +265,7 @@ fn caretaker<N: Maintenance>(
     let probed = config.clone();
     let settings = caretaker::Settings {
         probes: Arc::new(move || diagnose::settings(&probed).unwrap_or_else(|_| checked.clone())),
-        recovery: config.care.recovery,
+        recovery: config.care.recovery.unwrap_or(true),
         simulated: config.simulate,
         interface: config.interface.clone(),
         hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),

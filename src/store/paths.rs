@@ -50,6 +50,11 @@ impl Paths {
         }
     }
 
+    /// The settings of the existing system, beside the node's configuration.
+    pub fn original(&self) -> Option<PathBuf> {
+        self.config.as_ref().map(|config| config.with_file_name("provisioning.json"))
+    }
+
     /// The paths from the environment. `lookup` returns the value of a variable; an empty value counts as unset.
     ///
     /// In paths, `~` at the beginning is the home folder, and `$NAME` and `${NAME}` are the values of variables; the name

@@ -220,6 +220,7 @@ fn a_reset_deletes_the_owners_data_and_keeps_the_nodes_identity() {
     for left in [
         "jarvis_node.db",
         "jarvis_node.db-wal",
+        "provisioning.json",
         "state/db.key",
         "state/k2.enc.unreadable-1",
         "state/state.json.unreadable-2",
@@ -237,7 +238,9 @@ fn a_reset_deletes_the_owners_data_and_keeps_the_nodes_identity() {
     assert_eq!(names_of(&cleared), names);
     assert_eq!(cleared.node_id, "jarvis-eb5b9161");
     assert_eq!(node.names(), ["pairing.json", "secrets.key", "state.json"]);
-    assert!(!node.root().join("jarvis_node.db").exists() && !node.root().join("jarvis_node.db-wal").exists());
+    for gone in ["jarvis_node.db", "jarvis_node.db-wal", "provisioning.json"] {
+        assert!(!node.root().join(gone).exists(), "{gone}");
+    }
     assert_eq!(fs::read(node.file("pairing.json")).unwrap(), label);
     assert_eq!(fs::read_dir(node.root().join("msp")).unwrap().count(), 0);
     assert_ne!(fs::read(node.file("secrets.key")).unwrap(), key, "K1 could open what the medium still holds of K2");
