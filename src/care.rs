@@ -14,6 +14,7 @@ mod gateway;
 pub mod health;
 mod internet;
 pub mod port;
+mod restart;
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;

@@ -232,6 +232,8 @@ pub struct Care {
     /// A file with the token of the API of network care. Without a token, the API answers on the device and in its access
     /// point only.
     pub token_file: Option<PathBuf>,
+    /// Whether a client of the API may restart the program and the device.
+    pub restart: bool,
     /// The token itself. Set by the environment, because the settings file is not secret.
     #[serde(skip)]
     pub token: Option<SecretText>,
@@ -310,7 +312,7 @@ impl Default for AccessPoint {
 
 impl Default for Care {
     fn default() -> Self {
-        Self { enabled: false, recovery: None, check_url: None, token_file: None, token: None }
+        Self { enabled: false, recovery: None, check_url: None, token_file: None, restart: false, token: None }
     }
 }
 
@@ -342,6 +344,7 @@ impl Config {
         config.simulate = yes("JARVIS_SIMULATE_PROVISIONING");
         config.skip_check = yes("JARVIS_SKIP_PROVISIONING_CHECK");
         config.care.enabled |= yes("MOONHUB_PROVISIONING_ENABLED");
+        config.care.restart |= yes("MOONHUB_ALLOW_SYSTEM_CONTROL");
         if let Some(value) = lookup("JARVIS_WIFI_BACKEND")
             && !config.simulate
             && value != "networkmanager"

@@ -25,7 +25,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::events::{Action, Events, Kind, Level, News};
 use super::health::Health;
-use super::port::{Care, Ends, Error, Reply, Request, Saved, Seen, Status};
+use super::port::{Care, Ends, Error, Reply, Request, Saved, Scope, Seen, Status};
 use super::{collect, collect_simulated};
 use crate::command_center::Registrar;
 use crate::daemon::{Handle, View};
@@ -36,6 +36,9 @@ use report::Facts;
 /// A hotspot that the owner has opened stays open for this time after the last request of a phone, also if a stored network
 /// is in range.
 pub const HOLD: Duration = Duration::from_mins(10);
+
+/// A restart that has begun takes less time than this. Afterwards the node is not restarting.
+const RESTART_LIMIT: Duration = Duration::from_mins(2);
 
 /// What the caretaker has to know about the node.
 pub struct Settings {
@@ -51,6 +54,8 @@ pub struct Settings {
     pub hostname: String,
     /// The node's clock.
     pub clock: fn() -> SystemTime,
+    /// Takes a requested restart of the program; none if the settings allow no restarts.
+    pub restart: Option<mpsc::UnboundedSender<()>>,
 }
 
 /// Recovery, and what carries it out.
@@ -66,6 +71,8 @@ pub struct Caretaker<N> {
     operation: Option<Running>,
     /// The owner has opened the hotspot: until then.
     held: Option<Instant>,
+    /// A restart has begun, and counts as failed at that time.
+    restarts_until: Option<Instant>,
     facts: Facts,
     jobs: mpsc::UnboundedSender<Job>,
     results: mpsc::UnboundedReceiver<Ended>,
@@ -103,8 +110,10 @@ impl<N: Maintenance> Caretaker<N> {
         let (jobs, receiver) = mpsc::unbounded_channel();
         let (result, results) = mpsc::unbounded_channel();
         let hotspot = daemon.view().identity.name();
-        let health = (!settings.simulated).then(|| Health::new((settings.probes)()));
-        let executor = Executor { network: Arc::clone(&network), health, hotspot: hotspot.clone() };
+        let probes = (settings.probes)();
+        let bus = probes.bus.clone();
+        let health = (!settings.simulated).then(|| Health::new(probes));
+        let executor = Executor { network: Arc::clone(&network), health, hotspot: hotspot.clone(), bus };
         tokio::spawn(executor.run(receiver, result));
         let (views, phones) = (daemon.views(), daemon.requests());
         let recovery = if settings.recovery { Recovery::new(Duration::ZERO) } else { Recovery::watching(Duration::ZERO) };
@@ -121,6 +130,7 @@ impl<N: Maintenance> Caretaker<N> {
             command: None,
             operation: None,
             held: None,
+            restarts_until: None,
             facts,
             jobs,
             results,
@@ -153,6 +163,10 @@ impl<N: Maintenance> Caretaker<N> {
                         self.held = None;
                         self.pause_or_resume();
                     }
+                    if self.restarts_until.take_if(|until| *until <= Instant::now()).is_some() {
+                        self.facts.restart_pending = false;
+                        self.announce_restart_failed();
+                    }
                     self.recovery.handle(Input::Timeout, now);
                 }
             }
@@ -161,7 +175,7 @@ impl<N: Maintenance> Caretaker<N> {
 
     async fn wait(&mut self, shutdown: impl Future<Output = ()>) -> Wake {
         let timeout = self.recovery.poll_timeout().map(|at| self.start + at);
-        let next = timeout.into_iter().chain(self.held).min();
+        let next = timeout.into_iter().chain(self.held).chain(self.restarts_until).min();
         tokio::select! {
             biased;
             () = shutdown => Wake::Stopped,
@@ -237,6 +251,7 @@ impl<N: Maintenance> Caretaker<N> {
         if needed {
             self.held = None;
             if let Some(Running { reply, action, .. }) = self.operation.take() {
+                self.facts.restart_pending = false;
                 self.conclude(action, Err(Error::Busy), reply);
             }
         }
@@ -270,9 +285,27 @@ impl<N: Maintenance> Caretaker<N> {
             }
             Request::Recover(reply) => reply.send(self.recover(now)),
             Request::Diagnose(reply) => self.diagnose(reply),
-            // The service manager restarts the program, and the owner the device.
-            Request::Restart { reply, .. } => reply.send(Err(Error::RestartForbidden)),
+            Request::Restart { reason, scope, reply } => self.restart(reason, scope, reply),
         }
+    }
+
+    fn restart(&mut self, reason: String, scope: Scope, reply: Reply<()>) {
+        // A simulation does not restart the computer that it runs on.
+        let is_allowed = self.settings.restart.is_some() && !(self.settings.simulated && scope == Scope::Device);
+        if !is_allowed {
+            return reply.send(Err(Error::RestartForbidden));
+        }
+        if self.views.borrow().needs_radio || self.operation.is_some() || self.restarts_until.is_some() {
+            return reply.send(Err(Error::Busy));
+        }
+        self.facts.restart_pending = true;
+        self.facts.last_restart_reason = Some(reason).filter(|reason| !reason.is_empty());
+        self.operate(Operation::Restart(scope), Action::Restart, None, reply);
+    }
+
+    fn announce_restart_failed(&self) {
+        self.publish();
+        self.announce(report::ended(Action::Restart, Some(&Error::RestartRefused)));
     }
 
     /// Starts a request of the owner, which has the radio until its end. One at a time: the second one would undo the first.
@@ -305,7 +338,26 @@ impl<N: Maintenance> Caretaker<N> {
         };
         self.pause_or_resume();
         self.carry_out();
-        self.conclude(action, result, reply);
+        match operation {
+            Operation::Restart(scope) => self.restart_began(scope, result, reply),
+            _ => self.conclude(action, result, reply),
+        }
+    }
+
+    /// A restart has begun, or was refused.
+    fn restart_began(&mut self, scope: Scope, result: Result<(), Error>, reply: Reply<()>) {
+        if result.is_err() {
+            self.facts.restart_pending = false;
+            self.announce_restart_failed();
+            return reply.send(result);
+        }
+        self.restarts_until = Some(Instant::now() + RESTART_LIMIT);
+        self.publish();
+        reply.send(result);
+        if let (Scope::Program, Some(restart)) = (scope, &self.settings.restart) {
+            // The receiver is dropped when the program ends.
+            let _ends = restart.send(());
+        }
     }
 
     /// A request of the owner has ended.

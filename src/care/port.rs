@@ -209,6 +209,9 @@ pub enum Error {
     /// The settings forbid restarts.
     #[error("restarts are not allowed by the device's settings")]
     RestartForbidden,
+    /// The system has not accepted the restart, or it has not happened in time.
+    #[error("the restart was refused or has not happened; the journal says why")]
+    RestartRefused,
     /// The operation has failed.
     #[error("{0}")]
     Failed(Fault),

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -29,7 +30,7 @@ use provisioning_core::machine;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 use super::{Failure, Settings, diagnose, lock, now, open_store, paths, variable};
@@ -84,7 +85,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         warn!("CONFIG_PATH is not set, so every attempt will fail: set it to the path of the node's config.json");
     }
     let node = Node { store, boot, token };
-    runtime.block_on(async {
+    let then = runtime.block_on(async {
         if config.simulate {
             let socket =
                 variable("JARVIS_BLE_SIM_SOCKET").map_or_else(|| paths(&config).directory.join("ble.sock"), PathBuf::from);
@@ -107,7 +108,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             let radio = network.radio();
             serve(&config, node, network, radio, link, json!({})).await
         }
-    })
+    })?;
+    drop(runtime);
+    match then {
+        Then::End => Ok(()),
+        Then::Restart => Err(restart()),
+    }
 }
 
 /// What `run` has read.
@@ -166,7 +172,7 @@ async fn serve<N: Maintenance + Clone, L: Future<Output = ()> + Send + 'static>(
     radio: watch::Receiver<RadioUse>,
     link: impl FnOnce(Handle, BoxFuture) -> L,
     mut ready: serde_json::Value,
-) -> Result<(), Failure> {
+) -> Result<Then, Failure> {
     let name = boot.identity.name();
     let policy = match (config.simulate, config.command_center.strict) {
         (true, _) => AddressPolicy::SIMULATION,
@@ -197,7 +203,8 @@ async fn serve<N: Maintenance + Clone, L: Future<Output = ()> + Send + 'static>(
     let diagnosis = diagnosis(config, Registrar::new(client.clone()).with_limits(limits()))?;
     let command_center = command_center::Client { registrar: Registrar::new(client), claims };
     let (daemon, handle) = Daemon::new(machine_config(config), boot, network.clone(), command_center, store);
-    let care = config.care.enabled.then(|| caretaker(config, network, health, handle.clone())).transpose()?;
+    let (restart, mut restarts) = mpsc::unbounded_channel();
+    let care = config.care.enabled.then(|| caretaker(config, network, health, handle.clone(), restart)).transpose()?;
     let (stop, stopped) = watch::channel(());
     let until_stopped = || -> BoxFuture {
         let mut stopped = stopped.clone();
@@ -239,7 +246,15 @@ async fn serve<N: Maintenance + Clone, L: Future<Output = ()> + Send + 'static>(
     // The parent process may not read standard output.
     let _unread = writeln!(std::io::stdout(), "{ready}");
 
-    let ended = daemon.run(signals()?).await;
+    let mut then = Then::End;
+    let signals = signals()?;
+    let shutdown = async {
+        tokio::select! {
+            () = signals => {}
+            Some(()) = restarts.recv() => then = Then::Restart,
+        }
+    };
+    let ended = daemon.run(shutdown).await;
     stop.send_replace(());
     for server in servers {
         if tokio::time::timeout(LAST_ANSWERS, server).await.is_err() {
@@ -250,7 +265,7 @@ async fn serve<N: Maintenance + Clone, L: Future<Output = ()> + Send + 'static>(
         Ended::Finished => info!("{name} is provisioned; linger time over, exiting"),
         Ended::Stopped => info!("stopped"),
     }
-    Ok(())
+    Ok(then)
 }
 
 /// Network care for this node.
@@ -259,6 +274,7 @@ fn caretaker<N: Maintenance>(
     network: N,
     registrar: Registrar,
     handle: Handle,
+    restart: mpsc::UnboundedSender<()>,
 ) -> Result<(Caretaker<N>, Care), Failure> {
     // Invalid settings end the program here, and never later.
     let checked = diagnose::settings(config)?;
@@ -270,6 +286,7 @@ fn caretaker<N: Maintenance>(
         interface: config.interface.clone(),
         hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         clock: now,
+        restart: config.care.restart.then_some(restart),
     };
     Ok(Caretaker::new(settings, network, registrar, handle))
 }

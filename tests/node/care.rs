@@ -6,6 +6,7 @@ mod health;
 mod house;
 mod over_networkmanager;
 mod requests;
+mod restart;
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, SystemTime};

@@ -1,5 +1,7 @@
 //! Network care: the process that stays.
 
+use serde_json::json;
+
 use crate::place::Place;
 
 #[tokio::test]
@@ -22,6 +24,28 @@ async fn caring() -> Place {
     std::fs::write(place.file(".provisioned"), b"").expect("a writable folder");
     place.set("MOONHUB_PROVISIONING_ENABLED", "1");
     place
+}
+
+#[tokio::test]
+async fn a_restart_of_the_program_keeps_its_process_and_its_command_line() {
+    let mut place = caring().await;
+    let node = place.start().await;
+    let refused = node.post("/api/provisioning/restart", &json!({ "scope": "app" })).await;
+    assert_eq!(refused.status, 403, "{}", refused.text());
+    assert_eq!(node.stop().await.0, Some(0));
+
+    place.set("MOONHUB_ALLOW_SYSTEM_CONTROL", "1");
+    let mut node = place.start().await;
+    let (id, line) = (node.id(), node.shown("cmdline"));
+    let device = node.post("/api/provisioning/restart", &json!({ "scope": "device" })).await;
+    assert_eq!(device.status, 403, "a simulated node does not restart its computer: {}", device.text());
+    let reply = node.post("/api/provisioning/restart", &json!({ "reason": "update", "scope": "app" })).await;
+    assert_eq!((reply.status, reply.text()), (200, r#"{"ok":true}"#));
+    node.until_restarted().await;
+    assert_eq!((node.id(), node.shown("cmdline")), (id, line));
+    let status = node.get("/api/provisioning/status").await.json()["status"].clone();
+    assert_eq!(status["restartPending"], false, "{status}");
+    assert_eq!(node.stop().await.0, Some(0));
 }
 
 #[tokio::test]

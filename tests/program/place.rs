@@ -308,6 +308,12 @@ impl Node {
         testing::http::poll_json(self.address(), "/api/v1/status", PATIENCE, fits).await
     }
 
+    /// Waits until its program has restarted itself, and is ready again.
+    pub(crate) async fn until_restarted(&mut self) {
+        let line = timeout(PATIENCE, self.output.next_line()).await.expect("it is ready in time").expect("UTF-8");
+        self.ready = serde_json::from_str(&line.expect("it prints where it listens")).expect("one JSON object");
+    }
+
     /// Kills it, like a power cut.
     pub(crate) async fn kill(mut self) {
         self.process.kill().await.expect("it runs");

@@ -15,7 +15,8 @@ use tokio::time::sleep;
 use tracing::{debug, warn};
 
 use crate::care::health::{Found, Health};
-use crate::care::port::{Error, Join};
+use crate::care::port::{Error, Join, Scope};
+use crate::care::restart;
 use crate::network::{self, Inspection, Maintenance};
 
 /// Before the internet is checked again in a network that was just joined. Three checks and their pauses end within the
@@ -47,6 +48,8 @@ pub(super) enum Operation {
     Open,
     /// Close it.
     Close,
+    /// Restart the program, which the loop does after the answer, or the device.
+    Restart(Scope),
 }
 
 /// A job that has ended. There is none for a job that was cancelled.
@@ -64,6 +67,8 @@ pub(super) struct Executor<N> {
     pub(super) health: Option<Health>,
     /// The name of the hotspot.
     pub(super) hotspot: String,
+    /// The D-Bus address of another bus than the system's.
+    pub(super) bus: Option<String>,
 }
 
 impl<N: Maintenance> Executor<N> {
@@ -151,6 +156,11 @@ impl<N: Maintenance> Executor<N> {
             }),
             Operation::Open => self.network.open_access_point(&self.hotspot).await.map_err(|error| failed(&error)),
             Operation::Close => self.network.close_access_point().await.map_err(|error| failed(&error)),
+            Operation::Restart(Scope::Program) => Ok(()),
+            Operation::Restart(Scope::Device) => restart::device(self.bus.as_deref()).await.map_err(|error| {
+                warn!("restarting the device: {}", chain(&error));
+                Error::RestartRefused
+            }),
         }
     }
 

@@ -33,6 +33,10 @@ pub(super) struct Facts {
     pub(super) paused: bool,
     /// The owner's request joins a network.
     pub(super) connecting: bool,
+    /// A restart was requested, and has not failed.
+    pub(super) restart_pending: bool,
+    /// Why the last restart was requested.
+    pub(super) last_restart_reason: Option<String>,
     /// Why the last request has failed.
     pub(super) last_error: Option<String>,
     /// Why the last recovery started or failed.
@@ -51,6 +55,8 @@ impl Facts {
             recovering: false,
             paused: false,
             connecting: false,
+            restart_pending: false,
+            last_restart_reason: None,
             last_error: None,
             last_reason: None,
         }
@@ -94,8 +100,8 @@ impl Facts {
                 lock: recovery.lock,
                 last_reason: self.last_reason.clone(),
             },
-            restart_pending: false,
-            last_restart_reason: None,
+            restart_pending: self.restart_pending,
+            last_restart_reason: self.last_restart_reason.clone(),
             network_manager: !self
                 .seen
                 .as_ref()
@@ -180,16 +186,16 @@ impl Facts {
                 self.recovered(Some(message));
                 News::action(Action::RecoveryComplete, Phase::Completed, Level::Warning, message)
             }
+            Event::HotspotDeaf => {
+                let message = "The hotspot hears no other network any more, so its radio's software is restarted";
+                News::new(Kind::System, Level::Warning, message)
+            }
             Event::HotspotOpened => status(Level::Info, "The hotspot is open".into()),
             Event::RecoveryFailed => {
                 let message = "Network recovery failed: neither a network nor the hotspot works";
                 self.recovered(Some(message));
                 self.last_reason = Some(message.into());
                 News::action(Action::RecoveryFailed, Phase::Failed, Level::Error, message)
-            Event::HotspotDeaf => {
-                let message = "The hotspot hears no other network any more, so its radio's software is restarted";
-                News::new(Kind::System, Level::Warning, message)
-            }
             }
             Event::ReturnStarted { network } => status(Level::Info, format!("{network} is in range again")),
             Event::Returned { network } => {
@@ -205,12 +211,6 @@ impl Facts {
         self.recovering = false;
         self.last_error = error.map(ToOwned::to_owned);
     }
-}
-
-/// The address in a text such as `192.168.1.20/24`.
-fn ipv4(address: &Address) -> Option<Ipv4Addr> {
-    let Address::Assigned(text) = address else { return None };
-    text.split('/').next()?.parse().ok()
 }
 
 /// What a lost network still does, for people.
@@ -233,6 +233,12 @@ const fn because(outage: Outage) -> &'static str {
             "Internet connectivity is unavailable: the DNS server answers for names that do not exist. Check the router."
         }
     }
+}
+
+/// The address in a text such as `192.168.1.20/24`.
+fn ipv4(address: &Address) -> Option<Ipv4Addr> {
+    let Address::Assigned(text) = address else { return None };
+    text.split('/').next()?.parse().ok()
 }
 
 /// What people call an action.

@@ -314,7 +314,7 @@ fn failure(operation: Operation, failed: Failed) -> Reply {
     let because =
         |status, error: &str, field, reason: &str| json(status, &schema::Failure { error, field, reason: Some(reason) });
     match failed {
-        Failed::Care(error @ (Error::NoInternet | Error::Failed(_))) => {
+        Failed::Care(error @ (Error::NoInternet | Error::RestartRefused | Error::Failed(_))) => {
             because(StatusCode::INTERNAL_SERVER_ERROR, operation.failure(), None, &error.to_string())
         }
         Failed::Care(Error::UnknownNetwork) => failure(operation, Invalid::of("name", Error::UnknownNetwork.to_string()).into()),

@@ -324,17 +324,24 @@ impl Node {
     /// The same, with or without recovery.
     pub(super) fn start_with(house: House, recovery: bool) -> Self {
         let mut view = View { needs_radio: false, ..scripted::view() };
+        Self::start_as(house, |settings| settings.recovery = recovery)
+    }
+
+    /// The same with other settings.
+    pub(super) fn start_as(house: House, change: impl FnOnce(&mut Settings)) -> Self {
         view.info.previously_provisioned = true;
         let (handle, daemon) = Handle::channel(64, view);
-        let settings = Settings {
+        let mut settings = Settings {
             probes: Arc::new(|| care::Settings::new(Configured::Nowhere, clock())),
-            recovery,
+            recovery: true,
             simulated: true,
             interface: None,
             hostname: "node".into(),
             clock,
         };
+            restart: None,
         let registrar = Registrar::new(Client::new(AddressPolicy::SIMULATION, Trust::System));
+        change(&mut settings);
         let (caretaker, care) = Caretaker::new(settings, house.clone(), registrar, handle.clone());
         let task = tokio::spawn(caretaker.run(std::future::pending()));
         Self { house, care, handle, daemon, task }

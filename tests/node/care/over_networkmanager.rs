@@ -68,6 +68,7 @@ impl Node {
             interface: None,
             hostname: "node".into(),
             clock,
+            restart: None,
         };
         let registrar = Registrar::new(Client::new(AddressPolicy::SIMULATION, Trust::System));
         let mut tasks = JoinSet::new();
