@@ -1,7 +1,10 @@
 //! The caretaker's loop: recovery, carried out in virtual time.
 
+use std::cell::Cell;
+use std::time::{Duration, SystemTime};
+
 use jarvis_provisioning::care::port::Error;
-use provisioning_core::care::recovery::{FALLBACK_WITHIN, Internet, Outcome, RETURN_WITHIN};
+use provisioning_core::care::recovery::{CHECK_EVERY, COOLDOWN, FALLBACK_WITHIN, Internet, Outcome, RETURN_WITHIN};
 use provisioning_core::machine::Link;
 use tokio::time::sleep;
 
@@ -135,4 +138,47 @@ async fn without_recovery_the_network_is_watched_and_the_radio_left_alone() {
     let status = node.care.status();
     assert!(!status.recovery.enabled && !status.network.connected);
     assert_eq!(node.care.recover().await, Err(Error::RecoveryDisabled));
+}
+
+thread_local! {
+    /// By how many years the node's clock is wrong; of this test only, because its runtime has one thread.
+    static WRONG_BY: Cell<i64> = const { Cell::new(0) };
+}
+
+/// A clock that is set while the node runs.
+fn jumping() -> SystemTime {
+    const YEAR: Duration = Duration::from_hours(8766);
+    let now = SystemTime::UNIX_EPOCH + Duration::from_hours(500_000);
+    let years = WRONG_BY.get();
+    let wrong = YEAR * u32::try_from(years.unsigned_abs()).expect("a few");
+    if years < 0 { now - wrong } else { now + wrong }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_jumps_ten_years_in_any_state_changes_nothing() {
+    for (second, years) in (0..RECOVERY).step_by(10).zip([10, -10].into_iter().cycle()) {
+        WRONG_BY.set(0);
+        let node = Node::start_as(House::new(), |settings| settings.clock = jumping);
+        sleep(MINUTE).await;
+        node.house.lose("home");
+        sleep(SECOND * second).await;
+        WRONG_BY.set(years);
+        let took = SECOND * second + node.until(&Use::Hotspot).await;
+        assert!(took <= FALLBACK_WITHIN, "after {second} s by {years} years: {took:?}");
+        // The next check shows the times of the clock that was set.
+        sleep(CHECK_EVERY + SECOND).await;
+        let until = node.care.status().recovery.cooldown_until;
+        let left = until.map_or(Duration::ZERO, |until| until.duration_since(jumping()).unwrap_or_default());
+        assert!(left <= COOLDOWN, "{left:?} in the time of the clock that was set");
+        WRONG_BY.set(-years);
+        sleep(MINUTE).await;
+        node.house.gain("home");
+        let took = node.until(&Use::Joined("home")).await;
+        assert!(took <= RETURN_WITHIN, "after {second} s by {years} years: {took:?}");
+        WRONG_BY.set(years);
+        sleep(MINUTE).await;
+        let ids = node.ids().await;
+        assert!(ids.windows(2).all(|pair| pair[0] < pair[1]), "clients resume by ids: {ids:?}");
+        assert_eq!(node.house.world().overlap, 1);
+    }
 }

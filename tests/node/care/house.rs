@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use jarvis_http::client::{AddressPolicy, Client, Trust};
 use jarvis_provisioning::care::caretaker::{Caretaker, Settings};
+use jarvis_provisioning::care::events::Event;
 use jarvis_provisioning::care::port::Care;
 use jarvis_provisioning::care::{self, Configured};
 use jarvis_provisioning::command_center::Registrar;
@@ -167,10 +168,10 @@ impl House {
                     return Err(Error::new("joining", Fault::NetworkNotFound));
                 }
                 world.radio = Use::Joined(name);
-                Ok(name)
                 if call == "join_stored" {
                     world.previous = None;
                 }
+                Ok(name)
             }
             found => {
                 sleep(JOIN_FAILS).await;
@@ -323,12 +324,12 @@ impl Node {
 
     /// The same, with or without recovery.
     pub(super) fn start_with(house: House, recovery: bool) -> Self {
-        let mut view = View { needs_radio: false, ..scripted::view() };
         Self::start_as(house, |settings| settings.recovery = recovery)
     }
 
     /// The same with other settings.
     pub(super) fn start_as(house: House, change: impl FnOnce(&mut Settings)) -> Self {
+        let mut view = View { needs_radio: false, ..scripted::view() };
         view.info.previously_provisioned = true;
         let (handle, daemon) = Handle::channel(64, view);
         let mut settings = Settings {
@@ -338,10 +339,10 @@ impl Node {
             interface: None,
             hostname: "node".into(),
             clock,
-        };
             restart: None,
-        let registrar = Registrar::new(Client::new(AddressPolicy::SIMULATION, Trust::System));
+        };
         change(&mut settings);
+        let registrar = Registrar::new(Client::new(AddressPolicy::SIMULATION, Trust::System));
         let (caretaker, care) = Caretaker::new(settings, house.clone(), registrar, handle.clone());
         let task = tokio::spawn(caretaker.run(std::future::pending()));
         Self { house, care, handle, daemon, task }
@@ -380,13 +381,22 @@ impl Node {
         start.elapsed()
     }
 
-    /// The messages of all events so far.
+    /// The messages of the last events.
     pub(super) async fn messages(&self) -> Vec<String> {
+        self.events().await.iter().map(|event| event.news.message.clone()).collect()
+    }
+
+    /// The ids of the last events.
+    pub(super) async fn ids(&self) -> Vec<String> {
+        self.events().await.iter().map(|event| event.id.clone()).collect()
+    }
+
+    async fn events(&self) -> Vec<Arc<Event>> {
         let mut reader = self.care.events().read();
-        let mut messages = Vec::new();
+        let mut events = Vec::new();
         while let Ok(event) = timeout(Duration::ZERO, reader.next()).await {
-            messages.push(event.expect("not behind").news.message.clone());
+            events.push(event.expect("not behind"));
         }
-        messages
+        events
     }
 }
