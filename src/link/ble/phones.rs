@@ -105,6 +105,7 @@ impl Phones {
                 _ = self.presence.tick(), if !self.by_object.is_empty() => for phone in self.by_object.values() {
                     self.handle.present(phone.link).await?;
                 },
+                else => std::future::pending().await,
             }
         };
         // An aborted task belonged to a link that is closed already.
