@@ -206,6 +206,17 @@ fn names_of(cleared: &Cleared) -> Vec<&'static str> {
 }
 
 #[test]
+fn two_nodes_of_one_name_have_different_secrets() {
+    let nodes = [Node::new(), Node::new()];
+    let [one, other] = nodes.each_ref().map(Node::open);
+    let name = |store: &Store| store.load().unwrap().identity.name();
+    assert_eq!(name(&one), name(&other));
+    assert_ne!(one.access_point_passphrase(), other.access_point_passphrase());
+    assert_ne!(one.pairing().secret, other.pairing().secret);
+    assert!(!one.access_point_passphrase().expose().contains(&name(&one)["jarvis-".len()..]));
+}
+
+#[test]
 fn a_reset_deletes_the_owners_data_and_keeps_the_nodes_identity() {
     let node = Node::new();
     let mut store = node.open();
