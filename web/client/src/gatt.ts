@@ -36,6 +36,9 @@ export class GattTransport implements Transport {
   #messages: Uint8Array[] = [];
   #failure: ProvisioningError | undefined;
   #wake: () => void = () => undefined;
+  /** Ends the calls of a connection that is lost: not every library does. */
+  #lost: Promise<never> = new Promise(() => undefined);
+  #lose: (failure: ProvisioningError) => void = () => undefined;
 
   private constructor(connect: Connect) {
     this.#connect = connect;
@@ -91,6 +94,8 @@ export class GattTransport implements Transport {
     this.#connection = connection;
     this.#failure = undefined;
     this.#messages = [];
+    this.#lost = new Promise((_, reject) => (this.#lose = reject));
+    this.#lost.catch(() => undefined);
     this.#valueLimit = Math.min(connection.valueLimit ?? SMALLEST_VALUE, VALUE_LIMIT);
     connection.closed(() => this.#fail(connection, new ProvisioningError("LinkLost")));
     await this.#use(() => connection.subscribe(ENDPOINTS.status.uuid, (value) => this.#notified(connection, reassembler, value)));
@@ -124,6 +129,7 @@ export class GattTransport implements Transport {
     if (connection === this.#connection) {
       this.#failure ??= failure;
       this.#wake();
+      this.#lose(failure);
     }
   }
 
@@ -132,7 +138,7 @@ export class GattTransport implements Transport {
       throw new ProvisioningError("LinkLost");
     }
     try {
-      return await act(this.#connection);
+      return await Promise.race([act(this.#connection), this.#lost]);
     } catch (error) {
       throw named(error);
     }

@@ -168,6 +168,24 @@ test("a browser that never finishes connecting is a lost link", async () => {
   assert.deepEqual([error.name, disconnects], ["LinkLost", 1]);
 });
 
+test("a write that a library leaves open ends with its connection", async () => {
+  let lose = () => undefined as void;
+  const connection: GattConnection = {
+    valueLimit: 20,
+    read: () => Promise.resolve(new Uint8Array()),
+    write: () => new Promise(() => undefined),
+    subscribe: () => Promise.resolve(),
+    closed: (onClosed) => (lose = onClosed),
+    close: () => Promise.resolve(),
+  };
+  const transport = await GattTransport.open(() => Promise.resolve(connection));
+  const written = transport.write("session", Uint8Array.of(1)).catch((reason: unknown) => reason);
+  lose();
+  const error = await written;
+  assert.ok(error instanceof ProvisioningError);
+  assert.equal(error.name, "LinkLost");
+});
+
 test("the example over HTTP provisions a node, and prints no secret", { skip }, () =>
   scene(async (node, center) => {
     buildSync({ entryPoints: ["examples/node.ts"], bundle: true, platform: "node", format: "esm", outfile: "build/example.mjs" });
