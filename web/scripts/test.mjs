@@ -6,7 +6,7 @@ import { existsSync, readdirSync, rmSync } from "node:fs";
 import { build } from "esbuild";
 
 const [wanted = "", pattern = "."] = process.argv.slice(2);
-const folders = ["client/test", "page/test"];
+const folders = ["client/test", "page/test", "site/test"];
 const tests = folders.filter(existsSync).flatMap((folder) => readdirSync(folder).map((file) => `${folder}/${file}`));
 const entryPoints = tests.filter((file) => file.endsWith(".test.ts") && file.includes(wanted));
 
