@@ -85,7 +85,7 @@ async function scan(): Promise<void> {
   say(undefined);
   showCamera(true);
   try {
-    await read(element<HTMLVideoElement>("camera-video"), take, signal);
+    await read(element<HTMLVideoElement>("label-video"), take, signal);
   } catch {
     say(() => siteText("camera.failed"));
   } finally {
@@ -94,9 +94,9 @@ async function scan(): Promise<void> {
 }
 
 function showCamera(isShown: boolean): void {
-  write(element("camera-text"), "camera.text");
-  element("camera").hidden = !isShown;
-  element("camera-scan").hidden = isShown;
+  write(element("label-camera-text"), "camera.text");
+  element("label-camera").hidden = !isShown;
+  element("label-scan").hidden = isShown;
 }
 
 /** Takes a QR code of the label: that for pairing, or a link with it. */
@@ -106,7 +106,7 @@ function take(code: string): boolean {
   }
   const fragment = /#.*\bcode=.*$/.exec(code)?.[0];
   if (fragment === undefined) {
-    write(element("camera-text"), "camera.other");
+    write(element("label-camera-text"), "camera.other");
     return false;
   }
   location.hash = fragment;
@@ -115,8 +115,8 @@ function take(code: string): boolean {
 
 function listen(): void {
   const clicked = (id: string, act: () => unknown) => element(id).addEventListener("click", () => void act());
-  clicked("camera-scan", scan);
-  clicked("camera-stop", () => camera?.abort());
+  clicked("label-scan", scan);
+  clicked("label-stop", () => camera?.abort());
   clicked("device-another", () => ask(undefined));
   clicked("label-type", () => {
     label = undefined;
@@ -156,7 +156,7 @@ setUp({
 if ((navigator.bluetooth as Bluetooth | undefined) === undefined) {
   explain();
 } else {
-  void canRead().then((isAble) => (element("camera-scan").hidden = !isAble));
+  void canRead().then((isAble) => (element("label-scan").hidden = !isAble));
 }
 // A browser without it works with the network only.
 void keepOffline(offerUpdate).catch(() => undefined);

@@ -82,12 +82,12 @@ test("the camera reads the label, and names another QR code", { skip }, () =>
       Object.assign(globalThis, { BarcodeDetector });
     }, node.qr);
     await page.goto(stage.link(await stage.center.order()));
-    await page.click("#camera-scan");
-    await page.waitForSelector("#camera-text:has-text('This is another QR code')");
+    await page.click("#label-scan");
+    await page.waitForSelector("#label-camera-text:has-text('This is another QR code')");
     await checkView(page, "camera");
     await page.evaluate("isSecond = true");
     await page.waitForSelector(`#label:has-text("${node.name}")`);
-    await page.waitForSelector("#camera", { state: "hidden" });
+    await page.waitForSelector("#label-camera", { state: "hidden" });
     assert.equal(await page.evaluate('document.querySelector("video").srcObject'), null, "the camera is off");
     await chooseBy(page, "#code .main");
     await page.waitForSelector("#list button");
