@@ -218,7 +218,7 @@ pub struct Button {
 }
 
 /// How the network is watched.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Care {
     /// Whether `run` stays after provisioning, and brings the node back online when its network is lost. Off by default,
@@ -272,11 +272,11 @@ fn token(text: &str) -> Option<SecretText> {
 impl Button {
     /// Whether it is either a key or a line.
     const fn is_valid(&self) -> bool {
-        match self {
+        matches!(
+            self,
             Self { input: Some(_), gpio: None, line: None, active_high: false, .. }
-            | Self { input: None, key: None, gpio: Some(_), line: Some(_), .. } => true,
-            _ => false,
-        }
+                | Self { input: None, key: None, gpio: Some(_), line: Some(_), .. }
+        )
     }
 }
 
@@ -307,12 +307,6 @@ impl Default for Config {
 impl Default for AccessPoint {
     fn default() -> Self {
         Self { open: Open::WhenQuiet, quiet_seconds: 60, secrets_in_clear: false, portal: Portal::Auto }
-    }
-}
-
-impl Default for Care {
-    fn default() -> Self {
-        Self { enabled: false, recovery: None, check_url: None, token_file: None, restart: false, token: None }
     }
 }
 

@@ -98,14 +98,14 @@ async fn retry(panel: &Panel, source: &Source) {
 
 /// An open device.
 enum Levels {
-    Input(Key),
+    Input(Box<Key>),
     Gpio(Line),
 }
 
 impl Levels {
     fn open(source: &Source) -> io::Result<Self> {
         Ok(match source {
-            Source::Input { device, key } => Self::Input(Key::open(device, *key)?),
+            Source::Input { device, key } => Self::Input(Box::new(Key::open(device, *key)?)),
             Source::Gpio { chip, line, active_high } => Self::Gpio(Line::open(chip, *line, *active_high)?),
         })
     }

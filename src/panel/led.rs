@@ -94,7 +94,7 @@ impl Light {
             debug!(%error, "the kernel does not blink the light");
             self.blink(pattern).await;
         }
-        pending().await
+        pending::<()>().await;
     }
 
     fn steady(&self) -> io::Result<()> {

@@ -75,7 +75,7 @@ impl Battery {
 
 async fn answer(bus: &Connection, message: &Message) {
     let header = message.header();
-    let answered = match header.member().map(|member| member.as_str()) {
+    let answered = match header.member().map(zbus::names::MemberName::as_str) {
         Some("GetManagedObjects") => bus.reply(&header, &objects()).await,
         Some("ReadValue") => bus.reply(&header, &vec![50_u8]).await,
         _ => return,

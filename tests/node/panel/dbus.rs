@@ -267,6 +267,11 @@ async fn everybody_reads_and_only_administrators_change() {
         eprintln!("SKIPPED: only root can be several users");
         return;
     }
+    const STRANGER: &[&str] = &["--reuid=65534", "--regid=65534", "--clear-groups"];
+    // 27 is the group `sudo` of every Debian.
+    const ADMINISTRATOR: &[&str] = &["--reuid=65534", "--regid=65534", "--groups=27"];
+    const GET: &[&str] = &["string:org.jarvis.Provisioning1", "string:State"];
+
     // The node's user may not exist here; the tests run as root, which may have the name as well.
     let policy = POLICY.replace("user=\"jarvis-provision\"", "user=\"daemon\"");
     let Some(bus) = PrivateBus::start_as_system(&policy) else { return };
@@ -277,10 +282,6 @@ async fn everybody_reads_and_only_administrators_change() {
         let bus = Arc::clone(&bus);
         tokio::task::spawn_blocking(move || send_as(user, &bus, member, arguments))
     };
-    const STRANGER: &[&str] = &["--reuid=65534", "--regid=65534", "--clear-groups"];
-    // 27 is the group `sudo` of every Debian.
-    const ADMINISTRATOR: &[&str] = &["--reuid=65534", "--regid=65534", "--groups=27"];
-    const GET: &[&str] = &["string:org.jarvis.Provisioning1", "string:State"];
 
     for user in [STRANGER, ADMINISTRATOR] {
         let (works, output) = call(user, "org.freedesktop.DBus.Properties.Get", GET).await.expect("no panic");
