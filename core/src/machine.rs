@@ -7,6 +7,7 @@ mod attempt;
 mod cancel;
 pub mod command;
 mod enrollment;
+mod guess;
 mod guesses;
 mod networks;
 mod outbox;
@@ -30,6 +31,7 @@ use crate::secret::SecretText;
 use crate::wire::{Info, Message, StatusReport};
 use attempt::Activity;
 use enrollment::Enrollment;
+use guess::Guess;
 use guesses::Guesses;
 use networks::Networks;
 use outbox::Outbox;
@@ -139,8 +141,18 @@ pub enum LocalRequest {
         /// What is wrong with the request.
         fault: Fault,
     },
+    /// The same as [`Credentials`](Self::Credentials), from a caller who proves the pairing code by sending it. The code
+    /// counts as a guess, and the guess is on disk before its answer.
+    Guess {
+        /// The code.
+        code: SecretText,
+        /// What to do if the code is right.
+        credentials: Box<Credentials>,
+    },
     /// Return the pairing code.
     PairingCode,
+    /// Return both pairing secrets, which are on the label.
+    Pairing,
     /// Replace the pairing secrets, so that the label's no longer work.
     RenewPairing,
     /// Delete everything that the owner gave.
@@ -162,6 +174,10 @@ pub enum Answer {
     AlreadyProvisioned,
     /// The pairing code; a new one only after it is stored.
     PairingCode(SecretText),
+    /// The pairing secrets.
+    Pairing(Pairing),
+    /// Too many guesses were made: none is compared for so long.
+    Locked(Duration),
     /// The reset is complete; what was cleared.
     Reset(Vec<ClearedItem>),
     /// The reset has begun and is not complete. The machine tries again, also after a restart, and takes nothing else before.
@@ -279,6 +295,8 @@ pub struct Machine {
     enrollment: Enrollment,
     networks: Networks,
     saving_k2: Vec<SavingK2>,
+    /// A guess in clear that is being counted.
+    guess: Option<Guess>,
     /// Callers that wait for new pairing secrets, which are being stored.
     renewing: Vec<Ticket>,
     /// A sealed attempt was begun since the start and since the last reset.
@@ -315,6 +333,7 @@ impl Machine {
             activity: Activity::Idle,
             networks: Networks::default(),
             saving_k2: Vec::new(),
+            guess: None,
             renewing: Vec::new(),
             had_sealed_attempt: false,
             visibility: Visibility::new(now),
@@ -455,6 +474,8 @@ impl Machine {
         if let Some(index) = self.saving_k2.iter().position(|saving| saving.op == op) {
             let saving = self.saving_k2.swap_remove(index);
             self.k2_saved(saving, result);
+        } else if let Some(guess) = self.guess.take_if(|guess| guess.op() == op) {
+            self.guess_in_clear_counted(guess, result, now);
         } else if self.slot.as_ref().and_then(Slot::counting) == Some(op) {
             self.guess_counted(result, rng);
         } else if self.activity.beginning_reset() == Some(op) {

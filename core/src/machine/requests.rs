@@ -32,8 +32,10 @@ impl Machine {
 
     /// A caller that has proven nothing sends a request.
     pub(super) fn requested_in_clear(&mut self, ticket: Ticket, request: LocalRequest, now: Instant) {
-        let changes_nothing = matches!(request, LocalRequest::Scan | LocalRequest::PairingCode);
-        if (self.had_sealed_attempt || self.established().is_some()) && !changes_nothing {
+        let changes_nothing = matches!(request, LocalRequest::Scan | LocalRequest::PairingCode | LocalRequest::Pairing);
+        // A guess proves the code, and waits for the phone that has the session by itself.
+        let may_prove = matches!(request, LocalRequest::Guess { .. });
+        if (self.had_sealed_attempt || self.established().is_some()) && !changes_nothing && !may_prove {
             return self.answer(ticket, Answer::Busy);
         }
         self.requested_locally(ticket, request, now);
@@ -48,12 +50,14 @@ impl Machine {
                 self.refresh_networks(now);
             }
             LocalRequest::PairingCode => self.answer(ticket, Answer::PairingCode(self.pairing.code.clone())),
+            LocalRequest::Pairing => self.answer(ticket, Answer::Pairing(self.pairing.clone())),
             LocalRequest::Reset => self.reset(ticket),
             _ if self.activity.is_reset() => self.answer(ticket, Answer::Refused(Fault::Resetting)),
             LocalRequest::K2(_) if self.enrollment.is_healthy() => self.answer(ticket, Answer::AlreadyProvisioned),
             LocalRequest::K2(k2) => self.save_k2(k2, Asker::Local(ticket)),
             LocalRequest::RenewPairing => self.renew_pairing(ticket),
             _ if !self.activity.is_idle() => self.answer(ticket, Answer::Busy),
+            LocalRequest::Guess { code, credentials } => self.guess_in_clear(ticket, code, credentials, now),
             LocalRequest::Credentials(credentials) => {
                 // The existing app needs an answer at once, before the disk has finished. It reads the outcome from the status.
                 self.answer(ticket, Answer::Accepted);

@@ -5,6 +5,7 @@ mod agreement;
 mod cancel;
 mod care;
 mod center;
+mod clear_guesses;
 mod failures;
 mod flows;
 mod guesses;

@@ -2,10 +2,11 @@
 
 use provisioning_core::domain::{Status, Step};
 use provisioning_core::machine::{Command, CommandCenterCommand, DiskCommand, LocalRequest, RadioCommand};
+use provisioning_core::secret::SecretText;
 use provisioning_core::wire::{Reply, Request};
 
 use crate::phone::right;
-use crate::world::{World, credentials, k2, passphrase, request, with_a_code};
+use crate::world::{CODE, World, credentials, k2, passphrase, request, with_a_code};
 
 /// A state of a node with a connected phone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,6 +162,8 @@ fn every_local_request_in_every_state_is_answered_once() {
         LocalRequest::K2(k2("k2-1")),
         LocalRequest::Credentials(Box::new(credentials())),
         LocalRequest::Unusable { ssid: String::new(), fault: provisioning_core::fault::Fault::InvalidSsid },
+        LocalRequest::Guess { code: SecretText::new(CODE.into()), credentials: Box::new(credentials()) },
+        LocalRequest::Pairing,
         LocalRequest::Reset,
     ];
     for state in States::ALL {
