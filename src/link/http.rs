@@ -15,7 +15,7 @@
 //! | `/api/v1/events` | | GET: the messages that the node has queued |
 //! | `/api/provisioning/…` | if network care is enabled, see `care` | |
 //!
-//! `/` is the setup page, which uses the sealed representation.
+//! `/` is the setup page, which uses the sealed representation; `/form` is the setup without a script.
 //!
 //! Every device in radio range can connect, so every resource has a limit: the number of connections and of links, in all and
 //! for each peer, the size of a head and of a body and the time for each, the time in which a peer reads a response. A browser's requests from
@@ -25,6 +25,7 @@ mod access_point;
 mod body;
 mod captive;
 mod care;
+mod form;
 mod host;
 mod json;
 mod k2;

@@ -1,6 +1,7 @@
 //! The HTTP link over real sockets, with the real machine behind it and a scripted world behind that.
 
 pub(crate) mod bounds;
+mod form;
 pub(crate) mod json;
 mod k2;
 mod page;

@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 
 use super::captive::{self, PROBES, Probe};
 use super::care;
+use super::form::{self, Filled, PAGES, Problem};
 use super::host::{Names, is_foreign};
 use super::json::{encode, json, problem};
 use super::names::NetworkNames;
@@ -23,7 +24,7 @@ use super::schema::{
     FactoryResetResponse, K2ProvisionRequest, K2ProvisionResponse, NodeInfo, ProvisionRequest, ProvisionResponse,
     ProvisionStatus, ScanNetworksResponse, cleared_name,
 };
-use super::sealed::{Caller, Phones, protobuf};
+use super::sealed::{Caller, Phones, protobuf, random_text};
 use super::setup::{self, FILES};
 use super::{Answered, Arrival, Config, Operation, Reply, body, k2};
 use crate::daemon::Handle;
@@ -52,6 +53,8 @@ pub(super) struct Api {
     handle: Handle,
     /// The node's name at the start, which is on its label.
     name: String,
+    /// The text that the form without a script carries: another site cannot know it.
+    mark: SecretText,
     waiting: Semaphore,
     /// A scan request is under way.
     nudging: AtomicBool,
@@ -74,6 +77,7 @@ pub(super) enum Route {
     Schema,
     Page,
     Setup(setup::File),
+    Form(form::Page),
     Probe(Probe),
     Care(care::Operation),
 }
@@ -87,9 +91,10 @@ impl Route {
     fn all() -> impl Iterator<Item = (&'static str, Self)> {
         let endpoints = endpoint::ENDPOINTS.iter().map(|row| (row.path, Self::Endpoint(row.endpoint)));
         let setup = FILES.map(|(path, file)| (path, Self::Setup(file)));
+        let form = PAGES.map(|(path, page)| (path, Self::Form(page)));
         let probes = PROBES.map(|(path, probe)| (path, Self::Probe(probe)));
         let care = care::OPERATIONS.map(|(path, operation)| (path, Self::Care(operation)));
-        endpoints.chain(OTHERS).chain(setup).chain(probes).chain(care)
+        endpoints.chain(OTHERS).chain(setup).chain(form).chain(probes).chain(care)
     }
 
     fn at(path: &str) -> Option<Self> {
@@ -101,7 +106,10 @@ impl Route {
         match self {
             Self::Endpoint(endpoint) => endpoint.row().methods,
             Self::Reset => &[endpoint::Method::Post],
-            Self::Events | Self::Schema | Self::Page | Self::Setup(_) | Self::Probe(_) => &[endpoint::Method::Get],
+            Self::Form(form::Page::Form) => &[endpoint::Method::Get, endpoint::Method::Post],
+            Self::Events | Self::Schema | Self::Page | Self::Setup(_) | Self::Form(form::Page::Outcome) | Self::Probe(_) => {
+                &[endpoint::Method::Get]
+            }
             Self::Care(operation) => operation.methods(),
         }
     }
@@ -170,7 +178,7 @@ where
     }
     let caller = Caller { headers: &head.headers, peer: arrival.peer, wait: head.extensions.get() };
     match method {
-        endpoint::Method::Get => api.get(route, &caller).await,
+        endpoint::Method::Get => api.get(route, arrival, &caller).await,
         endpoint::Method::Post => api.post(route, arrival, &caller, body).await,
         // Only a session can be deleted.
         endpoint::Method::Delete => api.phones.close(&head.headers).await,
@@ -203,7 +211,8 @@ impl Api {
         let phones = Phones::new(handle.clone(), config.limits.idle, config.limits.answer);
         let name = handle.view().identity.name();
         let care = config.care.clone().map(care::Api::new);
-        Self { config, phones, care, handle, name, waiting: Semaphore::new(WAITING), nudging: AtomicBool::new(false) }
+        let mark = SecretText::new(random_text());
+        Self { config, phones, care, handle, name, mark, waiting: Semaphore::new(WAITING), nudging: AtomicBool::new(false) }
     }
 
     /// The resource that a request names, or the answer if there is none or the request is for another host.
@@ -229,7 +238,7 @@ impl Api {
     }
 
     /// Answers from the last view. Only [`Route::Events`] waits.
-    async fn get(self: &Arc<Self>, route: Route, caller: &Caller<'_>) -> Reply {
+    async fn get(self: &Arc<Self>, route: Route, arrival: &Arrival, caller: &Caller<'_>) -> Reply {
         let sealed = accepts_sealed(caller.headers);
         let view = || self.handle.view();
         match route {
@@ -245,6 +254,12 @@ impl Api {
             Route::Schema => page(DOCUMENT, "application/json"),
             Route::Page => page(PAGE, "text/html; charset=utf-8"),
             Route::Setup(file) => file.reply(&self.name),
+            Route::Form(_) if !self.takes_form(arrival) => form::refused(&view()),
+            Route::Form(form::Page::Form) => {
+                self.nudge();
+                form::form(&view(), self.mark.expose(), None, &form::Kept::default())
+            }
+            Route::Form(form::Page::Outcome) => form::outcome(&view()),
             Route::Probe(probe) => probe.reply(),
             Route::Endpoint(Endpoint::Session | Endpoint::K2 | Endpoint::Credentials) | Route::Reset | Route::Care(_) => {
                 method_not_allowed(route)
@@ -264,6 +279,9 @@ impl Api {
         if sealed.is_none() {
             if route == Route::Endpoint(Endpoint::Session) {
                 return unsupported_media_type();
+            }
+            if matches!(route, Route::Form(_)) && !self.takes_form(arrival) {
+                return form::refused(&self.handle.view());
             }
             if !self.config.secrets.are_taken_from(arrival) {
                 return problem(StatusCode::FORBIDDEN, SECRETS_REFUSED);
@@ -290,6 +308,10 @@ impl Api {
                 Err(invalid) => invalid.into(),
             },
             Route::Reset => self.reset().await,
+            Route::Form(_) => match Filled::read(headers.get(CONTENT_TYPE), &body) {
+                Some((filled, kept)) => self.fill(filled, &kept).await,
+                None => unsupported_media_type(),
+            },
             _ => method_not_allowed(route),
         }
     }
@@ -303,6 +325,38 @@ impl Api {
             _ => (false, LATE),
         };
         json(StatusCode::OK, &ProvisionResponse { success, message })
+    }
+
+    /// Whether secrets in clear are accepted from there, in the access point.
+    const fn takes_form(&self, arrival: &Arrival) -> bool {
+        arrival.in_access_point && self.config.secrets.are_taken_from(arrival)
+    }
+
+    /// Takes the form without a script.
+    async fn fill(&self, Filled { mark, code, hidden, request }: Filled, kept: &form::Kept) -> Reply {
+        let view = self.handle.view();
+        if !self.mark.matches(&mark) {
+            return form::refused(&view);
+        }
+        let again = |problem| form::form(&view, self.mark.expose(), Some(&problem), kept);
+        let mut credentials = match credentials(request, &view.networks) {
+            Ok(credentials) => Box::new(credentials),
+            Err(fault) => return again(Problem::Fault(fault)),
+        };
+        credentials.hidden = hidden;
+        // A mistake costs no guess, and does not close the access point.
+        let may_be_open = hidden || credentials.ssid.as_ref().is_some_and(|ssid| is_open(ssid, &view.networks));
+        let is_valid = if credentials.passphrase.is_empty() { may_be_open } else { credentials.passphrase.fits_wpa() };
+        if !is_valid {
+            return again(Problem::Fault(Fault::InvalidPassphrase));
+        }
+        match self.ask(LocalRequest::Guess { code: SecretText::new(code.to_string()), credentials }).await {
+            Some(Answer::Accepted) => form::begun(),
+            Some(Answer::Locked(left)) => again(Problem::Locked(left)),
+            Some(Answer::Busy) => again(Problem::Fault(Fault::Busy)),
+            Some(Answer::Refused(fault)) => again(Problem::Fault(fault)),
+            _ => again(Problem::Late),
+        }
     }
 
     async fn k2(&self, request: K2ProvisionRequest) -> Reply {

@@ -316,6 +316,11 @@ fn name() -> Name {
     name
 }
 
+/// 128 random bits, in hexadecimal.
+pub(super) fn random_text() -> String {
+    name().iter().map(|digit| char::from(*digit)).collect()
+}
+
 const fn digit(value: u8) -> u8 {
     b"0123456789abcdef"[value as usize]
 }

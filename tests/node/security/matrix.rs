@@ -31,14 +31,16 @@ enum Rule {
     OnLink(u16),
     /// Nobody: the path takes another kind of body.
     OtherKind,
+    /// Anybody in the access point, who gets this status. It changes nothing without the text of the form and the code.
+    Inside(u16),
     /// Callers with the token of network care; no cell of the table has it.
     Token,
 }
 
-use Rule::{Handshake, InAccessPoint, OnLink, OtherKind, Probe, Public, Token};
+use Rule::{Handshake, InAccessPoint, Inside, OnLink, OtherKind, Probe, Public, Token};
 
 /// The rule of each operation: path, method, and whether the message is sealed.
-const RULES: [(&str, Method, bool, Rule); 39] = [
+const RULES: [(&str, Method, bool, Rule); 42] = [
     ("/api/v1/info", Get, false, Public),
     ("/api/v1/session", Post, false, OtherKind),
     ("/api/v1/session", Post, true, Handshake),
@@ -58,6 +60,9 @@ const RULES: [(&str, Method, bool, Rule); 39] = [
     ("/", Get, false, Public),
     ("/page.js", Get, false, Public),
     ("/page.css", Get, false, Public),
+    ("/form", Get, false, Inside(200)),
+    ("/form", Post, false, Inside(415)),
+    ("/form/outcome", Get, false, Inside(200)),
     ("/generate_204", Get, false, Probe(204)),
     ("/hotspot-detect.html", Get, false, Probe(200)),
     ("/library/test/success.html", Get, false, Probe(200)),
@@ -98,7 +103,8 @@ impl Cell {
             _ if !is_own => (403, false),
             Public | Handshake => (200, false),
             InAccessPoint if self.side == Side::AccessPoint => (200, !self.paired),
-            InAccessPoint => (403, false),
+            Inside(status) if self.side == Side::AccessPoint => (status, false),
+            InAccessPoint | Inside(_) => (403, false),
             OnLink(status) => (if self.paired { status } else { 401 }, false),
             OtherKind => (415, false),
             Token => (401, false),

@@ -1,0 +1,371 @@
+//! The setup as a form without a script, for browsers in which the setup page cannot run.
+//!
+//! It gives up the sealed session: code, password and token travel in clear, protected by the encryption of the access point
+//! only. So it is there in the access point only, and only if that is encrypted. The code counts as a guess. The form carries a random
+//! text that another site cannot know.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::Response;
+use hyper::StatusCode;
+use hyper::body::Bytes;
+use hyper::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use zeroize::Zeroizing;
+
+use super::Reply;
+use super::names::NetworkNames;
+use super::schema::ProvisionRequest;
+use crate::daemon::View;
+use provisioning_core::domain::{Network, State};
+use provisioning_core::fault::Fault;
+
+/// A page of the form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Page {
+    /// What the owner fills in.
+    Form,
+    /// How the attempt is going.
+    Outcome,
+}
+
+/// The pages and their paths.
+pub(super) const PAGES: [(&str, Page); 2] = [("/form", Page::Form), (OUTCOME, Page::Outcome)];
+const OUTCOME: &str = "/form/outcome";
+
+/// Networks that are listed; the list has the strongest first.
+const LISTED: usize = 60;
+/// The content type of a form.
+const ENCODED: &[u8] = b"application/x-www-form-urlencoded";
+
+/// What the owner has sent.
+pub(super) struct Filled {
+    /// The text that the form carries.
+    pub(super) mark: Zeroizing<String>,
+    /// The pairing code, without spaces.
+    pub(super) code: Zeroizing<String>,
+    /// The name was typed, so the network may be hidden.
+    pub(super) hidden: bool,
+    /// The rest.
+    pub(super) request: ProvisionRequest,
+}
+
+/// What the form shows of an earlier try; secrets are not among it.
+#[derive(Default)]
+pub(super) struct Kept {
+    network: String,
+    other: String,
+    center: String,
+    node: String,
+    household: String,
+    room: String,
+}
+
+/// Why there is no attempt yet.
+pub(super) enum Problem {
+    /// A value is wrong, or the node refuses.
+    Fault(Fault),
+    /// Too many wrong codes; how long none is compared.
+    Locked(Duration),
+    /// The node does not answer in time.
+    Late,
+}
+
+impl Filled {
+    /// Parses a form; none if the body is not one.
+    pub(super) fn read(kind: Option<&HeaderValue>, body: &[u8]) -> Option<(Self, Kept)> {
+        let kind = kind?.as_bytes().split(|byte| *byte == b';').next()?;
+        if !kind.trim_ascii().eq_ignore_ascii_case(ENCODED) {
+            return None;
+        }
+        let secret = |name| value(body, name);
+        let plain = |name| std::mem::take(&mut *value(body, name));
+        let trimmed = |name| plain(name).trim().to_owned();
+        let kept = Kept {
+            network: plain("network"),
+            other: plain("other"),
+            center: trimmed("center"),
+            node: trimmed("node"),
+            household: trimmed("household"),
+            room: trimmed("room"),
+        };
+        let hidden = !kept.other.is_empty();
+        let request = ProvisionRequest {
+            wifi_ssid: if hidden { kept.other.clone() } else { kept.network.clone() },
+            wifi_password: secret("password"),
+            room: kept.room.clone(),
+            command_center_url: kept.center.clone(),
+            config_service_url: None,
+            household_id: kept.household.clone(),
+            node_id: kept.node.clone(),
+            provisioning_token: Zeroizing::new(secret("token").trim().to_owned()),
+        };
+        let code = Zeroizing::new(secret("code").chars().filter(char::is_ascii_digit).collect());
+        Some((Self { mark: secret("mark"), code, hidden, request }, kept))
+    }
+}
+
+/// The first value of a name in a form (WHATWG URL, 5.1); empty if there is none, or if it is not UTF-8.
+fn value(body: &[u8], name: &str) -> Zeroizing<String> {
+    let pairs = body.split(|byte| *byte == b'&').filter_map(|pair| {
+        let at = pair.iter().position(|byte| *byte == b'=')?;
+        Some((&pair[..at], &pair[at + 1..]))
+    });
+    let found = pairs.into_iter().find(|(given, _)| *given == name.as_bytes());
+    found.map_or_else(Zeroizing::default, |(_, encoded)| decoded(encoded))
+}
+
+fn decoded(encoded: &[u8]) -> Zeroizing<String> {
+    let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let mut bytes = Zeroizing::new(Vec::with_capacity(encoded.len()));
+    let mut rest = encoded;
+    while let Some((first, after)) = rest.split_first() {
+        let escaped = match (first, after) {
+            (b'%', [high, low, ..]) => digit(high).zip(digit(low)).map(|(high, low)| high << 4 | low),
+            _ => None,
+        };
+        rest = if escaped.is_some() { &after[2..] } else { after };
+        bytes.push(escaped.unwrap_or(if *first == b'+' { b' ' } else { *first }));
+    }
+    Zeroizing::new(std::str::from_utf8(&bytes).unwrap_or_default().to_owned())
+}
+
+/// The form, with what is wrong and what was entered.
+pub(super) fn form(view: &View, mark: &str, problem: Option<&Problem>, kept: &Kept) -> Reply {
+    let mut html = head(&view.identity.name(), None);
+    html.push_str(
+        "<h1>Set up your device</h1>\n\
+         <p class=\"notice\">This form works without JavaScript. It does not encrypt what you enter by itself: the password and the code are \
+         protected by this device\u{2019}s Wi-Fi only, and anyone who knows its password could read them. If you can, use the \
+         <a href=\"/\">page that encrypts</a>.</p>\n",
+    );
+    if let Some(problem) = problem {
+        add(&mut html, format_args!("<p class=\"notice bad\" role=\"alert\">{}</p>\n", text(&problem.words())));
+    }
+    add(
+        &mut html,
+        format_args!("<form method=\"post\" action=\"/form\"><input type=\"hidden\" name=\"mark\" value=\"{mark}\">\n"),
+    );
+    html.push_str("<label for=\"network\">Wi-Fi network</label>\n<select id=\"network\" name=\"network\">\n");
+    options(&mut html, &view.networks, &kept.network);
+    html.push_str("</select>\n");
+    for field in FIELDS {
+        field.write(&mut html, kept);
+    }
+    add(
+        &mut html,
+        format_args!(
+            "<p class=\"notice\">While the device tries, its own network {} disappears for up to a minute. Join it again if it comes back, \
+             and reload the page: it shows the reason.</p>\n<button class=\"main\">Connect</button>\n</form>\n",
+            text(&view.identity.name())
+        ),
+    );
+    let status = if problem.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    reply(status, html)
+}
+
+/// How the attempt is going.
+pub(super) fn outcome(view: &View) -> Reply {
+    let status = &view.status;
+    let is_running = matches!(status.state(), State::Connecting | State::Registering);
+    let mut html = head(&view.identity.name(), is_running.then_some(5));
+    let (title, words) = match (&status.failure, status.state()) {
+        (Some(failure), _) => ("The setup did not succeed", failure.fault.text().to_owned()),
+        (None, State::Provisioned) => ("Your device is ready", "You can close this page.".to_owned()),
+        (None, State::ApMode) => ("Set up your device", "No setup is in progress.".to_owned()),
+        (None, _) => ("Your device connects", status.public_message()),
+    };
+    let mood = if status.failure.is_some() { "notice bad" } else { "notice" };
+    add(&mut html, format_args!("<h1>{title}</h1>\n<p class=\"{mood}\" role=\"status\">{}</p>\n", text(&words)));
+    if is_running {
+        add(
+            &mut html,
+            format_args!(
+                "<progress max=\"100\" value=\"{}\" aria-label=\"Progress\"></progress>\n<p>This page reloads by itself. If the network {} \
+                 disappears, wait a minute. If it appears again, join it and reload this page: it shows the reason. If it stays away, \
+                 the device is in your network.</p>\n",
+                status.progress(),
+                text(&view.identity.name())
+            ),
+        );
+    } else if status.state() != State::Provisioned {
+        html.push_str("<p><a href=\"/form\">Try again</a></p>\n");
+    }
+    reply(StatusCode::OK, html)
+}
+
+/// Leads the browser to the outcome, so that a reload sends nothing again.
+pub(super) fn begun() -> Reply {
+    let mut reply = reply(StatusCode::SEE_OTHER, String::new());
+    reply.headers_mut().insert(LOCATION, HeaderValue::from_static(OUTCOME));
+    reply
+}
+
+/// The form is not here: not in the access point, not encrypted, or sent by another site.
+pub(super) fn refused(view: &View) -> Reply {
+    let mut html = head(&view.identity.name(), None);
+    html.push_str(
+        "<h1>Not available here</h1>\n<p>The form without JavaScript works in the device\u{2019}s own encrypted Wi-Fi only. Join it, open \
+         <a href=\"/form\">the form</a> there, and send it from there.</p>\n",
+    );
+    reply(StatusCode::FORBIDDEN, html)
+}
+
+impl Problem {
+    fn words(&self) -> String {
+        match self {
+            Self::Fault(fault) => fault.text().to_owned(),
+            Self::Locked(left) => {
+                let minutes = left.as_secs().div_ceil(60).max(1);
+                format!("{} Minutes left: {minutes}.", Fault::Locked.text())
+            }
+            Self::Late => "The device did not answer in time. Try again.".to_owned(),
+        }
+    }
+}
+
+/// A field of the form, without the list of networks.
+struct Field {
+    name: &'static str,
+    label: &'static str,
+    hint: &'static str,
+    attributes: &'static str,
+    kept: fn(&Kept) -> &str,
+}
+
+const fn field(
+    name: &'static str,
+    label: &'static str,
+    hint: &'static str,
+    attributes: &'static str,
+    kept: fn(&Kept) -> &str,
+) -> Field {
+    Field { name, label, hint, attributes, kept }
+}
+
+const fn nothing(_: &Kept) -> &str {
+    ""
+}
+
+const FIELDS: [Field; 8] = [
+    field("other", "Or the name of another network", "Leave it empty if the network is in the list.", "", |kept| &kept.other),
+    field("password", "Wi-Fi password", "Leave it empty for a network without one.", "type=\"password\"", nothing),
+    field("code", "Pairing code", "Six digits, on the label of the device.", "inputmode=\"numeric\" required", nothing),
+    field("center", "Address of the command center", "", "type=\"url\" required placeholder=\"https://\"", |kept| &kept.center),
+    field("node", "Device id", "From the command center, where you have ordered this device.", "required", |kept| &kept.node),
+    field("token", "Provisioning token", "From the command center, too.", "required", nothing),
+    field("household", "Household (optional)", "", "", |kept| &kept.household),
+    field("room", "Room (optional)", "", "", |kept| &kept.room),
+];
+
+impl Field {
+    fn write(&self, html: &mut String, kept: &Kept) {
+        let Self { name, label, hint, attributes, .. } = self;
+        let value = text(&(self.kept)(kept)).to_string();
+        add(
+            html,
+            format_args!(
+                "<label for=\"{name}\">{label}</label>\n<input id=\"{name}\" name=\"{name}\" value=\"{value}\" autocomplete=\"off\" \
+                 autocapitalize=\"off\" spellcheck=\"false\" aria-describedby=\"{name}-hint\" {attributes}>\n\
+                 <p class=\"hint\" id=\"{name}-hint\">{hint}</p>\n"
+            ),
+        );
+    }
+}
+
+fn options(html: &mut String, networks: &[Network], chosen: &str) {
+    let mut shown: Vec<_> = NetworkNames::new(networks).shown().collect();
+    shown.sort_by_key(|(_, network)| std::cmp::Reverse(network.signal));
+    for (name, _) in shown.iter().take(LISTED) {
+        let selected = if name == chosen { " selected" } else { "" };
+        add(html, format_args!("<option value=\"{}\"{selected}>{}</option>\n", text(name), text(&visible(name))));
+    }
+}
+
+/// A name whose characters can all be seen: one that changes the direction of text could deceive.
+fn visible(name: &str) -> String {
+    let is_unseen = |letter: &char| {
+        letter.is_control()
+            || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
+    };
+    name.chars().fold(String::new(), |mut shown, letter| {
+        if is_unseen(&letter) {
+            add(&mut shown, format_args!("\\u{{{:x}}}", u32::from(letter)));
+        } else {
+            shown.push(letter);
+        }
+        shown
+    })
+}
+
+/// A text in HTML, also in an attribute's value.
+fn text(text: &str) -> impl std::fmt::Display {
+    text.chars().fold(String::new(), |mut escaped, letter| {
+        match letter {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            _ => escaped.push(letter),
+        }
+        escaped
+    })
+}
+
+/// The beginning of a page, which reloads after so many seconds.
+fn head(name: &str, reload: Option<u32>) -> String {
+    let name = text(name);
+    let reload = reload.map(|seconds| format!("<meta http-equiv=\"refresh\" content=\"{seconds}\">\n")).unwrap_or_default();
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n{reload}<title>Set up {name}</title>\n<link rel=\"icon\" href=\"data:,\">\n\
+         <link rel=\"stylesheet\" href=\"/page.css\">\n<header><p id=\"device\">{name}</p></header>\n<main>\n"
+    )
+}
+
+fn add(html: &mut String, what: std::fmt::Arguments<'_>) {
+    html.write_fmt(what).expect("writing to a string does not fail");
+}
+
+fn reply(status: StatusCode, html: String) -> Reply {
+    const HEADERS: [(HeaderName, &str); 5] = [
+        (CONTENT_TYPE, "text/html; charset=utf-8"),
+        (
+            CONTENT_SECURITY_POLICY,
+            "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+        ),
+        (CACHE_CONTROL, "no-store"),
+        // Without any referrer, browsers would not name the origin of the form either.
+        (REFERRER_POLICY, "same-origin"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    let mut reply = Response::new(Full::new(Bytes::from(html)));
+    *reply.status_mut() = status;
+    for (name, value) in HEADERS {
+        reply.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    reply
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_decoded_as_browsers_encode_them() {
+        let body = b"a=1+%2B+caf%C3%A9&b=%&c=%4&d=%zz&e=%ff&f=&password=x%26y%3Dz&password=other";
+        let value = |name| value(body, name).to_string();
+        assert_eq!([value("a"), value("b"), value("c"), value("d")], ["1 + caf\u{e9}", "%", "%4", "%zz"]);
+        assert_eq!([value("e"), value("f"), value("missing"), value("password")], ["", "", "", "x&y=z"]);
+    }
+
+    #[test]
+    fn texts_stay_texts() {
+        assert_eq!(text("<b a=\"'&'\">").to_string(), "&lt;b a=&quot;'&amp;'&quot;&gt;");
+        assert_eq!(visible("a\u{202e}b\u{0}"), "a\\u{202e}b\\u{0}");
+    }
+}
