@@ -15,7 +15,7 @@ use qrcode::{EcLevel, QrCode};
 use thiserror::Error;
 
 use provisioning_core::domain::Pairing;
-use provisioning_core::secret::SecretText;
+use provisioning_core::secret::{SecretBytes, SecretText};
 
 /// Modules of white around a QR code (ISO/IEC 18004, 5.3.8).
 const QUIET: u32 = 4;
@@ -60,13 +60,9 @@ impl Label {
         code.split_at_checked(3).map_or_else(|| code.to_owned(), |(first, second)| format!("{first} {second}"))
     }
 
-    /// The text of the pairing QR code: `JARVIS:1:`, the name, and the 128-bit secret in hexadecimal.
+    /// The text of the pairing QR code.
     pub fn pairing_text(&self) -> String {
-        let mut text = format!("JARVIS:1:{}:", self.name);
-        for byte in self.pairing.secret.expose() {
-            write!(text, "{byte:02X}").expect("writing to memory");
-        }
-        text
+        pairing_text(&self.name, &self.pairing.secret)
     }
 
     /// The text of the Wi-Fi QR code, with which a phone's camera joins the access point. Reserved characters are escaped.
@@ -129,6 +125,15 @@ impl Label {
         }
         Ok(canvas)
     }
+}
+
+/// The text of the pairing QR code of a node: `JARVIS:1:`, its name, and the 128-bit secret in hexadecimal.
+pub fn pairing_text(name: &str, secret: &SecretBytes<16>) -> String {
+    let mut text = format!("JARVIS:1:{name}:");
+    for byte in secret.expose() {
+        write!(text, "{byte:02X}").expect("writing to memory");
+    }
+    text
 }
 
 fn terminal(text: &str) -> Result<String, Error> {
@@ -203,7 +208,6 @@ impl OriginDimensions for Canvas {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use provisioning_core::secret::SecretBytes;
 
     fn label() -> Label {
         let pairing = Pairing { code: SecretText::new("042137".into()), secret: SecretBytes::new([0xa5; 16]) };

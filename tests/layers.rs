@@ -20,7 +20,7 @@ const NODE: Edges = &[
     ("command_center", &["claim"]),
     ("daemon", &["claim", "command_center", "network", "store"]),
     ("care", &["command_center", "daemon", "network"]),
-    ("link", &["care", "daemon"]),
+    ("link", &["care", "daemon", "label"]),
     ("panel", &["care", "daemon"]),
 ];
 

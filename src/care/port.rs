@@ -19,7 +19,7 @@ use crate::daemon::{Handle, Stopping};
 use provisioning_core::care::condition::{Condition, Facts, Mode};
 use provisioning_core::care::diagnosis::Evidence;
 use provisioning_core::care::recovery::{Lock, Outcome};
-use provisioning_core::domain::{Passphrase, Security, Ssid};
+use provisioning_core::domain::{Pairing, Passphrase, Security, Ssid};
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::{Answer, LocalRequest};
 use provisioning_core::secret::SecretText;
@@ -172,6 +172,15 @@ pub struct PairingCode {
     pub device_id: String,
     /// The name on the label.
     pub name: String,
+}
+
+/// What the label shows for pairing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Label {
+    /// The name of the device.
+    pub name: String,
+    /// The pairing secrets.
+    pub pairing: Pairing,
 }
 
 impl PairingCode {
@@ -361,6 +370,15 @@ impl Care {
     /// The pairing code, and the identity of the device.
     pub async fn pairing_code(&self) -> Result<PairingCode, Error> {
         self.pairing(LocalRequest::PairingCode).await
+    }
+
+    /// What the label shows for pairing.
+    pub async fn label(&self) -> Result<Label, Error> {
+        match self.daemon.ask_locally(LocalRequest::Pairing).await {
+            Ok(Answer::Pairing(pairing)) => Ok(Label { name: self.daemon.view().identity.name(), pairing }),
+            Ok(_) => Err(Error::Busy),
+            Err(_) => Err(Error::Stopping),
+        }
     }
 
     /// Replaces the pairing secrets. The new code is stored when this returns.

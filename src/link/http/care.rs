@@ -91,10 +91,11 @@ pub(super) enum Operation {
     RenewPairingCode,
     Recover,
     FactoryReset,
+    Label,
 }
 
 /// The operations by their paths.
-pub(super) const OPERATIONS: [(&str, Operation); 16] = [
+pub(super) const OPERATIONS: [(&str, Operation); 17] = [
     ("/api/provisioning/status", Operation::Status),
     ("/api/provisioning/events", Operation::Events),
     ("/api/provisioning/networks", Operation::Networks),
@@ -111,13 +112,16 @@ pub(super) const OPERATIONS: [(&str, Operation); 16] = [
     ("/api/provisioning/auth-code/regenerate", Operation::RenewPairingCode),
     ("/api/provisioning/recovery/trigger", Operation::Recover),
     ("/api/provisioning/factory-reset", Operation::FactoryReset),
+    ("/api/provisioning/label", Operation::Label),
 ];
 
 impl Operation {
     /// The methods that it has: one.
     pub(super) const fn methods(self) -> &'static [Method] {
         match self {
-            Self::Status | Self::Events | Self::Networks | Self::Saved | Self::Diagnostics | Self::PairingCode => &[Method::Get],
+            Self::Status | Self::Events | Self::Networks | Self::Saved | Self::Diagnostics | Self::PairingCode | Self::Label => {
+                &[Method::Get]
+            }
             _ => &[Method::Post],
         }
     }
@@ -148,9 +152,9 @@ impl Operation {
         }
     }
 
-    /// Whether it shows or changes the pairing code.
+    /// Whether it shows or changes the pairing secrets.
     const fn is_about_pairing(self) -> bool {
-        matches!(self, Self::PairingCode | Self::RenewPairingCode)
+        matches!(self, Self::PairingCode | Self::RenewPairingCode | Self::Label)
     }
 }
 
@@ -269,6 +273,7 @@ impl Api {
                 let renewed = care.renew_pairing_code().await?;
                 Ok(secret(&PairingCode::renewed(&renewed)))
             }
+            Operation::Label => Ok(secret(&schema::Label::from(&care.label().await?))),
             Operation::Recover => done(care.recover()).await,
             Operation::FactoryReset => match caller {
                 Caller::Owner => done(care.factory_reset()).await,

@@ -40,7 +40,7 @@ enum Rule {
 use Rule::{Handshake, InAccessPoint, Inside, OnLink, OtherKind, Probe, Public, Token};
 
 /// The rule of each operation: path, method, and whether the message is sealed.
-const RULES: [(&str, Method, bool, Rule); 42] = [
+const RULES: [(&str, Method, bool, Rule); 43] = [
     ("/api/v1/info", Get, false, Public),
     ("/api/v1/session", Post, false, OtherKind),
     ("/api/v1/session", Post, true, Handshake),
@@ -83,6 +83,7 @@ const RULES: [(&str, Method, bool, Rule); 42] = [
     ("/api/provisioning/auth-code/regenerate", Post, false, Token),
     ("/api/provisioning/recovery/trigger", Post, false, Token),
     ("/api/provisioning/factory-reset", Post, false, Token),
+    ("/api/provisioning/label", Get, false, Token),
 ];
 
 /// One cell of the table.

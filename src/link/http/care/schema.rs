@@ -4,10 +4,13 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use qrcode::{Color, QrCode};
 use serde::{Serialize, Serializer};
+use zeroize::Zeroizing;
 
 use crate::care::events::{Detail, Event, Kind};
 use crate::care::port::{self, Saved, Seen};
+use crate::label::pairing_text;
 use crate::link::http::schema::security;
 use provisioning_core::care::condition::Condition;
 use provisioning_core::care::diagnosis::{Address, Association, Evidence, Finding, Gateway, Layer, Radio, Verdict, diagnose};
@@ -109,6 +112,28 @@ impl<'a> PairingCode<'a> {
     /// After a renewal: also what no longer works.
     pub(super) fn renewed(pairing: &'a port::PairingCode) -> Self {
         Self { void: Some(pairing.void_label()), ..Self::from(pairing) }
+    }
+}
+
+/// What the label shows for pairing.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Label<'a> {
+    name: &'a str,
+    code: &'a str,
+    pairing_qr: Zeroizing<String>,
+    /// The QR code of that text, a text for each row: 1 is a dark module.
+    modules: Vec<Zeroizing<String>>,
+}
+
+impl<'a> From<&'a port::Label> for Label<'a> {
+    fn from(port::Label { name, pairing }: &'a port::Label) -> Self {
+        let pairing_qr = Zeroizing::new(pairing_text(name, &pairing.secret));
+        let row = |row: &[Color]| Zeroizing::new(row.iter().map(|color| color.select('1', '0')).collect());
+        // Every name of a node fits; without the code there is still its text.
+        let code = QrCode::new(pairing_qr.as_str()).ok();
+        let modules = code.map_or_else(Vec::new, |code| code.to_colors().chunks(code.width()).map(row).collect());
+        Self { name, code: pairing.code.expose(), pairing_qr, modules }
     }
 }
 

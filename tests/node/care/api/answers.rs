@@ -172,6 +172,20 @@ async fn the_pairing_code_is_shown_and_renewed() {
 }
 
 #[tokio::test]
+async fn the_label_is_shown_with_its_qr_code() {
+    let reply = Caring::start(works).get("label").await;
+    assert_eq!((reply.status, reply.header("cache-control")), (200, Some("no-store")));
+    let label = reply.json();
+    assert_eq!((&label["name"], &label["code"]), (&"jarvis-5b91b661".into(), &CODE.into()));
+    let text = label["pairingQr"].as_str().expect("a text");
+    assert!(text.starts_with("JARVIS:1:jarvis-5b91b661:") && text.len() == 57, "{text}");
+    let rows = label["modules"].as_array().expect("rows");
+    // A code of 57 bytes has 33 rows, and a finder pattern in its corner (ISO/IEC 18004, 6.3.3).
+    assert!(rows.len() == 33 && rows.iter().all(|row| row.as_str().is_some_and(|row| row.len() == 33)), "{label}");
+    assert!(rows[0].as_str().is_some_and(|row| row.starts_with("11111110")));
+}
+
+#[tokio::test]
 async fn a_failure_has_the_existing_systems_text_and_a_reason() {
     let caring = Caring::start(fails(Error::Failed(Fault::WrongPassword)));
     let join = r#"{"ssid":"HomeNetwork"}"#;
