@@ -418,7 +418,7 @@ mod tests {
 
     #[test]
     fn the_portal_has_three_modes() {
-        let portal = |text| read(text, &[]).expect("valid settings").access_point.portal;
+        let portal = |text: &str| read(text, &[]).expect("valid settings").access_point.portal;
         assert_eq!(portal(""), Portal::Auto);
         for (word, mode) in [("auto", Portal::Auto), ("portal", Portal::Portal), ("app", Portal::App)] {
             assert_eq!(portal(&format!("[access_point]\nportal = \"{word}\"")), mode);
