@@ -42,6 +42,9 @@ pub enum Error {
     Write(#[from] io::Error),
 }
 
+/// The setup page in the access point, unless a network of the device overlaps the usual one.
+const PAGE: &str = "http://192.168.4.1:8080/";
+
 /// The content of one node's label.
 #[derive(Debug)]
 pub struct Label {
@@ -79,19 +82,28 @@ impl Label {
         format!("WIFI:T:WPA;S:{};P:{};;", escape(&self.name), escape(self.passphrase.expose()))
     }
 
-    /// Writes the label for a terminal: half a character cell per module.
-    pub fn print(&self, out: &mut impl Write) -> Result<(), Error> {
+    /// The text of the page QR code, with which a phone in the access point opens the setup page. The code is in the fragment, which
+    /// browsers do not send.
+    pub fn page_text(&self) -> String {
+        format!("{PAGE}#code={}", self.pairing.code.expose())
+    }
+
+    /// Writes the label for a terminal: half a character cell per module. `page` adds the page QR code.
+    pub fn print(&self, page: bool, out: &mut impl Write) -> Result<(), Error> {
         writeln!(out, "Device        {}", self.name)?;
         writeln!(out, "Pairing code  {}", self.code())?;
         writeln!(out, "Access point  {}   password  {}", self.name, self.passphrase.expose())?;
         writeln!(out, "\nScan to pair:\n{}", terminal(&self.pairing_text())?)?;
         writeln!(out, "\nScan to join the access point:\n{}", terminal(&self.wifi_text())?)?;
+        if page {
+            writeln!(out, "\nScan in the access point to open the setup page:\n{}", terminal(&self.page_text())?)?;
+        }
         Ok(())
     }
 
-    /// Writes the label for a printer: a PNG in black and white, to be printed at 300 dots per inch.
-    pub fn png(&self, out: impl Write) -> Result<(), Error> {
-        let canvas = self.draw()?;
+    /// Writes the label for a printer: a PNG in black and white, to be printed at 300 dots per inch. `page` adds the page QR code.
+    pub fn png(&self, page: bool, out: impl Write) -> Result<(), Error> {
+        let canvas = self.draw(page)?;
         let mut encoder = png::Encoder::new(out, canvas.size.width, canvas.size.height);
         encoder.set_color(png::ColorType::Grayscale);
         encoder.set_depth(png::BitDepth::Eight);
@@ -101,24 +113,34 @@ impl Label {
         Ok(())
     }
 
-    fn draw(&self) -> Result<Canvas, Error> {
-        let pair = QrCode::with_error_correction_level(self.pairing_text(), EcLevel::M)?;
-        let join = QrCode::with_error_correction_level(self.wifi_text(), EcLevel::M)?;
-        let lines = [
+    fn draw(&self, page: bool) -> Result<Canvas, Error> {
+        let code = |text: String| QrCode::with_error_correction_level(text, EcLevel::M);
+        let pair = code(self.pairing_text())?;
+        let join = code(self.wifi_text())?;
+        let open = page.then(|| code(self.page_text())).transpose()?;
+        let mut lines = vec![
             ("1  Scan or type to pair", self.name.clone()),
             ("Pairing code", self.code()),
             ("2  No Bluetooth? Join", self.name.clone()),
             ("Password", self.passphrase.expose().to_owned()),
         ];
+        if page {
+            lines.push(("3  No app? Then open", PAGE.into()));
+        }
         let longest = lines.iter().map(|(title, value)| title.len().max(value.len())).max().unwrap_or_default();
         let text_width = u32::try_from(longest).expect("a label's line is short") * FONT_10X20.character_size.width * SCALE;
-        let height = side(&pair).max(side(&join)).max(ROW * SCALE * 4);
-        let width = side(&pair) + GAP + text_width + GAP + side(&join);
+        let rows = u32::try_from(lines.len()).expect("a label has few lines");
+        let height = side(&pair).max(side(&join)).max(ROW * SCALE * rows);
+        let left_of_open = side(&pair) + GAP + text_width + GAP + side(&join);
+        let width = left_of_open + open.as_ref().map_or(0, side);
         let mut canvas = Canvas::white(Size::new(width, height));
         canvas.qr(&pair, 0);
-        canvas.qr(&join, width - side(&join));
+        canvas.qr(&join, left_of_open - side(&join));
+        if let Some(open) = &open {
+            canvas.qr(open, left_of_open);
+        }
         let left = (side(&pair) + GAP) / SCALE;
-        let row = height / SCALE / 4;
+        let row = height / SCALE / rows;
         for (top, (title, value)) in (0..).map(|index| index * row).zip(&lines) {
             canvas.text(title, left, top + row / 2 - 5, MonoTextStyle::new(&FONT_9X18_BOLD, BinaryColor::On));
             canvas.text(value, left, top + row / 2 + 15, MonoTextStyle::new(&FONT_10X20, BinaryColor::On));
@@ -218,20 +240,33 @@ mod tests {
     fn the_codes_say_what_phones_read() {
         assert_eq!(label().pairing_text(), format!("JARVIS:1:jarvis-5b91b661:{}", "A5".repeat(16)));
         assert_eq!(label().wifi_text(), "WIFI:T:WPA;S:jarvis-5b91b661;P:k7\\:m\\\\\\;x;;");
+        assert_eq!(label().page_text(), "http://192.168.4.1:8080/#code=042137");
         assert_eq!(label().code(), "042 137");
     }
 
     #[test]
     fn the_terminal_shows_the_code_and_the_password() {
         let mut shown = Vec::new();
-        label().print(&mut shown).expect("writing to memory");
+        label().print(true, &mut shown).expect("writing to memory");
         let shown = String::from_utf8(shown).expect("text");
-        assert!(shown.contains("042 137") && shown.contains("k7:m\\;x"));
+        assert!(shown.contains("042 137") && shown.contains("k7:m\\;x") && shown.contains("setup page"));
+    }
+
+    #[test]
+    fn the_picture_has_the_page_code_if_it_is_wanted() {
+        let (without, with) = (label().draw(false).expect("a label"), label().draw(true).expect("a label"));
+        let open = QrCode::with_error_correction_level(label().page_text(), EcLevel::M).expect("a QR code");
+        assert!(with.size.width >= without.size.width + side(&open));
+        let left = with.size.width - side(&open);
+        let top = (with.size.height - side(&open)) / 2;
+        let dark = |x: u32, y: u32| with.pixels[((top + y) * with.size.width + left + x) as usize] == 0;
+        // The upper left finder pattern (ISO/IEC 18004, 6.3.3): dark at its corner, light within its frame.
+        assert!(dark(QUIET * MODULE, QUIET * MODULE) && !dark((QUIET + 1) * MODULE, (QUIET + 1) * MODULE));
     }
 
     #[test]
     fn the_picture_holds_both_codes_side_by_side() {
-        let canvas = label().draw().expect("a label");
+        let canvas = label().draw(false).expect("a label");
         let pair = QrCode::with_error_correction_level(label().pairing_text(), EcLevel::M).expect("a QR code");
         let width = u32::try_from(pair.width()).expect("few modules");
         let top = (canvas.size.height - side(&pair)) / 2;

@@ -20,7 +20,11 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE")]
     png: Option<PathBuf>,
 
-    /// Print everything, including the texts of both QR codes, as one JSON object.
+    /// Add a QR code that opens the setup page in a phone that has joined the access point, with the pairing code.
+    #[arg(long)]
+    page_qr: bool,
+
+    /// Print everything, including the texts of the QR codes, as one JSON object.
     #[arg(long)]
     json: bool,
 
@@ -50,7 +54,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let label = Label { name: boot.identity.name(), pairing: boot.pairing, passphrase: store.access_point_passphrase() };
     if let Some(path) = &arguments.png {
         let mut drawing = Zeroizing::new(Vec::new());
-        label.png(&mut *drawing).map_err(anyhow::Error::from)?;
+        label.png(arguments.page_qr, &mut *drawing).map_err(anyhow::Error::from)?;
         files::write_private(path, &drawing).map_err(store::Error::from)?;
         eprintln!("The label of {} is in {}. Print it at 300 dots per inch.", label.name, path.display());
     }
@@ -71,10 +75,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             "access_point_passphrase": label.passphrase.expose(),
             "pairing_qr": text,
             "wifi_qr": label.wifi_text(),
+            "page_qr": label.page_text(),
         });
         writeln!(out, "{object}").map_err(anyhow::Error::from)?;
     } else if arguments.png.is_none() {
-        label.print(&mut out).map_err(anyhow::Error::from)?;
+        label.print(arguments.page_qr, &mut out).map_err(anyhow::Error::from)?;
     }
     Ok(())
 }
