@@ -218,6 +218,8 @@ async function refresh(): Promise<void> {
 
 function choose(network: Network | undefined): void {
   chosen = network;
+  // The phone's own way back leads to the list, and not away from the page.
+  history.pushState(null, "");
   show("details");
   input("passphrase").value = "";
   rewriteDetails();
@@ -367,6 +369,15 @@ function showDone(status: Status | undefined): void {
   for (const field of ["passphrase", "provisioningToken"]) {
     input(field).value = "";
   }
+  if (link.choose === undefined) {
+    void offerCare();
+  }
+}
+
+/** Offers the page of network care, which the node has only if its settings say so. */
+async function offerCare(): Promise<void> {
+  const found = await fetch("/care", { cache: "no-store", credentials: "omit" }).catch(() => undefined);
+  element("care").hidden = found?.ok !== true;
 }
 
 /** Explains that the access point is away, and looks for the node in the home network meanwhile. */
@@ -421,7 +432,8 @@ function listen(): void {
   submitted("details", connect);
   element("refresh").addEventListener("click", () => void run(() => scan(true)));
   element("other").addEventListener("click", () => choose(undefined));
-  element("choose").addEventListener("click", () => void run(showNetworks));
+  element("choose").addEventListener("click", () => history.back());
+  addEventListener("popstate", () => void (view() === "details" && run(showNetworks)));
   element("show").addEventListener("click", () => showPassword(input("passphrase").type === "password"));
   element("security").addEventListener("change", rewriteDetails);
   element("cancel").addEventListener("click", () => {

@@ -2,6 +2,7 @@
 
 import type { FaultName, Field, Network, Status } from "../client/src/index.js";
 import { errorText, needsPassphrase } from "../client/src/index.js";
+import { visible } from "./language.js";
 import { current, text } from "./texts.js";
 
 /** The views, in the order of the setup. */
@@ -10,8 +11,6 @@ export type View = (typeof VIEWS)[number];
 
 /** Networks that are shown; the list has the strongest first. */
 const SHOWN = 60;
-/** Characters that change the direction of text, or are not shown. */
-const UNSEEN = /[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g;
 const WAVES = ["M12 19h.01", "M8.5 15.5a5 5 0 0 1 7 0", "M5 12a10 10 0 0 1 14 0", "M1.5 8.5a15 15 0 0 1 21 0"];
 const LOCK = ["M6 11h12v9H6z", "M8.5 11V8a3.5 3.5 0 0 1 7 0v3"];
 
@@ -91,8 +90,7 @@ export function mark(faults: Partial<Record<Field | "digits", FaultName | "Inval
 
 /** A network's name as text: what is no UTF-8 is replaced, and what could deceive is made visible. */
 export function nameOf(ssid: Uint8Array): string {
-  const name = new TextDecoder().decode(ssid);
-  return name.replace(UNSEEN, (letter) => `\\u{${letter.charCodeAt(0).toString(16)}}`);
+  return visible(new TextDecoder().decode(ssid));
 }
 
 /** Lists networks. An element that stays keeps its focus. */

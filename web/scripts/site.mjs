@@ -14,6 +14,8 @@ const PLACES = [
   [/(?= *<label for="digits")/, () => read("before-digits.html")],
   [/(?<=id="digits-error" hidden><\/p>\n)/, () => read("after-digits.html")],
   [/(?=<\/main>)/, () => read("views.html")],
+  // The form is at the node.
+  [/ In the device’s own Wi-Fi there is <a href="\/form">[^<]*<\/a>\./, () => ""],
 ];
 
 // The files of the site by path. `write` fills the texts into a document.

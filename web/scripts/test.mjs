@@ -24,9 +24,14 @@ await build({
   logLevel: "warning",
 });
 const built = entryPoints.map((file) => `build/test/${file.replace(/\.ts$/, ".js")}`);
-const { status } = spawnSync(
-  process.execPath,
-  ["--enable-source-maps", "--test", "--test-reporter=spec", "--test-timeout=180000", `--test-name-pattern=${pattern}`, ...built],
-  { stdio: "inherit" },
-);
+const options = [
+  "--enable-source-maps",
+  "--test",
+  "--test-reporter=spec",
+  "--test-timeout=300000",
+  // One of the files waits for a slow link most of the time.
+  "--test-concurrency=3",
+  `--test-name-pattern=${pattern}`,
+];
+const { status } = spawnSync(process.execPath, [...options, ...built], { stdio: "inherit" });
 process.exit(status ?? 1);

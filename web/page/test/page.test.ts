@@ -1,108 +1,12 @@
 /** The setup page in a real browser, served by a simulated node. */
 
 import assert from "node:assert/strict";
-import { existsSync, readFileSync } from "node:fs";
-import { createRequire } from "node:module";
-import { after, before, test } from "node:test";
-
-import { chromium } from "playwright-core";
-import type { Browser, BrowserContextOptions, Page } from "playwright-core";
+import { test } from "node:test";
 
 import { ScriptedNode } from "../../client/test/support/node.js";
-import { Center, Node, missingPrograms } from "../../client/test/support/programs.js";
 import type { Order } from "../../client/test/support/programs.js";
+import { LIGHT, LOOKS, PASSWORD, center, check, connect, focused, link, pair, scene, skip, tabTo } from "./browser.js";
 import { answerBy } from "./support.js";
-
-const CHROMIUM = "/usr/bin/chromium";
-const PASSWORD = "correct horse battery";
-const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-/** The size of a small phone, pixels of CSS. */
-const PHONE = { width: 360, height: 740 };
-const LIGHT: BrowserContextOptions = { viewport: PHONE, colorScheme: "light", locale: "en-US" };
-
-const skip = missingPrograms() || missingBrowser();
-
-function missingBrowser(): string | false {
-  const isThere = existsSync(CHROMIUM);
-  assert.ok(isThere || process.env["CI"] === undefined, "CI has Chromium (Debian: chromium)");
-  return isThere ? false : "SKIPPED: there is no Chromium (Debian: chromium)";
-}
-
-let browser: Browser;
-let center: Center;
-before(async () => {
-  if (skip === false) {
-    // Chromium's sandbox needs rights that root in a container does not have.
-    browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox"] });
-    center = await Center.start();
-  }
-});
-after(async () => {
-  await browser?.close();
-  await center?.stop();
-});
-
-/** A page at a node of its own. It fails if the page loads anything from elsewhere, or says anything to the console. */
-async function scene(options: BrowserContextOptions, act: (page: Page, node: Node) => Promise<void>): Promise<void> {
-  const node = await Node.start();
-  const context = await browser.newContext(options);
-  try {
-    const page = await context.newPage();
-    page.setDefaultTimeout(20_000);
-    const requested: string[] = [];
-    const said: string[] = [];
-    page.on("request", (request) => {
-      requested.push(request.url());
-      if (request.url().startsWith(`${node.url}/api/v1/`) && !("jarvis-page" in request.headers())) {
-        said.push(`without the mark, the node takes the page for an app: ${request.url()}`);
-      }
-    });
-    page.on("console", (message) => said.push(message.text()));
-    page.on("pageerror", (error) => said.push(String(error)));
-    await act(page, node);
-    const own = [`${node.url}/`, `http://${node.name}.local:`, "data:,"];
-    assert.deepEqual(
-      requested.filter((url) => !own.some((start) => url.startsWith(start))),
-      [],
-    );
-    const isExpected = (text: string) => text.startsWith("Failed to load resource: net::ERR_");
-    assert.deepEqual(
-      said.filter((text) => !isExpected(text)),
-      [],
-    );
-    assert.deepEqual(await context.cookies(), []);
-  } finally {
-    await context.close();
-    await node.stop();
-  }
-}
-
-function link(node: Node, order: Order, code = ""): string {
-  const values = {
-    center: order.commandCenterUrl,
-    node: order.nodeId,
-    token: order.provisioningToken,
-    household: order.householdId,
-    code,
-  };
-  return `${node.url}/#${new URLSearchParams(values).toString()}`;
-}
-
-async function pair(page: Page, code: string): Promise<void> {
-  await page.fill("#digits", code);
-  await page.click("#code .main");
-  await page.waitForSelector("#list button");
-}
-
-async function connect(page: Page, network: string, password: string): Promise<void> {
-  await page.click(`#list button:has-text("${network}")`);
-  await page.fill("#passphrase", password);
-  await page.click("#details .main");
-}
-
-function focused(page: Page): Promise<string> {
-  return page.evaluate(() => document.activeElement?.id ?? "");
-}
 
 test("a wrong code and a wrong password are named, and the right ones succeed", { skip }, () =>
   scene(LIGHT, async (page, node) => {
@@ -283,22 +187,13 @@ test("a node that lies is answered with a sentence, and the page goes on", { ski
 
 test("the whole setup works with the keyboard", { skip }, () =>
   scene(LIGHT, async (page, node) => {
-    const tabTo = async (selector: string) => {
-      for (let step = 0; step < 40; step += 1) {
-        if (await page.evaluate((wanted) => document.activeElement?.matches(wanted) === true, selector)) {
-          return;
-        }
-        await page.keyboard.press("Tab");
-      }
-      assert.fail(`the key Tab does not reach ${selector}`);
-    };
     await page.goto(link(node, await center.order()));
     await page.waitForSelector(`#device:has-text("${node.name}")`);
-    await tabTo("#digits");
+    await tabTo(page, "#digits");
     await page.keyboard.type(node.code);
     await page.keyboard.press("Enter");
     await page.waitForSelector("#list button");
-    await tabTo('#list button[data-network^="76,105,103,104,116"]');
+    await tabTo(page, '#list button[data-network^="76,105,103,104,116"]');
     await page.keyboard.press("Enter");
     await page.keyboard.type(PASSWORD);
     await page.keyboard.press("Enter");
@@ -306,33 +201,21 @@ test("the whole setup works with the keyboard", { skip }, () =>
   }),
 );
 
-for (const [colorScheme, locale, direction] of [
-  ["light", "en-US", "ltr"],
-  ["dark", "de-DE", "ltr"],
-  ["light", "ar-EG", "rtl"],
-] as const) {
+for (const [colorScheme, locale, direction] of LOOKS) {
   test(`every view is accessible and fits 320 pixels: ${colorScheme}, ${locale}`, { skip }, () =>
     scene({ viewport: { width: 320, height: 640 }, colorScheme, locale, reducedMotion: "reduce" }, async (page, node) => {
-      const check = async (view: string) => {
-        await page.evaluate(AXE);
-        const found = await page.evaluate(
-          "axe.run().then(({ violations }) => violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html)}`))",
-        );
-        assert.deepEqual(found, [], view);
-        assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${view} is too wide`);
-      };
       await page.goto(node.url);
       await page.waitForSelector(`#device:has-text("${node.name}")`);
       assert.equal(await page.getAttribute("html", "dir"), direction);
-      await check("code");
+      await check(page, "code");
       await page.click("#code .main");
       await page.waitForSelector("#digits-error:not([hidden])");
-      await check("code with an error");
+      await check(page, "code with an error");
       await pair(page, node.code);
-      await check("networks");
+      await check(page, "networks");
       await page.click("#other");
       await page.click("#details .main");
-      await check("details with errors");
+      await check(page, "details with errors");
       const order: Order = { ...(await center.order()), commandCenterUrl: "http://127.0.0.1:9" };
       for (const [id, value] of Object.entries(order)) {
         await page.fill(`#${id}`, value);
@@ -341,13 +224,13 @@ for (const [colorScheme, locale, direction] of [
       await page.fill("#passphrase", PASSWORD);
       await page.click("#details .main");
       await page.waitForSelector("#steps .now");
-      await check("progress");
+      await check(page, "progress");
       await page.click("#cancel");
       await page.waitForSelector("#notice:not([hidden])");
       await page.fill("#commandCenterUrl", (await center.order()).commandCenterUrl);
       await page.click("#details .main");
       await page.waitForSelector("#done:not([hidden])");
-      await check("done");
+      await check(page, "done");
     }),
   );
 }
