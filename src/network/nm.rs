@@ -21,6 +21,7 @@
 //! | `join`, `access_point`, `profiles`, `survey` | the requests |
 //! | `inspect`, `stations` | the state of radio and connection, and the phones in the access point |
 //! | `maintenance` | the requests of network care |
+//! | `watchdog` | the supplicant while the access point is open |
 //! | `outcome`, `scan`, `profile`, `subnet`, `values` | pure: the meaning of numbers and properties |
 //! | `device`, `bus`, `proxies` | the objects on the bus |
 
@@ -42,6 +43,7 @@ mod stations;
 mod subnet;
 mod survey;
 mod values;
+mod watchdog;
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;

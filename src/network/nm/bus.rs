@@ -119,10 +119,15 @@ impl Bus {
 
     /// Whether NetworkManager is on the bus.
     pub(super) async fn has_service(&self) -> Result<bool, Cause> {
+        self.has(SERVICE).await
+    }
+
+    /// Whether a name is on the bus.
+    pub(super) async fn has(&self, name: &str) -> Result<bool, Cause> {
         let call = Call { name: "NameHasOwner", action: "" };
         let asking = async {
             let proxy = zbus::fdo::DBusProxy::new(&self.connection).await?;
-            Ok(proxy.name_has_owner(SERVICE.try_into()?).await?)
+            Ok(proxy.name_has_owner(name.try_into()?).await?)
         };
         self.call(call, asking).await
     }

@@ -135,22 +135,28 @@ impl Radio {
         }
     }
 
-    /// Has systemd restart the supplicant. A supplicant that hangs keeps its name on the bus, so NetworkManager cannot replace
-    /// it.
+    /// Restarts the supplicant, and waits until the radio can be used.
     pub(super) async fn restart_radio(&mut self, caller: &mut Caller) -> Result<(), Cause> {
         self.present(caller).await?;
         self.catch_up();
-        let bus = self.bus()?;
-        let systemd: SystemdProxy<'_> = bus.proxy(SYSTEMD.try_into().expect("a valid path")).await?;
-        let call = Call { name: "RestartUnit", action: "org.freedesktop.systemd1.manage-units for wpa_supplicant.service" };
-        bus.call(call, systemd.restart_unit(SUPPLICANT_UNIT, "replace")).await?;
-        info!(unit = SUPPLICANT_UNIT, "restarting the software that drives the radio");
+        self.restart_supplicant().await?;
         tokio::select! {
             biased;
             () = caller.abandoned() => return Err(Cause::Abandoned),
             noticed = self.until_unavailable() => noticed?,
         }
         self.ready(caller).await.map(drop)
+    }
+
+    /// Has systemd restart the supplicant. A supplicant that hangs keeps its name on the bus, so NetworkManager cannot replace
+    /// it.
+    pub(super) async fn restart_supplicant(&self) -> Result<(), Cause> {
+        let bus = self.bus()?;
+        let systemd: SystemdProxy<'_> = bus.proxy(SYSTEMD.try_into().expect("a valid path")).await?;
+        let call = Call { name: "RestartUnit", action: "org.freedesktop.systemd1.manage-units for wpa_supplicant.service" };
+        bus.call(call, systemd.restart_unit(SUPPLICANT_UNIT, "replace")).await?;
+        info!(unit = SUPPLICANT_UNIT, "restarting the software that drives the radio");
+        Ok(())
     }
 
     /// Waits until NetworkManager has lost the supplicant, for [`RESTART_LIMIT`] at most.

@@ -18,6 +18,7 @@ use super::outcome::Change;
 use super::profile::Plan;
 use super::scan::List;
 use super::values::{DeviceReason, DeviceState};
+use super::watchdog::Watchdog;
 use crate::network::{Inspection, StoredNetwork};
 use provisioning_core::backoff::{Backoff, Jitter};
 use provisioning_core::care::recovery::Sighted;
@@ -109,6 +110,7 @@ pub(super) struct Radio {
     pub(super) dns: Option<DnsFile>,
     /// The last inspection.
     pub(super) inspected: Option<Inspected>,
+    pub(super) watchdog: Watchdog,
     used: watch::Sender<RadioUse>,
 }
 
@@ -135,6 +137,7 @@ impl Radio {
             empty_scans_as_access_point: 0,
             dns: None,
             inspected: None,
+            watchdog: Watchdog::new(),
             used,
         }
     }
@@ -165,6 +168,7 @@ impl Radio {
                     }
                 }
                 () = sleep_until(again.map_or_else(Instant::now, |(at, _)| at)), if again.is_some() => self.hold_again().await,
+                () = sleep_until(self.watchdog.next()), if self.is_watched() => self.check_supplicant().await,
             }
         }
     }
