@@ -13,13 +13,14 @@
 mod executor;
 mod report;
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use provisioning_core::care::recovery::{Input, OpId, Output, Recovery, Refusal};
-use provisioning_core::domain::{Network as Sighting, Ssid};
+use provisioning_core::domain::{Network as Sighting, Security, Ssid};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -429,8 +430,12 @@ fn seen(networks: Vec<Sighting>, joined: Option<&Ssid>) -> Vec<Seen> {
     let mut sorted = networks;
     sorted.sort_by_key(|network| std::cmp::Reverse(network.signal));
     let mut seen: Vec<Seen> = Vec::new();
+    // Thousands of stations may be in range, or made up by one.
+    let mut listed: BTreeMap<Ssid, Vec<Security>> = BTreeMap::new();
     for Sighting { ssid, signal, security, .. } in sorted {
-        if !seen.iter().any(|other| other.ssid == ssid && other.security == security) {
+        let securities = listed.entry(ssid.clone()).or_default();
+        if !securities.contains(&security) {
+            securities.push(security);
             let in_use = joined == Some(&ssid);
             seen.push(Seen { ssid, signal: percent(signal), security, in_use });
         }
@@ -447,7 +452,6 @@ fn percent(dbm: i8) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use provisioning_core::domain::Security;
 
     #[test]
     fn a_network_with_many_stations_is_listed_once_with_its_best_signal() {
@@ -456,6 +460,17 @@ mod tests {
         let listed = seen(vec![sighting("home", -80), sighting("other", -60), sighting("home", -30)], Some(&ssid("home")));
         let short: Vec<_> = listed.iter().map(|seen| (seen.ssid.to_string(), seen.signal, seen.in_use)).collect();
         assert_eq!(short, [("home".to_owned(), 100, true), ("other".to_owned(), 50, false)]);
+    }
+
+    #[test]
+    fn each_of_ten_thousand_networks_is_listed_once() {
+        let sighting = |number: u32| Sighting {
+            ssid: Ssid::try_from(format!("network {}", number % 10_000).as_str()).expect("a short name"),
+            signal: -50,
+            security: Security::Wpa2,
+            frequency: 2437,
+        };
+        assert_eq!(seen((0..20_000).map(sighting).collect(), None).len(), 10_000);
     }
 
     #[test]
