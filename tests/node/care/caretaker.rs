@@ -48,6 +48,20 @@ async fn an_outage_of_the_internet_alone_leaves_the_radio_alone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lease_that_is_not_renewed_is_told_and_the_network_joined_again() {
+    let node = Node::start();
+    sleep(MINUTE).await;
+    node.house.world().has_lease = false;
+    sleep(MINUTE * 3).await;
+    let messages = node.messages().await;
+    assert!(messages.iter().any(|message| message.contains("no longer renews")), "{messages:?}");
+    assert!(messages.iter().any(|message| message.contains("back in home")), "{messages:?}");
+    assert!(node.house.world().has_lease);
+    assert_eq!(node.house.radio(), Use::Joined("home"));
+    assert!(node.care.status().network.connected);
+}
+
+#[tokio::test(start_paused = true)]
 async fn networkmanager_may_restart_at_any_time_of_a_recovery() {
     for second in (0..RECOVERY).step_by(10) {
         let node = Node::start();
@@ -164,7 +178,8 @@ async fn a_clock_that_jumps_ten_years_in_any_state_changes_nothing() {
         sleep(SECOND * second).await;
         WRONG_BY.set(years);
         let took = SECOND * second + node.until(&Use::Hotspot).await;
-        assert!(took <= FALLBACK_WITHIN, "after {second} s by {years} years: {took:?}");
+        // In the last states the hotspot is open already.
+        assert!(took <= FALLBACK_WITHIN.max(SECOND * second), "after {second} s by {years} years: {took:?}");
         // The next check shows the times of the clock that was set.
         sleep(CHECK_EVERY + SECOND).await;
         let until = node.care.status().recovery.cooldown_until;

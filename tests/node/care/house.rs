@@ -53,6 +53,8 @@ pub(super) struct World {
     pub(super) present: bool,
     pub(super) internet: Internet,
     pub(super) phones: u32,
+    /// The network that the node is in has assigned it an address.
+    pub(super) has_lease: bool,
     /// A network that was joined gives no access to the internet.
     pub(super) limited: bool,
     /// The calls, when they began; those that only look are left out.
@@ -86,6 +88,7 @@ impl House {
             present: true,
             internet: Internet::Full,
             phones: 0,
+            has_lease: true,
             limited: false,
             calls: Vec::new(),
             running: 0,
@@ -167,7 +170,7 @@ impl House {
                 if !world.air.contains_key(name) {
                     return Err(Error::new("joining", Fault::NetworkNotFound));
                 }
-                world.radio = Use::Joined(name);
+                (world.radio, world.has_lease) = (Use::Joined(name), true);
                 if call == "join_stored" {
                     world.previous = None;
                 }
@@ -238,7 +241,9 @@ impl Maintenance for House {
             Use::Joined(name) => {
                 seen.association = Association::Joined { network: name.into(), signal: Some(70) };
                 seen.joined = Some(ssid(name));
-                seen.address = Address::Assigned("192.168.1.20/24".into());
+                if world.has_lease {
+                    seen.address = Address::Assigned("192.168.1.20/24".into());
+                }
             }
             Use::Hotspot => {
                 seen.association = Association::Hotspot;
