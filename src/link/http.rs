@@ -15,7 +15,8 @@
 //! | `/api/v1/events` | | GET: the messages that the node has queued |
 //! | `/api/provisioning/…` | if network care is enabled, see `care` | |
 //!
-//! `/` is the setup page, which uses the sealed representation; `/form` is the setup without a script.
+//! `/` is the setup page, which uses the sealed representation; `/form` is the setup without a script, and `/care` the page of
+//! network care.
 //!
 //! Every device in radio range can connect, so every resource has a limit: the number of connections and of links, in all and
 //! for each peer, the size of a head and of a body and the time for each, the time in which a peer reads a response. A browser's requests from

@@ -10,6 +10,8 @@ import { site } from "./site.mjs";
 
 /** The setup page, with everything that it loads, compressed; bytes. A phone in an access point loads it at once. */
 const PAGE_LIMIT = 48 * 1024;
+/** The same for the page of network care, which also uses the style of the setup page. */
+const CARE_LIMIT = 16 * 1024;
 
 /** The licences of what the page's script contains; the client's module has their full comments. */
 const LICENCES =
@@ -32,19 +34,38 @@ const client = await build({ ...common, entryPoints: ["client/src/index.ts"] });
 const script = await build({ ...common, legalComments: "none", banner, entryPoints: ["page/start.ts"] });
 const style = await build({ ...common, entryPoints: ["page/page.css"] });
 
+const careScript = await build({ ...common, entryPoints: ["page/care/main.ts"] });
+const careStyle = await build({ ...common, entryPoints: ["page/care/care.css"] });
+
 const page = [
-  ["dist/page/index.html.gz", write(readFileSync("page/index.html", "utf8"), JSON.parse(readFileSync("page/texts.json", "utf8")))],
+  ["dist/page/index.html.gz", html("page")],
   ["dist/page/page.css.gz", style.outputFiles[0].text],
   ["dist/page/page.js.gz", script.outputFiles[0].text],
 ];
+const care = [
+  ["dist/page/care.html.gz", html("page/care")],
+  ["dist/page/care.css.gz", careStyle.outputFiles[0].text],
+  ["dist/page/care.js.gz", careScript.outputFiles[0].text],
+];
 await settle(
-  [["dist/jarvis-provisioning.js", client.outputFiles[0].text], ...page, ...(await site(common, banner, write))],
+  [["dist/jarvis-provisioning.js", client.outputFiles[0].text], ...page, ...care, ...(await site(common, banner, write))],
   "npm run build",
 );
 
-const weight = page.reduce((sum, [path]) => sum + statSync(path).size, 0);
-console.log(`the page has ${weight} of ${PAGE_LIMIT} bytes`);
-process.exitCode = weight > PAGE_LIMIT ? 1 : 0;
+weigh("setup page", page, PAGE_LIMIT);
+weigh("page of network care", care, CARE_LIMIT);
+
+function weigh(name, files, limit) {
+  const weight = files.reduce((sum, [path]) => sum + statSync(path).size, 0);
+  console.log(`the ${name} has ${weight} of ${limit} bytes`);
+  if (weight > limit) {
+    process.exitCode = 1;
+  }
+}
+
+function html(folder) {
+  return write(readFileSync(`${folder}/index.html`, "utf8"), JSON.parse(readFileSync(`${folder}/texts.json`, "utf8")));
+}
 
 // A document with its English texts in place, so that it is readable before the script has run.
 function write(source, texts) {

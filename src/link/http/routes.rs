@@ -97,6 +97,15 @@ impl Route {
         endpoints.chain(OTHERS).chain(setup).chain(form).chain(probes).chain(care)
     }
 
+    /// Whether the path exists with network care only.
+    const fn is_of_care(self) -> bool {
+        match self {
+            Self::Care(_) => true,
+            Self::Setup(file) => file.is_of_care(),
+            _ => false,
+        }
+    }
+
     fn at(path: &str) -> Option<Self> {
         Self::all().find(|(known, _)| *known == path).map(|(_, route)| route)
     }
@@ -218,7 +227,7 @@ impl Api {
     /// The resource that a request names, or the answer if there is none or the request is for another host.
     fn route(&self, head: &Parts, sent_to: IpAddr) -> Result<Route, Box<Reply>> {
         let path = head.uri.path();
-        let at = |path| Route::at(path).filter(|route| self.care.is_some() || !matches!(route, Route::Care(_)));
+        let at = |path| Route::at(path).filter(|route| self.care.is_some() || !route.is_of_care());
         let route = at(path);
         if !matches!(route, Some(Route::Probe(_))) && !self.is_addressed(head, sent_to) {
             return Err(Box::new(problem(StatusCode::FORBIDDEN, "This host name is not the device's.")));

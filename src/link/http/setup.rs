@@ -1,6 +1,8 @@
-//! The setup page, for an owner without an app: three files, which the repository has built and compressed from `web/`.
+//! The setup page, for an owner without an app, and the page of network care: files that the repository has built and
+//! compressed from `web/`.
 //!
-//! The page speaks the sealed protocol from the browser. It loads nothing from elsewhere, and the browser enforces that.
+//! The setup page speaks the sealed protocol from the browser, the other one the API of network care. They load nothing from
+//! elsewhere, and the browser enforces that.
 
 use http_body_util::Full;
 use hyper::Response;
@@ -11,24 +13,46 @@ use hyper::header::{
 
 use super::Reply;
 
-/// A file of the page.
+const HTML: &str = "text/html; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+const STYLE: &str = "text/css; charset=utf-8";
+
+/// A file of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum File {
     Document,
     Script,
     Style,
+    CareDocument,
+    CareScript,
+    CareStyle,
 }
 
 /// The files and their paths.
-pub(super) const FILES: [(&str, File); 3] = [("/", File::Document), ("/page.js", File::Script), ("/page.css", File::Style)];
+pub(super) const FILES: [(&str, File); 6] = [
+    ("/", File::Document),
+    ("/page.js", File::Script),
+    ("/page.css", File::Style),
+    ("/care", File::CareDocument),
+    ("/care.js", File::CareScript),
+    ("/care.css", File::CareStyle),
+];
 
 impl File {
+    /// Whether the file belongs to the page of network care.
+    pub(super) const fn is_of_care(self) -> bool {
+        matches!(self, Self::CareDocument | Self::CareScript | Self::CareStyle)
+    }
+
     /// The answer of the node with that name. Every browser takes gzip, so there is no other form.
     pub(super) fn reply(self, name: &str) -> Reply {
         let (content, kind): (&'static [u8], _) = match self {
-            Self::Document => (include_bytes!("../../../web/dist/page/index.html.gz"), "text/html; charset=utf-8"),
-            Self::Script => (include_bytes!("../../../web/dist/page/page.js.gz"), "text/javascript; charset=utf-8"),
-            Self::Style => (include_bytes!("../../../web/dist/page/page.css.gz"), "text/css; charset=utf-8"),
+            Self::Document => (include_bytes!("../../../web/dist/page/index.html.gz"), HTML),
+            Self::Script => (include_bytes!("../../../web/dist/page/page.js.gz"), SCRIPT),
+            Self::Style => (include_bytes!("../../../web/dist/page/page.css.gz"), STYLE),
+            Self::CareDocument => (include_bytes!("../../../web/dist/page/care.html.gz"), HTML),
+            Self::CareScript => (include_bytes!("../../../web/dist/page/care.js.gz"), SCRIPT),
+            Self::CareStyle => (include_bytes!("../../../web/dist/page/care.css.gz"), STYLE),
         };
         let mut reply = Response::new(Full::new(Bytes::from_static(content)));
         for (header, value) in [

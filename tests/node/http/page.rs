@@ -1,5 +1,6 @@
 //! The setup page: its files, and what a browser lets it do.
 
+use crate::care::api::{Caring, works};
 use crate::http::support::{NODE_ID, Node, request};
 
 const FILES: [(&str, &str); 3] =
@@ -11,19 +12,44 @@ const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// The page with everything that it loads, bytes.
 const LIMIT: usize = 48 * 1024;
 
+/// The files of the page of network care, which also uses the style of the setup page.
+const CARE_FILES: [(&str, &str); 3] = [
+    ("/care", "text/html; charset=utf-8"),
+    ("/care.js", "text/javascript; charset=utf-8"),
+    ("/care.css", "text/css; charset=utf-8"),
+];
+
+/// The same for the page of network care.
+const CARE_LIMIT: usize = 16 * 1024;
+
 #[tokio::test]
 async fn the_setup_page_is_served_compressed_and_small() {
-    let node = Node::start();
+    let size = check(&Node::start(), FILES).await;
+    assert!(size <= LIMIT, "the page has {size} bytes");
+}
+
+#[tokio::test]
+async fn the_page_of_network_care_is_served_with_network_care_only() {
+    let size = check(&Caring::start(works).node, CARE_FILES).await;
+    assert!(size <= CARE_LIMIT, "the page has {size} bytes");
+    for (path, _) in CARE_FILES {
+        assert_eq!(Node::start().get(path).await.status, 404, "{path}");
+    }
+}
+
+/// Checks the files of a page; returns their size.
+async fn check(node: &Node, files: [(&str, &str); 3]) -> usize {
     let mut size = 0;
-    for (path, kind) in FILES {
+    for (path, kind) in files {
         let reply = node.get(path).await;
         assert_eq!((reply.status, reply.header("content-type")), (200, Some(kind)), "{path}");
         assert_eq!((reply.header("content-encoding"), &reply.body[..2]), (Some("gzip"), &GZIP[..]), "{path}");
         assert_eq!(reply.header("x-content-type-options"), Some("nosniff"), "{path}");
         assert_eq!((reply.header("set-cookie"), reply.header("referrer-policy")), (None, Some("no-referrer")), "{path}");
+        assert!(reply.header("content-security-policy").is_some(), "{path}");
         size += reply.body.len();
     }
-    assert!(size <= LIMIT, "the page has {size} bytes");
+    size
 }
 
 #[tokio::test]

@@ -1,0 +1,33 @@
+/** The texts of the page of network care in its languages. */
+
+import { Catalogue } from "../language.js";
+import type { Language } from "../language.js";
+import texts from "./texts.json" with { type: "json" };
+
+/** The name of a text. */
+export type Key = keyof typeof texts;
+
+const catalogue = new Catalogue<Key>(texts);
+
+/** A text; `{0}` and so on are replaced. */
+export function text(key: Key, ...values: readonly (string | number)[]): string {
+  return catalogue.text(key, ...values);
+}
+
+/** A text with this name, if there is one; else the name. */
+export function named(prefix: string, name: string): string {
+  const key = `${prefix}.${name}`;
+  return key in texts ? text(key as Key) : name;
+}
+
+/** A time in the page's language, by the phone's zone. */
+export function time(milliseconds: number): string {
+  const date = new Date(milliseconds);
+  return Number.isNaN(date.valueOf()) ? "" : date.toLocaleString(catalogue.language, { dateStyle: "short", timeStyle: "medium" });
+}
+
+/** Writes every fixed text of the page in a language. */
+export function translate(wanted: Language): void {
+  catalogue.translate(wanted);
+  document.title = text("title");
+}
