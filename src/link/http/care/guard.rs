@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | presents the token | – | everything |
 //! | on the loopback, without the token | everything | 401 |
-//! | in the access point, without the token | everything but the pairing code | 401 |
+//! | in the access point, without the token | everything but the pairing secrets | 401 |
 //! | elsewhere, without the token | 403 | 401 |
 //!
 //! A phone in the access point knows its passphrase, and need not know the pairing code, which does more.
