@@ -339,7 +339,8 @@ for (const [colorScheme, locale, direction] of LOOKS) {
           status({ connected: false, apEnabled: true }, { activeLock: "cooldown" }),
           status({ connected: false }, { activeLock: "recovery" }),
         ];
-        for (const [index, health] of ["warning", "error", "ok"].entries()) {
+        // Colors do not depend on the direction.
+        for (const [index, health] of (direction === "ltr" ? ["warning", "error", "ok"] : []).entries()) {
           await page.unroute(`${API}/status`);
           await answer(page, "status", { status: { ...looks[index], runtime: { health } } });
           await page.reload();
