@@ -117,7 +117,10 @@ function listen(): void {
   const clicked = (id: string, act: () => unknown) => element(id).addEventListener("click", () => void act());
   clicked("label-scan", scan);
   clicked("label-stop", () => camera?.abort());
-  clicked("device-another", () => ask(undefined));
+  clicked("device-another", () => {
+    isNamed = false;
+    return ask(undefined);
+  });
   clicked("label-type", () => {
     label = undefined;
     showLabel(undefined);

@@ -71,6 +71,29 @@ test("a link with the label's QR code needs three taps and the password", { skip
   }),
 );
 
+test("the node's own page needs two taps and the password after a link with the code", { skip }, () =>
+  scene(LIGHT, async ({ page, node }) => {
+    const taps = await countTaps(page);
+    await page.goto(stage.link(await stage.center.order(), node.code).replace(stage.server.url, `${node.url}/`));
+    await page.click('#list button:has-text("Lighthouse")');
+    await page.keyboard.type(PASSWORD);
+    await page.click("#details .main");
+    await page.waitForSelector("#done:has-text('Lighthouse')");
+    assert.equal(await taps(), 2);
+  }),
+);
+
+test("a device that the system knows by another name is listed at the second try", { skip }, () =>
+  scene(LIGHT, async ({ page, node }) => {
+    await page.goto(stage.link(await stage.center.order(), node.qr.replace(node.name, "jarvis-00000009")));
+    await prompted(page, () => page.click("#code .main"), false);
+    await page.waitForSelector("#notice:has-text('No device was chosen.')");
+    await chooseBy(page, "#code .main");
+    // The secret is that of this node, under a name that the system does not know.
+    await page.waitForSelector("#list button");
+  }),
+);
+
 test("the camera reads the label, and names another QR code", { skip }, () =>
   scene(LIGHT, async ({ page, node }) => {
     await page.addInitScript((label) => {
