@@ -82,7 +82,8 @@ export class Stage {
     const peripheral = await Peripheral.start(this.#browser, page, node);
     try {
       await act({ context, page, node, peripheral });
-      const isForeign = (url: string) => !url.startsWith(this.server.url) && !url.startsWith("data:");
+      const own = [this.server.url, `${node.url}/`, "data:"];
+      const isForeign = (url: string) => !own.some((start) => url.startsWith(start));
       assert.deepEqual([requested.filter(isForeign), said.filter((text) => !text.startsWith(EXPERIMENTAL))], [[], []]);
       assert.deepEqual(await context.cookies(), []);
       assert.deepEqual(await page.evaluate(() => [localStorage.length, sessionStorage.length]), [0, 0]);
