@@ -247,7 +247,7 @@ const fn field(
     Field { name, label, hint, attributes, kept }
 }
 
-const fn nothing(_: &Kept) -> &str {
+const fn nothing(_: &Kept) -> &'static str {
     ""
 }
 
@@ -265,7 +265,7 @@ const FIELDS: [Field; 8] = [
 impl Field {
     fn write(&self, html: &mut String, kept: &Kept) {
         let Self { name, label, hint, attributes, .. } = self;
-        let value = text(&(self.kept)(kept)).to_string();
+        let value = text((self.kept)(kept)).to_string();
         add(
             html,
             format_args!(

@@ -223,6 +223,11 @@ async fn diagnoses_at_one_time_are_one_and_not_more_than_64_wait() {
     assert_eq!(started.load(Ordering::SeqCst), 1);
 }
 
+const STRANGER: &[&str] = &["--reuid=65534", "--regid=65534", "--clear-groups"];
+// 27 is the group `sudo` of every Debian.
+const ADMINISTRATOR: &[&str] = &["--reuid=65534", "--regid=65534", "--groups=27"];
+const GET: &[&str] = &["string:org.jarvis.Provisioning1", "string:State"];
+
 #[tokio::test]
 async fn the_object_appears_when_the_name_is_free_and_after_the_bus_has_restarted() {
     let Some(mut bus) = PrivateBus::start() else { return };
@@ -267,11 +272,6 @@ async fn everybody_reads_and_only_administrators_change() {
         eprintln!("SKIPPED: only root can be several users");
         return;
     }
-    const STRANGER: &[&str] = &["--reuid=65534", "--regid=65534", "--clear-groups"];
-    // 27 is the group `sudo` of every Debian.
-    const ADMINISTRATOR: &[&str] = &["--reuid=65534", "--regid=65534", "--groups=27"];
-    const GET: &[&str] = &["string:org.jarvis.Provisioning1", "string:State"];
-
     // The node's user may not exist here; the tests run as root, which may have the name as well.
     let policy = POLICY.replace("user=\"jarvis-provision\"", "user=\"daemon\"");
     let Some(bus) = PrivateBus::start_as_system(&policy) else { return };
