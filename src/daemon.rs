@@ -105,12 +105,24 @@ impl<E: Execute> Daemon<E> {
                 () = &mut shutdown => return Ended::Stopped,
                 Some(done) = self.results.recv() => {
                     self.executors.ended(done.id());
+                    self.handle_events();
                     Some(Input::Done(done))
                 }
                 Some(event) = self.events.recv() => self.input(event),
                 () = tokio::time::sleep_until(self.start + timeout.unwrap_or_default()), if timeout.is_some() => Some(Input::Timeout),
             };
             if let Some(input) = input {
+                self.handle(input);
+            }
+        }
+    }
+
+    /// Handles the events that have arrived before a result. One of them may decide what follows from it: that another program
+    /// uses the radio, before the scan for which the access point waits.
+    fn handle_events(&mut self) {
+        for _ in 0..self.events.len() {
+            let Ok(event) = self.events.try_recv() else { return };
+            if let Some(input) = self.input(event) {
                 self.handle(input);
             }
         }
@@ -221,5 +233,43 @@ fn log_status(status: &Status) {
         warn!(ssid, fault = failure.fault.name(), step = ?status.step, "provisioning failed");
     } else {
         info!(ssid, step = ?status.step, progress = status.progress(), "{}", status.state().name());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+    use std::pin::pin;
+
+    use provisioning_core::domain::RadioUse;
+    use provisioning_core::machine::{AccessPointPolicy, Command, RadioCommand};
+    use testing_node::scripted::{Scripted, boot, config, success};
+    use tokio::sync::watch;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_event_is_handled_before_a_result_that_came_after_it() {
+        let (scan, opened) = (RefCell::new(None), Cell::new(false));
+        let script = |command: &Command| match command {
+            Command::Radio(RadioCommand::Scan { .. }) => {
+                scan.replace(Some(success(command)));
+                None
+            }
+            Command::Radio(RadioCommand::OpenAccessPoint { .. }) => {
+                opened.set(true);
+                None
+            }
+            _ => Some(success(command)),
+        };
+        let (daemon, handle, results) = Scripted::node(config(AccessPointPolicy::WhenQuiet(Duration::ZERO)), boot(), script);
+        let mut running = pin!(daemon.run(std::future::pending()));
+        assert!(timeout(Duration::ZERO, &mut running).await.is_err(), "it runs");
+        let (_radio, used) = watch::channel(RadioUse::Other { interface: "wlan0".into() });
+        assert!(timeout(Duration::ZERO, handle.follow_radio(used)).await.is_err(), "it follows the radio");
+        results.send(scan.take().expect("it scans first")).expect("it runs");
+        assert!(timeout(Duration::ZERO, &mut running).await.is_err(), "it runs");
+        assert!(!opened.get(), "the other program keeps the radio");
     }
 }
