@@ -35,6 +35,9 @@ const WATCHED: [&str; 5] = [
     "org.freedesktop.NetworkManager.IP6Config",
 ];
 
+/// Their properties that change often and that no inspection reads.
+const UNREAD: [&str; 3] = ["Bitrate", "AccessPoints", "LastScan"];
+
 /// Concurrent calls: far below the bus's limit per connection.
 const UNDER_WAY: usize = 16;
 
@@ -58,7 +61,7 @@ pub(super) enum Event {
 pub(super) struct Bus {
     connection: Connection,
     events: mpsc::UnboundedReceiver<Event>,
-    /// Counts the signals.
+    /// Counts the signals that change what an inspection reads.
     signals: Arc<AtomicU64>,
     _readers: JoinSet<()>,
 }
@@ -81,7 +84,9 @@ impl Bus {
                 let signals = Arc::clone(&signals);
                 readers.spawn(async move {
                     while let Some(message) = next(&mut stream).await {
-                        signals.fetch_add(1, Ordering::Relaxed);
+                        if message.as_ref().is_ok_and(changes_an_inspection) {
+                            signals.fetch_add(1, Ordering::Relaxed);
+                        }
                         let Some(heard) = message.ok().as_ref().and_then(understand) else { continue };
                         if event.send(heard).is_err() {
                             break;
@@ -102,7 +107,7 @@ impl Bus {
         self.connection.is_closed()
     }
 
-    /// How many signals have arrived. While the number stays, nothing that an inspection reads has changed.
+    /// How many signals have arrived that change what an inspection reads.
     pub(super) fn signals(&self) -> u64 {
         self.signals.load(Ordering::Relaxed)
     }
@@ -222,6 +227,18 @@ async fn next(stream: &mut MessageStream) -> Option<zbus::Result<Message>> {
     poll_fn(|context| Pin::new(&mut *stream).poll_next(context)).await
 }
 
+/// Whether a signal may change what an inspection reads. NetworkManager announces a new bit rate every few seconds.
+fn changes_an_inspection(message: &Message) -> bool {
+    if message.header().member().is_none_or(|member| member.as_str() != "PropertiesChanged") {
+        return true;
+    }
+    let body = message.body();
+    match body.deserialize::<(&str, HashMap<&str, Variant<'_>>, Vec<&str>)>() {
+        Ok((_, changed, _)) => changed.is_empty() || changed.keys().any(|name| !UNREAD.contains(name)),
+        Err(_) => true,
+    }
+}
+
 /// Parses a signal; none if it is irrelevant or malformed.
 fn understand(message: &Message) -> Option<Event> {
     let header = message.header();
@@ -246,4 +263,31 @@ fn understand(message: &Message) -> Option<Event> {
         debug!(%error, member = ?header.member(), "NetworkManager sent a signal of an unexpected type");
         None
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn changed(names: &[&str]) -> Message {
+        let values: HashMap<&str, Variant<'_>> = names.iter().map(|name| (*name, Variant::from(1_u32))).collect();
+        let body = ("org.freedesktop.NetworkManager.Device.Wireless", values, Vec::<&str>::new());
+        let signal = Message::signal(ROOT, "org.freedesktop.DBus.Properties", "PropertiesChanged");
+        signal.build(&body).expect("a valid message")
+    }
+
+    #[test]
+    fn a_bit_rate_changes_no_inspection_and_another_station_does() {
+        for (names, changes) in [
+            (&["Bitrate"][..], false),
+            (&["AccessPoints", "LastScan"], false),
+            (&["Bitrate", "ActiveAccessPoint"], true),
+            (&["Ip4Config"], true),
+            (&[], true),
+        ] {
+            assert_eq!(changes_an_inspection(&changed(names)), changes, "{names:?}");
+        }
+        let state = Message::signal(ROOT, "org.freedesktop.NetworkManager.Device", "StateChanged");
+        assert!(changes_an_inspection(&state.build(&(100_u32, 90_u32, 0_u32)).expect("a valid message")));
+    }
 }
