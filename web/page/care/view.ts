@@ -85,7 +85,9 @@ export function showStatus(status: Status): void {
   write("health-text", words);
   write("health-address", network.ipv4Address === undefined ? "" : text("health.address", network.ipv4Address));
   element("health-error").hidden = network.lastError === undefined || status.runtime.health === "ok";
-  element("health-error").firstElementChild?.replaceChildren(visible(network.lastError ?? ""));
+  element("health-error")
+    .querySelector("bdi")
+    ?.replaceChildren(visible(network.lastError ?? ""));
   const state = !recovery.enabled ? "off" : { recovery: "running", cooldown: "cooldown", none: "on" }[recovery.activeLock];
   write("recovery-state", named("recovery", state ?? "on"));
   element<HTMLButtonElement>("recover").hidden = !recovery.enabled;
@@ -189,7 +191,7 @@ export function showEvents(events: readonly DeviceEvent[]): void {
       const level = make("span", "level", named("events.level", event.level));
       return make(
         "li",
-        MOODS.includes(event.level) ? event.level : "info",
+        `mood-${MOODS.includes(event.level) ? event.level : "info"}`,
         make("p", "hint", level, " · ", when),
         foreign(event.message, "en"),
       );
