@@ -178,6 +178,11 @@ pub(crate) async fn until_in_network(ssid: &str) {
     until("the node is in the network", async || active_network() == ssid).await;
 }
 
+/// A general value of the node's radio in NetworkManager, a number and its meaning.
+pub(crate) fn device_state(value: &str) -> String {
+    must("nmcli", &["--get-values", &format!("GENERAL.{value}"), "device", "show", "wlan0"])
+}
+
 /// The network of the node's radio.
 fn active_network() -> String {
     let link = run("iw", &["dev", "wlan0", "link"]);

@@ -16,6 +16,7 @@
 //! | `mdns_service` | the node's mDNS service in the home's network |
 //! | `battery` | a phone that serves its battery level, and a stock `BlueZ` |
 //! | `panel` | the packaged service's object on the bus, its light and its button |
+//! | `surroundings` | services that hang around the node |
 //! | `units` | the programs started by their systemd units |
 //! | `bench` | the figures |
 //! | `scene` | the common start of scenarios of the complete system |
@@ -42,5 +43,6 @@ mod phone_program;
 mod place;
 mod resets;
 mod scene;
+mod surroundings;
 mod trouble;
 mod units;
