@@ -9,7 +9,7 @@
 //!
 //! An advertisement can be gone from the air although `BlueZ` says that it is active: after a connection, after a suspend, and
 //! after a reset of the controller. The node cannot receive its own advertisement, so it registers it again after each of
-//! them that it learns of, and every [`RENEWAL`] for the others.
+//! them that it learns of, and every half minute for the others.
 //!
 //! | module | what it holds |
 //! |---|---|
