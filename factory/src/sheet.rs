@@ -18,6 +18,8 @@ const COLUMNS: usize = 2;
 const ROWS: usize = 6;
 /// A QR code with its quiet zone, millimetres: two thirds of a millimetre per module, which every phone camera reads.
 const QR: f32 = 30.0;
+/// A QR code if a label has three, millimetres: more than half a millimetre per module.
+const SMALL_QR: f32 = 27.0;
 /// Modules of white around a QR code (ISO/IEC 18004, 5.3.8).
 const QUIET: usize = 4;
 /// The gap between label, codes and text, millimetres.
@@ -52,34 +54,13 @@ enum Mark {
     /// A line of text at its base line.
     Text { x: f32, y: f32, size: f32, text: String },
     /// A QR code: runs of dark modules as column, row and length, including the quiet zone.
-    Qr { x: f32, y: f32, modules: usize, runs: Vec<(usize, usize, usize)> },
+    Qr { x: f32, y: f32, side: f32, modules: usize, runs: Vec<(usize, usize, usize)> },
 }
 
 impl Sheet {
-    /// Adds the label of a device.
-    pub fn add(&mut self, serial: &Serial, label: &Label) -> Result<(), Error> {
-        let left = GAP + QR;
-        let width = LABEL.0 - 2.0 * (left + GAP);
-        let lines = [
-            ("Device, access point", label.name.clone()),
-            ("Pairing code", label.code()),
-            ("Access point's password", label.passphrase.expose().to_owned()),
-        ];
-        let mut marks = vec![
-            qr(&label.pairing_text(), GAP, 4.0)?,
-            Mark::Text { x: EDGE, y: QR + 6.0, size: 2.4, text: "scan to pair".into() },
-            qr(&label.wifi_text(), LABEL.0 - GAP - QR, 4.0)?,
-            Mark::Text { x: LABEL.0 - QR + EDGE - 2.0 * GAP, y: QR + 6.0, size: 2.4, text: "scan to join".into() },
-        ];
-        let mut y = 9.0;
-        for (title, text) in lines {
-            marks.push(Mark::Text { x: left + GAP, y, size: fitted(title, 2.2, width), text: title.into() });
-            marks.push(Mark::Text { x: left + GAP, y: y + 3.8, size: fitted(&text, TEXT, width), text });
-            y += 10.5;
-        }
-        // Below everything else, because it may be long.
-        let text = format!("Serial {serial}");
-        marks.push(Mark::Text { x: EDGE, y: LABEL.1 - 3.0, size: fitted(&text, TEXT, LABEL.0 - 2.0 * EDGE), text });
+    /// Adds the label of a device; `page` adds the page QR code.
+    pub fn add(&mut self, serial: &Serial, label: &Label, page: bool) -> Result<(), Error> {
+        let marks = if page { with_page(serial, label)? } else { without_page(serial, label)? };
         self.labels.push(marks);
         Ok(())
     }
@@ -151,6 +132,58 @@ impl Sheet {
     }
 }
 
+/// Two codes, with the texts between them.
+fn without_page(serial: &Serial, label: &Label) -> Result<Vec<Mark>, Error> {
+    let left = GAP + QR;
+    let width = LABEL.0 - 2.0 * (left + GAP);
+    let lines = [
+        ("Device, access point", label.name.clone()),
+        ("Pairing code", label.code()),
+        ("Access point's password", label.passphrase.expose().to_owned()),
+    ];
+    let mut marks = vec![
+        qr(&label.pairing_text(), GAP, 4.0, QR)?,
+        Mark::Text { x: EDGE, y: QR + 6.0, size: 2.4, text: "scan to pair".into() },
+        qr(&label.wifi_text(), LABEL.0 - GAP - QR, 4.0, QR)?,
+        Mark::Text { x: LABEL.0 - QR + EDGE - 2.0 * GAP, y: QR + 6.0, size: 2.4, text: "scan to join".into() },
+    ];
+    let mut y = 9.0;
+    for (title, text) in lines {
+        marks.push(Mark::Text { x: left + GAP, y, size: fitted(title, 2.2, width), text: title.into() });
+        marks.push(Mark::Text { x: left + GAP, y: y + 3.8, size: fitted(&text, TEXT, width), text });
+        y += 10.5;
+    }
+    // Below everything else, because it may be long.
+    let text = format!("Serial {serial}");
+    marks.push(Mark::Text { x: EDGE, y: LABEL.1 - 3.0, size: fitted(&text, TEXT, LABEL.0 - 2.0 * EDGE), text });
+    Ok(marks)
+}
+
+/// Three codes, with the texts below them.
+fn with_page(serial: &Serial, label: &Label) -> Result<Vec<Mark>, Error> {
+    let step = LABEL.0 / 3.0;
+    let codes =
+        [("scan to pair", label.pairing_text()), ("scan to join", label.wifi_text()), ("no app? scan, too", label.page_text())];
+    let mut marks = Vec::new();
+    let mut left = (step - SMALL_QR) / 2.0;
+    for (title, text) in codes {
+        marks.push(qr(&text, left, 1.0, SMALL_QR)?);
+        marks.push(Mark::Text { x: left + GAP, y: SMALL_QR + 2.5, size: 2.2, text: title.into() });
+        left += step;
+    }
+    let lines = [
+        format!("Device, access point: {}", label.name),
+        format!("Code: {}  Password: {}", label.code(), label.passphrase.expose()),
+        format!("Serial {serial}"),
+    ];
+    let mut y = SMALL_QR + 7.0;
+    for text in lines {
+        marks.push(Mark::Text { x: EDGE, y, size: fitted(&text, TEXT, LABEL.0 - 2.0 * EDGE), text });
+        y += 4.5;
+    }
+    Ok(marks)
+}
+
 /// The position of a label, millimetres from the upper left corner of its page, or of the image.
 fn place(index: usize) -> (f32, f32) {
     #[expect(clippy::cast_precision_loss, reason = "no sheet has millions of rows")]
@@ -165,7 +198,7 @@ fn fitted(text: &str, largest: f32, width: f32) -> f32 {
     largest.min(width / letters / LETTER)
 }
 
-fn qr(text: &str, x: f32, y: f32) -> Result<Mark, Error> {
+fn qr(text: &str, x: f32, y: f32, side: f32) -> Result<Mark, Error> {
     let code = QrCode::with_error_correction_level(text, EcLevel::M)?;
     let width = code.width();
     let colors = code.to_colors();
@@ -179,13 +212,13 @@ fn qr(text: &str, x: f32, y: f32) -> Result<Mark, Error> {
             column += run.len();
         }
     }
-    Ok(Mark::Qr { x, y, modules: width + 2 * QUIET, runs })
+    Ok(Mark::Qr { x, y, side, modules: width + 2 * QUIET, runs })
 }
 
 /// The size of one module, millimetres.
 #[expect(clippy::cast_precision_loss, reason = "a QR code has at most 177 modules")]
-fn module(modules: usize) -> f32 {
-    QR / modules as f32
+fn module(side: f32, modules: usize) -> f32 {
+    side / modules as f32
 }
 
 fn svg_mark(svg: &mut String, mark: &Mark) -> std::fmt::Result {
@@ -194,8 +227,8 @@ fn svg_mark(svg: &mut String, mark: &Mark) -> std::fmt::Result {
             let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
             writeln!(svg, "<text x=\"{x}\" y=\"{y}\" font-size=\"{size}\" xml:space=\"preserve\">{text}</text>")
         }
-        Mark::Qr { x, y, modules, runs } => {
-            let scale = module(*modules);
+        Mark::Qr { x, y, side, modules, runs } => {
+            let scale = module(*side, *modules);
             write!(svg, "<path transform=\"translate({x} {y}) scale({scale})\" shape-rendering=\"crispEdges\" d=\"")?;
             for (column, row, length) in runs {
                 write!(svg, "M{column} {row}h{length}v1h-{length}z")?;
@@ -217,8 +250,8 @@ fn pdf_label(drawn: &mut Content, (left, top): (f32, f32), marks: &[Mark], font:
             Mark::Text { x, y, size, text } => {
                 drawn.begin_text().set_font(font, *size).next_line(*x, -y).show(Str(text.as_bytes())).end_text();
             }
-            Mark::Qr { x, y, modules, runs } => {
-                let scale = module(*modules);
+            Mark::Qr { x, y, side, modules, runs } => {
+                let scale = module(*side, *modules);
                 drawn.save_state();
                 drawn.transform([scale, 0.0, 0.0, -scale, *x, -y]);
                 for (column, row, length) in runs {
@@ -237,20 +270,20 @@ mod tests {
     use provisioning_core::domain::Pairing;
     use provisioning_core::secret::{SecretBytes, SecretText};
 
-    fn sheet(labels: usize) -> Sheet {
+    fn sheet(labels: usize, page: bool) -> Sheet {
         let mut sheet = Sheet::default();
         for index in 0..labels {
             let serial: Serial = format!("AZJN-{index:04}").parse().unwrap();
             let pairing = Pairing { code: SecretText::new("042137".into()), secret: SecretBytes::new([0xa5; 16]) };
             let label = Label { name: serial.node_id(), pairing, passphrase: SecretText::new("k7<m&x(y)\\z".into()) };
-            sheet.add(&serial, &label).unwrap();
+            sheet.add(&serial, &label, page).unwrap();
         }
         sheet
     }
 
     #[test]
     fn a_picture_has_every_label_with_what_is_typed() {
-        let svg = String::from_utf8(sheet(13).content(Form::Svg)).unwrap();
+        let svg = String::from_utf8(sheet(13, false).content(Form::Svg)).unwrap();
         for expected in ["AZJN-0000", "AZJN-0012", "042 137", "k7&lt;m&amp;x(y)\\z"] {
             assert!(svg.contains(expected), "{expected}");
         }
@@ -258,8 +291,32 @@ mod tests {
     }
 
     #[test]
+    fn a_label_with_the_page_code_has_three_codes_within_its_edges() {
+        let sheet = sheet(1, true);
+        let codes: Vec<_> = sheet.labels[0]
+            .iter()
+            .filter_map(|mark| match mark {
+                Mark::Qr { x, y, side, modules, .. } => Some((*x, *y, *side, module(*side, *modules))),
+                Mark::Text { .. } => None,
+            })
+            .collect();
+        assert_eq!(codes.len(), 3);
+        for (x, y, side, module) in codes {
+            assert!(x >= 0.0 && x + side <= LABEL.0 && y >= 0.0 && y + side <= LABEL.1, "{x} {y}");
+            assert!(module > 0.5, "{module} mm");
+        }
+        for mark in &sheet.labels[0] {
+            if let Mark::Text { x, y, size, text } = mark {
+                #[expect(clippy::cast_precision_loss, reason = "a line has at most some dozens of letters")]
+                let end = x + size * LETTER * text.len() as f32;
+                assert!(end <= LABEL.0 && *y < LABEL.1, "{text}");
+            }
+        }
+    }
+
+    #[test]
     fn a_document_has_twelve_labels_a_page() {
-        let pdf = sheet(13).content(Form::Pdf);
+        let pdf = sheet(13, false).content(Form::Pdf);
         assert!(pdf.starts_with(b"%PDF-"));
         let text = String::from_utf8_lossy(&pdf);
         assert!(text.contains("/Count 2") && text.contains("(Serial AZJN-0012)"));
@@ -268,7 +325,7 @@ mod tests {
     #[test]
     fn the_runs_of_a_code_are_its_dark_modules() {
         let code = QrCode::with_error_correction_level("JARVIS:1:test", EcLevel::M).unwrap();
-        let Mark::Qr { modules, runs, .. } = qr("JARVIS:1:test", 0.0, 0.0).unwrap() else { panic!("a code") };
+        let Mark::Qr { modules, runs, .. } = qr("JARVIS:1:test", 0.0, 0.0, QR).unwrap() else { panic!("a code") };
         let mut dark = vec![false; modules * modules];
         for (column, row, length) in runs {
             dark[row * modules + column..][..length].fill(true);

@@ -15,6 +15,10 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE")]
     sheet: PathBuf,
 
+    /// Add a QR code that opens the setup page in a phone that has joined the access point, with the pairing code.
+    #[arg(long)]
+    page_qr: bool,
+
     #[command(flatten)]
     devices: Devices,
 
@@ -23,22 +27,23 @@ pub(super) struct Arguments {
     _config: Option<PathBuf>,
 }
 
-pub(super) fn run(Arguments { sheet: path, devices, .. }: &Arguments) -> Result<(), Failure> {
+pub(super) fn run(Arguments { sheet: path, page_qr, devices, .. }: &Arguments) -> Result<(), Failure> {
     let listed = devices.list(true)?;
     let ledger = Ledger::read_only(&devices.ledger, "", now).map_err(anyhow::Error::from)?;
     let owner = Owner { uid: 0, gid: 0, required: false };
     let layout = Layout { pairing: Some(devices.pairing_file.clone()), owner, lookup: None };
     let label = |device: &&Device| factory::label(device, &layout, &ledger);
-    write_sheet(&listed.iter().collect::<Vec<_>>(), label, path)
+    write_sheet(&listed.iter().collect::<Vec<_>>(), label, *page_qr, path)
 }
 
 pub(super) fn draw(batch: &Batch, devices: &[&Device], path: &Path) -> Result<(), Failure> {
-    write_sheet(devices, |device| factory::label(device, &batch.layout, &batch.ledger), path)
+    write_sheet(devices, |device| factory::label(device, &batch.layout, &batch.ledger), false, path)
 }
 
 fn write_sheet(
     devices: &[&Device],
     label: impl Fn(&&Device) -> Result<Option<Label>, TreeError>,
+    page: bool,
     path: &Path,
 ) -> Result<(), Failure> {
     let form = form(path)?;
@@ -46,7 +51,7 @@ fn write_sheet(
     let mut without = Vec::new();
     for device in devices {
         match label(device).map_err(anyhow::Error::from)? {
-            Some(label) => sheet.add(&device.serial, &label).map_err(anyhow::Error::from)?,
+            Some(label) => sheet.add(&device.serial, &label, page).map_err(anyhow::Error::from)?,
             None => without.push(device.serial.as_str()),
         }
     }
