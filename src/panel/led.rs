@@ -88,9 +88,7 @@ impl Light {
             if let Err(error) = self.steady() {
                 debug!(%error, "the light cannot be changed");
             }
-            return pending().await;
-        }
-        if let Err(error) = self.blink_by_itself(pattern) {
+        } else if let Err(error) = self.blink_by_itself(pattern) {
             debug!(%error, "the kernel does not blink the light");
             self.blink(pattern).await;
         }

@@ -6,7 +6,7 @@ mod led;
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use jarvis_provisioning::care::events::Events;
 use jarvis_provisioning::care::port::{self, Care};
@@ -41,7 +41,7 @@ impl Scene {
     pub(crate) fn with(has_care: bool, diagnose: Diagnose) -> Self {
         let (handle, ends) = Handle::channel(64, view());
         let (radio, used) = watch::channel(RadioUse::Idle);
-        let care = has_care.then(|| Care::channel(status(), Events::new(|| UNIX_EPOCH), handle.clone()));
+        let care = has_care.then(|| Care::channel(status(), Events::new(|| SystemTime::UNIX_EPOCH), handle.clone()));
         let (care, care_ends) = care.unzip();
         Self { panel: Panel::new(handle, care, used, diagnose), ends, radio, care: care_ends }
     }

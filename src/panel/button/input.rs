@@ -23,7 +23,7 @@ const SYN_DROPPED: u16 = 3;
 pub(super) struct Key {
     device: Receiver,
     code: u16,
-    buffer: [u8; EVENTS * EVENT],
+    buffer: Box<[u8; EVENTS * EVENT]>,
     /// The events in the buffer that have not been parsed.
     unread: std::ops::Range<usize>,
 }
@@ -34,7 +34,7 @@ impl Key {
         let device = OpenOptions::new().read(true).custom_flags(flags).open(device)?;
         // The type for everything that is read as soon as it has something.
         let device = Receiver::from_file_unchecked(device)?;
-        Ok(Self { device, code, buffer: [0; EVENTS * EVENT], unread: 0..0 })
+        Ok(Self { device, code, buffer: Box::new([0; EVENTS * EVENT]), unread: 0..0 })
     }
 
     /// The next level of the key. Cancel-safe.
@@ -47,7 +47,7 @@ impl Key {
                     return Ok(level);
                 }
             }
-            let read = read(&self.device, &mut self.buffer).await?;
+            let read = read(&self.device, &mut *self.buffer).await?;
             // The kernel writes whole events.
             if read == 0 || read % EVENT != 0 {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "this is not an input device"));

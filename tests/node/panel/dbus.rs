@@ -23,6 +23,11 @@ use super::{DEADLINE, Scene};
 const POLICY: &str = include_str!("../../../packaging/jarvis-provisioning.dbus.conf");
 const PROPERTIES_INTERFACE: &str = "org.freedesktop.DBus.Properties";
 
+/// A user who is no administrator, for `setpriv`.
+const STRANGER: &[&str] = &["--reuid=65534", "--regid=65534", "--clear-groups"];
+/// The same in the group `sudo`, which has the number 27 in every Debian.
+const ADMINISTRATOR: &[&str] = &["--reuid=65534", "--regid=65534", "--groups=27"];
+
 /// The object on a bus, and a client. Stops when it is dropped.
 struct Served {
     client: Connection,
@@ -88,6 +93,7 @@ async fn next(signals: &mut MessageStream) -> Message {
 fn error_name(result: zbus::Result<Message>) -> String {
     match result {
         Err(zbus::Error::MethodError(name, ..)) => name.as_str().to_owned(),
+        Err(zbus::Error::FDO(error)) => zbus::DBusError::name(&*error).as_str().to_owned(),
         other => panic!("not refused: {other:?}"),
     }
 }
@@ -223,11 +229,6 @@ async fn diagnoses_at_one_time_are_one_and_not_more_than_64_wait() {
     assert_eq!(started.load(Ordering::SeqCst), 1);
 }
 
-const STRANGER: &[&str] = &["--reuid=65534", "--regid=65534", "--clear-groups"];
-// 27 is the group `sudo` of every Debian.
-const ADMINISTRATOR: &[&str] = &["--reuid=65534", "--regid=65534", "--groups=27"];
-const GET: &[&str] = &["string:org.jarvis.Provisioning1", "string:State"];
-
 #[tokio::test]
 async fn the_object_appears_when_the_name_is_free_and_after_the_bus_has_restarted() {
     let Some(mut bus) = PrivateBus::start() else { return };
@@ -282,9 +283,11 @@ async fn everybody_reads_and_only_administrators_change() {
         let bus = Arc::clone(&bus);
         tokio::task::spawn_blocking(move || send_as(user, &bus, member, arguments))
     };
-
     for user in [STRANGER, ADMINISTRATOR] {
-        let (works, output) = call(user, "org.freedesktop.DBus.Properties.Get", GET).await.expect("no panic");
+        let (works, output) =
+            call(user, "org.freedesktop.DBus.Properties.Get", &["string:org.jarvis.Provisioning1", "string:State"])
+                .await
+                .expect("no panic");
         assert!(works && output.contains("AP_MODE"), "{output}");
         let (works, output) = call(user, "org.jarvis.Provisioning1.Diagnose", &[]).await.expect("no panic");
         assert!(works && output.contains("association"), "{output}");
@@ -316,7 +319,7 @@ async fn a_stranger_cannot_have_the_name() {
         let output = command.args([format!("string:{NAME}").as_str(), "uint32:4"]).output().expect("setpriv and dbus-send");
         output.status.success()
     };
-    assert!(!request(&["--reuid=65534", "--regid=65534", "--clear-groups"]));
-    assert!(!request(&["--reuid=65534", "--regid=65534", "--groups=27"]), "administrators neither");
+    assert!(!request(STRANGER));
+    assert!(!request(ADMINISTRATOR), "administrators neither");
     assert!(request(&["--reuid=daemon", "--regid=daemon", "--clear-groups"]), "the user of the service");
 }
