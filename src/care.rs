@@ -4,7 +4,7 @@
 //! same time. Each probe has a limit, so that all of it ends within [`LIMIT`]. Nothing is changed, and no permission is needed.
 //!
 //! [`port`] is the way to the caretaker, which watches and repairs the network; [`events`] is what it announces, and
-//! [`health`] its check.
+//! [`health`] its check. [`phones`] serves the phones that have a session.
 
 pub mod caretaker;
 mod clock;
@@ -13,6 +13,7 @@ pub mod events;
 mod gateway;
 pub mod health;
 mod internet;
+pub mod phones;
 pub mod port;
 mod restart;
 

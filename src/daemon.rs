@@ -27,7 +27,7 @@ use tracing::{debug, info, warn};
 use crate::command_center::CommandCenter;
 use crate::network::Network;
 use crate::store::Store;
-pub use executors::{Execute, Executors};
+pub use executors::{CareCall, Execute, Executors};
 pub use handle::{Ends, Event, Handle, PRESENCE, Stopping, View};
 use provisioning_core::domain::Status;
 use provisioning_core::machine::{Answer, Boot, Config, Done, Input, Link, Machine, Output, Ticket};
@@ -66,6 +66,11 @@ impl<C: CommandCenter> Daemon<Executors<C>> {
     pub fn new(config: Config, boot: Boot, network: impl Network, command_center: C, store: Store) -> (Self, Handle) {
         let (result, results) = mpsc::unbounded_channel();
         Self::with_executors(config, boot, Executors::start(network, command_center, store, result), results)
+    }
+
+    /// The requests of phones to network care. Without a receiver they are refused.
+    pub fn care_calls(&mut self) -> mpsc::Receiver<CareCall> {
+        self.executors.care_calls()
     }
 }
 

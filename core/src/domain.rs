@@ -5,6 +5,7 @@ mod provision_code;
 mod radio;
 pub mod status;
 mod text_field;
+mod upkeep;
 
 use alloc::borrow::ToOwned;
 use alloc::format;
@@ -22,6 +23,7 @@ pub use provision_code::{FormatError, ProvisionCode};
 pub use radio::{AccessPoint, RadioUse};
 pub use status::{Failure, Outcome, State, Status, Step};
 pub use text_field::{TextField, is_free_of_controls};
+pub use upkeep::{CareReply, CareRequest, CareStatus, LayerReport, LayerVerdict, SavedNetwork};
 
 /// The longest text field that is accepted: room, kid, identifiers and URLs. Bytes.
 pub const TEXT_LIMIT: usize = 512;

@@ -5,6 +5,7 @@
 
 mod attempt;
 mod cancel;
+mod care;
 pub mod command;
 mod enrollment;
 mod guess;
@@ -30,6 +31,7 @@ use crate::fault::Fault;
 use crate::secret::SecretText;
 use crate::wire::{Info, Message, StatusReport};
 use attempt::Activity;
+use care::Caring;
 use enrollment::Enrollment;
 use guess::Guess;
 use guesses::Guesses;
@@ -40,8 +42,8 @@ use requests::SavingK2;
 use visibility::Visibility;
 
 pub use command::{
-    Cleared, ClearedItem, Command, CommandCenterCommand, DISK_LIMIT, DiskCommand, Done, Joined, Op, OpId, Pending, RADIO_LIMIT,
-    RadioCommand, Refused,
+    CareCommand, Cleared, ClearedItem, Command, CommandCenterCommand, DISK_LIMIT, DiskCommand, Done, Joined, Op, OpId, Pending,
+    RADIO_LIMIT, RadioCommand, Refused,
 };
 pub use guesses::FREE as FREE_GUESSES;
 
@@ -299,6 +301,10 @@ pub struct Machine {
     guess: Option<Guess>,
     /// Callers that wait for new pairing secrets, which are being stored.
     renewing: Vec<Ticket>,
+    /// A phone's request to network care.
+    caring: Option<Caring>,
+    /// The link of the last phone that has left the radio to network care.
+    left_to_care: Option<Link>,
     /// A sealed attempt was begun since the start and since the last reset.
     had_sealed_attempt: bool,
     visibility: Visibility,
@@ -335,6 +341,8 @@ impl Machine {
             saving_k2: Vec::new(),
             guess: None,
             renewing: Vec::new(),
+            caring: None,
+            left_to_care: None,
             had_sealed_attempt: false,
             visibility: Visibility::new(now),
             outbox: Outbox::new(now),
@@ -445,12 +453,12 @@ impl Machine {
     }
 
     /// Whether provisioning needs the radio: the node is not provisioned, an attempt or a reset is in progress, the radio is
-    /// being switched, or a phone has the session.
+    /// being switched, or a phone has the session and has not left the radio to network care.
     pub fn needs_radio(&self) -> bool {
         !self.enrollment.is_provisioned()
             || !self.activity.is_idle()
             || self.visibility.is_switching()
-            || self.established().is_some()
+            || self.established().is_some_and(|link| self.left_to_care != Some(link))
     }
 
     fn done(&mut self, done: Done, now: Instant, rng: &mut impl CryptoRng) {
@@ -464,6 +472,7 @@ impl Machine {
             Done::Switched(op, result) => self.switched(op, result, now),
             Done::Registered(op, result) => self.registered(op, result, now, rng),
             Done::Claimed(op, result) => self.claimed(op, result),
+            Done::Cared(op, result) => self.cared(op, result),
             Done::Health(op, healthy) => self.enrollment.checked(op, healthy),
             // The node is provisioned either way.
             Done::KeyConfirmed(..) => {}

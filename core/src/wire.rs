@@ -5,6 +5,7 @@
 
 pub mod framing;
 mod sealed;
+mod upkeep;
 
 use alloc::string::String;
 use alloc::vec::Vec;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use getrandom::SysRng;
 use provisioning_core::backoff::{Backoff, Jitter};
-use provisioning_core::domain::{Credentials, K2, Network, State};
+use provisioning_core::domain::{CareReply, CareRequest, Credentials, K2, Network, State};
 use provisioning_core::endpoint::Endpoint;
 use provisioning_core::fault::Fault;
 use provisioning_core::session::{AcceptError, Opening, PhoneSecret, Session};
@@ -19,6 +19,9 @@ use crate::link::{self, Link, Target, Traffic};
 
 /// Longer than a node takes for its slowest answer, that to a scan.
 const REPLY_LIMIT: Duration = Duration::from_secs(40);
+
+/// Longer than network care takes for its slowest answer, that to a join.
+const CARE_LIMIT: Duration = Duration::from_mins(3);
 
 /// Pauses between tries to connect again. Short, because a person is waiting.
 const RETRIES: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2), Jitter::None);
@@ -229,6 +232,27 @@ impl Phone {
         }
     }
 
+    /// Sends a request to network care, and waits for its answer.
+    pub async fn care(&mut self, request: CareRequest) -> Result<CareReply, Error> {
+        let to = self.request(&Request::Care(request)).await?;
+        let until = Instant::now() + CARE_LIMIT;
+        let mut listed = Vec::new();
+        loop {
+            match self.reply_until(to, until).await? {
+                Reply::Done => return Ok(CareReply::Done),
+                Reply::CareStatus(status) => return Ok(CareReply::Status(status)),
+                Reply::Diagnosis(layers) => return Ok(CareReply::Diagnosis(layers)),
+                Reply::Saved { networks, last } => {
+                    listed.extend(networks);
+                    if last {
+                        return Ok(CareReply::Saved(listed));
+                    }
+                }
+                _ => return Err(Error::Unexpected),
+            }
+        }
+    }
+
     /// Queries the node's status.
     pub async fn status(&mut self) -> Result<StatusReport, Error> {
         let to = self.request(&Request::Status).await?;
@@ -427,7 +451,10 @@ impl Phone {
 
     /// The next reply to the request of that counter.
     async fn reply(&mut self, to: u64) -> Result<Reply, Error> {
-        let until = Instant::now() + REPLY_LIMIT;
+        self.reply_until(to, Instant::now() + REPLY_LIMIT).await
+    }
+
+    async fn reply_until(&mut self, to: u64, until: Instant) -> Result<Reply, Error> {
         loop {
             match self.message(until).await? {
                 Message::Changed(status) => self.changes.push_back(status),

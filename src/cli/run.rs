@@ -13,7 +13,7 @@ use anyhow::Context;
 use jarvis_http::client::{AddressPolicy, Client, Trust};
 use jarvis_provisioning::care::caretaker::{self, Caretaker};
 use jarvis_provisioning::care::port::Care;
-use jarvis_provisioning::care::{collect, collect_simulated};
+use jarvis_provisioning::care::{collect, collect_simulated, phones};
 use jarvis_provisioning::claim::{Claimant, Device, NodeClaims};
 use jarvis_provisioning::command_center::{self, Limits, Registrar};
 use jarvis_provisioning::config::{self, Config, Open, Portal, original};
@@ -202,7 +202,7 @@ async fn serve<N: Maintenance + Clone, L: Future<Output = ()> + Send + 'static>(
     let health = Registrar::new(client.clone()).with_limits(limits());
     let diagnosis = diagnosis(config, Registrar::new(client.clone()).with_limits(limits()))?;
     let command_center = command_center::Client { registrar: Registrar::new(client), claims };
-    let (daemon, handle) = Daemon::new(machine_config(config), boot, network.clone(), command_center, store);
+    let (mut daemon, handle) = Daemon::new(machine_config(config), boot, network.clone(), command_center, store);
     let (restart, mut restarts) = mpsc::unbounded_channel();
     let care = config.care.enabled.then(|| caretaker(config, network, health, handle.clone(), restart)).transpose()?;
     let (stop, stopped) = watch::channel(());
@@ -219,6 +219,7 @@ async fn serve<N: Maintenance + Clone, L: Future<Output = ()> + Send + 'static>(
     let port = care.as_ref().map(|(_, port)| port.clone());
     let panel = Panel::new(handle.clone(), port, radio.clone(), diagnosis);
     if let Some((caretaker, port)) = care {
+        tokio::spawn(phones::serve(port.clone(), daemon.care_calls()));
         http_config.care = Some(http::Care { port, token });
         servers.push(tokio::spawn(caretaker.run(until_stopped())));
         if !config.simulate {

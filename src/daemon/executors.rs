@@ -1,5 +1,7 @@
 //! The executors of commands, one for each family.
 //!
+//! Requests to network care are passed on to it: there is a receiver of them only if it runs.
+//!
 //! Commands for the disk and for the radio are queued: one thread writes, one task uses the radio, each in the order of the
 //! commands. Requests to the command center have no order, so each has a task of its own. Nothing of this delays the loop.
 
@@ -15,8 +17,9 @@ use crate::claim;
 use crate::command_center::CommandCenter;
 use crate::network::Network;
 use crate::store::Store;
+use provisioning_core::domain::{CareReply, CareRequest};
 use provisioning_core::fault::{Fault, chain};
-use provisioning_core::machine::{Command, CommandCenterCommand, DiskCommand, Done, OpId, RadioCommand};
+use provisioning_core::machine::{CareCommand, Command, CommandCenterCommand, DiskCommand, Done, OpId, RadioCommand};
 
 /// Executes the commands of the machine. The results go to the loop.
 pub trait Execute {
@@ -35,9 +38,19 @@ pub struct Executors<C> {
     disk: std::sync::mpsc::Sender<(DiskCommand, Reply)>,
     radio: mpsc::UnboundedSender<RadioJob>,
     command_center: Arc<C>,
+    care: Option<mpsc::Sender<CareCall>>,
     results: mpsc::UnboundedSender<Done>,
     /// The commands that can be cancelled, which happens when their sender is dropped.
     running: HashMap<OpId, oneshot::Sender<Infallible>>,
+}
+
+/// A request of a phone to network care.
+#[derive(Debug)]
+pub struct CareCall {
+    /// The request.
+    pub request: CareRequest,
+    /// Takes the answer. Dropped without one, the request counts as lost.
+    pub reply: oneshot::Sender<Result<CareReply, Fault>>,
 }
 
 /// Where the result of a command goes. A command whose reply is dropped without a result is reported as lost, so that no
@@ -58,7 +71,16 @@ impl<C: CommandCenter> Executors<C> {
     pub(super) fn start(network: impl Network, command_center: C, store: Store, results: mpsc::UnboundedSender<Done>) -> Self {
         let (radio, jobs) = mpsc::unbounded_channel();
         tokio::spawn(use_radio(network, jobs));
-        Self { disk: disk_thread(store), radio, command_center: Arc::new(command_center), results, running: HashMap::new() }
+        let (disk, command_center) = (disk_thread(store), Arc::new(command_center));
+        Self { disk, radio, command_center, care: None, results, running: HashMap::new() }
+    }
+
+    /// The requests of phones to network care, from now on.
+    pub(super) fn care_calls(&mut self) -> mpsc::Receiver<CareCall> {
+        // The machine has one request in progress.
+        let (calls, receiver) = mpsc::channel(1);
+        self.care = Some(calls);
+        receiver
     }
 
     fn cancellable(&mut self, op: OpId) -> oneshot::Receiver<Infallible> {
@@ -84,6 +106,11 @@ impl<C: CommandCenter> Execute for Executors<C> {
                 let cancelled = self.cancellable(command.id());
                 let command_center = Arc::clone(&self.command_center);
                 tokio::spawn(async move { reply.send_unless(cancelled, request(&*command_center, command)).await });
+            }
+            Command::Care(command) => {
+                let cancelled = self.cancellable(command.id());
+                let care = self.care.clone();
+                tokio::spawn(async move { reply.send_unless(cancelled, serve(care, command)).await });
             }
         }
     }
@@ -191,6 +218,17 @@ async fn request<C: CommandCenter>(center: &C, command: CommandCenterCommand) ->
             op.done(center.confirm_key(&command_center, &registration, time).await)
         }
     }
+}
+
+/// Passes a request on to network care.
+async fn serve(care: Option<mpsc::Sender<CareCall>>, CareCommand::Serve { op, request }: CareCommand) -> Done {
+    // As on a node that does not know the request.
+    let Some(care) = care else { return op.done(Err(Fault::Malformed)) };
+    let (reply, answer) = oneshot::channel();
+    if care.send(CareCall { request, reply }).await.is_err() {
+        return op.lost();
+    }
+    answer.await.map_or_else(|_| op.lost(), |answer| op.done(answer))
 }
 
 fn network_fault(failure: &crate::network::Error) -> Fault {

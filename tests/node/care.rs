@@ -5,6 +5,7 @@ mod caretaker;
 mod health;
 mod house;
 mod over_networkmanager;
+mod phones;
 mod requests;
 mod restart;
 

@@ -1,8 +1,9 @@
 //! Network care: the process that stays.
 
+use provisioning_core::domain::{CareReply, CareRequest};
 use serde_json::json;
 
-use crate::place::Place;
+use crate::place::{Place, phone};
 
 #[tokio::test]
 async fn with_network_care_a_provisioned_node_stays_and_without_it_ends() {
@@ -63,4 +64,34 @@ async fn the_settings_of_the_existing_system_are_read_and_a_torn_file_disables_n
         assert_eq!(std::fs::read_to_string(&path).expect("it stays"), content, "it is never written");
     }
     assert!(place.log().contains("provisioning.json is ignored, and the defaults apply"));
+}
+
+#[tokio::test]
+async fn a_phone_with_the_code_uses_network_care_without_its_token() {
+    let mut place = Place::new();
+    let label = place.label().await;
+    std::fs::write(place.file(".provisioned"), b"").expect("a writable folder");
+    place.set("MOONHUB_PROVISIONING_ENABLED", "1");
+    place.set("MOONHUB_PROVISIONING_TOKEN", "the-token-of-the-api");
+    let node = place.start().await;
+    assert_eq!(node.get("/api/provisioning/status").await.status, 401);
+    for target in [node.over_bluetooth(), node.over_http()] {
+        let mut phone = phone(&target, &label.by_code()).await;
+        let status = phone.care(CareRequest::Status).await.expect("the state of the network");
+        assert!(matches!(status, CareReply::Status(_)), "{status:?}");
+        let saved = phone.care(CareRequest::Saved).await.expect("a list");
+        assert!(matches!(saved, CareReply::Saved(_)), "{saved:?}");
+        let CareReply::Diagnosis(layers) = phone.care(CareRequest::Diagnose).await.expect("a diagnosis") else {
+            panic!("another answer than a diagnosis")
+        };
+        assert_eq!((layers.len(), layers[0].layer.as_str()), (8, "radio"));
+        // The phone leaves the radio to the caretaker, which keeps the hotspot open.
+        assert_eq!(phone.care(CareRequest::Hotspot(true)).await.expect("the hotspot is open"), CareReply::Done);
+        let CareReply::Status(status) = phone.care(CareRequest::Status).await.expect("the state of the network") else {
+            panic!("another answer than the state")
+        };
+        assert!(status.hotspot);
+        phone.leave().await;
+    }
+    assert_eq!(node.stop().await.0, Some(0));
 }

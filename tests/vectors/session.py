@@ -292,11 +292,16 @@ def refusal(fault, retry_after_seconds=0):
 
 
 def request(kind, encoded):
-    return message({"scan": 1, "k2": 2, "credentials": 3, "status": 4, "cancel": 5}[kind], encoded)
+    return message({"scan": 1, "k2": 2, "credentials": 3, "status": 4, "cancel": 5, "care": 6}[kind], encoded)
+
+
+REPLIES = {
+    "networks": 2, "k2_stored": 3, "accepted": 4, "status": 5, "done": 7, "care_status": 8, "saved": 9, "diagnosis": 10,
+}  # fmt: skip
 
 
 def reply(to, kind, encoded):
-    return message(1, number(1, to) + message({"networks": 2, "k2_stored": 3, "accepted": 4, "status": 5}[kind], encoded))
+    return message(1, number(1, to) + message(REPLIES[kind], encoded))
 
 
 def refused(to, fault):
@@ -314,6 +319,32 @@ def network(ssid, signal_dbm, security, frequency):
 
 def networks(listed, last):
     return b"".join(message(1, each) for each in listed) + number(2, last)
+
+
+def flag(field, value):
+    """A boolean in a oneof: present even if it is false."""
+    return leb128(field << 3) + leb128(value)
+
+
+def care(**f):
+    ((kind, value),) = f.items()
+    field = {
+        "status": 1, "saved": 2, "join": 3, "forget": 4, "diagnose": 5, "hotspot": 6, "recover": 7, "restart": 8,
+    }[kind]  # fmt: skip
+    return request("care", flag(field, value) if kind == "hotspot" else message(field, value))
+
+
+def care_status(connected, ssid, address, internet, hotspot, last_error):
+    encoded = number(1, connected) + octets(2, ssid) + octets(3, address) + number(4, internet)
+    return encoded + number(5, hotspot) + octets(6, last_error)
+
+
+def saved_network(name, autoconnect, active):
+    return octets(1, name) + number(2, autoconnect) + number(3, active)
+
+
+def layer(name, verdict, evidence, advice):
+    return octets(1, name) + number(2, verdict) + octets(3, evidence) + octets(4, advice)
 
 
 def k2(key, kid, created_at):
@@ -615,6 +646,28 @@ def wire():
             "credentials request without a network": request("credentials", WITHOUT_A_NETWORK),
             "status request": request("status", b""),
             "cancel request": request("cancel", number(1, 0x0123456789ABCDEF)),
+            "care request for the status": care(status=b""),
+            "care request for the saved networks": care(saved=b""),
+            "care request to join": care(join="Café ☕".encode()),
+            "care request to forget": care(forget="Café ☕".encode()),
+            "care request to diagnose": care(diagnose=b""),
+            "care request to open the hotspot": care(hotspot=True),
+            "care request to close the hotspot": care(hotspot=False),
+            "care request to recover": care(recover=b""),
+            "care request to restart": care(restart=b""),
+            "done reply": reply(8, "done", b""),
+            "care status reply": reply(9, "care_status", care_status(1, "Café ☕", "192.168.1.7", 1, 0, "")),
+            "care status reply of a hotspot": reply(10, "care_status", care_status(0, "", "", 0, 1, "x")),
+            "saved reply": reply(
+                11, "saved", message(1, saved_network("Café ☕", 1, 1)) + message(1, saved_network("Attic", 0, 0)) + number(2, 1)
+            ),
+            "diagnosis reply": reply(
+                12,
+                "diagnosis",
+                message(1, layer("radio", 1, "wlan0 is ready", ""))
+                + message(1, layer("association", 2, "not connected", "Join a network."))
+                + message(1, layer("address", 3, "not reached", "")),
+            ),
             "networks reply": reply(3, "networks", networks(LISTED, 1)),
             "empty networks reply": reply(0, "networks", networks([], 1)),
             "K2 stored reply": reply(4, "k2_stored", octets(1, "k2-2026")),

@@ -18,7 +18,8 @@ use core::marker::PhantomData;
 use core::time::Duration;
 
 use crate::domain::{
-    CommandCenterUrl, Credentials, K2, Network, Outcome, Pairing, Passphrase, ProvisionCode, Registration, Ssid, UnixTime,
+    CareReply, CareRequest, CommandCenterUrl, Credentials, K2, Network, Outcome, Pairing, Passphrase, ProvisionCode,
+    Registration, Ssid, UnixTime,
 };
 use crate::fault::Fault;
 use crate::secret::SecretText;
@@ -29,6 +30,9 @@ pub const DISK_LIMIT: Duration = Duration::from_mins(1);
 pub const RADIO_LIMIT: Duration = Duration::from_mins(3);
 /// Longer than the client of the command center takes for a check of its health, or of the node's key.
 const HEALTH_LIMIT: Duration = Duration::from_mins(1);
+
+/// Longer than network care takes for any request.
+const CARE_LIMIT: Duration = Duration::from_mins(4);
 
 /// The number of a command; numbers are never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -147,6 +151,8 @@ kinds! {
     Claim => Claimed(Result<String, Fault>), lost: Err(Fault::CommandCenterUnreachable), limit: None;
     /// A check of the command center's health.
     CheckHealth => Health(bool), lost: false, limit: Some(HEALTH_LIMIT);
+    /// A request to network care.
+    Care => Cared(Result<CareReply, Fault>), lost: Err(Fault::NetworkUnavailable), limit: Some(CARE_LIMIT);
     /// The first use of the node's key.
     ConfirmKey => KeyConfirmed(bool), lost: false, limit: Some(HEALTH_LIMIT);
 }
@@ -160,6 +166,8 @@ pub enum Command {
     Radio(RadioCommand),
     /// For the command center.
     CommandCenter(CommandCenterCommand),
+    /// For network care.
+    Care(CareCommand),
 }
 
 /// A row is a command: its name, its kind, and its data beside the [`Op`].
@@ -340,6 +348,15 @@ commands! {
             registration: Registration,
             /// A time that has passed, by the phone's clock.
             time: Option<UnixTime>,
+        }
+    }
+
+    /// A request to network care.
+    Care(CareCommand) {
+        /// Carry out the request of a phone.
+        Serve: Care {
+            /// The request.
+            request: CareRequest,
         }
     }
 }

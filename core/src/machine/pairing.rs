@@ -212,7 +212,7 @@ impl Machine {
     }
 
     pub(super) fn slot_timeout(&mut self, now: Instant) {
-        let busy = !self.activity.is_idle() || self.networks.is_scanning();
+        let busy = !self.activity.is_idle() || self.networks.is_scanning() || self.caring.is_some();
         let Some(slot) = &mut self.slot else { return };
         if slot.until > now {
             return;

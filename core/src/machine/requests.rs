@@ -21,12 +21,13 @@ impl Machine {
         match request {
             Request::Status => self.reply_status(to),
             Request::Scan { fresh } => self.phone_scans(link, to, fresh, now),
-            Request::K2(_) | Request::Credentials(_) | Request::Cancel { .. } if self.activity.is_reset() => {
+            Request::K2(_) | Request::Credentials(_) | Request::Cancel { .. } | Request::Care(_) if self.activity.is_reset() => {
                 self.reply(to, Reply::Refused(Fault::Resetting));
             }
             Request::K2(k2) => self.save_k2(k2, Asker::Phone { link, to }),
             Request::Credentials(credentials) => self.credentials(link, to, *credentials, now),
             Request::Cancel { request_id } => self.cancel(link, to, request_id),
+            Request::Care(request) => self.phone_cares(link, to, request),
         }
     }
 
@@ -94,6 +95,7 @@ impl Machine {
     /// A session has ended: the requests of its link need no answer.
     pub(super) fn forget_asker(&mut self, link: Link) {
         self.networks.forget(link);
+        self.forget_caring(link);
         self.saving_k2.retain(|saving| !saving.asker.is_on(link));
         if let Some(waiting) = self.activity.waiting() {
             waiting.retain(|asker| !asker.is_on(link));

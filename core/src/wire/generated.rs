@@ -356,7 +356,7 @@ pub struct PublicStatus {
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]
 pub struct Request {
-    #[prost(oneof = "request::Kind", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "request::Kind", tags = "1, 2, 3, 4, 5, 6")]
     pub kind: ::core::option::Option<request::Kind>,
 }
 /// Nested message and enum types in `Request`.
@@ -375,6 +375,9 @@ pub mod request {
         /// Written to `credentials`. A node that is older than this field refuses it as malformed.
         #[prost(message, tag = "5")]
         Cancel(super::CancelRequest),
+        /// Written to `credentials`. A node that is older than this field, or without network care, refuses it as malformed.
+        #[prost(message, tag = "6")]
+        Care(super::CareRequest),
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -395,6 +398,64 @@ pub struct CancelRequest {
     /// The attempt, as in Status; 0 for one that came over the JSON API.
     #[prost(uint64, tag = "1")]
     pub request_id: u64,
+}
+/// A request to network care. Its result comes in one reply, or in several for a list.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct CareRequest {
+    #[prost(oneof = "care_request::Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    pub kind: ::core::option::Option<care_request::Kind>,
+}
+/// Nested message and enum types in `CareRequest`.
+pub mod care_request {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[prost(skip_debug)]
+    pub enum Kind {
+        /// The reply is `care_status`.
+        #[prost(message, tag = "1")]
+        Status(super::CareStatusRequest),
+        /// The reply is `saved`.
+        #[prost(message, tag = "2")]
+        Saved(super::SavedRequest),
+        /// Join a saved network, by its SSID. The reply is `done`, when the node is in it and has internet.
+        #[prost(bytes, tag = "3")]
+        Join(::prost::alloc::vec::Vec<u8>),
+        /// Delete a saved network, by the name in `saved`. The reply is `done`.
+        #[prost(string, tag = "4")]
+        Forget(::prost::alloc::string::String),
+        /// The reply is `diagnosis`.
+        #[prost(message, tag = "5")]
+        Diagnose(super::DiagnoseRequest),
+        /// Open the hotspot, or close it. The reply is `done`.
+        #[prost(bool, tag = "6")]
+        Hotspot(bool),
+        /// Start a recovery. The reply is `done`, when it has started.
+        #[prost(message, tag = "7")]
+        Recover(super::RecoverRequest),
+        /// Restart the node's program. The reply is `done`, before it happens.
+        #[prost(message, tag = "8")]
+        Restart(super::RestartRequest),
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct CareStatusRequest {
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct SavedRequest {
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct DiagnoseRequest {
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct RecoverRequest {
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct RestartRequest {
 }
 /// The settings key shared by phone and node.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -472,7 +533,7 @@ pub struct Reply {
     /// The counter of the request's record.
     #[prost(uint64, tag = "1")]
     pub to: u64,
-    #[prost(oneof = "reply::Kind", tags = "2, 3, 4, 5, 6")]
+    #[prost(oneof = "reply::Kind", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10")]
     pub kind: ::core::option::Option<reply::Kind>,
 }
 /// Nested message and enum types in `Reply`.
@@ -490,6 +551,14 @@ pub mod reply {
         Status(super::Status),
         #[prost(enumeration = "super::Fault", tag = "6")]
         Refused(i32),
+        #[prost(message, tag = "7")]
+        Done(super::Done),
+        #[prost(message, tag = "8")]
+        CareStatus(super::CareStatus),
+        #[prost(message, tag = "9")]
+        Saved(super::SavedNetworks),
+        #[prost(message, tag = "10")]
+        Diagnosis(super::Diagnosis),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -574,6 +643,79 @@ pub struct Status {
     #[prost(string, tag = "10")]
     pub appliance_id: ::prost::alloc::string::String,
 }
+/// A request to network care has been carried out.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct Done {
+}
+/// The state of the node's network.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct CareStatus {
+    /// The node is in a network.
+    #[prost(bool, tag = "1")]
+    pub connected: bool,
+    /// This one.
+    #[prost(bytes = "vec", tag = "2")]
+    pub ssid: ::prost::alloc::vec::Vec<u8>,
+    /// The node's IPv4 address there, as text; empty if it has none.
+    #[prost(string, tag = "3")]
+    pub address: ::prost::alloc::string::String,
+    /// The internet is reachable, as far as known.
+    #[prost(bool, tag = "4")]
+    pub internet: bool,
+    /// The hotspot is open.
+    #[prost(bool, tag = "5")]
+    pub hotspot: bool,
+    /// Why the last operation has failed, for people; empty if it has not.
+    #[prost(string, tag = "6")]
+    pub last_error: ::prost::alloc::string::String,
+}
+/// A part of the list of saved networks; further parts follow until `last` is set.
+#[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct SavedNetworks {
+    #[prost(message, repeated, tag = "1")]
+    pub networks: ::prost::alloc::vec::Vec<SavedNetwork>,
+    /// No further part follows.
+    #[prost(bool, tag = "2")]
+    pub last: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct SavedNetwork {
+    /// The name of its profile, by which it is forgotten.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The node joins it without a request.
+    #[prost(bool, tag = "2")]
+    pub autoconnect: bool,
+    /// The node is in it.
+    #[prost(bool, tag = "3")]
+    pub active: bool,
+}
+/// The layers of the network, from the radio to the command center.
+#[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct Diagnosis {
+    #[prost(message, repeated, tag = "1")]
+    pub layers: ::prost::alloc::vec::Vec<Layer>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct Layer {
+    /// Its name: radio, association, address, gateway, dns, internet, clock, command_center.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(enumeration = "Verdict", tag = "2")]
+    pub verdict: i32,
+    /// What was seen, for people.
+    #[prost(string, tag = "3")]
+    pub evidence: ::prost::alloc::string::String,
+    /// What to do, for people; empty if it works.
+    #[prost(string, tag = "4")]
+    pub advice: ::prost::alloc::string::String,
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum State {
@@ -655,6 +797,39 @@ impl Security {
             "SECURITY_WPA3" => Some(Self::Wpa3),
             "SECURITY_OWE" => Some(Self::Owe),
             "SECURITY_ENTERPRISE" => Some(Self::Enterprise),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Verdict {
+    Unspecified = 0,
+    Ok = 1,
+    Failed = 2,
+    /// Something that the layer needs does not work.
+    NotReached = 3,
+}
+impl Verdict {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "VERDICT_UNSPECIFIED",
+            Self::Ok => "VERDICT_OK",
+            Self::Failed => "VERDICT_FAILED",
+            Self::NotReached => "VERDICT_NOT_REACHED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "VERDICT_UNSPECIFIED" => Some(Self::Unspecified),
+            "VERDICT_OK" => Some(Self::Ok),
+            "VERDICT_FAILED" => Some(Self::Failed),
+            "VERDICT_NOT_REACHED" => Some(Self::NotReached),
             _ => None,
         }
     }

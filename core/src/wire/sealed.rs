@@ -11,8 +11,8 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::{decode, fault_from, pb, state, state_from, text};
 use crate::domain::{
-    CommandCenterUrl, CreatedAt, Credentials, Failure, K2, Network, Passphrase, ProvisionCode, Security, Ssid, State, Status,
-    TextField, UnixTime,
+    CareRequest, CareStatus, CommandCenterUrl, CreatedAt, Credentials, Failure, K2, LayerReport, Network, Passphrase,
+    ProvisionCode, SavedNetwork, Security, Ssid, State, Status, TextField, UnixTime,
 };
 use crate::endpoint::Endpoint;
 use crate::fault::Fault;
@@ -40,6 +40,8 @@ pub enum Request {
         /// The attempt.
         request_id: u64,
     },
+    /// A request to network care.
+    Care(CareRequest),
 }
 
 /// A message of the node to an authenticated phone.
@@ -80,6 +82,19 @@ pub enum Reply {
     Status(StatusReport),
     /// The request is refused.
     Refused(Fault),
+    /// Network care has done it.
+    Done,
+    /// The state of the network.
+    CareStatus(CareStatus),
+    /// A part of the list of saved networks.
+    Saved {
+        /// Some of them.
+        networks: Vec<SavedNetwork>,
+        /// Whether this is the last part.
+        last: bool,
+    },
+    /// What works, and what does not.
+    Diagnosis(Vec<LayerReport>),
 }
 
 /// A [`Status`] in the form in which it is sent to phones.
@@ -127,7 +142,7 @@ impl Request {
         match self {
             Self::Scan { .. } => Endpoint::Scan,
             Self::K2(_) => Endpoint::K2,
-            Self::Credentials(_) | Self::Cancel { .. } => Endpoint::Credentials,
+            Self::Credentials(_) | Self::Cancel { .. } | Self::Care(_) => Endpoint::Credentials,
             Self::Status => Endpoint::Status,
         }
     }
@@ -149,6 +164,7 @@ impl Request {
                 })
             }
             Kind::Credentials(credentials) => Self::Credentials(Box::new(credentials.try_into()?)),
+            Kind::Care(request) => Self::Care(request.try_into()?),
         };
         if request.endpoint() == endpoint { Ok(request) } else { Err(Fault::Malformed) }
     }
@@ -164,6 +180,7 @@ impl Request {
                 Kind::K2(pb::K2 { key: key.expose().to_vec(), kid: kid.clone(), created_at: created_at.as_str().into() })
             }
             Self::Credentials(credentials) => Kind::Credentials(credentials.as_ref().into()),
+            Self::Care(request) => Kind::Care(request.into()),
         };
         let request = pb::Request { kind: Some(kind) };
         let encoded = Zeroizing::new(request.encode_to_vec());
@@ -182,7 +199,7 @@ fn erase(request: pb::Request) {
             credentials.provisioning_token.zeroize();
             credentials.provision_code.zeroize();
         }
-        Some(Kind::Scan(_) | Kind::Status(_) | Kind::Cancel(_)) | None => {}
+        Some(Kind::Scan(_) | Kind::Status(_) | Kind::Cancel(_) | Kind::Care(_)) | None => {}
     }
 }
 
@@ -303,6 +320,14 @@ impl TryFrom<pb::reply::Kind> for Reply {
             Kind::Accepted(pb::Accepted { request_id }) => Self::Accepted { request_id },
             Kind::Status(status) => Self::Status(status.try_into()?),
             Kind::Refused(fault) => Self::Refused(fault_from(fault).ok_or(Fault::Malformed)?),
+            Kind::Done(pb::Done {}) => Self::Done,
+            Kind::CareStatus(status) => Self::CareStatus(status.into()),
+            Kind::Saved(pb::SavedNetworks { networks, last }) => {
+                Self::Saved { networks: networks.into_iter().map(SavedNetwork::from).collect(), last }
+            }
+            Kind::Diagnosis(pb::Diagnosis { layers }) => {
+                Self::Diagnosis(layers.into_iter().map(LayerReport::try_from).collect::<Result<_, _>>()?)
+            }
         })
     }
 }
@@ -317,6 +342,12 @@ impl From<&Reply> for pb::reply::Kind {
             Reply::Accepted { request_id } => Self::Accepted(pb::Accepted { request_id: *request_id }),
             Reply::Status(report) => Self::Status(report.into()),
             Reply::Refused(fault) => Self::Refused(fault.number().into()),
+            Reply::Done => Self::Done(pb::Done {}),
+            Reply::CareStatus(status) => Self::CareStatus(status.into()),
+            Reply::Saved { networks, last } => {
+                Self::Saved(pb::SavedNetworks { networks: networks.iter().map(pb::SavedNetwork::from).collect(), last: *last })
+            }
+            Reply::Diagnosis(layers) => Self::Diagnosis(pb::Diagnosis { layers: layers.iter().map(pb::Layer::from).collect() }),
         }
     }
 }

@@ -5,14 +5,14 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use provisioning_core::domain::{
-    CommandCenterUrl, CreatedAt, Credentials, Identity, K2, Network, Outcome, Pairing, Passphrase, ProvisionCode, Registration,
-    Security, Ssid, State, Step,
+    CareReply, CommandCenterUrl, CreatedAt, Credentials, Identity, K2, Network, Outcome, Pairing, Passphrase, ProvisionCode,
+    Registration, Security, Ssid, State, Step,
 };
 use provisioning_core::endpoint::Endpoint;
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::{
-    AccessPointPolicy, Answer, Boot, Cleared, ClearedItem, Command, CommandCenterCommand, Config, DiskCommand, Done, Input,
-    Joined, Link, LocalRequest, Machine, Output, Pending, RadioCommand, Ticket,
+    AccessPointPolicy, Answer, Boot, CareCommand, Cleared, ClearedItem, Command, CommandCenterCommand, Config, DiskCommand, Done,
+    Input, Joined, Link, LocalRequest, Machine, Output, Pending, RadioCommand, Ticket,
 };
 use provisioning_core::secret::{SecretBytes, SecretText};
 use provisioning_core::session::PhoneSecret;
@@ -480,6 +480,7 @@ impl World {
                 CommandCenterCommand::CheckHealth { op, .. } => op.done(true),
                 CommandCenterCommand::ConfirmKey { op, .. } => op.done(true),
             },
+            Command::Care(CareCommand::Serve { op, .. }) => op.done(Ok(CareReply::Done)),
         }
     }
 

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use provisioning_core::domain::{
-    CommandCenterUrl, CreatedAt, Credentials, Failure, K2, Network, Passphrase, ProvisionCode, Security, Ssid, State, UnixTime,
+    CareReply, CareRequest, CareStatus, CommandCenterUrl, CreatedAt, Credentials, Failure, K2, LayerReport, LayerVerdict,
+    Network, Passphrase, ProvisionCode, SavedNetwork, Security, Ssid, State, UnixTime,
 };
 use provisioning_core::endpoint::Endpoint;
 use provisioning_core::fault::Fault;
@@ -114,6 +115,52 @@ fn plain() -> Credentials {
     }
 }
 
+/// The requests to network care, by what they are for.
+fn care_requests() -> [(&'static str, CareRequest); 9] {
+    [
+        ("for the status", CareRequest::Status),
+        ("for the saved networks", CareRequest::Saved),
+        ("to join", CareRequest::Join(ssid())),
+        ("to forget", CareRequest::Forget("Café ☕".into())),
+        ("to diagnose", CareRequest::Diagnose),
+        ("to open the hotspot", CareRequest::Hotspot(true)),
+        ("to close the hotspot", CareRequest::Hotspot(false)),
+        ("to recover", CareRequest::Recover),
+        ("to restart", CareRequest::Restart),
+    ]
+}
+
+/// The answers of network care.
+fn care_replies() -> [(&'static str, u64, CareReply); 5] {
+    let status = CareStatus {
+        connected: true,
+        ssid: Some(ssid()),
+        address: Some("192.168.1.7".parse().unwrap()),
+        internet: true,
+        ..CareStatus::default()
+    };
+    let hotspot = CareStatus { hotspot: true, last_error: "x".into(), ..CareStatus::default() };
+    let saved = |name: &str, used| SavedNetwork { name: name.into(), autoconnect: used, active: used };
+    let layer = |layer: &str, verdict, evidence: &str, advice: &str| LayerReport {
+        layer: layer.into(),
+        verdict,
+        evidence: evidence.into(),
+        advice: advice.into(),
+    };
+    let layers = vec![
+        layer("radio", LayerVerdict::Ok, "wlan0 is ready", ""),
+        layer("association", LayerVerdict::Failed, "not connected", "Join a network."),
+        layer("address", LayerVerdict::NotReached, "not reached", ""),
+    ];
+    [
+        ("done reply", 8, CareReply::Done),
+        ("care status reply", 9, CareReply::Status(status)),
+        ("care status reply of a hotspot", 10, CareReply::Status(hotspot)),
+        ("saved reply", 11, CareReply::Saved(vec![saved("Café ☕", true), saved("Attic", false)])),
+        ("diagnosis reply", 12, CareReply::Diagnosis(layers)),
+    ]
+}
+
 /// Every message of the frozen file, as this crate encodes it.
 fn encoded() -> BTreeMap<String, Vec<u8>> {
     let reply = |to, reply| Message::Reply { to, reply }.encode();
@@ -142,6 +189,8 @@ fn encoded() -> BTreeMap<String, Vec<u8>> {
         versions: vec![1],
     };
     let open = Open { session_id: [0x44; 16], share: [0x22; 32], offer: offer().encode() };
+    let asked = care_requests().map(|(name, request)| (format!("care request {name}"), Request::Care(request).encode().to_vec()));
+    let answered = care_replies().map(|(name, to, answer)| (name.to_owned(), reply(to, Reply::of_care(answer).remove(0))));
     let list = Outbound::encode_list(&[refusal(Fault::Busy, 0), Outbound::Record(record()).encode()]);
     [
         ("offer with the code", offer().encode()),
@@ -181,7 +230,10 @@ fn encoded() -> BTreeMap<String, Vec<u8>> {
         ("event of an appliance", Message::Changed(appliance).encode()),
     ]
     .map(|(name, message)| (name.to_owned(), message))
-    .into()
+    .into_iter()
+    .chain(asked)
+    .chain(answered)
+    .collect()
 }
 
 /// Each message after it was parsed and encoded again.
@@ -200,6 +252,7 @@ fn again(name: &str, message: &[u8]) -> Result<Vec<u8>, Fault> {
         name if name.starts_with("public status") => PublicStatus::decode(message)?.encode(),
         "scan request" | "fresh scan request" => Request::decode(Endpoint::Scan, message)?.encode().to_vec(),
         "K2 request" => Request::decode(Endpoint::K2, message)?.encode().to_vec(),
+        name if name.starts_with("care request") => Request::decode(Endpoint::Credentials, message)?.encode().to_vec(),
         "cancel request" => Request::decode(Endpoint::Credentials, message)?.encode().to_vec(),
         name if name.starts_with("credentials request") => Request::decode(Endpoint::Credentials, message)?.encode().to_vec(),
         "status request" => Request::decode(Endpoint::Status, message)?.encode().to_vec(),
@@ -241,9 +294,10 @@ fn every_truncation_is_refused_or_is_a_shorter_message() {
 
 #[test]
 fn every_request_belongs_to_one_endpoint() {
-    let requests =
+    let others =
         [Request::Scan { fresh: true }, k2(), credentials(), Request::Status, Request::Cancel { request_id: REQUEST_ID }];
-    for request in &requests {
+    let care = care_requests().map(|(_, request)| Request::Care(request));
+    for request in others.iter().chain(&care) {
         for endpoint in [Endpoint::Info, Endpoint::Session, Endpoint::Scan, Endpoint::K2, Endpoint::Credentials, Endpoint::Status]
         {
             let read = Request::decode(endpoint, &request.encode());

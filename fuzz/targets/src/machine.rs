@@ -6,12 +6,12 @@
 use std::time::Duration;
 
 use provisioning_core::domain::{
-    CommandCenterUrl, CreatedAt, Credentials, Identity, K2, Network, Pairing, Passphrase, Registration, Security, Ssid,
+    CareReply, CommandCenterUrl, CreatedAt, Credentials, Identity, K2, Network, Pairing, Passphrase, Registration, Security, Ssid,
 };
 use provisioning_core::endpoint::{Endpoint, OUTBOUND_LIMIT};
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::{
-    AccessPointPolicy, Boot, Cleared, Command, CommandCenterCommand, Config, DiskCommand, Done, Input, Joined, Link,
+    AccessPointPolicy, Boot, CareCommand, Cleared, Command, CommandCenterCommand, Config, DiskCommand, Done, Input, Joined, Link,
     LocalRequest, Machine, Output, RadioCommand, Refused, Ticket,
 };
 use provisioning_core::secret::{SecretBytes, SecretText};
@@ -261,5 +261,6 @@ fn done(command: &Command, kind: u8) -> Done {
             Ok(Registration { node_id: "registered".into(), node_key: SecretText::new("key".into()), household_id: None })
         }),
         Command::CommandCenter(CommandCenterCommand::Claim { op, .. }) => op.done(plain.map(|()| "appliance".into())),
+        Command::Care(CareCommand::Serve { op, .. }) => op.done(plain.map(|()| CareReply::Done)),
     }
 }

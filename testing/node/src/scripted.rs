@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use jarvis_provisioning::daemon::{Daemon, Execute, Handle, View};
-use provisioning_core::domain::{Identity, Network, Pairing, Registration, Security, Ssid};
+use provisioning_core::domain::{CareReply, Identity, Network, Pairing, Registration, Security, Ssid};
 use provisioning_core::machine::{
-    AccessPointPolicy, Boot, Cleared, ClearedItem, Command, CommandCenterCommand, Config, DiskCommand, Done, Joined, Machine,
-    OpId, RadioCommand,
+    AccessPointPolicy, Boot, CareCommand, Cleared, ClearedItem, Command, CommandCenterCommand, Config, DiskCommand, Done, Joined,
+    Machine, OpId, RadioCommand,
 };
 use provisioning_core::secret::{SecretBytes, SecretText};
 use testing::journal::{CODE, NODE_KEY, QR_SECRET};
@@ -100,6 +100,7 @@ pub fn success(command: &Command) -> Done {
             CommandCenterCommand::CheckHealth { op, .. } => op.done(true),
             CommandCenterCommand::ConfirmKey { op, .. } => op.done(true),
         },
+        Command::Care(CareCommand::Serve { op, .. }) => op.done(Ok(CareReply::Done)),
     }
 }
 

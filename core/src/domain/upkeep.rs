@@ -1,0 +1,103 @@
+//! What a phone with a session asks of network care, and the answers.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::net::Ipv4Addr;
+
+use super::Ssid;
+
+/// A request to network care.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CareRequest {
+    /// Describe the network.
+    Status,
+    /// List the saved networks.
+    Saved,
+    /// Join a saved network.
+    Join(Ssid),
+    /// Delete the saved network whose profile has this name.
+    Forget(String),
+    /// Find out what is wrong.
+    Diagnose,
+    /// Open the hotspot, or close it.
+    Hotspot(bool),
+    /// Start a recovery.
+    Recover,
+    /// Restart the program.
+    Restart,
+}
+
+impl CareRequest {
+    /// Whether it changes what the radio does, or may.
+    pub const fn changes_radio(&self) -> bool {
+        match self {
+            Self::Join(_) | Self::Forget(_) | Self::Hotspot(_) | Self::Recover => true,
+            Self::Status | Self::Saved | Self::Diagnose | Self::Restart => false,
+        }
+    }
+}
+
+/// An answer of network care.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CareReply {
+    /// It is done; a recovery or a restart has begun.
+    Done,
+    /// The network.
+    Status(CareStatus),
+    /// The saved networks.
+    Saved(Vec<SavedNetwork>),
+    /// The layers, from the bottom.
+    Diagnosis(Vec<LayerReport>),
+}
+
+/// The state of the node's network.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CareStatus {
+    /// The node is in a network.
+    pub connected: bool,
+    /// This one.
+    pub ssid: Option<Ssid>,
+    /// The node's address.
+    pub address: Option<Ipv4Addr>,
+    /// The internet is reachable, as far as known.
+    pub internet: bool,
+    /// The hotspot is open.
+    pub hotspot: bool,
+    /// Why the last operation has failed, for people; empty if it has not.
+    pub last_error: String,
+}
+
+/// A network that the node can join by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SavedNetwork {
+    /// The name of its profile, by which it is forgotten.
+    pub name: String,
+    /// The node joins it without a request.
+    pub autoconnect: bool,
+    /// The node is in it.
+    pub active: bool,
+}
+
+/// Whether a layer of the network works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LayerVerdict {
+    /// It works.
+    Ok,
+    /// It does not.
+    Failed,
+    /// Something that it needs does not work.
+    NotReached,
+}
+
+/// What was found out about a layer of the network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayerReport {
+    /// Its name for programs.
+    pub layer: String,
+    /// Whether it works.
+    pub verdict: LayerVerdict,
+    /// What was seen, for people.
+    pub evidence: String,
+    /// What to do, for people; empty if it works.
+    pub advice: String,
+}

@@ -1,0 +1,211 @@
+//! Requests to network care, and their replies.
+
+use alloc::borrow::ToOwned;
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
+
+use prost::Message as _;
+
+use super::{Reply, pb};
+use crate::domain::{
+    CareReply, CareRequest, CareStatus, LayerReport, LayerVerdict, SavedNetwork, Ssid, TEXT_LIMIT, is_free_of_controls,
+};
+use crate::fault::Fault;
+
+/// The largest part of the list of saved networks in one message, encoded bytes.
+const PART: usize = 400;
+/// The longest text for people in a reply, bytes. A diagnosis has sixteen of them, and has to fit into one message.
+const TEXT: usize = 200;
+
+impl TryFrom<pb::CareRequest> for CareRequest {
+    type Error = Fault;
+
+    fn try_from(request: pb::CareRequest) -> Result<Self, Fault> {
+        use pb::care_request::Kind;
+        Ok(match request.kind.ok_or(Fault::Malformed)? {
+            Kind::Status(pb::CareStatusRequest {}) => Self::Status,
+            Kind::Saved(pb::SavedRequest {}) => Self::Saved,
+            Kind::Join(ssid) => Self::Join(Ssid::try_from(ssid.as_slice())?),
+            Kind::Forget(name) if is_profile_name(&name) => Self::Forget(name),
+            Kind::Forget(_) => return Err(Fault::InvalidField),
+            Kind::Diagnose(pb::DiagnoseRequest {}) => Self::Diagnose,
+            Kind::Hotspot(open) => Self::Hotspot(open),
+            Kind::Recover(pb::RecoverRequest {}) => Self::Recover,
+            Kind::Restart(pb::RestartRequest {}) => Self::Restart,
+        })
+    }
+}
+
+fn is_profile_name(name: &str) -> bool {
+    (1..=TEXT_LIMIT).contains(&name.len()) && is_free_of_controls(name)
+}
+
+impl From<&CareRequest> for pb::CareRequest {
+    fn from(request: &CareRequest) -> Self {
+        use pb::care_request::Kind;
+        let kind = match request {
+            CareRequest::Status => Kind::Status(pb::CareStatusRequest {}),
+            CareRequest::Saved => Kind::Saved(pb::SavedRequest {}),
+            CareRequest::Join(ssid) => Kind::Join(ssid.as_bytes().to_vec()),
+            CareRequest::Forget(name) => Kind::Forget(name.clone()),
+            CareRequest::Diagnose => Kind::Diagnose(pb::DiagnoseRequest {}),
+            CareRequest::Hotspot(open) => Kind::Hotspot(*open),
+            CareRequest::Recover => Kind::Recover(pb::RecoverRequest {}),
+            CareRequest::Restart => Kind::Restart(pb::RestartRequest {}),
+        };
+        Self { kind: Some(kind) }
+    }
+}
+
+impl Reply {
+    /// The replies that an answer of network care takes: one, or several for a list.
+    pub fn of_care(answer: CareReply) -> Vec<Self> {
+        match answer {
+            CareReply::Done => vec![Self::Done],
+            CareReply::Status(status) => vec![Self::CareStatus(status)],
+            CareReply::Diagnosis(layers) => vec![Self::Diagnosis(layers)],
+            CareReply::Saved(networks) => parts(networks),
+        }
+    }
+}
+
+/// The parts of a list, each small enough for one message; at least one, the last one marked. A network whose name cannot be
+/// sent back to forget it is left out.
+fn parts(networks: Vec<SavedNetwork>) -> Vec<Reply> {
+    let mut parts: Vec<Vec<SavedNetwork>> = vec![Vec::new()];
+    let mut size = 0;
+    for network in networks.into_iter().filter(|network| is_profile_name(&network.name)) {
+        let length = pb::SavedNetwork::from(&network).encoded_len() + 3;
+        if size > 0 && size + length > PART {
+            parts.push(Vec::new());
+            size = 0;
+        }
+        size += length;
+        parts.last_mut().expect("starts with one").push(network);
+    }
+    let count = parts.len();
+    parts.into_iter().enumerate().map(|(index, networks)| Reply::Saved { networks, last: index + 1 == count }).collect()
+}
+
+/// A text for people, cut to [`TEXT`].
+fn cut(text: &str) -> String {
+    text[..text.floor_char_boundary(TEXT)].to_owned()
+}
+
+impl From<&SavedNetwork> for pb::SavedNetwork {
+    fn from(SavedNetwork { name, autoconnect, active }: &SavedNetwork) -> Self {
+        Self { name: name.clone(), autoconnect: *autoconnect, active: *active }
+    }
+}
+
+impl From<pb::SavedNetwork> for SavedNetwork {
+    fn from(pb::SavedNetwork { name, autoconnect, active }: pb::SavedNetwork) -> Self {
+        Self { name, autoconnect, active }
+    }
+}
+
+impl From<&CareStatus> for pb::CareStatus {
+    fn from(status: &CareStatus) -> Self {
+        Self {
+            connected: status.connected,
+            ssid: status.ssid.as_ref().map(|ssid| ssid.as_bytes().to_vec()).unwrap_or_default(),
+            address: status.address.map(|address| address.to_string()).unwrap_or_default(),
+            internet: status.internet,
+            hotspot: status.hotspot,
+            last_error: cut(&status.last_error),
+        }
+    }
+}
+
+impl From<pb::CareStatus> for CareStatus {
+    /// An address that is none is left out, as is a name.
+    fn from(status: pb::CareStatus) -> Self {
+        Self {
+            connected: status.connected,
+            ssid: Ssid::try_from(status.ssid.as_slice()).ok(),
+            address: status.address.parse().ok(),
+            internet: status.internet,
+            hotspot: status.hotspot,
+            last_error: status.last_error,
+        }
+    }
+}
+
+impl From<&LayerReport> for pb::Layer {
+    fn from(report: &LayerReport) -> Self {
+        let verdict = match report.verdict {
+            LayerVerdict::Ok => pb::Verdict::Ok,
+            LayerVerdict::Failed => pb::Verdict::Failed,
+            LayerVerdict::NotReached => pb::Verdict::NotReached,
+        };
+        Self { name: report.layer.clone(), verdict: verdict.into(), evidence: cut(&report.evidence), advice: cut(&report.advice) }
+    }
+}
+
+impl TryFrom<pb::Layer> for LayerReport {
+    type Error = Fault;
+
+    fn try_from(layer: pb::Layer) -> Result<Self, Fault> {
+        let verdict = match layer.verdict() {
+            pb::Verdict::Ok => LayerVerdict::Ok,
+            pb::Verdict::Failed => LayerVerdict::Failed,
+            pb::Verdict::NotReached => LayerVerdict::NotReached,
+            pb::Verdict::Unspecified => return Err(Fault::Malformed),
+        };
+        Ok(Self { layer: layer.name, verdict, evidence: layer.evidence, advice: layer.advice })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::endpoint::OUTBOUND_LIMIT;
+    use crate::wire::Message;
+
+    /// The record and the message around a reply.
+    const AROUND: usize = 64;
+
+    #[test]
+    fn a_long_list_of_saved_networks_is_cut_and_arrives_whole() {
+        let saved = |index: usize| SavedNetwork { name: "n".repeat(1 + index * 5), autoconnect: index % 2 == 0, active: false };
+        let networks: Vec<_> = (0..100).map(saved).collect();
+        let parts = Reply::of_care(CareReply::Saved(networks.clone()));
+        let mut arrived = Vec::new();
+        for (index, part) in parts.iter().enumerate() {
+            let message = Message::Reply { to: 3, reply: part.clone() }.encode();
+            assert!(message.len() + AROUND <= OUTBOUND_LIMIT);
+            let Ok(Message::Reply { reply: Reply::Saved { networks, last }, .. }) = Message::decode(&message) else {
+                panic!("a part of the list")
+            };
+            assert_eq!(last, index + 1 == parts.len());
+            arrived.extend(networks);
+        }
+        assert_eq!(arrived, networks);
+        assert_eq!(Reply::of_care(CareReply::Saved(Vec::new())), [Reply::Saved { networks: Vec::new(), last: true }]);
+    }
+
+    #[test]
+    fn a_diagnosis_with_long_texts_fits_into_one_message() {
+        let report = LayerReport {
+            layer: "command_center".into(),
+            verdict: LayerVerdict::Failed,
+            evidence: "é".repeat(5_000),
+            advice: "é".repeat(5_000),
+        };
+        let parts = Reply::of_care(CareReply::Diagnosis(vec![report; 8]));
+        let message = Message::Reply { to: u64::MAX, reply: parts[0].clone() }.encode();
+        assert!(parts.len() == 1 && message.len() + AROUND <= OUTBOUND_LIMIT, "{}", message.len());
+        let Ok(Message::Reply { reply: Reply::Diagnosis(layers), .. }) = Message::decode(&message) else { panic!("a diagnosis") };
+        assert_eq!(layers[7].advice, "é".repeat(100));
+    }
+
+    #[test]
+    fn a_name_that_is_no_profile_of_a_network_is_refused() {
+        for name in ["", "a\nb", &"n".repeat(513)] {
+            let kind = Some(pb::care_request::Kind::Forget(name.into()));
+            assert_eq!(CareRequest::try_from(pb::CareRequest { kind }), Err(Fault::InvalidField), "{name:?}");
+        }
+        assert_eq!(CareRequest::try_from(pb::CareRequest { kind: None }), Err(Fault::Malformed));
+    }
+}

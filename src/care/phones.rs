@@ -1,0 +1,76 @@
+//! The requests of phones with a session: the same operations as in the API, without its token.
+
+use provisioning_core::care::diagnosis::{Finding, Verdict, diagnose};
+use provisioning_core::domain::{CareReply, CareRequest, CareStatus, LayerReport, LayerVerdict, Passphrase, SavedNetwork};
+use provisioning_core::fault::Fault;
+use tokio::sync::mpsc;
+
+use super::port::{Care, Error, Join, Saved, Scope};
+use crate::daemon::CareCall;
+
+/// Serves the requests, one after another, until the loop of provisioning has ended.
+pub async fn serve(care: Care, mut calls: mpsc::Receiver<CareCall>) {
+    while let Some(CareCall { request, reply }) = calls.recv().await {
+        // The phone may have left.
+        let _unread = reply.send(answer(&care, request).await.map_err(|error| fault(&error)));
+    }
+}
+
+async fn answer(care: &Care, request: CareRequest) -> Result<CareReply, Error> {
+    match request {
+        CareRequest::Status => Ok(CareReply::Status(status(care))),
+        CareRequest::Saved => Ok(CareReply::Saved(care.saved().await?.into_iter().map(saved).collect())),
+        CareRequest::Diagnose => {
+            let findings = diagnose(&care.diagnose().await?);
+            Ok(CareReply::Diagnosis(findings.into_iter().map(layer).collect()))
+        }
+        CareRequest::Join(ssid) => {
+            let passphrase = Passphrase::try_from(String::new()).map_err(Error::Failed)?;
+            care.connect(Join { ssid, passphrase, hidden: false }).await.map(|()| CareReply::Done)
+        }
+        CareRequest::Forget(name) => care.forget(name).await.map(|()| CareReply::Done),
+        CareRequest::Hotspot(open) => care.hotspot(open).await.map(|()| CareReply::Done),
+        CareRequest::Recover => care.recover().await.map(|()| CareReply::Done),
+        CareRequest::Restart => care.restart("requested by a phone".into(), Scope::Program).await.map(|()| CareReply::Done),
+    }
+}
+
+fn status(care: &Care) -> CareStatus {
+    let status = care.status();
+    let network = &status.network;
+    CareStatus {
+        connected: network.connected,
+        ssid: network.last_ssid.clone().filter(|_| network.connected),
+        address: network.ipv4_address,
+        internet: network.internet,
+        hotspot: network.hotspot_open,
+        last_error: network.last_error.clone().unwrap_or_default(),
+    }
+}
+
+fn saved(Saved { name, autoconnect, active, .. }: Saved) -> SavedNetwork {
+    SavedNetwork { name, autoconnect, active }
+}
+
+fn layer(Finding { layer, verdict, evidence, advice }: Finding) -> LayerReport {
+    let verdict = match verdict {
+        Verdict::Ok => LayerVerdict::Ok,
+        Verdict::Failed => LayerVerdict::Failed,
+        Verdict::NotReached => LayerVerdict::NotReached,
+    };
+    let advice = advice.map(std::borrow::Cow::into_owned).unwrap_or_default();
+    LayerReport { layer: layer.name().into(), verdict, evidence, advice }
+}
+
+/// What a phone is told.
+const fn fault(error: &Error) -> Fault {
+    match error {
+        Error::Failed(fault) => *fault,
+        Error::UnknownNetwork => Fault::NetworkNotFound,
+        Error::NoInternet => Fault::CommandCenterUnreachable,
+        // The same request can succeed later.
+        Error::Busy | Error::RecoveryInProgress | Error::RecoveryCooldown(_) | Error::Stopping => Fault::InProgress,
+        // The settings forbid it: as on a node that does not know the request.
+        _ => Fault::Malformed,
+    }
+}
