@@ -71,6 +71,8 @@ pub(crate) enum Command {
     Status(Status),
     /// Cancel the attempt in progress, whichever phone began it, and show its outcome.
     Cancel(Cancel),
+    /// Use the device's network care: after provisioning, with the code on the label.
+    Care(Care),
     /// Print a shell completion script.
     Completions(Completions),
     /// Write the manual pages to a folder.
@@ -129,6 +131,53 @@ pub(crate) struct Scan {
     /// Scan again even if the device has a recent list.
     #[arg(long)]
     pub(crate) fresh: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Care {
+    #[command(flatten)]
+    pub(crate) node: Node,
+    #[command(flatten)]
+    pub(crate) pairing: Pairing,
+    #[command(subcommand)]
+    pub(crate) action: Action,
+}
+
+/// What network care is to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Action {
+    /// Show the state of the device's network.
+    Status,
+    /// List the networks that the device has saved.
+    Saved,
+    /// Join a saved network.
+    Join {
+        /// Its name.
+        name: String,
+    },
+    /// Delete a saved network.
+    Forget {
+        /// Its name, as `saved` shows it.
+        name: String,
+    },
+    /// Find out what is wrong.
+    Diagnose,
+    /// Open the hotspot, or close it.
+    Hotspot {
+        /// Which of both.
+        #[arg(value_enum)]
+        to: Switch,
+    },
+    /// Start a recovery.
+    Recover,
+    /// Restart the device's program.
+    Restart,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Switch {
+    On,
+    Off,
 }
 
 #[derive(Debug, Args)]

@@ -15,7 +15,7 @@ use mobile_test_harness::command_center::{self, CommandCenter, Owner};
 use mobile_test_harness::link::{self, Target};
 use mobile_test_harness::phone::{self, Phone, new_request_id};
 use mobile_test_harness::{chain, key, wifi};
-use provisioning_core::domain::{Credentials, Passphrase, Ssid, UnixTime};
+use provisioning_core::domain::{CareRequest, Credentials, Passphrase, Ssid, UnixTime};
 use provisioning_core::fault::Fault;
 use provisioning_core::secret::SecretText;
 use provisioning_core::session::AcceptError;
@@ -25,7 +25,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 use tracing_subscriber::filter::LevelFilter;
 
-use arguments::{Arguments, Cancel, Command, Node, Provision, Scan, Status};
+use arguments::{Action, Arguments, Cancel, Care, Command, Node, Provision, Scan, Status, Switch};
 use report::Report;
 
 /// The exit code of a program that a second Ctrl-C has ended: that of a shell for SIGINT.
@@ -125,6 +125,7 @@ fn run() -> ExitCode {
         Command::Provision(provision) => provision.node.json,
         Command::Status(status) => status.node.json,
         Command::Cancel(cancel) => cancel.node.json,
+        Command::Care(care) => care.node.json,
         Command::Completions(completions) => {
             completions.write::<Arguments>();
             return ExitCode::SUCCESS;
@@ -154,6 +155,7 @@ fn run() -> ExitCode {
             Command::Provision(arguments) => provision(*arguments, report).await,
             Command::Status(arguments) => status(arguments, report).await,
             Command::Cancel(arguments) => cancel(arguments, report).await,
+            Command::Care(arguments) => care(arguments, report).await,
             Command::Completions(_) | Command::Manual { .. } => Ok(ExitCode::SUCCESS),
         }
     });
@@ -235,6 +237,30 @@ async fn cancel(arguments: Cancel, report: Report) -> Result<ExitCode, Failure> 
     let fault = status.failure.as_ref().map(|failure| failure.fault);
     report.status(PublicStatus { state: status.state, progress: status.progress, fault }, Some(&status));
     Ok(if fault == Some(Fault::Cancelled) { ExitCode::SUCCESS } else { ExitCode::from(Exit::Failed as u8) })
+}
+
+async fn care(arguments: Care, report: Report) -> Result<ExitCode, Failure> {
+    let request = match arguments.action {
+        Action::Status => CareRequest::Status,
+        Action::Saved => CareRequest::Saved,
+        Action::Join { name } => {
+            CareRequest::Join(Ssid::try_from(name.as_str()).map_err(|fault| Failure::refused(Exit::Usage, fault))?)
+        }
+        Action::Forget { name } => CareRequest::Forget(name),
+        Action::Diagnose => CareRequest::Diagnose,
+        Action::Hotspot { to } => CareRequest::Hotspot(to == Switch::On),
+        Action::Recover => CareRequest::Recover,
+        Action::Restart => CareRequest::Restart,
+    };
+    let secret = arguments.pairing.secret()?;
+    let answer = visit(&arguments.node, report, async |phone| {
+        read_info(phone).await?;
+        phone.open_session(&secret).await?;
+        Ok(phone.care(request).await?)
+    })
+    .await?;
+    report.care(&answer);
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn provision(arguments: Provision, report: Report) -> Result<ExitCode, Failure> {

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use mobile_test_harness::link::Traffic;
 use mobile_test_harness::phone::Progress;
 use mobile_test_harness::terminal::{self, Style, Tone, printable};
-use provisioning_core::domain::{Credentials, Network, State};
+use provisioning_core::domain::{CareReply, Credentials, LayerReport, LayerVerdict, Network, SavedNetwork, State};
 use provisioning_core::fault::Fault;
 use provisioning_core::wire::{Info, PublicStatus, StatusReport};
 use serde_json::{Value, json};
@@ -90,6 +90,47 @@ impl Report {
         self.result(&json, std::iter::once(line).chain(fault));
     }
 
+    /// The answer of network care.
+    pub(crate) fn care(self, answer: &CareReply) {
+        match answer {
+            CareReply::Done => self.result(&json!({ "ok": true }), [self.style.paint(Tone::Good, "Done.")]),
+            CareReply::Status(status) => {
+                let ssid = status.ssid.as_ref().map(ToString::to_string);
+                let address = status.address.map(|address| address.to_string());
+                let json = json!({
+                    "connected": status.connected, "ssid": ssid, "address": address, "internet": status.internet,
+                    "hotspot": status.hotspot, "last_error": status.last_error,
+                });
+                let place = match (&ssid, status.hotspot) {
+                    (Some(ssid), _) => format!("The device is in {}.", printable(ssid)),
+                    (None, true) => "The device's hotspot is open.".into(),
+                    (None, false) => "The device is in no network.".into(),
+                };
+                let internet = if status.internet { "The internet is reachable." } else { "The internet is not reachable." };
+                self.result(&json, [place, internet.into()]);
+            }
+            CareReply::Saved(networks) => {
+                let row = |network: &SavedNetwork| json!({ "name": network.name, "autoconnect": network.autoconnect, "active": network.active });
+                let line =
+                    |network: &SavedNetwork| format!("{} {}", if network.active { "*" } else { " " }, printable(&network.name));
+                let json = json!({ "networks": networks.iter().map(row).collect::<Vec<_>>() });
+                self.result(&json, networks.iter().map(line));
+            }
+            CareReply::Diagnosis(layers) => {
+                let row = |report: &LayerReport| {
+                    json!({
+                        "layer": report.layer, "verdict": verdict(report.verdict), "evidence": report.evidence,
+                        "advice": report.advice,
+                    })
+                };
+                let line = |report: &LayerReport| {
+                    format!("{:<16}{:<13}{}", report.layer, verdict(report.verdict), printable(&report.evidence))
+                };
+                self.result(&json!({ "layers": layers.iter().map(row).collect::<Vec<_>>() }), layers.iter().map(line));
+            }
+        }
+    }
+
     /// An event of an attempt.
     pub(crate) fn follow(self, progress: Progress<'_>) {
         self.line(match progress {
@@ -167,6 +208,14 @@ impl Report {
         let full = usize::from(percent.min(100)) / 5;
         let bar = format!("{}{}", "█".repeat(full), "░".repeat(20 - full));
         format!("{bar} {percent:>3} %  {}  {}", self.style.paint(tone, format_args!("{:<11}", state.name())), printable(message))
+    }
+}
+
+const fn verdict(verdict: LayerVerdict) -> &'static str {
+    match verdict {
+        LayerVerdict::Ok => "ok",
+        LayerVerdict::Failed => "failed",
+        LayerVerdict::NotReached => "not_reached",
     }
 }
 
