@@ -62,6 +62,25 @@ export namespace Security {
   export type UNRECOGNIZED = typeof Security.UNRECOGNIZED;
 }
 
+export const Verdict = {
+  UNSPECIFIED: 0,
+  OK: 1,
+  FAILED: 2,
+  /** NOT_REACHED - Something that the layer needs does not work. */
+  NOT_REACHED: 3,
+  UNRECOGNIZED: -1,
+} as const;
+
+export type Verdict = typeof Verdict[keyof typeof Verdict];
+
+export namespace Verdict {
+  export type UNSPECIFIED = typeof Verdict.UNSPECIFIED;
+  export type OK = typeof Verdict.OK;
+  export type FAILED = typeof Verdict.FAILED;
+  export type NOT_REACHED = typeof Verdict.NOT_REACHED;
+  export type UNRECOGNIZED = typeof Verdict.UNRECOGNIZED;
+}
+
 /** Read from `info`, in clear: the data that a phone needs before it opens a session. */
 export interface Info {
   nodeId: string;
@@ -93,6 +112,9 @@ export interface Request {
     | //
     /** Written to `credentials`. A node that is older than this field refuses it as malformed. */
     { $case: "cancel"; value: CancelRequest }
+    | //
+    /** Written to `credentials`. A node that is older than this field, or without network care, refuses it as malformed. */
+    { $case: "care"; value: CareRequest }
     | undefined;
 }
 
@@ -108,6 +130,51 @@ export interface StatusRequest {
 export interface CancelRequest {
   /** The attempt, as in Status; 0 for one that came over the JSON API. */
   requestId: bigint;
+}
+
+/** A request to network care. Its result comes in one reply, or in several for a list. */
+export interface CareRequest {
+  kind:
+    | //
+    /** The reply is `care_status`. */
+    { $case: "status"; value: CareStatusRequest }
+    | //
+    /** The reply is `saved`. */
+    { $case: "saved"; value: SavedRequest }
+    | //
+    /** Join a saved network, by its SSID. The reply is `done`, when the node is in it and has internet. */
+    { $case: "join"; value: Uint8Array }
+    | //
+    /** Delete a saved network, by the name in `saved`. The reply is `done`. */
+    { $case: "forget"; value: string }
+    | //
+    /** The reply is `diagnosis`. */
+    { $case: "diagnose"; value: DiagnoseRequest }
+    | //
+    /** Open the hotspot, or close it. The reply is `done`. */
+    { $case: "hotspot"; value: boolean }
+    | //
+    /** Start a recovery. The reply is `done`, when it has started. */
+    { $case: "recover"; value: RecoverRequest }
+    | //
+    /** Restart the node's program. The reply is `done`, before it happens. */
+    { $case: "restart"; value: RestartRequest }
+    | undefined;
+}
+
+export interface CareStatusRequest {
+}
+
+export interface SavedRequest {
+}
+
+export interface DiagnoseRequest {
+}
+
+export interface RecoverRequest {
+}
+
+export interface RestartRequest {
 }
 
 /** The settings key shared by phone and node. */
@@ -165,6 +232,10 @@ export interface Reply {
     | { $case: "accepted"; value: Accepted }
     | { $case: "status"; value: Status }
     | { $case: "refused"; value: Fault }
+    | { $case: "done"; value: Done }
+    | { $case: "careStatus"; value: CareStatus }
+    | { $case: "saved"; value: SavedNetworks }
+    | { $case: "diagnosis"; value: Diagnosis }
     | undefined;
 }
 
@@ -214,6 +285,57 @@ export interface Status {
   limitedConnectivity: boolean;
   /** The appliance that the node became by its provision code; set once this is on disk. */
   applianceId: string;
+}
+
+/** A request to network care has been carried out. */
+export interface Done {
+}
+
+/** The state of the node's network. */
+export interface CareStatus {
+  /** The node is in a network. */
+  connected: boolean;
+  /** This one. */
+  ssid: Uint8Array;
+  /** The node's IPv4 address there, as text; empty if it has none. */
+  address: string;
+  /** The internet is reachable, as far as known. */
+  internet: boolean;
+  /** The hotspot is open. */
+  hotspot: boolean;
+  /** Why the last operation has failed, for people; empty if it has not. */
+  lastError: string;
+}
+
+/** A part of the list of saved networks; further parts follow until `last` is set. */
+export interface SavedNetworks {
+  networks: SavedNetwork[];
+  /** No further part follows. */
+  last: boolean;
+}
+
+export interface SavedNetwork {
+  /** The name of its profile, by which it is forgotten. */
+  name: string;
+  /** The node joins it without a request. */
+  autoconnect: boolean;
+  /** The node is in it. */
+  active: boolean;
+}
+
+/** The layers of the network, from the radio to the command center. */
+export interface Diagnosis {
+  layers: Layer[];
+}
+
+export interface Layer {
+  /** Its name: radio, association, address, gateway, dns, internet, clock, command_center. */
+  name: string;
+  verdict: Verdict;
+  /** What was seen, for people. */
+  evidence: string;
+  /** What to do, for people; empty if it works. */
+  advice: string;
 }
 
 function createBaseInfo(): Info {
@@ -452,6 +574,9 @@ export const Request: MessageFns<Request> = {
       case "cancel":
         CancelRequest.encode(message.kind.value, writer.uint32(42).fork()).join();
         break;
+      case "care":
+        CareRequest.encode(message.kind.value, writer.uint32(50).fork()).join();
+        break;
     }
     return writer;
   },
@@ -507,6 +632,14 @@ export const Request: MessageFns<Request> = {
             }
 
             message.kind = { $case: "cancel", value: CancelRequest.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.kind = { $case: "care", value: CareRequest.decode(reader, reader.uint32()) };
             continue;
           }
         }
@@ -639,6 +772,306 @@ export const CancelRequest: MessageFns<CancelRequest> = {
             message.requestId = reader.uint64() as bigint;
             continue;
           }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseCareRequest(): CareRequest {
+  return { kind: undefined };
+}
+
+export const CareRequest: MessageFns<CareRequest> = {
+  encode(message: CareRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    switch (message.kind?.$case) {
+      case "status":
+        CareStatusRequest.encode(message.kind.value, writer.uint32(10).fork()).join();
+        break;
+      case "saved":
+        SavedRequest.encode(message.kind.value, writer.uint32(18).fork()).join();
+        break;
+      case "join":
+        writer.uint32(26).bytes(message.kind.value);
+        break;
+      case "forget":
+        writer.uint32(34).string(message.kind.value);
+        break;
+      case "diagnose":
+        DiagnoseRequest.encode(message.kind.value, writer.uint32(42).fork()).join();
+        break;
+      case "hotspot":
+        writer.uint32(48).bool(message.kind.value);
+        break;
+      case "recover":
+        RecoverRequest.encode(message.kind.value, writer.uint32(58).fork()).join();
+        break;
+      case "restart":
+        RestartRequest.encode(message.kind.value, writer.uint32(66).fork()).join();
+        break;
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CareRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCareRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.kind = { $case: "status", value: CareStatusRequest.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.kind = { $case: "saved", value: SavedRequest.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.kind = { $case: "join", value: reader.bytes() };
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.kind = { $case: "forget", value: reader.string() };
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.kind = { $case: "diagnose", value: DiagnoseRequest.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.kind = { $case: "hotspot", value: reader.bool() };
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.kind = { $case: "recover", value: RecoverRequest.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.kind = { $case: "restart", value: RestartRequest.decode(reader, reader.uint32()) };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseCareStatusRequest(): CareStatusRequest {
+  return {};
+}
+
+export const CareStatusRequest: MessageFns<CareStatusRequest> = {
+  encode(_: CareStatusRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CareStatusRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCareStatusRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseSavedRequest(): SavedRequest {
+  return {};
+}
+
+export const SavedRequest: MessageFns<SavedRequest> = {
+  encode(_: SavedRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SavedRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSavedRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseDiagnoseRequest(): DiagnoseRequest {
+  return {};
+}
+
+export const DiagnoseRequest: MessageFns<DiagnoseRequest> = {
+  encode(_: DiagnoseRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DiagnoseRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDiagnoseRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseRecoverRequest(): RecoverRequest {
+  return {};
+}
+
+export const RecoverRequest: MessageFns<RecoverRequest> = {
+  encode(_: RecoverRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RecoverRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRecoverRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseRestartRequest(): RestartRequest {
+  return {};
+}
+
+export const RestartRequest: MessageFns<RestartRequest> = {
+  encode(_: RestartRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RestartRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRestartRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -993,6 +1426,18 @@ export const Reply: MessageFns<Reply> = {
       case "refused":
         writer.uint32(48).int32(message.kind.value);
         break;
+      case "done":
+        Done.encode(message.kind.value, writer.uint32(58).fork()).join();
+        break;
+      case "careStatus":
+        CareStatus.encode(message.kind.value, writer.uint32(66).fork()).join();
+        break;
+      case "saved":
+        SavedNetworks.encode(message.kind.value, writer.uint32(74).fork()).join();
+        break;
+      case "diagnosis":
+        Diagnosis.encode(message.kind.value, writer.uint32(82).fork()).join();
+        break;
     }
     return writer;
   },
@@ -1056,6 +1501,38 @@ export const Reply: MessageFns<Reply> = {
             }
 
             message.kind = { $case: "refused", value: reader.int32() as any };
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.kind = { $case: "done", value: Done.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.kind = { $case: "careStatus", value: CareStatus.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.kind = { $case: "saved", value: SavedNetworks.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.kind = { $case: "diagnosis", value: Diagnosis.decode(reader, reader.uint32()) };
             continue;
           }
         }
@@ -1494,6 +1971,392 @@ export const Status: MessageFns<Status> = {
             }
 
             message.applianceId = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseDone(): Done {
+  return {};
+}
+
+export const Done: MessageFns<Done> = {
+  encode(_: Done, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Done {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDone();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseCareStatus(): CareStatus {
+  return { connected: false, ssid: new Uint8Array(0), address: "", internet: false, hotspot: false, lastError: "" };
+}
+
+export const CareStatus: MessageFns<CareStatus> = {
+  encode(message: CareStatus, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.connected !== false) {
+      writer.uint32(8).bool(message.connected);
+    }
+    if (message.ssid.length !== 0) {
+      writer.uint32(18).bytes(message.ssid);
+    }
+    if (message.address !== "") {
+      writer.uint32(26).string(message.address);
+    }
+    if (message.internet !== false) {
+      writer.uint32(32).bool(message.internet);
+    }
+    if (message.hotspot !== false) {
+      writer.uint32(40).bool(message.hotspot);
+    }
+    if (message.lastError !== "") {
+      writer.uint32(50).string(message.lastError);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CareStatus {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCareStatus();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.connected = reader.bool();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.ssid = reader.bytes();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.address = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.internet = reader.bool();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.hotspot = reader.bool();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.lastError = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseSavedNetworks(): SavedNetworks {
+  return { networks: [], last: false };
+}
+
+export const SavedNetworks: MessageFns<SavedNetworks> = {
+  encode(message: SavedNetworks, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.networks) {
+      SavedNetwork.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.last !== false) {
+      writer.uint32(16).bool(message.last);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SavedNetworks {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSavedNetworks();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.networks.push(SavedNetwork.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.last = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseSavedNetwork(): SavedNetwork {
+  return { name: "", autoconnect: false, active: false };
+}
+
+export const SavedNetwork: MessageFns<SavedNetwork> = {
+  encode(message: SavedNetwork, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.autoconnect !== false) {
+      writer.uint32(16).bool(message.autoconnect);
+    }
+    if (message.active !== false) {
+      writer.uint32(24).bool(message.active);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SavedNetwork {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSavedNetwork();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.autoconnect = reader.bool();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.active = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseDiagnosis(): Diagnosis {
+  return { layers: [] };
+}
+
+export const Diagnosis: MessageFns<Diagnosis> = {
+  encode(message: Diagnosis, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.layers) {
+      Layer.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Diagnosis {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDiagnosis();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.layers.push(Layer.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseLayer(): Layer {
+  return { name: "", verdict: 0, evidence: "", advice: "" };
+}
+
+export const Layer: MessageFns<Layer> = {
+  encode(message: Layer, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.verdict !== 0) {
+      writer.uint32(16).int32(message.verdict);
+    }
+    if (message.evidence !== "") {
+      writer.uint32(26).string(message.evidence);
+    }
+    if (message.advice !== "") {
+      writer.uint32(34).string(message.advice);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Layer {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLayer();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.verdict = reader.int32() as any;
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.evidence = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.advice = reader.string();
             continue;
           }
         }
