@@ -657,7 +657,7 @@ def wire():
             "care request to restart": care(restart=b""),
             "done reply": reply(8, "done", b""),
             "care status reply": reply(9, "care_status", care_status(1, "Café ☕", "192.168.1.7", 1, 0, "")),
-            "care status reply of a hotspot": reply(10, "care_status", care_status(0, "", "", 0, 1, "x")),
+            "care status with a hotspot reply": reply(10, "care_status", care_status(0, "", "", 0, 1, "x")),
             "saved reply": reply(
                 11, "saved", message(1, saved_network("Café ☕", 1, 1)) + message(1, saved_network("Attic", 0, 0)) + number(2, 1)
             ),

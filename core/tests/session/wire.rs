@@ -155,7 +155,7 @@ fn care_replies() -> [(&'static str, u64, CareReply); 5] {
     [
         ("done reply", 8, CareReply::Done),
         ("care status reply", 9, CareReply::Status(status)),
-        ("care status reply of a hotspot", 10, CareReply::Status(hotspot)),
+        ("care status with a hotspot reply", 10, CareReply::Status(hotspot)),
         ("saved reply", 11, CareReply::Saved(vec![saved("Café ☕", true), saved("Attic", false)])),
         ("diagnosis reply", 12, CareReply::Diagnosis(layers)),
     ]

@@ -146,8 +146,12 @@ test("every kind of message has the bytes of the vectors", () => {
   }
 });
 
+/** Messages of network care, which this client does not send, and whose replies it therefore does not get. */
+const OF_NETWORK_CARE = /^care |^(done|saved|diagnosis) reply$/;
+
 test("every message of the node is read", () => {
   for (const [name, encoded] of Object.entries(wire)) {
+    if (OF_NETWORK_CARE.test(name)) continue;
     const value = bytes(encoded);
     if (name === "info") {
       assert.equal(decodeInfo(value).nodeId, sessions.node_id);
@@ -167,7 +171,7 @@ test("every message of the node is read", () => {
 });
 
 test("every request is written as in the vectors", () => {
-  const names = Object.keys(wire).filter((name) => / request( |$)/.test(name));
+  const names = Object.keys(wire).filter((name) => / request( |$)/.test(name) && !OF_NETWORK_CARE.test(name));
   assert.ok(names.length >= 6);
   for (const name of names) {
     const { kind } = provisioning.Request.decode(bytes(wire[name] ?? ""));
