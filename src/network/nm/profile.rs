@@ -32,6 +32,9 @@ const WIFI_SECURITY: &str = "802-11-wireless-security";
 /// Limit of DHCP, seconds. A router that has not answered by then will not answer; NetworkManager's default of 45 s is long
 /// for a waiting owner.
 const DHCP_TIMEOUT: i32 = 25;
+/// NetworkManager joins a stored network without a limit of failures. By default it pauses for five minutes after four, which a
+/// router that is starting may cause.
+const UNLIMITED: i32 = 0;
 /// Disables protected management frames, because access points fail with them on drivers that cannot install the group's
 /// integrity key, such as brcmfmac. `NM_SETTING_WIRELESS_SECURITY_PMF_DISABLE`.
 const PMF_DISABLE: i32 = 1;
@@ -187,6 +190,7 @@ impl Station {
         }
         let mut connection = identity(&self.ssid, &self.uuid);
         connection.insert("autoconnect", true.into());
+        connection.insert("autoconnect-retries", UNLIMITED.into());
         let mut profile = HashMap::from([
             ("connection", connection),
             (WIFI, wifi),
