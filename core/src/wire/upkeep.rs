@@ -168,7 +168,8 @@ mod tests {
 
     #[test]
     fn a_long_list_of_saved_networks_is_cut_and_arrives_whole() {
-        let saved = |index: usize| SavedNetwork { name: "n".repeat(1 + index * 5), autoconnect: index.is_multiple_of(2), active: false };
+        let saved =
+            |index: usize| SavedNetwork { name: "n".repeat(1 + index * 5), autoconnect: index.is_multiple_of(2), active: false };
         let networks: Vec<_> = (0..100).map(saved).collect();
         let parts = Reply::of_care(CareReply::Saved(networks.clone()));
         let mut arrived = Vec::new();
