@@ -84,8 +84,11 @@ fn a_signal_ends_it_while_it_waits_for_a_secret() {
         let folder = tempfile::tempdir().unwrap();
         let pipe = folder.path().join("key");
         assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-        let mut command = program();
+        // A shell's background job, as these tests may be, ignores SIGINT, and its processes inherit that.
+        let mut command = Command::new("env");
+        command.args(["--default-signal=INT,TERM", env!("CARGO_BIN_EXE_jarvis-command-center")]);
         command.args(["serve", "--listen", "127.0.0.1:0", "--admin-key-file"]).arg(&pipe).current_dir(folder.path());
+        command.env_clear().stderr(Stdio::null());
         let mut process = Process { child: command.spawn().unwrap(), url: String::new() };
         // Opened when the program has opened it too. Closed again, it would be an empty secret, which has another status.
         let writing = std::fs::OpenOptions::new().write(true).open(&pipe).unwrap();
