@@ -7,10 +7,6 @@
 //! No attribute requires encryption, so phones do not ask their user to pair. If `BlueZ` restarts, or the adapter vanishes or
 //! loses power, the service is registered again as soon as they are back.
 //!
-//! An advertisement can be gone from the air although `BlueZ` says that it is active: after a connection, after a suspend, and
-//! after a reset of the controller. The node cannot receive its own advertisement, so it registers it again after each of
-//! them that it learns of, and every half minute for the others.
-//!
 //! | module | what it holds |
 //! |---|---|
 //! | `application` | the D-Bus objects that `BlueZ` calls |
@@ -32,7 +28,6 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 use zbus::{ObjectPath, Variant};
 
@@ -48,10 +43,6 @@ const RETRIES: Backoff = Backoff::new(Duration::from_millis(500), Duration::from
 
 /// How long Bluetooth may be interrupted before the daemon treats it as unavailable: `BlueZ` takes a few seconds to restart.
 const GRACE: Duration = Duration::from_secs(6);
-
-/// How long an advertisement stays registered while no phone is connected. Registering it again interrupts it for some
-/// milliseconds.
-const RENEWAL: Duration = Duration::from_secs(30);
 
 /// Which radio to use.
 #[derive(Clone, Debug)]
@@ -196,8 +187,6 @@ async fn adapter(bus: &mut Bus, config: &Config) -> Result<Adapter, Error> {
 enum Step {
     Register,
     Advertise,
-    /// Hide and advertise.
-    Renew,
     Hide,
     Disconnect,
 }
@@ -208,10 +197,7 @@ enum Visible {
     No,
     /// A request to `BlueZ` is pending.
     Changing,
-    /// Registered, until it is to be renewed.
-    Yes {
-        renew_at: Instant,
-    },
+    Yes,
 }
 
 async fn serve_phones(
@@ -225,24 +211,17 @@ async fn serve_phones(
     let mut advertising = handle.advertising();
     // Advertise only after the service is registered.
     let mut visible = Visible::Changing;
-    // Whether the advertisement may have been lost since the last request to advertise.
-    let mut doubtful = false;
     let mut steps = JoinSet::new();
     steps.spawn(step(bus.caller(), Step::Register, adapter.path.as_str().to_owned()));
     loop {
         let wanted = *advertising.borrow_and_update();
-        let renew_at = match visible {
-            Visible::Yes { renew_at } if !phones.are_present() => Some(renew_at),
-            _ => None,
-        };
         let next = match visible {
             Visible::No if wanted => Some(Step::Advertise),
-            Visible::Yes { .. } if !wanted => Some(Step::Hide),
-            Visible::Yes { .. } if renew_at.is_some_and(|at| doubtful || at <= Instant::now()) => Some(Step::Renew),
+            Visible::Yes if !wanted => Some(Step::Hide),
             _ => None,
         };
         if let Some(next) = next {
-            (visible, doubtful) = (Visible::Changing, false);
+            visible = Visible::Changing;
             steps.spawn(step(bus.caller(), next, adapter.path.as_str().to_owned()));
         }
         tokio::select! {
@@ -257,7 +236,7 @@ async fn serve_phones(
                         bus.answer(&call, &answer).await?;
                         match effect {
                             Some(Effect::Written { phone, endpoint, value }) => phones.written(&phone, endpoint, &value).await?,
-                            Some(Effect::Released) if matches!(visible, Visible::Yes { .. }) => visible = Visible::No,
+                            Some(Effect::Released) if visible == Visible::Yes => visible = Visible::No,
                             _ => {}
                         }
                     }
@@ -265,11 +244,7 @@ async fn serve_phones(
                 BusEvent::Owner => return Err(Error::Ended),
                 BusEvent::Removed(path) if path == adapter.path => return Err(Error::AdapterGone),
                 BusEvent::PoweredOff(path) if path == adapter.path => return Err(Error::PoweredOff),
-                BusEvent::Disconnected(phone) => {
-                    phones.left(&phone).await?;
-                    doubtful |= adapter.has(&phone);
-                }
-                BusEvent::Resumed => doubtful = true,
+                BusEvent::Disconnected(phone) => phones.left(&phone).await?,
                 BusEvent::Added | BusEvent::Removed(_) | BusEvent::PoweredOff(_) => {}
             },
             Some(done) = steps.join_next() => {
@@ -285,11 +260,7 @@ async fn serve_phones(
                     Step::Advertise => {
                         result?;
                         info!(adapter = adapter.name(), name = handle.view().info.name, "advertising");
-                        visible = Visible::Yes { renew_at: Instant::now() + RENEWAL };
-                    }
-                    Step::Renew => {
-                        result?;
-                        visible = Visible::Yes { renew_at: Instant::now() + RENEWAL };
+                        visible = Visible::Yes;
                     }
                     Step::Hide => {
                         info!("stopped advertising");
@@ -302,7 +273,6 @@ async fn serve_phones(
                 steps.spawn(step(bus.caller(), Step::Disconnect, phone.as_str().to_owned()));
             },
             changed = advertising.changed() => changed.map_err(|_| Stopping)?,
-            () = sleep_until(renew_at.unwrap_or_else(Instant::now)), if renew_at.is_some() => {}
         }
     }
 }
@@ -315,12 +285,6 @@ async fn step(caller: Caller, step: Step, path: String) -> (Step, Result<(), Err
     let result = match step {
         Step::Register => caller.call(&path, "org.bluez.GattManager1", "RegisterApplication", &(object(ROOT), options)).await,
         Step::Advertise => caller.call(&path, advertising, "RegisterAdvertisement", &(object(ADVERTISEMENT), options)).await,
-        Step::Renew => {
-            // BlueZ may have dropped it.
-            let hidden = caller.call(&path, advertising, "UnregisterAdvertisement", &object(ADVERTISEMENT)).await;
-            debug!(?hidden, "renewing the advertisement");
-            caller.call(&path, advertising, "RegisterAdvertisement", &(object(ADVERTISEMENT), options)).await
-        }
         Step::Hide => caller.call(&path, advertising, "UnregisterAdvertisement", &object(ADVERTISEMENT)).await,
         Step::Disconnect => caller.call(&path, "org.bluez.Device1", "Disconnect", &()).await,
     };

@@ -26,10 +26,10 @@ pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) 
     assert!(tokio::time::timeout(PATIENCE, wait).await.is_ok(), "{what} did not happen in time");
 }
 
-/// After a connection ends, the node's kernel restarts its advertisement, and the node registers it again. A connection during
-/// that time breaks a virtual controller permanently, unlike a real one, so the phone waits.
+/// After a connection ends, the node's kernel restarts its advertisement. A connection during that time breaks a virtual
+/// controller permanently, unlike a real one, so the phone waits.
 pub(crate) async fn breath() {
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
 }
 
 /// The Bluetooth controllers, by address. There is one phone, because a virtual controller gives every connection the same

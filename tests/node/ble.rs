@@ -337,66 +337,6 @@ async fn a_lost_bus_connection_is_restored() {
     lab.fake.until_advertised().await;
 }
 
-/// Signals that the connection to a device has ended.
-async fn leaves(lab: &Lab, phone: &str) {
-    let changed = HashMap::from([("Connected", Variant::from(false))]);
-    let body = ("org.bluez.Device1", changed, Vec::<&str>::new());
-    lab.fake.tell_changed(&format!("/org/bluez/{phone}"), &body).await;
-}
-
-#[tokio::test]
-async fn the_advertisement_is_registered_again_after_every_connection() {
-    let Some(lab) = Lab::start(&[]).await else { return };
-    lab.fake.until_advertised().await;
-    for connection in 1..=100 {
-        leaves(&lab, "hci1/dev_1").await;
-        leaves(&lab, "hci0/dev_1").await;
-        lab.fake.until("it is registered again", |world| world.registrations() == connection + 1 && world.advertised).await;
-    }
-    assert_eq!(lab.fake.world().script.calls_of("RegisterApplication"), 1, "the service stays");
-}
-
-#[tokio::test]
-async fn the_advertisement_is_registered_again_after_the_last_phone_only() {
-    let Some(mut lab) = Lab::start(&[]).await else { return };
-    lab.fake.until_advertised().await;
-    let connection = lab.fake.connection.clone();
-    let kept = lab.fake.call(&connection, STATUS, "AcquireNotify", &(options("dev_1"),)).await.expect("a socket");
-    let opened = lab.event().await;
-    assert!(matches!(opened, Event::Opened { .. }), "{opened:?}");
-    leaves(&lab, "hci0/dev_2").await;
-    // The answer is sent after the signal was processed.
-    lab.fake.call(&connection, STATUS, "ReadValue", &(options("dev_1"),)).await.expect("it can be read");
-    assert_eq!(lab.fake.world().registrations(), 1, "a phone is connected");
-    leaves(&lab, "hci0/dev_1").await;
-    lab.fake.until("it is registered again", |world| world.registrations() == 2 && world.advertised).await;
-    drop((opened, kept));
-}
-
-#[tokio::test]
-async fn the_advertisement_is_registered_again_after_a_suspend() {
-    let Some(lab) = Lab::start(&[]).await else { return };
-    lab.fake.until_advertised().await;
-    let logind = zbus::connection::Builder::address(&*lab.bus.address()).build().await.expect("a bus");
-    logind.request_name("org.freedesktop.login1").await.expect("the name is free");
-    let (path, interface) = ("/org/freedesktop/login1", "org.freedesktop.login1.Manager");
-    for asleep in [true, false] {
-        logind.emit_signal(None::<&str>, path, interface, "PrepareForSleep", &asleep).await.expect("the bus is there");
-    }
-    lab.fake.until("it is registered again", |world| world.registrations() == 2 && world.advertised).await;
-}
-
-#[tokio::test]
-async fn an_advertisement_that_bluez_has_dropped_is_registered_again() {
-    let Some(lab) = Lab::start(&[("UnregisterAdvertisement", Fault::Error("org.bluez.Error.DoesNotExist", "no"))]).await else {
-        return;
-    };
-    lab.fake.until_advertised().await;
-    leaves(&lab, "hci0/dev_1").await;
-    lab.fake.until("it is registered again", |world| world.registrations() == 2).await;
-    assert_eq!(lab.fake.world().script.calls_of("RegisterApplication"), 1);
-}
-
 #[tokio::test]
 async fn a_hardware_switch_is_told_and_bluetooth_is_back_when_it_is_turned() {
     let journal = Journal::start();

@@ -41,8 +41,6 @@ pub(super) enum BusEvent {
     PoweredOff(OwnedObjectPath),
     /// The connection to a device has ended.
     Disconnected(OwnedObjectPath),
-    /// The machine continues after a suspend.
-    Resumed,
 }
 
 /// An adapter.
@@ -56,11 +54,6 @@ impl Adapter {
     /// Such as `hci0`.
     pub(super) fn name(&self) -> &str {
         self.path.as_str().rsplit('/').next().unwrap_or_default()
-    }
-
-    /// Whether a device is one of this adapter's.
-    pub(super) fn has(&self, device: &OwnedObjectPath) -> bool {
-        device.as_str().strip_prefix(self.path.as_str()).is_some_and(|rest| rest.starts_with('/'))
     }
 
     /// Whether the configured name or address is that of this adapter.
@@ -195,7 +188,6 @@ impl Bus {
             }
             Kind::Signal => match header.member()?.as_str() {
                 "NameOwnerChanged" => Some(BusEvent::Owner),
-                "PrepareForSleep" => (message.body().deserialize::<bool>() == Ok(false)).then_some(BusEvent::Resumed),
                 "InterfacesAdded" => Some(BusEvent::Added),
                 "InterfacesRemoved" => {
                     let body = message.body();
@@ -221,7 +213,7 @@ impl Bus {
     }
 }
 
-fn rules() -> zbus::Result<[MatchRule<'static>; 6]> {
+fn rules() -> zbus::Result<[MatchRule<'static>; 5]> {
     let signal = |sender: &'static str, interface: &'static str, member: &'static str| {
         MatchRule::builder().msg_type(Kind::Signal).sender(sender).interface(interface).member(member)
     };
@@ -232,7 +224,6 @@ fn rules() -> zbus::Result<[MatchRule<'static>; 6]> {
         signal(BLUEZ, objects, "InterfacesRemoved").build()?,
         signal(BLUEZ, PROPERTIES, "PropertiesChanged").arg(0, ADAPTER).build()?,
         signal(BLUEZ, PROPERTIES, "PropertiesChanged").arg(0, DEVICE).build()?,
-        signal("org.freedesktop.login1", "org.freedesktop.login1.Manager", "PrepareForSleep").build()?,
     ])
 }
 

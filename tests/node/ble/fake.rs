@@ -117,11 +117,6 @@ impl Fake {
 pub(crate) const HOST: &str = "raspberrypi";
 
 impl World {
-    /// How often an advertisement was registered.
-    pub(crate) fn registrations(&self) -> usize {
-        self.script.calls_of("RegisterAdvertisement")
-    }
-
     fn property(&self, name: &str) -> Variant<'static> {
         match name {
             "Alias" if !self.alias.is_empty() => self.alias.clone().into(),
