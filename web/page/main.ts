@@ -10,10 +10,11 @@ import {
   newRequestId,
 } from "../client/src/index.js";
 import type { Credentials, ErrorName, Field, Info, Language, Network, Progress, Security, Status } from "../client/src/index.js";
+import { element, input } from "./elements.js";
 import type { Link } from "./link.js";
 import { takeOrder } from "./order.js";
 import { current, preferred, text, translate } from "./texts.js";
-import { element, input, list, mark, nameOf, progress, repeatNotice, say, show, view } from "./view.js";
+import { list, mark, nameOf, progress, repeatNotice, say, show, view } from "./view.js";
 
 /** Pause between refreshes of the list, and of the session, which the node ends when it is silent; milliseconds. */
 const REFRESH_PAUSE = 15_000;

@@ -2,6 +2,7 @@
 
 import type { FaultName, Field, Network, Status } from "../client/src/index.js";
 import { errorText, needsPassphrase } from "../client/src/index.js";
+import { LOCK, WAVES, element, icon, input } from "./elements.js";
 import { visible } from "./language.js";
 import { current, text } from "./texts.js";
 
@@ -11,22 +12,10 @@ export type View = (typeof VIEWS)[number];
 
 /** Networks that are shown; the list has the strongest first. */
 const SHOWN = 60;
-const WAVES = ["M12 19h.01", "M8.5 15.5a5 5 0 0 1 7 0", "M5 12a10 10 0 0 1 14 0", "M1.5 8.5a15 15 0 0 1 21 0"];
-const LOCK = ["M6 11h12v9H6z", "M8.5 11V8a3.5 3.5 0 0 1 7 0v3"];
 
 let shown: View = "code";
 let notice: (() => string) | undefined;
 let isBad = false;
-
-/** The element with an id, which the page has. */
-export function element<Kind extends HTMLElement = HTMLElement>(id: string): Kind {
-  return document.getElementById(id) as Kind;
-}
-
-/** The input of a field. */
-export function input(id: string): HTMLInputElement {
-  return element<HTMLInputElement>(id);
-}
 
 /** The view that is shown. */
 export function view(): View {
@@ -133,21 +122,6 @@ function row(network: Network, onChosen: (network: Network) => void): HTMLLIElem
   const item = document.createElement("li");
   item.append(button);
   return item;
-}
-
-function icon(paths: readonly string[], strong = paths.length): SVGElement {
-  const create = (name: string) => document.createElementNS("http://www.w3.org/2000/svg", name);
-  const svg = create("svg");
-  for (const [name, value] of Object.entries({ viewBox: "0 0 24 24", width: "24", height: "24", "aria-hidden": "true" })) {
-    svg.setAttribute(name, value);
-  }
-  for (const [index, path] of paths.entries()) {
-    const part = create("path");
-    part.setAttribute("d", path);
-    part.setAttribute("class", index < strong ? "" : "weak");
-    svg.append(part);
-  }
-  return svg;
 }
 
 /** Shows the progress of an attempt. */

@@ -1,9 +1,10 @@
 /** The site: the setup over Bluetooth, from any server. */
 
 import { PairingSecret, requestNode } from "../client/src/index.js";
+import { element, input } from "../page/elements.js";
 import { setUp } from "../page/main.js";
 import { text } from "../page/texts.js";
-import { element, input, mark, say } from "../page/view.js";
+import { mark, say } from "../page/view.js";
 import { ChosenNode } from "./bluetooth.js";
 import { canRead, read } from "./camera.js";
 import { keepOffline } from "./offline.js";

@@ -1,23 +1,12 @@
 /** The page of network care: what a device in its network does, and what its owner can change. */
 
+import { element, input } from "../elements.js";
 import { preferred } from "../language.js";
 import type { Language } from "../language.js";
 import { Care, CareError } from "./api.js";
 import type { DeviceEvent, SeenNetwork, Status } from "./api.js";
 import { text, translate } from "./texts.js";
-import {
-  ask,
-  element,
-  input,
-  networkOf,
-  showEvents,
-  showLabel,
-  showLayers,
-  showSaved,
-  showSeen,
-  showStatus,
-  write,
-} from "./view.js";
+import { ask, networkOf, showEvents, showLabel, showLayers, showSaved, showSeen, showStatus, write } from "./view.js";
 
 /** Pause between requests for the status, milliseconds. */
 const REFRESH_PAUSE = 10_000;

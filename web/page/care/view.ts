@@ -1,5 +1,6 @@
 /** The elements of the page of network care. What comes from the node is text, and never more. */
 
+import { LOCK, SVG, WAVES, element, icon } from "../elements.js";
 import { visible } from "../language.js";
 import type { DeviceEvent, Finding, Label, SavedNetwork, SeenNetwork, Status } from "./api.js";
 import { named, text, time } from "./texts.js";
@@ -10,24 +11,11 @@ const SHOWN = 60;
 const EVENTS = 50;
 /** Modules of white around a QR code (ISO/IEC 18004, 5.3.8). */
 const QUIET = 4;
-const SVG = "http://www.w3.org/2000/svg";
 const MARKS = {
   ok: ["m6 12 4 4 8-9"],
   failed: ["M7 7l10 10", "M17 7 7 17"],
   not_reached: ["M8 12h8"],
 } as const;
-const WAVES = ["M12 19h.01", "M8.5 15.5a5 5 0 0 1 7 0", "M5 12a10 10 0 0 1 14 0", "M1.5 8.5a15 15 0 0 1 21 0"];
-const LOCK = ["M6 11h12v9H6z", "M8.5 11V8a3.5 3.5 0 0 1 7 0v3"];
-
-/** The element with an id, which the page has. */
-export function element<Kind extends Element = HTMLElement>(id: string): Kind {
-  return document.getElementById(id) as unknown as Kind;
-}
-
-/** The input of a field. */
-export function input(id: string): HTMLInputElement {
-  return element<HTMLInputElement>(id);
-}
 
 /** Makes an element with a class and children. */
 function make<Name extends keyof HTMLElementTagNameMap>(
@@ -46,20 +34,6 @@ function foreign(words: string, language = ""): HTMLElement {
   const made = make("bdi", "", visible(words));
   made.lang = language;
   return made;
-}
-
-function icon(paths: readonly string[], strong = paths.length): SVGElement {
-  const svg = document.createElementNS(SVG, "svg");
-  for (const [name, value] of Object.entries({ viewBox: "0 0 24 24", width: "24", height: "24", "aria-hidden": "true" })) {
-    svg.setAttribute(name, value);
-  }
-  for (const [index, path] of paths.entries()) {
-    const part = document.createElementNS(SVG, "path");
-    part.setAttribute("d", path);
-    part.setAttribute("class", index < strong ? "" : "weak");
-    svg.append(part);
-  }
-  return svg;
 }
 
 /** Writes a text, unless it is there: a screen reader repeats what is written. */
