@@ -22,7 +22,7 @@ pub use created_at::CreatedAt;
 pub use provision_code::{FormatError, ProvisionCode};
 pub use radio::{AccessPoint, RadioUse};
 pub use status::{Failure, Outcome, State, Status, Step};
-pub use text_field::{TextField, is_free_of_controls};
+pub use text_field::{TextField, is_free_of_controls, printable};
 pub use upkeep::{CareReply, CareRequest, CareStatus, LayerReport, LayerVerdict, SavedNetwork};
 
 /// The longest text field that is accepted: room, kid, identifiers and URLs. Bytes.

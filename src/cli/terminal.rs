@@ -6,6 +6,7 @@ use anyhow::{Context, anyhow};
 use zeroize::Zeroizing;
 
 use super::{Failure, variable};
+pub(super) use provisioning_core::domain::printable;
 
 /// Longest line of a password, bytes: more than any password has.
 const LINE_LIMIT: u64 = 1024;
@@ -19,17 +20,6 @@ pub(super) fn is_coloured(out: &impl IsTerminal) -> bool {
 /// A text in a colour, by its code of ECMA-48.
 pub(super) fn colour(text: &str, code: &str, is_coloured: bool) -> String {
     if is_coloured { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
-}
-
-/// A text in which everything that controls a terminal, or the direction of a text, is replaced by its number: names of
-/// networks are chosen by strangers.
-pub(super) fn printable(text: &str) -> String {
-    let escape = |letter: char| {
-        let is_harmful = letter.is_control()
-            || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
-        if is_harmful { letter.escape_unicode().to_string() } else { letter.to_string() }
-    };
-    text.chars().map(escape).collect()
 }
 
 /// Lines of a table. The columns are as wide as their longest value.

@@ -1,5 +1,7 @@
 //! The grammar of the text fields of a request: one table for every transport.
 
+use alloc::string::String;
+
 use super::TEXT_LIMIT;
 use crate::fault::Fault;
 
@@ -46,6 +48,23 @@ impl TextField {
 /// Whether a text has none of the characters that no text field may have.
 pub fn is_free_of_controls(text: &str) -> bool {
     text.chars().all(is_printed)
+}
+
+/// A text in which every character that controls a terminal, is not seen, or changes the direction of a text is replaced by
+/// its number: names of networks are chosen by strangers, and could deceive.
+pub fn printable(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut shown, letter| {
+        if letter.is_control() || is_unseen(letter) {
+            shown.extend(letter.escape_unicode());
+        } else {
+            shown.push(letter);
+        }
+        shown
+    })
+}
+
+const fn is_unseen(letter: char) -> bool {
+    matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
 }
 
 fn is_printed(character: char) -> bool {

@@ -21,7 +21,7 @@ use super::Reply;
 use super::names::NetworkNames;
 use super::schema::ProvisionRequest;
 use crate::daemon::View;
-use provisioning_core::domain::{Network, State};
+use provisioning_core::domain::{Network, State, printable};
 use provisioning_core::fault::Fault;
 
 /// A page of the form.
@@ -282,24 +282,8 @@ fn options(html: &mut String, networks: &[Network], chosen: &str) {
     shown.sort_by_key(|(_, network)| std::cmp::Reverse(network.signal));
     for (name, _) in shown.iter().take(LISTED) {
         let selected = if name == chosen { " selected" } else { "" };
-        add(html, format_args!("<option value=\"{}\"{selected}>{}</option>\n", text(name), text(&visible(name))));
+        add(html, format_args!("<option value=\"{}\"{selected}>{}</option>\n", text(name), text(&printable(name))));
     }
-}
-
-/// A name whose characters can all be seen: one that changes the direction of text could deceive.
-fn visible(name: &str) -> String {
-    let is_unseen = |letter: &char| {
-        letter.is_control()
-            || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
-    };
-    name.chars().fold(String::new(), |mut shown, letter| {
-        if is_unseen(&letter) {
-            add(&mut shown, format_args!("\\u{{{:x}}}", u32::from(letter)));
-        } else {
-            shown.push(letter);
-        }
-        shown
-    })
 }
 
 /// A text in HTML, also in an attribute's value.
@@ -366,6 +350,6 @@ mod tests {
     #[test]
     fn texts_stay_texts() {
         assert_eq!(text("<b a=\"'&'\">").to_string(), "&lt;b a=&quot;'&amp;'&quot;&gt;");
-        assert_eq!(visible("a\u{202e}b\u{0}"), "a\\u{202e}b\\u{0}");
+        assert_eq!(printable("a\u{202e}b\u{0}"), "a\\u{202e}b\\u{0}");
     }
 }
