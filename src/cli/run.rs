@@ -13,7 +13,7 @@ use anyhow::Context;
 use jarvis_http::client::{AddressPolicy, Client, Trust};
 use jarvis_provisioning::care::caretaker::{self, Caretaker};
 use jarvis_provisioning::care::port::Care;
-use jarvis_provisioning::care::{collect, collect_simulated, phones};
+use jarvis_provisioning::care::{self, collect, collect_simulated, phones};
 use jarvis_provisioning::claim::{Claimant, Device, NodeClaims};
 use jarvis_provisioning::command_center::{self, Limits, Registrar};
 use jarvis_provisioning::config::{self, Config, Open, Portal, original};
@@ -198,13 +198,14 @@ async fn serve<N: Maintenance + Clone, L: Future<Output = ()> + Send + 'static>(
         folder: std::path::absolute(&paths.claim).context("finding the folder of the appliance's configuration")?,
         clock: super::claim::clock,
     };
-    let limits = || Limits { health: diagnose::HEALTH_LIMIT, ..Limits::default() };
-    let health = Registrar::new(client.clone()).with_limits(limits());
-    let diagnosis = diagnosis(config, Registrar::new(client.clone()).with_limits(limits()))?;
+    let limits = Limits { health: diagnose::HEALTH_LIMIT, ..Limits::default() };
+    let health = Registrar::new(client.clone()).with_limits(limits);
+    let probes = probes(config)?;
     let command_center = command_center::Client { registrar: Registrar::new(client), claims };
     let (mut daemon, handle) = Daemon::new(machine_config(config), boot, network.clone(), command_center, store);
     let (restart, mut restarts) = mpsc::unbounded_channel();
-    let care = config.care.enabled.then(|| caretaker(config, network, health, handle.clone(), restart)).transpose()?;
+    let care =
+        config.care.enabled.then(|| caretaker(config, Arc::clone(&probes), network, health.clone(), handle.clone(), restart));
     let (stop, stopped) = watch::channel(());
     let until_stopped = || -> BoxFuture {
         let mut stopped = stopped.clone();
@@ -217,7 +218,7 @@ async fn serve<N: Maintenance + Clone, L: Future<Output = ()> + Send + 'static>(
     let mut servers = vec![tokio::spawn(link(handle.clone(), until_stopped()))];
     let mut http_config = http_config(config);
     let port = care.as_ref().map(|(_, port)| port.clone());
-    let panel = Panel::new(handle.clone(), port, radio.clone(), diagnosis);
+    let panel = Panel::new(handle.clone(), port, radio.clone(), diagnosis(config.simulate, probes, health));
     if let Some((caretaker, port)) = care {
         tokio::spawn(phones::serve(port.clone(), daemon.care_calls()));
         http_config.care = Some(http::Care { port, token });
@@ -269,19 +270,26 @@ async fn serve<N: Maintenance + Clone, L: Future<Output = ()> + Send + 'static>(
     Ok(then)
 }
 
+/// What a diagnosis probes, at the time of each.
+type Probes = Arc<dyn Fn() -> care::Settings + Send + Sync>;
+
+/// Invalid settings end the program here, and never later.
+fn probes(config: &Config) -> Result<Probes, Failure> {
+    let (config, checked) = (config.clone(), diagnose::settings(config)?);
+    Ok(Arc::new(move || diagnose::settings(&config).unwrap_or_else(|_| checked.clone())))
+}
+
 /// Network care for this node.
 fn caretaker<N: Maintenance>(
     config: &Config,
+    probes: Probes,
     network: N,
     registrar: Registrar,
     handle: Handle,
     restart: mpsc::UnboundedSender<()>,
-) -> Result<(Caretaker<N>, Care), Failure> {
-    // Invalid settings end the program here, and never later.
-    let checked = diagnose::settings(config)?;
-    let probed = config.clone();
+) -> (Caretaker<N>, Care) {
     let settings = caretaker::Settings {
-        probes: Arc::new(move || diagnose::settings(&probed).unwrap_or_else(|_| checked.clone())),
+        probes,
         recovery: config.care.recovery.unwrap_or(true),
         simulated: config.simulate,
         interface: config.interface.clone(),
@@ -289,19 +297,18 @@ fn caretaker<N: Maintenance>(
         clock: now,
         restart: config.care.restart.then_some(restart),
     };
-    Ok(Caretaker::new(settings, network, registrar, handle))
+    Caretaker::new(settings, network, registrar, handle)
 }
 
 /// What collects the evidence for the panel's diagnoses.
-fn diagnosis(config: &Config, registrar: Registrar) -> Result<Diagnose, Failure> {
-    let (config, checked, registrar) = (config.clone(), diagnose::settings(config)?, Arc::new(registrar));
-    Ok(Arc::new(move || {
-        let settings = diagnose::settings(&config).unwrap_or_else(|_| checked.clone());
-        let (simulate, registrar) = (config.simulate, Arc::clone(&registrar));
+fn diagnosis(simulate: bool, probes: Probes, registrar: Registrar) -> Diagnose {
+    let registrar = Arc::new(registrar);
+    Arc::new(move || {
+        let (settings, registrar) = (probes(), Arc::clone(&registrar));
         Box::pin(async move {
             if simulate { collect_simulated(&settings, &registrar).await } else { collect(&settings, &registrar).await }
         })
-    }))
+    })
 }
 
 /// Where a button of the settings is; every valid one is somewhere.
