@@ -157,7 +157,7 @@ impl Store {
     }
 
     /// Makes the token of the API void with each factory reset. Returns whether the last one has done so, and the next ones
-    /// do: whoever has learned the token from the previous owner must not control the device of the next one.
+    /// do: someone who has learned the token from the previous owner must not control the device of the next one.
     pub fn revocable_token(&mut self, token: &SecretText) -> Result<Arc<AtomicBool>, Error> {
         let _lock = self.folder.lock()?;
         let token = Token::new(token, read_state(&self.folder)?.void_token.as_deref());
