@@ -7,6 +7,12 @@
 //! No attribute requires encryption, so phones do not ask their user to pair. If `BlueZ` restarts, or the adapter vanishes or
 //! loses power, the service is registered again as soon as they are back.
 //!
+//! An advertisement can be gone from the air although `BlueZ` and the kernel believe that it is active: after a connection, a
+//! suspend, or a reset of the controller. The node cannot receive its own advertisement, so it has `BlueZ` send it to the
+//! controller again after every connection and suspend, and every [`RENEWAL`]. For that it signals a change of the
+//! advertisement. It does not register another one: `BlueZ` keeps an advertisement for ever whose owner disconnects
+//! before the registration is answered, and refuses all others once it has five, so registrations must be rare.
+//!
 //! | module | what it holds |
 //! |---|---|
 //! | `application` | the D-Bus objects that `BlueZ` calls |
@@ -28,6 +34,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{debug, info, warn};
 use zbus::{ObjectPath, Variant};
 
@@ -43,6 +50,13 @@ const RETRIES: Backoff = Backoff::new(Duration::from_millis(500), Duration::from
 
 /// How long Bluetooth may be interrupted before the daemon treats it as unavailable: `BlueZ` takes a few seconds to restart.
 const GRACE: Duration = Duration::from_secs(6);
+
+/// How long an advertisement that the controller may have lost stays lost, at most. Sending it to the controller again
+/// interrupts it for some milliseconds.
+const RENEWAL: Duration = Duration::from_secs(30);
+
+/// Limit of waiting for the last answers of `BlueZ`, which it gives within milliseconds.
+const SETTLING: Duration = Duration::from_secs(2);
 
 /// Which radio to use.
 #[derive(Clone, Debug)]
@@ -93,12 +107,13 @@ enum Error {
 /// Serves phones until `shutdown` is ready, or until the daemon's loop has ended.
 pub async fn serve(config: Config, handle: Handle, shutdown: impl Future<Output = ()>) {
     let (serving, watched) = watch::channel(false);
-    let mut chosen = None;
+    let (mut chosen, mut session) = (None, None);
     tokio::select! {
         () = shutdown => {}
-        () = run_with_reconnect(&config, &handle, &serving, &mut chosen) => {}
+        () = run_with_reconnect(&config, &handle, &serving, &mut chosen, &mut session) => {}
         Err(Stopping) = announce(&handle, watched) => {}
     }
+    end(&mut session).await;
     name::give_back(&config, &handle.view().info.name, chosen.as_deref()).await;
 }
 
@@ -122,11 +137,18 @@ async fn announce(handle: &Handle, mut serving: watch::Receiver<bool>) -> Result
 }
 
 /// `chosen` becomes the name that the adapter's owner has chosen for it, if there is one.
-async fn run_with_reconnect(config: &Config, handle: &Handle, serving: &watch::Sender<bool>, chosen: &mut Option<String>) {
+async fn run_with_reconnect(
+    config: &Config,
+    handle: &Handle,
+    serving: &watch::Sender<bool>,
+    chosen: &mut Option<String>,
+    session: &mut Option<Session>,
+) {
     let mut failed = 0;
     let mut reported = String::new();
     loop {
-        let Err(error) = serve_once(config, handle, serving, chosen).await;
+        let Err(error) = serve_once(config, handle, serving, chosen, session).await;
+        end(session).await;
         if serving.send_replace(false) {
             failed = 0;
             reported.clear();
@@ -153,6 +175,7 @@ async fn serve_once(
     handle: &Handle,
     serving: &watch::Sender<bool>,
     chosen: &mut Option<String>,
+    session: &mut Option<Session>,
 ) -> Result<Infallible, Error> {
     let mut bus = Bus::connect(config.bus.as_deref()).await?;
     let adapter = adapter(&mut bus, config).await?;
@@ -164,7 +187,8 @@ async fn serve_once(
         *chosen = Some(name);
     }
     let mut phones = Phones::new(handle.clone(), bus.caller());
-    let result = serve_phones(&mut bus, &adapter, handle, serving, &mut phones).await;
+    let session = session.insert(Session { bus, application: Application::new(handle.clone()), steps: JoinSet::new() });
+    let result = serve_phones(session, &adapter, handle, serving, &mut phones).await;
     phones.close_all().await?;
     result
 }
@@ -200,18 +224,53 @@ enum Visible {
     Yes,
 }
 
+/// A connection to `BlueZ`, and the requests that it has not answered.
+struct Session {
+    bus: Bus,
+    application: Application,
+    steps: JoinSet<(Step, Result<(), Error>)>,
+}
+
+impl Session {
+    /// Waits until every request is answered, and answers the calls that `BlueZ` makes meanwhile.
+    async fn settle(&mut self) -> Result<(), Error> {
+        while !self.steps.is_empty() {
+            tokio::select! {
+                event = self.bus.next_event() => if let BusEvent::Call(call) = event? {
+                    let (answer, _) = self.application.call(&call)?;
+                    self.bus.answer(&call, &answer).await?;
+                },
+                Some(done) = self.steps.join_next() => debug!(?done, "settled"),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Ends a connection to `BlueZ`, whereupon it forgets service and advertisement.
+async fn end(session: &mut Option<Session>) {
+    if let Some(session) = session {
+        match timeout(SETTLING, session.settle()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => debug!("BlueZ has not answered: {}", chain(&error)),
+            Err(_) => debug!("BlueZ does not answer"),
+        }
+    }
+    *session = None;
+}
+
 async fn serve_phones(
-    bus: &mut Bus,
+    Session { bus, application, steps }: &mut Session,
     adapter: &Adapter,
     handle: &Handle,
     serving: &watch::Sender<bool>,
     phones: &mut Phones,
 ) -> Result<Infallible, Error> {
-    let mut application = Application::new(handle.clone());
     let mut advertising = handle.advertising();
     // Advertise only after the service is registered.
     let mut visible = Visible::Changing;
-    let mut steps = JoinSet::new();
+    let mut renewal = interval(RENEWAL);
+    renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
     steps.spawn(step(bus.caller(), Step::Register, adapter.path.as_str().to_owned()));
     loop {
         let wanted = *advertising.borrow_and_update();
@@ -224,6 +283,9 @@ async fn serve_phones(
             visible = Visible::Changing;
             steps.spawn(step(bus.caller(), next, adapter.path.as_str().to_owned()));
         }
+        // The kernel does not advertise while a phone is connected.
+        let idle = visible == Visible::Yes && !phones.are_present();
+        let mut doubtful = false;
         tokio::select! {
             event = bus.next_event() => match event? {
                 BusEvent::Call(call) => {
@@ -244,7 +306,11 @@ async fn serve_phones(
                 BusEvent::Owner => return Err(Error::Ended),
                 BusEvent::Removed(path) if path == adapter.path => return Err(Error::AdapterGone),
                 BusEvent::PoweredOff(path) if path == adapter.path => return Err(Error::PoweredOff),
-                BusEvent::Disconnected(phone) => phones.left(&phone).await?,
+                BusEvent::Disconnected(phone) => {
+                    phones.left(&phone).await?;
+                    doubtful = adapter.has(&phone);
+                }
+                BusEvent::Resumed => doubtful = true,
                 BusEvent::Added | BusEvent::Removed(_) | BusEvent::PoweredOff(_) => {}
             },
             Some(done) = steps.join_next() => {
@@ -261,6 +327,7 @@ async fn serve_phones(
                         result?;
                         info!(adapter = adapter.name(), name = handle.view().info.name, "advertising");
                         visible = Visible::Yes;
+                        renewal.reset();
                     }
                     Step::Hide => {
                         info!("stopped advertising");
@@ -273,6 +340,12 @@ async fn serve_phones(
                 steps.spawn(step(bus.caller(), Step::Disconnect, phone.as_str().to_owned()));
             },
             changed = advertising.changed() => changed.map_err(|_| Stopping)?,
+            // Without an advertisement no timer runs.
+            _ = renewal.tick(), if idle => doubtful = true,
+        }
+        if doubtful && visible == Visible::Yes && !phones.are_present() {
+            bus.advertisement_changed().await?;
+            renewal.reset();
         }
     }
 }

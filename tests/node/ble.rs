@@ -10,6 +10,7 @@ use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use fake::{ADAPTER, ADDRESS, Fake, World};
+use futures_util::{FutureExt, StreamExt};
 use jarvis_provisioning::daemon::{Ends, Event, Handle};
 use jarvis_provisioning::link::ble::{self, Config};
 use provisioning_core::endpoint::{ENDPOINTS, Endpoint};
@@ -21,7 +22,7 @@ use testing_node::scripted::view;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use zbus::{OwnedObjectPath, Variant};
+use zbus::{MatchRule, MessageStream, OwnedObjectPath, Variant};
 
 /// Longer than any limit of the adapter.
 const DEADLINE: Duration = Duration::from_mins(1);
@@ -29,6 +30,8 @@ const DEADLINE: Duration = Duration::from_mins(1);
 /// The path of the application's objects.
 const STATUS: &str = "/jarvis/provisioning/service/5";
 const SCAN: &str = "/jarvis/provisioning/service/2";
+const ADVERTISEMENT: &str = "/jarvis/advertisement";
+const ADVERTISEMENT_INTERFACE: &str = "org.bluez.LEAdvertisement1";
 
 /// A bus, a fake `BlueZ` on it, and the link under test. Fields are dropped in this order.
 struct Lab {
@@ -291,6 +294,78 @@ async fn a_link_ends_with_its_connection_even_if_its_socket_stays_open() {
     let closed = lab.event().await;
     assert!(matches!(closed, Event::Closed { .. }), "{closed:?}");
     drop((opened, kept));
+}
+
+/// The changes of the advertisement that a client of the bus hears, as `BlueZ` does.
+async fn changes(lab: &Lab) -> MessageStream {
+    let bus = zbus::connection::Builder::address(&*lab.bus.address()).build().await.expect("a bus");
+    let rule = MatchRule::builder().msg_type(zbus::message::Type::Signal).member("PropertiesChanged");
+    let rule = rule.path(ADVERTISEMENT).build().expect("a path");
+    MessageStream::for_match_rule(rule, &bus, None).await.expect("the bus is there")
+}
+
+/// Waits for a change of the advertisement, which has to have the same content.
+async fn changed(changes: &mut MessageStream) {
+    let change =
+        timeout(DEADLINE, changes.next()).await.expect("a change in time").expect("the bus is there").expect("a message");
+    let body = change.body();
+    let (interface, properties, _) = body.deserialize::<(&str, HashMap<&str, Variant<'_>>, Vec<&str>)>().expect("a change");
+    assert_eq!((interface, properties), (ADVERTISEMENT_INTERFACE, HashMap::from([("Type", "peripheral".into())])));
+}
+
+/// Signals that the connection to a device has ended.
+async fn leaves(lab: &Lab, phone: &str) {
+    let properties = HashMap::from([("Connected", Variant::from(false))]);
+    let body = ("org.bluez.Device1", properties, Vec::<&str>::new());
+    lab.fake.tell_changed(&format!("/org/bluez/{phone}"), &body).await;
+}
+
+#[tokio::test]
+async fn the_advertisement_is_sent_to_the_controller_again_after_every_connection_and_registered_once() {
+    let Some(lab) = Lab::start(&[]).await else { return };
+    lab.fake.until_advertised().await;
+    let mut changes = changes(&lab).await;
+    for _ in 0..100 {
+        leaves(&lab, "hci1/dev_1").await;
+        leaves(&lab, "hci0/dev_1").await;
+        changed(&mut changes).await;
+    }
+    // After the answer every signal before is processed.
+    lab.fake.call(&lab.fake.connection, ADVERTISEMENT, "GetAll", &(ADVERTISEMENT_INTERFACE,)).await.expect("it answers");
+    assert!(changes.next().now_or_never().is_none(), "other adapters' connections do not count");
+    assert_eq!(lab.fake.world().script.calls_of("RegisterAdvertisement"), 1);
+}
+
+#[tokio::test]
+async fn the_advertisement_is_sent_to_the_controller_again_after_a_suspend() {
+    let Some(lab) = Lab::start(&[]).await else { return };
+    lab.fake.until_advertised().await;
+    let mut changes = changes(&lab).await;
+    let logind = zbus::connection::Builder::address(&*lab.bus.address()).build().await.expect("a bus");
+    logind.request_name("org.freedesktop.login1").await.expect("the name is free");
+    let (path, interface) = ("/org/freedesktop/login1", "org.freedesktop.login1.Manager");
+    for asleep in [true, false] {
+        logind.emit_signal(None::<&str>, path, interface, "PrepareForSleep", &asleep).await.expect("the bus is there");
+    }
+    changed(&mut changes).await;
+    lab.fake.call(&lab.fake.connection, ADVERTISEMENT, "GetAll", &(ADVERTISEMENT_INTERFACE,)).await.expect("it answers");
+    assert!(changes.next().now_or_never().is_none(), "once");
+}
+
+/// Otherwise `BlueZ` keeps the advertisement.
+#[tokio::test]
+async fn a_node_that_stops_waits_until_its_advertisement_is_registered() {
+    let Some(mut lab) = Lab::start(&[("RegisterAdvertisement", Fault::Late)]).await else { return };
+    lab.fake.until("it has called", |world| world.script.calls_of("RegisterAdvertisement") == 1).await;
+    lab.stop = None;
+    // BlueZ reads the advertisement before it answers.
+    for _ in 0..20 {
+        lab.fake.call(&lab.fake.connection, ADVERTISEMENT, "GetAll", &(ADVERTISEMENT_INTERFACE,)).await.expect("it answers");
+    }
+    assert!(!lab.serving.is_finished());
+    lab.fake.release();
+    lab.stop().await;
+    assert!(lab.fake.world().advertised);
 }
 
 #[tokio::test]

@@ -24,6 +24,10 @@ const SERVICE_PATH: &str = "/jarvis/provisioning/service";
 /// The advertisement.
 pub(super) const ADVERTISEMENT: &str = "/jarvis/advertisement";
 
+pub(super) const ADVERTISEMENT_INTERFACE: &str = "org.bluez.LEAdvertisement1";
+/// Phones can connect.
+pub(super) const ADVERTISEMENT_TYPE: &str = "peripheral";
+
 const SERVICE_INTERFACE: &str = "org.bluez.GattService1";
 const CHARACTERISTIC_INTERFACE: &str = "org.bluez.GattCharacteristic1";
 
@@ -216,7 +220,7 @@ fn objects() -> BTreeMap<ObjectPath<'static>, BTreeMap<&'static str, Properties>
 /// bytes in either would make it an extended advertisement, which phones do not find by default.
 fn advertisement(name: &str) -> Properties {
     Properties::from([
-        ("Type", "peripheral".into()),
+        ("Type", ADVERTISEMENT_TYPE.into()),
         ("ServiceUUIDs", vec![uuid(SERVICE)].into()),
         ("LocalName", name[..name.floor_char_boundary(NAME_LIMIT)].to_owned().into()),
         ("Discoverable", true.into()),

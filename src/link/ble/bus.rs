@@ -13,6 +13,7 @@ use zbus::names::OwnedUniqueName;
 use zbus::{Connection, MatchRule, Message, MessageStream, OwnedObjectPath, OwnedVariant, Variant};
 
 use super::Error;
+use super::application::{ADVERTISEMENT, ADVERTISEMENT_INTERFACE, ADVERTISEMENT_TYPE};
 
 /// `BlueZ`'s name on the bus.
 const BLUEZ: &str = "org.bluez";
@@ -41,6 +42,8 @@ pub(super) enum BusEvent {
     PoweredOff(OwnedObjectPath),
     /// The connection to a device has ended.
     Disconnected(OwnedObjectPath),
+    /// The machine continues after a suspend.
+    Resumed,
 }
 
 /// An adapter.
@@ -54,6 +57,11 @@ impl Adapter {
     /// Such as `hci0`.
     pub(super) fn name(&self) -> &str {
         self.path.as_str().rsplit('/').next().unwrap_or_default()
+    }
+
+    /// Whether a device is one of this adapter's.
+    pub(super) fn has(&self, device: &OwnedObjectPath) -> bool {
+        device.as_str().strip_prefix(self.path.as_str()).is_some_and(|rest| rest.starts_with('/'))
     }
 
     /// Whether the configured name or address is that of this adapter.
@@ -161,6 +169,15 @@ impl Bus {
         Ok(())
     }
 
+    /// Signals that the advertisement has changed. `BlueZ` then sends all of it to the kernel, and the kernel to the controller,
+    /// though it has the same content.
+    pub(super) async fn advertisement_changed(&self) -> Result<(), Error> {
+        let body = (ADVERTISEMENT_INTERFACE, HashMap::from([("Type", Variant::from(ADVERTISEMENT_TYPE))]), Vec::<&str>::new());
+        self.connection.emit_signal(None::<&str>, ADVERTISEMENT, PROPERTIES, "PropertiesChanged", &body).await?;
+        debug!("sending the advertisement to the controller again");
+        Ok(())
+    }
+
     /// The next call or signal. Cancel safe.
     pub(super) async fn next_event(&mut self) -> Result<BusEvent, Error> {
         loop {
@@ -189,6 +206,7 @@ impl Bus {
             Kind::Signal => match header.member()?.as_str() {
                 "NameOwnerChanged" => Some(BusEvent::Owner),
                 "InterfacesAdded" => Some(BusEvent::Added),
+                "PrepareForSleep" => (message.body().deserialize::<bool>() == Ok(false)).then_some(BusEvent::Resumed),
                 "InterfacesRemoved" => {
                     let body = message.body();
                     let (object, interfaces) = body.deserialize::<(OwnedObjectPath, Vec<String>)>().ok()?;
@@ -213,7 +231,7 @@ impl Bus {
     }
 }
 
-fn rules() -> zbus::Result<[MatchRule<'static>; 5]> {
+fn rules() -> zbus::Result<[MatchRule<'static>; 6]> {
     let signal = |sender: &'static str, interface: &'static str, member: &'static str| {
         MatchRule::builder().msg_type(Kind::Signal).sender(sender).interface(interface).member(member)
     };
@@ -224,6 +242,7 @@ fn rules() -> zbus::Result<[MatchRule<'static>; 5]> {
         signal(BLUEZ, objects, "InterfacesRemoved").build()?,
         signal(BLUEZ, PROPERTIES, "PropertiesChanged").arg(0, ADAPTER).build()?,
         signal(BLUEZ, PROPERTIES, "PropertiesChanged").arg(0, DEVICE).build()?,
+        signal("org.freedesktop.login1", "org.freedesktop.login1.Manager", "PrepareForSleep").build()?,
     ])
 }
 

@@ -50,6 +50,11 @@ impl Phones {
         Self { handle, bluez, by_object: HashMap::new(), tasks: JoinSet::new(), presence }
     }
 
+    /// Whether any phone has a link.
+    pub(super) fn are_present(&self) -> bool {
+        !self.by_object.is_empty()
+    }
+
     /// Opens a link. A phone that subscribes again gets a new one.
     pub(super) async fn subscribed(
         &mut self,
