@@ -36,6 +36,8 @@ const TRY: Duration = Duration::from_secs(5);
 /// The UUIDs of a characteristic's declaration and of its client configuration.
 const DECLARATION: u16 = 0x2803;
 const CONFIGURATION: u16 = 0x2902;
+/// The UUID of the characteristic with the name that phones show.
+const DEVICE_NAME: u16 = 0x2a00;
 
 /// A connection with the smallest MTU.
 pub(crate) struct Att {
@@ -127,6 +129,13 @@ impl Att {
                 }
             }
         }
+    }
+
+    /// The name that phones show of a device that they have connected to.
+    pub(crate) async fn device_name(&mut self) -> String {
+        let answer = self.ask(&request(READ_BY_TYPE, &[1, u16::MAX, DEVICE_NAME])).await.expect("every device has a name");
+        // A length and a handle come before the value.
+        String::from_utf8(answer[3..].to_vec()).expect("a text")
     }
 
     /// Switches notifications on or off.

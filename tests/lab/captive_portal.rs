@@ -10,7 +10,7 @@ use crate::device::{Device, PASSPHRASE};
 use crate::place::{Wifi, at_the_phone};
 
 /// Asks a DNS server for the address of a name (RFC 1035, 4); the answer's time to live, seconds, and its address.
-async fn resolve(server: Ipv4Addr, name: &str) -> (u32, Ipv4Addr) {
+pub(crate) async fn resolve(server: Ipv4Addr, name: &str) -> (u32, Ipv4Addr) {
     let mut question = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
     for label in name.split('.') {
         question.push(u8::try_from(label.len()).expect("a short label"));

@@ -50,6 +50,11 @@ impl Device {
     /// A new device with additional settings.
     pub(crate) async fn with(settings: &str) -> Self {
         forget_networks();
+        Self::with_networks(settings).await
+    }
+
+    /// The same, on an image that has networks.
+    pub(crate) async fn with_networks(settings: &str) -> Self {
         let files = TempDir::new().expect("a temporary folder");
         let label = format!(r#"{{"code":"{CODE}","access_point_passphrase":"{PASSPHRASE}"}}"#);
         let label_file = files.path().join("label.json");
@@ -91,6 +96,11 @@ impl Device {
     /// Kills its program.
     pub(crate) fn kill(&mut self) {
         self.program = None;
+    }
+
+    /// Stops its program like a service manager.
+    pub(crate) async fn stop(&mut self) {
+        self.program.take().expect("it runs").stop().await;
     }
 
     /// Resets it by the command; returns the exit status and the output.

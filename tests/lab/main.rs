@@ -16,6 +16,7 @@
 //! | `mdns_service` | the node's mDNS service in the home's network |
 //! | `battery` | a phone that serves its battery level, and a stock `BlueZ` |
 //! | `panel` | the packaged service's object on the bus, its light and its button |
+//! | `field` | what devices meet where they are used: networks of others, resets of the adapter, a slow router |
 //! | `surroundings` | services that hang around the node |
 //! | `units` | the programs started by their systemd units |
 //! | `bench` | the figures |
@@ -32,6 +33,7 @@ mod bench;
 mod captive_portal;
 mod desk;
 mod device;
+mod field;
 mod gatt;
 mod l2cap;
 mod mdns_service;

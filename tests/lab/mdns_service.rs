@@ -15,7 +15,7 @@ use crate::scene::Scene;
 const GROUP: (Ipv4Addr, u16) = (Ipv4Addr::new(224, 0, 0, 251), 5353);
 
 /// Sends one query for a service, like a resolver without mDNS (RFC 6762, 6.7); none without an answer.
-async fn browse(service: &str) -> Vec<u8> {
+pub(crate) async fn browse(service: &str) -> Vec<u8> {
     let mut question = vec![0x12, 0x34, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
     for label in service.split_terminator('.') {
         question.push(u8::try_from(label.len()).expect("a short label"));
@@ -31,7 +31,7 @@ async fn browse(service: &str) -> Vec<u8> {
     answer
 }
 
-fn holds(answer: &[u8], bytes: &[u8]) -> bool {
+pub(crate) fn holds(answer: &[u8], bytes: &[u8]) -> bool {
     answer.windows(bytes.len()).any(|window| window == bytes)
 }
 

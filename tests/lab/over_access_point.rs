@@ -92,7 +92,7 @@ async fn poll(node: &str, state: &str) -> Value {
 }
 
 /// The node's address in the home.
-fn address_at_home() -> Option<String> {
+pub(crate) fn address_at_home() -> Option<String> {
     let text = String::from_utf8(run("ip", &["-4", "-oneline", "addr", "show", "dev", "wlan0"]).stdout).expect("ASCII");
     text.split_whitespace().find_map(|word| Some(word.strip_suffix("/24")?.to_owned())).filter(|address| address != NODE)
 }

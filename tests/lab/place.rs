@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+use tokio::time::timeout;
 
 use crate::air::{PATIENCE, must, run, until};
 
@@ -54,6 +55,7 @@ pub(crate) struct Settings {
     pub(crate) neighbours: usize,
     /// Whether the home has a second network.
     pub(crate) other: bool,
+    pub(crate) password: &'static str,
 }
 
 impl Settings {
@@ -69,7 +71,7 @@ impl Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { protection: Protection::Wpa2, hidden: false, dhcp: true, neighbours: 0, other: false }
+        Self { protection: Protection::Wpa2, hidden: false, dhcp: true, neighbours: 0, other: false, password: PASSWORD }
     }
 }
 
@@ -83,6 +85,13 @@ impl Running {
     pub(crate) fn process(&self) -> Pid {
         let number = self.child.id().and_then(|number| number.try_into().ok()).and_then(Pid::from_raw);
         number.expect("it has not been waited for")
+    }
+
+    /// Asks it to end, and waits until it has ended with success.
+    pub(crate) async fn stop(mut self) {
+        kill_process(self.process(), Signal::TERM).expect("it runs");
+        let status = timeout(PATIENCE, self.child.wait()).await.expect("it ends").expect("a status");
+        assert!(status.success(), "{status}");
     }
 
     /// Suspends it: it stops answering, and its peers get no error.
@@ -122,7 +131,7 @@ pub(crate) async fn start(mut command: Command, name: &str, word: &str) -> (Runn
         }
         panic!("{name} exited before it printed {word:?}; see its log");
     };
-    let line = tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{name} did not print {word:?} in time"));
+    let line = timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{name} did not print {word:?} in time"));
     tokio::spawn(async move {
         let mut errors = errors;
         while let Ok(Some(line)) = lines.next_line().await {
@@ -189,6 +198,13 @@ impl Home {
         self.access_point = Some(start(command, "hostapd", "AP-ENABLED").await.0);
     }
 
+    /// Restarts the access point with another passphrase.
+    pub(crate) async fn change_password(&mut self, password: &'static str) {
+        self.close_access_point();
+        self.settings.password = password;
+        self.open_access_point().await;
+    }
+
     /// Suspends DHCP: clients wait for an address.
     pub(crate) fn suspend_dhcp(&self) {
         self.dhcp.as_ref().expect("this home has a DHCP server").freeze();
@@ -252,7 +268,7 @@ impl Home {
 }
 
 fn hostapd(settings: &Settings) -> String {
-    let name = settings.name();
+    let (name, password) = (settings.name(), settings.password);
     let mut text = format!("interface=wlan1\ndriver=nl80211\nssid={name}\nhw_mode=g\nchannel=1\nieee80211n=1\nwmm_enabled=1\n");
     if settings.hidden {
         text += "ignore_broadcast_ssid=1\n";
@@ -260,11 +276,11 @@ fn hostapd(settings: &Settings) -> String {
     let pairwise = "wpa=2\nrsn_pairwise=CCMP\n";
     match settings.protection {
         Protection::Open => {}
-        Protection::Wpa2 => _ = write!(text, "{pairwise}wpa_key_mgmt=WPA-PSK\nwpa_passphrase={PASSWORD}\n"),
-        Protection::Wpa3 => _ = write!(text, "{pairwise}wpa_key_mgmt=SAE\nieee80211w=2\nsae_password={PASSWORD}\n"),
+        Protection::Wpa2 => _ = write!(text, "{pairwise}wpa_key_mgmt=WPA-PSK\nwpa_passphrase={password}\n"),
+        Protection::Wpa3 => _ = write!(text, "{pairwise}wpa_key_mgmt=SAE\nieee80211w=2\nsae_password={password}\n"),
         Protection::Mixed => {
-            _ = write!(text, "{pairwise}wpa_key_mgmt=WPA-PSK SAE\nieee80211w=1\nwpa_passphrase={PASSWORD}\n");
-            _ = writeln!(text, "sae_password={PASSWORD}");
+            _ = write!(text, "{pairwise}wpa_key_mgmt=WPA-PSK SAE\nieee80211w=1\nwpa_passphrase={password}\n");
+            _ = writeln!(text, "sae_password={password}");
         }
     }
     if settings.other {
@@ -324,7 +340,7 @@ impl Wifi {
     async fn take_address(&self) -> bool {
         let mut command = there("phone", "/usr/lib/klibc/bin/ipconfig");
         command.args(["-c", "dhcp", "-t", "10", "wlan2"]).stdout(Stdio::null()).stderr(Stdio::null());
-        let ended = tokio::time::timeout(Duration::from_secs(15), command.status()).await;
+        let ended = timeout(Duration::from_secs(15), command.status()).await;
         matches!(ended, Ok(Ok(status)) if status.success())
     }
 }
