@@ -21,8 +21,9 @@ use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 
 use crate::air::{Controllers, connect, must, run, until};
-use crate::device::{Device, PASSPHRASE, credentials, profiles, with_password};
+use crate::device::{Device, PASSPHRASE, credentials, profiles, usage, with_password};
 use crate::place::{AIR, CENTER_PORT, Home, PASSWORD, SSID, Settings, at_the_phone, log, there};
+use crate::units::{PACKAGES, Unit, apt_install, clean, configure};
 
 const ROUNDS: usize = 5;
 const ATTEMPT: Duration = Duration::from_secs(150);
@@ -89,6 +90,11 @@ impl Table {
         if !met {
             self.missed.push(name.to_owned());
         }
+    }
+
+    /// A figure that is measured once.
+    fn once(&mut self, name: &str, value: f64, unit: &str) {
+        _ = writeln!(self.text, "{name:<62} {value:>8.2} {unit}");
     }
 
     /// Writes it to the file that `tests/lab/bench` prints.
@@ -475,6 +481,51 @@ async fn from_the_access_point() {
     table.target("  beside wifi-connect's 19.3 s", wrong_took.median() / PEER_WRONG, 0.4);
     table.figure(&good_took, "s");
     table.target("  beside wifi-connect's 3.6 s", good_took.median() / PEER_GOOD, 0.8);
+    table.end();
+}
+
+/// The package: from its installation and from a start of its unit to the advertisement; memory under the unit; sizes.
+#[tokio::test]
+#[ignore = "takes minutes, and a guest for itself: `tests/lab/bench` runs it"]
+async fn installed() {
+    const PACKAGE: &str = "jarvis-provisioning";
+    let mut table = Table::default();
+    let mut installed = Samples::of("`apt install` → advertising");
+    let mut started = Samples::of("start of the unit → advertising");
+    let mut idle = Samples::of("resident memory under the unit while it waits");
+    for _ in 0..ROUNDS {
+        let controllers = Controllers::ready().await;
+        clean(PACKAGE);
+        configure(&controllers, "never");
+        let began = Instant::now();
+        apt_install(PACKAGE);
+        Controllers::ready().await.until_node_advertises().await;
+        installed.add(seconds(began));
+        let unit = Unit::started("jarvis-provision.service");
+        must("systemctl", &["stop", unit.name]);
+        let began = Instant::now();
+        must("systemctl", &["start", unit.name]);
+        controllers.until_node_advertises().await;
+        started.add(seconds(began));
+        // By then the temporary allocations of the start are freed.
+        sleep(Duration::from_secs(3)).await;
+        idle.add(mebibytes(usage(&unit.property("MainPID")).resident));
+    }
+    clean(PACKAGE);
+    table.figure(&installed, "s");
+    table.figure(&started, "s");
+    table.figure(&idle, "MiB");
+    let mut packages: Vec<_> = std::fs::read_dir(PACKAGES).expect("the laboratory's packages").flatten().collect();
+    packages.sort_by_key(std::fs::DirEntry::file_name);
+    for package in packages {
+        let name = package.file_name().to_string_lossy().into_owned();
+        let size = package.metadata().expect("its size").len();
+        let size = mebibytes(usize::try_from(size / 1024).expect("a small file"));
+        table.once(&name, size, "MiB");
+        if name.starts_with(&format!("{PACKAGE}_")) {
+            table.target("  MiB", size, 2.5);
+        }
+    }
     table.end();
 }
 
