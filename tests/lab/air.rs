@@ -8,10 +8,14 @@ use mobile_test_harness::bluez::{Adapter, Bluez};
 use mobile_test_harness::link::Target;
 use mobile_test_harness::link::ble::Bluetooth;
 use mobile_test_harness::phone::Phone;
+use tokio::time::Instant;
 use zbus::Variant;
 
 /// Limit of every wait, longer than any step takes under emulation; reached only if a scenario fails.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(3);
+
+/// What takes longer is printed.
+const LONG: Duration = Duration::from_secs(1);
 
 /// The controllers that `guest/start` creates.
 const CONTROLLERS: usize = 2;
@@ -23,7 +27,16 @@ pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) 
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
+    let began = Instant::now();
     assert!(tokio::time::timeout(PATIENCE, wait).await.is_ok(), "{what} did not happen in time");
+    tell(what, began);
+}
+
+/// Prints what has taken long, in the log of the scenario.
+fn tell(what: &str, began: Instant) {
+    if began.elapsed() >= LONG {
+        eprintln!("{:.1} s: {what}", began.elapsed().as_secs_f64());
+    }
 }
 
 /// After a connection ends, the node's kernel restarts its advertisement. A connection during that time breaks a virtual
@@ -147,12 +160,12 @@ async fn adapters() -> zbus::Result<Vec<Adapter>> {
 
 /// Runs a program of the guest until it exits.
 pub(crate) fn run(program: &str, arguments: &[&str]) -> Output {
+    let began = Instant::now();
     // Interactive programs would wait for a terminal forever.
-    Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap_or_else(|error| panic!("running {program}: {error}"))
+    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output();
+    // Other arguments may be secrets.
+    tell(&format!("{program} {}", arguments.first().unwrap_or(&"")), began);
+    output.unwrap_or_else(|error| panic!("running {program}: {error}"))
 }
 
 /// Runs a program that must succeed; returns what it printed.
