@@ -66,6 +66,15 @@ impl Controllers {
         Self { node, phone }
     }
 
+    /// The same with the phone's on the first controller of `BlueZ`, which is the one that Chromium uses.
+    pub(crate) async fn ready_for_chromium() -> Self {
+        Self::ready().await;
+        let mut adapters = adapters().await.expect("that was waited for");
+        adapters.sort_by(|one, other| one.path().cmp(other.path()));
+        let [phone, node] = adapters.try_into().expect("counted");
+        Self { node: node.address, phone: phone.address }
+    }
+
     /// Switches the phone's controller off, as if it were out of range. The next connection switches it on.
     pub(crate) async fn switch_phone_off(&self) {
         let adapter = self.phone_adapter().await.expect("BlueZ has it");

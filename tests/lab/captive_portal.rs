@@ -7,16 +7,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 
 use crate::device::{Device, PASSPHRASE};
+use crate::dns::{A, question};
 use crate::place::{Wifi, at_the_phone};
 
 /// Asks a DNS server for the address of a name (RFC 1035, 4); the answer's time to live, seconds, and its address.
 pub(crate) async fn resolve(server: Ipv4Addr, name: &str) -> (u32, Ipv4Addr) {
-    let mut question = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
-    for label in name.split('.') {
-        question.push(u8::try_from(label.len()).expect("a short label"));
-        question.extend(label.as_bytes());
-    }
-    question.extend([0, 0, 1, 0, 1]);
+    let question = question(name, A, true);
     let socket = UdpSocket::bind("0.0.0.0:0").await.expect("a free port");
     socket.send_to(&question, (server, 53)).await.expect("the server is there");
     let mut answer = [0; 512];

@@ -15,6 +15,7 @@
 //! | `captive_portal` | the probes that phones send in the access point |
 //! | `mdns_service` | the node's mDNS service in the home's network |
 //! | `battery` | a phone that serves its battery level, and a stock `BlueZ` |
+//! | `browser` | the setup page and the site in a browser of the host, which uses the radios of the guest's phone |
 //! | `panel` | the packaged service's object on the bus, its light and its button |
 //! | `field` | what devices meet where they are used: networks of others, resets of the adapter, a slow router |
 //! | `surroundings` | services that hang around the node |
@@ -22,6 +23,7 @@
 //! | `bench` | the figures |
 //! | `scene` | the common start of scenarios of the complete system |
 //! | `air`, `place`, `desk` | radios, a home, and the phone's place |
+//! | `dns` | queries for names |
 //! | `l2cap` | the kernel's socket for the Attribute Protocol |
 //! | `node`, `device` | the node in this process, and as a program |
 
@@ -30,9 +32,11 @@ mod att;
 mod bad_input;
 mod battery;
 mod bench;
+mod browser;
 mod captive_portal;
 mod desk;
 mod device;
+mod dns;
 mod field;
 mod gatt;
 mod l2cap;

@@ -1,6 +1,5 @@
 //! The node's mDNS service in its owner's network, queried by independent resolvers.
 
-use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use tokio::net::UdpSocket;
@@ -8,23 +7,15 @@ use tokio::time::timeout;
 
 use crate::air::{must, until};
 use crate::device::profiles;
+use crate::dns::{MDNS, PTR, question};
 use crate::place::{PASSWORD, SSID, Wifi, at_the_phone};
 use crate::scene::Scene;
 
-/// The multicast address of mDNS (RFC 6762, 3).
-const GROUP: (Ipv4Addr, u16) = (Ipv4Addr::new(224, 0, 0, 251), 5353);
-
 /// Sends one query for a service, like a resolver without mDNS (RFC 6762, 6.7); none without an answer.
 pub(crate) async fn browse(service: &str) -> Vec<u8> {
-    let mut question = vec![0x12, 0x34, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
-    for label in service.split_terminator('.') {
-        question.push(u8::try_from(label.len()).expect("a short label"));
-        question.extend(label.as_bytes());
-    }
-    // The end of the name, PTR, IN.
-    question.extend([0, 0, 12, 0, 1]);
+    let question = question(service, PTR, false);
     let socket = UdpSocket::bind("0.0.0.0:0").await.expect("a free port");
-    socket.send_to(&question, GROUP).await.expect("the multicast group is routed");
+    socket.send_to(&question, MDNS).await.expect("the multicast group is routed");
     let mut answer = vec![0; 1500];
     let length = timeout(Duration::from_secs(2), socket.recv(&mut answer)).await.map_or(0, Result::unwrap_or_default);
     answer.truncate(length);

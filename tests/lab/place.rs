@@ -292,15 +292,24 @@ fn hostapd(settings: &Settings) -> String {
     text
 }
 
-/// Runs a closure at the phone's place, on a separate thread, because a network namespace is per thread.
+/// Runs a closure at the phone's place; see [`within`].
 pub(crate) async fn at_the_phone<T, F>(work: impl FnOnce() -> F + Send + 'static) -> T
 where
     T: Send + 'static,
     F: Future<Output = T>,
 {
+    within("phone", work).await
+}
+
+/// Runs a closure in a network namespace, on a separate thread, because a network namespace is per thread.
+pub(crate) async fn within<T, F>(place: &str, work: impl FnOnce() -> F + Send + 'static) -> T
+where
+    T: Send + 'static,
+    F: Future<Output = T>,
+{
+    let place = fs::File::open(format!("/run/netns/{place}")).expect("the place exists");
     let (answer, result) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
-        let place = fs::File::open("/run/netns/phone").expect("the phone's place");
         let kind = Some(rustix::thread::LinkNameSpaceType::Network);
         rustix::thread::move_into_link_name_space(std::os::fd::AsFd::as_fd(&place), kind).expect("root may go there");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

@@ -205,11 +205,11 @@ export async function notifiable(context: BrowserContext): Promise<void> {
  * Answers the next request of a page for a device, which `act` makes: with the first one, or by closing the list. Returns how many
  * devices it lists.
  */
-export async function prompted(page: Page, act: () => Promise<void>, isChosen = true): Promise<number> {
+export async function prompted(page: Page, act: () => Promise<void>, isChosen = true, patience = PATIENCE): Promise<number> {
   const session = await page.context().newCDPSession(page);
   await session.send("DeviceAccess.enable");
   const answered = new Promise<number>((resolve, reject) => {
-    setTimeout(() => reject(new Error("the page asks for no device")), PATIENCE).unref();
+    setTimeout(() => reject(new Error("the page asks for no device")), patience).unref();
     let isAnswered = false;
     session.on("DeviceAccess.deviceRequestPrompted", ({ id, devices }) => {
       const [first] = devices;
