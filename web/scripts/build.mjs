@@ -6,6 +6,8 @@ import { readFileSync, statSync } from "node:fs";
 import { build } from "esbuild";
 
 import { settle } from "./files.mjs";
+import { TARGET as FORM, texts as formTexts } from "./form.mjs";
+import { lean } from "./lean.mjs";
 import { site } from "./site.mjs";
 
 /** The setup page, with everything that it loads, compressed; bytes. A phone in an access point loads it at once. */
@@ -24,6 +26,7 @@ const common = {
   // Browsers since 2021: code for older ones would be larger and slower.
   target: ["chrome94", "firefox93", "safari15"],
   charset: "utf8",
+  plugins: [lean()],
   legalComments: "eof",
   write: false,
   logLevel: "warning",
@@ -48,7 +51,13 @@ const care = [
   ["dist/page/care.js.gz", careScript.outputFiles[0].text],
 ];
 await settle(
-  [["dist/jarvis-provisioning.js", client.outputFiles[0].text], ...page, ...care, ...(await site(common, banner, write))],
+  [
+    ["dist/jarvis-provisioning.js", client.outputFiles[0].text],
+    ...page,
+    ...care,
+    ...(await site(common, banner, write)),
+    [FORM, formTexts()],
+  ],
   "npm run build",
 );
 
