@@ -10,6 +10,7 @@ import type { Browser, BrowserContext, BrowserContextOptions, Page } from "playw
 
 import { Center, Node, missingPrograms } from "../../client/test/support/programs.js";
 import type { Order } from "../../client/test/support/programs.js";
+import { picture } from "./pictures.js";
 
 const CHROMIUM = "/usr/bin/chromium";
 /** The password of the simulated network Lighthouse. */
@@ -136,4 +137,5 @@ export async function check(page: Page, view: string): Promise<void> {
   );
   assert.deepEqual(found, [], view);
   assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${view} is too wide`);
+  await picture(page, view);
 }

@@ -7,6 +7,7 @@ import { test } from "node:test";
 import { LANGUAGES } from "../../client/src/index.js";
 import { takeOrder } from "../order.js";
 import { preferred } from "../texts.js";
+import form from "../form.json" with { type: "json" };
 import texts from "../texts.json" with { type: "json" };
 import { nameOf } from "../view.js";
 
@@ -14,11 +15,18 @@ const HTML = readFileSync("page/index.html", "utf8");
 const SCRIPTS = ["main", "view", "texts"].map((name) => readFileSync(`page/${name}.ts`, "utf8")).join("\n");
 
 test("every text exists in every language, with the same places", () => {
-  for (const [key, translations] of Object.entries(texts)) {
+  const own = Object.entries(form).filter((entry): entry is [string, string[]] => typeof entry[1] !== "string");
+  for (const [key, translations] of [...Object.entries(texts), ...own]) {
     assert.equal(translations.length, LANGUAGES.length, key);
     assert.equal(new Set(translations).size, LANGUAGES.length, key);
     const places = translations.map((translation) => (translation.match(/\{\d\}/g) ?? []).sort().join());
     assert.equal(new Set(places).size, 1, key);
+  }
+});
+
+test("the form without a script takes texts that the page has", () => {
+  for (const text of Object.values(form)) {
+    assert.ok(typeof text !== "string" || text in texts, String(text));
   }
 });
 

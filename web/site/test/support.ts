@@ -7,6 +7,7 @@ import { createRequire } from "node:module";
 import { chromium } from "playwright-core";
 import type { Browser, BrowserContext, BrowserContextOptions, Page } from "playwright-core";
 
+import { picture } from "../../page/test/pictures.js";
 import { Center, Node, missingPrograms } from "../../client/test/support/programs.js";
 import type { Order } from "../../client/test/support/programs.js";
 import { Peripheral, notifiable } from "./emulated.js";
@@ -111,6 +112,7 @@ export async function checkView(page: Page, view: string): Promise<void> {
   );
   assert.deepEqual(found, [], view);
   assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${view} is too wide`);
+  await picture(page, `site ${view}`);
 }
 
 /** The number of an owner's taps so far; typed keys are no taps. */
