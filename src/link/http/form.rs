@@ -4,6 +4,10 @@
 //! only. So it is there in the access point only, and only if that is encrypted. The code counts as a guess. The form carries a random
 //! text that another site cannot know.
 
+mod language;
+#[rustfmt::skip]
+mod texts;
+
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -12,7 +16,7 @@ use hyper::Response;
 use hyper::StatusCode;
 use hyper::body::Bytes;
 use hyper::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, REFERRER_POLICY,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, REFERRER_POLICY, VARY,
     X_CONTENT_TYPE_OPTIONS,
 };
 use zeroize::Zeroizing;
@@ -23,6 +27,8 @@ use super::schema::ProvisionRequest;
 use crate::daemon::View;
 use provisioning_core::domain::{Network, State, printable};
 use provisioning_core::fault::Fault;
+
+pub(super) use language::Language;
 
 /// A page of the form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,33 +141,38 @@ fn decoded(encoded: &[u8]) -> Zeroizing<String> {
 }
 
 /// The form, with what is wrong and what was entered.
-pub(super) fn form(view: &View, mark: &str, problem: Option<&Problem>, kept: &Kept) -> Reply {
-    let mut html = head(&view.identity.name(), None);
-    html.push_str(
-        "<h1>Set up your device</h1>\n\
-         <p class=\"notice\">This form works without JavaScript. It does not encrypt what you enter by itself: the password and the code are \
-         protected by this device\u{2019}s Wi-Fi only, and anyone who knows its password could read them. If you can, use the \
-         <a href=\"/\">page that encrypts</a>.</p>\n",
+pub(super) fn form(view: &View, language: Language, mark: &str, problem: Option<&Problem>, kept: &Kept) -> Reply {
+    let (texts, name) = (language.texts(), view.identity.name());
+    let mut html = head(&name, language, None);
+    add(
+        &mut html,
+        format_args!(
+            "<h1>{}</h1>\n<div class=\"notice\"><p>{}</p>\n<p><a href=\"/\">{}</a></p></div>\n",
+            texts.page_title, texts.clear, texts.encrypted
+        ),
     );
     if let Some(problem) = problem {
-        add(&mut html, format_args!("<p class=\"notice bad\" role=\"alert\">{}</p>\n", text(&problem.words())));
+        add(&mut html, format_args!("<p class=\"notice bad\" role=\"alert\">{}</p>\n", text(&problem.words(language))));
     }
     add(
         &mut html,
-        format_args!("<form method=\"post\" action=\"/form\"><input type=\"hidden\" name=\"mark\" value=\"{mark}\">\n"),
+        format_args!(
+            "<form method=\"post\" action=\"/form\"><input type=\"hidden\" name=\"mark\" value=\"{mark}\">\n\
+             <label for=\"network\">{}</label>\n<select id=\"network\" name=\"network\" dir=\"auto\">\n",
+            texts.network
+        ),
     );
-    html.push_str("<label for=\"network\">Wi-Fi network</label>\n<select id=\"network\" name=\"network\">\n");
     options(&mut html, &view.networks, &kept.network);
     html.push_str("</select>\n");
-    for field in FIELDS {
+    for field in fields(language) {
         field.write(&mut html, kept);
     }
     add(
         &mut html,
         format_args!(
-            "<p class=\"notice\">While the device tries, its own network {} disappears for up to a minute. Join it again if it comes back, \
-             and reload the page: it shows the reason.</p>\n<button class=\"main\">Connect</button>\n</form>\n",
-            text(&view.identity.name())
+            "<p class=\"notice\">{}</p>\n<button class=\"main\">{}</button>\n</form>\n",
+            with_name(texts.leaving, &name),
+            texts.connect
         ),
     );
     let status = if problem.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
@@ -169,31 +180,31 @@ pub(super) fn form(view: &View, mark: &str, problem: Option<&Problem>, kept: &Ke
 }
 
 /// How the attempt is going.
-pub(super) fn outcome(view: &View) -> Reply {
-    let status = &view.status;
+pub(super) fn outcome(view: &View, language: Language) -> Reply {
+    let (texts, name, status) = (language.texts(), view.identity.name(), &view.status);
     let is_running = matches!(status.state(), State::Connecting | State::Registering);
-    let mut html = head(&view.identity.name(), is_running.then_some(5));
+    let mut html = head(&name, language, is_running.then_some(5));
     let (title, words) = match (&status.failure, status.state()) {
-        (Some(failure), _) => ("The setup did not succeed", failure.fault.text().to_owned()),
-        (None, State::Provisioned) => ("Your device is ready", "You can close this page.".to_owned()),
-        (None, State::ApMode) => ("Set up your device", "No setup is in progress.".to_owned()),
-        (None, _) => ("Your device connects", status.public_message()),
+        (Some(failure), _) => (texts.failed, language.fault(failure.fault)),
+        (None, State::Provisioned) => (texts.ready, texts.ready_text),
+        (None, State::Connecting) => (texts.running, texts.joining),
+        (None, State::Registering) => (texts.running, texts.registering),
+        (None, _) => (texts.page_title, texts.idle),
     };
     let mood = if status.failure.is_some() { "notice bad" } else { "notice" };
-    add(&mut html, format_args!("<h1>{title}</h1>\n<p class=\"{mood}\" role=\"status\">{}</p>\n", text(&words)));
+    add(&mut html, format_args!("<h1>{title}</h1>\n<p class=\"{mood}\" role=\"status\">{}</p>\n", text(words)));
     if is_running {
         add(
             &mut html,
             format_args!(
-                "<progress max=\"100\" value=\"{}\" aria-label=\"Progress\"></progress>\n<p>This page reloads by itself. If the network {} \
-                 disappears, wait a minute. If it appears again, join it and reload this page: it shows the reason. If it stays away, \
-                 the device is in your network.</p>\n",
+                "<progress max=\"100\" value=\"{}\" aria-label=\"{}\"></progress>\n<p>{}</p>\n",
                 status.progress(),
-                text(&view.identity.name())
+                texts.running,
+                with_name(texts.waiting, &name)
             ),
         );
     } else if status.state() != State::Provisioned {
-        html.push_str("<p><a href=\"/form\">Try again</a></p>\n");
+        add(&mut html, format_args!("<p><a href=\"/form\">{}</a></p>\n", texts.again));
     }
     reply(StatusCode::OK, html)
 }
@@ -206,26 +217,32 @@ pub(super) fn begun() -> Reply {
 }
 
 /// The form is not here: not in the access point, not encrypted, or sent by another site.
-pub(super) fn refused(view: &View) -> Reply {
-    let mut html = head(&view.identity.name(), None);
-    html.push_str(
-        "<h1>Not available here</h1>\n<p>The form without JavaScript works in the device\u{2019}s own encrypted Wi-Fi only. Join it, open \
-         <a href=\"/form\">the form</a> there, and send it from there.</p>\n",
+pub(super) fn refused(view: &View, language: Language) -> Reply {
+    let texts = language.texts();
+    let mut html = head(&view.identity.name(), language, None);
+    add(
+        &mut html,
+        format_args!("<h1>{}</h1>\n<p>{}</p>\n<p><a href=\"/form\">{}</a></p>\n", texts.refused, texts.refused_text, texts.form),
     );
     reply(StatusCode::FORBIDDEN, html)
 }
 
 impl Problem {
-    fn words(&self) -> String {
+    fn words(&self, language: Language) -> String {
         match self {
-            Self::Fault(fault) => fault.text().to_owned(),
+            Self::Fault(fault) => language.fault(*fault).to_owned(),
             Self::Locked(left) => {
-                let minutes = left.as_secs().div_ceil(60).max(1);
-                format!("{} Minutes left: {minutes}.", Fault::Locked.text())
+                let minutes = left.as_secs().div_ceil(60).max(1).to_string();
+                format!("{} {}", language.fault(Fault::Locked), language.texts().minutes_left.replace("{0}", &minutes))
             }
-            Self::Late => "The device did not answer in time. Try again.".to_owned(),
+            Self::Late => language.texts().late.to_owned(),
         }
     }
+}
+
+/// A text with the device's name, which is written from left to right.
+fn with_name(words: &str, name: &str) -> String {
+    words.replace("{0}", &format!("<bdi>{}</bdi>", text(name)))
 }
 
 /// A field of the form, without the list of networks.
@@ -237,30 +254,27 @@ struct Field {
     kept: fn(&Kept) -> &str,
 }
 
-const fn field(
-    name: &'static str,
-    label: &'static str,
-    hint: &'static str,
-    attributes: &'static str,
-    kept: fn(&Kept) -> &str,
-) -> Field {
-    Field { name, label, hint, attributes, kept }
-}
-
 const fn nothing(_: &Kept) -> &'static str {
     ""
 }
 
-const FIELDS: [Field; 8] = [
-    field("other", "Or the name of another network", "Leave it empty if the network is in the list.", "", |kept| &kept.other),
-    field("password", "Wi-Fi password", "Leave it empty for a network without one.", "type=\"password\"", nothing),
-    field("code", "Pairing code", "Six digits, on the label of the device.", "inputmode=\"numeric\" required", nothing),
-    field("center", "Address of the command center", "", "type=\"url\" required placeholder=\"https://\"", |kept| &kept.center),
-    field("node", "Device id", "From the command center, where you have ordered this device.", "required", |kept| &kept.node),
-    field("token", "Provisioning token", "From the command center, too.", "required", nothing),
-    field("household", "Household (optional)", "", "", |kept| &kept.household),
-    field("room", "Room (optional)", "", "", |kept| &kept.room),
-];
+/// The fields in a language.
+fn fields(language: Language) -> [Field; 8] {
+    let texts = language.texts();
+    let field = |name, label, hint, attributes, kept| Field { name, label, hint, attributes, kept };
+    let code = "dir=\"ltr\" inputmode=\"numeric\" required";
+    let center = "dir=\"ltr\" type=\"url\" required placeholder=\"https://\"";
+    [
+        field("other", texts.other, texts.other_hint, "dir=\"auto\"", |kept| &kept.other),
+        field("password", texts.password, texts.password_hint, "dir=\"ltr\" type=\"password\"", nothing),
+        field("code", texts.code, texts.code_hint, code, nothing),
+        field("center", texts.center, "", center, |kept| &kept.center),
+        field("node", texts.node, texts.node_hint, "dir=\"ltr\" required", |kept| &kept.node),
+        field("token", texts.token, texts.node_hint, "dir=\"ltr\" required", nothing),
+        field("household", texts.household, "", "dir=\"auto\"", |kept| &kept.household),
+        field("room", texts.room, "", "dir=\"auto\"", |kept| &kept.room),
+    ]
+}
 
 impl Field {
     fn write(&self, html: &mut String, kept: &Kept) {
@@ -301,13 +315,15 @@ fn text(text: &str) -> impl std::fmt::Display {
 }
 
 /// The beginning of a page, which reloads after so many seconds.
-fn head(name: &str, reload: Option<u32>) -> String {
+fn head(name: &str, language: Language, reload: Option<u32>) -> String {
     let name = text(name);
+    let (tag, direction, title) = (language.tag(), language.direction(), language.texts().page_title);
     let reload = reload.map(|seconds| format!("<meta http-equiv=\"refresh\" content=\"{seconds}\">\n")).unwrap_or_default();
     format!(
-        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n{reload}<title>Set up {name}</title>\n<link rel=\"icon\" href=\"data:,\">\n\
-         <link rel=\"stylesheet\" href=\"/page.css\">\n<header><p id=\"device\">{name}</p></header>\n<main>\n"
+        "<!doctype html>\n<html lang=\"{tag}\" dir=\"{direction}\">\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n\
+         {reload}<title>{title}</title>\n<link rel=\"icon\" href=\"data:,\">\n<link rel=\"stylesheet\" href=\"/page.css\">\n\
+         <header><p id=\"device\" dir=\"ltr\">{name}</p></header>\n<main>\n"
     )
 }
 
@@ -316,13 +332,14 @@ fn add(html: &mut String, what: std::fmt::Arguments<'_>) {
 }
 
 fn reply(status: StatusCode, html: String) -> Reply {
-    const HEADERS: [(HeaderName, &str); 5] = [
+    const HEADERS: [(HeaderName, &str); 6] = [
         (CONTENT_TYPE, "text/html; charset=utf-8"),
         (
             CONTENT_SECURITY_POLICY,
             "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
         ),
         (CACHE_CONTROL, "no-store"),
+        (VARY, "accept-language"),
         // Without any referrer, browsers would not name the origin of the form either.
         (REFERRER_POLICY, "same-origin"),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),

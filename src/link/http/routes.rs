@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use super::captive::{self, PROBES, Probe};
 use super::care;
-use super::form::{self, Filled, PAGES, Problem};
+use super::form::{self, Filled, Language, PAGES, Problem};
 use super::host::{Names, is_foreign};
 use super::json::{encode, json, problem};
 use super::names::NetworkNames;
@@ -250,6 +250,7 @@ impl Api {
     async fn get(self: &Arc<Self>, route: Route, arrival: &Arrival, caller: &Caller<'_>) -> Reply {
         let sealed = accepts_sealed(caller.headers);
         let view = || self.handle.view();
+        let language = Language::preferred(caller.headers);
         match route {
             Route::Endpoint(Endpoint::Info) if sealed => protobuf(StatusCode::OK, view().info.encode()),
             Route::Endpoint(Endpoint::Info) => json(StatusCode::OK, &NodeInfo::from(&*view())),
@@ -263,12 +264,12 @@ impl Api {
             Route::Schema => page(DOCUMENT, "application/json"),
             Route::Page => page(PAGE, "text/html; charset=utf-8"),
             Route::Setup(file) => file.reply(&self.name),
-            Route::Form(_) if !self.takes_form(arrival) => form::refused(&view()),
+            Route::Form(_) if !self.takes_form(arrival) => form::refused(&view(), language),
             Route::Form(form::Page::Form) => {
                 self.nudge();
-                form::form(&view(), self.mark.expose(), None, &form::Kept::default())
+                form::form(&view(), language, self.mark.expose(), None, &form::Kept::default())
             }
-            Route::Form(form::Page::Outcome) => form::outcome(&view()),
+            Route::Form(form::Page::Outcome) => form::outcome(&view(), language),
             Route::Probe(probe) => probe.reply(),
             Route::Endpoint(Endpoint::Session | Endpoint::K2 | Endpoint::Credentials) | Route::Reset | Route::Care(_) => {
                 method_not_allowed(route)
@@ -290,7 +291,7 @@ impl Api {
                 return unsupported_media_type();
             }
             if matches!(route, Route::Form(_)) && !self.takes_form(arrival) {
-                return form::refused(&self.handle.view());
+                return form::refused(&self.handle.view(), Language::preferred(headers));
             }
             if !self.config.secrets.are_taken_from(arrival) {
                 return problem(StatusCode::FORBIDDEN, SECRETS_REFUSED);
@@ -318,7 +319,7 @@ impl Api {
             },
             Route::Reset => self.reset().await,
             Route::Form(_) => match Filled::read(headers.get(CONTENT_TYPE), &body) {
-                Some((filled, kept)) => self.fill(filled, &kept).await,
+                Some((filled, kept)) => self.fill(filled, &kept, Language::preferred(headers)).await,
                 None => unsupported_media_type(),
             },
             _ => method_not_allowed(route),
@@ -342,12 +343,12 @@ impl Api {
     }
 
     /// Takes the form without a script.
-    async fn fill(&self, Filled { mark, code, hidden, request }: Filled, kept: &form::Kept) -> Reply {
+    async fn fill(&self, Filled { mark, code, hidden, request }: Filled, kept: &form::Kept, language: Language) -> Reply {
         let view = self.handle.view();
         if !self.mark.matches(&mark) {
-            return form::refused(&view);
+            return form::refused(&view, language);
         }
-        let again = |problem| form::form(&view, self.mark.expose(), Some(&problem), kept);
+        let again = |problem| form::form(&view, language, self.mark.expose(), Some(&problem), kept);
         let mut credentials = match credentials(request, &view.networks) {
             Ok(credentials) => Box::new(credentials),
             Err(fault) => return again(Problem::Fault(fault)),

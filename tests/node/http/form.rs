@@ -161,7 +161,27 @@ async fn the_outcome_says_why_and_reloads_while_it_is_open() {
     send(&node, &filled(&mark(&node).await, CODE)).await;
     node.status(|status| status["progress_percent"] == 35).await;
     let outcome = node.get("/form/outcome").await;
-    assert!(outcome.text().contains("Connecting to HomeNetwork...") && outcome.text().contains("http-equiv=\"refresh\""));
+    assert!(outcome.text().contains("Joins the network") && outcome.text().contains("http-equiv=\"refresh\""));
     let busy = send(&node, &filled(&mark(&node).await, CODE)).await;
     assert!(busy.text().contains("Another phone is setting up this device."), "{}", busy.text());
+}
+
+#[tokio::test]
+async fn the_form_speaks_the_browsers_language() {
+    let node = node();
+    let ask = async |path, language| request(node.api, "GET", path, &[("accept-language", language)], b"").await;
+    for (language, html, title) in [
+        ("de-CH,de;q=0.9,en;q=0.8", "<html lang=\"de\" dir=\"ltr\">", "<h1>Gerät einrichten</h1>"),
+        ("ar", "<html lang=\"ar\" dir=\"rtl\">", "<h1>إعداد جهازك</h1>"),
+        ("fr", "<html lang=\"en\" dir=\"ltr\">", "<h1>Set up your device</h1>"),
+    ] {
+        for path in ["/form", "/form/outcome"] {
+            let reply = ask(path, language).await;
+            assert!(reply.text().contains(html) && reply.text().contains(title), "{language}: {}", reply.text());
+            assert_eq!(reply.header("vary"), Some("accept-language"));
+        }
+    }
+    let body = filled(&mark(&node).await, WRONG);
+    let reply = request(node.api, "POST", "/form", &[("content-type", FORM), ("accept-language", "de")], body.as_bytes()).await;
+    assert!(reply.text().contains("Der Kopplungscode ist falsch."), "{}", reply.text());
 }
