@@ -1,5 +1,6 @@
 //! The values of provisioning. A value is checked when it is made, so every value is valid.
 
+mod country;
 pub mod created_at;
 mod provision_code;
 mod radio;
@@ -18,6 +19,7 @@ use url::Url;
 
 use crate::fault::Fault;
 use crate::secret::{SecretBytes, SecretText};
+pub use country::Country;
 pub use created_at::CreatedAt;
 pub use provision_code::{FormatError, ProvisionCode};
 pub use radio::{AccessPoint, RadioUse};
@@ -257,6 +259,10 @@ pub struct Credentials {
     pub provision_code: Option<ProvisionCode>,
     /// The phone's time when it sent this, if the phone knows it.
     pub time: Option<UnixTime>,
+    /// The country that the node is in, if the phone knows it.
+    pub country: Option<Country>,
+    /// The channel on which the phone sees the network, MHz; 0 if it does not know it.
+    pub seen_frequency: u32,
 }
 
 impl Credentials {

@@ -104,6 +104,23 @@ faults! {
     /// The scan failed.
     ScanFailed = 30, "The device could not look for networks. Try again.", true;
 
+    /// The access point has as many stations as it takes (status 17).
+    RouterFull = 31, "The router is full. Disconnect another device, then try again.", true;
+    /// The access point refused the device before the password mattered, as a filter of addresses does.
+    RouterRefused = 32, "The router refuses this device. Check its list of allowed devices.", false;
+    /// The radio is blocked until the node has a country.
+    CountryMissing = 33, "Wi-Fi is off until the device knows its country. Choose it, then try again.", false;
+    /// The network offers WPA3, and its handshake failed for another reason than the password.
+    Wpa3Failed = 34, "WPA3 does not work between router and device. Set the router to WPA2.", false;
+    /// WEP, or WPA with TKIP only.
+    OutdatedSecurity = 35, "The network's security is outdated. Set the router to WPA2.", false;
+    /// The node may not use the channel on which the phone sees the network.
+    ChannelNotAllowed = 36, "The device cannot use this network's channel. Set another one at the router, or the right country.", false;
+    /// A key of 64 digits, for a network that takes only passwords.
+    Wpa3NeedsPassword = 37, "This network needs its password, not the 64-digit key.", false;
+    /// The address that DHCP gave belongs to another device.
+    AddressConflict = 38, "Another device uses the address that the router gave. Restart the router, then try again.", true;
+
     /// No connection to the command center.
     CommandCenterUnreachable = 40, "The command center could not be reached. Check its address and the internet connection.", true;
     /// The command center's certificate could not be verified.
@@ -143,6 +160,8 @@ faults! {
 
     /// The command center's certificate is not valid yet by the node's time.
     ClockNotSet = 63, "The device does not know the time yet, so it cannot check the command center's certificate. Try again in a minute.", true;
+    /// A country that is not two letters.
+    InvalidCountry = 64, "A country has two letters.", false;
 
     /// A phone has ended the attempt.
     Cancelled = 70, "The setup was cancelled.", true;

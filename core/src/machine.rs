@@ -429,6 +429,7 @@ impl Machine {
             state: self.status.state(),
             previously_provisioned: self.enrollment.is_provisioned(),
             versions: vec![crate::session::VERSION],
+            country: String::new(),
         }
     }
 

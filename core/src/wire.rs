@@ -140,6 +140,8 @@ pub struct Info {
     pub previously_provisioned: bool,
     /// Protocol versions.
     pub versions: Vec<u32>,
+    /// The country of its radio, as two letters; `00` if none is set, and empty if that is not known.
+    pub country: String,
 }
 
 /// The status in clear: without the network's name and without text.
@@ -306,6 +308,7 @@ impl Info {
             capabilities: info.capabilities,
             previously_provisioned: info.previously_provisioned,
             versions: info.versions,
+            country: info.country,
         })
     }
 
@@ -320,6 +323,7 @@ impl Info {
             state: state(self.state).into(),
             previously_provisioned: self.previously_provisioned,
             versions: self.versions.clone(),
+            country: self.country.clone(),
         }
         .encode_to_vec()
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use getrandom::SysRng;
 use provisioning_core::backoff::{Backoff, Jitter};
-use provisioning_core::domain::{CareReply, CareRequest, Credentials, K2, Network, State};
+use provisioning_core::domain::{CareReply, CareRequest, Country, Credentials, K2, Network, State};
 use provisioning_core::endpoint::Endpoint;
 use provisioning_core::fault::Fault;
 use provisioning_core::session::{AcceptError, Opening, PhoneSecret, Session};
@@ -194,7 +194,12 @@ impl Phone {
 
     /// The networks in range of the node, strongest first. With `fresh`, the node scans even if it has a recent list.
     pub async fn scan(&mut self, fresh: bool) -> Result<Vec<Network>, Error> {
-        let to = self.request(&Request::Scan { fresh }).await?;
+        self.scan_in(None, fresh).await
+    }
+
+    /// The same, with the country that the node is in: without one, the radio of some nodes is off.
+    pub async fn scan_in(&mut self, country: Option<Country>, fresh: bool) -> Result<Vec<Network>, Error> {
+        let to = self.request(&Request::Scan { fresh, country }).await?;
         let mut found = Vec::new();
         loop {
             match self.reply(to).await? {

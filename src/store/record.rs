@@ -7,7 +7,8 @@ use zeroize::Zeroizing;
 
 use crate::files::hexadecimal;
 use provisioning_core::domain::{
-    CommandCenterUrl, CreatedAt, Credentials, Failure, K2, Outcome, Pairing, Passphrase, ProvisionCode, Ssid, Step, UnixTime,
+    CommandCenterUrl, Country, CreatedAt, Credentials, Failure, K2, Outcome, Pairing, Passphrase, ProvisionCode, Ssid, Step,
+    UnixTime,
 };
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::{FREE_GUESSES, Pending};
@@ -283,6 +284,10 @@ struct PendingOut<'a> {
     provision_code: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     time: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    country: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seen_frequency: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -303,6 +308,8 @@ struct PendingIn {
     token: String,
     provision_code: Option<Zeroizing<String>>,
     time: Option<u64>,
+    country: Option<String>,
+    seen_frequency: Option<u32>,
 }
 
 impl StoredPending {
@@ -342,6 +349,8 @@ impl StoredPending {
                 .map(|code| ProvisionCode::try_from(code.as_str()).map_err(|_| valid(())))
                 .transpose()?,
             time: stored.time.map(UnixTime),
+            country: stored.country.map(|text| Country::try_from(text.as_str()).map_err(|_| valid(()))).transpose()?,
+            seen_frequency: stored.seen_frequency.unwrap_or_default(),
         };
         Ok(Self { attempt: stored.attempt, pending: Pending { credentials, resumes: stored.resumes } })
     }
@@ -365,6 +374,8 @@ impl StoredPending {
             token: credentials.token.expose(),
             provision_code: credentials.provision_code.as_ref().map(ProvisionCode::expose),
             time: credentials.time.map(|time| time.0),
+            country: credentials.country.as_ref().map(Country::as_str),
+            seen_frequency: Some(credentials.seen_frequency).filter(|frequency| *frequency != 0),
         })
     }
 }
@@ -466,6 +477,7 @@ mod tests {
         let code = ProvisionCode::try_from("ABCD1234EFGH5678").unwrap();
         let home = Ssid::try_from("home").unwrap();
         for (provision_code, time, ssid) in [(None, None, Some(home)), (Some(code), Some(UnixTime(1_800_000_000)), None)] {
+            let country = time.map(|_| Country::try_from("DE").unwrap());
             let credentials = Credentials {
                 request_id: 7,
                 ssid,
@@ -479,6 +491,8 @@ mod tests {
                 token: SecretText::new("token".into()),
                 provision_code,
                 time,
+                country,
+                seen_frequency: if country.is_some() { 2467 } else { 0 },
             };
             let pending = Pending { credentials, resumes: 1 };
             let content = StoredPending::new(&pending).unwrap().content();

@@ -209,7 +209,7 @@ fn handle(bytes: &[u8]) -> u16 {
 }
 
 async fn scan(att: &mut Att, session: &mut Session) -> Vec<Network> {
-    att.send(session, &Request::Scan { fresh: false }).await;
+    att.send(session, &Request::Scan { fresh: false, country: None }).await;
     let mut found = Vec::new();
     loop {
         if let Message::Reply { reply: Reply::Networks { networks, last }, .. } = att.message(session).await {

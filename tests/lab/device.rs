@@ -215,6 +215,8 @@ pub(crate) fn credentials(order: &Order) -> Credentials {
         token: order.token.clone(),
         provision_code: None,
         time: None,
+        country: None,
+        seen_frequency: 0,
     }
 }
 

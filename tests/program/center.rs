@@ -118,6 +118,8 @@ pub(crate) fn credentials(ssid: &str, password: &str, url: &str, order: &Order) 
         token: order.token.clone(),
         provision_code: None,
         time: None,
+        country: None,
+        seen_frequency: 0,
     }
 }
 

@@ -89,6 +89,7 @@ impl Inbox {
 
 #[cfg(test)]
 mod tests {
+    use alloc::string::String;
     use alloc::vec;
 
     use super::*;
@@ -106,6 +107,7 @@ mod tests {
             state: State::ApMode,
             previously_provisioned: false,
             versions: vec![1],
+            country: String::new(),
         }
     }
 

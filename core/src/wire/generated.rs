@@ -38,6 +38,14 @@ pub enum Fault {
     NetworkTimeout = 28,
     NetworkUnavailable = 29,
     ScanFailed = 30,
+    RouterFull = 31,
+    RouterRefused = 32,
+    CountryMissing = 33,
+    Wpa3Failed = 34,
+    OutdatedSecurity = 35,
+    ChannelNotAllowed = 36,
+    Wpa3NeedsPassword = 37,
+    AddressConflict = 38,
     /// The command center.
     CommandCenterUnreachable = 40,
     TlsFailed = 41,
@@ -59,6 +67,7 @@ pub enum Fault {
     InvalidConfigServiceUrl = 61,
     WrongHousehold = 62,
     ClockNotSet = 63,
+    InvalidCountry = 64,
     /// Cancelling an attempt.
     Cancelled = 70,
     NoAttempt = 71,
@@ -100,6 +109,14 @@ impl Fault {
             Self::NetworkTimeout => "FAULT_NETWORK_TIMEOUT",
             Self::NetworkUnavailable => "FAULT_NETWORK_UNAVAILABLE",
             Self::ScanFailed => "FAULT_SCAN_FAILED",
+            Self::RouterFull => "FAULT_ROUTER_FULL",
+            Self::RouterRefused => "FAULT_ROUTER_REFUSED",
+            Self::CountryMissing => "FAULT_COUNTRY_MISSING",
+            Self::Wpa3Failed => "FAULT_WPA3_FAILED",
+            Self::OutdatedSecurity => "FAULT_OUTDATED_SECURITY",
+            Self::ChannelNotAllowed => "FAULT_CHANNEL_NOT_ALLOWED",
+            Self::Wpa3NeedsPassword => "FAULT_WPA3_NEEDS_PASSWORD",
+            Self::AddressConflict => "FAULT_ADDRESS_CONFLICT",
             Self::CommandCenterUnreachable => "FAULT_COMMAND_CENTER_UNREACHABLE",
             Self::TlsFailed => "FAULT_TLS_FAILED",
             Self::TokenRejected => "FAULT_TOKEN_REJECTED",
@@ -118,6 +135,7 @@ impl Fault {
             Self::InvalidConfigServiceUrl => "FAULT_INVALID_CONFIG_SERVICE_URL",
             Self::WrongHousehold => "FAULT_WRONG_HOUSEHOLD",
             Self::ClockNotSet => "FAULT_CLOCK_NOT_SET",
+            Self::InvalidCountry => "FAULT_INVALID_COUNTRY",
             Self::Cancelled => "FAULT_CANCELLED",
             Self::NoAttempt => "FAULT_NO_ATTEMPT",
         }
@@ -155,6 +173,14 @@ impl Fault {
             "FAULT_NETWORK_TIMEOUT" => Some(Self::NetworkTimeout),
             "FAULT_NETWORK_UNAVAILABLE" => Some(Self::NetworkUnavailable),
             "FAULT_SCAN_FAILED" => Some(Self::ScanFailed),
+            "FAULT_ROUTER_FULL" => Some(Self::RouterFull),
+            "FAULT_ROUTER_REFUSED" => Some(Self::RouterRefused),
+            "FAULT_COUNTRY_MISSING" => Some(Self::CountryMissing),
+            "FAULT_WPA3_FAILED" => Some(Self::Wpa3Failed),
+            "FAULT_OUTDATED_SECURITY" => Some(Self::OutdatedSecurity),
+            "FAULT_CHANNEL_NOT_ALLOWED" => Some(Self::ChannelNotAllowed),
+            "FAULT_WPA3_NEEDS_PASSWORD" => Some(Self::Wpa3NeedsPassword),
+            "FAULT_ADDRESS_CONFLICT" => Some(Self::AddressConflict),
             "FAULT_COMMAND_CENTER_UNREACHABLE" => Some(Self::CommandCenterUnreachable),
             "FAULT_TLS_FAILED" => Some(Self::TlsFailed),
             "FAULT_TOKEN_REJECTED" => Some(Self::TokenRejected),
@@ -173,6 +199,7 @@ impl Fault {
             "FAULT_INVALID_CONFIG_SERVICE_URL" => Some(Self::InvalidConfigServiceUrl),
             "FAULT_WRONG_HOUSEHOLD" => Some(Self::WrongHousehold),
             "FAULT_CLOCK_NOT_SET" => Some(Self::ClockNotSet),
+            "FAULT_INVALID_COUNTRY" => Some(Self::InvalidCountry),
             "FAULT_CANCELLED" => Some(Self::Cancelled),
             "FAULT_NO_ATTEMPT" => Some(Self::NoAttempt),
             _ => None,
@@ -340,6 +367,10 @@ pub struct Info {
     /// Protocol versions that the node supports.
     #[prost(uint32, repeated, tag = "8")]
     pub versions: ::prost::alloc::vec::Vec<u32>,
+    /// The country by which the radio chooses its channels: two letters of ISO 3166-1, or `00` if none is set; empty if that is not
+    /// known, as on a node that is older than this field.
+    #[prost(string, tag = "9")]
+    pub country: ::prost::alloc::string::String,
 }
 /// Read from `status`, in clear: without network name and text.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -380,12 +411,15 @@ pub mod request {
         Care(super::CareRequest),
     }
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]
 pub struct ScanRequest {
     /// Scan again even if the node has a recent list.
     #[prost(bool, tag = "1")]
     pub fresh: bool,
+    /// As in Credentials: without a country, the radio of some devices is off.
+    #[prost(string, tag = "2")]
+    pub country: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]
@@ -508,6 +542,14 @@ pub struct Credentials {
     /// certificates by it. A node that is older than this field ignores it.
     #[prost(uint64, tag = "12")]
     pub time: u64,
+    /// The country that the node is in: two letters of ISO 3166-1; empty if the phone does not know it. The node sets it before it
+    /// scans, and keeps it. A node that is older than this field ignores it.
+    #[prost(string, tag = "13")]
+    pub country: ::prost::alloc::string::String,
+    /// The channel on which the phone sees the network, MHz; 0 if it does not see it, or cannot tell. Explains a network that the
+    /// node does not see.
+    #[prost(uint32, tag = "14")]
+    pub seen_frequency: u32,
 }
 /// The plaintext of a node's record.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -11,7 +11,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::{decode, fault_from, pb, state, state_from, text};
 use crate::domain::{
-    CareRequest, CareStatus, CommandCenterUrl, CreatedAt, Credentials, Failure, K2, LayerReport, Network, Passphrase,
+    CareRequest, CareStatus, CommandCenterUrl, Country, CreatedAt, Credentials, Failure, K2, LayerReport, Network, Passphrase,
     ProvisionCode, SavedNetwork, Security, Ssid, State, Status, TextField, UnixTime,
 };
 use crate::endpoint::Endpoint;
@@ -28,6 +28,8 @@ pub enum Request {
     Scan {
         /// Scan again even if the node has a recent list.
         fresh: bool,
+        /// The country that the node is in, if the phone knows it.
+        country: Option<Country>,
     },
     /// Store K2.
     K2(K2),
@@ -152,7 +154,7 @@ impl Request {
         use pb::request::Kind;
         let kind = decode::<pb::Request>(bytes)?.kind.ok_or(Fault::Malformed)?;
         let request = match kind {
-            Kind::Scan(pb::ScanRequest { fresh }) => Self::Scan { fresh },
+            Kind::Scan(pb::ScanRequest { fresh, country }) => Self::Scan { fresh, country: Country::parse(&country)? },
             Kind::Status(pb::StatusRequest {}) => Self::Status,
             Kind::Cancel(pb::CancelRequest { request_id }) => Self::Cancel { request_id },
             Kind::K2(pb::K2 { key, kid, created_at }) => {
@@ -173,7 +175,9 @@ impl Request {
     pub fn encode(&self) -> Zeroizing<Vec<u8>> {
         use pb::request::Kind;
         let kind = match self {
-            Self::Scan { fresh } => Kind::Scan(pb::ScanRequest { fresh: *fresh }),
+            Self::Scan { fresh, country } => {
+                Kind::Scan(pb::ScanRequest { fresh: *fresh, country: country.map(Country::into_string).unwrap_or_default() })
+            }
             Self::Status => Kind::Status(pb::StatusRequest {}),
             Self::Cancel { request_id } => Kind::Cancel(pb::CancelRequest { request_id: *request_id }),
             Self::K2(K2 { key, kid, created_at }) => {
@@ -241,6 +245,8 @@ impl TryFrom<pb::Credentials> for Credentials {
                 code => Some(ProvisionCode::try_from(code).map_err(|_| Fault::InvalidProvisionCode)?),
             },
             time: Some(UnixTime(credentials.time)).filter(|time| time.0 != 0),
+            country: Country::parse(&credentials.country)?,
+            seen_frequency: credentials.seen_frequency,
         })
     }
 }
@@ -260,6 +266,8 @@ impl From<&Credentials> for pb::Credentials {
             provisioning_token: credentials.token.expose().into(),
             provision_code: credentials.provision_code.as_ref().map(|code| code.expose().to_owned()).unwrap_or_default(),
             time: credentials.time.map_or(0, |time| time.0),
+            country: credentials.country.map(Country::into_string).unwrap_or_default(),
+            seen_frequency: credentials.seen_frequency,
         }
     }
 }

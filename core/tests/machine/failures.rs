@@ -415,7 +415,7 @@ fn a_scan_that_never_ends_is_given_up() {
     let mut world = World::new();
     let phone = world.paired();
     world.idle().unwrap();
-    let to = world.ask(phone, &Request::Scan { fresh: true }).unwrap();
+    let to = world.ask(phone, &Request::Scan { fresh: true, country: None }).unwrap();
     world.commands.clear();
     world.advance(Duration::from_secs(30)).unwrap();
     assert_eq!(world.phones[phone].replies(to), [Reply::Refused(Fault::ScanFailed)]);

@@ -16,7 +16,7 @@ use crate::world::{NODE_ID, Radio, World, credentials, k2, passphrase, request, 
 fn a_phone_provisions_a_node() {
     let mut world = World::new();
     let phone = world.paired();
-    let scan = world.ask(phone, &Request::Scan { fresh: true }).unwrap();
+    let scan = world.ask(phone, &Request::Scan { fresh: true, country: None }).unwrap();
     let settings = world.ask(phone, &Request::K2(k2("k2-1"))).unwrap();
     world.idle().unwrap();
     let attempt = world.ask(phone, &request(&credentials())).unwrap();
@@ -199,9 +199,9 @@ fn a_recent_list_is_returned_at_once_and_a_rescan_is_started() {
     let mut world = World::new();
     world.idle().unwrap();
     let phone = world.paired();
-    let recent = world.ask(phone, &Request::Scan { fresh: false }).unwrap();
+    let recent = world.ask(phone, &Request::Scan { fresh: false, country: None }).unwrap();
     assert_eq!(world.phones[phone].replies(recent).len(), 1);
-    let fresh = world.ask(phone, &Request::Scan { fresh: true }).unwrap();
+    let fresh = world.ask(phone, &Request::Scan { fresh: true, country: None }).unwrap();
     assert_eq!(world.phones[phone].replies(fresh).len(), 0);
     world.idle().unwrap();
     assert_eq!(world.phones[phone].replies(fresh).len(), 1);
@@ -239,7 +239,7 @@ fn a_large_list_arrives_in_parts_that_each_fit_one_notification() {
     let mut world = World::new();
     let phone = world.connect();
     world.open(phone, &right()).unwrap();
-    let to = world.ask(phone, &Request::Scan { fresh: true }).unwrap();
+    let to = world.ask(phone, &Request::Scan { fresh: true, country: None }).unwrap();
     world.idle().unwrap();
     assert!(!world.phones[phone].replies(to).is_empty());
     assert!(world.air.iter().all(|message| message.len() + 3 <= provisioning_core::wire::framing::VALUE_LIMIT));

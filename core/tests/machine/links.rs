@@ -72,7 +72,7 @@ fn a_session_is_abandoned_at_each_step_and_the_next_phone_gets_one() {
         // The phone waits for answers.
         |world, phone| {
             world.open(phone, &right()).unwrap();
-            world.ask(phone, &Request::Scan { fresh: true }).unwrap();
+            world.ask(phone, &Request::Scan { fresh: true, country: None }).unwrap();
             world.ask(phone, &Request::K2(k2("k2-1"))).unwrap();
         },
     ];
@@ -122,7 +122,7 @@ fn a_reply_that_is_too_late_for_its_phone_reaches_no_other_phone() {
     let mut world = World::new();
     let gone = world.paired();
     world.idle().unwrap();
-    world.ask(gone, &Request::Scan { fresh: true }).unwrap();
+    world.ask(gone, &Request::Scan { fresh: true, country: None }).unwrap();
     world.ask(gone, &Request::K2(k2("k2-1"))).unwrap();
     let late: Vec<_> = world.commands.drain(..).collect();
     world.close(gone).unwrap();
@@ -157,7 +157,7 @@ fn a_list_for_an_earlier_session_on_the_same_link_is_not_sent_to_the_new_one() {
     let mut world = World::new();
     let phone = world.paired();
     world.idle().unwrap();
-    world.ask(phone, &Request::Scan { fresh: true }).unwrap();
+    world.ask(phone, &Request::Scan { fresh: true, country: None }).unwrap();
     let scan = world.commands.pop_back().unwrap();
     world.open(phone, &right()).unwrap();
     world.ask(phone, &Request::Status).unwrap();

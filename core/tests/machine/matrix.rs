@@ -128,7 +128,7 @@ pub(crate) fn snapshot(world: &World) -> Snapshot {
 #[test]
 fn every_request_in_every_state_is_answered() {
     let requests = [
-        Request::Scan { fresh: true },
+        Request::Scan { fresh: true, country: None },
         Request::K2(k2("k2-1")),
         request(&credentials()),
         Request::Status,

@@ -94,7 +94,7 @@ fn act(world: &mut World, action: Action) -> Result<(), PowerCut> {
                 world.write(phone, Endpoint::Session, open)?;
             }
         }
-        Action::Scan { fresh } => ask(world, &Request::Scan { fresh })?,
+        Action::Scan { fresh } => ask(world, &Request::Scan { fresh, country: None })?,
         Action::K2 => ask(world, &Request::K2(k2("k2-1")))?,
         Action::Credentials { right, request_id } => {
             let mut sent = credentials();

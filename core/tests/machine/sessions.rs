@@ -22,7 +22,9 @@ fn recorded() -> Vec<(Endpoint, Vec<u8>)> {
     let mut written = vec![(Endpoint::Session, world.phones[phone].open("jarvis-5b91b661", &right(), &mut world.random))];
     world.write(phone, Endpoint::Session, written[0].1.clone()).unwrap();
     world.idle().unwrap();
-    for request in [Request::Scan { fresh: true }, Request::K2(k2("k2-1")), request(&credentials()), Request::Status] {
+    for request in
+        [Request::Scan { fresh: true, country: None }, Request::K2(k2("k2-1")), request(&credentials()), Request::Status]
+    {
         let (record, _) = world.phones[phone].seal(&request);
         world.write(phone, request.endpoint(), record.clone()).unwrap();
         world.idle().unwrap();
@@ -73,7 +75,7 @@ fn an_unsealed_write_on_every_endpoint_in_every_state_changes_nothing() {
     let messages = [
         Vec::new(),
         b"{}".to_vec(),
-        Request::Scan { fresh: true }.encode().to_vec(),
+        Request::Scan { fresh: true, country: None }.encode().to_vec(),
         Request::K2(k2("k2-1")).encode().to_vec(),
         request(&credentials()).encode().to_vec(),
         Request::Status.encode().to_vec(),
@@ -133,7 +135,8 @@ fn a_hundred_thousand_failed_decrypts_leave_the_session_working() {
 
 #[test]
 fn a_request_written_to_another_endpoint_is_refused_or_does_not_open() {
-    let requests = [Request::Scan { fresh: true }, Request::K2(k2("k2-1")), request(&credentials()), Request::Status];
+    let requests =
+        [Request::Scan { fresh: true, country: None }, Request::K2(k2("k2-1")), request(&credentials()), Request::Status];
     for request in &requests {
         for endpoint in WRITABLE.into_iter().filter(|endpoint| *endpoint != request.endpoint()) {
             let mut world = World::new();

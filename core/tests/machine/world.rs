@@ -120,6 +120,8 @@ pub(crate) fn credentials() -> Credentials {
         token: SecretText::new(TOKEN.into()),
         provision_code: None,
         time: None,
+        country: None,
+        seen_frequency: 0,
     }
 }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use provisioning_core::domain::{
-    CareReply, CareRequest, CareStatus, CommandCenterUrl, CreatedAt, Credentials, Failure, K2, LayerReport, LayerVerdict,
-    Network, Passphrase, ProvisionCode, SavedNetwork, Security, Ssid, State, UnixTime,
+    CareReply, CareRequest, CareStatus, CommandCenterUrl, Country, CreatedAt, Credentials, Failure, K2, LayerReport,
+    LayerVerdict, Network, Passphrase, ProvisionCode, SavedNetwork, Security, Ssid, State, UnixTime,
 };
 use provisioning_core::endpoint::Endpoint;
 use provisioning_core::fault::Fault;
@@ -93,6 +93,14 @@ fn with_a_time() -> Request {
     Request::Credentials(Box::new(Credentials { time: Some(UnixTime(1_800_000_000)), ..plain() }))
 }
 
+fn with_a_country() -> Request {
+    Request::Credentials(Box::new(Credentials { country: Some(germany()), seen_frequency: 2467, ..plain() }))
+}
+
+fn germany() -> Country {
+    Country::try_from("DE").unwrap()
+}
+
 fn without_a_network() -> Request {
     let passphrase = Passphrase::try_from(String::new()).unwrap();
     Request::Credentials(Box::new(Credentials { ssid: None, passphrase, ..plain() }))
@@ -112,6 +120,8 @@ fn plain() -> Credentials {
         token: SecretText::new("token-of-the-vectors".into()),
         provision_code: None,
         time: None,
+        country: None,
+        seen_frequency: 0,
     }
 }
 
@@ -187,7 +197,9 @@ fn encoded() -> BTreeMap<String, Vec<u8>> {
         state: State::ApMode,
         previously_provisioned: true,
         versions: vec![1],
+        country: String::new(),
     };
+    let abroad = Info { country: "DE".into(), ..info.clone() };
     let open = Open { session_id: [0x44; 16], share: [0x22; 32], offer: offer().encode() };
     let asked = care_requests().map(|(name, request)| (format!("care request {name}"), Request::Care(request).encode().to_vec()));
     let answered = care_replies().map(|(name, to, answer)| (name.to_owned(), reply(to, Reply::of_care(answer).remove(0))));
@@ -205,17 +217,20 @@ fn encoded() -> BTreeMap<String, Vec<u8>> {
         ("refusal with a time", refusal(Fault::Locked, 60)),
         ("list of outbounds", list),
         ("info", info.encode()),
+        ("info with a country", abroad.encode()),
         ("public status", PublicStatus { state: State::ApMode, progress: 0, fault: None }.encode()),
         (
             "public status after a failure",
             PublicStatus { state: State::Error, progress: 35, fault: Some(Fault::WrongPassword) }.encode(),
         ),
-        ("scan request", Request::Scan { fresh: false }.encode().to_vec()),
-        ("fresh scan request", Request::Scan { fresh: true }.encode().to_vec()),
+        ("scan request", Request::Scan { fresh: false, country: None }.encode().to_vec()),
+        ("fresh scan request", Request::Scan { fresh: true, country: None }.encode().to_vec()),
+        ("scan request with a country", Request::Scan { fresh: false, country: Some(germany()) }.encode().to_vec()),
         ("K2 request", k2().encode().to_vec()),
         ("credentials request", credentials().encode().to_vec()),
         ("credentials request with a provision code", with_a_code().encode().to_vec()),
         ("credentials request with a time", with_a_time().encode().to_vec()),
+        ("credentials request with a country", with_a_country().encode().to_vec()),
         ("credentials request without a network", without_a_network().encode().to_vec()),
         ("status request", Request::Status.encode().to_vec()),
         ("cancel request", Request::Cancel { request_id: REQUEST_ID }.encode().to_vec()),
@@ -248,9 +263,11 @@ fn again(name: &str, message: &[u8]) -> Result<Vec<u8>, Fault> {
             let messages: Vec<Vec<u8>> = Outbound::decode_list(message)?.iter().map(Outbound::encode).collect();
             Outbound::encode_list(&messages)
         }
-        "info" => Info::decode(message)?.encode(),
+        "info" | "info with a country" => Info::decode(message)?.encode(),
         name if name.starts_with("public status") => PublicStatus::decode(message)?.encode(),
-        "scan request" | "fresh scan request" => Request::decode(Endpoint::Scan, message)?.encode().to_vec(),
+        "scan request" | "fresh scan request" | "scan request with a country" => {
+            Request::decode(Endpoint::Scan, message)?.encode().to_vec()
+        }
         "K2 request" => Request::decode(Endpoint::K2, message)?.encode().to_vec(),
         name if name.starts_with("care request") => Request::decode(Endpoint::Credentials, message)?.encode().to_vec(),
         "cancel request" => Request::decode(Endpoint::Credentials, message)?.encode().to_vec(),
@@ -294,8 +311,13 @@ fn every_truncation_is_refused_or_is_a_shorter_message() {
 
 #[test]
 fn every_request_belongs_to_one_endpoint() {
-    let others =
-        [Request::Scan { fresh: true }, k2(), credentials(), Request::Status, Request::Cancel { request_id: REQUEST_ID }];
+    let others = [
+        Request::Scan { fresh: true, country: None },
+        k2(),
+        credentials(),
+        Request::Status,
+        Request::Cancel { request_id: REQUEST_ID },
+    ];
     let care = care_requests().map(|(_, request)| Request::Care(request));
     for request in others.iter().chain(&care) {
         for endpoint in [Endpoint::Info, Endpoint::Session, Endpoint::Scan, Endpoint::K2, Endpoint::Credentials, Endpoint::Status]

@@ -197,6 +197,8 @@ fn credentials() -> Credentials {
         token: SecretText::new("token".into()),
         provision_code: None,
         time: None,
+        country: None,
+        seen_frequency: 0,
     }
 }
 

@@ -203,6 +203,8 @@ async fn phone(
             token: order.token.clone(),
             provision_code: None,
             time: None,
+            country: None,
+            seen_frequency: 0,
         })
     };
     timeline.step("credentials", format!("for {SSID}, with a wrong password"));

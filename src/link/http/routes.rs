@@ -475,6 +475,8 @@ fn credentials(mut request: ProvisionRequest, networks: &[Network]) -> Result<Cr
         // The existing phone app does not know provision codes.
         provision_code: None,
         time: None,
+        country: None,
+        seen_frequency: 0,
     })
 }
 

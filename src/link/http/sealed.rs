@@ -343,6 +343,7 @@ mod tests {
                 state: State::ApMode,
                 previously_provisioned: false,
                 versions: Vec::new(),
+                country: String::new(),
             },
             identity: Identity {
                 node_id: String::new(),

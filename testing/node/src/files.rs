@@ -175,6 +175,8 @@ pub fn credentials() -> Credentials {
         token: SecretText::new(TOKEN.into()),
         provision_code: None,
         time: None,
+        country: None,
+        seen_frequency: 0,
     }
 }
 

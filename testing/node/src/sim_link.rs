@@ -50,6 +50,8 @@ pub fn credentials(password: &str) -> Credentials {
         token: SecretText::new(TOKEN.into()),
         provision_code: None,
         time: None,
+        country: None,
+        seen_frequency: 0,
     }
 }
 

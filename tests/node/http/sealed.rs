@@ -118,6 +118,8 @@ pub(crate) fn credentials() -> Credentials {
         token: SecretText::new(TOKEN.into()),
         provision_code: None,
         time: None,
+        country: None,
+        seen_frequency: 0,
     }
 }
 
@@ -145,7 +147,7 @@ async fn a_phone_provisions_a_node_over_one_session() {
     let node = Node::with(Config { secrets: Secrets::Nowhere, ..config() }, Box::new(|command| Some(success(command))));
     let mut phone = Phone::connect(&node).await;
 
-    phone.ask(&Request::Scan { fresh: false }).await;
+    phone.ask(&Request::Scan { fresh: false, country: None }).await;
     let networks = phone
         .hear(|message| match message {
             Message::Reply { to: 0, reply: Answer::Networks { networks, last: true } } => Some(networks.len()),

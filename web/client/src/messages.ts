@@ -15,7 +15,16 @@ const STATES = ["AP_MODE", "CONNECTING", "REGISTERING", "PROVISIONED", "ERROR"] 
 const SECURITIES = ["OPEN", "WEP", "WPA", "WPA2", "WPA2_WPA3", "WPA3", "OWE", "ENTERPRISE"] as const;
 
 /** The fields of credentials that a phone may leave out. */
-const OPTIONAL = { hidden: false, room: "", configServiceUrl: "", householdId: "", provisionCode: "", time: 0n };
+const OPTIONAL = {
+  hidden: false,
+  room: "",
+  configServiceUrl: "",
+  householdId: "",
+  provisionCode: "",
+  time: 0n,
+  country: "",
+  seenFrequency: 0,
+};
 
 /** What the node is doing. */
 export type State = (typeof STATES)[number];
@@ -35,6 +44,8 @@ export interface Info {
   readonly previouslyProvisioned: boolean;
   /** Protocol versions that the node supports. */
   readonly versions: readonly number[];
+  /** The country of its radio, two letters; `00` if none is set, and empty if that is not known. */
+  readonly country: string;
 }
 
 /** A fault in a status. `name` is none if this package does not know the number. */
@@ -107,11 +118,15 @@ export interface Credentials {
   readonly provisionCode?: string;
   /** The phone's time, seconds since 1970: a node without a clock checks certificates by it. {@link Phone} sends its own. */
   readonly time?: bigint;
+  /** The country that the node is in, two letters, such as `DE`. */
+  readonly country?: string;
+  /** The channel on which the phone sees the network, MHz. */
+  readonly seenFrequency?: number;
 }
 
 /** The plaintext of a phone's record. */
 export type Request =
-  | { readonly kind: "scan"; readonly fresh: boolean }
+  | { readonly kind: "scan"; readonly fresh: boolean; readonly country?: string }
   | { readonly kind: "k2"; readonly k2: K2 }
   | { readonly kind: "credentials"; readonly credentials: Credentials }
   | { readonly kind: "status" }
@@ -205,7 +220,7 @@ export function encodeRequest(request: Request): Uint8Array {
 function requestKind(request: Request): wire.Request["kind"] {
   switch (request.kind) {
     case "scan":
-      return { $case: "scan", value: { fresh: request.fresh } };
+      return { $case: "scan", value: { fresh: request.fresh, country: request.country ?? "" } };
     case "k2":
       return { $case: "k2", value: request.k2 };
     case "credentials": {

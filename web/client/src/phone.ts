@@ -107,10 +107,13 @@ export class Phone {
     return this.#inTurn(() => this.#within(patience, (limit) => this.#restore(limit)));
   }
 
-  /** The networks in range of the node, strongest first. With `fresh`, the node scans even if it has a recent list. */
-  scan(fresh = false): Promise<Network[]> {
+  /**
+   * The networks in range of the node, strongest first. With `fresh`, the node scans even if it has a recent list. `country` is the
+   * one that the node is in: without it, the radio of some nodes is off.
+   */
+  scan(fresh = false, country = ""): Promise<Network[]> {
     return this.#inTurn(async () => {
-      const to = await this.#request("scan", { kind: "scan", fresh });
+      const to = await this.#request("scan", { kind: "scan", fresh, country });
       return this.#within(REPLY_LIMIT, async (limit) => {
         const found: Network[] = [];
         for (;;) {

@@ -11,7 +11,7 @@ const PROVISION_CODE = /^[A-Za-z0-9]{16}$/;
 const CONTROLS = /[\u0000-\u001f\u007f-\u009f]/;
 
 /** The fields of credentials that an owner fills in. */
-export type Field = Exclude<keyof Credentials, "requestId" | "hidden" | "time">;
+export type Field = Exclude<keyof Credentials, "requestId" | "hidden" | "time" | "country" | "seenFrequency">;
 
 /** The fault of a network's name, if any. */
 export function checkSsid(ssid: Uint8Array | string): FaultName | undefined {

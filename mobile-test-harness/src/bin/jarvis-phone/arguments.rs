@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use jarvis_program::{Completions, LogFormat};
 use mobile_test_harness::link::Target;
-use provisioning_core::domain::CommandCenterUrl;
+use provisioning_core::domain::{CommandCenterUrl, Country};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -131,6 +131,9 @@ pub(crate) struct Scan {
     /// Scan again even if the device has a recent list.
     #[arg(long)]
     pub(crate) fresh: bool,
+    /// The country that the device is in, two letters: without one, the radio of some devices is off.
+    #[arg(long, value_name = "CC", value_parser = country)]
+    pub(crate) country: Option<Country>,
 }
 
 #[derive(Debug, Args)]
@@ -212,6 +215,9 @@ pub(crate) struct Provision {
     /// Enroll over the connection that the device has, such as a cable, in place of joining a network.
     #[arg(long, conflicts_with_all = ["ssid", "hidden", "open", "wifi_password_file"])]
     pub(crate) connected: bool,
+    /// The country that the device is in, two letters, such as `DE`: decides about the channels of its radio.
+    #[arg(long, value_name = "CC", value_parser = country)]
+    pub(crate) country: Option<Country>,
     /// The network does not broadcast its name.
     #[arg(long)]
     pub(crate) hidden: bool,
@@ -262,6 +268,10 @@ pub(crate) struct Provision {
 
 fn service(text: &str) -> Result<CommandCenterUrl, String> {
     CommandCenterUrl::try_from(text).map_err(|fault| fault.text().into())
+}
+
+fn country(text: &str) -> Result<Country, String> {
+    Country::try_from(text).map_err(|fault| fault.text().into())
 }
 
 #[cfg(test)]

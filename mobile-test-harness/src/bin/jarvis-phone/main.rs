@@ -205,7 +205,7 @@ async fn scan(arguments: Scan, report: Report) -> Result<ExitCode, Failure> {
     let networks = visit(&arguments.node, report, async |phone| {
         read_info(phone).await?;
         phone.open_session(&secret).await?;
-        Ok(phone.scan(arguments.fresh).await?)
+        Ok(phone.scan_in(arguments.country, arguments.fresh).await?)
     })
     .await?;
     report.networks(&networks);
@@ -284,6 +284,8 @@ async fn provision(arguments: Provision, report: Report) -> Result<ExitCode, Fai
         token,
         provision_code,
         time: now().duration_since(UNIX_EPOCH).ok().map(|since| UnixTime(since.as_secs())),
+        country: arguments.country,
+        seen_frequency: 0,
     };
     let node_id = credentials.node_id.as_str();
 

@@ -41,11 +41,12 @@ impl Report {
     }
 
     pub(crate) fn info(self, info: &Info) {
-        let Info { node_id, name, firmware_version, hardware, capabilities, state, previously_provisioned, versions } = info;
+        let Info { node_id, name, firmware_version, hardware, capabilities, state, previously_provisioned, versions, country } =
+            info;
         let json = json!({
             "node_id": node_id, "name": name, "firmware_version": firmware_version, "hardware": hardware,
             "capabilities": capabilities, "state": state.name(), "previously_provisioned": previously_provisioned,
-            "versions": versions,
+            "versions": versions, "country": country,
         });
         let rows = [
             ("name", name.clone()),
@@ -53,6 +54,7 @@ impl Report {
             ("hardware", hardware.clone()),
             ("firmware", firmware_version.clone()),
             ("capabilities", capabilities.join(", ")),
+            ("country", country.clone()),
             ("state", state.name().to_owned()),
             ("provisioned before", if *previously_provisioned { "yes" } else { "no" }.to_owned()),
         ];

@@ -85,7 +85,7 @@ export class ScriptedNode implements Transport {
     const info = { nodeId: this.nodeId, name: this.nodeId, state, versions: [1], capabilities: [], previouslyProvisioned: false };
     const value =
       endpoint === "info"
-        ? Info.encode({ ...info, firmwareVersion: "1.0.0", hardware: "linux-x86_64" }).finish()
+        ? Info.encode({ ...info, firmwareVersion: "1.0.0", hardware: "linux-x86_64", country: "" }).finish()
         : PublicStatus.encode({ state, progressPercent, fault }).finish();
     return this.mangle("value", value) ?? new Uint8Array();
   }

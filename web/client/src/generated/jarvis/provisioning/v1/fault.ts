@@ -45,6 +45,14 @@ export const Fault = {
   NETWORK_TIMEOUT: 28,
   NETWORK_UNAVAILABLE: 29,
   SCAN_FAILED: 30,
+  ROUTER_FULL: 31,
+  ROUTER_REFUSED: 32,
+  COUNTRY_MISSING: 33,
+  WPA3_FAILED: 34,
+  OUTDATED_SECURITY: 35,
+  CHANNEL_NOT_ALLOWED: 36,
+  WPA3_NEEDS_PASSWORD: 37,
+  ADDRESS_CONFLICT: 38,
   /** COMMAND_CENTER_UNREACHABLE - The command center. */
   COMMAND_CENTER_UNREACHABLE: 40,
   TLS_FAILED: 41,
@@ -66,6 +74,7 @@ export const Fault = {
   INVALID_CONFIG_SERVICE_URL: 61,
   WRONG_HOUSEHOLD: 62,
   CLOCK_NOT_SET: 63,
+  INVALID_COUNTRY: 64,
   /** CANCELLED - Cancelling an attempt. */
   CANCELLED: 70,
   NO_ATTEMPT: 71,
@@ -105,6 +114,14 @@ export namespace Fault {
   export type NETWORK_TIMEOUT = typeof Fault.NETWORK_TIMEOUT;
   export type NETWORK_UNAVAILABLE = typeof Fault.NETWORK_UNAVAILABLE;
   export type SCAN_FAILED = typeof Fault.SCAN_FAILED;
+  export type ROUTER_FULL = typeof Fault.ROUTER_FULL;
+  export type ROUTER_REFUSED = typeof Fault.ROUTER_REFUSED;
+  export type COUNTRY_MISSING = typeof Fault.COUNTRY_MISSING;
+  export type WPA3_FAILED = typeof Fault.WPA3_FAILED;
+  export type OUTDATED_SECURITY = typeof Fault.OUTDATED_SECURITY;
+  export type CHANNEL_NOT_ALLOWED = typeof Fault.CHANNEL_NOT_ALLOWED;
+  export type WPA3_NEEDS_PASSWORD = typeof Fault.WPA3_NEEDS_PASSWORD;
+  export type ADDRESS_CONFLICT = typeof Fault.ADDRESS_CONFLICT;
   export type COMMAND_CENTER_UNREACHABLE = typeof Fault.COMMAND_CENTER_UNREACHABLE;
   export type TLS_FAILED = typeof Fault.TLS_FAILED;
   export type TOKEN_REJECTED = typeof Fault.TOKEN_REJECTED;
@@ -123,6 +140,7 @@ export namespace Fault {
   export type INVALID_CONFIG_SERVICE_URL = typeof Fault.INVALID_CONFIG_SERVICE_URL;
   export type WRONG_HOUSEHOLD = typeof Fault.WRONG_HOUSEHOLD;
   export type CLOCK_NOT_SET = typeof Fault.CLOCK_NOT_SET;
+  export type INVALID_COUNTRY = typeof Fault.INVALID_COUNTRY;
   export type CANCELLED = typeof Fault.CANCELLED;
   export type NO_ATTEMPT = typeof Fault.NO_ATTEMPT;
   export type UNRECOGNIZED = typeof Fault.UNRECOGNIZED;

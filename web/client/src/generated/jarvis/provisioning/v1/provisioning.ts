@@ -93,6 +93,11 @@ export interface Info {
   previouslyProvisioned: boolean;
   /** Protocol versions that the node supports. */
   versions: number[];
+  /**
+   * The country by which the radio chooses its channels: two letters of ISO 3166-1, or `00` if none is set; empty if that is not
+   * known, as on a node that is older than this field.
+   */
+  country: string;
 }
 
 /** Read from `status`, in clear: without network name and text. */
@@ -121,6 +126,8 @@ export interface Request {
 export interface ScanRequest {
   /** Scan again even if the node has a recent list. */
   fresh: boolean;
+  /** As in Credentials: without a country, the radio of some devices is off. */
+  country: string;
 }
 
 export interface StatusRequest {
@@ -216,6 +223,16 @@ export interface Credentials {
    * certificates by it. A node that is older than this field ignores it.
    */
   time: bigint;
+  /**
+   * The country that the node is in: two letters of ISO 3166-1; empty if the phone does not know it. The node sets it before it
+   * scans, and keeps it. A node that is older than this field ignores it.
+   */
+  country: string;
+  /**
+   * The channel on which the phone sees the network, MHz; 0 if it does not see it, or cannot tell. Explains a network that the
+   * node does not see.
+   */
+  seenFrequency: number;
 }
 
 /** The plaintext of a node's record. */
@@ -348,6 +365,7 @@ function createBaseInfo(): Info {
     state: 0,
     previouslyProvisioned: false,
     versions: [],
+    country: "",
   };
 }
 
@@ -380,6 +398,9 @@ export const Info: MessageFns<Info> = {
         writer.uint32(v);
       }
       writer.join();
+    }
+    if (message.country !== "") {
+      writer.uint32(74).string(message.country);
     }
     return writer;
   },
@@ -470,6 +491,14 @@ export const Info: MessageFns<Info> = {
             }
 
             break;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.country = reader.string();
+            continue;
           }
         }
         if ((tag & 7) === 4 || tag === 0) {
@@ -656,13 +685,16 @@ export const Request: MessageFns<Request> = {
 };
 
 function createBaseScanRequest(): ScanRequest {
-  return { fresh: false };
+  return { fresh: false, country: "" };
 }
 
 export const ScanRequest: MessageFns<ScanRequest> = {
   encode(message: ScanRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.fresh !== false) {
       writer.uint32(8).bool(message.fresh);
+    }
+    if (message.country !== "") {
+      writer.uint32(18).string(message.country);
     }
     return writer;
   },
@@ -686,6 +718,14 @@ export const ScanRequest: MessageFns<ScanRequest> = {
             }
 
             message.fresh = reader.bool();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.country = reader.string();
             continue;
           }
         }
@@ -1167,6 +1207,8 @@ function createBaseCredentials(): Credentials {
     provisioningToken: "",
     provisionCode: "",
     time: 0n,
+    country: "",
+    seenFrequency: 0,
   };
 }
 
@@ -1213,6 +1255,12 @@ export const Credentials: MessageFns<Credentials> = {
         throw new globalThis.Error("value provided for field message.time of type uint64 too large");
       }
       writer.uint32(96).uint64(message.time);
+    }
+    if (message.country !== "") {
+      writer.uint32(106).string(message.country);
+    }
+    if (message.seenFrequency !== 0) {
+      writer.uint32(112).uint32(message.seenFrequency);
     }
     return writer;
   },
@@ -1324,6 +1372,22 @@ export const Credentials: MessageFns<Credentials> = {
             }
 
             message.time = reader.uint64() as bigint;
+            continue;
+          }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.country = reader.string();
+            continue;
+          }
+          case 14: {
+            if (tag !== 112) {
+              break;
+            }
+
+            message.seenFrequency = reader.uint32();
             continue;
           }
         }
