@@ -25,7 +25,9 @@ pub use provision_code::{FormatError, ProvisionCode};
 pub use radio::{AccessPoint, RadioUse};
 pub use status::{Failure, Outcome, State, Status, Step};
 pub use text_field::{TextField, is_free_of_controls, printable};
-pub use upkeep::{CareReply, CareRequest, CareStatus, LayerReport, LayerVerdict, SavedNetwork};
+pub use upkeep::{
+    CareEvent, CareReply, CareRequest, CareStatus, EventLevel, EventPhase, LayerReport, LayerVerdict, NewEvents, SavedNetwork,
+};
 
 /// The longest text field that is accepted: room, kid, identifiers and URLs. Bytes.
 pub const TEXT_LIMIT: usize = 512;

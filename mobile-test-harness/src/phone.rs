@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use getrandom::SysRng;
 use provisioning_core::backoff::{Backoff, Jitter};
-use provisioning_core::domain::{CareReply, CareRequest, Country, Credentials, K2, Network, State};
+use provisioning_core::domain::{CareReply, CareRequest, Country, Credentials, K2, Network, NewEvents, State};
 use provisioning_core::endpoint::Endpoint;
 use provisioning_core::fault::Fault;
 use provisioning_core::session::{AcceptError, Opening, PhoneSecret, Session};
@@ -242,6 +242,7 @@ impl Phone {
         let to = self.request(&Request::Care(request)).await?;
         let until = Instant::now() + CARE_LIMIT;
         let mut listed = Vec::new();
+        let mut happened = Vec::new();
         loop {
             match self.reply_until(to, until).await? {
                 Reply::Done => return Ok(CareReply::Done),
@@ -251,6 +252,12 @@ impl Phone {
                     listed.extend(networks);
                     if last {
                         return Ok(CareReply::Saved(listed));
+                    }
+                }
+                Reply::Events { events, last, gap } => {
+                    happened.extend(events);
+                    if last {
+                        return Ok(CareReply::Events(NewEvents { events: happened, gap }));
                     }
                 }
                 _ => return Err(Error::Unexpected),

@@ -285,6 +285,16 @@ impl Events {
         let next = self.0.kept().after(id).unwrap_or(reader.next);
         Reader { next, ..reader }
     }
+
+    /// The events after the one with an id, as far as they are kept; the last [`REPLAYED`] without such an id in this log.
+    /// Also whether that event is kept: otherwise events between it and these can be lost.
+    pub fn after(&self, id: &str) -> (Vec<Arc<Event>>, bool) {
+        let kept = self.0.kept();
+        let is_kept = kept.events.binary_search_by(|event| event.id.as_str().cmp(id)).is_ok();
+        let next = kept.after(id).filter(|_| !id.is_empty()).unwrap_or_else(|| kept.replay());
+        let events = (next..).map_while(|number| kept.at(number).ok().flatten()).collect();
+        (events, is_kept)
+    }
 }
 
 impl Log {

@@ -1,10 +1,14 @@
 //! The requests of phones with a session: the same operations as in the API, without its token.
 
 use provisioning_core::care::diagnosis::{Finding, Verdict, diagnose};
-use provisioning_core::domain::{CareReply, CareRequest, CareStatus, LayerReport, LayerVerdict, Passphrase, SavedNetwork};
+use provisioning_core::domain::{
+    CareEvent, CareReply, CareRequest, CareStatus, EventLevel, EventPhase, LayerReport, LayerVerdict, NewEvents, Passphrase,
+    SavedNetwork,
+};
 use provisioning_core::fault::Fault;
 use tokio::sync::mpsc;
 
+use super::events::{Event, Events, Kind, Level, Phase};
 use super::port::{Care, Error, Join, Saved, Scope};
 use crate::daemon::CareCall;
 
@@ -31,6 +35,7 @@ async fn answer(care: &Care, request: CareRequest) -> Result<CareReply, Error> {
         CareRequest::Forget(name) => care.forget(name).await.map(|()| CareReply::Done),
         CareRequest::Hotspot(open) => care.hotspot(open).await.map(|()| CareReply::Done),
         CareRequest::Recover => care.recover().await.map(|()| CareReply::Done),
+        CareRequest::Events(after) => Ok(CareReply::Events(events(care.events(), &after))),
         CareRequest::Restart => care.restart("requested by a phone".into(), Scope::Program).await.map(|()| CareReply::Done),
     }
 }
@@ -60,6 +65,31 @@ fn layer(Finding { layer, verdict, evidence, advice }: Finding) -> LayerReport {
     };
     let advice = advice.map(std::borrow::Cow::into_owned).unwrap_or_default();
     LayerReport { layer: layer.name().into(), verdict, evidence, advice }
+}
+
+/// The events after one, as far as they are kept.
+fn events(log: &Events, after: &str) -> NewEvents {
+    let (happened, is_kept) = log.after(after);
+    NewEvents { events: happened.iter().map(|happened| event(happened)).collect(), gap: !after.is_empty() && !is_kept }
+}
+
+fn event(Event { id, news, .. }: &Event) -> CareEvent {
+    let level = match news.level {
+        Level::Info => EventLevel::Info,
+        Level::Success => EventLevel::Success,
+        Level::Warning => EventLevel::Warning,
+        Level::Error => EventLevel::Error,
+    };
+    let phase = |phase| match phase {
+        Phase::Started => EventPhase::Started,
+        Phase::Completed => EventPhase::Completed,
+        Phase::Failed => EventPhase::Failed,
+    };
+    let action = match news.kind {
+        Kind::Action(action, at) => Some((action.name().to_owned(), phase(at))),
+        Kind::Status | Kind::System => None,
+    };
+    CareEvent { id: id.clone(), level, message: news.message.clone(), action }
 }
 
 /// What a phone is told.

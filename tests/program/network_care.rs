@@ -1,6 +1,6 @@
 //! Network care: the process that stays.
 
-use provisioning_core::domain::{CareReply, CareRequest};
+use provisioning_core::domain::{CareReply, CareRequest, EventPhase, NewEvents};
 use serde_json::json;
 
 use crate::place::{Place, phone};
@@ -91,6 +91,13 @@ async fn a_phone_with_the_code_uses_network_care_without_its_token() {
             panic!("another answer than the state")
         };
         assert!(status.hotspot);
+        let new = phone.care(CareRequest::Events(String::new())).await.expect("the events");
+        let CareReply::Events(NewEvents { events, gap: false }) = new else { panic!("the events are kept: {new:?}") };
+        let opened = ("hotspot.enable".to_owned(), EventPhase::Completed);
+        let event = events.iter().find(|event| event.action.as_ref() == Some(&opened)).expect("it was announced");
+        let later = phone.care(CareRequest::Events(event.id.clone())).await.expect("the events");
+        let CareReply::Events(later) = later else { panic!("another answer than the events") };
+        assert!(later.events.iter().all(|later| later.id > event.id), "{later:?}");
         phone.leave().await;
     }
     assert_eq!(node.stop().await.0, Some(0));

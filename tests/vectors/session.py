@@ -297,6 +297,7 @@ def request(kind, encoded):
 
 REPLIES = {
     "networks": 2, "k2_stored": 3, "accepted": 4, "status": 5, "done": 7, "care_status": 8, "saved": 9, "diagnosis": 10,
+    "events": 11,
 }  # fmt: skip
 
 
@@ -330,6 +331,7 @@ def care(**f):
     ((kind, value),) = f.items()
     field = {
         "status": 1, "saved": 2, "join": 3, "forget": 4, "diagnose": 5, "hotspot": 6, "recover": 7, "restart": 8,
+        "events": 9,
     }[kind]  # fmt: skip
     return request("care", flag(field, value) if kind == "hotspot" else message(field, value))
 
@@ -345,6 +347,10 @@ def saved_network(name, autoconnect, active):
 
 def layer(name, verdict, evidence, advice):
     return octets(1, name) + number(2, verdict) + octets(3, evidence) + octets(4, advice)
+
+
+def care_event(id, level, message, action, phase):
+    return octets(1, id) + number(2, level) + octets(3, message) + octets(4, action) + number(5, phase)
 
 
 def k2(key, kid, created_at):
@@ -658,6 +664,8 @@ def wire():
             "care request to close the hotspot": care(hotspot=False),
             "care request to recover": care(recover=b""),
             "care request to restart": care(restart=b""),
+            "care request for the last events": care(events=b""),
+            "care request for events": care(events=octets(1, "20260301120000-00000a")),
             "done reply": reply(8, "done", b""),
             "care status reply": reply(9, "care_status", care_status(1, "Café ☕", "192.168.1.7", 1, 0, "")),
             "care status with a hotspot reply": reply(10, "care_status", care_status(0, "", "", 0, 1, "x")),
@@ -670,6 +678,16 @@ def wire():
                 message(1, layer("radio", 1, "wlan0 is ready", ""))
                 + message(1, layer("association", 2, "not connected", "Join a network."))
                 + message(1, layer("address", 3, "not reached", "")),
+            ),
+            "events reply": reply(
+                13,
+                "events",
+                message(1, care_event("20260301120000-00000b", 1, "Connecting to WiFi Café ☕", "network.connect", 1))
+                + message(1, care_event("20260301120001-000000", 4, "The Wi-Fi password is wrong.", "network.connect", 3))
+                + message(1, care_event("20260301120002-000000", 2, "x", "network.connect", 2))
+                + message(1, care_event("20260301120003-000000", 3, "", "", 0))
+                + number(2, 1)
+                + number(3, 1),
             ),
             "networks reply": reply(3, "networks", networks(LISTED, 1)),
             "empty networks reply": reply(0, "networks", networks([], 1)),

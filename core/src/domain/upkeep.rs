@@ -25,6 +25,8 @@ pub enum CareRequest {
     Recover,
     /// Restart the program.
     Restart,
+    /// List the events after the one with this id; the last ones if it is empty.
+    Events(String),
 }
 
 impl CareRequest {
@@ -32,7 +34,7 @@ impl CareRequest {
     pub const fn changes_radio(&self) -> bool {
         match self {
             Self::Join(_) | Self::Forget(_) | Self::Hotspot(_) | Self::Recover => true,
-            Self::Status | Self::Saved | Self::Diagnose | Self::Restart => false,
+            Self::Status | Self::Saved | Self::Diagnose | Self::Restart | Self::Events(_) => false,
         }
     }
 }
@@ -48,6 +50,54 @@ pub enum CareReply {
     Saved(Vec<SavedNetwork>),
     /// The layers, from the bottom.
     Diagnosis(Vec<LayerReport>),
+    /// The events.
+    Events(NewEvents),
+}
+
+/// The events after one that a phone has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NewEvents {
+    /// In their order.
+    pub events: Vec<CareEvent>,
+    /// The node no longer has the event that the phone has, so events between it and these can be lost.
+    pub gap: bool,
+}
+
+/// Something that has happened to the network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CareEvent {
+    /// Ids grow, as texts.
+    pub id: String,
+    /// How much it matters.
+    pub level: EventLevel,
+    /// One line for people.
+    pub message: String,
+    /// The action that it is about, and how far that is.
+    pub action: Option<(String, EventPhase)>,
+}
+
+/// How much an event matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventLevel {
+    /// Nothing has to be done.
+    Info,
+    /// Something was achieved.
+    Success,
+    /// Something does not work, or will be lost.
+    Warning,
+    /// Something has failed.
+    Error,
+}
+
+/// How far an action is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventPhase {
+    /// It has begun.
+    Started,
+    /// It has succeeded.
+    Completed,
+    /// It has failed.
+    Failed,
 }
 
 /// The state of the node's network.

@@ -437,7 +437,7 @@ pub struct CancelRequest {
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]
 pub struct CareRequest {
-    #[prost(oneof = "care_request::Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "care_request::Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
     pub kind: ::core::option::Option<care_request::Kind>,
 }
 /// Nested message and enum types in `CareRequest`.
@@ -469,6 +469,9 @@ pub mod care_request {
         /// Restart the node's program. The reply is `done`, before it happens.
         #[prost(message, tag = "8")]
         Restart(super::RestartRequest),
+        /// List the events after one. The reply is `events`. A node that is older than this field refuses it as malformed.
+        #[prost(message, tag = "9")]
+        Events(super::EventsRequest),
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -490,6 +493,13 @@ pub struct RecoverRequest {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]
 pub struct RestartRequest {
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct EventsRequest {
+    /// The id of the last event that the phone has; empty for the last 25 events.
+    #[prost(string, tag = "1")]
+    pub after: ::prost::alloc::string::String,
 }
 /// The settings key shared by phone and node.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -575,7 +585,7 @@ pub struct Reply {
     /// The counter of the request's record.
     #[prost(uint64, tag = "1")]
     pub to: u64,
-    #[prost(oneof = "reply::Kind", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10")]
+    #[prost(oneof = "reply::Kind", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
     pub kind: ::core::option::Option<reply::Kind>,
 }
 /// Nested message and enum types in `Reply`.
@@ -601,6 +611,8 @@ pub mod reply {
         Saved(super::SavedNetworks),
         #[prost(message, tag = "10")]
         Diagnosis(super::Diagnosis),
+        #[prost(message, tag = "11")]
+        Events(super::CareEvents),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -758,6 +770,37 @@ pub struct Layer {
     #[prost(string, tag = "4")]
     pub advice: ::prost::alloc::string::String,
 }
+/// A part of the list of events, in their order; further parts follow until `last` is set.
+#[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct CareEvents {
+    #[prost(message, repeated, tag = "1")]
+    pub events: ::prost::alloc::vec::Vec<CareEvent>,
+    /// No further part follows.
+    #[prost(bool, tag = "2")]
+    pub last: bool,
+    /// The node no longer has the event that the request names, so events between it and these can be lost.
+    #[prost(bool, tag = "3")]
+    pub gap: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct CareEvent {
+    /// YYYYMMDDHHMMSS-xxxxxx: the second, in UTC, and digits that make it unique. Ids grow, as texts.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(enumeration = "Level", tag = "2")]
+    pub level: i32,
+    /// What has happened, for people.
+    #[prost(string, tag = "3")]
+    pub message: ::prost::alloc::string::String,
+    /// Of an action: its name; empty otherwise.
+    #[prost(string, tag = "4")]
+    pub action: ::prost::alloc::string::String,
+    /// Of an action: how far it is.
+    #[prost(enumeration = "Phase", tag = "5")]
+    pub phase: i32,
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum State {
@@ -872,6 +915,73 @@ impl Verdict {
             "VERDICT_OK" => Some(Self::Ok),
             "VERDICT_FAILED" => Some(Self::Failed),
             "VERDICT_NOT_REACHED" => Some(Self::NotReached),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Level {
+    Unspecified = 0,
+    Info = 1,
+    Success = 2,
+    Warning = 3,
+    Error = 4,
+}
+impl Level {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "LEVEL_UNSPECIFIED",
+            Self::Info => "LEVEL_INFO",
+            Self::Success => "LEVEL_SUCCESS",
+            Self::Warning => "LEVEL_WARNING",
+            Self::Error => "LEVEL_ERROR",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "LEVEL_UNSPECIFIED" => Some(Self::Unspecified),
+            "LEVEL_INFO" => Some(Self::Info),
+            "LEVEL_SUCCESS" => Some(Self::Success),
+            "LEVEL_WARNING" => Some(Self::Warning),
+            "LEVEL_ERROR" => Some(Self::Error),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Phase {
+    Unspecified = 0,
+    Started = 1,
+    Completed = 2,
+    Failed = 3,
+}
+impl Phase {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "PHASE_UNSPECIFIED",
+            Self::Started => "PHASE_STARTED",
+            Self::Completed => "PHASE_COMPLETED",
+            Self::Failed => "PHASE_FAILED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "PHASE_UNSPECIFIED" => Some(Self::Unspecified),
+            "PHASE_STARTED" => Some(Self::Started),
+            "PHASE_COMPLETED" => Some(Self::Completed),
+            "PHASE_FAILED" => Some(Self::Failed),
             _ => None,
         }
     }

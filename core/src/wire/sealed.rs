@@ -11,8 +11,8 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::{decode, fault_from, pb, state, state_from, text};
 use crate::domain::{
-    CareRequest, CareStatus, CommandCenterUrl, Country, CreatedAt, Credentials, Failure, K2, LayerReport, Network, Passphrase,
-    ProvisionCode, SavedNetwork, Security, Ssid, State, Status, TextField, UnixTime,
+    CareEvent, CareRequest, CareStatus, CommandCenterUrl, Country, CreatedAt, Credentials, Failure, K2, LayerReport, Network,
+    Passphrase, ProvisionCode, SavedNetwork, Security, Ssid, State, Status, TextField, UnixTime,
 };
 use crate::endpoint::Endpoint;
 use crate::fault::Fault;
@@ -97,6 +97,15 @@ pub enum Reply {
     },
     /// What works, and what does not.
     Diagnosis(Vec<LayerReport>),
+    /// A part of the list of events.
+    Events {
+        /// Some of them, in their order.
+        events: Vec<CareEvent>,
+        /// Whether this is the last part.
+        last: bool,
+        /// Events before the first part can be lost.
+        gap: bool,
+    },
 }
 
 /// A [`Status`] in the form in which it is sent to phones.
@@ -336,6 +345,10 @@ impl TryFrom<pb::reply::Kind> for Reply {
             Kind::Diagnosis(pb::Diagnosis { layers }) => {
                 Self::Diagnosis(layers.into_iter().map(LayerReport::try_from).collect::<Result<_, _>>()?)
             }
+            Kind::Events(pb::CareEvents { events, last, gap }) => {
+                let events = events.into_iter().map(CareEvent::try_from).collect::<Result<_, _>>()?;
+                Self::Events { events, last, gap }
+            }
         })
     }
 }
@@ -356,6 +369,10 @@ impl From<&Reply> for pb::reply::Kind {
                 Self::Saved(pb::SavedNetworks { networks: networks.iter().map(pb::SavedNetwork::from).collect(), last: *last })
             }
             Reply::Diagnosis(layers) => Self::Diagnosis(pb::Diagnosis { layers: layers.iter().map(pb::Layer::from).collect() }),
+            Reply::Events { events, last, gap } => {
+                let events = events.iter().map(pb::CareEvent::from).collect();
+                Self::Events(pb::CareEvents { events, last: *last, gap: *gap })
+            }
         }
     }
 }

@@ -9,12 +9,15 @@ use prost::Message as _;
 
 use super::{Reply, pb};
 use crate::domain::{
-    CareReply, CareRequest, CareStatus, LayerReport, LayerVerdict, SavedNetwork, Ssid, TEXT_LIMIT, is_free_of_controls,
+    CareEvent, CareReply, CareRequest, CareStatus, EventLevel, EventPhase, LayerReport, LayerVerdict, NewEvents, SavedNetwork,
+    Ssid, TEXT_LIMIT, is_free_of_controls,
 };
 use crate::fault::Fault;
 
-/// The largest part of the list of saved networks in one message, encoded bytes.
+/// The largest part of a list in one message, encoded bytes.
 const PART: usize = 400;
+/// The longest id of an event that a phone may name, bytes.
+const ID: usize = 64;
 /// The longest text for people in a reply, bytes. A diagnosis has sixteen of them, and has to fit into one message.
 const TEXT: usize = 200;
 
@@ -28,11 +31,12 @@ impl TryFrom<pb::CareRequest> for CareRequest {
             Kind::Saved(pb::SavedRequest {}) => Self::Saved,
             Kind::Join(ssid) => Self::Join(Ssid::try_from(ssid.as_slice())?),
             Kind::Forget(name) if is_profile_name(&name) => Self::Forget(name),
-            Kind::Forget(_) => return Err(Fault::InvalidField),
             Kind::Diagnose(pb::DiagnoseRequest {}) => Self::Diagnose,
             Kind::Hotspot(open) => Self::Hotspot(open),
             Kind::Recover(pb::RecoverRequest {}) => Self::Recover,
             Kind::Restart(pb::RestartRequest {}) => Self::Restart,
+            Kind::Events(pb::EventsRequest { after }) if after.len() <= ID && is_free_of_controls(&after) => Self::Events(after),
+            Kind::Forget(_) | Kind::Events(_) => return Err(Fault::InvalidField),
         })
     }
 }
@@ -53,6 +57,7 @@ impl From<&CareRequest> for pb::CareRequest {
             CareRequest::Hotspot(open) => Kind::Hotspot(*open),
             CareRequest::Recover => Kind::Recover(pb::RecoverRequest {}),
             CareRequest::Restart => Kind::Restart(pb::RestartRequest {}),
+            CareRequest::Events(after) => Kind::Events(pb::EventsRequest { after: after.clone() }),
         };
         Self { kind: Some(kind) }
     }
@@ -65,27 +70,36 @@ impl Reply {
             CareReply::Done => vec![Self::Done],
             CareReply::Status(status) => vec![Self::CareStatus(status)],
             CareReply::Diagnosis(layers) => vec![Self::Diagnosis(layers)],
-            CareReply::Saved(networks) => parts(networks),
+            CareReply::Saved(networks) => {
+                // A network whose name cannot be sent back to forget it is left out.
+                let named = networks.into_iter().filter(|network| is_profile_name(&network.name));
+                let parts = parts(named, |network| pb::SavedNetwork::from(network).encoded_len());
+                parts.map(|(networks, last)| Self::Saved { networks, last }).collect()
+            }
+            CareReply::Events(NewEvents { events, gap }) => {
+                let parts = parts(events, |event| pb::CareEvent::from(event).encoded_len());
+                parts.map(|(events, last)| Self::Events { events, last, gap }).collect()
+            }
         }
     }
 }
 
-/// The parts of a list, each small enough for one message; at least one, the last one marked. A network whose name cannot be
-/// sent back to forget it is left out.
-fn parts(networks: Vec<SavedNetwork>) -> Vec<Reply> {
-    let mut parts: Vec<Vec<SavedNetwork>> = vec![Vec::new()];
+/// The parts of a list, each small enough for one message, and whether each is the last one; at least one. `length` is that of
+/// an entry.
+fn parts<T>(entries: impl IntoIterator<Item = T>, length: impl Fn(&T) -> usize) -> impl Iterator<Item = (Vec<T>, bool)> {
+    let mut parts: Vec<Vec<T>> = vec![Vec::new()];
     let mut size = 0;
-    for network in networks.into_iter().filter(|network| is_profile_name(&network.name)) {
-        let length = pb::SavedNetwork::from(&network).encoded_len() + 3;
+    for entry in entries {
+        let length = length(&entry) + 3;
         if size > 0 && size + length > PART {
             parts.push(Vec::new());
             size = 0;
         }
         size += length;
-        parts.last_mut().expect("starts with one").push(network);
+        parts.last_mut().expect("starts with one").push(entry);
     }
     let count = parts.len();
-    parts.into_iter().enumerate().map(|(index, networks)| Reply::Saved { networks, last: index + 1 == count }).collect()
+    parts.into_iter().enumerate().map(move |(index, part)| (part, index + 1 == count))
 }
 
 /// A text for people, cut to [`TEXT`].
@@ -157,8 +171,54 @@ impl TryFrom<pb::Layer> for LayerReport {
     }
 }
 
+impl From<&CareEvent> for pb::CareEvent {
+    fn from(CareEvent { id, level, message, action }: &CareEvent) -> Self {
+        let level = match level {
+            EventLevel::Info => pb::Level::Info,
+            EventLevel::Success => pb::Level::Success,
+            EventLevel::Warning => pb::Level::Warning,
+            EventLevel::Error => pb::Level::Error,
+        };
+        let phase = |(_, phase): &(String, EventPhase)| match phase {
+            EventPhase::Started => pb::Phase::Started,
+            EventPhase::Completed => pb::Phase::Completed,
+            EventPhase::Failed => pb::Phase::Failed,
+        };
+        Self {
+            id: id.clone(),
+            level: level.into(),
+            message: cut(message),
+            action: action.as_ref().map(|(name, _)| name.clone()).unwrap_or_default(),
+            phase: action.as_ref().map_or(pb::Phase::Unspecified, phase).into(),
+        }
+    }
+}
+
+impl TryFrom<pb::CareEvent> for CareEvent {
+    type Error = Fault;
+
+    fn try_from(event: pb::CareEvent) -> Result<Self, Fault> {
+        let level = match event.level() {
+            pb::Level::Info => EventLevel::Info,
+            pb::Level::Success => EventLevel::Success,
+            pb::Level::Warning => EventLevel::Warning,
+            pb::Level::Error => EventLevel::Error,
+            pb::Level::Unspecified => return Err(Fault::Malformed),
+        };
+        let phase = match event.phase() {
+            pb::Phase::Unspecified => None,
+            pb::Phase::Started => Some(EventPhase::Started),
+            pb::Phase::Completed => Some(EventPhase::Completed),
+            pb::Phase::Failed => Some(EventPhase::Failed),
+        };
+        Ok(Self { id: event.id, level, message: event.message, action: phase.map(|phase| (event.action, phase)) })
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use alloc::format;
+
     use super::*;
     use crate::endpoint::OUTBOUND_LIMIT;
     use crate::wire::Message;
@@ -184,6 +244,40 @@ mod tests {
         }
         assert_eq!(arrived, networks);
         assert_eq!(Reply::of_care(CareReply::Saved(Vec::new())), [Reply::Saved { networks: Vec::new(), last: true }]);
+    }
+
+    #[test]
+    fn a_long_list_of_events_is_cut_and_arrives_whole() {
+        let event = |index: usize| CareEvent {
+            id: format!("20260301120000-{index:06}"),
+            level: EventLevel::Warning,
+            message: "é".repeat(index * 5),
+            action: (index > 20).then(|| ("network.connect".into(), EventPhase::Failed)),
+        };
+        let events: Vec<_> = (0..64).map(event).collect();
+        let parts = Reply::of_care(CareReply::Events(NewEvents { events: events.clone(), gap: true }));
+        let mut arrived = Vec::new();
+        for (index, part) in parts.iter().enumerate() {
+            let message = Message::Reply { to: 3, reply: part.clone() }.encode();
+            assert!(message.len() + AROUND <= OUTBOUND_LIMIT);
+            let Ok(Message::Reply { reply: Reply::Events { events, last, gap }, .. }) = Message::decode(&message) else {
+                panic!("a part of the list")
+            };
+            assert_eq!((last, gap), (index + 1 == parts.len(), true));
+            arrived.extend(events);
+        }
+        let shown = |event: CareEvent| CareEvent { message: cut(&event.message), ..event };
+        assert_eq!(arrived, events.into_iter().map(shown).collect::<Vec<_>>());
+        let none = Reply::of_care(CareReply::Events(NewEvents::default()));
+        assert_eq!(none, [Reply::Events { events: Vec::new(), last: true, gap: false }]);
+    }
+
+    #[test]
+    fn an_id_that_is_none_is_refused() {
+        for after in ["a\nb", &"0".repeat(65)] {
+            let kind = Some(pb::care_request::Kind::Events(pb::EventsRequest { after: after.into() }));
+            assert_eq!(CareRequest::try_from(pb::CareRequest { kind }), Err(Fault::InvalidField), "{after:?}");
+        }
     }
 
     #[test]

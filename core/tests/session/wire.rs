@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use provisioning_core::domain::{
-    CareReply, CareRequest, CareStatus, CommandCenterUrl, Country, CreatedAt, Credentials, Failure, K2, LayerReport,
-    LayerVerdict, Network, Passphrase, ProvisionCode, SavedNetwork, Security, Ssid, State, UnixTime,
+    CareEvent, CareReply, CareRequest, CareStatus, CommandCenterUrl, Country, CreatedAt, Credentials, EventLevel, EventPhase,
+    Failure, K2, LayerReport, LayerVerdict, Network, NewEvents, Passphrase, ProvisionCode, SavedNetwork, Security, Ssid, State,
+    UnixTime,
 };
 use provisioning_core::endpoint::Endpoint;
 use provisioning_core::fault::Fault;
@@ -126,7 +127,7 @@ fn plain() -> Credentials {
 }
 
 /// The requests to network care, by what they are for.
-fn care_requests() -> [(&'static str, CareRequest); 9] {
+fn care_requests() -> [(&'static str, CareRequest); 11] {
     [
         ("for the status", CareRequest::Status),
         ("for the saved networks", CareRequest::Saved),
@@ -137,11 +138,13 @@ fn care_requests() -> [(&'static str, CareRequest); 9] {
         ("to close the hotspot", CareRequest::Hotspot(false)),
         ("to recover", CareRequest::Recover),
         ("to restart", CareRequest::Restart),
+        ("for the last events", CareRequest::Events(String::new())),
+        ("for events", CareRequest::Events("20260301120000-00000a".into())),
     ]
 }
 
 /// The answers of network care.
-fn care_replies() -> [(&'static str, u64, CareReply); 5] {
+fn care_replies() -> [(&'static str, u64, CareReply); 6] {
     let status = CareStatus {
         connected: true,
         ssid: Some(ssid()),
@@ -162,12 +165,21 @@ fn care_replies() -> [(&'static str, u64, CareReply); 5] {
         layer("association", LayerVerdict::Failed, "not connected", "Join a network."),
         layer("address", LayerVerdict::NotReached, "not reached", ""),
     ];
+    let event = |id: &str, level, message: &str, action| CareEvent { id: id.into(), level, message: message.into(), action };
+    let connect = |phase| Some(("network.connect".to_owned(), phase));
+    let events = vec![
+        event("20260301120000-00000b", EventLevel::Info, "Connecting to WiFi Café ☕", connect(EventPhase::Started)),
+        event("20260301120001-000000", EventLevel::Error, "The Wi-Fi password is wrong.", connect(EventPhase::Failed)),
+        event("20260301120002-000000", EventLevel::Success, "x", connect(EventPhase::Completed)),
+        event("20260301120003-000000", EventLevel::Warning, "", None),
+    ];
     [
         ("done reply", 8, CareReply::Done),
         ("care status reply", 9, CareReply::Status(status)),
         ("care status with a hotspot reply", 10, CareReply::Status(hotspot)),
         ("saved reply", 11, CareReply::Saved(vec![saved("Café ☕", true), saved("Attic", false)])),
         ("diagnosis reply", 12, CareReply::Diagnosis(layers)),
+        ("events reply", 13, CareReply::Events(NewEvents { events, gap: true })),
     ]
 }
 

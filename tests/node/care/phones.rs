@@ -2,11 +2,11 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use jarvis_provisioning::care::events::Events;
+use jarvis_provisioning::care::events::{Action, Events, KEPT, Level, News, Phase, REPLAYED};
 use jarvis_provisioning::care::phones::serve;
 use jarvis_provisioning::care::port::{Care, Ends, Error, Request};
 use jarvis_provisioning::daemon::{CareCall, Handle};
-use provisioning_core::domain::{CareReply, CareRequest, LayerVerdict, Ssid};
+use provisioning_core::domain::{CareReply, CareRequest, EventLevel, EventPhase, LayerVerdict, NewEvents, Ssid};
 use provisioning_core::fault::Fault;
 use testing_node::caretaker::{fails, status, works};
 use testing_node::scripted::view;
@@ -52,6 +52,42 @@ async fn every_request_of_a_phone_has_its_answer() {
     assert_eq!((saved.len(), saved[1].name.as_str(), saved[1].autoconnect), (2, "Attic", false));
     let Ok(CareReply::Diagnosis(layers)) = ask(works, CareRequest::Diagnose).await else { panic!("a diagnosis") };
     assert_eq!((layers.len(), layers[0].verdict), (8, LayerVerdict::Ok));
+    let Ok(CareReply::Events(new)) = ask(works, CareRequest::Events(String::new())).await else { panic!("the events") };
+    assert_eq!(new, NewEvents::default());
+}
+
+#[tokio::test]
+async fn a_phone_gets_every_event_once_or_is_told_of_a_gap() {
+    let (handle, _ends) = Handle::channel(1, view());
+    let (care, Ends { events, .. }) = Care::channel(status(), Events::new(|| UNIX_EPOCH), handle);
+    let (calls, receiver) = mpsc::channel(1);
+    tokio::spawn(serve(care, receiver));
+    let after = async |id: &str| {
+        let (reply, answer) = oneshot::channel();
+        calls.send(CareCall { request: CareRequest::Events(id.into()), reply }).await.expect("it serves");
+        let Ok(CareReply::Events(new)) = answer.await.expect("an answer") else { panic!("the events") };
+        new
+    };
+    let happen = |number: usize| {
+        let news = News::action(Action::Connect, Phase::Failed, Level::Error, number.to_string());
+        events.publish(news).id.clone()
+    };
+    let messages = |new: &NewEvents| new.events.iter().map(|event| event.message.clone()).collect::<Vec<_>>();
+
+    let ids: Vec<_> = (0..30).map(happen).collect();
+    let first = after("").await;
+    assert_eq!((messages(&first).first().map(String::as_str), first.events.len(), first.gap), (Some("5"), REPLAYED, false));
+    let event = first.events.last().expect("the last one");
+    assert_eq!((&event.id, event.level), (&ids[29], EventLevel::Error));
+    assert_eq!(event.action, Some(("network.connect".into(), EventPhase::Failed)));
+    assert_eq!(after(&ids[29]).await, NewEvents::default());
+    happen(30);
+    assert_eq!(messages(&after(&ids[29]).await), ["30"]);
+    (31..31 + KEPT).for_each(|number| _ = happen(number));
+    let late = after(&ids[29]).await;
+    assert_eq!((late.events.len(), late.gap), (KEPT, true));
+    let after_a_restart = after("99991231235959-000000").await;
+    assert_eq!((after_a_restart.events.len(), after_a_restart.gap), (REPLAYED, true));
 }
 
 #[tokio::test]

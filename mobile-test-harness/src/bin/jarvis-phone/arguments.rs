@@ -175,6 +175,12 @@ pub(crate) enum Action {
     Recover,
     /// Restart the device's program.
     Restart,
+    /// Print the last events; with --json, each is one line.
+    Events {
+        /// Then print each event when it happens, until interrupted.
+        #[arg(long)]
+        follow: bool,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -15,7 +15,7 @@ use mobile_test_harness::command_center::{self, CommandCenter, Owner};
 use mobile_test_harness::link::{self, Target};
 use mobile_test_harness::phone::{self, Phone, new_request_id};
 use mobile_test_harness::{chain, key, wifi};
-use provisioning_core::domain::{CareRequest, Credentials, Passphrase, Ssid, UnixTime};
+use provisioning_core::domain::{CareReply, CareRequest, Credentials, NewEvents, Passphrase, Ssid, UnixTime};
 use provisioning_core::fault::Fault;
 use provisioning_core::secret::SecretText;
 use provisioning_core::session::AcceptError;
@@ -25,11 +25,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 use tracing_subscriber::filter::LevelFilter;
 
-use arguments::{Action, Arguments, Cancel, Care, Command, Node, Provision, Scan, Status, Switch};
+use arguments::{Action, Arguments, Cancel, Care, Command, Node, Pairing, Provision, Scan, Status, Switch};
 use report::Report;
 
 /// The exit code of a program that a second Ctrl-C has ended: that of a shell for SIGINT.
 const INTERRUPTED: i32 = 130;
+
+/// Pause between two requests for new events.
+const EVENTS_EVERY: Duration = Duration::from_secs(2);
 
 /// The exit codes of the help text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -251,6 +254,7 @@ async fn care(arguments: Care, report: Report) -> Result<ExitCode, Failure> {
         Action::Hotspot { to } => CareRequest::Hotspot(to == Switch::On),
         Action::Recover => CareRequest::Recover,
         Action::Restart => CareRequest::Restart,
+        Action::Events { follow } => return care_events(&arguments.node, &arguments.pairing, follow, report).await,
     };
     let secret = arguments.pairing.secret()?;
     let answer = visit(&arguments.node, report, async |phone| {
@@ -260,6 +264,35 @@ async fn care(arguments: Care, report: Report) -> Result<ExitCode, Failure> {
     })
     .await?;
     report.care(&answer);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints events. They are asked for again and again, because the node sends them only as replies.
+async fn care_events(node: &Node, pairing: &Pairing, follow: bool, report: Report) -> Result<ExitCode, Failure> {
+    let secret = pairing.secret()?;
+    visit(node, report, async |phone| {
+        read_info(phone).await?;
+        phone.open_session(&secret).await?;
+        let mut last = String::new();
+        loop {
+            let CareReply::Events(NewEvents { events, gap }) = phone.care(CareRequest::Events(last.clone())).await? else {
+                return Err(mobile_test_harness::phone::Error::Unexpected.into());
+            };
+            report.events(&events, gap);
+            if let Some(event) = events.into_iter().next_back() {
+                last = event.id;
+            }
+            if !follow {
+                return Ok(());
+            }
+            tokio::select! {
+                () = tokio::time::sleep(EVENTS_EVERY) => {}
+                // The session ends in order, so that the device is not busy for a while.
+                interrupted = tokio::signal::ctrl_c() => return interrupted.map_err(|error| Failure::usage(&error)),
+            }
+        }
+    })
+    .await?;
     Ok(ExitCode::SUCCESS)
 }
 

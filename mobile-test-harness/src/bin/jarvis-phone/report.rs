@@ -5,7 +5,9 @@ use std::io::{self, Write};
 use mobile_test_harness::link::Traffic;
 use mobile_test_harness::phone::Progress;
 use mobile_test_harness::terminal::{self, Style, Tone, printable};
-use provisioning_core::domain::{CareReply, Credentials, LayerReport, LayerVerdict, Network, SavedNetwork, State};
+use provisioning_core::domain::{
+    CareEvent, CareReply, Credentials, EventLevel, EventPhase, LayerReport, LayerVerdict, Network, SavedNetwork, State,
+};
 use provisioning_core::fault::Fault;
 use provisioning_core::wire::{Info, PublicStatus, StatusReport};
 use serde_json::{Value, json};
@@ -130,6 +132,32 @@ impl Report {
                 };
                 self.result(&json!({ "layers": layers.iter().map(row).collect::<Vec<_>>() }), layers.iter().map(line));
             }
+            CareReply::Events(new) => self.events(&new.events, new.gap),
+        }
+    }
+
+    /// Events of network care, one for each line; a line before them if others can be lost.
+    pub(crate) fn events(self, events: &[CareEvent], gap: bool) {
+        if gap {
+            self.result(&json!({ "gap": true }), ["Events are missing here: the device no longer has them.".into()]);
+        }
+        for CareEvent { id, level, message, action } in events {
+            let (level, tone) = match level {
+                EventLevel::Info => ("info", Tone::Quiet),
+                EventLevel::Success => ("success", Tone::Good),
+                EventLevel::Warning => ("warning", Tone::Warning),
+                EventLevel::Error => ("error", Tone::Bad),
+            };
+            let phase = action.as_ref().map(|(_, phase)| match phase {
+                EventPhase::Started => "started",
+                EventPhase::Completed => "completed",
+                EventPhase::Failed => "failed",
+            });
+            let action = action.as_ref().map(|(name, _)| name);
+            let json = json!({ "id": id, "level": level, "message": message, "action": action, "phase": phase });
+            let line =
+                format!("{}  {}  {}", printable(id), self.style.paint(tone, format_args!("{level:<7}")), printable(message));
+            self.result(&json, [line]);
         }
     }
 
