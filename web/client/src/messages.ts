@@ -130,7 +130,17 @@ export type Request =
   | { readonly kind: "k2"; readonly k2: K2 }
   | { readonly kind: "credentials"; readonly credentials: Credentials }
   | { readonly kind: "status" }
-  | { readonly kind: "cancel"; readonly requestId: bigint };
+  | { readonly kind: "cancel"; readonly requestId: bigint }
+  | { readonly kind: "care"; readonly request: CareRequest };
+
+/** A request to network care, as `NetworkCare` makes it. */
+export type CareRequest = NonNullable<wire.CareRequest["kind"]>;
+
+/** A reply of network care, as `NetworkCare` reads it. */
+export type CareReply = Extract<
+  NonNullable<wire.Reply["kind"]>,
+  { $case: "done" | "careStatus" | "saved" | "diagnosis" | "events" }
+>;
 
 /** An answer to a request. */
 export type Reply =
@@ -138,7 +148,8 @@ export type Reply =
   | { readonly kind: "k2Stored"; readonly kid: string }
   | { readonly kind: "accepted"; readonly requestId: bigint }
   | { readonly kind: "status"; readonly status: Status }
-  | { readonly kind: "refused"; readonly fault: number };
+  | { readonly kind: "refused"; readonly fault: number }
+  | { readonly kind: "care"; readonly reply: CareReply };
 
 /** The plaintext of a node's record: a reply to the record of that counter, or a change of state. */
 export type Message =
@@ -232,6 +243,8 @@ function requestKind(request: Request): wire.Request["kind"] {
       return { $case: "status", value: {} };
     case "cancel":
       return { $case: "cancel", value: { requestId: request.requestId } };
+    case "care":
+      return { $case: "care", value: { kind: request.request } };
   }
 }
 
@@ -272,6 +285,12 @@ function reply({ kind }: wire.Reply): Reply {
       return { kind: "status", status: status(kind.value) };
     case "refused":
       return { kind: "refused", fault: kind.value };
+    case "done":
+    case "careStatus":
+    case "saved":
+    case "diagnosis":
+    case "events":
+      return { kind: "care", reply: kind };
     default:
       throw new ProvisioningError("Malformed");
   }

@@ -4,7 +4,20 @@ import { wipe } from "./bytes.js";
 import type { Writable } from "./endpoint.js";
 import { ProvisioningError } from "./errors.js";
 import { decodeInfo, decodeMessage, decodeOutbound, decodePublicStatus, encodeRecord, encodeRequest } from "./messages.js";
-import type { Accept, Credentials, Info, K2, Message, Network, PublicStatus, Reply, Request, Status } from "./messages.js";
+import type {
+  Accept,
+  CareReply,
+  CareRequest,
+  Credentials,
+  Info,
+  K2,
+  Message,
+  Network,
+  PublicStatus,
+  Reply,
+  Request,
+  Status,
+} from "./messages.js";
 import type { PairingSecret } from "./secret.js";
 import { Opening, systemRandom } from "./session.js";
 import type { Random, Session } from "./session.js";
@@ -13,6 +26,8 @@ import type { Clock, Transport } from "./transport.js";
 
 /** Longer than a node takes for its slowest answer, that to a scan; milliseconds. */
 const REPLY_LIMIT = 40_000;
+/** Longer than network care takes for its slowest answer, that to a join; milliseconds. */
+const CARE_LIMIT = 150_000;
 /** Longer than a join and a registration with all their retries; milliseconds. */
 const PATIENCE = 300_000;
 /** Pauses between tries to connect again, milliseconds: short, because a person is waiting. */
@@ -137,6 +152,26 @@ export class Phone {
       if (reply.kind !== "k2Stored" || reply.kid !== k2.kid) {
         throw new ProvisioningError("UnexpectedAnswer");
       }
+    });
+  }
+
+  /** Sends a request of `NetworkCare`; returns its replies, several for a list. */
+  care(request: CareRequest): Promise<CareReply[]> {
+    return this.#inTurn(async () => {
+      const to = await this.#request("credentials", { kind: "care", request });
+      return this.#within(CARE_LIMIT, async (limit) => {
+        const replies: CareReply[] = [];
+        for (;;) {
+          const reply = await this.#reply(to, limit);
+          if (reply.kind !== "care") {
+            throw new ProvisioningError("UnexpectedAnswer");
+          }
+          replies.push(reply.reply);
+          if (!("last" in reply.reply.value) || reply.reply.value.last) {
+            return replies;
+          }
+        }
+      });
     });
   }
 

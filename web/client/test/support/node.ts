@@ -13,7 +13,7 @@ import { FAULTS, ProvisioningError } from "../../src/errors.js";
 import type { FaultName } from "../../src/errors.js";
 import type { Fault } from "../../src/generated/jarvis/provisioning/v1/fault.js";
 import { Info, Message, PublicStatus, Request, Security, State } from "../../src/generated/jarvis/provisioning/v1/provisioning.js";
-import type { Credentials, Reply, Status } from "../../src/generated/jarvis/provisioning/v1/provisioning.js";
+import type { CareRequest, Credentials, Reply, Status } from "../../src/generated/jarvis/provisioning/v1/provisioning.js";
 import { Answer, Offer, Open, Outbound, Record } from "../../src/generated/jarvis/provisioning/v1/session.js";
 import type { Transport } from "../../src/transport.js";
 
@@ -64,6 +64,8 @@ export class ScriptedNode implements Transport {
   /** The attempt waits for a cancel instead of ending. */
   isSlow = false;
   isAbleToCancel = true;
+  /** The replies of network care; a node without it refuses. */
+  care: (request: CareRequest["kind"]) => NonNullable<Reply["kind"]>[] = () => [{ $case: "refused", value: number("Malformed") }];
   /** Refusals in clear, one for each `Open`, before any is answered. */
   refusals: { fault: FaultName; retryAfterSeconds?: number }[] = [];
 
@@ -228,6 +230,11 @@ export class ScriptedNode implements Transport {
         } else {
           this.finish("Cancelled");
           this.#reply(to, { $case: "status", value: this.status });
+        }
+        break;
+      case "care":
+        for (const reply of this.care(request.value.kind)) {
+          this.#reply(to, reply);
         }
     }
   }

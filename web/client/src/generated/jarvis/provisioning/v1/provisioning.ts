@@ -81,6 +81,31 @@ export namespace Verdict {
   export type UNRECOGNIZED = typeof Verdict.UNRECOGNIZED;
 }
 
+export const Level = { UNSPECIFIED: 0, INFO: 1, SUCCESS: 2, WARNING: 3, ERROR: 4, UNRECOGNIZED: -1 } as const;
+
+export type Level = typeof Level[keyof typeof Level];
+
+export namespace Level {
+  export type UNSPECIFIED = typeof Level.UNSPECIFIED;
+  export type INFO = typeof Level.INFO;
+  export type SUCCESS = typeof Level.SUCCESS;
+  export type WARNING = typeof Level.WARNING;
+  export type ERROR = typeof Level.ERROR;
+  export type UNRECOGNIZED = typeof Level.UNRECOGNIZED;
+}
+
+export const Phase = { UNSPECIFIED: 0, STARTED: 1, COMPLETED: 2, FAILED: 3, UNRECOGNIZED: -1 } as const;
+
+export type Phase = typeof Phase[keyof typeof Phase];
+
+export namespace Phase {
+  export type UNSPECIFIED = typeof Phase.UNSPECIFIED;
+  export type STARTED = typeof Phase.STARTED;
+  export type COMPLETED = typeof Phase.COMPLETED;
+  export type FAILED = typeof Phase.FAILED;
+  export type UNRECOGNIZED = typeof Phase.UNRECOGNIZED;
+}
+
 /** Read from `info`, in clear: the data that a phone needs before it opens a session. */
 export interface Info {
   nodeId: string;
@@ -166,6 +191,9 @@ export interface CareRequest {
     | //
     /** Restart the node's program. The reply is `done`, before it happens. */
     { $case: "restart"; value: RestartRequest }
+    | //
+    /** List the events after one. The reply is `events`. A node that is older than this field refuses it as malformed. */
+    { $case: "events"; value: EventsRequest }
     | undefined;
 }
 
@@ -182,6 +210,11 @@ export interface RecoverRequest {
 }
 
 export interface RestartRequest {
+}
+
+export interface EventsRequest {
+  /** The id of the last event that the phone has; empty for the last 25 events. */
+  after: string;
 }
 
 /** The settings key shared by phone and node. */
@@ -253,6 +286,7 @@ export interface Reply {
     | { $case: "careStatus"; value: CareStatus }
     | { $case: "saved"; value: SavedNetworks }
     | { $case: "diagnosis"; value: Diagnosis }
+    | { $case: "events"; value: CareEvents }
     | undefined;
 }
 
@@ -353,6 +387,27 @@ export interface Layer {
   evidence: string;
   /** What to do, for people; empty if it works. */
   advice: string;
+}
+
+/** A part of the list of events, in their order; further parts follow until `last` is set. */
+export interface CareEvents {
+  events: CareEvent[];
+  /** No further part follows. */
+  last: boolean;
+  /** The node no longer has the event that the request names, so events between it and these can be lost. */
+  gap: boolean;
+}
+
+export interface CareEvent {
+  /** YYYYMMDDHHMMSS-xxxxxx: the second, in UTC, and digits that make it unique. Ids grow, as texts. */
+  id: string;
+  level: Level;
+  /** What has happened, for people. */
+  message: string;
+  /** Of an action: its name; empty otherwise. */
+  action: string;
+  /** Of an action: how far it is. */
+  phase: Phase;
 }
 
 function createBaseInfo(): Info {
@@ -856,6 +911,9 @@ export const CareRequest: MessageFns<CareRequest> = {
       case "restart":
         RestartRequest.encode(message.kind.value, writer.uint32(66).fork()).join();
         break;
+      case "events":
+        EventsRequest.encode(message.kind.value, writer.uint32(74).fork()).join();
+        break;
     }
     return writer;
   },
@@ -935,6 +993,14 @@ export const CareRequest: MessageFns<CareRequest> = {
             }
 
             message.kind = { $case: "restart", value: RestartRequest.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.kind = { $case: "events", value: EventsRequest.decode(reader, reader.uint32()) };
             continue;
           }
         }
@@ -1112,6 +1178,52 @@ export const RestartRequest: MessageFns<RestartRequest> = {
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseEventsRequest(): EventsRequest {
+  return { after: "" };
+}
+
+export const EventsRequest: MessageFns<EventsRequest> = {
+  encode(message: EventsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.after !== "") {
+      writer.uint32(10).string(message.after);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): EventsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseEventsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.after = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1502,6 +1614,9 @@ export const Reply: MessageFns<Reply> = {
       case "diagnosis":
         Diagnosis.encode(message.kind.value, writer.uint32(82).fork()).join();
         break;
+      case "events":
+        CareEvents.encode(message.kind.value, writer.uint32(90).fork()).join();
+        break;
     }
     return writer;
   },
@@ -1597,6 +1712,14 @@ export const Reply: MessageFns<Reply> = {
             }
 
             message.kind = { $case: "diagnosis", value: Diagnosis.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.kind = { $case: "events", value: CareEvents.decode(reader, reader.uint32()) };
             continue;
           }
         }
@@ -2421,6 +2544,164 @@ export const Layer: MessageFns<Layer> = {
             }
 
             message.advice = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseCareEvents(): CareEvents {
+  return { events: [], last: false, gap: false };
+}
+
+export const CareEvents: MessageFns<CareEvents> = {
+  encode(message: CareEvents, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.events) {
+      CareEvent.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.last !== false) {
+      writer.uint32(16).bool(message.last);
+    }
+    if (message.gap !== false) {
+      writer.uint32(24).bool(message.gap);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CareEvents {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCareEvents();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.events.push(CareEvent.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.last = reader.bool();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.gap = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseCareEvent(): CareEvent {
+  return { id: "", level: 0, message: "", action: "", phase: 0 };
+}
+
+export const CareEvent: MessageFns<CareEvent> = {
+  encode(message: CareEvent, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    if (message.level !== 0) {
+      writer.uint32(16).int32(message.level);
+    }
+    if (message.message !== "") {
+      writer.uint32(26).string(message.message);
+    }
+    if (message.action !== "") {
+      writer.uint32(34).string(message.action);
+    }
+    if (message.phase !== 0) {
+      writer.uint32(40).int32(message.phase);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CareEvent {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCareEvent();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.level = reader.int32() as any;
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.message = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.action = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.phase = reader.int32() as any;
             continue;
           }
         }
