@@ -8,7 +8,7 @@ use provisioning_core::care::recovery::{CHECK_EVERY, COOLDOWN, FALLBACK_WITHIN, 
 use provisioning_core::machine::Link;
 use tokio::time::sleep;
 
-use super::house::{House, MINUTE, Node, SECOND, Use};
+use super::house::{Away, House, MINUTE, Node, SECOND, Use};
 
 /// Longer than a recovery with every limit.
 const RECOVERY: u32 = 260;
@@ -61,16 +61,16 @@ async fn a_lease_that_is_not_renewed_is_told_and_the_network_joined_again() {
     assert!(node.care.status().network.connected);
 }
 
-#[tokio::test(start_paused = true)]
-async fn networkmanager_may_restart_at_any_time_of_a_recovery() {
+/// A part ends in every state of a recovery, and is back after 15 seconds.
+async fn restarted_at_any_time(part: Away) {
     for second in (0..RECOVERY).step_by(10) {
         let node = Node::start();
         sleep(MINUTE).await;
         node.house.lose("home");
         sleep(SECOND * second).await;
-        node.house.leave();
+        node.house.leave(part);
         sleep(SECOND * 15).await;
-        node.house.world().present = true;
+        node.house.world().away = None;
         let took = node.until(&Use::Hotspot).await;
         assert!(took <= FALLBACK_WITHIN * 2, "restarted after {second} s: {took:?}");
         node.house.gain("home");
@@ -78,6 +78,21 @@ async fn networkmanager_may_restart_at_any_time_of_a_recovery() {
         assert!(took <= RETURN_WITHIN, "restarted after {second} s: {took:?}");
         assert_eq!(node.house.world().overlap, 1, "{second}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn networkmanager_may_restart_at_any_time_of_a_recovery() {
+    restarted_at_any_time(Away::NetworkManager).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_supplicant_may_restart_at_any_time_of_a_recovery() {
+    restarted_at_any_time(Away::Supplicant).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_bus_may_restart_at_any_time_of_a_recovery() {
+    restarted_at_any_time(Away::Bus).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -43,14 +43,24 @@ pub(super) enum Use {
     Hotspot,
 }
 
+/// A part below the node that does not work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Away {
+    NetworkManager,
+    /// NetworkManager runs, and has no radio.
+    Supplicant,
+    /// No call has an answer.
+    Bus,
+}
+
 pub(super) struct World {
     /// The networks in range, and whether they accept the node.
     pub(super) air: BTreeMap<&'static str, bool>,
     /// The last one is the one that was used last.
     pub(super) stored: Vec<&'static str>,
     pub(super) radio: Use,
-    /// NetworkManager runs.
-    pub(super) present: bool,
+    /// What does not work.
+    pub(super) away: Option<Away>,
     pub(super) internet: Internet,
     pub(super) phones: u32,
     /// The network that the node is in has assigned it an address.
@@ -85,7 +95,7 @@ impl House {
             air: BTreeMap::from([("home", true), ("refusing", false)]),
             stored: vec!["home"],
             radio: Use::Joined("home"),
-            present: true,
+            away: None,
             internet: Internet::Full,
             phones: 0,
             has_lease: true,
@@ -119,10 +129,10 @@ impl House {
         self.world().air.insert(name, true);
     }
 
-    /// NetworkManager ends, and the hotspot with it.
-    pub(super) fn leave(&self) {
+    /// A part ends, and the connection or the hotspot with it.
+    pub(super) fn leave(&self, part: Away) {
         let mut world = self.world();
-        world.present = false;
+        world.away = Some(part);
         world.radio = Use::Nothing;
     }
 
@@ -139,20 +149,26 @@ impl House {
     /// A change of the radio.
     async fn switch(&self, name: &'static str, takes: Duration, change: impl FnOnce(&mut World) + Send) -> Result<(), Error> {
         let _call = self.begin(name);
-        self.present()?;
+        self.present().await?;
         sleep(takes).await;
-        self.present()?;
+        self.present().await?;
         change(&mut self.world());
         Ok(())
     }
 
-    fn present(&self) -> Result<(), Error> {
-        if self.world().present { Ok(()) } else { Err(Error::new("a call", Fault::NetworkUnavailable)) }
+    async fn present(&self) -> Result<(), Error> {
+        let away = self.world().away;
+        match away {
+            None => Ok(()),
+            Some(Away::NetworkManager) => Err(Error::new("a call", Fault::NetworkUnavailable)),
+            Some(Away::Supplicant) => Err(Error { hung: true, ..Error::new("a call", Fault::NetworkUnavailable) }),
+            Some(Away::Bus) => std::future::pending().await,
+        }
     }
 
     async fn join_named(&self, call: &'static str, name: &str) -> Result<&'static str, Error> {
         let _call = self.begin(call);
-        self.present()?;
+        self.present().await?;
         let found = {
             let mut world = self.world();
             if let Use::Joined(before) = world.radio {
@@ -165,7 +181,7 @@ impl House {
         match found {
             Some((name, true)) => {
                 sleep(JOIN).await;
-                self.present()?;
+                self.present().await?;
                 let mut world = self.world();
                 if !world.air.contains_key(name) {
                     return Err(Error::new("joining", Fault::NetworkNotFound));
@@ -230,10 +246,14 @@ impl Maintenance for House {
     async fn inspect(&self) -> Inspection {
         let _call = self.begin("look");
         sleep(LOOK).await;
-        let world = self.world();
-        if !world.present {
-            return Inspection::unconnected(Radio::ServiceAbsent);
+        let away = self.world().away;
+        match away {
+            None => {}
+            Some(Away::NetworkManager) => return Inspection::unconnected(Radio::ServiceAbsent),
+            Some(Away::Supplicant) => return Inspection::unconnected(Radio::Unavailable("wlan0".into())),
+            Some(Away::Bus) => std::future::pending().await,
         }
+        let world = self.world();
         let mut seen = Inspection::unconnected(Radio::Ready("wlan0".into()));
         seen.internet = world.internet;
         match world.radio {

@@ -1,6 +1,8 @@
 //! Hostile names of networks, and very many of them.
 
-use jarvis_provisioning::care::port::Request;
+use std::sync::Arc;
+
+use jarvis_provisioning::care::port::{Request, Status};
 use provisioning_core::domain::Security;
 use testing::random::Random;
 
@@ -39,6 +41,18 @@ async fn hostile_names_are_texts_in_valid_json() {
     let networks = reply.json()["networks"].clone();
     let shown: Vec<&str> = networks.as_array().expect("an array").iter().filter_map(|network| network["ssid"].as_str()).collect();
     assert_eq!(shown, NAMES.map(|name| String::from_utf8_lossy(name).into_owned()));
+}
+
+#[tokio::test]
+async fn a_hostile_host_name_is_a_text_in_valid_json() {
+    let caring = Caring::start(works);
+    for name in NAMES {
+        let name = String::from_utf8_lossy(name).into_owned();
+        caring.status.send_modify(|status| *status = Arc::new(Status { hostname: name.clone(), ..Status::clone(status) }));
+        let reply = caring.get("status").await;
+        assert!(reply.text().bytes().all(|byte| byte >= b' '), "control characters are escaped");
+        assert_eq!(reply.json()["status"]["hostname"], name);
+    }
 }
 
 #[tokio::test]
