@@ -2,11 +2,13 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
 
 import {
   ENDPOINTS,
   GattTransport,
   HttpTransport,
+  NetworkCare,
   PairingSecret,
   Phone,
   ProvisioningError,
@@ -128,6 +130,35 @@ for (const [name, link] of Object.entries(LINKS)) {
       assert.deepEqual([ended.state, ended.fault?.name], ["ERROR", "Cancelled"]);
       assert.equal((await phone.bringOnline(credentials(order, PASSWORD))).state, "PROVISIONED");
     }),
+  );
+
+  test(`network care serves a phone over ${name}`, { skip, timeout: 60_000 }, () =>
+    use(
+      link,
+      async (phone, node) => {
+        await provision(phone, node);
+        const care = new NetworkCare(phone);
+        // Until then provisioning has the radio, and nothing is checked.
+        await care.recover();
+        while (!(await care.status()).connected) {
+          await delay(50);
+        }
+        assert.ok((await care.saved()).some(({ active }) => active));
+        assert.deepEqual(
+          (await care.diagnose()).map((layer) => layer.name),
+          ["radio", "association", "address", "gateway", "dns", "internet", "clock", "command_center"],
+        );
+        assert.equal(await nameOf(care.join("Nowhere")), "NetworkNotFound");
+        assert.equal(await nameOf(care.recover()), "InProgress", "it cools down");
+        await care.hotspot(true);
+        assert.ok((await care.status()).hotspot);
+        const { events, gap } = await care.events();
+        const opened = events.find(({ action, phase }) => action === "hotspot.enable" && phase === "completed");
+        assert.ok(opened && !gap, JSON.stringify(events));
+        assert.ok((await care.events(opened.id)).events.every(({ id }) => id > opened.id));
+      },
+      "[care]\nenabled = true\n",
+    ),
   );
 
   test(`faults of the network arrive by name over ${name}`, { skip }, () =>
