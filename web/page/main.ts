@@ -10,6 +10,7 @@ import {
   newRequestId,
 } from "../client/src/index.js";
 import type { Credentials, ErrorName, Field, Info, Language, Network, Progress, Security, Status } from "../client/src/index.js";
+import { countries, likely } from "./country.js";
 import { element, input } from "./elements.js";
 import type { Link } from "./link.js";
 import { takeOrder } from "./order.js";
@@ -44,6 +45,10 @@ const FIELDS: Partial<Record<ErrorName, Field>> = {
   InvalidHouseholdId: "householdId",
   InvalidRoom: "room",
 };
+/** Faults whose remedy is the country of the device. */
+const OF_COUNTRY: readonly ErrorName[] = ["CountryMissing", "ChannelNotAllowed", "InvalidCountry"];
+/** The value of `info` without a country. */
+const NO_COUNTRY = "00";
 /** The fields of the registration: shown if a link has not filled them. */
 const ORDERED = ["commandCenterUrl", "nodeId", "provisioningToken", "householdId", "room"] as const;
 const REQUIRED = ["commandCenterUrl", "nodeId", "provisioningToken"] as const;
@@ -192,13 +197,32 @@ function countDown(seconds: number): void {
 
 async function showNetworks(): Promise<void> {
   show("networks");
+  element("country-field").hidden &&= info?.country !== NO_COUNTRY;
   element("searching").textContent = text("networks.searching");
   await scan(networks.length > 0);
 }
 
 async function scan(fresh: boolean): Promise<void> {
-  networks = await inSession(() => phone.scan(fresh));
+  try {
+    networks = await inSession(() => phone.scan(fresh, country()));
+  } catch (error) {
+    element("country-field").hidden &&= !isNamed(error, ...OF_COUNTRY);
+    throw error;
+  }
   list(networks, choose);
+}
+
+/** The country that the owner has chosen; empty if the device has one. */
+function country(): string {
+  return element("country-field").hidden ? "" : element<HTMLSelectElement>("country").value;
+}
+
+/** Lists the countries in the page's language, and keeps the choice. */
+function listCountries(): void {
+  const place = element<HTMLSelectElement>("country");
+  const wanted = place.value || likely(navigator.languages);
+  place.replaceChildren(...countries(current()).map(([code, name]) => new Option(name, code)));
+  place.value = wanted;
 }
 
 /** Refreshes the list while it is shown, and keeps the session while the owner types. What fails is repeated by the next click. */
@@ -208,7 +232,7 @@ async function refresh(): Promise<void> {
     return;
   }
   if (view() === "networks") {
-    networks = await phone.scan();
+    networks = await phone.scan(false, country());
     if (view() === "networks") {
       list(networks, choose);
     }
@@ -247,6 +271,7 @@ function rewrite(): void {
   element("away-text").textContent = text("away.text");
   element("away-again").textContent = text("away.again", deviceName());
   showPassword(input("passphrase").type === "text");
+  listCountries();
   if (networks.length > 0) {
     list(networks, choose);
   }
@@ -271,6 +296,7 @@ function credentials(): Credentials {
     provisioningToken: value("provisioningToken").trim(),
     householdId: value("householdId").trim(),
     room: value("room").trim(),
+    country: country(),
   };
 }
 
@@ -336,9 +362,14 @@ function showOutcome(status: Status): void {
 
 /** Returns to the form with the reason, at the field that is wrong; the rest is kept. */
 function back(name: ErrorName, reason: () => string): void {
-  show(name === "UnsupportedSecurity" ? "networks" : "details");
+  const isOfCountry = OF_COUNTRY.includes(name);
+  show(isOfCountry || name === "UnsupportedSecurity" ? "networks" : "details");
   say(reason, name !== "Cancelled");
   mark({});
+  if (isOfCountry) {
+    element("country-field").hidden = false;
+    element("country").focus();
+  }
   const field = FIELDS[name];
   if (field === undefined || view() !== "details") {
     return;
@@ -432,6 +463,7 @@ function listen(): void {
   submitted("code", () => pair(input("digits").value));
   submitted("details", connect);
   element("refresh").addEventListener("click", () => void run(() => scan(true)));
+  element("country").addEventListener("change", () => void run(() => scan(true)));
   element("other").addEventListener("click", () => choose(undefined));
   element("choose").addEventListener("click", () => history.back());
   addEventListener("popstate", () => void (view() === "details" && run(showNetworks)));

@@ -185,6 +185,44 @@ test("a node that lies is answered with a sentence, and the page goes on", { ski
   }),
 );
 
+test("a device without a country gets the owner's", { skip }, () =>
+  scene({ ...LIGHT, locale: "de-AT" }, async (page, node) => {
+    const abroad = new ScriptedNode();
+    abroad.country = "00";
+    await answerBy(page, abroad);
+    await page.goto(link(node, await center.order()));
+    await pair(page, abroad.code);
+    assert.equal(await page.inputValue("#country"), "AT");
+    assert.equal(await page.textContent("#country option:checked"), "Österreich");
+    await check(page, "networks with a country");
+    await page.selectOption("#country", "CH");
+    await page.waitForSelector("#refresh:not([disabled])");
+    await page.selectOption("#language", "en");
+    assert.equal(await page.textContent("#country option:checked"), "Switzerland");
+    await connect(page, "Lighthouse", PASSWORD);
+    await page.waitForSelector("#done:not([hidden])");
+    assert.deepEqual([abroad.stored.countries, abroad.stored.credentials[0]?.country], [["AT", "CH"], "CH"]);
+  }),
+);
+
+test("a device is asked for no country until a fault is about it", { skip }, () =>
+  scene(LIGHT, async (page, node) => {
+    const strict = new ScriptedNode();
+    strict.isSlow = true;
+    await answerBy(page, strict);
+    await page.goto(link(node, await center.order()));
+    await pair(page, strict.code);
+    assert.equal(await page.isVisible("#country"), false);
+    await connect(page, "Lighthouse", PASSWORD);
+    await page.waitForSelector("#steps .now");
+    strict.finish("ChannelNotAllowed");
+    await page.waitForSelector("#networks:not([hidden]) #country");
+    assert.equal(await focused(page), "country");
+    assert.match((await page.textContent("#notice")) ?? "", /channel/);
+    assert.deepEqual([strict.stored.countries, strict.stored.credentials[0]?.country], [[""], ""]);
+  }),
+);
+
 test("the whole setup works with the keyboard", { skip }, () =>
   scene(LIGHT, async (page, node) => {
     await page.goto(link(node, await center.order()));

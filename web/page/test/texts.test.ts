@@ -5,6 +5,7 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
 import { LANGUAGES } from "../../client/src/index.js";
+import { countries, likely } from "../country.js";
 import { takeOrder } from "../order.js";
 import { preferred } from "../texts.js";
 import form from "../form.json" with { type: "json" };
@@ -45,6 +46,22 @@ test("the owner's first known language is used", () => {
     [preferred(["fr", "DE-at", "en"]), preferred(["ar-EG"]), preferred(["fr"]), preferred([])],
     ["de", "ar", "en", "en"],
   );
+});
+
+test("the countries are those of ISO 3166-1, by their names in the owner's language", () => {
+  const codes = countries("en").map(([code]) => code);
+  assert.equal(codes.length, 249);
+  assert.deepEqual(
+    ["DE", "US", "SX", "DD", "SU", "EU", "UK", "ZZ", "XK"].map((code) => codes.includes(code)),
+    [true, true, true, false, false, false, false, false, false],
+  );
+  const names = countries("de").map(([, name]) => name);
+  assert.equal(names.indexOf("Ägypten") - names.indexOf("Afghanistan"), 1);
+});
+
+test("the owner's likely country is one that a language names", () => {
+  const found = [["de-AT"], ["en", "fr-CH"], ["zh-Hant"], ["de"], []].map(likely);
+  assert.deepEqual(found, ["AT", "CH", "TW", "DE", ""]);
 });
 
 test("a network's name shows what could deceive", () => {

@@ -58,6 +58,8 @@ export class ScriptedNode implements Transport {
   /** The password that joins; others are wrong. */
   passphrase = "correct horse battery";
   networks = ["Lighthouse", "HomeNetwork"];
+  /** The country of its radio, as in `info`; with `00` it scans only for a phone that names one. */
+  country = "";
   mangle: Mangle = (_layer, bytes) => bytes;
   /** Called for each request before it is executed; throws to lose the link. */
   before: (request: NonNullable<Request["kind"]>["$case"] | "open" | "info") => void = () => undefined;
@@ -71,7 +73,7 @@ export class ScriptedNode implements Transport {
 
   guesses = 0;
   links = 1;
-  stored: { kid?: string; credentials: Credentials[] } = { credentials: [] };
+  stored: { kid?: string; credentials: Credentials[]; countries: string[] } = { credentials: [], countries: [] };
   status: Status = IDLE;
 
   #outbound: Uint8Array[] = [];
@@ -87,7 +89,7 @@ export class ScriptedNode implements Transport {
     const info = { nodeId: this.nodeId, name: this.nodeId, state, versions: [1], capabilities: [], previouslyProvisioned: false };
     const value =
       endpoint === "info"
-        ? Info.encode({ ...info, firmwareVersion: "1.0.0", hardware: "linux-x86_64", country: "" }).finish()
+        ? Info.encode({ ...info, firmwareVersion: "1.0.0", hardware: "linux-x86_64", country: this.country }).finish()
         : PublicStatus.encode({ state, progressPercent, fault }).finish();
     return this.mangle("value", value) ?? new Uint8Array();
   }
@@ -210,7 +212,12 @@ export class ScriptedNode implements Transport {
   #execute(to: bigint, request: NonNullable<Request["kind"]>): void {
     switch (request.$case) {
       case "scan":
-        this.#scan(to);
+        this.stored.countries.push(request.value.country);
+        if (this.country === "00" && request.value.country === "") {
+          this.#reply(to, { $case: "refused", value: number("CountryMissing") });
+        } else {
+          this.#scan(to);
+        }
         break;
       case "k2":
         this.stored.kid = request.value.kid;
