@@ -468,6 +468,7 @@ fn length(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::collections::BTreeSet;
 
     /// Everything works.
     fn good() -> Evidence {
@@ -576,6 +577,52 @@ mod tests {
                 assert_eq!(finding.advice.is_some(), finding.verdict == Verdict::Failed, "{finding:?}");
             }
         }
+    }
+
+    /// Each kind of failure, one at a time.
+    fn failures() -> Vec<Evidence> {
+        let text = || String::from("x");
+        let radios = [
+            Radio::Missing,
+            Radio::SoftBlocked,
+            Radio::HardBlocked,
+            Radio::Unmanaged(text()),
+            Radio::NoFirmware(text()),
+            Radio::Unavailable(text()),
+            Radio::ServiceAbsent,
+            Radio::ServiceSilent(text()),
+        ];
+        let associations = [Association::Joining(text()), Association::Hotspot, Association::None];
+        let resolvers = [
+            Dns::Lies { server: text(), name: text(), address: text() },
+            Dns::Refuses { server: text(), name: text(), error: text() },
+            Dns::Silent(Vec::new()),
+            Dns::NoServer,
+        ];
+        let internets = [Internet::Portal(text()), Internet::Unreachable(text(), text()), Internet::Unchecked];
+        let clocks = [(None, Some(1)), (Some(false), None)];
+        let centers = [CommandCenter::Unhealthy(text(), text()), CommandCenter::NotConfigured, CommandCenter::Unreadable];
+        let mut failures: Vec<_> = radios.map(|radio| Evidence { radio, ..good() }).into();
+        failures.extend(associations.map(|association| Evidence { association, ..good() }));
+        failures.extend([Address::LinkLocal(text()), Address::None].map(|address| Evidence { address, ..good() }));
+        failures.extend([Gateway::Silent(text()), Gateway::None].map(|gateway| Evidence { gateway, ..good() }));
+        failures.extend(resolvers.map(|dns| Evidence { dns, ..good() }));
+        failures.extend(internets.map(|internet| Evidence { internet, ..good() }));
+        failures.extend(
+            clocks.map(|(synchronized, behind_release)| Evidence { clock: Clock { synchronized, behind_release }, ..good() }),
+        );
+        failures.extend(centers.map(|command_center| Evidence { command_center, ..good() }));
+        failures
+    }
+
+    #[test]
+    fn the_page_of_network_care_translates_every_advice() {
+        let translated: serde_json::Value =
+            serde_json::from_str(include_str!("../../../web/page/care/advice.json")).expect("JSON");
+        let translated: BTreeSet<&str> = translated.as_object().expect("a table").keys().map(String::as_str).collect();
+        let findings: Vec<_> = failures().iter().flat_map(diagnose).collect();
+        let given: BTreeSet<&str> = findings.iter().filter_map(|finding| finding.advice.as_deref()).collect();
+        assert_eq!(given, translated);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 /** The texts of the page of network care in its languages. */
 
-import { Catalogue } from "../language.js";
+import { Catalogue, LANGUAGES } from "../language.js";
 import type { Language } from "../language.js";
+import advice from "./advice.json" with { type: "json" };
 import texts from "./texts.json" with { type: "json" };
 
 /** The name of a text. */
@@ -18,6 +19,13 @@ export function text(key: Key, ...values: readonly (string | number)[]): string 
 export function named(prefix: string, name: string): string {
   const key = `${prefix}.${name}`;
   return key in texts ? text(key as Key) : name;
+}
+
+/** What the node advises, and the language of the words: the node's own English for what the page does not know. */
+export function advised(english: string): [words: string, language: Language] {
+  const { language } = catalogue;
+  const translated = (advice as Record<string, readonly string[]>)[english]?.[LANGUAGES.indexOf(language) - 1];
+  return translated === undefined ? [english, "en"] : [translated, language];
 }
 
 /** A time in the page's language, by the phone's zone. */

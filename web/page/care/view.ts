@@ -3,7 +3,7 @@
 import { LOCK, SVG, WAVES, element, icon } from "../elements.js";
 import { visible } from "../language.js";
 import type { DeviceEvent, Finding, Label, SavedNetwork, SeenNetwork, Status } from "./api.js";
-import { named, text, time } from "./texts.js";
+import { advised, named, text, time } from "./texts.js";
 
 /** Rows of a list that are shown. */
 const SHOWN = 60;
@@ -110,7 +110,7 @@ export function showLayers(findings: readonly Finding[]): void {
         row.append(make("p", "hint", foreign(evidence, "en")));
       }
       if (advice !== undefined && advice !== null) {
-        row.append(make("p", "advice", foreign(advice, "en")));
+        row.append(make("p", "advice", foreign(...advised(advice))));
       }
       return row;
     }),

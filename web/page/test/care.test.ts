@@ -9,6 +9,8 @@ import { test } from "node:test";
 import type { Page, Route } from "playwright-core";
 
 import { events } from "../care/api.js";
+import advice from "../care/advice.json" with { type: "json" };
+import { advised } from "../care/texts.js";
 import texts from "../care/texts.json" with { type: "json" };
 import { LANGUAGES } from "../language.js";
 import type { Node } from "../../client/test/support/programs.js";
@@ -74,6 +76,15 @@ test("the texts of the page of network care exist in every language, and are use
   for (const [, key] of HTML.matchAll(/data-t="([^"]+)"/g)) {
     assert.ok(key !== undefined && key in texts, `${key} is in the catalogue`);
   }
+});
+
+test("what the node advises is said in the page's language, and in its own words if they are new", () => {
+  for (const [english, translations] of Object.entries(advice)) {
+    assert.equal(translations.length, LANGUAGES.length - 1, english);
+    assert.equal(new Set([english, ...translations]).size, LANGUAGES.length, english);
+  }
+  assert.deepEqual(advised("Restart the router."), ["Restart the router.", "en"]);
+  assert.deepEqual(advised("constructor"), ["constructor", "en"]);
 });
 
 test("events are read from any division of their stream", async () => {
