@@ -13,6 +13,7 @@
 //! | [`wire`] | protobuf ↔ domain, and the framing of messages over GATT |
 //! | [`gatt`] | the rules of GATT that both roles share |
 //! | [`session`] | the handshake and the sealed records, both roles |
+//! | [`espressif`] | the session with Espressif's apps |
 //! | [`machine`] | what happens when: inputs in, outputs out |
 //! | [`care`] | how a provisioned node stays online |
 //! | [`panel`] | what a light on the device shows, and what a button on it does |
@@ -27,6 +28,7 @@ pub mod backoff;
 pub mod care;
 pub mod domain;
 pub mod endpoint;
+pub mod espressif;
 pub mod fault;
 pub mod gatt;
 pub mod machine;

@@ -3,6 +3,7 @@
 //! Decoding checks lengths, ranges and the presence of a oneof. Unknown fields are ignored, so that a newer phone can talk
 //! to an older node. The messages are defined in `proto/jarvis/provisioning/v1`.
 
+pub mod espressif;
 pub mod framing;
 mod sealed;
 mod upkeep;

@@ -1,31 +1,51 @@
-//! Generates `core/src/wire/generated.rs` from the `.proto` files beside this package; no `protoc` is needed.
+//! Generates the files `generated.rs` in `core/src/wire` from the `.proto` files beside this package; no `protoc` is needed.
 //!
-//! The file is checked in, so that building the product does not need the generator. `cargo run --package proto` writes it;
-//! `cargo test --package proto` fails if it differs from the output for the `.proto` files.
+//! The files are checked in, so that building the product does not need the generator. `cargo run --package proto` writes them;
+//! `cargo test --package proto` fails if one differs from the output for the `.proto` files.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-/// The comment at the top of the generated file.
-const HEADER: &str = "// Generated from proto/jarvis/provisioning/v1 by `cargo run --package proto`. Do not edit.\n\n";
+/// A generated file: the package of its `.proto` files, their folder and names, and the file below `core/src/wire`.
+struct Output {
+    package: &'static str,
+    folder: &'static str,
+    names: &'static [&'static str],
+    file: &'static str,
+}
+
+/// The generated files.
+const OUTPUTS: [Output; 2] = [
+    Output {
+        package: "v1",
+        folder: "jarvis/provisioning/v1",
+        names: &["fault", "session", "provisioning"],
+        file: "generated.rs",
+    },
+    Output { package: "espressif", folder: "espressif", names: &["provisioning"], file: "espressif/generated.rs" },
+];
 
 fn main() -> io::Result<()> {
-    fs::write(target(), generate()?)
+    OUTPUTS.iter().try_for_each(|output| fs::write(output.target(), output.generate()?))
 }
 
-fn target() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/src/wire/generated.rs")
-}
+impl Output {
+    fn target(&self) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/src/wire").join(self.file)
+    }
 
-/// The content of the generated file.
-fn generate() -> io::Result<String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let directory = root.join("jarvis/provisioning/v1");
-    let files = ["fault", "session", "provisioning"].map(|name| directory.join(format!("{name}.proto")));
-    let descriptors = protox::compile(files, [root]).map_err(io::Error::other)?;
-    let requests = descriptors.file.into_iter().map(|file| (prost_build::Module::from_protobuf_package_name("v1"), file));
-    let generated = prost_build::Config::new().skip_debug(["."]).generate(requests.collect())?;
-    Ok(generated.into_values().fold(HEADER.to_owned(), |text, module| text + &module))
+    /// The content of the generated file.
+    fn generate(&self) -> io::Result<String> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let directory = root.join(self.folder);
+        let files = self.names.iter().map(|name| directory.join(format!("{name}.proto")));
+        let descriptors = protox::compile(files, [root]).map_err(io::Error::other)?;
+        let module = |file| (prost_build::Module::from_protobuf_package_name(self.package), file);
+        let requests = descriptors.file.into_iter().map(module).collect();
+        let generated = prost_build::Config::new().skip_debug(["."]).generate(requests)?;
+        let header = format!("// Generated from proto/{} by `cargo run --package proto`. Do not edit.\n\n", self.folder);
+        Ok(generated.into_values().fold(header, |text, module| text + &module))
+    }
 }
 
 #[cfg(test)]
@@ -34,7 +54,9 @@ mod tests {
 
     #[test]
     fn the_checked_in_types_are_those_of_the_proto_files() {
-        let checked_in = fs::read_to_string(target()).expect("the generated file is checked in");
-        assert_eq!(checked_in, generate().expect("the .proto files are valid"), "run `cargo run --package proto`");
+        for output in &OUTPUTS {
+            let checked_in = fs::read_to_string(output.target()).expect("the generated file is checked in");
+            assert_eq!(checked_in, output.generate().expect("the .proto files are valid"), "run `cargo run --package proto`");
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 mod catalogue;
 mod documentation;
+mod espressif;
 mod framing;
 mod known_answers;
 mod offline_search;

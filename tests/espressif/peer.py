@@ -1,0 +1,368 @@
+"""A client of Espressif's unified provisioning, Security 2, as an independent test peer.
+
+It was written from the wire format alone and shares no code with the node. It needs `cryptography` for AES-GCM; everything else
+is in the standard library.
+
+    peer.py vectors             prints tests/vectors/espressif.json
+    peer.py ADDRESS SCENARIO    runs a scenario against a node at http://ADDRESS; reads `{"code": …, …}` from standard input,
+                                and prints its result as one JSON object
+"""
+
+import hashlib
+import http.client
+import json
+import os
+import sys
+import time
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+# RFC 5054, appendix A: the 3072-bit group. Its prime is the one of RFC 3526: 2^3072 - 2^3008 - 1 + 2^64 * (floor(2^2942 * pi) + 1690314).
+PRIME = int(
+    "FFFFFFFFFFFFFFFFC90FDAA22168C234C4C6628B80DC1CD129024E088A67CC74020BBEA63B139B22514A08798E3404DDEF9519B3CD3A431B302B0A6D"
+    "F25F14374FE1356D6D51C245E485B576625E7EC6F44C42E9A637ED6B0BFF5CB6F406B7EDEE386BFB5A899FA5AE9F24117C4B1FE649286651ECE45B3D"
+    "C2007CB8A163BF0598DA48361C55D39A69163FA8FD24CF5F83655D23DCA3AD961C62F356208552BB9ED529077096966D670C354E4ABC9804F1746C08"
+    "CA18217C32905E462E36CE3BE39E772C180E86039B2783A2EC07A28FB5C55DF06F4C52C9DE2BCBF6955817183995497CEA956AE515D2261898FA0510"
+    "15728E5A8AAAC42DAD33170D04507A33A85521ABDF1CBA64ECFB850458DBEF0A8AEA71575D060C7DB3970F85A6E1E4C7ABF5AE8CDB0933D71E8C94E0"
+    "4A25619DCEE3D2261AD2EE6BF12FFA06D98A0864D87602733EC86A64521F2B18177B200CBBE117577A615D6C770988C0BAD946E208E24FA074E5AB31"
+    "43DB5BFCE0FD108E4B82D120A93AD2CAFFFFFFFFFFFFFFFF",
+    16,
+)
+GENERATOR = 5
+SIZE = 384
+CODE_USER, QR_USER = b"wifiprov", b"wifiprov-qr"
+
+
+# -- SRP-6a: the client's side.
+
+
+def sha512(*parts):
+    return hashlib.sha512(b"".join(parts)).digest()
+
+
+def plain(number):
+    """An integer without leading zeros."""
+    return number.to_bytes(max(1, (number.bit_length() + 7) // 8), "big")
+
+
+def padded(number):
+    return number.to_bytes(SIZE, "big")
+
+
+def integer(data):
+    return int.from_bytes(data, "big")
+
+
+MULTIPLIER = integer(sha512(padded(PRIME), padded(GENERATOR)))
+GROUP_HASH = bytes(a ^ b for a, b in zip(sha512(padded(PRIME)), sha512(padded(GENERATOR))))
+
+
+def private_key(salt, user, password):
+    return integer(sha512(plain(integer(salt)), sha512(user + b":" + password)))
+
+
+class Client:
+    def __init__(self, user, password, exponent=None):
+        self.user, self.password = user, password
+        self.exponent = exponent or integer(os.urandom(32)) | 1 << 255
+        self.share = pow(GENERATOR, self.exponent, PRIME)
+
+    def prove(self, salt, server_share):
+        """M1, from the node's challenge."""
+        scramble = integer(sha512(padded(self.share), padded(server_share)))
+        x = private_key(salt, self.user, self.password)
+        base = (server_share - MULTIPLIER * pow(GENERATOR, x, PRIME)) % PRIME
+        self.secret = pow(base, self.exponent + scramble * x, PRIME)
+        self.key = sha512(plain(self.secret))
+        head = GROUP_HASH + sha512(self.user) + plain(integer(salt))
+        self.proof = sha512(head, plain(self.share), plain(server_share), self.key)
+        self.expected = sha512(plain(self.share), self.proof, self.key)
+        return self.proof
+
+
+# -- Protobuf: enough of it.
+
+
+def varint(number):
+    data = b""
+    while number > 0x7F:
+        data, number = data + bytes([number & 0x7F | 0x80]), number >> 7
+    return data + bytes([number])
+
+
+def field(number, value):
+    """A field. Numbers that are 0 are absent, as Espressif's encoders leave them out; an empty message is present."""
+    if isinstance(value, int):
+        return varint(number << 3) + varint(value) if value else b""
+    return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+def message(*fields):
+    return b"".join(field(number, value) for number, value in fields)
+
+
+def parse(data):
+    """The fields of a message, each with the list of its values."""
+    fields, position = {}, 0
+
+    def number():
+        nonlocal position
+        value, shift = 0, 0
+        while True:
+            byte = data[position]
+            position, value, shift = position + 1, value | (byte & 0x7F) << shift, shift + 7
+            if byte < 0x80:
+                return value
+
+    while position < len(data):
+        key = number()
+        if key & 7 == 0:
+            value = number()
+        else:
+            assert key & 7 == 2, "a field of another kind"
+            length = number()
+            value, position = data[position : position + length], position + length
+        fields.setdefault(key >> 3, []).append(value)
+    return fields
+
+
+def only(fields, number, default=0):
+    values = fields.get(number, [default])
+    assert len(values) == 1, f"field {number} occurs {len(values)} times"
+    return values[0]
+
+
+# -- The session.
+
+
+class Refused(Exception):
+    """The node has answered with an error of the transport, or with a status that is none of success."""
+
+
+class Http:
+    """The transport of the apps for the access point."""
+
+    def __init__(self, address):
+        self.connection = http.client.HTTPConnection(address, timeout=40)
+        self.cookie = None
+
+    def send(self, endpoint, data):
+        headers = {"Content-type": "application/x-www-form-urlencoded"}
+        if self.cookie:
+            headers["Cookie"] = self.cookie
+        self.connection.request("POST", "/" + endpoint, data, headers)
+        answer = self.connection.getresponse()
+        body = answer.read()
+        cookie = answer.getheader("Set-Cookie")
+        if cookie and cookie.startswith("session="):
+            self.cookie = cookie.split(";")[0]
+        if answer.status != 200:
+            raise Refused(answer.status)
+        return body
+
+
+def hello(user, share):
+    return message((2, 2), (12, message((20, message((1, user), (2, share))))))
+
+
+def proof_of(proof):
+    return message((2, 2), (12, message((1, 2), (22, message((1, proof))))))
+
+
+def challenge_in(data):
+    """Status, B and salt."""
+    answer = parse(only(parse(data), 12))
+    assert only(answer, 1) == 1, "a challenge"
+    challenge = parse(only(answer, 21))
+    return only(challenge, 1), only(challenge, 2, b""), only(challenge, 3, b"")
+
+
+class Session:
+    def __init__(self, transport, user, password, exponent=None):
+        self.transport, self.client = transport, Client(user, password, exponent)
+        self.log = []
+
+    def open(self, pad=True):
+        share = padded(self.client.share) if pad else plain(self.client.share)
+        status, public_key, salt = challenge_in(self.transport.send("prov-session", hello(self.client.user, share)))
+        if status:
+            raise Refused(status)
+        assert len(public_key) == SIZE and public_key[0] and salt[0], "no leading zeros"
+        self.salt, self.public_key = salt, public_key
+        proof = self.client.prove(salt, integer(public_key))
+        answer = parse(only(parse(self.transport.send("prov-session", proof_of(proof))), 12))
+        assert only(answer, 1) == 3, "a proof"
+        verified = parse(only(answer, 23))
+        assert only(verified, 1) == 0
+        assert only(verified, 2) == self.client.expected, "the node knows the password"
+        nonce = only(verified, 3)
+        assert len(nonce) == 12 and integer(nonce[8:]) == 1
+        self.cipher, self.prefix, self.counter = AESGCM(self.client.key[:32]), nonce[:8], 1
+        return self
+
+    def nonce(self):
+        nonce = self.prefix + self.counter.to_bytes(4, "big")
+        self.counter += 1
+        return nonce
+
+    def ask(self, endpoint, data):
+        sealed = self.cipher.encrypt(self.nonce(), data, None)
+        self.log.append((endpoint, sealed))
+        return parse(self.cipher.decrypt(self.nonce(), self.transport.send(endpoint, sealed), None))
+
+    # What the apps do.
+
+    def version(self):
+        return json.loads(self.transport.send("proto-ver", b"ESP"))
+
+    def scan(self):
+        start = message((1, 1), (3, 5), (4, 120))
+        answer = self.ask("prov-scan", message((10, start)))
+        assert only(answer, 1) == 1 and 11 in answer
+        if only(answer, 2):
+            raise Refused(only(answer, 2))
+        answer = self.ask("prov-scan", message((1, 2), (12, b"")))
+        finished = parse(only(answer, 13))
+        assert only(answer, 1) == 3 and only(finished, 1) == 1, "the Android app waits for ever if it is not finished"
+        count, networks = only(finished, 2), []
+        while len(networks) < count:
+            wanted = min(4, count - len(networks))
+            answer = self.ask("prov-scan", message((1, 4), (14, message((1, len(networks)), (2, wanted)))))
+            assert only(answer, 1) == 5
+            entries = [parse(entry) for entry in parse(only(answer, 15)).get(1, [])]
+            assert len(entries) == wanted
+            networks += entries
+        return [
+            {"ssid": only(entry, 1).decode(), "channel": only(entry, 2), "signal": signed(only(entry, 3)), "auth": only(entry, 5)}
+            for entry in networks
+        ]
+
+    def set(self, ssid, passphrase):
+        answer = self.ask("prov-config", message((1, 2), (12, message((1, ssid.encode()), (2, passphrase.encode())))))
+        assert only(answer, 1) == 3
+        return only(parse(only(answer, 13)), 1)
+
+    def apply(self):
+        answer = self.ask("prov-config", message((1, 4), (14, b"")))
+        assert only(answer, 1) == 5
+        return only(parse(only(answer, 15)), 1)
+
+    def state(self):
+        """The state of the station, and the reason of a failure."""
+        answer = self.ask("prov-config", message((10, b"")))
+        assert only(answer, 1) == 1
+        station = parse(only(answer, 11))
+        assert only(station, 1) == 0
+        state = ["connected", "connecting", "disconnected", "failed"][only(station, 2)]
+        if state == "failed":
+            return ["wrong password", "not found"][only(station, 10)]
+        if state == "connected":
+            assert 11 in station
+        return state
+
+    def outcome(self):
+        """Polls as the apps do, but faster."""
+        until = time.monotonic() + 60
+        while (state := self.state()) == "connecting":
+            assert time.monotonic() < until, "an outcome in time"
+        return state
+
+    def control(self, kind):
+        answer = self.ask("prov-ctrl", message((1, kind), (10 + kind, b"")))
+        assert only(answer, 1) == kind + 1 and 11 + kind in answer
+        return only(answer, 2)
+
+    def custom(self, data):
+        return self.ask("jarvis", data)
+
+
+def signed(number):
+    return number - (1 << 64) if number >> 63 else number
+
+
+# -- Vectors: what a server computes from given random bytes.
+
+
+def vectors():
+    """Cases with and without leading zeros in A, B, S and K."""
+    cases = []
+    source = hashlib.shake_256(b"espressif").digest(1 << 20)
+    position = 0
+
+    def draw(count):
+        nonlocal position
+        position += count
+        return source[position - count : position]
+
+    def case(name, wanted, user=CODE_USER, password=b"042137"):
+        while True:
+            a, salt, b = integer(draw(32)) | 1 << 255, draw(16), draw(32)
+            if salt[0] == 0:
+                continue
+            client = Client(user, password, a)
+            if not wanted("A", padded(client.share)):
+                continue
+            verifier = pow(GENERATOR, private_key(salt, user, password), PRIME)
+            share = (MULTIPLIER * verifier + pow(GENERATOR, integer(b), PRIME)) % PRIME
+            redrawn = b""
+            if wanted("redrawn", padded(share)):
+                redrawn, b = b, draw(32)
+                share = (MULTIPLIER * verifier + pow(GENERATOR, integer(b), PRIME)) % PRIME
+            if padded(share)[0] == 0:
+                continue
+            client.prove(salt, share)
+            if wanted("S", padded(client.secret)) and wanted("K", client.key):
+                break
+        cases.append(
+            {
+                "name": name,
+                "user": user.decode(),
+                "random": (salt + redrawn + b).hex(),
+                "hello": hello(user, padded(client.share)).hex(),
+                "salt": salt.hex(),
+                "server_share": padded(share).hex(),
+                "proof": proof_of(client.proof).hex(),
+                "server_proof": client.expected.hex(),
+                "key": client.key[:32].hex(),
+            }
+        )
+
+    def zero(place):
+        return lambda at, data: (data[0] == 0) if at == place else at != "redrawn"
+
+    case("ordinary", lambda at, data: at != "redrawn")
+    case("the QR secret", lambda at, data: at != "redrawn", QR_USER, b"a5" * 16)
+    for place in ["A", "S", "K"]:
+        case(f"{place} begins with a zero", zero(place))
+    # The first exponent gives a B that begins with a zero, so the node draws another one.
+
+    def first_is_zero(at, data):
+        return at != "redrawn" or data[0] == 0
+
+    while True:
+        case("B would begin with a zero", first_is_zero)
+        if len(cases[-1]["random"]) == 2 * (16 + 32 + 32):
+            break
+        cases.pop()
+    return {"code": "042137", "secret": "a5" * 16, "cases": cases}
+
+
+SCENARIOS = {}
+
+
+def scenario(function):
+    SCENARIOS[function.__name__] = function
+    return function
+
+
+def main():
+    if sys.argv[1:] == ["vectors"]:
+        print(json.dumps(vectors(), indent=1))
+        return
+    address, name = sys.argv[1:]
+    print(json.dumps(SCENARIOS[name](address, json.load(sys.stdin))))
+
+
+if __name__ == "__main__":
+    main()
