@@ -230,7 +230,7 @@ fn shown(view: &View, care: Option<&port::Status>, radio: &RadioUse, before: &'s
     let state = status.state();
     let last_outcome = match (&status.failure, state) {
         (Some(failure), _) => failure.fault.name(),
-        (None, State::Provisioned) => SUCCEEDED,
+        (None, State::Provisioned | State::Online) => SUCCEEDED,
         // The node has started after a success.
         (None, State::ApMode) if is_provisioned => SUCCEEDED,
         (None, State::ApMode) => "",

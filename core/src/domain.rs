@@ -247,8 +247,8 @@ pub struct Credentials {
     pub hidden: bool,
     /// The room that the node is in.
     pub room: String,
-    /// The command center to register with.
-    pub command_center: CommandCenterUrl,
+    /// The command center to register with; none to go online alone, with all fields below empty.
+    pub command_center: Option<CommandCenterUrl>,
     /// The configuration service, stored for the node's normal operation.
     pub config_service: Option<CommandCenterUrl>,
     /// The owner's household: the one that the token must be for; empty for any.

@@ -3,6 +3,7 @@
 //! [`Machine`] has no clock, no random source, no files and no sockets. The loop around it hands over one
 //! [`Input`], carries out every [`Output`] in order, then waits for the next input or for [`Machine::poll_timeout`].
 
+mod apps;
 mod attempt;
 mod cancel;
 mod care;
@@ -27,9 +28,11 @@ use rand_core::CryptoRng;
 
 use crate::domain::{CommandCenterUrl, Credentials, Identity, K2, Network, Outcome, Pairing, Status};
 use crate::endpoint::Endpoint;
+use crate::espressif;
 use crate::fault::Fault;
 use crate::secret::SecretText;
 use crate::wire::{Info, Message, StatusReport};
+use apps::Budget;
 use attempt::Activity;
 use care::Caring;
 use enrollment::Enrollment;
@@ -70,6 +73,16 @@ pub enum Input {
         link: Link,
         /// To this endpoint.
         endpoint: Endpoint,
+        /// The message.
+        message: Vec<u8>,
+    },
+    /// One of Espressif's apps wrote a message. It gets exactly one answer, an [`Output::Send`]; an empty one says that the message
+    /// is refused without one. An app sends its next message after that.
+    Espressif {
+        /// On this link.
+        link: Link,
+        /// To this endpoint.
+        endpoint: espressif::Endpoint,
         /// The message.
         message: Vec<u8>,
     },
@@ -301,6 +314,8 @@ pub struct Machine {
     guess: Option<Guess>,
     /// Callers that wait for new pairing secrets, which are being stored.
     renewing: Vec<Ticket>,
+    /// The handshakes of Espressif's apps that are not counted as guesses.
+    handshakes: Budget,
     /// A phone's request to network care.
     caring: Option<Caring>,
     /// The link of the last phone that has left the radio to network care.
@@ -314,26 +329,35 @@ pub struct Machine {
 /// The caller that waits for an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asker {
-    Phone { link: Link, to: u64 },
+    Phone {
+        link: Link,
+        to: u64,
+    },
+    /// One of Espressif's apps.
+    App(Link),
     Local(Ticket),
 }
 
 impl Asker {
     fn is_on(&self, gone: Link) -> bool {
-        matches!(self, Self::Phone { link, .. } if *link == gone)
+        matches!(self, Self::Phone { link, .. } | Self::App(link) if *link == gone)
     }
 }
 
 impl Machine {
     /// Starts from the contents of the disk. There are outputs to carry out before the first input.
     pub fn new(config: Config, boot: Boot, now: Instant) -> Self {
+        let is_online = boot.outcome.as_ref().is_some_and(|outcome| outcome.online) && !boot.provisioned;
         let mut machine = Self {
             guesses: Guesses::restored(boot.guesses, now),
             // A success was announced before the restart: the node waits for the next attempt.
-            status: boot.outcome.filter(|outcome| outcome.failure.is_some()).map_or_else(Status::waiting, Status::from),
+            status: boot
+                .outcome
+                .filter(|outcome| outcome.failure.is_some() || is_online)
+                .map_or_else(Status::waiting, Status::from),
             identity: boot.identity,
             pairing: boot.pairing,
-            enrollment: Enrollment::new(boot.provisioned),
+            enrollment: Enrollment::new(boot.provisioned, is_online),
             config,
             slot: None,
             activity: Activity::Idle,
@@ -341,6 +365,7 @@ impl Machine {
             saving_k2: Vec::new(),
             guess: None,
             renewing: Vec::new(),
+            handshakes: Budget::new(now),
             caring: None,
             left_to_care: None,
             had_sealed_attempt: false,
@@ -369,6 +394,10 @@ impl Machine {
                 self.visibility.heard(now);
                 self.received(link, endpoint, &message, now, rng);
             }
+            Input::Espressif { link, endpoint, message } => {
+                self.visibility.heard(now);
+                self.app_received(link, endpoint, &message, now, rng);
+            }
             Input::InvalidMessage { link, fault } => self.refuse(link, fault),
             Input::Present { link } => self.phone_present(link, now),
             Input::Closed { link } => self.link_closed(link),
@@ -383,6 +412,7 @@ impl Machine {
         while let Some(lost) = self.outbox.overdue() {
             self.done(lost, now, rng);
         }
+        self.app_timed_out(now);
         self.slot_timeout(now);
         self.scan_timed_out(now);
         self.attempt_timed_out(now);
@@ -407,6 +437,7 @@ impl Machine {
             self.access_point_due(),
             self.finish_due(),
             self.outbox.overdue_at(),
+            self.app_due(),
         ]
         .into_iter()
         .flatten()
@@ -453,10 +484,10 @@ impl Machine {
         self.slot.as_ref().map(Slot::link)
     }
 
-    /// Whether provisioning needs the radio: the node is not provisioned, an attempt or a reset is in progress, the radio is
+    /// Whether provisioning needs the radio: the node keeps no network, an attempt or a reset is in progress, the radio is
     /// being switched, or a phone has the session and has not left the radio to network care.
     pub fn needs_radio(&self) -> bool {
-        !self.enrollment.is_provisioned()
+        !self.enrollment.keeps_network()
             || !self.activity.is_idle()
             || self.visibility.is_switching()
             || self.established().is_some_and(|link| self.left_to_care != Some(link))

@@ -365,6 +365,7 @@ const fn state(state: State) -> pb::State {
         State::Registering => pb::State::Registering,
         State::Provisioned => pb::State::Provisioned,
         State::Error => pb::State::Error,
+        State::Online => pb::State::Online,
     }
 }
 
@@ -375,6 +376,7 @@ fn state_from(number: i32) -> Result<State, Fault> {
         pb::State::Registering => State::Registering,
         pb::State::Provisioned => State::Provisioned,
         pb::State::Error => State::Error,
+        pb::State::Online => State::Online,
         pb::State::Unspecified => return Err(Fault::Malformed),
     })
 }

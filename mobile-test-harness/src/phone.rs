@@ -495,7 +495,7 @@ impl Phone {
 
 /// Whether the attempt has ended.
 const fn is_end(status: &StatusReport) -> bool {
-    matches!(status.state, State::Provisioned | State::Error)
+    matches!(status.state, State::Provisioned | State::Online | State::Error)
 }
 
 /// A new id for an attempt, which the node includes in every status of that attempt.

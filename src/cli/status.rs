@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use provisioning_core::domain::{CommandCenterUrl, Status};
+use provisioning_core::domain::{CommandCenterUrl, State, Status};
 use provisioning_core::machine::FREE_GUESSES;
 use serde_json::json;
 
@@ -27,6 +27,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         (Some(_), _) => "INTERRUPTED",
         (None, Some(_)) => "ERROR",
         (None, None) if boot.provisioned => "PROVISIONED",
+        (None, None) if last.as_ref().is_some_and(|status| status.state() == State::Online) => State::Online.name(),
         (None, None) => "AP_MODE",
     };
     let mut out = std::io::stdout().lock();

@@ -58,7 +58,7 @@ async fn follow(config: &Config, handle: &Handle, announced: &mut Option<Announc
     let (mut views, mut radio) = (handle.views(), config.radio.clone());
     loop {
         let view = views.borrow_and_update().clone();
-        let is_provisioned = view.status.state() == State::Provisioned;
+        let is_provisioned = matches!(view.status.state(), State::Provisioned | State::Online);
         let interface = match &*radio.borrow_and_update() {
             RadioUse::Station { interface } if is_provisioned => Some(interface.clone()),
             RadioUse::Other { interface } => Some(interface.clone()),

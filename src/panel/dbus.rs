@@ -159,7 +159,7 @@ async fn announce(connection: &Connection, before: &Shown, now: &Shown) -> zbus:
         let body = (NAME, changed, Vec::<&str>::new());
         connection.emit_signal(None::<&str>, PATH, PROPERTIES_INTERFACE, "PropertiesChanged", &body).await?;
     }
-    if now.state != before.state && matches!(now.state, State::Provisioned | State::Error) {
+    if now.state != before.state && matches!(now.state, State::Provisioned | State::Online | State::Error) {
         let body = (now.last_outcome, now.failure);
         connection.emit_signal(None::<&str>, PATH, NAME, ATTEMPT_ENDED, &body).await?;
     }

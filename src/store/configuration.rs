@@ -92,8 +92,10 @@ impl Configuration {
     }
 
     fn set_place(&mut self, credentials: &Credentials) {
+        // An attempt without a command center changes nothing here.
+        let Some(command_center) = &credentials.command_center else { return };
         self.set("room", &credentials.room);
-        self.set("jarvis_command_center_api_url", credentials.command_center.as_str());
+        self.set("jarvis_command_center_api_url", command_center.as_str());
         if let Some(url) = &credentials.config_service {
             self.set("jarvis_config_service_url", url.as_str());
         }

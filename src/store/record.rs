@@ -64,6 +64,8 @@ struct StoredOutcome {
     progress: u8,
     fault: Option<u8>,
     registration_status: Option<u16>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    online: bool,
 }
 
 impl State {
@@ -106,7 +108,8 @@ impl State {
 
     /// The outcome of the last attempt.
     pub(super) fn outcome(&self) -> Result<Option<Outcome>, ()> {
-        let Some(StoredOutcome { request_id, ssid, ssid_hex, progress, fault, registration_status }) = self.outcome.clone()
+        let Some(StoredOutcome { request_id, ssid, ssid_hex, progress, fault, registration_status, online }) =
+            self.outcome.clone()
         else {
             return Ok(None);
         };
@@ -114,7 +117,7 @@ impl State {
         let step = Step::from_progress(progress).ok_or(())?;
         let fault = fault.map(|number| Fault::from_number(number).ok_or(())).transpose()?;
         let failure = fault.map(|fault| Failure { fault, registration_status });
-        Ok(Some(Outcome { request_id, ssid, ssid_bytes, step, failure }))
+        Ok(Some(Outcome { request_id, ssid, ssid_bytes, step, failure, online }))
     }
 
     pub(super) fn set_outcome(&mut self, outcome: Option<&Outcome>) {
@@ -125,6 +128,7 @@ impl State {
             progress: outcome.step.progress(),
             fault: outcome.failure.as_ref().map(|failure| failure.fault.number()),
             registration_status: outcome.failure.as_ref().and_then(|failure| failure.registration_status),
+            online: outcome.online,
         });
     }
 }
@@ -335,7 +339,10 @@ impl StoredPending {
             passphrase: Passphrase::try_from(stored.passphrase).map_err(|_| valid(()))?,
             hidden: stored.hidden,
             room: stored.room,
-            command_center: CommandCenterUrl::try_from(stored.command_center.as_str()).map_err(|_| valid(()))?,
+            command_center: Some(stored.command_center.as_str())
+                .filter(|url| !url.is_empty())
+                .map(|url| CommandCenterUrl::try_from(url).map_err(|_| valid(())))
+                .transpose()?,
             config_service: stored
                 .config_service
                 .filter(|url| !url.is_empty())
@@ -367,7 +374,7 @@ impl StoredPending {
             passphrase: credentials.passphrase.expose(),
             hidden: credentials.hidden,
             room: &credentials.room,
-            command_center: credentials.command_center.as_str(),
+            command_center: credentials.command_center.as_ref().map(CommandCenterUrl::as_str).unwrap_or_default(),
             config_service: credentials.config_service.as_ref().map(CommandCenterUrl::as_str),
             household_id: &credentials.household_id,
             node_id: &credentials.node_id,
@@ -484,7 +491,7 @@ mod tests {
                 passphrase: Passphrase::try_from("correct horse".to_owned()).unwrap(),
                 hidden: false,
                 room: "kitchen".into(),
-                command_center: CommandCenterUrl::try_from("https://center.example").unwrap(),
+                command_center: CommandCenterUrl::try_from("https://center.example").ok(),
                 config_service: None,
                 household_id: "home".into(),
                 node_id: "node".into(),

@@ -208,7 +208,7 @@ pub(crate) fn credentials(order: &Order) -> Credentials {
         passphrase: Passphrase::try_from(PASSWORD.to_owned()).expect("a short passphrase"),
         hidden: false,
         room: "kitchen".into(),
-        command_center: Home::command_center(),
+        command_center: Some(Home::command_center()),
         config_service: None,
         household_id: HOUSEHOLD.into(),
         node_id: order.node_id.clone(),

@@ -19,6 +19,8 @@ pub enum State {
     Provisioned,
     /// The last attempt failed; another one may start.
     Error,
+    /// The node is in a network, and has no command center. It waits for a phone that enrolls it.
+    Online,
 }
 
 impl State {
@@ -30,6 +32,7 @@ impl State {
             Self::Registering => "REGISTERING",
             Self::Provisioned => "PROVISIONED",
             Self::Error => "ERROR",
+            Self::Online => "ONLINE",
         }
     }
 }
@@ -47,6 +50,8 @@ pub enum Step {
     Joining,
     /// Joined.
     Joined,
+    /// Joined and stored, without a command center to register with.
+    Online,
     /// Registering.
     Registering,
     /// Claiming the provision code.
@@ -64,6 +69,7 @@ impl Step {
             Self::Waiting => State::ApMode,
             Self::Saving | Self::Saved | Self::Joining | Self::Joined => State::Connecting,
             Self::Registering | Self::Claiming | Self::Finalizing => State::Registering,
+            Self::Online => State::Online,
             Self::Done => State::Provisioned,
         }
     }
@@ -76,6 +82,7 @@ impl Step {
             Self::Saved => 20,
             Self::Joining => 35,
             Self::Joined => 50,
+            Self::Online => 60,
             Self::Registering => 70,
             Self::Claiming => 80,
             Self::Finalizing => 90,
@@ -91,6 +98,7 @@ impl Step {
             Self::Saved => format!("Saving credentials for {ssid}..."),
             Self::Joining => format!("Connecting to {ssid}..."),
             Self::Joined => format!("Connected to {ssid}"),
+            Self::Online => "Online, and not enrolled with a command center".into(),
             Self::Registering => "Registering with command center...".into(),
             Self::Claiming => "Claiming the provision code...".into(),
             Self::Finalizing => "Finalizing...".into(),
@@ -205,22 +213,25 @@ pub struct Outcome {
     pub step: Step,
     /// Why it failed; none after a success.
     pub failure: Option<Failure>,
+    /// The node is not enrolled, and keeps a network that this attempt or an earlier one has joined.
+    pub online: bool,
 }
 
 impl From<Outcome> for Status {
-    fn from(Outcome { request_id, ssid, ssid_bytes, step, failure }: Outcome) -> Self {
+    fn from(Outcome { request_id, ssid, ssid_bytes, step, failure, online: _ }: Outcome) -> Self {
         Self { step, retryable: failure.is_some(), failure, request_id, ssid: Some(ssid), ssid_bytes, ..Self::waiting() }
     }
 }
 
 impl Step {
     /// Every step, in order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Waiting,
         Self::Saving,
         Self::Saved,
         Self::Joining,
         Self::Joined,
+        Self::Online,
         Self::Registering,
         Self::Claiming,
         Self::Finalizing,

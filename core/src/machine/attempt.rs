@@ -5,7 +5,8 @@
 //!    └───────┴────────┴──────────┴────────────┴──────────┴──────────┴─────────┴─────────┴──→ Recording → the reason
 //! ```
 //!
-//! An attempt without a network skips Joining and Keeping: the node enrolls over the connection that it has, and does not touch
+//! An attempt without a command center goes from Joining to Keeping, and from there to Settling: the node is online and not
+//! enrolled. An attempt without a network skips Joining and Keeping: the node enrolls over the connection that it has, and does not touch
 //! the radio. Each stage has the data that is true in it, and the [`Step`] that readers see follows from it. An attempt is on disk
 //! before it is made, and is resumed after a restart: the command center answers the same registration again, so a power
 //! cut between its answer and our disk loses nothing. The attempt leaves the disk only when its outcome is there. Claiming
@@ -97,7 +98,9 @@ pub(super) enum Stage {
     /// The registration is being stored.
     Storing { op: Op<kind::Save>, registration: Registration },
     /// The network is being kept.
-    Keeping { op: Op<kind::Switch>, registration: Registration, until: Instant },
+    Keeping { op: Op<kind::Switch>, registration: Option<Registration>, until: Instant },
+    /// The network is kept, and that the node is online without a command center is being stored.
+    Settling { op: Op<kind::Save> },
     /// The marker is being written.
     Marking { op: Op<kind::Save>, registration: Registration },
 }
@@ -137,6 +140,7 @@ impl Stage {
             Self::Joining { .. } => Step::Joining,
             Self::Registering { .. } | Self::Pausing { .. } => Step::Registering,
             Self::Claiming { .. } => Step::Claiming,
+            Self::Keeping { registration: None, .. } | Self::Settling { .. } => Step::Joined,
             Self::Storing { .. } | Self::Keeping { .. } | Self::Marking { .. } => Step::Finalizing,
         }
     }
@@ -144,7 +148,9 @@ impl Stage {
     /// The command that the stage waits for.
     const fn op(&self) -> Option<OpId> {
         match self {
-            Self::Saving { op, .. } | Self::Storing { op, .. } | Self::Marking { op, .. } => Some(op.id()),
+            Self::Saving { op, .. } | Self::Storing { op, .. } | Self::Marking { op, .. } | Self::Settling { op } => {
+                Some(op.id())
+            }
             Self::Joining { op, .. } => Some(op.id()),
             Self::Registering { op, .. } => Some(op.id()),
             Self::Claiming { op, .. } => Some(op.id()),
@@ -162,7 +168,7 @@ impl Stage {
             | Self::Pausing { until, .. }
             | Self::Claiming { until, .. }
             | Self::Keeping { until, .. } => Some(*until),
-            Self::Saving { .. } | Self::Storing { .. } | Self::Marking { .. } => None,
+            Self::Saving { .. } | Self::Storing { .. } | Self::Marking { .. } | Self::Settling { .. } => None,
         }
     }
 }
@@ -251,6 +257,7 @@ impl Machine {
             Asker::Local(ticket) => self.answer(ticket, Answer::Accepted),
             Asker::Phone { link, to } if self.established() == Some(link) => self.reply(to, Reply::Accepted { request_id }),
             Asker::Phone { .. } => {}
+            Asker::App(link) => self.app_accepted(link, request_id),
         }
     }
 
@@ -260,6 +267,7 @@ impl Machine {
             Asker::Local(ticket) => self.answer(ticket, Answer::Accepted),
             Asker::Phone { link, to } if self.established() == Some(link) => self.reply(to, Reply::Refused(fault)),
             Asker::Phone { .. } => {}
+            Asker::App(link) => self.app_refused(link, fault),
         }
     }
 
@@ -269,7 +277,7 @@ impl Machine {
         for asker in waiting {
             match asker {
                 Asker::Local(ticket) => self.answer(ticket, Answer::Refused(fault)),
-                Asker::Phone { .. } => self.refuse_attempt(asker, fault),
+                Asker::Phone { .. } | Asker::App(_) => self.refuse_attempt(asker, fault),
             }
         }
     }
@@ -345,10 +353,14 @@ impl Machine {
             },
             Activity::Attempting { attempt, stage: Stage::Storing { op: expected, registration } } if expected == op => {
                 match result {
-                    Ok(()) => self.keep(attempt, registration, now),
+                    Ok(()) => self.keep(attempt, Some(registration), now),
                     Err(fault) => self.fail(fault.into(), attempt.rollback()),
                 }
             }
+            Activity::Attempting { attempt, stage: Stage::Settling { op: expected } } if expected == op => match result {
+                Ok(()) => self.settled_online(now),
+                Err(fault) => self.fail(fault.into(), attempt.rollback()),
+            },
             Activity::Attempting { attempt, stage: Stage::Marking { op: expected, registration } } if expected == op => {
                 match result {
                     Ok(()) => self.provisioned(&attempt, registration, now),
@@ -371,7 +383,7 @@ impl Machine {
                     self.status.limited_connectivity = joined.limited_connectivity;
                     // Readers see it; the registration follows at once.
                     self.announce_step(Step::Joined);
-                    self.register(attempt, 1, now);
+                    self.register_or_keep(attempt, now);
                 }
                 Err(fault) => self.fail(fault.into(), attempt.rollback()),
             },
@@ -419,9 +431,10 @@ impl Machine {
     pub(super) fn network_kept(&mut self, op: Op<kind::Switch>, result: Result<(), Fault>) {
         match replace(&mut self.activity, Activity::Idle) {
             Activity::Attempting { attempt, stage: Stage::Keeping { op: expected, registration, .. } } if expected == op => {
-                match result {
-                    Ok(()) => self.mark(attempt, registration),
-                    Err(fault) => self.fail(fault.into(), attempt.rollback()),
+                match (result, registration) {
+                    (Ok(()), Some(registration)) => self.mark(attempt, registration),
+                    (Ok(()), None) => self.settle_online(attempt),
+                    (Err(fault), _) => self.fail(fault.into(), attempt.rollback()),
                 }
             }
             activity => self.activity = activity,
@@ -443,15 +456,25 @@ impl Machine {
 
     fn go_online(&mut self, attempt: Box<Attempt>, now: Instant) {
         let Credentials { ssid, passphrase, hidden, .. } = attempt.credentials.clone();
-        let Some(ssid) = ssid else { return self.register(attempt, 1, now) };
+        let Some(ssid) = ssid else { return self.register_or_keep(attempt, now) };
         let op = self.outbox.op();
         self.enter(attempt, Stage::Joining { op, until: now + JOIN_LIMIT });
         self.visibility.station_takes_radio();
         self.outbox.start(RadioCommand::Join { op, ssid, passphrase, hidden });
     }
 
+    /// The node is online.
+    fn register_or_keep(&mut self, attempt: Box<Attempt>, now: Instant) {
+        if attempt.credentials.command_center.is_some() {
+            self.register(attempt, 1, now);
+        } else {
+            self.keep(attempt, None, now);
+        }
+    }
+
     fn register(&mut self, attempt: Box<Attempt>, tries: u32, now: Instant) {
         let Credentials { command_center, node_id, token, room, .. } = attempt.credentials.clone();
+        let command_center = command_center.expect("an attempt without a command center does not register");
         let time = attempt.time(now);
         let op = self.outbox.op();
         self.enter(attempt, Stage::Registering { op, tries, until: now + REGISTER_LIMIT });
@@ -460,7 +483,7 @@ impl Machine {
 
     fn claim(&mut self, attempt: Box<Attempt>, registration: Registration, now: Instant) {
         let Some(code) = attempt.credentials.provision_code.clone() else { return self.enroll(attempt, registration) };
-        let command_center = attempt.credentials.command_center.clone();
+        let command_center = attempt.credentials.command_center.clone().expect("the node has registered there");
         let time = attempt.time(now);
         let op = self.outbox.op();
         self.enter(attempt, Stage::Claiming { op, registration, until: now + CLAIM_LIMIT });
@@ -474,10 +497,12 @@ impl Machine {
         self.outbox.start(DiskCommand::SaveEnrollment { op, credentials, registration });
     }
 
-    fn keep(&mut self, attempt: Box<Attempt>, registration: Registration, now: Instant) {
-        if attempt.credentials.ssid.is_none() {
-            return self.mark(attempt, registration);
-        }
+    fn keep(&mut self, attempt: Box<Attempt>, registration: Option<Registration>, now: Instant) {
+        let registration = match registration {
+            Some(registration) if attempt.credentials.ssid.is_none() => return self.mark(attempt, registration),
+            None if attempt.credentials.ssid.is_none() => return self.settle_online(attempt),
+            registration => registration,
+        };
         let op = self.outbox.op();
         self.enter(attempt, Stage::Keeping { op, registration, until: now + KEEP_LIMIT });
         self.outbox.start(RadioCommand::KeepNetwork { op });
@@ -489,6 +514,32 @@ impl Machine {
         self.outbox.start(DiskCommand::MarkProvisioned { op });
     }
 
+    /// The node is online, and has no command center: stores that.
+    fn settle_online(&mut self, attempt: Box<Attempt>) {
+        let outcome = Outcome {
+            request_id: attempt.credentials.request_id,
+            ssid: self.status.ssid.clone().unwrap_or_default(),
+            ssid_bytes: self.status.ssid_bytes.clone(),
+            step: if self.enrollment.is_provisioned() { Step::Done } else { Step::Online },
+            failure: None,
+            online: !self.enrollment.is_provisioned(),
+        };
+        let op = self.outbox.op();
+        self.outbox.start(DiskCommand::SaveOutcome { op, outcome });
+        self.enter(attempt, Stage::Settling { op });
+    }
+
+    /// The node is online without a command center, and this is stored. A node that was enrolled before still is.
+    fn settled_online(&mut self, now: Instant) {
+        if self.enrollment.is_provisioned() {
+            self.linger(now);
+            self.announce_step(Step::Done);
+        } else {
+            self.enrollment.is_online_now();
+            self.announce_step(Step::Online);
+        }
+    }
+
     /// The attempt has succeeded, and everything is stored.
     fn provisioned(&mut self, attempt: &Attempt, registration: Registration, now: Instant) {
         self.identity.node_id.clone_from(&registration.node_id);
@@ -497,7 +548,7 @@ impl Machine {
         self.announce_step(Step::Done);
         // Until its key is used, the command center gives it to everyone who has the token. Not before the end is on disk:
         // an attempt that is resumed registers again.
-        let command_center = attempt.credentials.command_center.clone();
+        let command_center = attempt.credentials.command_center.clone().expect("the node has registered there");
         let op = self.outbox.op();
         self.outbox.start(CommandCenterCommand::ConfirmKey { op, command_center, registration, time: attempt.time(now) });
     }
@@ -540,6 +591,7 @@ impl Machine {
             ssid_bytes: self.status.ssid_bytes.clone(),
             step: self.status.step,
             failure: Some(failure.clone()),
+            online: self.enrollment.is_online(),
         };
         let op = self.outbox.op();
         self.outbox.start(DiskCommand::SaveOutcome { op, outcome });

@@ -56,7 +56,7 @@ impl Activity {
     const fn is_cancellable(&self) -> bool {
         match self {
             Self::Attempting { stage, .. } => {
-                !matches!(stage, Stage::Storing { .. } | Stage::Keeping { .. } | Stage::Marking { .. })
+                !matches!(stage, Stage::Storing { .. } | Stage::Keeping { .. } | Stage::Marking { .. } | Stage::Settling { .. })
             }
             Self::Idle | Self::Recording { .. } | Self::Resetting(_) => false,
         }

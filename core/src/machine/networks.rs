@@ -55,6 +55,11 @@ impl Networks {
         }
     }
 
+    /// There was a scan.
+    pub(super) const fn is_known(&self) -> bool {
+        self.list.is_some()
+    }
+
     fn is_younger(&self, age: Duration, now: Instant) -> bool {
         self.list.as_ref().is_some_and(|(_, at)| *at + age > now)
     }
@@ -69,6 +74,15 @@ impl Machine {
         } else {
             self.scan(Some(Asker::Phone { link, to }), now);
         }
+    }
+
+    /// An app asks for the list; returns whether it is recent, or the best available. Otherwise the app waits for a scan.
+    pub(super) fn app_scans(&mut self, link: Link, now: Instant) -> bool {
+        if !self.activity.is_idle() || self.networks.is_younger(RECENT, now) {
+            return true;
+        }
+        self.scan(Some(Asker::App(link)), now);
+        false
     }
 
     /// Scans for the local callers to come, unless the list is recent.
@@ -106,7 +120,14 @@ impl Machine {
     fn scan_ended(&mut self, scan: Scan, result: Result<Vec<Network>, Fault>, now: Instant) {
         let result = result.map(|networks| self.networks.list = Some((networks, now)));
         for asker in scan.waiting {
-            let Asker::Phone { link, to } = asker else { continue };
+            let (link, to) = match asker {
+                Asker::Phone { link, to } => (link, to),
+                Asker::App(link) => {
+                    self.app_scanned(link, result);
+                    continue;
+                }
+                Asker::Local(_) => continue,
+            };
             if self.established() != Some(link) {
                 continue;
             }
@@ -117,14 +138,19 @@ impl Machine {
         }
     }
 
-    /// Sends the list: one entry per SSID and security, strongest first.
+    /// Sends the list.
     fn send_networks(&mut self, to: u64) {
+        for part in Reply::networks(&self.listed_networks()) {
+            self.reply(to, part);
+        }
+    }
+
+    /// The list: one entry per SSID and security, strongest first.
+    pub(super) fn listed_networks(&self) -> Vec<Network> {
         let mut networks = self.networks().to_vec();
         networks.sort_by(|a, b| (&a.ssid, a.security, -i16::from(a.signal)).cmp(&(&b.ssid, b.security, -i16::from(b.signal))));
         networks.dedup_by(|b, a| a.ssid == b.ssid && a.security == b.security);
         networks.sort_by_key(|network| -i16::from(network.signal));
-        for part in Reply::networks(&networks) {
-            self.reply(to, part);
-        }
+        networks
     }
 }

@@ -5,6 +5,7 @@ use core::time::Duration;
 
 use rand_core::CryptoRng;
 
+use super::apps::App;
 use super::command::{DiskCommand, Op, kind};
 use super::{Answer, Instant, Link, Machine, Output, Ticket};
 use crate::domain::Pairing;
@@ -38,11 +39,55 @@ enum Stage {
     Answered(Box<Unconfirmed>),
     /// Both have proven that they know the secret.
     Established(Box<Session>),
+    /// The same with one of Espressif's apps, from its first message to its last.
+    App(Box<App>),
 }
 
 impl Slot {
     pub(super) const fn link(&self) -> Link {
         self.link
+    }
+
+    /// A handshake of one of Espressif's apps.
+    pub(super) const fn app_handshake(link: Link, app: Box<App>, now: Instant) -> Self {
+        Self::handshake(link, Stage::App(app), now.saturating_add(HANDSHAKE_LIMIT))
+    }
+
+    /// The session of one of Espressif's apps.
+    pub(super) const fn app_session(link: Link, app: Box<App>, now: Instant) -> Self {
+        let (until, latest) = (now.saturating_add(IDLE_LIMIT), now.saturating_add(PRESENT_LIMIT));
+        Self { link, stage: Stage::App(app), until, latest }
+    }
+
+    /// The app, if the slot is that of one of Espressif's.
+    pub(super) fn app_ref(&self) -> Option<&App> {
+        match &self.stage {
+            Stage::App(app) => Some(app),
+            _ => None,
+        }
+    }
+
+    /// The same, to change it.
+    pub(super) fn app(&mut self) -> Option<&mut App> {
+        match &mut self.stage {
+            Stage::App(app) => Some(app),
+            _ => None,
+        }
+    }
+
+    /// The app has sent a message that is authentic.
+    pub(super) const fn app_is_heard(&mut self, now: Instant) {
+        self.until = now.saturating_add(IDLE_LIMIT);
+        self.latest = now.saturating_add(PRESENT_LIMIT);
+    }
+
+    /// The session is established.
+    fn is_established(&self) -> bool {
+        match &self.stage {
+            Stage::Established(_) => true,
+            Stage::App(app) => app.is_established(),
+            Stage::Counting { .. } | Stage::Answered(_) => false,
+        }
     }
 
     /// A handshake, which presence does not prolong.
@@ -61,6 +106,7 @@ impl Slot {
     pub(super) const fn counting(&self) -> Option<Op<kind::Save>> {
         match self.stage {
             Stage::Counting { op, .. } => Some(op),
+            Stage::App(ref app) => app.counting(),
             _ => None,
         }
     }
@@ -113,7 +159,11 @@ impl Machine {
 
     /// The guess is on disk, or could not be stored: only a counted guess is answered.
     pub(super) fn guess_counted(&mut self, result: Result<(), Fault>, rng: &mut impl CryptoRng) {
-        let Some(Slot { link, stage: Stage::Counting { open, .. }, until, .. }) = self.slot.take() else { return };
+        let (link, open, until) = match self.slot.take() {
+            Some(Slot { link, stage: Stage::Counting { open, .. }, until, .. }) => (link, open, until),
+            Some(slot) => return self.app_counted(slot, result, rng),
+            None => return,
+        };
         match result {
             Ok(()) => self.accept(link, &open, until, rng),
             Err(_) => self.refuse(link, Fault::StorageFailed),
@@ -142,8 +192,8 @@ impl Machine {
             Stage::Established(session) => (session, false),
             Stage::Answered(unconfirmed) if unconfirmed.confirms(&record) => (Box::new(unconfirmed.established()), true),
             Stage::Answered(_) => return self.refuse(link, Fault::WrongCode),
-            Stage::Counting { op, open } => {
-                self.slot = Some(Slot::handshake(link, Stage::Counting { op, open }, until));
+            Stage::Counting { .. } | Stage::App(_) => {
+                self.slot = Some(Slot { link, stage, until, latest });
                 return self.refuse(link, Fault::NotAuthenticated);
             }
         };
@@ -185,7 +235,7 @@ impl Machine {
         let answer = match result {
             Ok(pairing) => {
                 self.pairing = pairing;
-                if let Some(slot) = self.slot.take_if(|slot| !matches!(slot.stage, Stage::Established(_))) {
+                if let Some(slot) = self.slot.take_if(|slot| !slot.is_established()) {
                     self.outbox.push(Output::Close { link: slot.link });
                 }
                 Answer::PairingCode(self.pairing.code.clone())
@@ -217,7 +267,7 @@ impl Machine {
         if slot.until > now {
             return;
         }
-        if busy && matches!(slot.stage, Stage::Established(_)) {
+        if busy && slot.is_established() {
             (slot.until, slot.latest) = (now + IDLE_LIMIT, now + PRESENT_LIMIT);
             return;
         }
@@ -242,7 +292,7 @@ impl Machine {
 
     /// The link that has the established session.
     pub(super) fn established(&self) -> Option<Link> {
-        self.slot.as_ref().filter(|slot| matches!(slot.stage, Stage::Established(_))).map(|slot| slot.link)
+        self.slot.as_ref().filter(|slot| slot.is_established()).map(|slot| slot.link)
     }
 
     pub(super) fn refuse(&mut self, link: Link, fault: Fault) {

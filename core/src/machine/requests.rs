@@ -75,7 +75,7 @@ impl Machine {
         self.outbox.push(Output::Answer { ticket, answer });
     }
 
-    fn save_k2(&mut self, k2: K2, asker: Asker) {
+    pub(super) fn save_k2(&mut self, k2: K2, asker: Asker) {
         let kid = k2.kid.clone();
         let op = self.outbox.op();
         self.outbox.start(DiskCommand::SaveK2 { op, k2 });
@@ -89,6 +89,7 @@ impl Machine {
                 self.reply(to, result.map_or_else(Reply::Refused, |()| Reply::K2Stored { kid }));
             }
             Asker::Phone { .. } => {}
+            Asker::App(link) => self.app_k2_saved(link, kid, result),
         }
     }
 

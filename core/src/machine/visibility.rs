@@ -127,7 +127,7 @@ impl Machine {
         if !self.activity.is_idle() || !self.wants_phone() {
             return None;
         }
-        if self.config.network_care && self.enrollment.is_provisioned() {
+        if self.config.network_care && self.enrollment.is_provisioned() || self.enrollment.is_online() {
             return None;
         }
         let wanted = match self.config.access_point {

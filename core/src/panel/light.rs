@@ -68,7 +68,7 @@ impl Indication {
             (Press::None, State::Connecting | State::Registering) => Self::Working,
             (Press::None, State::Error) => Self::Failed,
             (Press::None, State::ApMode) if !is_provisioned => Self::Waiting,
-            (Press::None, State::ApMode | State::Provisioned) => match connectivity {
+            (Press::None, State::ApMode | State::Provisioned | State::Online) => match connectivity {
                 Connectivity::Offline => Self::Offline,
                 Connectivity::AccessPoint => Self::AccessPoint,
                 Connectivity::Unknown | Connectivity::Limited | Connectivity::Online => Self::Ready,

@@ -810,6 +810,8 @@ pub enum State {
     Registering = 3,
     Provisioned = 4,
     Error = 5,
+    /// In a network, and not enrolled: another app has given the node its network. Waiting for a phone that enrolls it.
+    Online = 6,
 }
 impl State {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -824,6 +826,7 @@ impl State {
             Self::Registering => "STATE_REGISTERING",
             Self::Provisioned => "STATE_PROVISIONED",
             Self::Error => "STATE_ERROR",
+            Self::Online => "STATE_ONLINE",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -835,6 +838,7 @@ impl State {
             "STATE_REGISTERING" => Some(Self::Registering),
             "STATE_PROVISIONED" => Some(Self::Provisioned),
             "STATE_ERROR" => Some(Self::Error),
+            "STATE_ONLINE" => Some(Self::Online),
             _ => None,
         }
     }

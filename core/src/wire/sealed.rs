@@ -160,9 +160,15 @@ impl Request {
 
     /// Parses the plaintext of a request that was written to `endpoint`; a request of another endpoint is malformed.
     pub fn decode(endpoint: Endpoint, bytes: &[u8]) -> Result<Self, Fault> {
+        let request = Self::decode_any(bytes)?;
+        if request.endpoint() == endpoint { Ok(request) } else { Err(Fault::Malformed) }
+    }
+
+    /// Parses the plaintext of a request, whatever its endpoint is.
+    pub fn decode_any(bytes: &[u8]) -> Result<Self, Fault> {
         use pb::request::Kind;
         let kind = decode::<pb::Request>(bytes)?.kind.ok_or(Fault::Malformed)?;
-        let request = match kind {
+        Ok(match kind {
             Kind::Scan(pb::ScanRequest { fresh, country }) => Self::Scan { fresh, country: Country::parse(&country)? },
             Kind::Status(pb::StatusRequest {}) => Self::Status,
             Kind::Cancel(pb::CancelRequest { request_id }) => Self::Cancel { request_id },
@@ -176,8 +182,7 @@ impl Request {
             }
             Kind::Credentials(credentials) => Self::Credentials(Box::new(credentials.try_into()?)),
             Kind::Care(request) => Self::Care(request.try_into()?),
-        };
-        if request.endpoint() == endpoint { Ok(request) } else { Err(Fault::Malformed) }
+        })
     }
 
     /// The plaintext of the request's record.
@@ -241,7 +246,7 @@ impl TryFrom<pb::Credentials> for Credentials {
             passphrase,
             hidden: credentials.hidden,
             room: text(TextField::Room, credentials.room)?,
-            command_center: CommandCenterUrl::try_from(credentials.command_center_url.as_str())?,
+            command_center: Some(CommandCenterUrl::try_from(credentials.command_center_url.as_str())?),
             config_service: match credentials.config_service_url.as_str() {
                 "" => None,
                 url => Some(CommandCenterUrl::try_from(url).map_err(|_| Fault::InvalidConfigServiceUrl)?),
@@ -268,7 +273,7 @@ impl From<&Credentials> for pb::Credentials {
             passphrase: credentials.passphrase.expose().into(),
             hidden: credentials.hidden,
             room: credentials.room.clone(),
-            command_center_url: credentials.command_center.as_str().into(),
+            command_center_url: credentials.command_center.as_ref().map(|url| url.as_str().to_owned()).unwrap_or_default(),
             config_service_url: credentials.config_service.as_ref().map(|url| url.as_str().to_owned()).unwrap_or_default(),
             household_id: credentials.household_id.clone(),
             node_id: credentials.node_id.clone(),

@@ -2,6 +2,8 @@
 //! phones that use the real session. The world controls both ends, so it can cut the power at every instant.
 
 mod agreement;
+mod app;
+mod apps;
 mod cancel;
 mod care;
 mod center;

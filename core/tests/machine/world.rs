@@ -78,6 +78,8 @@ pub(crate) struct World {
     pub(crate) advertised: bool,
     pub(crate) finished: bool,
     pub(crate) closed: Vec<Link>,
+    /// The messages to links that are none of the phones: to Espressif's apps.
+    pub(crate) app_answers: Vec<(Link, Vec<u8>)>,
     /// Every message that left the node.
     pub(crate) air: Vec<Vec<u8>>,
     /// The instant at which the power fails, and how many have passed.
@@ -113,7 +115,7 @@ pub(crate) fn credentials() -> Credentials {
         passphrase: passphrase(PASSPHRASE),
         hidden: false,
         room: "kitchen".into(),
-        command_center: CommandCenterUrl::try_from("https://center.example").expect("a plain URL"),
+        command_center: Some(CommandCenterUrl::try_from("https://center.example").expect("a plain URL")),
         config_service: None,
         household_id: "h-1".into(),
         node_id: NODE_ID.into(),
@@ -187,7 +189,7 @@ fn boot(disk: &Disk) -> Boot {
         pairing: pairing(disk.renewals),
         guesses: disk.guesses,
         provisioned: disk.provisioned,
-        command_center: enrolled.map(|(credentials, _)| credentials.command_center.clone()),
+        command_center: enrolled.and_then(|(credentials, _)| credentials.command_center.clone()),
         pending: disk.pending.clone(),
         outcome: disk.outcome.clone(),
         resetting: disk.resetting,
@@ -222,6 +224,7 @@ impl World {
             advertised: false,
             finished: false,
             closed: Vec::new(),
+            app_answers: Vec::new(),
             air: Vec::new(),
             cut_at: None,
             instants: 0,
@@ -430,7 +433,10 @@ impl World {
             assert!(!message.windows(secret.len()).any(|window| window == secret.as_bytes()), "a message contains a secret");
         }
         self.air.push(message.to_vec());
-        let Some(phone) = self.phones.iter_mut().find(|phone| phone.link == link && phone.connected) else { return };
+        let Some(phone) = self.phones.iter_mut().find(|phone| phone.link == link && phone.connected) else {
+            self.app_answers.push((link, message.to_vec()));
+            return;
+        };
         match phone.hear(message) {
             Heard::Accept => assert!(!phone.by_code || self.disk.guesses > 0, "answered before the guess was counted"),
             Heard::Refusal => {}

@@ -114,7 +114,7 @@ fn plain() -> Credentials {
         passphrase: Passphrase::try_from("correct horse battery".to_owned()).unwrap(),
         hidden: false,
         room: "kitchen".into(),
-        command_center: CommandCenterUrl::try_from("https://center.example:7703").unwrap(),
+        command_center: CommandCenterUrl::try_from("https://center.example:7703").ok(),
         config_service: None,
         household_id: "h-1".into(),
         node_id: "0e8c1f5a-94d1-4d6f-9c39-2f5a7e0b1c2d".into(),

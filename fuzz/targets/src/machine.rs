@@ -190,7 +190,7 @@ fn credentials() -> Credentials {
         passphrase: Passphrase::try_from("passphrase".to_owned()).expect("ten bytes"),
         hidden: false,
         room: String::new(),
-        command_center: CommandCenterUrl::try_from("https://center.example").expect("a plain URL"),
+        command_center: CommandCenterUrl::try_from("https://center.example").ok(),
         config_service: None,
         household_id: String::new(),
         node_id: "registered".into(),

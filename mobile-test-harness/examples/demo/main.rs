@@ -196,7 +196,7 @@ async fn phone(
             passphrase: Passphrase::try_from(password.to_owned())?,
             hidden: false,
             room: "kitchen".into(),
-            command_center: command_center.clone(),
+            command_center: Some(command_center.clone()),
             config_service: None,
             household_id: HOUSEHOLD.into(),
             node_id: order.node_id.clone(),

@@ -186,7 +186,7 @@ pub(super) fn outcome(view: &View, language: Language) -> Reply {
     let mut html = head(&name, language, is_running.then_some(5));
     let (title, words) = match (&status.failure, status.state()) {
         (Some(failure), _) => (texts.failed, language.fault(failure.fault)),
-        (None, State::Provisioned) => (texts.ready, texts.ready_text),
+        (None, State::Provisioned | State::Online) => (texts.ready, texts.ready_text),
         (None, State::Connecting) => (texts.running, texts.joining),
         (None, State::Registering) => (texts.running, texts.registering),
         (None, _) => (texts.page_title, texts.idle),

@@ -464,7 +464,7 @@ fn credentials(mut request: ProvisionRequest, networks: &[Network]) -> Result<Cr
         passphrase: Passphrase::try_from(std::mem::take(&mut *request.wifi_password))?,
         hidden: false,
         room: text(TextField::Room, request.room)?,
-        command_center: CommandCenterUrl::try_from(request.command_center_url.as_str())?,
+        command_center: Some(CommandCenterUrl::try_from(request.command_center_url.as_str())?),
         config_service: match request.config_service_url.as_deref() {
             None | Some("") => None,
             Some(url) => Some(CommandCenterUrl::try_from(url).map_err(|_| Fault::InvalidConfigServiceUrl)?),

@@ -38,6 +38,7 @@ pub(super) enum ProvisioningState {
     Registering,
     Provisioned,
     Error,
+    Online,
 }
 
 /// A network in range.
@@ -157,6 +158,7 @@ impl From<domain::State> for ProvisioningState {
             domain::State::Registering => Self::Registering,
             domain::State::Provisioned => Self::Provisioned,
             domain::State::Error => Self::Error,
+            domain::State::Online => Self::Online,
         }
     }
 }

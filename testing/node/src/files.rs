@@ -168,7 +168,7 @@ pub fn credentials() -> Credentials {
         passphrase: Passphrase::try_from(QUOTED_PASSWORD.to_owned()).unwrap(),
         hidden: true,
         room: "küche".into(),
-        command_center: CommandCenterUrl::try_from("http://10.0.0.2:7703//").unwrap(),
+        command_center: Some(CommandCenterUrl::try_from("http://10.0.0.2:7703//").unwrap()),
         config_service: CommandCenterUrl::try_from("http://10.0.0.2:7700").ok(),
         household_id: "household".into(),
         node_id: "0e8c1f5a-94d1-4d6f-9c39-2f5a7e0b1c2d".into(),
@@ -202,6 +202,7 @@ pub fn outcome(fault: Fault) -> Outcome {
         ssid_bytes: Some(Ssid::try_from("Café 😀").unwrap()),
         step: Step::Registering,
         failure: Some(Failure { fault, registration_status: Some(401) }),
+        online: false,
     }
 }
 

@@ -43,7 +43,7 @@ pub fn credentials(password: &str) -> Credentials {
         passphrase: Passphrase::try_from(password.to_owned()).expect("a short password"),
         hidden: false,
         room: "kitchen".into(),
-        command_center: CommandCenterUrl::try_from("http://192.0.2.7:7703").expect("a plain URL"),
+        command_center: Some(CommandCenterUrl::try_from("http://192.0.2.7:7703").expect("a plain URL")),
         config_service: None,
         household_id: "6f2f3a0e-93f1-4f0c-8a3c-1b7a9d2c4e5f".into(),
         node_id: "0e8c1f5a-94d1-4d6f-9c39-2f5a7e0b1c2d".into(),

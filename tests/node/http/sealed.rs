@@ -111,7 +111,7 @@ pub(crate) fn credentials() -> Credentials {
         passphrase: Passphrase::try_from(PASSWORD.to_owned()).expect("a valid passphrase"),
         hidden: false,
         room: "kitchen".into(),
-        command_center: CommandCenterUrl::try_from("http://192.168.1.50:7703").expect("a plain URL"),
+        command_center: Some(CommandCenterUrl::try_from("http://192.168.1.50:7703").expect("a plain URL")),
         config_service: None,
         household_id: "h1".into(),
         node_id: "0e8c1f5a".into(),

@@ -73,6 +73,7 @@ async fn the_name_of_a_sealed_attempt_is_not_in_the_status_after_a_restart() {
             ssid_bytes: Ssid::try_from(PRIVATE).ok(),
             step: Step::Joining,
             failure: Some(Fault::WrongPassword.into()),
+            online: false,
         };
         let node = Node::after(outcome);
         node.settled("ERROR").await;

@@ -110,7 +110,7 @@ fn the_marker_replaces_the_pending_attempt_and_the_outcome() {
     assert_eq!((boot.pending, boot.outcome), (None, None));
     assert_eq!(boot.identity.node_id, registration().node_id);
     assert_eq!(boot.identity.name(), "jarvis-eb5b9161", "the name on the label");
-    assert_eq!(boot.command_center, Some(credentials().command_center));
+    assert_eq!(boot.command_center, credentials().command_center);
 }
 
 #[test]
@@ -261,7 +261,7 @@ fn a_reset_deletes_the_owners_data_and_keeps_the_nodes_identity() {
     assert_eq!((boot.guesses, boot.provisioned, boot.resetting), (4, false, false));
     assert_eq!((boot.pending, boot.outcome), (None, None));
     assert_eq!(boot.identity.node_id, "jarvis-eb5b9161");
-    assert_eq!(boot.command_center, Some(credentials().command_center));
+    assert_eq!(boot.command_center, credentials().command_center);
 }
 
 #[test]

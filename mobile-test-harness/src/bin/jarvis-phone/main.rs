@@ -310,7 +310,7 @@ async fn provision(arguments: Provision, report: Report) -> Result<ExitCode, Fai
         passphrase,
         hidden: arguments.hidden,
         room: arguments.room,
-        command_center: arguments.command_center,
+        command_center: Some(arguments.command_center),
         config_service: arguments.config_service,
         household_id: arguments.household,
         node_id,

@@ -231,7 +231,7 @@ impl Report {
 
     fn progress(self, state: State, percent: u8, message: &str) -> String {
         let tone = match state {
-            State::Provisioned => Tone::Good,
+            State::Provisioned | State::Online => Tone::Good,
             State::Error => Tone::Bad,
             _ => Tone::Strong,
         };
