@@ -255,8 +255,10 @@ async fn cancel_ends_what_another_phone_has_begun() {
 #[tokio::test]
 async fn a_node_without_network_care_refuses_its_requests_by_a_fault() {
     let node = Node::start(185).await;
-    let (code, result) = json(phone(&node, "care", &["--code", CODE, "--json", "saved"])).await;
-    assert_eq!((code, &result["error"]["fault"]), (Some(1), &Value::from("Malformed")), "{result}");
+    for action in ["saved", "events"] {
+        let (code, result) = json(phone(&node, "care", &["--code", CODE, "--json", action])).await;
+        assert_eq!((code, &result["error"]["fault"]), (Some(1), &Value::from("Malformed")), "{result}");
+    }
     let (code, _, errors) = run(phone(&node, "care", &["--code", CODE, "hotspot", "ajar"])).await;
     assert_eq!(code, Some(2), "{errors}");
 }
