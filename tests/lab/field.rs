@@ -119,7 +119,8 @@ async fn phones_see_the_nodes_name_and_the_advertisement_survives_the_adapter() 
     }
     drop(phone);
 
-    // First the advertisement is lost without the knowledge of BlueZ. hciconfig and btmgmt come with BlueZ, as hcitool does.
+    // First the advertisement is lost without the knowledge of BlueZ. The kernel notices, and so does not need the node; what
+    // the kernel does not notice cannot be produced here. All three commands come with BlueZ.
     let off = ["hcitool", "-i", &format!("hci{index}"), "cmd", "0x08", "0x000a", "00"];
     let reset = ["hciconfig", &format!("hci{index}"), "reset"];
     for command in [&off[..], &reset, &["btmgmt", "--index", &index, "power", "off"]] {
