@@ -1,4 +1,4 @@
-/** Pictures of the views, for eyes: `PICTURES=FOLDER npm test -- "" every` writes one of each. */
+/** Pictures of the views, for eyes: `PICTURES=FOLDER npm test -- "" accessible` writes one of each. */
 
 import type { Page } from "playwright-core";
 

@@ -5,7 +5,9 @@ import { describe, test } from "node:test";
 
 import type { Page } from "playwright-core";
 
-import { LIGHT, PASSWORD, center, check, connect, link, pair, scene, skip } from "./browser.js";
+import { errorText } from "../../client/src/index.js";
+import type { Language } from "../../client/src/index.js";
+import { LIGHT, LOOKS, PASSWORD, center, check, connect, link, pair, scene, skip } from "./browser.js";
 
 /** A slow link, bytes in a second, and its latency, milliseconds. */
 const SLOW = { throughput: 2048, latency: 300 };
@@ -164,10 +166,14 @@ describe("trouble", { concurrency: 4, skip }, () => {
       await page.waitForSelector("h1:has-text('Your device is ready')");
     }));
 
-  for (const colorScheme of ["light", "dark"] as const) {
-    test(`the form without a script is accessible and fits 320 pixels: ${colorScheme}`, () =>
-      scene({ viewport: { width: 320, height: 640 }, colorScheme }, async (page, node) => {
+  for (const [colorScheme, locale, direction] of LOOKS) {
+    test(`the form without a script is accessible and fits 320 pixels: ${colorScheme}, ${locale}`, () =>
+      scene({ viewport: { width: 320, height: 640 }, colorScheme, locale }, async (page, node) => {
         await page.goto(`${node.url}/form`);
+        assert.deepEqual(
+          [await page.getAttribute("html", "dir"), await page.getAttribute("html", "lang")],
+          [direction, locale.slice(0, 2)],
+        );
         await check(page, "form");
         await page.fill("#password", "short");
         await page.fill("#code", "000000");
@@ -176,11 +182,11 @@ describe("trouble", { concurrency: 4, skip }, () => {
         }
         await page.fill("#center", "http://center.example");
         await page.click("button.main");
-        await page.waitForSelector(".notice.bad:has-text('A Wi-Fi password has 8 to 63 plain characters')");
+        await page.waitForSelector(`.notice.bad:has-text("${errorText("InvalidPassphrase", locale.slice(0, 2) as Language)}")`);
         assert.equal(await page.inputValue("#center"), "http://center.example");
-        await check(page, "form with an error");
+        await check(page, "filled form with an error");
         await page.goto(`${node.url}/form/outcome`);
-        await check(page, "outcome");
+        await check(page, "form outcome");
       }));
   }
 });
