@@ -7,7 +7,7 @@ const FOLDER = "client/src";
 const METHOD = /^  (encode|decode)\([^]*?\n  \},\n\n?/gm;
 const MESSAGE = /^export const (\w+): MessageFns<\w+> = \{\n[^]*?\n\};\n/gm;
 // `Open.encode(…)` in the generated code, and `encode(sealed.Open, …)` in the client's.
-const CALL = /\b([A-Z]\w*)\.(encode|decode)\(|\b(encode|decode)\((?:sealed|wire)\.(\w+)/g;
+const CALL = /\b([A-Z]\w*)\.(encode|decode)\(|\b(encode|decode)\(\s*(?:sealed|wire)\.(\w+)/g;
 
 // A plugin for esbuild.
 export function lean() {
