@@ -15,6 +15,7 @@ use serde::Deserialize;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use provisioning_core::domain::Country;
 use provisioning_core::machine::AccessPointPolicy;
 use provisioning_core::secret::SecretText;
 
@@ -89,6 +90,8 @@ pub struct Config {
     pub capabilities: Vec<String>,
     /// The ATT MTU of the simulated Bluetooth link, 23 to 517. 517 is what BlueZ agrees to.
     pub simulated_mtu: u16,
+    /// The country of the radio, two letters, until a phone sends another one.
+    pub country: Option<String>,
     /// The Wi-Fi interface, such as `wlan0`; the first one by default.
     pub interface: Option<String>,
     /// The Bluetooth adapter, by its name (`hci0`) or its address; the first one by default.
@@ -289,6 +292,7 @@ impl Default for Config {
             firmware_version: "1.0.0".into(),
             capabilities: vec!["voice".into(), "speaker".into()],
             simulated_mtu: 517,
+            country: None,
             interface: None,
             adapter: None,
             access_point: AccessPoint::default(),
@@ -373,6 +377,9 @@ impl Config {
         let (number, length) = CAPABILITIES_LIMIT;
         if self.capabilities.len() > number || self.capabilities.iter().any(|name| name.is_empty() || name.len() > length) {
             return Err(Error::Setting { name: "capabilities", expected: "list at most 8 names of 1 to 32 bytes" });
+        }
+        if self.country.as_deref().is_some_and(|text| Country::try_from(text).is_err()) {
+            return Err(Error::Setting { name: "country", expected: "set it to two letters, such as \"DE\"" });
         }
         // The name becomes a part of a path.
         if self.led.name.as_ref().is_some_and(|name| name.is_empty() || name.contains('/') || name.starts_with('.')) {

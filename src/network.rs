@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use provisioning_core::care::diagnosis::{Address, Association, Radio};
 use provisioning_core::care::recovery::{Internet, Sighted};
-use provisioning_core::domain::{self, Passphrase, Ssid};
+use provisioning_core::domain::{self, Country, Passphrase, Ssid};
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::Joined;
 
@@ -24,6 +24,17 @@ pub trait Network: Send + Sync + 'static {
     /// Joins a network without storing it, and stops any other use of the radio. Ends when the node has an address, or with
     /// the reason of the failure.
     fn join(&self, ssid: &Ssid, passphrase: &Passphrase, hidden: bool) -> impl Future<Output = Result<Joined, Error>> + Send;
+
+    /// Sets the country that the node is in, which decides about the channels. A radio that is off because it has no country is
+    /// switched on, once.
+    fn set_country(&self, _country: Country) -> impl Future<Output = Result<(), Error>> + Send {
+        std::future::ready(Ok(()))
+    }
+
+    /// Whether the radio can be expected to use a channel, MHz.
+    fn may_use(&self, _frequency: u32) -> impl Future<Output = bool> + Send {
+        std::future::ready(true)
+    }
 
     /// Stores the network that was joined last, so that it survives a restart.
     fn keep(&self) -> impl Future<Output = Result<(), Error>> + Send;

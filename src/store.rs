@@ -197,6 +197,7 @@ impl Store {
             pending: self.pending(&lock)?.map(|stored| stored.pending),
             outcome: state.outcome().expect("checked when the state was parsed"),
             resetting: state.resetting,
+            country: state.country.unwrap_or_default(),
         })
     }
 
@@ -229,7 +230,10 @@ impl Store {
     /// Stores the configuration, and the credentials of a network that was joined.
     pub fn save_enrollment(&self, credentials: &Credentials, registration: &Registration) -> Result<(), Error> {
         let path = configuration::located(self.paths.config.as_ref())?;
-        let _lock = self.folder.lock()?;
+        let lock = self.folder.lock()?;
+        if let Some(country) = credentials.country {
+            change_state(&self.folder, &lock, |state| state.country = Some(country.into_string()))?;
+        }
         let mut configuration = Configuration::read(path).map_err(Error::Configuration)?;
         // Both are staged before either is committed, so that a full disk leaves the old files.
         let wifi = credentials.ssid.as_ref().map(|ssid| {

@@ -32,6 +32,9 @@ pub use upkeep::{
 /// The longest text field that is accepted: room, kid, identifiers and URLs. Bytes.
 pub const TEXT_LIMIT: usize = 512;
 
+/// The longest passphrase that is accepted: WPA3 has no limit of its own. Bytes.
+pub const PASSPHRASE_LIMIT: usize = 128;
+
 /// A network's name: 1 to 32 bytes of any value (IEEE 802.11-2020, 9.4.2.2).
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ssid(Vec<u8>);
@@ -77,8 +80,8 @@ impl fmt::Debug for Ssid {
 
 /// The secret of a Wi-Fi network; empty for an open network.
 ///
-/// At most 64 bytes. [`Passphrase::fits_wpa`] checks whether WPA allows it: the JSON API accepts any text, and reports a
-/// failed join.
+/// At most 128 bytes. What a network takes depends on its security, which is known only when it is seen: WPA2 takes what
+/// [`fits_psk`](Passphrase::fits_psk), and WPA3 also shorter and longer passwords.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Passphrase(SecretText);
 
@@ -99,9 +102,24 @@ impl Passphrase {
         let bytes = self.expose().as_bytes();
         match bytes.len() {
             8..=63 => bytes.iter().all(|byte| (0x20..0x7f).contains(byte)),
-            64 => bytes.iter().all(u8::is_ascii_hexdigit),
+            64 => self.is_key(),
             _ => false,
         }
+    }
+
+    /// Whether WPA2 takes it: 8 to 63 bytes, which routers also accept in UTF-8, or a key.
+    pub fn fits_psk(&self) -> bool {
+        (8..=63).contains(&self.expose().len()) || self.is_key()
+    }
+
+    /// Whether it is a key of 64 hexadecimal digits, and no password.
+    pub fn is_key(&self) -> bool {
+        self.expose().len() == 64 && self.expose().bytes().all(|byte| byte.is_ascii_hexdigit())
+    }
+
+    /// Whether it has no control characters, which supplicants refuse.
+    pub fn is_printable(&self) -> bool {
+        self.expose().bytes().all(|byte| byte >= 0x20 && byte != 0x7f)
     }
 }
 
@@ -110,7 +128,7 @@ impl TryFrom<String> for Passphrase {
 
     fn try_from(text: String) -> Result<Self, Fault> {
         let secret = SecretText::new(text);
-        if secret.expose().len() <= 64 { Ok(Self(secret)) } else { Err(Fault::InvalidPassphrase) }
+        if secret.expose().len() <= PASSPHRASE_LIMIT { Ok(Self(secret)) } else { Err(Fault::InvalidPassphrase) }
     }
 }
 
@@ -380,6 +398,22 @@ mod tests {
         assert!(!fits(&"g".repeat(64)));
         assert!(!fits(&"a".repeat(65)));
         assert!(!fits("12345678\n"));
+    }
+
+    #[test]
+    fn a_passphrase_in_utf_8_fits_wpa2_by_its_bytes() {
+        let passphrase = |text: &str| Passphrase::try_from(text.to_owned()).expect("a short one");
+        for (text, fits) in [
+            ("Gr\u{fc}\u{df}e-vom-Haus", true),
+            ("\u{fc}\u{fc}\u{fc}\u{fc}", true),
+            ("\u{fc}\u{fc}\u{fc}", false),
+            (&"f".repeat(64), true),
+        ] {
+            assert_eq!(passphrase(text).fits_psk(), fits, "{text}");
+        }
+        assert!(passphrase(&"0Af".repeat(22)[..64]).is_key() && !passphrase(&"g".repeat(64)).is_key());
+        assert!(passphrase("Gr\u{fc}\u{df}e").is_printable() && !passphrase("a\0b").is_printable());
+        assert!(Passphrase::try_from("a".repeat(PASSPHRASE_LIMIT + 1)).is_err());
     }
 
     #[test]

@@ -63,7 +63,7 @@ faults! {
     /// An SSID that is empty or over 32 bytes.
     InvalidSsid = 10, "A network's name has 1 to 32 bytes.", false;
     /// A passphrase that WPA does not allow.
-    InvalidPassphrase = 11, "A Wi-Fi password has 8 to 63 plain characters, or 64 hexadecimal digits; an open network has none.", false;
+    InvalidPassphrase = 11, "A Wi-Fi password has 8 to 63 characters, or 64 hexadecimal digits; an open network has none.", false;
     /// A K2 that is not 32 bytes, or whose date cannot be parsed.
     InvalidK2 = 12, "The settings key has 32 bytes, a name and a date.", false;
     /// A command center URL that is not `http` or `https`, or carries more than a host, a port and a path.

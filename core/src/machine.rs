@@ -26,7 +26,7 @@ use core::time::Duration;
 
 use rand_core::CryptoRng;
 
-use crate::domain::{CommandCenterUrl, Credentials, Identity, K2, Network, Outcome, Pairing, Status};
+use crate::domain::{CommandCenterUrl, Country, Credentials, Identity, K2, Network, Outcome, Pairing, Status};
 use crate::endpoint::Endpoint;
 use crate::espressif;
 use crate::fault::Fault;
@@ -284,6 +284,8 @@ pub struct Boot {
     pub outcome: Option<Outcome>,
     /// A factory reset was not finished.
     pub resetting: bool,
+    /// The country of the radio, as in `info`.
+    pub country: String,
 }
 
 /// The state machine.
@@ -309,6 +311,10 @@ pub struct Machine {
     status: Status,
     enrollment: Enrollment,
     networks: Networks,
+    /// The country that a phone has sent.
+    country: Option<Country>,
+    /// The country that was set before, as in `info`.
+    set_country: String,
     saving_k2: Vec<SavingK2>,
     /// A guess in clear that is being counted.
     guess: Option<Guess>,
@@ -362,6 +368,8 @@ impl Machine {
             slot: None,
             activity: Activity::Idle,
             networks: Networks::default(),
+            country: None,
+            set_country: boot.country,
             saving_k2: Vec::new(),
             guess: None,
             renewing: Vec::new(),
@@ -460,7 +468,7 @@ impl Machine {
             state: self.status.state(),
             previously_provisioned: self.enrollment.is_provisioned(),
             versions: vec![crate::session::VERSION],
-            country: String::new(),
+            country: self.country.map_or_else(|| self.set_country.clone(), Country::into_string),
         }
     }
 

@@ -20,11 +20,12 @@ use jarvis_provisioning::config::{self, Config, Open, Portal, original};
 use jarvis_provisioning::daemon::{Daemon, Ended, Handle};
 use jarvis_provisioning::link::{ble, http, mdns, sim};
 use jarvis_provisioning::network::Maintenance;
+use jarvis_provisioning::network::Network as _;
 use jarvis_provisioning::network::nm::{self, NetworkManager};
 use jarvis_provisioning::panel::{Diagnose, Panel, button, dbus, led};
 use jarvis_provisioning::simulation::SimulatedHome;
 use jarvis_provisioning::store::Store;
-use provisioning_core::domain::{AccessPoint, Passphrase, RadioUse};
+use provisioning_core::domain::{AccessPoint, Country, Passphrase, RadioUse};
 use provisioning_core::fault::chain;
 use provisioning_core::machine;
 use serde_json::json;
@@ -67,13 +68,21 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut store = open_store(&config)?;
     let _lock = lock(&paths(&config))?;
     let token = if config.care.enabled { api_token(&config, &mut store)? } else { None };
-    let boot = store.load()?;
+    let mut boot = store.load()?;
+    let given = config.country.as_deref().unwrap_or_default();
+    let country = Country::try_from(if boot.country.is_empty() { given } else { &boot.country }).ok();
+    boot.country =
+        country.map(Country::into_string).or_else(|| (!config.simulate).then(NetworkManager::country)?).unwrap_or_default();
     // One thread suffices for a program that waits for radios, and makes the program smaller.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
     let is_finished = boot.provisioned && boot.pending.is_none() && !boot.resetting;
     if is_finished && !config.skip_check && !config.care.enabled {
         if !config.simulate {
-            runtime.block_on(ble::give_back_name(&ble::Config::default(), &boot.identity.name()));
+            runtime.block_on(async {
+                ble::give_back_name(&ble::Config::default(), &boot.identity.name()).await;
+                let settings = nm::Settings { interface: config.interface.clone(), ..nm::Settings::default() };
+                NetworkManager::start(settings).prepare(country).await;
+            });
         }
         println!("{} is provisioned already, as {}.", boot.identity.name(), boot.identity.node_id);
         eprintln!(
@@ -84,6 +93,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     if paths(&config).config.is_none() {
         warn!("CONFIG_PATH is not set, so every attempt will fail: set it to the path of the node's config.json");
     }
+    let boot_is_new = !boot.provisioned;
     let node = Node { store, boot, token };
     let then = runtime.block_on(async {
         if config.simulate {
@@ -105,6 +115,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
                 ble::serve(ble::Config { adapter: config.adapter.clone(), ..ble::Config::default() }, handle, stopped)
             };
             let network = NetworkManager::start(settings);
+            prepare(network.clone(), country, boot_is_new);
             let radio = network.radio();
             serve(&config, node, network, radio, link, json!({})).await
         }
@@ -114,6 +125,19 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Then::End => Ok(()),
         Then::Restart => Err(restart()),
     }
+}
+
+/// Prepares the radio before anything uses it. The radio of a node that waits for its first owner is switched on if it was off for
+/// want of a country.
+fn prepare(network: NetworkManager, country: Option<Country>, is_new: bool) {
+    tokio::spawn(async move {
+        network.prepare(country).await;
+        if let (Some(country), true) = (country, is_new)
+            && let Err(error) = network.set_country(country).await
+        {
+            warn!("{}", chain(&error));
+        }
+    });
 }
 
 /// What `run` has read.

@@ -17,7 +17,7 @@ use crate::claim;
 use crate::command_center::CommandCenter;
 use crate::network::Network;
 use crate::store::Store;
-use provisioning_core::domain::{CareReply, CareRequest};
+use provisioning_core::domain::{CareReply, CareRequest, Country};
 use provisioning_core::fault::{Fault, chain};
 use provisioning_core::machine::{CareCommand, Command, CommandCenterCommand, DiskCommand, Done, OpId, RadioCommand};
 
@@ -192,9 +192,19 @@ fn write(store: &mut Store, command: DiskCommand) -> Done {
 
 async fn switch<N: Network>(network: &N, command: RadioCommand) -> Done {
     match command {
-        RadioCommand::Scan { op } => op.done(network.scan().await.map_err(|error| network_fault(&error))),
-        RadioCommand::Join { op, ssid, passphrase, hidden } => {
-            op.done(network.join(&ssid, &passphrase, hidden).await.map_err(|error| network_fault(&error)))
+        RadioCommand::Scan { op, country } => {
+            prepare(network, country).await;
+            op.done(network.scan().await.map_err(|error| network_fault(&error)))
+        }
+        RadioCommand::Join { op, ssid, passphrase, hidden, country, seen_frequency } => {
+            prepare(network, country).await;
+            let joined = network.join(&ssid, &passphrase, hidden).await.map_err(|error| network_fault(&error));
+            op.done(match joined {
+                Err(Fault::NetworkNotFound) if seen_frequency != 0 && !network.may_use(seen_frequency).await => {
+                    Err(Fault::ChannelNotAllowed)
+                }
+                joined => joined,
+            })
         }
         RadioCommand::KeepNetwork { op } => op.done(network.keep().await.map_err(|error| network_fault(&error))),
         RadioCommand::RestoreNetwork { op } => op.done(network.restore().await.map_err(|error| network_fault(&error))),
@@ -202,6 +212,15 @@ async fn switch<N: Network>(network: &N, command: RadioCommand) -> Done {
             op.done(network.open_access_point(&name).await.map_err(|error| network_fault(&error)))
         }
         RadioCommand::ForgetNetworks { op } => op.done(network.forget().await.map_err(|error| network_fault(&error))),
+    }
+}
+
+/// Without the country the radio may be off, and the next use of it says so.
+async fn prepare<N: Network>(network: &N, country: Option<Country>) {
+    if let Some(country) = country
+        && let Err(error) = network.set_country(country).await
+    {
+        warn!("{}", chain(&error));
     }
 }
 

@@ -21,6 +21,8 @@
 //! | `join`, `access_point`, `profiles`, `survey` | the requests |
 //! | `inspect`, `stations` | the state of radio and connection, and the phones in the access point |
 //! | `maintenance` | the requests of network care |
+//! | `country` | the country of the radio |
+//! | `supplicant` | what the supplicant tells beside NetworkManager |
 //! | `watchdog` | the supplicant while the access point is open |
 //! | `outcome`, `scan`, `profile`, `subnet`, `values` | pure: the meaning of numbers and properties |
 //! | `device`, `bus`, `proxies` | the objects on the bus |
@@ -29,6 +31,7 @@ mod access_point;
 mod activation;
 mod bus;
 mod cause;
+mod country;
 mod device;
 mod inspect;
 mod join;
@@ -41,6 +44,7 @@ mod radio;
 mod scan;
 mod stations;
 mod subnet;
+mod supplicant;
 mod survey;
 mod values;
 mod watchdog;
@@ -54,7 +58,7 @@ use crate::network::{Error, Inspection, Maintenance, Network, StoredNetwork};
 use cause::Cause;
 use provisioning_core::care::diagnosis;
 use provisioning_core::care::recovery::Sighted;
-use provisioning_core::domain::{self, Passphrase, RadioUse, Ssid};
+use provisioning_core::domain::{self, Country, Passphrase, RadioUse, Ssid};
 use provisioning_core::fault::chain;
 use provisioning_core::machine::Joined;
 use radio::{Caller, Job, Radio, Request};
@@ -82,6 +86,13 @@ pub struct Settings {
     /// The socket of the helper that writes that file for a node without the rights of root; without the socket the node
     /// writes it itself.
     pub dns_helper: PathBuf,
+    /// The socket of the helper that changes the supplicant's settings for a node without the rights of root; without the socket
+    /// the node changes them itself.
+    pub radio_helper: PathBuf,
+    /// The kernel's radio switches.
+    pub switches: PathBuf,
+    /// The country that the kernel has, as [`NetworkManager::country`].
+    pub country: fn() -> Option<String>,
 }
 
 impl Default for Settings {
@@ -95,6 +106,9 @@ impl Default for Settings {
             channel: 6,
             dns_directory: "/etc/NetworkManager/dnsmasq-shared.d".into(),
             dns_helper: "/run/jarvis-provisioning/names".into(),
+            radio_helper: "/run/jarvis-provisioning/radio".into(),
+            switches: "/dev/rfkill".into(),
+            country: stations::country,
         }
     }
 }
@@ -117,6 +131,20 @@ impl NetworkManager {
         let (used, radio) = watch::channel(RadioUse::Idle);
         tokio::spawn(Radio::new(settings, receiver, wanted_receiver, used).run());
         Self { requests, wanted, radio }
+    }
+
+    /// The country by which the kernel chooses channels: two letters, or `00` if none is set; none if the kernel does not tell.
+    pub fn country() -> Option<String> {
+        stations::country()
+    }
+
+    /// Sets what the supplicant does not keep over a restart: the country, and both ways of WPA3 to derive its elements, which
+    /// some networks need. Without a radio nothing is set.
+    pub async fn prepare(&self, country: Option<Country>) {
+        let asked = self.ask("preparing the radio".into(), |reply| Request::Prepare { country, reply }).await;
+        if let Err(error) = asked {
+            tracing::debug!("{}", chain(&error));
+        }
     }
 
     /// What the radio is used for, and its changes.
@@ -155,6 +183,15 @@ impl Network for NetworkManager {
         let (ssid, passphrase) = (ssid.clone(), passphrase.clone());
         // The journal does not contain the name, which may have come sealed.
         self.ask("joining the network".into(), |reply| Request::Join { ssid, passphrase, hidden, reply }).await
+    }
+
+    async fn set_country(&self, country: Country) -> Result<(), Error> {
+        self.ask("setting the country of the radio".into(), |reply| Request::SetCountry { country, reply }).await
+    }
+
+    async fn may_use(&self, frequency: u32) -> bool {
+        let asked = self.ask("asking for the radio's bands".into(), |reply| Request::MayUse { frequency, reply }).await;
+        asked.unwrap_or(true)
     }
 
     async fn keep(&self) -> Result<(), Error> {

@@ -45,6 +45,9 @@ pub(super) struct State {
     /// The SHA-256 of the API's token at the last factory reset, which has voided it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) void_token: Option<String>,
+    /// The country that the node was enrolled in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) country: Option<String>,
 }
 
 /// An attempt that has ended.
@@ -80,6 +83,7 @@ impl State {
             concluded: None,
             mac_address: None,
             void_token: None,
+            country: None,
         }
     }
 
@@ -91,6 +95,7 @@ impl State {
     /// A factory reset has begun: the last outcome is deleted.
     pub(super) fn begin_reset(&mut self) {
         self.resetting = true;
+        self.country = None;
         self.concluded = None;
         self.set_outcome(None);
     }

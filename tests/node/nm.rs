@@ -1,6 +1,7 @@
 //! The NetworkManager adapter over D-Bus, against a fake that reproduces the recorded behaviour of the real NetworkManager.
 
 mod access_point;
+mod country;
 pub(crate) mod fake;
 mod joining;
 pub(crate) mod keeping;
@@ -31,6 +32,8 @@ struct Lab {
     dns: tempfile::TempDir,
     /// In place of the kernel's table of routes; empty.
     routes: tempfile::NamedTempFile,
+    /// The kernel's radio switches, and the helper's socket.
+    place: tempfile::TempDir,
     bus: PrivateBus,
 }
 
@@ -41,14 +44,19 @@ impl Lab {
         let fake = Fake::start(&bus.address()).await;
         let dns = tempfile::tempdir().expect("a temporary folder");
         let routes = tempfile::NamedTempFile::new().expect("a temporary file");
+        let place = tempfile::tempdir().expect("a temporary folder");
+        std::fs::write(place.path().join("rfkill"), "").expect("a file in place of the device");
         let settings = Settings {
+            radio_helper: place.path().join("radio"),
+            country: || None,
+            switches: place.path().join("rfkill"),
             bus: Some(bus.address()),
             passphrase: Some(passphrase("the label's passphrase")),
             dns_directory: dns.path().into(),
             routes: routes.path().into(),
             ..Settings::default()
         };
-        Some(Self { network: NetworkManager::start(settings), fake, dns, routes, bus })
+        Some(Self { network: NetworkManager::start(settings), fake, dns, routes, place, bus })
     }
 
     async fn join(&self, name: &str) -> Result<Joined, Error> {

@@ -31,6 +31,7 @@ const FIELDS: Partial<Record<ErrorName, Field>> = {
   WrongPassword: "passphrase",
   ProbablyWrongPassword: "passphrase",
   InvalidPassphrase: "passphrase",
+  Wpa3NeedsPassword: "passphrase",
   InvalidSsid: "ssid",
   NetworkNotFound: "ssid",
   CommandCenterUnreachable: "commandCenterUrl",

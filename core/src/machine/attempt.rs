@@ -235,6 +235,7 @@ impl Machine {
     /// Begins an attempt. Nothing else is in progress. The caller gets the acceptance once it is on disk.
     pub(super) fn begin(&mut self, credentials: Credentials, resumes: u32, asker: Option<Asker>, now: Instant) {
         self.visibility.heard(now);
+        self.is_in(credentials.country);
         // Only sealed attempts have a request id.
         self.had_sealed_attempt |= credentials.request_id != 0;
         let over_access_point = self.visibility.is_access_point();
@@ -455,12 +456,12 @@ impl Machine {
     }
 
     fn go_online(&mut self, attempt: Box<Attempt>, now: Instant) {
-        let Credentials { ssid, passphrase, hidden, .. } = attempt.credentials.clone();
+        let Credentials { ssid, passphrase, hidden, country, seen_frequency, .. } = attempt.credentials.clone();
         let Some(ssid) = ssid else { return self.register_or_keep(attempt, now) };
         let op = self.outbox.op();
         self.enter(attempt, Stage::Joining { op, until: now + JOIN_LIMIT });
         self.visibility.station_takes_radio();
-        self.outbox.start(RadioCommand::Join { op, ssid, passphrase, hidden });
+        self.outbox.start(RadioCommand::Join { op, ssid, passphrase, hidden, country, seen_frequency });
     }
 
     /// The node is online.

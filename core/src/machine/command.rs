@@ -18,7 +18,7 @@ use core::marker::PhantomData;
 use core::time::Duration;
 
 use crate::domain::{
-    CareReply, CareRequest, CommandCenterUrl, Credentials, K2, Network, Outcome, Pairing, Passphrase, ProvisionCode,
+    CareReply, CareRequest, CommandCenterUrl, Country, Credentials, K2, Network, Outcome, Pairing, Passphrase, ProvisionCode,
     Registration, Ssid, UnixTime,
 };
 use crate::fault::Fault;
@@ -288,7 +288,10 @@ commands! {
     /// A use of the radio. The commands are carried out one after another, in their order.
     Radio(RadioCommand) {
         /// Scan for networks.
-        Scan: Scan {}
+        Scan: Scan {
+            /// The country that the node is in, if a phone has sent it.
+            country: Option<Country>,
+        }
         /// Join a network without storing it.
         Join: Join {
             /// Its name.
@@ -297,6 +300,10 @@ commands! {
             passphrase: Passphrase,
             /// It does not broadcast its name.
             hidden: bool,
+            /// The country that the node is in, if a phone has sent it.
+            country: Option<Country>,
+            /// The channel on which the phone sees the network, MHz; 0 if it does not know it.
+            seen_frequency: u32,
         }
         /// Keep the joined network over a restart.
         KeepNetwork: Switch {}

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use super::command::{Op, RadioCommand, kind};
 use super::{Asker, Instant, Link, Machine, Output};
-use crate::domain::Network;
+use crate::domain::{Country, Network};
 use crate::fault::Fault;
 use crate::wire::Reply;
 
@@ -25,6 +25,8 @@ pub(super) struct Networks {
 
 struct Scan {
     op: Op<kind::Scan>,
+    /// The country that it was started with.
+    country: Option<Country>,
     until: Instant,
     waiting: Vec<Asker>,
 }
@@ -67,7 +69,9 @@ impl Networks {
 
 impl Machine {
     /// A phone asks for the list.
-    pub(super) fn phone_scans(&mut self, link: Link, to: u64, fresh: bool, now: Instant) {
+    pub(super) fn phone_scans(&mut self, link: Link, to: u64, fresh: bool, country: Option<Country>, now: Instant) {
+        // Other channels may be allowed in another country.
+        let fresh = self.is_in(country) || fresh;
         // While an attempt has the radio, the last list is the best available.
         if !self.activity.is_idle() || self.networks.is_younger(RECENT, now) && !fresh {
             self.send_networks(to);
@@ -85,6 +89,13 @@ impl Machine {
         false
     }
 
+    /// A phone has sent the country. Returns whether it is another one than before.
+    pub(super) fn is_in(&mut self, country: Option<Country>) -> bool {
+        let is_new = country.is_some() && self.country != country;
+        self.country = country.or(self.country);
+        is_new
+    }
+
     /// Scans for the local callers to come, unless the list is recent.
     pub(super) fn refresh_networks(&mut self, now: Instant) {
         if !self.networks.is_younger(LOCAL_RECENT, now) && self.activity.is_idle() {
@@ -96,8 +107,8 @@ impl Machine {
     pub(super) fn scan(&mut self, asker: Option<Asker>, now: Instant) {
         if self.networks.scan.is_none() {
             let op = self.outbox.op();
-            self.outbox.start(RadioCommand::Scan { op });
-            self.networks.scan = Some(Scan { op, until: now + LIMIT, waiting: Vec::new() });
+            self.outbox.start(RadioCommand::Scan { op, country: self.country });
+            self.networks.scan = Some(Scan { op, country: self.country, until: now + LIMIT, waiting: Vec::new() });
         }
         if let Some(scan) = &mut self.networks.scan {
             scan.waiting.extend(asker);
@@ -105,9 +116,16 @@ impl Machine {
     }
 
     pub(super) fn scanned(&mut self, op: Op<kind::Scan>, result: Result<Vec<Network>, Fault>, now: Instant) {
-        if let Some(scan) = self.networks.scan.take_if(|scan| scan.op == op) {
-            self.scan_ended(scan, result, now);
+        let Some(scan) = self.networks.scan.take_if(|scan| scan.op == op) else { return };
+        if result == Err(Fault::CountryMissing) && scan.country != self.country {
+            // A phone has sent the country meanwhile.
+            self.scan(None, now);
+            if let Some(again) = &mut self.networks.scan {
+                again.waiting = scan.waiting;
+            }
+            return;
         }
+        self.scan_ended(scan, result, now);
     }
 
     pub(super) fn scan_timed_out(&mut self, now: Instant) {

@@ -20,7 +20,7 @@ impl Machine {
     pub(super) fn requested(&mut self, link: Link, to: u64, request: Request, now: Instant) {
         match request {
             Request::Status => self.reply_status(to),
-            Request::Scan { fresh, .. } => self.phone_scans(link, to, fresh, now),
+            Request::Scan { fresh, country } => self.phone_scans(link, to, fresh, country, now),
             Request::K2(_) | Request::Credentials(_) | Request::Cancel { .. } | Request::Care(_) if self.activity.is_reset() => {
                 self.reply(to, Reply::Refused(Fault::Resetting));
             }

@@ -524,7 +524,8 @@ pub struct Credentials {
     /// that is older than this meaning refuses it as invalid.
     #[prost(bytes = "vec", tag = "2")]
     pub ssid: ::prost::alloc::vec::Vec<u8>,
-    /// Empty for an open network; else 8 to 63 printable ASCII characters, or 64 hexadecimal digits.
+    /// Empty for an open network; else at most 128 bytes. A network with WPA2 takes 8 to 63 bytes, or a key of 64 hexadecimal
+    /// digits, one with WPA3 any password.
     #[prost(string, tag = "3")]
     pub passphrase: ::prost::alloc::string::String,
     /// The network does not broadcast its name.

@@ -229,7 +229,7 @@ impl TryFrom<pb::Credentials> for Credentials {
         let provision_code = Zeroizing::new(credentials.provision_code);
         let token = SecretText::new(credentials.provisioning_token);
         let passphrase = Passphrase::try_from(credentials.passphrase)?;
-        if !passphrase.is_empty() && !passphrase.fits_wpa() {
+        if !passphrase.is_printable() {
             return Err(Fault::InvalidPassphrase);
         }
         // 0 is an attempt that did not come sealed, whose network is not secret.

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use provisioning_core::domain::{State, Step};
+use provisioning_core::domain::{Country, Credentials, State, Step};
 use provisioning_core::endpoint::Endpoint;
 use provisioning_core::fault::Fault;
-use provisioning_core::machine::{AccessPointPolicy, Answer, LocalRequest};
+use provisioning_core::machine::{AccessPointPolicy, Answer, Command, LocalRequest, RadioCommand};
 use provisioning_core::wire::{Message, Reply, Request};
 
 use crate::center::{APPLIANCE, CODE_OF_A_SITE, unreachable};
@@ -205,6 +205,47 @@ fn a_recent_list_is_returned_at_once_and_a_rescan_is_started() {
     assert_eq!(world.phones[phone].replies(fresh).len(), 0);
     world.idle().unwrap();
     assert_eq!(world.phones[phone].replies(fresh).len(), 1);
+}
+
+#[test]
+fn a_country_of_a_phone_comes_before_its_scan_and_its_join_and_is_shown() {
+    let country = |text: &str| Country::try_from(text).ok();
+    let mut world = World::new();
+    world.idle().unwrap();
+    assert_eq!(world.machine.info().country, "");
+    let phone = world.paired();
+    world.ask(phone, &Request::Scan { fresh: false, country: country("FI") }).unwrap();
+    let sent = country("FI");
+    world.until_command(|command| matches!(command, Command::Radio(RadioCommand::Scan { country, .. }) if *country == sent));
+    assert_eq!(world.machine.info().country, "FI");
+    world.idle().unwrap();
+    let credentials = Credentials { country: country("DE"), seen_frequency: 2467, ..credentials() };
+    world.ask(phone, &request(&credentials)).unwrap();
+    let joins = |command: &Command| {
+        let Command::Radio(RadioCommand::Join { country, seen_frequency, .. }) = command else { return false };
+        *country == credentials.country && *seen_frequency == 2467
+    };
+    world.until_command(joins);
+    assert_eq!(world.machine.info().country, "DE");
+}
+
+#[test]
+fn a_scan_that_needed_a_country_is_repeated_when_a_phone_has_sent_it() {
+    let mut world = World::new();
+    world.idle().unwrap();
+    let phone = world.paired();
+    let without = world.ask(phone, &Request::Scan { fresh: true, country: None }).unwrap();
+    let with = world.ask(phone, &Request::Scan { fresh: true, country: Country::try_from("FI").ok() }).unwrap();
+    world.scans.push_back(Fault::CountryMissing);
+    world.idle().unwrap();
+    for to in [without, with] {
+        let replies = world.phones[phone].replies(to);
+        assert!(matches!(&replies[..], [Reply::Networks { .. }]), "{replies:?}");
+    }
+    let to = world.ask(phone, &Request::Scan { fresh: true, country: None }).unwrap();
+    world.scans.push_back(Fault::CountryMissing);
+    world.idle().unwrap();
+    assert_eq!(world.phones[phone].replies(to), [Reply::Refused(Fault::CountryMissing)], "not for ever");
 }
 
 #[test]

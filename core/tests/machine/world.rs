@@ -67,6 +67,8 @@ pub(crate) struct World {
     pub(crate) answers: Vec<(Ticket, Answer)>,
     /// Commands in progress, oldest first.
     pub(crate) commands: VecDeque<Command>,
+    /// Faults of the next scans.
+    pub(crate) scans: VecDeque<Fault>,
     /// The results of the next joins; after those, the network decides.
     pub(crate) joins: VecDeque<Result<Joined, Fault>>,
     /// The failures of the next tries to forget all networks.
@@ -193,6 +195,7 @@ fn boot(disk: &Disk) -> Boot {
         pending: disk.pending.clone(),
         outcome: disk.outcome.clone(),
         resetting: disk.resetting,
+        country: String::new(),
     }
 }
 
@@ -218,6 +221,7 @@ impl World {
             answers: Vec::new(),
             commands: VecDeque::new(),
             joins: VecDeque::new(),
+            scans: VecDeque::new(),
             forget_failures: VecDeque::new(),
             full: VecDeque::new(),
             outcome_lost: false,
@@ -535,7 +539,7 @@ impl World {
 
     fn switch(&mut self, command: RadioCommand) -> Done {
         match command {
-            RadioCommand::Scan { op } => op.done(Ok(networks())),
+            RadioCommand::Scan { op, .. } => op.done(self.scans.pop_front().map_or_else(|| Ok(networks()), Err)),
             RadioCommand::Join { op, ssid, passphrase, .. } => {
                 let result = self.joins.pop_front().unwrap_or_else(|| match ssid.as_bytes() {
                     b"home" if passphrase.expose() == PASSPHRASE => Ok(Joined { limited_connectivity: false }),

@@ -91,6 +91,7 @@ impl Node {
             pending: None,
             outcome: None,
             resetting: kind & 4 != 0,
+            country: String::new(),
         };
         let now = Duration::from_secs(1);
         let machine = Machine::new(config, boot, now);
@@ -247,7 +248,7 @@ fn done(command: &Command, kind: u8) -> Done {
             | DiskCommand::SaveOutcome { op, .. }
             | DiskCommand::BeginReset { op },
         ) => op.done(plain),
-        Command::Radio(RadioCommand::Scan { op }) => op.done(plain.map(|()| (0..kind).map(network).collect())),
+        Command::Radio(RadioCommand::Scan { op, .. }) => op.done(plain.map(|()| (0..kind).map(network).collect())),
         Command::Radio(RadioCommand::Join { op, .. }) => {
             op.done(if ok { Ok(Joined { limited_connectivity: false }) } else { Err(fault) })
         }

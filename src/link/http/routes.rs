@@ -356,7 +356,7 @@ impl Api {
         credentials.hidden = hidden;
         // A mistake costs no guess, and does not close the access point.
         let may_be_open = hidden || credentials.ssid.as_ref().is_some_and(|ssid| is_open(ssid, &view.networks));
-        let is_valid = if credentials.passphrase.is_empty() { may_be_open } else { credentials.passphrase.fits_wpa() };
+        let is_valid = if credentials.passphrase.is_empty() { may_be_open } else { credentials.passphrase.is_printable() };
         if !is_valid {
             return again(Problem::Fault(Fault::InvalidPassphrase));
         }

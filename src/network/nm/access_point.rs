@@ -12,17 +12,15 @@ use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use super::Settings;
-use super::cause::{Call, Cause};
+use super::cause::Cause;
 use super::device::Device;
 use super::profile::{AccessPoint, Plan, new_uuid};
-use super::proxies::{SupplicantInterfaceProxy, SupplicantProxy};
 use super::radio::{Caller, Held, Radio};
 use super::subnet;
+use super::supplicant::{self, Refusal};
 use super::survey::boot_seconds;
 use provisioning_core::domain::Ssid;
 
-/// The object of `wpa_supplicant`.
-const SUPPLICANT: &str = "/fi/w1/wpa_supplicant1";
 /// Measured: 3 s on a slow machine, 6 s during a scan.
 const OPEN_LIMIT: Duration = Duration::from_secs(30);
 /// The supplicant answers within milliseconds.
@@ -86,7 +84,10 @@ impl Radio {
             }
             Err(Cause::Ended { ended, .. }) if ended.is_shared_failure() => match taken_port(address) {
                 Some(port) => Err(Cause::PortTaken { port, ended }),
-                None => Err(Cause::Ended { ended, mode: super::outcome::Mode::AccessPoint, sighting: None }),
+                None => {
+                    let (mode, refusal) = (super::outcome::Mode::AccessPoint, Refusal::default());
+                    Err(Cause::Ended { ended, mode, sighting: None, refusal })
+                }
             },
             Err(cause) => Err(cause),
         }
@@ -99,14 +100,7 @@ impl Radio {
         if self.list.is_empty(boot_seconds()) {
             return;
         }
-        let ending = async {
-            let bus = self.bus()?;
-            let call = Call { name: "AbortScan", action: "" };
-            let supplicant: SupplicantProxy<'_> = bus.proxy(SUPPLICANT.try_into().expect("a valid path")).await?;
-            let interface = bus.call(call, supplicant.get_interface(&device.interface)).await?;
-            let interface: SupplicantInterfaceProxy<'_> = bus.proxy((&interface).into()).await?;
-            bus.call(call, interface.abort_scan()).await
-        };
+        let ending = async { supplicant::abort_scan(self.bus()?, device).await };
         match timeout(SUPPLICANT_LIMIT, ending).await {
             Ok(Ok(())) => debug!("aborted a scan"),
             // No scan was running, the driver cannot abort it, or another program replaces wpa_supplicant.

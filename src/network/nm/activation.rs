@@ -14,6 +14,7 @@ use super::outcome::{Mode, Sighting, Tracker, Verdict};
 use super::profile::Plan;
 use super::proxies::{ConnectionProxy, ServiceProxy, SettingsProxy};
 use super::radio::{Caller, Held, Radio};
+use super::supplicant::{Listener, Refusal};
 use super::values::{ACTIVE_ACTIVATED, ACTIVE_ACTIVATING, DeviceState};
 use provisioning_core::domain::RadioUse;
 
@@ -39,6 +40,10 @@ impl Radio {
         limit: Duration,
     ) -> Result<(), Cause> {
         self.catch_up();
+        let listener = match plan.mode() {
+            Mode::Station => Listener::start(self.bus()?).await,
+            Mode::AccessPoint => None,
+        };
         // Before the access point opens, so that servers are ready for its first phone.
         self.report_use(plan.radio_use(&device.interface));
         let started = match self.start(&plan, device, caller).await {
@@ -70,7 +75,10 @@ impl Radio {
             Err(cause) => {
                 self.discard(plan.uuid()).await;
                 Err(match cause {
-                    Cause::Ended { ended, mode, .. } => Cause::Ended { ended, mode, sighting },
+                    Cause::Ended { ended, mode, .. } => {
+                        let refusal = listener.map(|listener| listener.refusal()).unwrap_or_default();
+                        Cause::Ended { ended, mode, sighting, refusal }
+                    }
                     cause => cause,
                 })
             }
@@ -171,7 +179,9 @@ impl Radio {
                     until = Instant::now() + ACCESS_POINT_SETTLES;
                 }
                 Verdict::Activated => return Ok(()),
-                Verdict::Ended(ended) => return Err(Cause::Ended { ended, mode, sighting: None }),
+                Verdict::Ended(ended) => {
+                    return Err(Cause::Ended { ended, mode, sighting: None, refusal: Refusal::default() });
+                }
                 // Our activation replaced an earlier one, or another one replaced ours.
                 Verdict::Superseded if self.is_alive(active).await => {}
                 Verdict::Superseded => return Err(Cause::Superseded),

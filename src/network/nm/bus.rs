@@ -157,16 +157,52 @@ impl Bus {
         }
     }
 
+    /// The changes of properties of an interface of another service.
+    pub(super) async fn changes_of(&self, service: &'static str, interface: &'static str) -> zbus::Result<MessageStream> {
+        let rule = MatchRule::builder().msg_type(message::Type::Signal).interface("org.freedesktop.DBus.Properties");
+        let rule = rule.sender(service).member("PropertiesChanged").arg(0, interface).build()?;
+        MessageStream::for_match_rule(rule, &self.connection, None).await
+    }
+
+    /// Sets a property of another service.
+    pub(super) async fn set(
+        &self,
+        service: &'static str,
+        path: &ObjectPath<'_>,
+        interface: &'static str,
+        name: &'static str,
+        value: Variant<'_>,
+    ) -> zbus::Result<()> {
+        let proxy = self.properties_of(service, path).await?;
+        Ok(proxy.set(interface.try_into()?, name, &value).await?)
+    }
+
+    /// Reads a property of another service.
+    pub(super) async fn get(
+        &self,
+        service: &'static str,
+        path: &ObjectPath<'_>,
+        interface: &'static str,
+        name: &'static str,
+    ) -> zbus::Result<OwnedVariant> {
+        let proxy = self.properties_of(service, path).await?;
+        Ok(proxy.get(interface.try_into()?, name).await?)
+    }
+
+    async fn properties_of<'a>(
+        &self,
+        service: &'static str,
+        path: &'a ObjectPath<'_>,
+    ) -> zbus::Result<zbus::fdo::PropertiesProxy<'a>> {
+        let builder = zbus::fdo::PropertiesProxy::builder(&self.connection).destination(service).path(path);
+        builder.cache_properties(CacheProperties::No).build().await
+    }
+
     /// All properties of an interface of an object.
     pub(super) async fn properties(&self, path: &ObjectPath<'_>, interface: &'static str) -> Result<Properties, Cause> {
         let call = Call { name: interface, action: "" };
         let asking = async {
-            let proxy = zbus::fdo::PropertiesProxy::builder(&self.connection)
-                .destination(SERVICE)
-                .path(path)
-                .cache_properties(CacheProperties::No)
-                .build()
-                .await?;
+            let proxy = self.properties_of(SERVICE, path).await?;
             Ok(proxy.get_all(interface.try_into()?).await?)
         };
         Ok(Properties { interface, values: self.call(call, asking).await? })

@@ -5,6 +5,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::outcome::{Ended, Mode, Sighting};
+use super::supplicant::Refusal;
 use provisioning_core::domain::Security;
 use provisioning_core::fault::Fault;
 
@@ -45,13 +46,17 @@ pub(super) enum Cause {
     #[error(
         "the radio is switched off by software: set the Wi-Fi country if there is none (on Raspberry Pi OS: raspi-config), then run `rfkill unblock wifi`"
     )]
-    SoftBlocked,
+    SoftBlocked { needs_country: bool },
+    #[error("switching the radio on")]
+    Lift(#[source] std::io::Error),
+    #[error("changing a setting of the supplicant")]
+    Helper(#[source] std::io::Error),
     #[error("the radio is switched off by a hardware switch")]
     HardBlocked,
     #[error("the Wi-Fi device {0} is not available: is wpa_supplicant installed, and a country set?")]
     Unavailable(String),
-    #[error("{ended}")]
-    Ended { ended: Ended, mode: Mode, sighting: Option<Sighting> },
+    #[error("{ended}{refusal}")]
+    Ended { ended: Ended, mode: Mode, sighting: Option<Sighting>, refusal: Refusal },
     #[error("NetworkManager's server for port {port} did not start, because another program uses the port: {ended}")]
     PortTaken { port: u16, ended: Ended },
     #[error("another program took the radio for another connection")]
@@ -62,8 +67,14 @@ pub(super) enum Cause {
     NotInList,
     #[error("its security is {0:?}")]
     Security(Security),
-    #[error("the passphrase has neither 8 to 63 printable characters nor 64 hexadecimal digits")]
+    #[error("the network takes no passphrase of this length, or it has control characters")]
     Passphrase,
+    #[error("the network takes passwords only, and a key of 64 digits was given")]
+    KeyForWpa3,
+    #[error("the network needs WPA3, which this radio or its software does not support")]
+    NoWpa3,
+    #[error("NetworkManager drives the radio with iwd: set wifi.backend=wpa_supplicant in NetworkManager.conf")]
+    Iwd,
     #[error("the network is protected and no passphrase was given")]
     NoPassphrase,
     #[error("the network is open, and a passphrase was given: an open network of that name may be an impostor")]
@@ -93,12 +104,15 @@ impl Cause {
     pub(super) fn fault(&self) -> Fault {
         match self {
             Self::NoDevice | Self::NoSuchDevice(_) | Self::Unmanaged(_) | Self::NoFirmware(_) => Fault::AdapterGone,
-            Self::SoftBlocked | Self::HardBlocked | Self::Unavailable(_) => Fault::RadioBlocked,
-            Self::Ended { ended, mode, sighting } => ended.fault(*mode, *sighting),
+            Self::SoftBlocked { needs_country: true } => Fault::CountryMissing,
+            Self::SoftBlocked { .. } | Self::HardBlocked | Self::Lift(_) | Self::Unavailable(_) => Fault::RadioBlocked,
+            Self::Ended { ended, mode, sighting, refusal } => ended.fault(*mode, *sighting, *refusal),
             Self::Superseded => Fault::AssociationFailed,
             Self::Slow(_) => Fault::NetworkTimeout,
             Self::NotInList | Self::NotStored => Fault::NetworkNotFound,
-            Self::Security(_) => Fault::UnsupportedSecurity,
+            Self::Security(Security::Wep) => Fault::OutdatedSecurity,
+            Self::Security(_) | Self::NoWpa3 => Fault::UnsupportedSecurity,
+            Self::KeyForWpa3 => Fault::Wpa3NeedsPassword,
             Self::Passphrase | Self::NoPassphrase => Fault::InvalidPassphrase,
             Self::Open => Fault::WrongPassword,
             Self::Name => Fault::InvalidSsid,
@@ -115,6 +129,8 @@ impl Cause {
             | Self::Denied { .. }
             | Self::Call { .. }
             | Self::Answer { .. }
+            | Self::Iwd
+            | Self::Helper(_)
             | Self::PortTaken { .. }
             | Self::NoAccessPointMode(_)
             | Self::NothingJoined

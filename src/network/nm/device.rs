@@ -6,7 +6,7 @@ use zbus::OwnedObjectPath;
 use super::bus::{Bus, Properties, ROOT};
 use super::cause::{Call, Cause};
 use super::proxies::ServiceProxy;
-use super::values::{CAPABLE_OF_ACCESS_POINT, DEVICE_TYPE_WIFI, DeviceState, MODE_ACCESS_POINT};
+use super::values::{CAPABLE_OF_5_GHZ, CAPABLE_OF_ACCESS_POINT, DEVICE_TYPE_WIFI, DeviceState, MODE_ACCESS_POINT};
 
 const DEVICE: &str = "org.freedesktop.NetworkManager.Device";
 const WIRELESS: &str = "org.freedesktop.NetworkManager.Device.Wireless";
@@ -23,6 +23,8 @@ pub(super) struct Device {
     pub is_access_point: bool,
     /// Its driver supports that mode.
     pub can_be_access_point: bool,
+    /// It has the band at 5 GHz.
+    pub has_5_ghz: bool,
     /// The time of its last scan, milliseconds since boot; negative if none.
     pub last_scan: i64,
     pub state: DeviceState,
@@ -63,15 +65,15 @@ impl Device {
 
     async fn read(bus: &Bus, path: OwnedObjectPath, mut properties: Properties) -> Result<Self, Cause> {
         let mut wireless = bus.properties(&path, WIRELESS).await?;
+        let capabilities: Option<u32> = wireless.take("WirelessCapabilities");
         let state = DeviceState::from(properties.need::<u32>("State")?);
         Ok(Self {
             interface: properties.need("Interface")?,
             address: wireless.take("HwAddress").or_else(|| properties.take("HwAddress")).unwrap_or_default(),
             is_access_point: wireless.take("Mode") == Some(MODE_ACCESS_POINT),
             // If the property is missing, try it.
-            can_be_access_point: wireless
-                .take("WirelessCapabilities")
-                .is_none_or(|flags: u32| flags & CAPABLE_OF_ACCESS_POINT != 0),
+            can_be_access_point: capabilities.is_none_or(|flags| flags & CAPABLE_OF_ACCESS_POINT != 0),
+            has_5_ghz: capabilities.is_none_or(|flags| flags & CAPABLE_OF_5_GHZ != 0),
             last_scan: wireless.take("LastScan").unwrap_or(-1),
             managed: properties.take("Managed").unwrap_or(state != DeviceState::Unmanaged),
             firmware_missing: properties.take("FirmwareMissing").unwrap_or(false),
@@ -103,7 +105,7 @@ impl Device {
         if service.take("WirelessHardwareEnabled") == Some(false) {
             Err(Cause::HardBlocked)
         } else if service.take("WirelessEnabled") == Some(false) {
-            Err(Cause::SoftBlocked)
+            Err(Cause::SoftBlocked { needs_country: false })
         } else if self.managed {
             Err(Cause::Unavailable(self.interface))
         } else {

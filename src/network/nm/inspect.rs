@@ -217,7 +217,7 @@ fn address(addresses: &[(Ipv4Addr, Option<u32>)]) -> Address {
 fn radio(cause: Cause) -> Radio {
     match cause {
         Cause::NoDevice | Cause::NoSuchDevice(_) => Radio::Missing,
-        Cause::SoftBlocked => Radio::SoftBlocked,
+        Cause::SoftBlocked { .. } => Radio::SoftBlocked,
         Cause::HardBlocked => Radio::HardBlocked,
         Cause::Unmanaged(interface) => Radio::Unmanaged(interface),
         Cause::NoFirmware(interface) => Radio::NoFirmware(interface),

@@ -8,11 +8,14 @@ use tracing::{debug, info, warn};
 use super::bus::ROOT;
 use super::cause::{Call, Cause};
 use super::device::Device;
-use super::profile::{KeyManagement, Plan, Station, new_uuid};
+use super::outcome::Mode;
+use super::profile::{KeyManagement, LEAVES_OUT_SAE, Plan, Station, new_uuid};
 use super::proxies::ServiceProxy;
 use super::radio::{Caller, Radio};
+use super::supplicant::{self, Change};
 use super::values::Connectivity;
-use provisioning_core::domain::{Passphrase, RadioUse, Ssid};
+use provisioning_core::domain::{Passphrase, RadioUse, Security, Ssid};
+use provisioning_core::fault::Fault;
 use provisioning_core::machine::Joined;
 
 /// Association, limited to 25 s by NetworkManager, and DHCP, limited to 25 s by the profile.
@@ -22,6 +25,51 @@ const JOIN_LIMIT: Duration = Duration::from_secs(100);
 /// NetworkManager's check may hang for half a minute in a portal.
 const CONNECTIVITY_LIMIT: Duration = Duration::from_secs(5);
 
+/// How a network is joined: at first as it was seen, then in another way.
+#[derive(Default)]
+struct Way {
+    key_management: Option<KeyManagement>,
+    without_sae: bool,
+    bssid: Option<[u8; 6]>,
+    /// What was tried.
+    was: Option<Tried>,
+}
+
+/// A try that has failed.
+#[derive(Clone, Copy)]
+struct Tried {
+    key_management: KeyManagement,
+    /// The network offers WPA3.
+    sae: bool,
+    /// The network hides its name, and its protection is not known.
+    unseen: bool,
+    another: Option<[u8; 6]>,
+}
+
+impl Way {
+    /// Another way, after a failure that it may avoid.
+    fn next(&self, cause: &Cause, version: Option<(u32, u32)>) -> Option<Self> {
+        let Some(was) = self.was.filter(|_| matches!(cause, Cause::Ended { mode: Mode::Station, .. })) else { return None };
+        let is_psk = was.key_management == KeyManagement::WpaPsk;
+        match cause.fault() {
+            // The network also offers WPA2, which old drivers and some access points do better.
+            Fault::ProbablyWrongPassword | Fault::Wpa3Failed
+                if is_psk && was.sae && !self.without_sae && version >= Some(LEAVES_OUT_SAE) =>
+            {
+                Some(Self { without_sae: true, ..Self::default() })
+            }
+            // A hidden network, perhaps with WPA3 only, which older versions of NetworkManager try only if they are told.
+            Fault::NetworkNotFound if is_psk && was.unseen => {
+                Some(Self { key_management: Some(KeyManagement::Sae), ..Self::default() })
+            }
+            // Another station of the network may have room, or another filter.
+            Fault::RouterFull | Fault::RouterRefused => was.another.map(|bssid| Self { bssid: Some(bssid), ..Self::default() }),
+            // A lost frame, and a scan that used up NetworkManager's time limit, have the same result.
+            _ => cause.is_worth_a_retry().then(|| Self { bssid: was.another, ..Self::default() }),
+        }
+    }
+}
+
 impl Radio {
     pub(super) async fn join(
         &mut self,
@@ -30,21 +78,23 @@ impl Radio {
         hidden: bool,
         caller: &mut Caller,
     ) -> Result<Joined, Cause> {
-        if !passphrase.is_empty() && !passphrase.fits_wpa() {
-            // NetworkManager would report a missing passphrase.
+        if !passphrase.is_printable() {
             return Err(Cause::Passphrase);
         }
         let until = Instant::now() + JOIN_LIMIT;
+        let mut way = Way::default();
         let mut again = true;
         loop {
-            match self.join_once(ssid, passphrase, hidden, caller, until).await {
+            match self.join_once(ssid, passphrase, hidden, &mut way, caller, until).await {
                 Ok(()) => break,
-                // A lost frame, and a scan that used up NetworkManager's time limit, have the same result.
-                Err(cause) if again && cause.is_worth_a_retry() => {
-                    info!("retrying once: {}", provisioning_core::fault::chain(&cause));
-                    again = false;
-                }
-                Err(cause) => return Err(cause),
+                Err(cause) => match way.next(&cause, self.version).filter(|_| again) {
+                    Some(next) => {
+                        info!("retrying once: {}", provisioning_core::fault::chain(&cause));
+                        again = false;
+                        way = next;
+                    }
+                    None => return Err(cause),
+                },
             }
         }
         Ok(Joined { limited_connectivity: self.is_limited().await })
@@ -55,6 +105,7 @@ impl Radio {
         ssid: &Ssid,
         passphrase: &Passphrase,
         hidden: bool,
+        way: &mut Way,
         caller: &mut Caller,
         until: Instant,
     ) -> Result<(), Cause> {
@@ -63,23 +114,41 @@ impl Radio {
         if found.absent {
             return Err(Cause::NotInList);
         }
-        let key_management = KeyManagement::choose(&found.securities, passphrase)?;
+        let chosen = KeyManagement::choose(&found.securities, passphrase)?;
+        let key_management = way.key_management.unwrap_or(chosen);
+        let sighting = found.sighting;
+        let sae = sighting.is_some_and(|sighting| sighting.sae);
+        if key_management == KeyManagement::Sae || sae {
+            if found.securities == [Security::Wpa3] && supplicant::has_sae(self.bus()?, &device).await == Some(false) {
+                return Err(Cause::NoWpa3);
+            }
+            self.change_supplicant(&device, Change::BothElements).await;
+        }
+        way.was = Some(Tried { key_management, sae, unseen: hidden && found.securities.is_empty(), another: found.another });
         self.remember(&device).await;
         let station = Station {
             uuid: new_uuid()?,
             ssid: ssid.clone(),
             passphrase: passphrase.clone(),
-            hidden: found.hidden,
+            // NetworkManager tries a network whose protection it does not know only if the network is hidden.
+            hidden: found.hidden || sighting.is_some_and(|sighting| sighting.odd),
             key_management,
+            // SAE takes no key.
+            without_sae: way.without_sae || sae && passphrase.is_key(),
+            bssid: way.bssid,
         };
         let limit = until.saturating_duration_since(Instant::now()).min(ATTEMPT_LIMIT);
-        match self.activate(Plan::Station(station), &device, found.sighting, caller, limit).await {
+        let joined = match self.activate(Plan::Station(station), &device, sighting, caller, limit).await {
             // The supplicant has scanned during the try.
-            Err(Cause::Ended { ended, mode, sighting: None }) => {
-                Err(Cause::Ended { ended, mode, sighting: self.sighting(&device, ssid).await })
+            Err(Cause::Ended { ended, mode, sighting: None, refusal }) => {
+                Err(Cause::Ended { ended, mode, sighting: self.sighting(&device, ssid).await, refusal })
             }
             result => result,
-        }
+        };
+        joined.map_err(|cause| match cause.fault() {
+            Fault::ProbablyWrongPassword | Fault::Wpa3Failed if passphrase.is_key() => Cause::KeyForWpa3,
+            _ => cause,
+        })
     }
 
     /// Activates a lost connection again. Without diagnosis: after a failure it is retried later.

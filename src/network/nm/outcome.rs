@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use super::supplicant::Refusal;
 use super::values::{DeviceReason, DeviceState};
 use provisioning_core::fault::Fault;
 
@@ -22,6 +23,10 @@ pub(super) enum Mode {
 pub(super) struct Sighting {
     /// One of its stations offers WPA3.
     pub sae: bool,
+    /// None of its stations has a cipher that is younger than TKIP.
+    pub outdated: bool,
+    /// None of its stations has a key management that NetworkManager tells.
+    pub odd: bool,
 }
 
 /// A change of a device's state.
@@ -129,7 +134,7 @@ impl Ended {
     }
 
     /// The fault for the phone. `sighting` is none if the network was not seen within the last minute.
-    pub(super) const fn fault(self, mode: Mode, sighting: Option<Sighting>) -> Fault {
+    pub(super) fn fault(self, mode: Mode, sighting: Option<Sighting>, refusal: Refusal) -> Fault {
         use DeviceReason as Reason;
         match (self.reason, mode) {
             (reason, _) if reason.is_gone() => Fault::AdapterGone,
@@ -142,24 +147,30 @@ impl Ended {
             (Reason::NoSecrets, _) if self.is_silence() => Fault::ProbablyWrongPassword,
             (Reason::NoSecrets, _) => Fault::WrongPassword,
             _ if matches!(self.key, Key::Refused) => Fault::WrongPassword,
-            (Reason::SsidNotFound, _) => match sighting {
-                None => Fault::NetworkNotFound,
-                // Current supplicants do not distinguish a refusal by SAE from a missing answer.
-                Some(Sighting { sae: true }) => Fault::ProbablyWrongPassword,
-                Some(Sighting { sae: false }) => Fault::AssociationFailed,
+            _ if matches!(self.key, Key::Taken) => self.fault_after_association(),
+            _ => match (refusal, sighting) {
+                (Refusal { full: true, .. }, _) => Fault::RouterFull,
+                (_, Some(Sighting { outdated: true, .. })) => Fault::OutdatedSecurity,
+                (Refusal { wrong_password: true, .. }, Some(Sighting { sae: true, .. })) => Fault::WrongPassword,
+                (Refusal { status: Some(_), .. }, Some(Sighting { sae: true, .. })) => Fault::Wpa3Failed,
+                (Refusal { status: Some(_), .. }, _) => Fault::RouterRefused,
+                (_, Some(Sighting { odd: true, .. })) => Fault::UnsupportedSecurity,
+                (_, None) if self.reason == Reason::SsidNotFound => Fault::NetworkNotFound,
+                // Without a status, a refusal by SAE looks like a missing answer.
+                (_, Some(Sighting { sae: true, .. })) if self.reason == Reason::SsidNotFound => Fault::ProbablyWrongPassword,
+                _ if self.reason == Reason::SupplicantConfigFailed => Fault::UnsupportedSecurity,
+                _ => self.fault_after_association(),
             },
-            (Reason::SupplicantConfigFailed, _) => Fault::UnsupportedSecurity,
-            (
-                Reason::IpConfigExpired
-                | Reason::DhcpStartFailed
-                | Reason::DhcpError
-                | Reason::DhcpFailed
-                | Reason::IpAddressDuplicate,
-                _,
-            ) => Fault::NoAddress,
-            (Reason::IpConfigUnavailable, _) if matches!(self.old, DeviceState::IpConfig | DeviceState::IpCheck) => {
-                Fault::NoAddress
-            }
+        }
+    }
+
+    /// The fault of a failure that does not come from the association.
+    const fn fault_after_association(self) -> Fault {
+        use DeviceReason as Reason;
+        match self.reason {
+            Reason::IpAddressDuplicate => Fault::AddressConflict,
+            Reason::IpConfigExpired | Reason::DhcpStartFailed | Reason::DhcpError | Reason::DhcpFailed => Fault::NoAddress,
+            Reason::IpConfigUnavailable if matches!(self.old, DeviceState::IpConfig | DeviceState::IpCheck) => Fault::NoAddress,
             _ => Fault::AssociationFailed,
         }
     }
@@ -180,11 +191,18 @@ impl fmt::Display for Ended {
 mod tests {
     use super::*;
 
-    const SEEN: Option<Sighting> = Some(Sighting { sae: false });
-    const SEEN_SAE: Option<Sighting> = Some(Sighting { sae: true });
+    const SEEN: Option<Sighting> = Some(Sighting { sae: false, outdated: false, odd: false });
+    const SEEN_SAE: Option<Sighting> = Some(Sighting { sae: true, outdated: false, odd: false });
+    const TKIP: Option<Sighting> = Some(Sighting { sae: false, outdated: true, odd: false });
+    const ODD: Option<Sighting> = Some(Sighting { sae: false, outdated: false, odd: true });
 
     /// The fault after a sequence of states and reasons; none if the activation does not end.
     fn fault_after(mode: Mode, sighting: Option<Sighting>, sequence: &[(u32, u32)]) -> Option<Fault> {
+        fault_with(Refusal::default(), mode, sighting, sequence)
+    }
+
+    /// The same, with what the supplicant has told beside NetworkManager.
+    fn fault_with(refusal: Refusal, mode: Mode, sighting: Option<Sighting>, sequence: &[(u32, u32)]) -> Option<Fault> {
         let mut tracker = Tracker::default();
         let mut old = DeviceState::Disconnected;
         for &(new, reason) in sequence {
@@ -192,7 +210,7 @@ mod tests {
             old = change.new;
             // The first end counts: DISCONNECTED after FAILED says nothing new.
             if let Verdict::Ended(ended) = tracker.observe(change) {
-                return Some(ended.fault(mode, sighting));
+                return Some(ended.fault(mode, sighting, refusal));
             }
         }
         None
@@ -259,7 +277,7 @@ mod tests {
             ),
             ("no DHCP", Station, SEEN, secured(&[(70, 0), (120, 5), (30, 0)]), Fault::NoAddress),
             ("no DHCP, 1.22", Station, SEEN, secured(&[(70, 0), (120, 17), (30, 0)]), Fault::NoAddress),
-            ("address taken", Station, SEEN, secured(&[(70, 0), (120, 64)]), Fault::NoAddress),
+            ("address taken", Station, SEEN, secured(&[(70, 0), (120, 64)]), Fault::AddressConflict),
             ("supplicant gone", Station, SEEN, secured(&[(120, 10)]), Fault::AssociationFailed),
             ("supplicant slow", Station, SEEN, secured(&[(120, 11)]), Fault::AssociationFailed),
             ("supplicant disconnected", Station, SEEN, secured(&[(120, 8)]), Fault::AssociationFailed),
@@ -284,6 +302,36 @@ mod tests {
         for (case, mode, sighting, sequence, fault) in table {
             assert_eq!(fault_after(mode, sighting, &sequence), Some(fault), "{case}");
         }
+    }
+
+    #[test]
+    fn what_the_supplicant_tells_names_the_cause() {
+        let missing = secured(&[(120, 53), (30, 0)]);
+        let told = |statuses: &[u16]| {
+            let mut refusal = Refusal::default();
+            statuses.iter().for_each(|status| refusal.observe(*status));
+            refusal
+        };
+        for (statuses, sighting, fault) in [
+            (&[][..], SEEN, Fault::AssociationFailed),
+            (&[17], SEEN, Fault::RouterFull),
+            (&[1, 17, 1], SEEN_SAE, Fault::RouterFull),
+            (&[1], SEEN, Fault::RouterRefused),
+            (&[0], SEEN, Fault::AssociationFailed),
+            (&[15], SEEN_SAE, Fault::WrongPassword),
+            (&[1], SEEN_SAE, Fault::Wpa3Failed),
+            (&[77], SEEN_SAE, Fault::Wpa3Failed),
+            (&[], SEEN_SAE, Fault::ProbablyWrongPassword),
+            (&[], TKIP, Fault::OutdatedSecurity),
+            (&[], ODD, Fault::UnsupportedSecurity),
+            (&[], None, Fault::NetworkNotFound),
+        ] {
+            assert_eq!(fault_with(told(statuses), Mode::Station, sighting, &missing), Some(fault), "{statuses:?} {sighting:?}");
+        }
+        let wrong = secured(&[(60, 8), (120, 7), (30, 0)]);
+        assert_eq!(fault_with(told(&[17]), Mode::Station, SEEN, &wrong), Some(Fault::WrongPassword), "the key was tried later");
+        let silent = secured(&[(70, 0), (120, 5), (30, 0)]);
+        assert_eq!(fault_with(told(&[1]), Mode::Station, SEEN_SAE, &silent), Some(Fault::NoAddress), "the network let it in");
     }
 
     #[test]

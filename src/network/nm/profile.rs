@@ -38,6 +38,8 @@ const UNLIMITED: i32 = 0;
 /// Disables protected management frames, because access points fail with them on drivers that cannot install the group's
 /// integrity key, such as brcmfmac. `NM_SETTING_WIRELESS_SECURITY_PMF_DISABLE`.
 const PMF_DISABLE: i32 = 1;
+/// The version of NetworkManager that takes WPA3 out of a station's profile if it disables protected management frames.
+pub(super) const LEAVES_OUT_SAE: (u32, u32) = (1, 56);
 
 /// NetworkManager's `key-mgmt` of a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,22 +58,29 @@ impl KeyManagement {
     /// For a network whose stations have these securities.
     pub(super) fn choose(seen: &[Security], passphrase: &Passphrase) -> Result<Self, Cause> {
         let has = |security: Security| seen.contains(&security);
-        if !passphrase.is_empty() && !passphrase.fits_wpa() {
-            return Err(Cause::Passphrase);
-        }
-        if seen.is_empty() {
-            // An unseen network: the method that almost every protected network accepts.
-            return Ok(if passphrase.is_empty() { Self::Open } else { Self::WpaPsk });
-        }
-        let open = has(Security::Open) || has(Security::Owe);
-        let protected = [Security::Wpa, Security::Wpa2, Security::Wpa2Wpa3, Security::Wpa3].map(has);
-        match (passphrase.is_empty(), open, protected) {
-            (true, true, _) => Ok(if has(Security::Owe) { Self::Owe } else { Self::Open }),
-            (true, false, protected) if protected.contains(&true) => Err(Cause::NoPassphrase),
-            (false, _, [false, false, false, true]) => Ok(Self::Sae),
-            (false, _, protected) if protected.contains(&true) => Ok(Self::WpaPsk),
-            (false, true, _) => Err(Cause::Open),
-            _ => Err(Cause::Security(seen[0])),
+        let has_psk = has(Security::Wpa) || has(Security::Wpa2) || has(Security::Wpa2Wpa3);
+        let has_sae = has(Security::Wpa3) || has(Security::Wpa2Wpa3);
+        let is_open = has(Security::Open) || has(Security::Owe);
+        match passphrase {
+            none if none.is_empty() => match seen {
+                [] => Ok(Self::Open),
+                _ if has(Security::Owe) => Ok(Self::Owe),
+                _ if is_open => Ok(Self::Open),
+                _ if has_psk || has_sae => Err(Cause::NoPassphrase),
+                [first, ..] => Err(Cause::Security(*first)),
+            },
+            other if !other.is_printable() => Err(Cause::Passphrase),
+            psk if psk.fits_psk() && has_psk => Ok(Self::WpaPsk),
+            key if key.is_key() && has_sae => Err(Cause::KeyForWpa3),
+            _ if has_sae => Ok(Self::Sae),
+            _ if has_psk => Err(Cause::Passphrase),
+            _ if is_open => Err(Cause::Open),
+            other => match seen {
+                // An unseen network: the method that almost every protected network accepts.
+                [] if other.fits_psk() => Ok(Self::WpaPsk),
+                [] => Ok(Self::Sae),
+                [first, ..] => Err(Cause::Security(*first)),
+            },
         }
     }
 
@@ -104,6 +113,10 @@ pub(super) struct Station {
     /// The network does not broadcast its name.
     pub hidden: bool,
     pub key_management: KeyManagement,
+    /// Do not use WPA3 where the network also offers WPA2. NetworkManager does so from [`LEAVES_OUT_SAE`] on.
+    pub without_sae: bool,
+    /// Join this station of the network only. Not stored: the network may get other stations.
+    pub bssid: Option<[u8; 6]>,
 }
 
 /// The node's access point.
@@ -151,7 +164,13 @@ impl Plan {
     /// The settings on the bus. They contain the passphrase, which zbus copies into its message without erasing it later.
     pub(super) fn settings(&self) -> Profile<'_> {
         match self {
-            Self::Station(station) => station.settings(),
+            Self::Station(station) => {
+                let mut settings = station.settings();
+                if let (Some(bssid), Some(wifi)) = (station.bssid, settings.get_mut(WIFI)) {
+                    wifi.insert("bssid", bssid.to_vec().into());
+                }
+                settings
+            }
             Self::AccessPoint(access_point) => access_point.settings(),
         }
     }
@@ -182,7 +201,7 @@ impl Plan {
 }
 
 impl Station {
-    /// The complete profile.
+    /// The complete profile, as it is stored.
     pub(super) fn settings(&self) -> Profile<'_> {
         let mut wifi = HashMap::from([("ssid", ssid(&self.ssid)), ("mode", "infrastructure".into())]);
         if self.hidden {
@@ -202,6 +221,9 @@ impl Station {
             let mut security = HashMap::from([("key-mgmt", name.into())]);
             if !self.passphrase.is_empty() {
                 security.insert("psk", self.passphrase.expose().into());
+            }
+            if self.without_sae {
+                security.insert("pmf", PMF_DISABLE.into());
             }
             profile.insert(WIFI_SECURITY, security);
         }
@@ -366,6 +388,7 @@ fn is_in_name_space(uuid: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use provisioning_core::fault::Fault;
 
     fn passphrase(text: &str) -> Passphrase {
         Passphrase::try_from(text.to_owned()).expect("a short passphrase")
@@ -378,6 +401,8 @@ mod tests {
             passphrase: passphrase("correct horse"),
             hidden: false,
             key_management: KeyManagement::WpaPsk,
+            without_sae: false,
+            bssid: None,
         }
     }
 
@@ -396,7 +421,8 @@ mod tests {
         use Security::{Enterprise, Open, Owe, Wep, Wpa, Wpa2, Wpa2Wpa3, Wpa3};
         let chosen =
             |seen: &[Security], text: &str| KeyManagement::choose(seen, &passphrase(text)).map_err(|cause| cause.fault());
-        let table: &[(&[Security], &str, Result<KeyManagement, provisioning_core::fault::Fault>)] = &[
+        let (umlauts, key, long) = ("Gr\u{fc}\u{df}e-vom-Haus", &"0a".repeat(32), &"long ".repeat(20));
+        let table: &[(&[Security], &str, Result<KeyManagement, Fault>)] = &[
             (&[Wpa2], "12345678", Ok(KeyManagement::WpaPsk)),
             (&[Wpa], "12345678", Ok(KeyManagement::WpaPsk)),
             (&[Wpa2Wpa3], "12345678", Ok(KeyManagement::WpaPsk)),
@@ -407,13 +433,24 @@ mod tests {
             (&[Open, Wpa2], "12345678", Ok(KeyManagement::WpaPsk)),
             (&[], "12345678", Ok(KeyManagement::WpaPsk)),
             (&[], "", Ok(KeyManagement::Open)),
-            (&[Open], "12345678", Err(provisioning_core::fault::Fault::WrongPassword)),
-            (&[Wpa2], "", Err(provisioning_core::fault::Fault::InvalidPassphrase)),
-            (&[Wpa2], "1234567", Err(provisioning_core::fault::Fault::InvalidPassphrase)),
-            (&[], "1234567", Err(provisioning_core::fault::Fault::InvalidPassphrase)),
-            (&[Wep], "12345678", Err(provisioning_core::fault::Fault::UnsupportedSecurity)),
-            (&[Enterprise], "12345678", Err(provisioning_core::fault::Fault::UnsupportedSecurity)),
-            (&[Enterprise], "", Err(provisioning_core::fault::Fault::UnsupportedSecurity)),
+            (&[Open], "12345678", Err(Fault::WrongPassword)),
+            (&[Wpa2], "", Err(Fault::InvalidPassphrase)),
+            (&[Wpa2], "1234567", Err(Fault::InvalidPassphrase)),
+            (&[Wpa2], "1234567\n", Err(Fault::InvalidPassphrase)),
+            (&[Wep], "12345678", Err(Fault::OutdatedSecurity)),
+            (&[Enterprise], "12345678", Err(Fault::UnsupportedSecurity)),
+            (&[Enterprise], "", Err(Fault::UnsupportedSecurity)),
+            (&[Wpa2], umlauts, Ok(KeyManagement::WpaPsk)),
+            (&[Wpa3], umlauts, Ok(KeyManagement::Sae)),
+            (&[Wpa3], "short", Ok(KeyManagement::Sae)),
+            (&[Wpa2Wpa3], "short", Ok(KeyManagement::Sae)),
+            (&[Wpa3], long, Ok(KeyManagement::Sae)),
+            (&[Wpa2], long, Err(Fault::InvalidPassphrase)),
+            (&[], "short", Ok(KeyManagement::Sae)),
+            (&[Wpa2], key, Ok(KeyManagement::WpaPsk)),
+            (&[Wpa2Wpa3], key, Ok(KeyManagement::WpaPsk)),
+            (&[Wpa3], key, Err(Fault::Wpa3NeedsPassword)),
+            (&[], key, Ok(KeyManagement::WpaPsk)),
         ];
         for (seen, text, expected) in table {
             assert_eq!(chosen(seen, text), *expected, "{seen:?} with {text:?}");
@@ -493,6 +530,15 @@ mod tests {
         profile.get_mut(WIFI).expect("there").insert("hidden".into(), value(false));
         profile.get_mut(WIFI).expect("there").insert("bssid".into(), value(vec![0_u8; 6]));
         assert!(station.was_changed(&profile));
+    }
+
+    #[test]
+    fn one_station_is_only_for_the_join_and_a_join_without_wpa3_is_stored() {
+        let station = Station { bssid: Some([2, 0, 0, 0, 0, 9]), without_sae: true, ..station(b"HomeNetwork") };
+        let stored = station.settings();
+        assert!(!stored[WIFI].contains_key("bssid"));
+        assert_eq!(stored[WIFI_SECURITY]["pmf"].to_string(), "1");
+        assert_eq!(Plan::Station(station.clone()).settings()[WIFI]["bssid"].value_signature().to_string(), "ay");
     }
 
     #[test]

@@ -22,7 +22,7 @@ use super::watchdog::Watchdog;
 use crate::network::{Inspection, StoredNetwork};
 use provisioning_core::backoff::{Backoff, Jitter};
 use provisioning_core::care::recovery::Sighted;
-use provisioning_core::domain::{Network, Passphrase, RadioUse, Ssid};
+use provisioning_core::domain::{Country, Network, Passphrase, RadioUse, Ssid};
 use provisioning_core::machine::Joined;
 
 /// NetworkManager restarts within a few seconds; the adapter is available once the supplicant has started.
@@ -34,6 +34,9 @@ const RETRIES: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_sec
 pub(super) enum Request {
     Scan { reply: oneshot::Sender<Result<Vec<Network>, Cause>> },
     Join { ssid: Ssid, passphrase: Passphrase, hidden: bool, reply: oneshot::Sender<Result<Joined, Cause>> },
+    SetCountry { country: Country, reply: oneshot::Sender<Result<(), Cause>> },
+    Prepare { country: Option<Country>, reply: oneshot::Sender<Result<(), Cause>> },
+    MayUse { frequency: u32, reply: oneshot::Sender<Result<bool, Cause>> },
     Keep { reply: oneshot::Sender<Result<(), Cause>> },
     Restore { reply: oneshot::Sender<Result<(), Cause>> },
     OpenAccessPoint { name: String, reply: oneshot::Sender<Result<(), Cause>> },
@@ -111,6 +114,14 @@ pub(super) struct Radio {
     /// The last inspection.
     pub(super) inspected: Option<Inspected>,
     pub(super) watchdog: Watchdog,
+    /// The country that the node is in, as far as known.
+    pub(super) country: Option<Country>,
+    /// The country that was set at the supplicant.
+    pub(super) in_country: Option<Country>,
+    /// A soft block was lifted since the start.
+    pub(super) has_lifted: bool,
+    /// A soft block was just lifted, so NetworkManager is about to see it.
+    pub(super) is_lifting: bool,
     used: watch::Sender<RadioUse>,
 }
 
@@ -138,6 +149,10 @@ impl Radio {
             dns: None,
             inspected: None,
             watchdog: Watchdog::new(),
+            country: None,
+            in_country: None,
+            has_lifted: false,
+            is_lifting: false,
             used,
         }
     }
@@ -191,6 +206,9 @@ impl Radio {
             Request::Join { ssid, passphrase, hidden, reply } => {
                 answer(reply, self.join(&ssid, &passphrase, hidden, caller).await);
             }
+            Request::SetCountry { country, reply } => answer(reply, self.set_country(country, caller).await),
+            Request::Prepare { country, reply } => answer(reply, self.prepare(country, caller).await),
+            Request::MayUse { frequency, reply } => answer(reply, self.may_use(frequency, caller).await),
             Request::Keep { reply } => match self.keep(caller).await {
                 Ok(station) => {
                     answer(reply, Ok(()));
@@ -250,6 +268,8 @@ impl Radio {
             Some(Event::Service { present: false }) => {
                 warn!("NetworkManager has left the bus");
                 self.version = None;
+                // The supplicant forgets it with its last client.
+                self.in_country = None;
                 self.lose();
             }
             Some(Event::Service { present: true }) => {
@@ -355,6 +375,7 @@ impl Radio {
             // NetworkManager is on the bus before its objects are.
             let passes = match &device {
                 Err(Cause::Absent | Cause::NoDevice | Cause::NoSuchDevice(_) | Cause::Unavailable(_)) => true,
+                Err(Cause::SoftBlocked { .. }) => self.is_lifting,
                 Err(cause) => cause.is_missing_object(),
                 Ok(_) => false,
             };
@@ -371,10 +392,17 @@ impl Radio {
         }
     }
 
-    async fn usable_device(&mut self) -> Result<Device, Cause> {
+    pub(super) async fn usable_device(&mut self) -> Result<Device, Cause> {
         self.ask_version().await?;
         let bus = self.bus()?;
-        Device::find(bus, self.settings.interface.as_deref()).await?.usable(bus).await
+        if self.has_iwd().await? {
+            return Err(Cause::Iwd);
+        }
+        let device = Device::find(bus, self.settings.interface.as_deref()).await?.usable(bus).await;
+        match device {
+            Err(Cause::SoftBlocked { .. }) => Err(Cause::SoftBlocked { needs_country: self.needs_country() }),
+            device => device,
+        }
     }
 
     pub(super) async fn connect(&mut self) -> Result<(), Cause> {

@@ -2,7 +2,9 @@
 
 use super::bus::Properties;
 use super::outcome::Sighting;
-use super::values::{AP_802_1X, AP_OWE, AP_PRIVACY, AP_PSK, AP_SAE, AP_SUITE_B, MODE_ACCESS_POINT};
+use super::values::{
+    AP_802_1X, AP_CIPHERS, AP_KEY_MANAGEMENT, AP_OWE, AP_PAIRWISE_CCMP, AP_PRIVACY, AP_PSK, AP_SAE, AP_SUITE_B, MODE_ACCESS_POINT,
+};
 use provisioning_core::domain::{Network, Security, Ssid};
 
 /// An access point that was not seen for this time may be out of range: NetworkManager lists it for several scans. Seconds.
@@ -17,6 +19,10 @@ pub(super) struct Entry {
     pub security: Security,
     /// It offers WPA3.
     pub sae: bool,
+    /// It has no cipher that is younger than TKIP.
+    pub outdated: bool,
+    /// It has a key management that NetworkManager does not tell.
+    pub odd: bool,
     /// MHz.
     pub frequency: u32,
     /// Percent.
@@ -40,6 +46,9 @@ impl Entry {
             ssid: Ssid::try_from(ssid.as_slice()).ok().filter(|ssid| ssid.as_bytes().iter().any(|byte| *byte != 0)),
             security: security(properties.take("Flags").unwrap_or_default(), wpa, rsn),
             sae: rsn & AP_SAE != 0,
+            // A cipher that NetworkManager does not tell is a younger one.
+            outdated: (wpa | rsn) & AP_CIPHERS != 0 && (wpa | rsn) & AP_PAIRWISE_CCMP == 0,
+            odd: rsn != 0 && (wpa | rsn) & AP_KEY_MANAGEMENT == 0,
             frequency: properties.take("Frequency").unwrap_or_default(),
             strength: properties.take("Strength").unwrap_or_default(),
             last_seen: properties.take::<i32>("LastSeen").unwrap_or(-1).into(),
@@ -103,9 +112,20 @@ impl List {
 
     /// The network, if it was seen within the minute before `now`.
     pub(super) fn sighting(&self, ssid: &Ssid, now: i64) -> Option<Sighting> {
-        let mut fresh = self.of(ssid).filter(|entry| entry.is_fresh(now)).peekable();
-        fresh.peek()?;
-        Some(Sighting { sae: fresh.any(|entry| entry.sae) })
+        let fresh: Vec<&Entry> = self.of(ssid).filter(|entry| entry.is_fresh(now)).collect();
+        let all = |has: fn(&Entry) -> bool| fresh.iter().all(|entry| has(entry));
+        (!fresh.is_empty()).then(|| Sighting {
+            sae: !all(|entry| !entry.sae),
+            outdated: all(|entry| entry.outdated),
+            odd: all(|entry| entry.odd),
+        })
+    }
+
+    /// The second strongest of the network's stations at `now`: the supplicant tries the strongest one first.
+    pub(super) fn another(&self, ssid: &Ssid, now: i64) -> Option<[u8; 6]> {
+        let mut fresh: Vec<&Entry> = self.of(ssid).filter(|entry| entry.is_fresh(now)).collect();
+        fresh.sort_by_key(|entry| std::cmp::Reverse(entry.strength));
+        address(&fresh.get(1)?.bssid)
     }
 
     /// Whether one of the network's stations broadcasts its name.
@@ -136,11 +156,18 @@ pub(super) const fn security(flags: u32, wpa: u32, rsn: u32) -> Security {
     } else if flags & AP_PRIVACY != 0 && either == 0 {
         Security::Wep
     } else if flags & AP_PRIVACY != 0 {
-        // An unknown, newer protection must not count as an open network.
-        Security::Enterprise
+        // NetworkManager does not tell WPA2 with SHA-256 only, nor newer protections. They take a password, and do not count as
+        // an open network.
+        Security::Wpa2
     } else {
         Security::Open
     }
+}
+
+/// The bytes of a hardware address in text.
+fn address(text: &str) -> Option<[u8; 6]> {
+    let bytes: Vec<u8> = text.split(':').map(|pair| u8::from_str_radix(pair, 16)).collect::<Result<_, _>>().ok()?;
+    bytes.try_into().ok()
 }
 
 /// NetworkManager's percentage as dBm. The existing app shows bars by this formula.
@@ -153,12 +180,16 @@ pub(super) fn dbm(percent: u8) -> i8 {
 mod tests {
     use super::*;
 
+    const SEEN: Sighting = Sighting { sae: false, outdated: false, odd: false };
+
     fn entry(ssid: &str, bssid: &str, last_seen: i64) -> Entry {
         Entry {
             ssid: Ssid::try_from(ssid).ok(),
             bssid: bssid.into(),
             security: Security::Wpa2,
             sae: false,
+            outdated: false,
+            odd: false,
             frequency: 2437,
             strength: 70,
             last_seen,
@@ -182,7 +213,8 @@ mod tests {
             ("enterprise", 1, 0, 0x288, Security::Enterprise),
             ("enterprise, 192 bits", 1, 0, 0x2000, Security::Enterprise),
             ("WEP", 1, 0, 0, Security::Wep),
-            ("something newer", 1, 0, 0x8000_0000, Security::Enterprise),
+            ("WPA2 with SHA-256 only", 1, 0, 0x88, Security::Wpa2),
+            ("something newer", 1, 0, 0x8000_0000, Security::Wpa2),
         ] {
             assert_eq!(security(flags, wpa, rsn), expected, "{case}");
         }
@@ -205,7 +237,7 @@ mod tests {
     fn a_hidden_name_that_was_uncovered_is_seen_when_its_station_is_and_not_listed() {
         let list = List::new(vec![entry("hidden", "a", 20), entry("", "a", 99), entry("", "b", 99)]);
         let hidden = Ssid::try_from("hidden").expect("short");
-        assert_eq!(list.sighting(&hidden, 100), Some(Sighting { sae: false }));
+        assert_eq!(list.sighting(&hidden, 100), Some(SEEN));
         assert!(!list.is_broadcast(&hidden));
         assert_eq!(list.networks(100), []);
     }
@@ -222,7 +254,32 @@ mod tests {
         let mut other = entry("home", "b", 100);
         other.sae = true;
         let list = List::new(vec![entry("home", "a", 100), other]);
-        assert_eq!(list.sighting(&Ssid::try_from("home").expect("short"), 100), Some(Sighting { sae: true }));
+        assert_eq!(list.sighting(&Ssid::try_from("home").expect("short"), 100), Some(Sighting { sae: true, ..SEEN }));
+    }
+
+    #[test]
+    fn the_other_station_of_a_network_is_its_second_strongest() {
+        let station = |bssid: &str, strength| Entry { strength, ..entry("home", bssid, 100) };
+        let [strong, weak, weaker] = [("02:00:00:00:00:0A", 90), ("02:00:00:00:00:0B", 60), ("02:00:00:00:00:0C", 30)];
+        let list =
+            |stations: &[(&str, u8)]| List::new(stations.iter().map(|(bssid, strength)| station(bssid, *strength)).collect());
+        let home = Ssid::try_from("home").expect("short");
+        assert_eq!(list(&[weaker, weak, strong]).another(&home, 100), Some([2, 0, 0, 0, 0, 0x0b]));
+        assert_eq!(list(&[strong]).another(&home, 100), None);
+        assert_eq!(list(&[strong, weak]).another(&home, 200), None, "not seen any more");
+    }
+
+    #[test]
+    fn a_network_is_outdated_or_odd_if_all_of_its_stations_are() {
+        let read = |flags: [u32; 2]| {
+            let [outdated, odd] = flags.map(|flag| flag != 0);
+            Entry { outdated, odd, ..entry("home", "02:00:00:00:00:0A", 100) }
+        };
+        let seen = |stations: &[[u32; 2]]| {
+            List::new(stations.iter().map(|flags| read(*flags)).collect()).sighting(&Ssid::try_from("home").expect("short"), 100)
+        };
+        assert_eq!(seen(&[[1, 1], [1, 1]]), Some(Sighting { outdated: true, odd: true, ..SEEN }));
+        assert_eq!(seen(&[[1, 0], [0, 1]]), Some(SEEN));
     }
 
     #[test]

@@ -25,6 +25,10 @@ const FAMILY_NAME: u16 = 2;
 const GET_STATION: u8 = 17;
 /// `NL80211_CMD_NEW_STATION`, the command of each answer.
 const NEW_STATION: u8 = 19;
+/// `NL80211_CMD_GET_REG`.
+const GET_REGULATORY: u8 = 31;
+/// `NL80211_ATTR_REG_ALPHA2`.
+const ALPHA2: u16 = 33;
 /// `NL80211_ATTR_IFINDEX`.
 const INTERFACE: u16 = 3;
 
@@ -51,6 +55,28 @@ pub(super) fn count(interface: &str) -> u32 {
             0
         }
     }
+}
+
+/// The country by which the kernel chooses channels: two letters, or `00` if none is set; none if the kernel does not tell.
+pub(super) fn country() -> Option<String> {
+    let asking = || {
+        let socket = open()?;
+        let family = family(&socket, "nl80211")?;
+        let mut country = None;
+        // The first answer is for all radios; others are for those with rules of their own.
+        exchange(&socket, &message(family, REQUEST | DUMP, GET_REGULATORY, INTERFACE, &[]), |_, body| {
+            let letters = attribute(body.get(GENERIC_HEADER..).unwrap_or_default(), ALPHA2);
+            country = country.take().or_else(|| alpha2(letters?));
+        })?;
+        Ok::<_, Errno>(country)
+    };
+    asking().inspect_err(|error| debug!(%error, "the country is unknown")).ok()?
+}
+
+/// Two letters or digits, before the byte that ends a text.
+fn alpha2(letters: &[u8]) -> Option<String> {
+    let letters = letters.get(..2).filter(|letters| letters.iter().all(u8::is_ascii_alphanumeric))?;
+    String::from_utf8(letters.to_vec()).ok()
 }
 
 fn stations(interface: &str) -> Result<u32, Errno> {
@@ -199,6 +225,13 @@ mod tests {
         let socket = open().expect("generic netlink");
         assert_eq!(family(&socket, "nlctrl"), Ok(CONTROL));
         assert_eq!(family(&socket, "none of its families"), Err(Errno::NOENT));
+    }
+
+    #[test]
+    fn a_country_is_two_letters_or_digits() {
+        assert_eq!(alpha2(b"DE\0"), Some("DE".into()));
+        assert_eq!(alpha2(b"00\0"), Some("00".into()));
+        assert_eq!((alpha2(b"D"), alpha2(b"D\0")), (None, None));
     }
 
     #[test]

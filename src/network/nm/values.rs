@@ -140,6 +140,8 @@ pub(super) const DEVICE_TYPE_WIFI: u32 = 2;
 pub(super) const MODE_ACCESS_POINT: u32 = 3;
 /// `NM_WIFI_DEVICE_CAP_AP`.
 pub(super) const CAPABLE_OF_ACCESS_POINT: u32 = 0x40;
+/// `NM_WIFI_DEVICE_CAP_FREQ_5GHZ`.
+pub(super) const CAPABLE_OF_5_GHZ: u32 = 0x400;
 /// `NM_ACTIVE_CONNECTION_STATE_ACTIVATING`.
 pub(super) const ACTIVE_ACTIVATING: u32 = 1;
 /// `NM_ACTIVE_CONNECTION_STATE_ACTIVATED`.
@@ -151,6 +153,12 @@ pub(super) const TO_DISK: u32 = 0x1;
 
 /// `NM_802_11_AP_FLAGS_PRIVACY`.
 pub(super) const AP_PRIVACY: u32 = 0x1;
+/// `NM_802_11_AP_SEC_PAIR_WEP40`, `_WEP104`, `_TKIP` and `_CCMP`.
+pub(super) const AP_CIPHERS: u32 = 0xf;
+/// `NM_802_11_AP_SEC_PAIR_CCMP`.
+pub(super) const AP_PAIRWISE_CCMP: u32 = 0x8;
+/// Every `NM_802_11_AP_SEC_KEY_MGMT_…`.
+pub(super) const AP_KEY_MANAGEMENT: u32 = AP_PSK | AP_802_1X | AP_SAE | AP_OWE | 0x1000 | AP_SUITE_B;
 /// `NM_802_11_AP_SEC_KEY_MGMT_PSK`.
 pub(super) const AP_PSK: u32 = 0x100;
 /// `NM_802_11_AP_SEC_KEY_MGMT_802_1X`.

@@ -12,10 +12,9 @@ use super::cause::{Call, Cause};
 use super::profile::Plan;
 use super::proxies::SupplicantProxy;
 use super::radio::{Held, Radio};
+use super::supplicant;
 use provisioning_core::fault::chain;
 
-/// The name and the object of `wpa_supplicant`.
-const SUPPLICANT: (&str, &str) = ("fi.w1.wpa_supplicant1", "/fi/w1/wpa_supplicant1");
 /// The pause between two checks.
 const PERIOD: Duration = Duration::from_secs(10);
 /// The limit of an answer. The supplicant answers within milliseconds, and on a busy board within a second.
@@ -74,12 +73,11 @@ impl Radio {
 
     /// Whether the supplicant answers, with whatever. Without one, as with another program in its place, nothing hangs.
     async fn supplicant_answers(&self) -> Result<bool, Cause> {
-        let (name, object) = SUPPLICANT;
         let bus = self.bus()?;
-        if !bus.has(name).await? {
+        if !bus.has(supplicant::SERVICE).await? {
             return Ok(true);
         }
-        let supplicant: SupplicantProxy<'_> = bus.proxy(object.try_into().expect("a valid path")).await?;
+        let supplicant: SupplicantProxy<'_> = bus.proxy(supplicant::ROOT.try_into().expect("a valid path")).await?;
         let interface = self.settings.interface.as_deref().unwrap_or_default();
         let call = Call { name: "GetInterface", action: "" };
         Ok(timeout(LIMIT, bus.call(call, supplicant.get_interface(interface))).await.is_ok())

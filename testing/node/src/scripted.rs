@@ -46,6 +46,7 @@ pub fn boot() -> Boot {
         pending: None,
         outcome: None,
         resetting: false,
+        country: String::new(),
     }
 }
 
@@ -79,7 +80,7 @@ pub fn success(command: &Command) -> Done {
             })),
         },
         Command::Radio(command) => match command {
-            RadioCommand::Scan { op } => op.done(Ok(vec![
+            RadioCommand::Scan { op, .. } => op.done(Ok(vec![
                 network("HomeNetwork", -45, Security::Wpa2),
                 network("CoffeeShop_Free", -80, Security::Open),
                 network(b"caf\xe9", -60, Security::Wpa3),

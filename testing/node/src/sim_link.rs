@@ -70,7 +70,7 @@ fn networks() -> Vec<Network> {
 /// There are many networks, and they have one password.
 fn answer(command: &Command) -> Done {
     match command {
-        Command::Radio(RadioCommand::Scan { op }) => op.done(Ok(networks())),
+        Command::Radio(RadioCommand::Scan { op, .. }) => op.done(Ok(networks())),
         Command::Radio(RadioCommand::Join { op, passphrase, .. }) if passphrase.expose() != PASSWORD => {
             op.done(Err(Fault::WrongPassword))
         }

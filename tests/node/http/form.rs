@@ -129,7 +129,7 @@ async fn the_form_runs_no_script_and_sends_to_the_node_only() {
     let node = Node::with(
         Config { secrets: Secrets::InAccessPoint, ..config() },
         Box::new(|command| match command {
-            Command::Radio(RadioCommand::Scan { op }) => {
+            Command::Radio(RadioCommand::Scan { op, .. }) => {
                 let names = ["</option><script>x</script>", "a\u{202e}b", "\"'"];
                 let networks = (-60..).zip(names).map(|(signal, name)| network(name, signal, Security::Wpa2));
                 Some(op.done(Ok(networks.collect())))

@@ -128,6 +128,8 @@ pub(crate) struct World {
     /// The active connection: its number, and the profile's.
     pub(crate) active: Option<(u32, u32)>,
     pub(crate) plays: VecDeque<Play>,
+    /// The settings of every call that added a profile.
+    pub(crate) added: Vec<Arc<Settings>>,
     pub(crate) script: Script,
     pub(crate) client: Option<String>,
     /// Settings that NetworkManager adds to a new profile.
@@ -198,6 +200,7 @@ impl Fake {
             cable: false,
             active: None,
             plays: VecDeque::new(),
+            added: Vec::new(),
             script: Script::default(),
             client: None,
             completes_with: Vec::new(),
@@ -495,7 +498,9 @@ fn add_and_activate(world: &mut World, header: &zbus::message::Header<'_>, body:
     world.deactivate();
     world.next += 2;
     let (profile, active) = (world.next - 1, world.next);
-    world.profiles.insert(profile, Profile { settings: Arc::new(settings), flags: 5, bound_to });
+    let settings = Arc::new(settings);
+    world.added.push(Arc::clone(&settings));
+    world.profiles.insert(profile, Profile { settings, flags: 5, bound_to });
     world.active = Some((active, profile));
     Answer::Started(path("Settings", profile), path("ActiveConnection", active), play)
 }

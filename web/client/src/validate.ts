@@ -6,7 +6,7 @@ import type { Credentials, Security } from "./messages.js";
 
 const TEXT_LIMIT = 512;
 const NODE_ID = /^[A-Za-z0-9._-]{1,64}$/;
-const PASSPHRASE = /^(?:[\x20-\x7e]{8,63}|[0-9A-Fa-f]{64})$/;
+const KEY = /^[0-9A-Fa-f]{64}$/;
 const PROVISION_CODE = /^[A-Za-z0-9]{16}$/;
 const CONTROLS = /[\u0000-\u001f\u007f-\u009f]/;
 
@@ -21,8 +21,18 @@ export function checkSsid(ssid: Uint8Array | string): FaultName | undefined {
 
 /** The fault of a password, if any, for a network of that protection; without one, an empty password is for an open network. */
 export function checkPassphrase(passphrase: string, security?: Security): FaultName | undefined {
-  const isValid = (needsPassphrase(security) ?? passphrase !== "") ? PASSPHRASE.test(passphrase) : passphrase === "";
+  const isValid = (needsPassphrase(security) ?? passphrase !== "") ? isPassphrase(passphrase, security) : passphrase === "";
+  if (isValid && security === "WPA3" && KEY.test(passphrase)) {
+    return "Wpa3NeedsPassword";
+  }
   return isValid ? undefined : "InvalidPassphrase";
+}
+
+function isPassphrase(passphrase: string, security: Security | undefined): boolean {
+  const { length } = utf8(passphrase);
+  // WPA3 has no limits of its own.
+  const fits = security === "WPA" || security === "WPA2" ? length >= 8 && length <= 63 : length >= 1 && length <= 128;
+  return (fits || KEY.test(passphrase)) && !CONTROLS.test(passphrase);
 }
 
 /** Whether a network of that protection has a password; none if that is not known. */

@@ -79,9 +79,16 @@ test("networks and passwords are checked as WPA does", () => {
   for (const passphrase of ["12345678", "x".repeat(63), "0aF".repeat(21) + "0"]) {
     assert.equal(checkPassphrase(passphrase, "WPA2"), undefined);
   }
-  for (const passphrase of ["", "1234567", "x".repeat(64), "pässword", "tab\tin it"]) {
-    assert.equal(checkPassphrase(passphrase, "WPA3"), "InvalidPassphrase", passphrase);
+  for (const passphrase of ["", "1234567", "x".repeat(64), "tab\tin it"]) {
+    assert.equal(checkPassphrase(passphrase, "WPA2"), "InvalidPassphrase", passphrase);
   }
+  assert.equal(checkPassphrase("Grüße-vom-Haus", "WPA2"), undefined);
+  for (const passphrase of ["short", "x".repeat(128)]) {
+    assert.equal(checkPassphrase(passphrase, "WPA3"), undefined);
+  }
+  assert.equal(checkPassphrase("x".repeat(129), "WPA3"), "InvalidPassphrase");
+  assert.equal(checkPassphrase("0a".repeat(32), "WPA3"), "Wpa3NeedsPassword");
+  assert.equal(checkPassphrase("0a".repeat(32), "WPA2_WPA3"), undefined);
   assert.equal(checkPassphrase("", "OPEN"), undefined);
   assert.equal(checkPassphrase("password", "OWE"), "InvalidPassphrase");
   assert.equal(checkPassphrase("", "UNKNOWN"), undefined);

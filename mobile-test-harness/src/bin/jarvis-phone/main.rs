@@ -378,7 +378,11 @@ fn passphrase(arguments: &Provision) -> Result<Passphrase, Failure> {
         secrets::PASSWORD.obtain(arguments.wifi_password_file.as_deref())?.expose().to_owned()
     };
     let passphrase = Passphrase::try_from(text).map_err(|fault| Failure::refused(Exit::Usage, fault))?;
-    if has_none || passphrase.fits_wpa() { Ok(passphrase) } else { Err(Failure::refused(Exit::Usage, Fault::InvalidPassphrase)) }
+    if has_none || (!passphrase.is_empty() && passphrase.is_printable()) {
+        Ok(passphrase)
+    } else {
+        Err(Failure::refused(Exit::Usage, Fault::InvalidPassphrase))
+    }
 }
 
 /// The device's identity and its token, from the arguments or from the command center.

@@ -34,7 +34,7 @@ pub(super) fn join(body: &[u8], unprintable: &[Ssid]) -> Result<Join, Invalid> {
     let mut passphrase = text("password", passphrase)?;
     let passphrase = Passphrase::try_from(std::mem::take(&mut *passphrase))
         .ok()
-        .filter(|passphrase| passphrase.is_empty() || passphrase.fits_wpa())
+        .filter(Passphrase::is_printable)
         .ok_or_else(|| Invalid::of("password", Fault::InvalidPassphrase.text()))?;
     let hidden = match hidden {
         Value::Missing | Value::Null => false,

@@ -234,7 +234,10 @@ export interface Credentials {
    * that is older than this meaning refuses it as invalid.
    */
   ssid: Uint8Array;
-  /** Empty for an open network; else 8 to 63 printable ASCII characters, or 64 hexadecimal digits. */
+  /**
+   * Empty for an open network; else at most 128 bytes. A network with WPA2 takes 8 to 63 bytes, or a key of 64 hexadecimal
+   * digits, one with WPA3 any password.
+   */
   passphrase: string;
   /** The network does not broadcast its name. */
   hidden: boolean;
