@@ -8,6 +8,7 @@
 //! | `gatt` | Bluetooth alone: a node on a simulated network |
 //! | `over_bluetooth`, `over_access_point` | the complete system: the node's program, a home, a command center |
 //! | `att` | the complete system, and a phone with the smallest MTU |
+//! | `homes` | the radio alone, and networks as homes have them |
 //! | `bad_input` | the complete system, and a phone that sends invalid input |
 //! | `resets` | factory resets, with the real NetworkManager |
 //! | `trouble` | the complete system, and a failure of one part |
@@ -39,6 +40,7 @@ mod device;
 mod dns;
 mod field;
 mod gatt;
+mod homes;
 mod l2cap;
 mod mdns_service;
 mod node;
