@@ -156,7 +156,7 @@ pub(super) const fn translated(fault: Fault) -> [&'static str; 2] {
         Fault::NotAuthenticated => ["Die Sitzung ist beendet. Verbinden Sie sich neu.", "انتهت الجلسة. اتصل مرة أخرى."],
         Fault::InProgress => ["Das Gerät bearbeitet noch eine frühere Anfrage. Warten Sie deren Ergebnis ab.", "الجهاز مشغول بطلب سابق. انتظر نتيجته."],
         Fault::InvalidSsid => ["Ein Netzwerkname hat 1 bis 32 Bytes.", "يتكون اسم الشبكة من 1 إلى 32 بايت."],
-        Fault::InvalidPassphrase => ["Ein WLAN-Passwort hat 8 bis 63 einfache Zeichen oder 64 hexadezimale Ziffern; ein offenes Netzwerk hat keines.", "تتكون كلمة مرور Wi-Fi من 8 إلى 63 حرفًا بسيطًا أو من 64 رقمًا ستة عشريًا؛ والشبكة المفتوحة بلا كلمة مرور."],
+        Fault::InvalidPassphrase => ["Ein WLAN-Passwort hat 8 bis 63 Zeichen oder 64 hexadezimale Ziffern; ein offenes Netzwerk hat keines.", "تتكون كلمة مرور Wi-Fi من 8 إلى 63 حرفًا أو من 64 رقمًا ستة عشريًا؛ والشبكة المفتوحة بلا كلمة مرور."],
         Fault::InvalidK2 => ["Der Einstellungsschlüssel hat 32 Bytes, einen Namen und ein Datum.", "يتكون مفتاح الإعدادات من 32 بايت واسم وتاريخ."],
         Fault::InvalidUrl => ["Die Adresse der Zentrale ist keine einfache http- oder https-URL.", "عنوان مركز التحكم ليس عنوان http أو https بسيطًا."],
         Fault::InvalidField => ["Ein Feld der Anfrage ist leer oder zu lang.", "أحد حقول الطلب فارغ أو طويل جدًا."],
