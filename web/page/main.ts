@@ -116,7 +116,7 @@ async function start(): Promise<void> {
     showDone(undefined);
   } else if (state === "ERROR" && fault !== undefined && view() === "code") {
     say(() => text("code.failed", errorText(fault.name ?? "UnknownFault", current(), fault.number)));
-  } else if (state !== "AP_MODE" && view() === "code") {
+  } else if (state !== "AP_MODE" && state !== "ONLINE" && view() === "code") {
     say(() => text("code.running"), false);
   }
 }

@@ -24,7 +24,9 @@ const output = mkdtempSync(join(tmpdir(), "jarvis-web-"));
 try {
   const plugin = { local: resolve("node_modules/.bin/protoc-gen-ts_proto"), out: output, opt: OPTIONS };
   const template = JSON.stringify({ version: "v2", plugins: [plugin] });
-  execFileSync(resolve("node_modules/.bin/buf"), ["generate", "../proto", "--template", template], { stdio: "inherit" });
+  execFileSync(resolve("node_modules/.bin/buf"), ["generate", "../proto", "--path", "../proto/jarvis", "--template", template], {
+    stdio: "inherit",
+  });
   const names = readdirSync(output, { recursive: true }).filter((name) => name.endsWith(".ts"));
   await settle(
     names.map((name) => [join(TARGET, name), readFileSync(join(output, name))]),

@@ -9,7 +9,7 @@ import * as wire from "./generated/jarvis/provisioning/v1/provisioning.js";
 import * as sealed from "./generated/jarvis/provisioning/v1/session.js";
 
 /** The states in the order of their numbers, from 1. */
-const STATES = ["AP_MODE", "CONNECTING", "REGISTERING", "PROVISIONED", "ERROR"] as const;
+const STATES = ["AP_MODE", "CONNECTING", "REGISTERING", "PROVISIONED", "ERROR", "ONLINE"] as const;
 
 /** The kinds of protection in the order of their numbers, from 1. */
 const SECURITIES = ["OPEN", "WEP", "WPA", "WPA2", "WPA2_WPA3", "WPA3", "OWE", "ENTERPRISE"] as const;

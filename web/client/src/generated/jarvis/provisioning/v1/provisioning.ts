@@ -19,6 +19,8 @@ export const State = {
   REGISTERING: 3,
   PROVISIONED: 4,
   ERROR: 5,
+  /** ONLINE - In a network, and not enrolled: another app has given the node its network. Waiting for a phone that enrolls it. */
+  ONLINE: 6,
   UNRECOGNIZED: -1,
 } as const;
 
@@ -31,6 +33,7 @@ export namespace State {
   export type REGISTERING = typeof State.REGISTERING;
   export type PROVISIONED = typeof State.PROVISIONED;
   export type ERROR = typeof State.ERROR;
+  export type ONLINE = typeof State.ONLINE;
   export type UNRECOGNIZED = typeof State.UNRECOGNIZED;
 }
 
