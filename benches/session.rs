@@ -4,6 +4,8 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use getrandom::SysRng;
 use provisioning_core::domain::Pairing;
 use provisioning_core::endpoint::Endpoint;
+use provisioning_core::espressif::srp::PublicKey;
+use provisioning_core::espressif::{self, User};
 use provisioning_core::secret::{SecretBytes, SecretText};
 use provisioning_core::session::{self, Opening, PhoneSecret, Session};
 use provisioning_core::wire::framing::{Reassembler, frames};
@@ -59,6 +61,14 @@ fn handshake(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// The handshake of Espressif's apps, the node's side: three exponentiations in a group of 3072 bits.
+fn espressif_handshake(criterion: &mut Criterion) {
+    let client = PublicKey::parse(&[2]).expect("a share");
+    criterion.bench_function("handshake/espressif, node", |bencher| {
+        bencher.iter(|| espressif::Handshake::answer(User::Code, &client, &pairing(), &mut rng()));
+    });
+}
+
 fn records(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("records");
     let plaintext = vec![0x5a; 4096];
@@ -104,5 +114,5 @@ impl Stopwatch {
     }
 }
 
-criterion_group!(benches, handshake, records, framing);
+criterion_group!(benches, handshake, espressif_handshake, records, framing);
 criterion_main!(benches);
