@@ -106,6 +106,8 @@ pub struct Config {
     pub files: Files,
     /// Network care.
     pub care: Care,
+    /// Espressif's apps.
+    pub espressif: Espressif,
     /// The light that shows the node's state.
     pub led: Led,
     /// The buttons whose long press resets the node.
@@ -194,6 +196,20 @@ impl Files {
             _ => None,
         }
     }
+}
+
+/// Whether Espressif's apps can bring the node online.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Espressif {
+    /// Whether their protocol is served, over Bluetooth and in the access point. Off by default: it authenticates less than the
+    /// node's own session, and gives the node no command center.
+    pub enabled: bool,
+    /// Whether the advertisement has the service of these apps in place of the node's own, which has room for one of them. The
+    /// node's own clients find the node by its name then.
+    pub advertise: bool,
+    /// Whether a label has the QR code of these apps as well.
+    pub label: bool,
 }
 
 /// The light that shows the node's state.
@@ -300,6 +316,7 @@ impl Default for Config {
             pairing: Pairing::default(),
             files: Files::default(),
             care: Care::default(),
+            espressif: Espressif::default(),
             led: Led::default(),
             button: Vec::new(),
             simulate: false,

@@ -145,6 +145,7 @@ impl<E: Execute> Daemon<E> {
                 None
             }
             Event::Received { link, endpoint, message } => Some(Input::Received { link, endpoint, message }),
+            Event::Espressif { link, endpoint, message } => Some(Input::Espressif { link, endpoint, message }),
             Event::InvalidMessage { link, fault } => Some(Input::InvalidMessage { link, fault }),
             Event::Present { link } => Some(Input::Present { link }),
             Event::Closed { link } => {

@@ -15,6 +15,7 @@ use qrcode::{EcLevel, QrCode};
 use thiserror::Error;
 
 use provisioning_core::domain::Pairing;
+use provisioning_core::espressif::User;
 use provisioning_core::secret::{SecretBytes, SecretText};
 
 /// Modules of white around a QR code (ISO/IEC 18004, 5.3.8).
@@ -80,6 +81,24 @@ impl Label {
             })
         };
         format!("WIFI:T:WPA;S:{};P:{};;", escape(&self.name), escape(self.passphrase.expose()))
+    }
+
+    /// The text of the QR code for Espressif's apps over Bluetooth. Its user name stands for the 128-bit secret, whose use is no
+    /// guess. Name and secret need no escape in JSON.
+    pub fn espressif_text(&self) -> String {
+        let (user, password) = (User::Qr.name(), User::Qr.password(&self.pairing));
+        format!(
+            r#"{{"ver":"v1","name":"{}","username":"{}","pop":"{}","transport":"ble","security":2}}"#,
+            self.name,
+            String::from_utf8_lossy(user),
+            *password
+        )
+    }
+
+    /// Writes the QR code for Espressif's apps for a terminal.
+    pub fn print_espressif(&self, out: &mut impl Write) -> Result<(), Error> {
+        writeln!(out, "\nScan with an app of Espressif's:\n{}", terminal(&self.espressif_text())?)?;
+        Ok(())
     }
 
     /// The text of the page QR code, with which a phone in the access point opens the setup page. The code is in the fragment, which
@@ -242,6 +261,9 @@ mod tests {
         assert_eq!(label().wifi_text(), "WIFI:T:WPA;S:jarvis-5b91b661;P:k7\\:m\\\\\\;x;;");
         assert_eq!(label().page_text(), "http://192.168.4.1:8080/#code=042137");
         assert_eq!(label().code(), "042 137");
+        let espressif: serde_json::Value = serde_json::from_str(&label().espressif_text()).expect("JSON");
+        assert_eq!((&espressif["name"], &espressif["ver"]), (&"jarvis-5b91b661".into(), &"v1".into()));
+        assert_eq!((&espressif["username"], &espressif["pop"]), (&"wifiprov-qr".into(), &"a5".repeat(16).into()));
     }
 
     #[test]

@@ -33,7 +33,7 @@ const CORE: Edges = &[
     ("endpoint", &[]),
     ("wire", &["domain", "endpoint", "fault", "secret"]),
     ("session", &["domain", "endpoint", "fault", "secret", "wire"]),
-    ("espressif", &["domain", "wire"]),
+    ("espressif", &["domain", "secret", "wire"]),
     ("gatt", &["domain", "endpoint", "fault", "wire"]),
     ("care", &["backoff", "domain"]),
     ("panel", &["domain"]),

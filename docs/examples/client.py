@@ -23,7 +23,7 @@ from links import ENDPOINTS, PATIENCE, Http, SimulatedBluetooth
 from primitives import ORDER, decode_point, encode_point, first, message, multiply, parse, point_from, varint
 
 PROTOCOL = b"jarvis-provisioning/1"
-STATES = ["?", "AP_MODE", "CONNECTING", "REGISTERING", "PROVISIONED", "ERROR"]
+STATES = ["?", "AP_MODE", "CONNECTING", "REGISTERING", "PROVISIONED", "ERROR", "ONLINE"]
 PROVISIONED, ERROR = 4, 5
 # Faults: number, name and text are those of the table in the document beside this folder.
 DOCUMENT = Path(__file__).resolve().parent.parent / "protocol.md"

@@ -12,6 +12,10 @@ use super::factory;
 use super::{Failure, Settings, open_store};
 
 #[derive(clap::Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line; goes when two of them exclude each other"
+)]
 pub(super) struct Arguments {
     #[command(flatten)]
     settings: Settings,
@@ -23,6 +27,10 @@ pub(super) struct Arguments {
     /// Add a QR code that opens the setup page in a phone that has joined the access point, with the pairing code.
     #[arg(long)]
     page_qr: bool,
+
+    /// Print the QR code for Espressif's apps, too: the default of espressif.label in the settings.
+    #[arg(long, conflicts_with_all = ["png", "sheet"])]
+    espressif: bool,
 
     /// Print everything, including the texts of the QR codes, as one JSON object.
     #[arg(long)]
@@ -49,7 +57,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.devices.are_named() {
         return Err(Failure::Usage("use --sheet to set the file for the labels of these devices".into()));
     }
-    let store = open_store(&arguments.settings.read()?)?;
+    let config = arguments.settings.read()?;
+    let store = open_store(&config)?;
     let boot = store.load()?;
     let label = Label { name: boot.identity.name(), pairing: boot.pairing, passphrase: store.access_point_passphrase() };
     if let Some(path) = &arguments.png {
@@ -76,10 +85,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             "pairing_qr": text,
             "wifi_qr": label.wifi_text(),
             "page_qr": label.page_text(),
+            "espressif_qr": label.espressif_text(),
         });
         writeln!(out, "{object}").map_err(anyhow::Error::from)?;
     } else if arguments.png.is_none() {
         label.print(arguments.page_qr, &mut out).map_err(anyhow::Error::from)?;
+        if arguments.espressif || config.espressif.label {
+            label.print_espressif(&mut out).map_err(anyhow::Error::from)?;
+        }
     }
     Ok(())
 }

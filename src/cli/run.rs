@@ -101,7 +101,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
                 variable("JARVIS_BLE_SIM_SOCKET").map_or_else(|| paths(&config).directory.join("ble.sock"), PathBuf::from);
             let phones = sim::Listener::bind(&socket).context("opening the simulated Bluetooth link")?;
             let link = |handle, stopped| {
-                sim::serve(phones, sim::Config { mtu: config.simulated_mtu, ..sim::Config::default() }, handle, stopped)
+                sim::serve(
+                    phones,
+                    sim::Config { mtu: config.simulated_mtu, espressif: config.espressif.enabled, ..sim::Config::default() },
+                    handle,
+                    stopped,
+                )
             };
             // The radio is always the access point.
             let (_, radio) = watch::channel(RadioUse::AccessPoint(simulated_access_point(&config)));
@@ -111,8 +116,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             let passphrase = Passphrase::try_from(passphrase.expose().to_owned()).context("the access point's passphrase")?;
             let settings =
                 nm::Settings { interface: config.interface.clone(), passphrase: Some(passphrase), ..nm::Settings::default() };
+            let services = ble::Services { espressif: config.espressif.enabled, advertise_espressif: config.espressif.advertise };
             let link = |handle, stopped| {
-                ble::serve(ble::Config { adapter: config.adapter.clone(), ..ble::Config::default() }, handle, stopped)
+                ble::serve(ble::Config { adapter: config.adapter.clone(), services, ..ble::Config::default() }, handle, stopped)
             };
             let network = NetworkManager::start(settings);
             prepare(network.clone(), country, boot_is_new);
@@ -377,7 +383,7 @@ fn http_config(config: &Config) -> http::Config {
         Portal::Portal => http::Portal::Portal,
         Portal::App => http::Portal::App,
     };
-    http::Config { secrets, open_security, portal, ..http::Config::default() }
+    http::Config { secrets, open_security, portal, espressif: config.espressif.enabled, ..http::Config::default() }
 }
 
 pub(super) fn machine_config(config: &Config) -> machine::Config {

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use provisioning_core::domain::{Identity, Network, RadioUse, Status};
 use provisioning_core::endpoint::Endpoint;
+use provisioning_core::espressif;
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::{Answer, Link, LocalRequest, Machine};
 use provisioning_core::wire::Info;
@@ -59,6 +60,7 @@ impl From<&Machine> for View {
 pub enum Event {
     Opened { link: Link, outbound: mpsc::Sender<Vec<u8>> },
     Received { link: Link, endpoint: Endpoint, message: Vec<u8> },
+    Espressif { link: Link, endpoint: espressif::Endpoint, message: Vec<u8> },
     InvalidMessage { link: Link, fault: Fault },
     Present { link: Link },
     Closed { link: Link },
@@ -125,6 +127,11 @@ impl Handle {
     /// A phone wrote a whole message.
     pub async fn received(&self, link: Link, endpoint: Endpoint, message: Vec<u8>) -> Result<(), Stopping> {
         self.send(Event::Received { link, endpoint, message }).await
+    }
+
+    /// One of Espressif's apps wrote a message. Its answer arrives at the link's receiver, before which the app sends no other.
+    pub async fn espressif(&self, link: Link, endpoint: espressif::Endpoint, message: Vec<u8>) -> Result<(), Stopping> {
+        self.send(Event::Espressif { link, endpoint, message }).await
     }
 
     /// A phone wrote bytes that are not a message, or a message that is too large.

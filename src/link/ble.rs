@@ -16,11 +16,13 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `application` | the D-Bus objects that `BlueZ` calls |
+//! | `apps` | the links of Espressif's apps |
 //! | `phones` | the links of phones that have subscribed |
 //! | `name` | the name of the adapter, which phones show |
 //! | `bus`, `rfkill` | `BlueZ` on the system bus, and the kernel's radio switches |
 
 mod application;
+mod apps;
 mod bus;
 mod name;
 mod phones;
@@ -38,8 +40,10 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{debug, info, warn};
 use zbus::{ObjectPath, Variant};
 
-use crate::daemon::{Handle, Stopping};
-use application::{ADVERTISEMENT, Application, Effect, ROOT};
+use crate::daemon::{Handle, PRESENCE, Stopping};
+pub use application::Services;
+use application::{ADVERTISEMENT, Application, Effect, ROOT, acknowledged, failed};
+use apps::{Answers, Apps};
 use bus::{Adapter, Bus, BusEvent, Caller};
 use phones::Phones;
 use provisioning_core::backoff::{Backoff, Jitter};
@@ -65,13 +69,15 @@ pub struct Config {
     pub bus: Option<String>,
     /// The adapter, by its name (`hci0`) or its address; the system's first one by default.
     pub adapter: Option<String>,
+    /// The services beside the node's own.
+    pub services: Services,
     /// Where the kernel lists its radio switches: `/sys/class/rfkill`.
     pub switches: PathBuf,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { bus: None, adapter: None, switches: rfkill::SWITCHES.into() }
+        Self { bus: None, adapter: None, services: Services::default(), switches: rfkill::SWITCHES.into() }
     }
 }
 
@@ -187,9 +193,13 @@ async fn serve_once(
         *chosen = Some(name);
     }
     let mut phones = Phones::new(handle.clone(), bus.caller());
-    let session = session.insert(Session { bus, application: Application::new(handle.clone()), steps: JoinSet::new() });
-    let result = serve_phones(session, &adapter, handle, serving, &mut phones).await;
+    let answers = Answers::default();
+    let mut apps = Apps::new(handle.clone(), answers.clone());
+    let application = Application::new(handle.clone(), config.services, answers);
+    let session = session.insert(Session { bus, application, steps: JoinSet::new() });
+    let result = serve_phones(session, &adapter, handle, serving, &mut phones, &mut apps).await;
     phones.close_all().await?;
+    apps.close_all().await?;
     result
 }
 
@@ -265,7 +275,11 @@ async fn serve_phones(
     handle: &Handle,
     serving: &watch::Sender<bool>,
     phones: &mut Phones,
+    apps: &mut Apps,
 ) -> Result<Infallible, Error> {
+    let mut presence = interval(PRESENCE);
+    presence.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut answering = JoinSet::new();
     let mut advertising = handle.advertising();
     // Advertise only after the service is registered.
     let mut visible = Visible::Changing;
@@ -284,7 +298,7 @@ async fn serve_phones(
             steps.spawn(step(bus.caller(), next, adapter.path.as_str().to_owned()));
         }
         // The kernel does not advertise while a phone is connected.
-        let idle = visible == Visible::Yes && !phones.are_present();
+        let idle = visible == Visible::Yes && !phones.are_present() && apps.is_empty();
         let mut doubtful = false;
         tokio::select! {
             event = bus.next_event() => match event? {
@@ -294,6 +308,8 @@ async fn serve_phones(
                     if let Some(Effect::Subscribed { phone, socket, value_size }) = effect {
                         phones.subscribed(phone, socket, value_size).await?;
                         bus.answer(&call, &answer).await?;
+                    } else if let Some(Effect::AppWritten { phone, endpoint, message }) = effect {
+                        answering.spawn(apps.written(phone, endpoint, message, call).await?);
                     } else {
                         bus.answer(&call, &answer).await?;
                         match effect {
@@ -308,6 +324,7 @@ async fn serve_phones(
                 BusEvent::PoweredOff(path) if path == adapter.path => return Err(Error::PoweredOff),
                 BusEvent::Disconnected(phone) => {
                     phones.left(&phone).await?;
+                    apps.left(&phone).await?;
                     doubtful = adapter.has(&phone);
                 }
                 BusEvent::Resumed => doubtful = true,
@@ -336,6 +353,13 @@ async fn serve_phones(
                     Step::Disconnect => {}
                 }
             }
+            Some(answered) = answering.join_next() => {
+                let answered = answered.expect("it neither panics nor is aborted");
+                let answer = if answered.accepted { acknowledged(&answered.call) } else { failed(&answered.call) };
+                bus.answer(&answered.call, &answer?).await?;
+            }
+            // Without apps no timer runs, so that an idle node sleeps.
+            _ = presence.tick(), if !apps.is_empty() => apps.present().await?,
             ended = phones.ended() => if let Some(phone) = ended? {
                 steps.spawn(step(bus.caller(), Step::Disconnect, phone.as_str().to_owned()));
             },
@@ -343,7 +367,7 @@ async fn serve_phones(
             // Without an advertisement no timer runs.
             _ = renewal.tick(), if idle => doubtful = true,
         }
-        if doubtful && visible == Visible::Yes && !phones.are_present() {
+        if doubtful && visible == Visible::Yes && !phones.are_present() && apps.is_empty() {
             bus.advertisement_changed().await?;
             renewal.reset();
         }

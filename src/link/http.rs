@@ -13,6 +13,7 @@
 //! | `/api/v1/factory-reset` | POST | |
 //! | `/api/v1/session` | | POST opens a link, DELETE closes it |
 //! | `/api/v1/events` | | GET: the messages that the node has queued |
+//! | `/proto-ver`, `/prov-session`, … | | POST in the access point, if Espressif's apps are served, see `espressif` |
 //! | `/api/provisioning/…` | if network care is enabled, see `care` | |
 //!
 //! `/` is the setup page, which uses the sealed representation; `/form` is the setup without a script, and `/care` the page of
@@ -26,6 +27,7 @@ mod access_point;
 mod body;
 mod captive;
 mod care;
+mod espressif;
 mod form;
 mod host;
 mod json;
@@ -84,6 +86,8 @@ pub struct Config {
     pub open_security: &'static str,
     /// How phones' probes for the internet are answered on port 80 of the access point.
     pub portal: Portal,
+    /// Whether Espressif's apps are served in the access point.
+    pub espressif: bool,
     /// The limits on what a peer can use.
     pub limits: Limits,
     /// Network care, if it is enabled. Without it, its paths do not exist.
@@ -316,7 +320,7 @@ impl Service for Link {
     async fn answer(&self, connection: &Arrival, request: Request<RequestBody>) -> Response<Self::Body> {
         let answered = match connection.port {
             Port::Api => routes::answer(&self.api, connection, request).await,
-            Port::Captive { api } => Either::Left(routes::answer_captive(&self.api, connection, api, request)),
+            Port::Captive { api } => Either::Left(routes::answer_captive(&self.api, connection, api, request).await),
         };
         match answered {
             Either::Left(reply) => reply.map(Either::Left),

@@ -4,7 +4,7 @@ It was written from the wire format alone and shares no code with the node. It n
 is in the standard library.
 
     peer.py vectors             prints tests/vectors/espressif.json
-    peer.py ADDRESS SCENARIO    runs a scenario against a node at http://ADDRESS; reads `{"code": …, …}` from standard input,
+    peer.py ADDRESS SCENARIO    runs a scenario against a node at http://ADDRESS, or at the simulated link `unix:PATH`; reads `{"code": …, …}` from standard input,
                                 and prints its result as one JSON object
 """
 
@@ -12,6 +12,7 @@ import hashlib
 import http.client
 import json
 import os
+import socket
 import sys
 import time
 
@@ -160,6 +161,48 @@ class Http:
         if answer.status != 200:
             raise Refused(answer.status)
         return body
+
+
+class Ble:
+    """The transport over GATT, on the node's simulated link: a write, then reads of the same characteristic."""
+
+    NUMBERS = {"prov-ctrl": 0xFF4F, "prov-scan": 0xFF50, "prov-session": 0xFF51, "prov-config": 0xFF52, "proto-ver": 0xFF53, "jarvis": 0xFF54}
+
+    def __init__(self, path):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(40)
+        self.socket.connect(path)
+        self.stream = self.socket.makefile("rb")
+        assert self.packet()[0] == 0x81, "an advertisement"
+        kind, body = self.packet()
+        self.mtu = integer(body)
+
+    def packet(self):
+        length = integer(self.stream.read(2))
+        packet = self.stream.read(length)
+        return packet[0], packet[1:]
+
+    def request(self, kind, body):
+        self.socket.sendall((len(body) + 1).to_bytes(2, "big") + bytes([kind]) + body)
+        kind, body = self.packet()
+        if kind == 0x01:
+            raise Refused(body[0])
+        return kind, body
+
+    def send(self, endpoint, data):
+        uuid = bytes.fromhex("1775%04x6b43439b877c060f2d9bed07" % self.NUMBERS[endpoint])
+        assert self.request(0x12, uuid + data)[0] == 0x13
+        value = b""
+        while True:
+            kind, part = self.request(0x0C, uuid + len(value).to_bytes(2, "big"))
+            assert kind == 0x0D
+            value += part
+            if len(part) < self.mtu - 1:
+                return value
+
+
+def connect(address):
+    return Ble(address[5:]) if address.startswith("unix:") else Http(address)
 
 
 def hello(user, share):
@@ -348,12 +391,127 @@ def vectors():
     return {"code": "042137", "secret": "a5" * 16, "cases": cases}
 
 
+# -- Scenarios. Each takes an address and what the test has sent, and returns what the test checks.
+
+
+def secret_of(given):
+    return given["code"].encode()
+
+
+def refusal(action):
+    """The status with which something is refused; none if it is not."""
+    try:
+        action()
+    except Refused as refused:
+        return refused.args[0]
+    return None
+
+
 SCENARIOS = {}
 
 
 def scenario(function):
     SCENARIOS[function.__name__] = function
     return function
+
+
+@scenario
+def provision(address, given):
+    """What an app does: version, session, scan, network, polls."""
+    session = Session(connect(address), CODE_USER, secret_of(given))
+    version = session.version()
+    session.open()
+    networks = session.scan()
+    first = None
+    if "wrong" in given:
+        assert session.set(given["ssid"], given["wrong"]) == 0 and session.apply() == 0
+        first = session.outcome()
+        assert session.control(1) == 0, "a reset is not needed, and harmless"
+    assert session.set(given["ssid"], given["passphrase"]) == 0
+    applied = session.apply()
+    return {"version": version, "networks": networks, "first": first, "applied": applied, "outcome": session.outcome()}
+
+
+@scenario
+def with_the_qr_secret(address, given):
+    session = Session(connect(address), QR_USER, given["secret"].encode()).open()
+    return {"state": session.state()}
+
+
+@scenario
+def enroll(address, given):
+    """The same with a key and a command center over the custom endpoint."""
+    session = Session(connect(address), CODE_USER, secret_of(given)).open()
+    key = message((1, bytes(range(32))), (2, b"k-1"), (3, b"2026-03-01T12:00:00Z"))
+    stored = parse(only(session.custom(message((2, key))), 1))
+    assert only(parse(only(stored, 3)), 1) == b"k-1"
+    center = message(
+        (1, 7), (5, b"kitchen"), (6, given["url"].encode()), (8, b"home"), (9, given["node_id"].encode()), (10, given["token"].encode())
+    )
+    accepted = parse(only(session.custom(message((3, center))), 1))
+    assert only(parse(only(accepted, 4)), 1) == 7, accepted
+    assert session.set(given["ssid"], given["passphrase"]) == 0 and session.apply() == 0
+    return {"outcome": session.outcome()}
+
+
+@scenario
+def guesses(address, given):
+    """Wrong codes until the node compares none, not even the right one."""
+    wrong = b"000001" if given["code"] == "000000" else b"000000"
+    statuses = [refusal(Session(connect(address), CODE_USER, wrong).open) for _ in range(6)]
+    return {"statuses": statuses, "right": refusal(Session(connect(address), CODE_USER, secret_of(given)).open)}
+
+
+@scenario
+def hostile(address, given):
+    """Shares that would fix the key, cut and confused messages, the wrong order, and replays: all refused, none counted."""
+    transport = connect(address)
+    shares = [b"", b"\0" * SIZE, padded(PRIME), b"\xff" * SIZE, b"\1" * (SIZE + 1)]
+    statuses = [challenge_in(transport.send("prov-session", hello(CODE_USER, share)))[0] for share in shares if len(share) <= SIZE]
+    client = Client(CODE_USER, secret_of(given), 5)
+    good = hello(CODE_USER, padded(client.share))
+    failures = []
+    for data in [good[:length] for length in range(0, len(good), 7)] + [
+        message((2, 1), (12, message((20, message((1, CODE_USER), (2, padded(client.share))))))),  # another scheme's number
+        message((2, 2), (11, b"")),  # another scheme's message
+        good + message((11, b"")),  # both
+        message((2, 2), (12, message((1, 2), (20, message((1, CODE_USER)))))),  # the kind of a proof
+        proof_of(bytes(64)),  # before a hello
+    ]:
+        failures.append(refusal(lambda data=data: connect(address).send("prov-session", data)))
+    for endpoint in ["prov-scan", "prov-config", "prov-ctrl", "jarvis"]:
+        failures.append(refusal(lambda endpoint=endpoint: transport.send(endpoint, bytes(40))))
+    session = Session(connect(address), CODE_USER, secret_of(given)).open()
+    state = session.state()
+    endpoint, sealed = session.log[0]
+    replays = [refusal(lambda: session.transport.send(endpoint, sealed)) for _ in range(3)]
+    return {"statuses": statuses, "failures": sorted(set(failures)), "replays": replays, "state": [state, session.state()]}
+
+
+@scenario
+def busy(address, given):
+    """A second app while the first one has the session, and after it has gone."""
+    first = Session(connect(address), CODE_USER, secret_of(given)).open()
+    second = Session(connect(address), CODE_USER, secret_of(given))
+    status = refusal(second.open)
+    return {"second": status, "first": first.state()}
+
+
+@scenario
+def many(address, given):
+    """Sessions whose A begins with zeros as often as chance and a search allow, on one link."""
+    transport, zeros, begin = connect(address), {"A": 0, "S": 0, "K": 0}, time.monotonic()
+    source = iter(given.get("exponents", []))
+    for number in range(given["count"]):
+        exponent = next(source, None)
+        session = Session(transport, CODE_USER, secret_of(given), int(exponent) if exponent else None)
+        # Apps differ in whether they send leading zeros.
+        session.open(pad=number % 2 == 0)
+        session.state()
+        zeros["A"] += padded(session.client.share)[0] == 0
+        zeros["S"] += padded(session.client.secret)[0] == 0
+        zeros["K"] += session.client.key[0] == 0
+    return {"zeros": zeros, "seconds": time.monotonic() - begin}
 
 
 def main():

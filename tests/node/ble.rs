@@ -12,8 +12,9 @@ use std::time::Duration;
 use fake::{ADAPTER, ADDRESS, Fake, World};
 use futures_util::{FutureExt, StreamExt};
 use jarvis_provisioning::daemon::{Ends, Event, Handle};
-use jarvis_provisioning::link::ble::{self, Config};
+use jarvis_provisioning::link::ble::{self, Config, Services};
 use provisioning_core::endpoint::{ENDPOINTS, Endpoint};
+use provisioning_core::espressif;
 use tempfile::TempDir;
 use testing::bus::PrivateBus;
 use testing::fake::Fault;
@@ -29,6 +30,8 @@ const DEADLINE: Duration = Duration::from_mins(1);
 
 /// The path of the application's objects.
 const STATUS: &str = "/jarvis/provisioning/service/5";
+/// The handshake of Espressif's apps.
+const APP: &str = "/jarvis/provisioning/service_espressif/2";
 const SCAN: &str = "/jarvis/provisioning/service/2";
 const ADVERTISEMENT: &str = "/jarvis/advertisement";
 const ADVERTISEMENT_INTERFACE: &str = "org.bluez.LEAdvertisement1";
@@ -65,8 +68,12 @@ impl Lab {
         let (handle, ends) = Handle::channel(64, view());
         ends.advertising.send_replace(true);
         let switches = tempfile::tempdir().expect("a folder");
-        let config =
-            Config { bus: Some(bus.address()), adapter: Some(ADDRESS.to_lowercase()), switches: switches.path().to_owned() };
+        let config = Config {
+            bus: Some(bus.address()),
+            adapter: Some(ADDRESS.to_lowercase()),
+            services: Services { espressif: true, advertise_espressif: false },
+            switches: switches.path().to_owned(),
+        };
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(ble::serve(config, handle, async {
             // Dropping it stops as well.
@@ -245,6 +252,48 @@ async fn calls_with_invalid_arguments_are_refused_and_the_link_stays() {
     while !matches!(lab.event().await, Event::Received { endpoint: Endpoint::Scan, .. }) {}
     assert_eq!(lab.fake.world().script.calls_of("RegisterApplication"), 1);
     drop((opened, subscribed));
+}
+
+#[tokio::test]
+async fn a_message_of_an_app_is_acknowledged_when_its_answer_can_be_read() {
+    let Some(mut lab) = Lab::start(&[]).await else { return };
+    lab.fake.until_advertised().await;
+    let connection = lab.fake.connection.clone();
+    let (fake, events) = (&lab.fake, &mut lab.ends.events);
+    let mut outbound = None;
+    for answer in [(0..=255).collect::<Vec<u8>>(), Vec::new()] {
+        // A long write arrives whole.
+        let body = (vec![7_u8; 406], options("dev_1"));
+        let write = fake.call(&connection, APP, "WriteValue", &body);
+        let serve = async {
+            loop {
+                match events.recv().await.expect("an event") {
+                    Event::Opened { outbound: opened, .. } => outbound = Some(opened),
+                    Event::Espressif { endpoint: espressif::Endpoint::Session, message, .. } => {
+                        assert_eq!(message, [7; 406]);
+                        let early = fake.call(&connection, APP, "ReadValue", &(options("dev_2"),)).await.expect("a value");
+                        assert!(early.body().deserialize::<Vec<u8>>().expect("bytes").is_empty(), "another phone's");
+                        break outbound.as_ref().expect("it was opened").send(answer.clone()).await.expect("the link is there");
+                    }
+                    _ => {}
+                }
+            }
+        };
+        let (written, ()) = timeout(DEADLINE, async { tokio::join!(write, serve) }).await.expect("an answer");
+        assert_eq!(written.is_ok(), !answer.is_empty(), "without an answer the message is refused");
+        for offset in [0, 22, answer.len()] {
+            let mut options = options("dev_1");
+            options.insert("offset", u16::try_from(offset).expect("short").into());
+            let read = fake.call(&connection, APP, "ReadValue", &(options,)).await;
+            let value = read.ok().map(|value| value.body().deserialize::<Vec<u8>>().expect("bytes"));
+            assert_eq!(value.as_deref(), answer.get(offset..), "from {offset}");
+        }
+    }
+    let name = fake.call(&connection, &format!("{APP}/name"), "ReadValue", &(options("dev_1"),)).await.expect("a name");
+    assert_eq!(name.body().deserialize::<Vec<u8>>().expect("bytes"), b"prov-session");
+    let unwritable = fake.call(&connection, &format!("{APP}/name"), "WriteValue", &(vec![1_u8], options("dev_1"))).await;
+    let long = fake.call(&connection, APP, "WriteValue", &(vec![1_u8; 513], options("dev_1"))).await;
+    assert!(unwritable.is_err() && long.is_err());
 }
 
 /// `BlueZ` joins values that it gets within 10 ms, and the other end of version 5.55 reads only the first one.

@@ -17,10 +17,10 @@ const DOCUMENT: &str = include_str!("../../docs/protocol.md");
 const CLIENT: &str = include_str!("../../docs/examples/client.py");
 
 /// Debian's Python, because its package `python3-cryptography` is not visible to other builds of Python.
-const PYTHON: &str = "/usr/bin/python3";
+pub(crate) const PYTHON: &str = "/usr/bin/python3";
 
 /// Whether the client can run here.
-fn python_is_there() -> bool {
+pub(crate) fn python_is_there() -> bool {
     let imports = std::process::Command::new(PYTHON).args(["-c", "import cryptography"]).stderr(Stdio::null()).status();
     let is_there = imports.is_ok_and(|status| status.success());
     assert!(is_there || std::env::var_os("CI").is_none(), "CI has python3-cryptography");

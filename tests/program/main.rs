@@ -11,6 +11,7 @@ mod commands;
 mod diagnose;
 mod docs_client;
 mod dumpable;
+mod espressif;
 mod failures;
 mod hostile_page;
 mod kills;

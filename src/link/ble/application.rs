@@ -12,8 +12,10 @@ use tracing::debug;
 use uuid::Uuid;
 use zbus::{DynamicType, Fd, Message, ObjectPath, OwnedObjectPath, Variant};
 
+use super::apps::Answers;
 use crate::daemon::Handle;
 use provisioning_core::endpoint::{ENDPOINTS, Endpoint, SERVICE};
+use provisioning_core::espressif;
 use provisioning_core::gatt::peripheral::{Reads, check_subscribe, check_write};
 use provisioning_core::gatt::{AttError, MTU_MAXIMUM, multiple_value_size, value_size};
 
@@ -44,8 +46,17 @@ const NAME_LIMIT: usize = 29;
 /// The properties of one interface.
 type Properties = BTreeMap<&'static str, Variant<'static>>;
 
+/// The service of Espressif's apps. Its handles are above those that the node's own service has and can get.
+const APPS_PATH: &str = "/jarvis/provisioning/service_espressif";
+const DESCRIPTOR_INTERFACE: &str = "org.bluez.GattDescriptor1";
+const APPS_FIRST_HANDLE: u16 = 0x0180;
+/// Characteristic User Description (Bluetooth Core 5.4, Vol 3, Part G, 3.3.3.2): these apps find endpoints by it.
+const DESCRIPTION: &str = "2901";
+
 /// The effect of a call on a link or on the advertisement.
 pub(super) enum Effect {
+    /// One of Espressif's apps wrote a message, whose answer must be there when the write is acknowledged.
+    AppWritten { phone: OwnedObjectPath, endpoint: espressif::Endpoint, message: Vec<u8> },
     /// A phone wrote a value.
     Written { phone: OwnedObjectPath, endpoint: Endpoint, value: Vec<u8> },
     /// A phone has subscribed: it is notified of what is written to the socket.
@@ -68,11 +79,22 @@ enum Refusal {
 pub(super) struct Application {
     handle: Handle,
     reads: Reads<OwnedObjectPath>,
+    services: Services,
+    answers: Answers,
+}
+
+/// What is offered beside the node's own service.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Services {
+    /// The service of Espressif's apps.
+    pub espressif: bool,
+    /// Its UUID is advertised in place of the node's own: the packet has room for one.
+    pub advertise_espressif: bool,
 }
 
 impl Application {
-    pub(super) fn new(handle: Handle) -> Self {
-        Self { handle, reads: Reads::default() }
+    pub(super) fn new(handle: Handle, services: Services, answers: Answers) -> Self {
+        Self { handle, reads: Reads::default(), services, answers }
     }
 
     /// Handles a call; returns its answer and its effect.
@@ -81,14 +103,27 @@ impl Application {
         let path = header.path().map(ObjectPath::as_str).unwrap_or_default();
         let member = header.member().map(zbus::names::MemberName::as_str).unwrap_or_default();
         let endpoint = endpoint_at(path);
+        let app = app_endpoint_at(path).filter(|_| self.services.espressif);
         let refuse = |refusal: Refusal| {
             debug!(path, member, ?refusal, "refusing a call");
             Message::error(&header, format!("org.bluez.Error.{refusal:?}")).build(&"refused").map(|answer| (answer, None))
         };
         match (member, endpoint) {
-            ("GetManagedObjects", _) if path == ROOT => Ok((answer(call, &objects())?, None)),
-            ("GetAll", _) if path == ADVERTISEMENT => Ok((answer(call, &advertisement(&self.handle.view().info.name))?, None)),
+            ("GetManagedObjects", _) if path == ROOT => Ok((answer(call, &objects(self.services))?, None)),
+            ("GetAll", _) if path == ADVERTISEMENT => {
+                Ok((answer(call, &advertisement(&self.handle.view().info.name, self.services))?, None))
+            }
             ("Release", _) if path == ADVERTISEMENT => Ok((answer(call, &())?, Some(Effect::Released))),
+            ("ReadValue", None) if app.is_some() => match arguments(call).and_then(|options| self.read_app(app, &options)) {
+                Ok(value) => Ok((answer(call, &value)?, None)),
+                Err(refusal) => refuse(refusal),
+            },
+            ("WriteValue", None) if app.is_some() => {
+                match arguments(call).and_then(|(value, options): (Vec<u8>, Options)| write_app(app, value, &options)) {
+                    Ok(effect) => Ok((answer(call, &())?, effect)),
+                    Err(refusal) => refuse(refusal),
+                }
+            }
             ("ReadValue", Some(endpoint)) => match arguments(call).and_then(|options| self.read(endpoint, &options)) {
                 Ok(value) => Ok((answer(call, &value)?, None)),
                 Err(refusal) => refuse(refusal),
@@ -105,6 +140,16 @@ impl Application {
             },
             _ => refuse(Refusal::NotSupported),
         }
+    }
+
+    /// The answer to an app's last message, or the name of an endpoint.
+    fn read_app(&self, place: Option<AppPlace>, options: &Options) -> Result<Vec<u8>, Refusal> {
+        let phone = options.device.clone().ok_or(Refusal::Failed)?;
+        let value = match place.ok_or(Refusal::Failed)? {
+            AppPlace::Value(endpoint) => self.answers.of(&phone, endpoint),
+            AppPlace::Description(endpoint) => endpoint.row().name.as_bytes().to_vec(),
+        };
+        value.get(options.offset()..).map(<[u8]>::to_vec).ok_or(Refusal::InvalidOffset)
     }
 
     fn read(&mut self, endpoint: Endpoint, options: &Options) -> Result<Vec<u8>, Refusal> {
@@ -161,6 +206,32 @@ fn write(endpoint: Endpoint, value: Vec<u8>, options: &Options) -> Result<Option
     Ok(Some(Effect::Written { phone, endpoint, value }))
 }
 
+/// The acknowledgement of a write.
+pub(super) fn acknowledged(call: &Message) -> zbus::Result<Message> {
+    answer(call, &())
+}
+
+/// The error of a write whose message the node refuses without an answer, as Espressif's devices do.
+pub(super) fn failed(call: &Message) -> zbus::Result<Message> {
+    Message::error(&call.header(), format!("org.bluez.Error.{:?}", Refusal::Failed)).build(&"refused")
+}
+
+/// These apps write a message as one value: a long one arrives whole.
+fn write_app(place: Option<AppPlace>, message: Vec<u8>, options: &Options) -> Result<Option<Effect>, Refusal> {
+    if options.prepare_authorize == Some(true) {
+        return Ok(None);
+    }
+    let Some(AppPlace::Value(endpoint)) = place else { return Err(Refusal::NotSupported) };
+    if options.offset() != 0 {
+        return Err(Refusal::InvalidOffset);
+    }
+    if message.len() > endpoint.row().limit {
+        return Err(Refusal::InvalidValueLength);
+    }
+    let phone = options.device.clone().ok_or(Refusal::Failed)?;
+    Ok(Some(Effect::AppWritten { phone, endpoint, message }))
+}
+
 fn subscribe(endpoint: Endpoint, options: &Options) -> Result<(OwnedFd, u16, Effect), Refusal> {
     check_subscribe(endpoint)?;
     let phone = options.device.clone().ok_or(Refusal::Failed)?;
@@ -186,13 +257,37 @@ fn endpoint_at(path: &str) -> Option<Endpoint> {
     ENDPOINTS.iter().map(|row| row.endpoint).find(|endpoint| path_of(*endpoint) == path)
 }
 
+/// What an object of the service of Espressif's apps stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AppPlace {
+    Value(espressif::Endpoint),
+    Description(espressif::Endpoint),
+}
+
+/// `BlueZ` assigns handles in the order of the paths.
+fn app_path_of(endpoint: espressif::Endpoint) -> String {
+    let number = espressif::ENDPOINTS.iter().position(|row| row.endpoint == endpoint).expect("every endpoint has a row");
+    format!("{APPS_PATH}/{number}")
+}
+
+fn app_endpoint_at(path: &str) -> Option<AppPlace> {
+    espressif::ENDPOINTS.iter().map(|row| row.endpoint).find_map(|endpoint| {
+        let rest = path.strip_prefix(&app_path_of(endpoint))?;
+        match rest {
+            "" => Some(AppPlace::Value(endpoint)),
+            "/name" => Some(AppPlace::Description(endpoint)),
+            _ => None,
+        }
+    })
+}
+
 /// A UUID as text.
 fn uuid(value: u128) -> String {
     Uuid::from_u128(value).to_string()
 }
 
 /// The service and its characteristics, in order.
-fn objects() -> BTreeMap<ObjectPath<'static>, BTreeMap<&'static str, Properties>> {
+fn objects(services: Services) -> BTreeMap<ObjectPath<'static>, BTreeMap<&'static str, Properties>> {
     let path = |path: String| ObjectPath::try_from(path).expect("the paths above are paths");
     let service = Properties::from([("UUID", uuid(SERVICE).into()), ("Primary", true.into()), ("Handle", FIRST_HANDLE.into())]);
     let mut objects = BTreeMap::from([(path(SERVICE_PATH.into()), BTreeMap::from([(SERVICE_INTERFACE, service)]))]);
@@ -213,15 +308,35 @@ fn objects() -> BTreeMap<ObjectPath<'static>, BTreeMap<&'static str, Properties>
         properties.insert("Flags", flags.into());
         objects.insert(path(path_of(row.endpoint)), BTreeMap::from([(CHARACTERISTIC_INTERFACE, properties)]));
     }
+    if services.espressif {
+        let service = [("UUID", uuid(espressif::SERVICE).into()), ("Primary", true.into()), ("Handle", APPS_FIRST_HANDLE.into())];
+        objects.insert(path(APPS_PATH.into()), BTreeMap::from([(SERVICE_INTERFACE, Properties::from(service))]));
+        for row in &espressif::ENDPOINTS {
+            let own = app_path_of(row.endpoint);
+            let properties = Properties::from([
+                ("UUID", uuid(row.uuid()).into()),
+                ("Service", path(APPS_PATH.into()).into()),
+                ("Flags", vec!["read", "write"].into()),
+            ]);
+            let description = Properties::from([
+                ("UUID", DESCRIPTION.into()),
+                ("Characteristic", path(own.clone()).into()),
+                ("Flags", vec!["read"].into()),
+            ]);
+            objects.insert(path(format!("{own}/name")), BTreeMap::from([(DESCRIPTOR_INTERFACE, description)]));
+            objects.insert(path(own), BTreeMap::from([(CHARACTERISTIC_INTERFACE, properties)]));
+        }
+    }
     objects
 }
 
 /// The advertising data holds flags and the service, 21 bytes; `BlueZ` puts the name into the scan response. More than 31
 /// bytes in either would make it an extended advertisement, which phones do not find by default.
-fn advertisement(name: &str) -> Properties {
+fn advertisement(name: &str, services: Services) -> Properties {
+    let advertised = if services.espressif && services.advertise_espressif { espressif::SERVICE } else { SERVICE };
     Properties::from([
         ("Type", ADVERTISEMENT_TYPE.into()),
-        ("ServiceUUIDs", vec![uuid(SERVICE)].into()),
+        ("ServiceUUIDs", vec![uuid(advertised)].into()),
         ("LocalName", name[..name.floor_char_boundary(NAME_LIMIT)].to_owned().into()),
         ("Discoverable", true.into()),
         ("MinInterval", INTERVAL.0.into()),
@@ -236,7 +351,7 @@ mod tests {
     #[test]
     fn every_packet_of_the_advertisement_fits() {
         for name in ["jarvis-5b91b661".to_owned(), "jarvis-".to_owned() + &"😀".repeat(8)] {
-            let advertisement = advertisement(&name);
+            let advertisement = advertisement(&name, Services { espressif: true, advertise_espressif: true });
             // Flags take three bytes, a UUID 16, and its list two. Other properties would take more.
             let known = ["Type", "ServiceUUIDs", "LocalName", "Discoverable", "MinInterval", "MaxInterval"];
             assert!(advertisement.keys().all(|key| known.contains(key)));
@@ -247,8 +362,34 @@ mod tests {
 
     #[test]
     fn characteristics_are_listed_in_the_order_of_the_endpoints() {
-        let listed: Vec<_> = objects().keys().skip(1).map(|path| endpoint_at(path.as_str())).collect();
+        let listed: Vec<_> = objects(Services::default()).keys().skip(1).map(|path| endpoint_at(path.as_str())).collect();
         assert_eq!(listed, ENDPOINTS.map(|row| Some(row.endpoint)));
+    }
+
+    #[test]
+    fn the_service_of_espressifs_apps_moves_nothing_of_the_nodes_own() {
+        let without = objects(Services::default());
+        let with = objects(Services { espressif: true, advertise_espressif: false });
+        let own: Vec<_> = with.iter().take(without.len()).collect();
+        assert_eq!(own, without.iter().collect::<Vec<_>>(), "the same objects, in the same order, first");
+        // A service has two attributes for each characteristic and one for each descriptor, of which BlueZ adds one.
+        assert!(usize::from(APPS_FIRST_HANDLE - FIRST_HANDLE) > 1 + 4 * ENDPOINTS.len());
+    }
+
+    #[test]
+    fn every_characteristic_of_espressifs_apps_is_named_and_can_be_read_and_written() {
+        let objects = objects(Services { espressif: true, advertise_espressif: true });
+        let added: Vec<_> = objects.iter().filter(|(path, _)| path.as_str().starts_with(APPS_PATH)).collect();
+        assert_eq!(added.len(), 1 + 2 * espressif::ENDPOINTS.len(), "and nothing else");
+        for row in &espressif::ENDPOINTS {
+            let own = app_path_of(row.endpoint);
+            let characteristic = &objects[&ObjectPath::try_from(own.as_str()).expect("a path")][CHARACTERISTIC_INTERFACE];
+            assert_eq!(characteristic["Flags"], vec!["read", "write"].into());
+            assert_eq!(app_endpoint_at(&own), Some(AppPlace::Value(row.endpoint)));
+            let name = format!("{own}/name");
+            assert!(objects.contains_key(&ObjectPath::try_from(name.as_str()).expect("a path")));
+            assert_eq!(app_endpoint_at(&name), Some(AppPlace::Description(row.endpoint)));
+        }
     }
 
     #[test]

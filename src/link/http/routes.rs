@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 
 use super::captive::{self, PROBES, Probe};
 use super::care;
+use super::espressif::Apps;
 use super::form::{self, Filled, Language, PAGES, Problem};
 use super::host::{Names, is_foreign};
 use super::json::{encode, json, problem};
@@ -30,6 +31,7 @@ use super::{Answered, Arrival, Config, Operation, Reply, body, k2};
 use crate::daemon::Handle;
 use provisioning_core::domain::{CommandCenterUrl, Credentials, K2, Network, Passphrase, Security, Ssid, TEXT_LIMIT, TextField};
 use provisioning_core::endpoint::{self, Endpoint, PROTOBUF};
+use provisioning_core::espressif;
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::{Answer, LocalRequest};
 use provisioning_core::secret::SecretText;
@@ -49,6 +51,7 @@ const SECRETS_REFUSED: &str = "Secrets are not accepted in clear on this device'
 pub(super) struct Api {
     pub(super) config: Config,
     pub(super) phones: Phones,
+    apps: Apps,
     care: Option<care::Api>,
     handle: Handle,
     /// The node's name at the start, which is on its label.
@@ -158,6 +161,9 @@ where
     B: Body<Data = Bytes> + Unpin,
 {
     let (head, body) = request.into_parts();
+    if let Some(endpoint) = api.espressif(arrival, &head) {
+        return Either::Left(api.answer_espressif(endpoint, arrival, &head, body).await);
+    }
     let route = match api.route(&head, arrival.sent_to) {
         Ok(route) => route,
         Err(reply) => return Either::Left(*reply),
@@ -195,8 +201,16 @@ where
 }
 
 /// Answers a request on port 80, beside the API at port `port`. An owner who types the node's address gets the setup page.
-pub(super) fn answer_captive<B>(api: &Api, arrival: &Arrival, port: u16, request: Request<B>) -> Reply {
-    let (head, _) = request.into_parts();
+///
+/// Espressif's apps use this port as well.
+pub(super) async fn answer_captive<B>(api: &Api, arrival: &Arrival, port: u16, request: Request<B>) -> Reply
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let (head, body) = request.into_parts();
+    if let Some(endpoint) = api.espressif(arrival, &head) {
+        return api.answer_espressif(endpoint, arrival, &head, body).await;
+    }
     let is_typed = head.uri.path() == "/" && api.is_addressed(&head, arrival.sent_to);
     let leads = is_typed || captive::is_portal(api.config.portal, arrival.apps.as_deref(), arrival.peer);
     let page = leads.then(|| SocketAddr::new(arrival.sent_to, port));
@@ -218,10 +232,32 @@ fn method_not_allowed(route: Route) -> Reply {
 impl Api {
     pub(super) fn new(config: Config, handle: Handle) -> Self {
         let phones = Phones::new(handle.clone(), config.limits.idle, config.limits.answer);
+        let apps = Apps::new(handle.clone(), config.limits.idle);
         let name = handle.view().identity.name();
         let care = config.care.clone().map(care::Api::new);
         let mark = SecretText::new(random_text());
-        Self { config, phones, care, handle, name, mark, waiting: Semaphore::new(WAITING), nudging: AtomicBool::new(false) }
+        Self { config, phones, apps, care, handle, name, mark, waiting: Semaphore::new(WAITING), nudging: AtomicBool::new(false) }
+    }
+
+    /// The endpoint of Espressif's protocol that a request posts to, if it is served there.
+    fn espressif(&self, arrival: &Arrival, head: &Parts) -> Option<espressif::Endpoint> {
+        let is_served = self.config.espressif && arrival.in_access_point && head.method == Method::POST;
+        espressif::Endpoint::from_path(head.uri.path()).filter(|_| is_served)
+    }
+
+    async fn answer_espressif<B>(&self, endpoint: espressif::Endpoint, arrival: &Arrival, head: &Parts, body: B) -> Reply
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        if !self.is_addressed(head, arrival.sent_to) || is_foreign(&head.headers) {
+            return problem(StatusCode::FORBIDDEN, "Requests from another site are not accepted.");
+        }
+        let body = match body::read(body, self.config.limits.body).await {
+            Ok(body) => body,
+            Err(unread) => return unread.into(),
+        };
+        let caller = Caller { headers: &head.headers, peer: arrival.peer, wait: head.extensions.get() };
+        self.apps.answer(endpoint, &caller, &body).await
     }
 
     /// The resource that a request names, or the answer if there is none or the request is for another host.

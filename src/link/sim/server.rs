@@ -1,5 +1,6 @@
 //! The node's role on the simulated link.
 
+use std::collections::HashMap;
 use std::fs;
 use std::future::Future;
 use std::io;
@@ -17,6 +18,7 @@ use tracing::{debug, trace, warn};
 
 use crate::daemon::{Handle, PRESENCE, Stopping};
 use provisioning_core::endpoint::{Endpoint, SERVICE};
+use provisioning_core::espressif;
 use provisioning_core::gatt::packets::{BadLength, FromNode, FromPhone, Packets};
 use provisioning_core::gatt::peripheral::{Inbox, Reads, check_subscribe, check_write};
 use provisioning_core::gatt::{AttError, MTU_MAXIMUM, MTU_MINIMUM, read_size, value_size};
@@ -39,12 +41,14 @@ pub struct Config {
     pub mtu: u16,
     /// Simultaneous links; further phones find no advertisement.
     pub connections: usize,
+    /// The characteristics of Espressif's apps exist, too.
+    pub espressif: bool,
 }
 
 impl Default for Config {
     /// The MTU that current phones negotiate with `BlueZ`, and more links than one radio holds.
     fn default() -> Self {
-        Self { mtu: MTU_MAXIMUM, connections: 8 }
+        Self { mtu: MTU_MAXIMUM, connections: 8, espressif: false }
     }
 }
 
@@ -191,6 +195,9 @@ async fn connection(stream: UnixStream, config: Config, handle: Handle, mut stop
         handle: handle.clone(),
         packets: Packets::default(),
         opened: None,
+        espressif: config.espressif,
+        app: None,
+        app_answers: HashMap::new(),
         reads: Reads::default(),
         inbox: Inbox::default(),
     };
@@ -200,10 +207,10 @@ async fn connection(stream: UnixStream, config: Config, handle: Handle, mut stop
         _ = stopped.changed() => Ended::Stopping(Stopping),
     };
     debug!(reason = %ended, "link ended");
-    if let Some((link, _)) = connection.opened
-        && handle.closed(link).await.is_err()
-    {
-        debug!("the daemon ended before the link");
+    for (link, _) in connection.opened.into_iter().chain(connection.app) {
+        if handle.closed(link).await.is_err() {
+            debug!("the daemon ended before the link");
+        }
     }
 }
 
@@ -215,6 +222,11 @@ struct Connection {
     packets: Packets,
     /// The link to the daemon's loop: from the subscription on, because messages of the node could not be delivered before.
     opened: Option<(Link, mpsc::Receiver<Vec<u8>>)>,
+    espressif: bool,
+    /// The link of an app of Espressif's, from its first message on.
+    app: Option<(Link, mpsc::Receiver<Vec<u8>>)>,
+    /// The answers that it has not read, or read in parts.
+    app_answers: HashMap<espressif::Endpoint, Vec<u8>>,
     reads: Reads<()>,
     inbox: Inbox,
 }
@@ -242,7 +254,7 @@ impl Connection {
                     count => self.packets.push(&bytes[..count]),
                 },
                 message = outbound => self.notify(&message.ok_or(Ended::ByNode)?).await?,
-                _ = presence.tick() => if let Some((link, _)) = &self.opened {
+                _ = presence.tick() => for (link, _) in self.opened.iter().chain(&self.app) {
                     self.handle.present(*link).await?;
                 },
             }
@@ -253,6 +265,11 @@ impl Connection {
     /// its acknowledgements.
     async fn answer(&mut self, packet: &[u8]) -> Result<(), Ended> {
         match FromPhone::decode(packet) {
+            Ok(FromPhone::Write { characteristic, value }) if self.app_endpoint(characteristic).is_some() => {
+                let endpoint = self.app_endpoint(characteristic).expect("checked by the guard");
+                let answer = self.app_written(endpoint, value).await?.map_or_else(FromNode::Error, |()| FromNode::Written);
+                self.send(&answer).await
+            }
             Ok(FromPhone::Read { characteristic, offset }) => {
                 let answer = self.read(characteristic, offset.into()).map_or_else(FromNode::Error, FromNode::Value);
                 self.send(&answer).await
@@ -278,9 +295,35 @@ impl Connection {
     }
 
     fn read(&mut self, characteristic: u128, offset: usize) -> Result<Vec<u8>, AttError> {
+        if let Some(app) = self.app_endpoint(characteristic) {
+            let answer = self.app_answers.get(&app).map(Vec::as_slice).unwrap_or_default();
+            let rest = answer.get(offset..).ok_or(AttError::InvalidOffset)?;
+            return Ok(rest[..rest.len().min(read_size(self.mtu))].to_vec());
+        }
         let view = self.handle.view();
         let rest = self.reads.read((), endpoint(characteristic)?, offset, &view.info, &view.status)?;
         Ok(rest[..rest.len().min(read_size(self.mtu))].to_vec())
+    }
+
+    fn app_endpoint(&self, characteristic: u128) -> Option<espressif::Endpoint> {
+        espressif::Endpoint::from_uuid(characteristic).filter(|_| self.espressif)
+    }
+
+    /// A message of an app of Espressif's, in one value as after a long write. Its answer can be read when this returns.
+    async fn app_written(&mut self, endpoint: espressif::Endpoint, message: Vec<u8>) -> Result<Result<(), AttError>, Ended> {
+        if message.len() > endpoint.row().limit {
+            return Ok(Err(AttError::InvalidLength));
+        }
+        if self.app.as_ref().is_none_or(|(_, answers)| answers.is_closed() && answers.is_empty()) {
+            self.app = Some(self.handle.open().await?);
+        }
+        let Some((link, answers)) = &mut self.app else { return Ok(Err(AttError::InvalidPdu)) };
+        self.handle.espressif(*link, endpoint, message).await?;
+        // The machine answers every message within its limits.
+        let answer = answers.recv().await.unwrap_or_default();
+        let refused = answer.is_empty();
+        self.app_answers.insert(endpoint, answer);
+        Ok(if refused { Err(AttError::InvalidPdu) } else { Ok(()) })
     }
 
     fn writable(&self, characteristic: u128, value: &[u8]) -> Result<(Endpoint, Link), AttError> {

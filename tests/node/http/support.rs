@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use jarvis_provisioning::daemon::Handle;
-use jarvis_provisioning::link::http::{Config, InAccessPoint, Limits, Listeners, Portal, Secrets, bind, serve};
+use jarvis_provisioning::link::http::{Config, InAccessPoint, Listeners, Portal, Secrets, bind, serve};
 use provisioning_core::domain::{AccessPoint, CommandCenterUrl, Outcome, RadioUse};
 use provisioning_core::machine::{AccessPointPolicy, Boot, Command, Done};
 use serde_json::Value;
@@ -45,7 +45,7 @@ impl Drop for Node {
 }
 
 pub(crate) fn config() -> Config {
-    Config { secrets: Secrets::Anywhere, open_security: "", portal: Portal::App, limits: Limits::default(), care: None }
+    Config { secrets: Secrets::Anywhere, open_security: "", portal: Portal::App, ..Config::default() }
 }
 
 /// Where a node listens, and the size of its access point.
