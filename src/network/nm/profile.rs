@@ -229,14 +229,6 @@ impl Station {
         }
         profile
     }
-
-    /// Whether NetworkManager has added settings: it marks an unseen network as hidden, and ties one with a default name to
-    /// that router.
-    pub(super) fn was_changed(&self, stored: &StoredProfile) -> bool {
-        let Some(wifi) = stored.get(WIFI) else { return true };
-        let hidden = matches!(wifi.get("hidden").map(bool::try_from), Some(Ok(true)));
-        hidden != self.hidden || wifi.contains_key("bssid")
-    }
 }
 
 impl AccessPoint {
@@ -518,18 +510,6 @@ mod tests {
         let station = station(&[0xff, 0x00, 0x27, 0x40]);
         let read = Stored::read(&stored(&station.settings())).expect("a Wi-Fi profile");
         assert_eq!((read.ssid, read.ours), (vec![0xff, 0x00, 0x27, 0x40], true));
-    }
-
-    #[test]
-    fn what_networkmanager_added_is_noticed() {
-        let station = station(b"linksys");
-        let mut profile = stored(&station.settings());
-        assert!(!station.was_changed(&profile));
-        profile.get_mut(WIFI).expect("there").insert("hidden".into(), value(true));
-        assert!(station.was_changed(&profile));
-        profile.get_mut(WIFI).expect("there").insert("hidden".into(), value(false));
-        profile.get_mut(WIFI).expect("there").insert("bssid".into(), value(vec![0_u8; 6]));
-        assert!(station.was_changed(&profile));
     }
 
     #[test]

@@ -55,11 +55,10 @@ impl Radio {
     async fn promote(&self, path: &OwnedObjectPath, station: &Station) -> Result<(), Cause> {
         let bus = self.bus()?;
         let profile: ConnectionProxy<'_> = bus.proxy(path.as_ref()).await?;
-        let stored = bus.call(Call { name: "GetSettings", action: CONTROL }, profile.get_settings()).await?;
-        // An empty argument keeps the settings, including the passphrase, which `GetSettings` does not return.
-        let settings = if station.was_changed(&stored) { station.settings() } else { HashMap::new() };
+        // Without settings NetworkManager stores those that it has. Some are its own: it marks an unseen network as hidden, and
+        // ties one with a default name to that router. And version 1.30 stores them without the passphrase.
         let call = Call { name: "Update2", action: MODIFY };
-        bus.call(call, profile.update2(&settings, TO_DISK, &HashMap::new())).await?;
+        bus.call(call, profile.update2(&station.settings(), TO_DISK, &HashMap::new())).await?;
         Ok(())
     }
 

@@ -449,9 +449,9 @@ fn handle(bus: &Bus, header: &zbus::message::Header<'_>, message: &Message) -> A
                     let (settings, flags, _): (Settings, u32, HashMap<String, OwnedVariant>) =
                         body.deserialize().expect("a profile");
                     assert_eq!(flags, 1);
-                    if !settings.is_empty() {
-                        profile.settings = Arc::new(settings);
-                    }
+                    // Version 1.30 stores a profile without its secrets if no settings are passed.
+                    assert!(!settings.is_empty(), "the passphrase is passed");
+                    profile.settings = Arc::new(settings);
                     profile.flags = 0;
                     Answer::Extra
                 }
