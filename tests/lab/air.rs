@@ -21,15 +21,21 @@ const LONG: Duration = Duration::from_secs(1);
 const CONTROLLERS: usize = 2;
 
 /// Waits until `condition` holds; `what` describes it in the failure.
-pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+pub(crate) async fn until(what: &str, condition: impl AsyncFnMut() -> bool) {
+    within(PATIENCE, what, condition).await;
+}
+
+/// The same with a limit that is a promise; returns how long it has taken.
+pub(crate) async fn within(limit: Duration, what: &str, mut condition: impl AsyncFnMut() -> bool) -> Duration {
+    let began = Instant::now();
     let wait = async {
         while !condition().await {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    let began = Instant::now();
-    assert!(tokio::time::timeout(PATIENCE, wait).await.is_ok(), "{what} did not happen in time");
+    assert!(tokio::time::timeout(limit, wait).await.is_ok(), "{what} did not happen in time");
     tell(what, began);
+    began.elapsed()
 }
 
 /// Prints what has taken long, in the log of the scenario.

@@ -30,6 +30,10 @@ pub(crate) struct Usage {
     pub(crate) resident: usize,
     /// Peak resident memory, KiB.
     pub(crate) peak: usize,
+    /// Memory that is no part of a file, KiB: heap, stacks and changed data.
+    pub(crate) anonymous: usize,
+    /// Times that a thread has gone to sleep.
+    pub(crate) sleeps: usize,
 }
 
 /// A device. Its files outlive its program.
@@ -156,10 +160,19 @@ impl Device {
 /// The resources of a process.
 pub(crate) fn usage(process: &str) -> Usage {
     let descriptors = fs::read_dir(format!("/proc/{process}/fd")).expect("its descriptors").count();
-    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("its figures");
-    let figure = |name| status.lines().find_map(|line| line.strip_prefix(name)?.strip_suffix("kB")?.trim().parse().ok());
-    let [resident, peak] = ["VmRSS:", "VmHWM:"].map(|name| figure(name).expect("a figure in kB"));
-    Usage { descriptors, resident, peak }
+    let read = |name: &str| fs::read_to_string(format!("/proc/{process}/{name}")).expect("its figures");
+    let figure = |text: &str, name: &str| -> usize {
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim().trim_end_matches("kB").trim().parse().ok());
+        value.expect("a figure")
+    };
+    let (status, memory) = (read("status"), read("smaps_rollup"));
+    let [resident, peak] = ["VmRSS:", "VmHWM:"].map(|name| figure(&status, name));
+    let anonymous = figure(&memory, "Anonymous:");
+    let threads = fs::read_dir(format!("/proc/{process}/task")).expect("its threads").flatten();
+    // A thread may end meanwhile.
+    let threads = threads.filter_map(|thread| fs::read_to_string(thread.path().join("status")).ok());
+    let sleeps = threads.map(|thread| figure(&thread, "voluntary_ctxt_switches:")).sum();
+    Usage { descriptors, resident, peak, anonymous, sleeps }
 }
 
 /// The profiles that NetworkManager has, volatile ones included.
@@ -194,7 +207,7 @@ pub(crate) fn device_state(value: &str) -> String {
 }
 
 /// The network of the node's radio.
-fn active_network() -> String {
+pub(crate) fn active_network() -> String {
     let link = run("iw", &["dev", "wlan0", "link"]);
     let text = String::from_utf8_lossy(&link.stdout).into_owned();
     text.lines().find_map(|line| line.trim().strip_prefix("SSID: ")).unwrap_or_default().to_owned()

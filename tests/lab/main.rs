@@ -17,6 +17,7 @@
 //! | `mdns_service` | the node's mDNS service in the home's network |
 //! | `battery` | a phone that serves its battery level, and a stock `BlueZ` |
 //! | `browser` | the setup page and the site in a browser of the host, which uses the radios of the guest's phone |
+//! | `care` | the packaged service as a caretaker of the network |
 //! | `panel` | the packaged service's object on the bus, its light and its button |
 //! | `field` | what devices meet where they are used: networks of others, resets of the adapter, a slow router |
 //! | `surroundings` | services that hang around the node |
@@ -35,6 +36,7 @@ mod battery;
 mod bench;
 mod browser;
 mod captive_portal;
+mod care;
 mod desk;
 mod device;
 mod dns;

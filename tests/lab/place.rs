@@ -56,6 +56,10 @@ pub(crate) struct Settings {
     /// Whether the home has a second network.
     pub(crate) other: bool,
     pub(crate) password: &'static str,
+    /// The DNS server that DHCP names; 0.0.0.0 is the home itself, in the client's network.
+    pub(crate) dns: Option<&'static str>,
+    /// How long an address is valid; at least two minutes.
+    pub(crate) lease_minutes: u32,
 }
 
 impl Settings {
@@ -71,7 +75,16 @@ impl Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { protection: Protection::Wpa2, hidden: false, dhcp: true, neighbours: 0, other: false, password: PASSWORD }
+        Self {
+            protection: Protection::Wpa2,
+            hidden: false,
+            dhcp: true,
+            neighbours: 0,
+            other: false,
+            password: PASSWORD,
+            dns: None,
+            lease_minutes: 60,
+        }
     }
 }
 
@@ -170,7 +183,12 @@ impl Home {
         if settings.dhcp {
             let mut command = there("home", "dnsmasq");
             command.args(["--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--interface=wlan1", "--bind-interfaces"]);
-            command.args(["--dhcp-range=10.20.0.10,10.20.0.250,1h", "--dhcp-leasefile=/dev/null", "--no-ping"]);
+            let lease = settings.lease_minutes;
+            command.arg(format!("--dhcp-range=10.20.0.10,10.20.0.250,{lease}m"));
+            command.args(["--dhcp-leasefile=/dev/null", "--no-ping"]);
+            if let Some(server) = settings.dns {
+                command.arg(format!("--dhcp-option=option:dns-server,{server}"));
+            }
             if settings.other {
                 command.args(["--interface=other", "--dhcp-range=10.21.0.10,10.21.0.250,1h"]);
             }
@@ -332,6 +350,22 @@ impl Street {
     }
 }
 
+/// A socket that listens in a place, and whose connections this process accepts.
+pub(crate) fn listen(place: &'static str, port: u16) -> std::net::TcpListener {
+    let listening = std::thread::spawn(move || {
+        enter(place);
+        std::net::TcpListener::bind((std::net::Ipv4Addr::UNSPECIFIED, port)).expect("a free port")
+    });
+    listening.join().expect("it does not panic")
+}
+
+/// Moves the current thread to a place, because a network namespace is per thread.
+fn enter(place: &str) {
+    let place = fs::File::open(Path::new("/run/netns").join(place)).expect("a place");
+    let kind = Some(rustix::thread::LinkNameSpaceType::Network);
+    rustix::thread::move_into_link_name_space(std::os::fd::AsFd::as_fd(&place), kind).expect("root may go there");
+}
+
 /// Runs a closure at the phone's place; see [`within`].
 pub(crate) async fn at_the_phone<T, F>(work: impl FnOnce() -> F + Send + 'static) -> T
 where
@@ -347,11 +381,10 @@ where
     T: Send + 'static,
     F: Future<Output = T>,
 {
-    let place = fs::File::open(format!("/run/netns/{place}")).expect("the place exists");
+    let place = place.to_owned();
     let (answer, result) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
-        let kind = Some(rustix::thread::LinkNameSpaceType::Network);
-        rustix::thread::move_into_link_name_space(std::os::fd::AsFd::as_fd(&place), kind).expect("root may go there");
+        enter(&place);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         // The receiver is dropped only after a failure of the scenario.
         let _failed = answer.send(runtime.block_on(work()));

@@ -16,7 +16,7 @@ use crate::place::{Home, SSID, Wifi, json as read};
 pub(crate) const PACKAGES: &str = "/lab/packages";
 
 /// The node's settings.
-const SETTINGS: &str = "/etc/jarvis/provision.toml";
+pub(crate) const SETTINGS: &str = "/etc/jarvis/provision.toml";
 
 /// The file that makes every name resolve to the node.
 const NAMES: &str = "/etc/NetworkManager/dnsmasq-shared.d/jarvis-provisioning.conf";
