@@ -20,12 +20,13 @@ struct Node(NetworkManager);
 impl Node {
     fn start() -> Self {
         forget_networks();
-        Self(NetworkManager::start(Settings { interface: Some("wlan0".into()), ..Settings::default() }))
+        // The guest's kernel has a country of its own.
+        Self(NetworkManager::start(Settings { interface: Some("wlan0".into()), country: || None, ..Settings::default() }))
     }
 
     /// Joins a network, and leaves it. Returns the fault, if there is one.
     async fn join(&self, name: &str, password: &str) -> Option<Fault> {
-        let began = std::time::Instant::now();
+        let began = tokio::time::Instant::now();
         let passphrase = Passphrase::try_from(password.to_owned()).expect("a short passphrase");
         let joined = self.0.join(&Ssid::try_from(name).expect("a short name"), &passphrase, false).await;
         let fault = joined.as_ref().err().map(|error| error.fault);

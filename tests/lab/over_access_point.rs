@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mobile_test_harness::link::Target;
 use mobile_test_harness::phone::Phone;
-use provisioning_core::domain::{Credentials, State};
+use provisioning_core::domain::{CommandCenterUrl, Credentials, State};
 use provisioning_core::fault::Fault;
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
@@ -70,7 +70,7 @@ fn ask(node: &str, path: &str, arguments: &[&str]) -> Option<Value> {
 fn hand_over(credentials: &Credentials) {
     let body = json!({
         "wifi_ssid": credentials.ssid.as_ref().map(ToString::to_string).unwrap_or_default(), "wifi_password": credentials.passphrase.expose(), "room": credentials.room,
-        "command_center_url": credentials.command_center.as_ref().map(|url| url.as_str()), "household_id": credentials.household_id,
+        "command_center_url": credentials.command_center.as_ref().map(CommandCenterUrl::as_str), "household_id": credentials.household_id,
         "node_id": credentials.node_id, "provisioning_token": credentials.token.expose(),
     });
     let file = NamedTempFile::new().expect("a temporary file");

@@ -392,7 +392,7 @@ impl Api {
         credentials.hidden = hidden;
         // A mistake costs no guess, and does not close the access point.
         let may_be_open = hidden || credentials.ssid.as_ref().is_some_and(|ssid| is_open(ssid, &view.networks));
-        let is_valid = if credentials.passphrase.is_empty() { may_be_open } else { credentials.passphrase.is_printable() };
+        let is_valid = if credentials.passphrase.is_empty() { may_be_open } else { may_fit(&credentials, &view.networks) };
         if !is_valid {
             return again(Problem::Fault(Fault::InvalidPassphrase));
         }
@@ -523,6 +523,14 @@ fn ssid(request: &ProvisionRequest, networks: &[Network]) -> Result<Option<Ssid>
     }
     // A name is sent back as the scan listed it.
     NetworkNames::new(networks).find(&request.wifi_ssid).map(Some)
+}
+
+/// Whether a network that was seen, if it was, can have that password: WPA3 has no limits of its own.
+fn may_fit(credentials: &Credentials, networks: &[Network]) -> bool {
+    let is_it = |network: &&Network| credentials.ssid.as_ref() == Some(&network.ssid);
+    let has_sae = |network: &Network| matches!(network.security, Security::Wpa3 | Security::Wpa2Wpa3);
+    let passphrase = &credentials.passphrase;
+    passphrase.is_printable() && (passphrase.fits_psk() || networks.iter().filter(is_it).any(has_sae))
 }
 
 /// Whether every network of that name is without a passphrase; false for a network that was not seen.

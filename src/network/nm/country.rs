@@ -69,13 +69,9 @@ impl Radio {
     pub(super) async fn may_use(&mut self, frequency: u32, caller: &mut Caller) -> Result<bool, Cause> {
         let device = self.ready(caller).await?;
         Ok(match frequency {
-            // Channels 12 to 14, which not every country has.
-            2467..=2484 => false,
-            // Channels 52 to 144, with radar.
-            5250..=5730 => false,
+            // Channels 12 to 14, which not every country has; channels 52 to 144, with radar; 6 GHz.
+            2467..=2484 | 5250..=5730 | 5925.. => false,
             5000..=5924 => device.has_5_ghz,
-            // 6 GHz.
-            5925.. => false,
             _ => true,
         })
     }

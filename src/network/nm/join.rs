@@ -49,7 +49,7 @@ struct Tried {
 impl Way {
     /// Another way, after a failure that it may avoid.
     fn next(&self, cause: &Cause, version: Option<(u32, u32)>) -> Option<Self> {
-        let Some(was) = self.was.filter(|_| matches!(cause, Cause::Ended { mode: Mode::Station, .. })) else { return None };
+        let was = self.was.filter(|_| matches!(cause, Cause::Ended { mode: Mode::Station, .. }))?;
         let is_psk = was.key_management == KeyManagement::WpaPsk;
         match cause.fault() {
             // The network also offers WPA2, which old drivers and some access points do better.

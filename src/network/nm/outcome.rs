@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::supplicant::Refusal;
+use super::supplicant::{Refusal, UNSPECIFIED};
 use super::values::{DeviceReason, DeviceState};
 use provisioning_core::fault::Fault;
 
@@ -152,6 +152,8 @@ impl Ended {
                 (Refusal { full: true, .. }, _) => Fault::RouterFull,
                 (_, Some(Sighting { outdated: true, .. })) => Fault::OutdatedSecurity,
                 (Refusal { wrong_password: true, .. }, Some(Sighting { sae: true, .. })) => Fault::WrongPassword,
+                // hostapd refuses a wrong password and an unknown element with the same status.
+                (Refusal { status: Some(UNSPECIFIED), .. }, Some(Sighting { sae: true, .. })) => Fault::ProbablyWrongPassword,
                 (Refusal { status: Some(_), .. }, Some(Sighting { sae: true, .. })) => Fault::Wpa3Failed,
                 (Refusal { status: Some(_), .. }, _) => Fault::RouterRefused,
                 (_, Some(Sighting { odd: true, .. })) => Fault::UnsupportedSecurity,
@@ -309,7 +311,9 @@ mod tests {
         let missing = secured(&[(120, 53), (30, 0)]);
         let told = |statuses: &[u16]| {
             let mut refusal = Refusal::default();
-            statuses.iter().for_each(|status| refusal.observe(*status));
+            for status in statuses {
+                refusal.observe(*status);
+            }
             refusal
         };
         for (statuses, sighting, fault) in [
@@ -319,7 +323,7 @@ mod tests {
             (&[1], SEEN, Fault::RouterRefused),
             (&[0], SEEN, Fault::AssociationFailed),
             (&[15], SEEN_SAE, Fault::WrongPassword),
-            (&[1], SEEN_SAE, Fault::Wpa3Failed),
+            (&[1], SEEN_SAE, Fault::ProbablyWrongPassword),
             (&[77], SEEN_SAE, Fault::Wpa3Failed),
             (&[], SEEN_SAE, Fault::ProbablyWrongPassword),
             (&[], TKIP, Fault::OutdatedSecurity),

@@ -11,6 +11,7 @@ use provisioning_core::domain::{Network, Security, Ssid};
 pub(super) const FRESH: i64 = 60;
 
 /// A station of a network, as NetworkManager lists it.
+#[allow(clippy::struct_excessive_bools, reason = "independent observations of one station")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     /// None if it does not broadcast its name.

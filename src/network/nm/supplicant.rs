@@ -33,8 +33,9 @@ const INTERFACE: &str = "fi.w1.wpa_supplicant1.Interface";
 /// The supplicant answers within milliseconds.
 const LIMIT: Duration = Duration::from_secs(1);
 
-/// A status code of authentication or association (IEEE 802.11-2020, 9.4.1.9): the challenge has failed. SAE answers a wrong
-/// password with it.
+/// A status code of authentication or association (IEEE 802.11-2020, 9.4.1.9): a failure without a reason.
+pub(super) const UNSPECIFIED: u16 = 1;
+/// The challenge has failed: a wrong password, by the standard of SAE.
 const CHALLENGE_FAILED: u16 = 15;
 /// The access point has no room for another station.
 const FULL: u16 = 17;

@@ -371,7 +371,7 @@ async fn unusable_values_are_accepted_and_fail_as_an_attempt() {
     for (field, value, code, error) in [
         ("wifi_ssid", "", "wifi_connect_failed", network("", Fault::InvalidSsid).as_str()),
         ("wifi_ssid", long.as_str(), "wifi_connect_failed", &network(&long, Fault::InvalidSsid)),
-        ("wifi_password", &"p".repeat(65), "wifi_connect_failed", &network("HomeNetwork", Fault::InvalidPassphrase)),
+        ("wifi_password", &"p".repeat(129), "wifi_connect_failed", &network("HomeNetwork", Fault::InvalidPassphrase)),
         ("command_center_url", "", "registration_failed", &registration),
         ("command_center_url", "ftp://x", "registration_failed", &registration),
         ("command_center_url", "http://user:pw@x", "registration_failed", &registration),

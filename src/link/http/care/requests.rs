@@ -131,7 +131,7 @@ mod tests {
             (r#"{"ssid":""}"#, "ssid"),
             (r#"{"ssid":7}"#, "ssid"),
             (r#"{"ssid":"123456789012345678901234567890123"}"#, "ssid"),
-            (r#"{"ssid":"Home","password":"secret7"}"#, "password"),
+            (r#"{"ssid":"Home","password":"secret\t7"}"#, "password"),
             (r#"{"ssid":"Home","password":{"secret":1}}"#, "password"),
             (r#"{"ssid":"Home","hidden":"secret"}"#, "hidden"),
         ] {

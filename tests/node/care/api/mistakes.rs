@@ -24,7 +24,7 @@ async fn bad_input_is_400_with_field_and_reason_and_never_500() {
         ("network/connect", r#"{"ssid":7}"#, "ssid"),
         ("network/connect", r#"{"ssid":["a"]}"#, "ssid"),
         ("network/connect", r#"{"ssid":"this name is longer than 32 bytes"}"#, "ssid"),
-        ("network/connect", r#"{"ssid":"Home","password":"short"}"#, "password"),
+        ("network/connect", r#"{"ssid":"Home","password":"a\tpassword"}"#, "password"),
         ("network/connect", r#"{"ssid":"Home","password":12345678}"#, "password"),
         ("network/connect", r#"{"ssid":"Home","hidden":"yes"}"#, "hidden"),
         ("network/forget", r#"{"name":""}"#, "name"),
