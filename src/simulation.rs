@@ -1,8 +1,8 @@
 //! A network without a radio, for development, demonstrations and tests.
 //!
-//! Four networks can be joined, like those of the existing simulator: the protected ones accept any passphrase. One network
-//! checks its passphrase; the others fail with the fault in their name, so that a developer can see every outcome. An open
-//! network refuses a passphrase, as NetworkManager does.
+//! Four networks can be joined, like those of the existing simulator: the protected ones accept any passphrase that their
+//! security has room for. One network checks its passphrase; the others fail with the fault in their name, so that a developer can
+//! see every outcome. An open network refuses a passphrase, as NetworkManager does.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -41,6 +41,9 @@ const FAILING: [Fault; 10] = [
     Fault::NetworkUnavailable,
 ];
 
+/// WPA2 has no longer key: 64 hexadecimal digits.
+const KEY_LIMIT: usize = 64;
+
 /// A network without internet access.
 const LIMITED: &str = "Sim-NoInternet";
 
@@ -70,8 +73,10 @@ impl Network for SimulatedNetwork {
         let name = ssid.to_string();
         let refuse = |fault| Err(Error::new("joining the simulated network", fault));
         let joined = |limited_connectivity| Ok(Joined { limited_connectivity });
-        let is_open = name == LIMITED || FREE.iter().any(|(free, _, security)| *free == name && *security == Security::Open);
+        let is_free = |wanted| FREE.iter().any(|(free, _, security)| *free == name && *security == wanted);
+        let is_open = name == LIMITED || is_free(Security::Open);
         match name.as_str() {
+            _ if is_free(Security::Wpa2) && passphrase.expose().len() > KEY_LIMIT => refuse(Fault::InvalidPassphrase),
             _ if is_open && !passphrase.is_empty() => refuse(Fault::WrongPassword),
             GUARDED if passphrase.expose() == PASSWORD => joined(false),
             GUARDED => refuse(Fault::WrongPassword),

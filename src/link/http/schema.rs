@@ -38,7 +38,6 @@ pub(super) enum ProvisioningState {
     Registering,
     Provisioned,
     Error,
-    Online,
 }
 
 /// A network in range.
@@ -153,12 +152,12 @@ impl FactoryResetResponse {
 impl From<domain::State> for ProvisioningState {
     fn from(state: domain::State) -> Self {
         match state {
-            domain::State::ApMode => Self::ApMode,
+            // The apps know no other state; the message says that the node is online.
+            domain::State::ApMode | domain::State::Online => Self::ApMode,
             domain::State::Connecting => Self::Connecting,
             domain::State::Registering => Self::Registering,
             domain::State::Provisioned => Self::Provisioned,
             domain::State::Error => Self::Error,
-            domain::State::Online => Self::Online,
         }
     }
 }
