@@ -219,7 +219,8 @@ test("an attempt is followed while the node cannot be reached for a while", { sk
 /** Values at the edges of the grammars, and beyond. */
 const VALUES: Record<string, readonly string[]> = {
   ssid: ["Sim-RadioBlocked", "", "x".repeat(32), "x".repeat(33), "ä".repeat(16), "ä".repeat(17)],
-  passphrase: ["password", "1234567", "x".repeat(63), "x".repeat(64), "0".repeat(64), "x".repeat(65), "pässword", "tab\there!"],
+  // The protection of the network decides on the rest, once the node has seen it.
+  passphrase: ["password", "1234567", "x".repeat(64), "0".repeat(64), "x".repeat(128), "x".repeat(129), "ä".repeat(65), "pässword"],
   room: ["", "kitchen", "Küche", "x".repeat(512), "x".repeat(513), "a\u0007", "a\u0085", "a\u2028"],
   householdId: ["", "home", "x".repeat(512), "ä".repeat(257), "a\n"],
   nodeId: ["node", "A-z_0.9", "", "x".repeat(64), "x".repeat(65), "a b", "ä", "a/b"],
@@ -269,7 +270,7 @@ test("the node refuses exactly what the checks of inputs refuse", { skip }, () =
     for (const [field, values] of Object.entries(VALUES)) {
       for (const value of values) {
         const wanted = { ...valid, requestId: newRequestId(), [field]: value };
-        const expected = Object.values(checkCredentials(wanted, "WPA2"))[0];
+        const expected = Object.values(checkCredentials(wanted))[0];
         const context = `${field} ${JSON.stringify(value)}`;
         const refused = await nameOf(phone.bringOnline(wanted).then(({ fault }) => assert.ok(fault, context)));
         assert.equal(refused, expected, context);

@@ -128,7 +128,7 @@ const CODECS = [
   [/^(accept|record outbound|refusal.*)$/, session.Outbound],
   [/^(first )?record$/, session.Record],
   [/^list of outbounds$/, session.OutboundList],
-  [/^info$/, provisioning.Info],
+  [/^info( |$)/, provisioning.Info],
   [/^public status/, provisioning.PublicStatus],
   [/ request( |$)/, provisioning.Request],
   [/ reply$|^event/, provisioning.Message],
