@@ -320,7 +320,7 @@ async fn a_diagnosis_names_the_layer_that_fails() {
     must("ip", &["-n", "home", "addr", "add", &format!("{AIR}/24"), "dev", "wlan1"]);
     until("the lease is lost", async || !is_online(SSID)).await;
     // NetworkManager connects again, and waits for an address.
-    until("it is told", async || diagnose()[..6] == broken("association")[..6]).await;
+    until("it is told", async || diagnose()[..6] == broken("address")[..6]).await;
     node.home.give_addresses();
     until("it has an address again", async || is_in(SSID)).await;
     node.home.close_access_point();

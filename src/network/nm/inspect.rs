@@ -111,7 +111,8 @@ fn object(properties: &mut Properties, name: &str) -> Option<OwnedObjectPath> {
 async fn wifi_association(bus: &Bus, device: &Device) -> Result<(Association, Option<Ssid>), Cause> {
     let association = match device.state {
         _ if device.is_access_point => Association::Hotspot,
-        DeviceState::Activated => {
+        // Without an address it is in the network all the same: the next layer tells what is missing.
+        DeviceState::IpConfig | DeviceState::IpCheck | DeviceState::Secondaries | DeviceState::Activated => {
             let station = object(&mut bus.properties(&device.path, WIRELESS).await?, "ActiveAccessPoint");
             let mut properties = match station {
                 // It may disappear between the two calls.
@@ -124,7 +125,7 @@ async fn wifi_association(bus: &Bus, device: &Device) -> Result<(Association, Op
                 network: network.as_ref().map(ToString::to_string).unwrap_or_default(),
                 signal: properties.and_then(|mut station| station.take("Strength")),
             };
-            return Ok((association, network));
+            return Ok((association, network.filter(|_| device.state == DeviceState::Activated)));
         }
         DeviceState::Unknown
         | DeviceState::Unmanaged
