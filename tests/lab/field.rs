@@ -129,6 +129,10 @@ async fn phones_see_the_nodes_name_and_the_advertisement_survives_the_adapter() 
         breath().await;
         must(command[0], &command[1..]);
         let lost = Instant::now();
+        // A connection while it begins to advertise breaks a virtual controller.
+        breath().await;
+        controllers.until_node_advertises().await;
+        breath().await;
         let mut phone = Att::connect(&controllers).await;
         assert!(lost.elapsed() < LOST, "{command:?}: {:?}", lost.elapsed());
         assert_eq!(phone.device_name().await, device.name, "{command:?}");
