@@ -6,8 +6,8 @@
 use provisioning_core::domain::State;
 use provisioning_core::fault::Fault;
 
-use crate::air::{Controllers, must};
-use crate::device::until_in_network;
+use crate::air::{Controllers, must, until};
+use crate::device::{device_state, until_in_network};
 use crate::place::SSID;
 use crate::scene::{ATTEMPT, Scene, reason};
 
@@ -52,6 +52,11 @@ async fn while_waiting(part: FailingPart) {
     scene.assert_provisioned().await;
 }
 
+/// The node is in the network, and not still in that of the scenario before.
+async fn until_asking_for_an_address() {
+    until("the node asks for an address", async || device_state("STATE").starts_with("70 ")).await;
+}
+
 /// While the node joins the network: the phone reconnects, learns the outcome, and provisions the node.
 async fn while_connecting(part: FailingPart) {
     let mut scene = Scene::set().await;
@@ -59,7 +64,7 @@ async fn while_connecting(part: FailingPart) {
     scene.home.suspend_dhcp();
     scene.phone().send_credentials(&credentials).await.expect("they are taken");
     scene.hears(State::Connecting).await;
-    until_in_network(SSID).await;
+    until_asking_for_an_address().await;
     part.fail(&mut scene).await;
     scene.home.give_addresses();
     let report = scene.reconnect_for(credentials.request_id).await;
@@ -132,7 +137,7 @@ async fn network_manager_killed_while_connecting() {
     let credentials = scene.credentials.clone();
     scene.home.suspend_dhcp();
     scene.phone().send_credentials(&credentials).await.expect("they are taken");
-    until_in_network(SSID).await;
+    until_asking_for_an_address().await;
     FailingPart::NetworkManager.fail(&mut scene).await;
     let report = scene.phone().follow(credentials.request_id, ATTEMPT, |_| {}).await.expect("an outcome");
     assert_eq!((report.state, reason(&report)), (State::Error, Some(Fault::NetworkUnavailable)));
@@ -160,7 +165,7 @@ async fn the_home_vanishes_while_the_node_joins() {
     let credentials = scene.credentials.clone();
     scene.home.suspend_dhcp();
     scene.phone().send_credentials(&credentials).await.expect("they are taken");
-    until_in_network(SSID).await;
+    until_asking_for_an_address().await;
     scene.home.close_access_point();
     let report = scene.phone().follow(credentials.request_id, ATTEMPT, |_| {}).await.expect("an outcome");
     assert_eq!(report.state, State::Error);
