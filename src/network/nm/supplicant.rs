@@ -157,15 +157,20 @@ impl Change {
     }
 }
 
-/// Whether the radio and its software support WPA3, as far as known.
+/// Whether the radio and its software support WPA3, as far as known. Before version 2.10 the supplicant lists no SAE although it
+/// may have it; it has no [`Change::BothElements`] then.
 pub(super) async fn has_sae(bus: &Bus, device: &Device) -> Option<bool> {
     let asking = async {
         let path = path(bus, &device.interface).await?;
-        let call = Call { name: "Get", action: "" };
-        bus.call(call, bus.get(SERVICE, &path, INTERFACE, "Capabilities")).await
+        let get = async |name| bus.call(Call { name: "Get", action: "" }, bus.get(SERVICE, &path, INTERFACE, name)).await;
+        let listed = lists_sae(get("Capabilities").await?);
+        if listed == Some(false) {
+            get(Change::BothElements.property().0).await?;
+        }
+        Ok::<_, Cause>(listed)
     };
     match timeout(LIMIT, asking).await {
-        Ok(Ok(capabilities)) => lists_sae(capabilities),
+        Ok(Ok(listed)) => listed,
         Ok(Err(cause)) => {
             debug!("the capabilities of the radio are unknown: {}", chain(&cause));
             None
