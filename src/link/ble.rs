@@ -9,7 +9,7 @@
 //!
 //! An advertisement can be gone from the air although `BlueZ` and the kernel believe that it is active: after a connection, a
 //! suspend, or a reset of the controller. The node cannot receive its own advertisement, so it has `BlueZ` send it to the
-//! controller again after every connection and suspend, and every [`RENEWAL`]. For that it signals a change of the
+//! controller again after every connection and suspend, and every 30 s. For that it signals a change of the
 //! advertisement. It does not register another one: `BlueZ` keeps an advertisement for ever whose owner disconnects
 //! before the registration is answered, and refuses all others once it has five, so registrations must be rare.
 //!
