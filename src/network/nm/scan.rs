@@ -111,20 +111,24 @@ impl List {
         self.of(ssid).map(|entry| entry.security).collect()
     }
 
+    /// The stations of a network that were seen within the minute before `now`.
+    fn fresh<'a>(&'a self, ssid: &'a Ssid, now: i64) -> Vec<&'a Entry> {
+        self.of(ssid).filter(|entry| entry.is_fresh(now)).collect()
+    }
+
     /// The network, if it was seen within the minute before `now`.
     pub(super) fn sighting(&self, ssid: &Ssid, now: i64) -> Option<Sighting> {
-        let fresh: Vec<&Entry> = self.of(ssid).filter(|entry| entry.is_fresh(now)).collect();
-        let all = |has: fn(&Entry) -> bool| fresh.iter().all(|entry| has(entry));
+        let fresh = self.fresh(ssid, now);
         (!fresh.is_empty()).then(|| Sighting {
-            sae: !all(|entry| !entry.sae),
-            outdated: all(|entry| entry.outdated),
-            odd: all(|entry| entry.odd),
+            sae: fresh.iter().any(|entry| entry.sae),
+            outdated: fresh.iter().all(|entry| entry.outdated),
+            odd: fresh.iter().all(|entry| entry.odd),
         })
     }
 
     /// The second strongest of the network's stations at `now`: the supplicant tries the strongest one first.
     pub(super) fn another(&self, ssid: &Ssid, now: i64) -> Option<[u8; 6]> {
-        let mut fresh: Vec<&Entry> = self.of(ssid).filter(|entry| entry.is_fresh(now)).collect();
+        let mut fresh = self.fresh(ssid, now);
         fresh.sort_by_key(|entry| std::cmp::Reverse(entry.strength));
         address(&fresh.get(1)?.bssid)
     }
