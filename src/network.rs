@@ -1,5 +1,6 @@
 //! The port to the radio: what the daemon needs, and why it can fail.
 
+pub mod hostapd;
 pub mod nm;
 
 use std::error::Error as StdError;

@@ -11,7 +11,7 @@ const NODE: Edges = &[
     ("files", &[]),
     ("identity", &[]),
     ("label", &[]),
-    ("network", &[]),
+    ("network", &["files"]),
     ("config", &[]),
     ("simulation", &["network"]),
     ("login", &["files"]),

@@ -27,26 +27,26 @@
 //! | `outcome`, `scan`, `profile`, `subnet`, `values` | pure: the meaning of numbers and properties |
 //! | `device`, `bus`, `proxies` | the objects on the bus |
 
-mod access_point;
+pub(in crate::network) mod access_point;
 mod activation;
 mod bus;
 mod cause;
-mod country;
+pub(in crate::network) mod country;
 mod device;
 mod inspect;
 mod join;
 mod maintenance;
-mod outcome;
-mod profile;
+pub(in crate::network) mod outcome;
+pub(in crate::network) mod profile;
 mod profiles;
 mod proxies;
 mod radio;
-mod scan;
-mod stations;
-mod subnet;
-mod supplicant;
-mod survey;
-mod values;
+pub(in crate::network) mod scan;
+pub(in crate::network) mod stations;
+pub(in crate::network) mod subnet;
+pub(in crate::network) mod supplicant;
+pub(in crate::network) mod survey;
+pub(in crate::network) mod values;
 mod watchdog;
 
 use std::net::Ipv4Addr;

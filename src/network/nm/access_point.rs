@@ -112,7 +112,7 @@ impl Radio {
 
 /// The file that makes every name resolve to the node. Removed on drop, because the DNS servers of all shared connections
 /// of the machine read it.
-pub(super) enum DnsFile {
+pub(in crate::network) enum DnsFile {
     /// Written by this process.
     Own(PathBuf),
     /// Written by the package's helper, which removes it when this connection ends.
@@ -149,7 +149,7 @@ impl DnsFile {
     /// The options of the DNS server (dnsmasq(8)). A time to live of zero prevents caching: in the home network the same names
     /// resolve to other addresses. Other types than A are refused at once; the server would ask the node's own resolver for
     /// them, which may not answer, and phones would wait.
-    fn options(address: Ipv4Addr) -> String {
+    pub(in crate::network) fn options(address: Ipv4Addr) -> String {
         format!("address=/#/{address}\nlocal-ttl=0\nno-resolv\n")
     }
 

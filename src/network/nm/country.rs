@@ -5,6 +5,7 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -20,7 +21,7 @@ use provisioning_core::domain::Country;
 use provisioning_core::fault::chain;
 
 /// The helper is started by the connection; this takes a slow board some hundred milliseconds.
-const HELPER_LIMIT: Duration = Duration::from_secs(5);
+pub(in crate::network) const HELPER_LIMIT: Duration = Duration::from_secs(5);
 
 /// `struct rfkill_event` of `linux/rfkill.h`, version 1: lifts the soft block of every Wi-Fi switch.
 const UNBLOCK_WIFI: [u8; 8] = {
@@ -37,7 +38,7 @@ impl Radio {
         let is_blocked = matches!(self.usable_device().await, Err(Cause::SoftBlocked { needs_country: true }));
         self.country = Some(country);
         if is_blocked && !std::mem::replace(&mut self.has_lifted, true) {
-            self.lift().map_err(Cause::Lift)?;
+            lift(&self.settings.switches).map_err(Cause::Lift)?;
             info!(%country, "the radio was switched off without a country: it has one, and is switched on");
             self.is_lifting = true;
         }
@@ -81,15 +82,11 @@ impl Radio {
         self.country.is_none() && (self.settings.country)().is_none_or(|country| country == "00")
     }
 
-    fn lift(&self) -> io::Result<()> {
-        OpenOptions::new().write(true).open(&self.settings.switches)?.write_all(&UNBLOCK_WIFI)
-    }
-
     /// Changes a setting of the supplicant: the package's helper does, or this program if it is root. A failure is logged: a
     /// join may work without the change.
     pub(super) async fn change_supplicant(&self, device: &Device, change: Change) -> bool {
         let changing = async {
-            match timeout(HELPER_LIMIT, self.ask_helper(device, change)).await {
+            match timeout(HELPER_LIMIT, ask_helper(&self.settings.radio_helper, &change.request(&device.interface))).await {
                 Ok(Err(error)) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
                     change.make(self.bus()?, device).await
                 }
@@ -106,18 +103,25 @@ impl Radio {
         }
     }
 
-    async fn ask_helper(&self, device: &Device, change: Change) -> io::Result<()> {
-        let mut connection = UnixStream::connect(&self.settings.radio_helper).await?;
-        connection.write_all(change.request(&device.interface).as_bytes()).await?;
-        if connection.read(&mut [0; 16]).await? == 0 {
-            return Err(io::Error::other("the helper has failed: see the journal of jarvis-provision-radio@"));
-        }
-        Ok(())
-    }
-
     /// Whether NetworkManager drives the radio with iwd, which has other settings and other failures.
     pub(super) async fn has_iwd(&self) -> Result<bool, Cause> {
         let bus = self.bus()?;
         Ok(bus.has(IWD).await? && !bus.has(super::supplicant::SERVICE).await?)
     }
+}
+
+/// Switches every Wi-Fi radio on.
+pub(in crate::network) fn lift(switches: &Path) -> io::Result<()> {
+    OpenOptions::new().write(true).open(switches)?.write_all(&UNBLOCK_WIFI)
+}
+
+/// Sends a line to the package's helper, and waits until it has done it. Without the helper, the error is of the kind
+/// [`io::ErrorKind::NotFound`] or [`io::ErrorKind::ConnectionRefused`].
+pub(in crate::network) async fn ask_helper(socket: &Path, request: &str) -> io::Result<()> {
+    let mut connection = UnixStream::connect(socket).await?;
+    connection.write_all(request.as_bytes()).await?;
+    if connection.read(&mut [0; 16]).await? == 0 {
+        return Err(io::Error::other("the helper has failed: see the journal of jarvis-provision-radio@"));
+    }
+    Ok(())
 }

@@ -20,7 +20,7 @@ pub(super) enum Mode {
 
 /// The known properties of a network that is being joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Sighting {
+pub(in crate::network) struct Sighting {
     /// One of its stations offers WPA3.
     pub sae: bool,
     /// None of its stations has a cipher that is younger than TKIP.
@@ -148,21 +148,10 @@ impl Ended {
             (Reason::NoSecrets, _) => Fault::WrongPassword,
             _ if matches!(self.key, Key::Refused) => Fault::WrongPassword,
             _ if matches!(self.key, Key::Taken) => self.fault_after_association(),
-            _ => match (refusal, sighting) {
-                (Refusal { full: true, .. }, _) => Fault::RouterFull,
-                (_, Some(Sighting { outdated: true, .. })) => Fault::OutdatedSecurity,
-                (Refusal { wrong_password: true, .. }, Some(Sighting { sae: true, .. })) => Fault::WrongPassword,
-                // hostapd refuses a wrong password and an unknown element with the same status.
-                (Refusal { status: Some(UNSPECIFIED), .. }, Some(Sighting { sae: true, .. })) => Fault::ProbablyWrongPassword,
-                (Refusal { status: Some(_), .. }, Some(Sighting { sae: true, .. })) => Fault::Wpa3Failed,
-                (Refusal { status: Some(_), .. }, _) => Fault::RouterRefused,
-                (_, Some(Sighting { odd: true, .. })) => Fault::UnsupportedSecurity,
-                (_, None) if self.reason == Reason::SsidNotFound => Fault::NetworkNotFound,
-                // Without a status, a refusal by SAE looks like a missing answer.
-                (_, Some(Sighting { sae: true, .. })) if self.reason == Reason::SsidNotFound => Fault::ProbablyWrongPassword,
-                _ if self.reason == Reason::SupplicantConfigFailed => Fault::UnsupportedSecurity,
+            _ => fault_before_key(refusal, sighting, self.reason == Reason::SsidNotFound).unwrap_or_else(|| match self.reason {
+                Reason::SupplicantConfigFailed => Fault::UnsupportedSecurity,
                 _ => self.fault_after_association(),
-            },
+            }),
         }
     }
 
@@ -181,6 +170,29 @@ impl Ended {
     pub(super) const fn is_shared_failure(self) -> bool {
         matches!(self.reason, DeviceReason::IpConfigUnavailable | DeviceReason::SharedStartFailed | DeviceReason::SharedFailed)
     }
+}
+
+/// The fault of a network that let the node not come as far as its key; none if nothing is known. `is_missing`: the supplicant
+/// has not associated with it within its time.
+pub(in crate::network) const fn fault_before_key(
+    refusal: Refusal,
+    sighting: Option<Sighting>,
+    is_missing: bool,
+) -> Option<Fault> {
+    Some(match (refusal, sighting) {
+        (Refusal { full: true, .. }, _) => Fault::RouterFull,
+        (_, Some(Sighting { outdated: true, .. })) => Fault::OutdatedSecurity,
+        (Refusal { wrong_password: true, .. }, Some(Sighting { sae: true, .. })) => Fault::WrongPassword,
+        // hostapd refuses a wrong password and an unknown element with the same status.
+        (Refusal { status: Some(UNSPECIFIED), .. }, Some(Sighting { sae: true, .. })) => Fault::ProbablyWrongPassword,
+        (Refusal { status: Some(_), .. }, Some(Sighting { sae: true, .. })) => Fault::Wpa3Failed,
+        (Refusal { status: Some(_), .. }, _) => Fault::RouterRefused,
+        (_, Some(Sighting { odd: true, .. })) => Fault::UnsupportedSecurity,
+        (_, None) if is_missing => Fault::NetworkNotFound,
+        // Without a status, a refusal by SAE looks like a missing answer.
+        (_, Some(Sighting { sae: true, .. })) if is_missing => Fault::ProbablyWrongPassword,
+        _ => return None,
+    })
 }
 
 impl fmt::Display for Ended {

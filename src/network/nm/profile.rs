@@ -9,6 +9,7 @@ use super::cause::{Call, Cause};
 use super::outcome::Mode;
 use super::proxies::{Options, Profile, StoredProfile};
 use super::subnet::PREFIX;
+use crate::network::Error;
 use provisioning_core::domain::{self, Passphrase, RadioUse, Security, Ssid};
 
 /// A profile is ours if its id starts with this, and it has a UUID of [`NAME_SPACE`] or the [`MARKER`].
@@ -43,7 +44,7 @@ pub(super) const LEAVES_OUT_SAE: (u32, u32) = (1, 56);
 
 /// NetworkManager's `key-mgmt` of a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum KeyManagement {
+pub(in crate::network) enum KeyManagement {
     /// No security.
     Open,
     /// WPA or WPA2; from NetworkManager 1.36 on also WPA3 where it is offered beside WPA2.
@@ -82,6 +83,11 @@ impl KeyManagement {
                 [first, ..] => Err(Cause::Security(*first)),
             },
         }
+    }
+
+    /// The same for another adapter.
+    pub(in crate::network) fn for_network(seen: &[Security], passphrase: &Passphrase) -> Result<Self, Error> {
+        Self::choose(seen, passphrase).map_err(|cause| Error::because("choosing the protection", cause.fault(), cause))
     }
 
     const fn name(self) -> Option<&'static str> {

@@ -13,7 +13,7 @@ pub(super) const FRESH: i64 = 60;
 /// A station of a network, as NetworkManager lists it.
 #[allow(clippy::struct_excessive_bools, reason = "independent observations of one station")]
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(in crate::network) struct Entry {
     /// None if it does not broadcast its name.
     pub ssid: Option<Ssid>,
     pub bssid: String,
@@ -39,24 +39,36 @@ pub(super) struct Entry {
 impl Entry {
     /// Reads an access point's properties. `device` is the hardware address of the device that lists it.
     pub(super) fn read(mut properties: Properties, device: &str) -> Option<Self> {
-        let ssid: Vec<u8> = properties.take("Ssid").unwrap_or_default();
-        let (wpa, rsn) = (properties.take("WpaFlags").unwrap_or_default(), properties.take("RsnFlags").unwrap_or_default());
         let bssid: String = properties.take("HwAddress")?;
+        let mut flag = |name| properties.take(name).unwrap_or_default();
+        let protection = Self::protected(flag("Flags"), flag("WpaFlags"), flag("RsnFlags"));
         Some(Self {
-            // Some routers replace a hidden name by NUL bytes.
-            ssid: Ssid::try_from(ssid.as_slice()).ok().filter(|ssid| ssid.as_bytes().iter().any(|byte| *byte != 0)),
-            security: security(properties.take("Flags").unwrap_or_default(), wpa, rsn),
-            sae: rsn & AP_SAE != 0,
-            // A cipher that NetworkManager does not tell is a younger one.
-            outdated: (wpa | rsn) & AP_CIPHERS != 0 && (wpa | rsn) & AP_PAIRWISE_CCMP == 0,
-            odd: rsn != 0 && (wpa | rsn) & AP_KEY_MANAGEMENT == 0,
+            ssid: name(&properties.take::<Vec<u8>>("Ssid").unwrap_or_default()),
             frequency: properties.take("Frequency").unwrap_or_default(),
             strength: properties.take("Strength").unwrap_or_default(),
             last_seen: properties.take::<i32>("LastSeen").unwrap_or(-1).into(),
             own: bssid.eq_ignore_ascii_case(device) || properties.take("Mode") == Some(MODE_ACCESS_POINT),
-            hidden: false,
             bssid,
+            ..protection
         })
+    }
+
+    /// A station with that protection, in NetworkManager's flags; the rest is empty.
+    pub(in crate::network) fn protected(flags: u32, wpa: u32, rsn: u32) -> Self {
+        Self {
+            ssid: None,
+            bssid: String::new(),
+            security: security(flags, wpa, rsn),
+            sae: rsn & AP_SAE != 0,
+            // A cipher that NetworkManager does not tell is a younger one.
+            outdated: (wpa | rsn) & AP_CIPHERS != 0 && (wpa | rsn) & AP_PAIRWISE_CCMP == 0,
+            odd: rsn != 0 && (wpa | rsn) & AP_KEY_MANAGEMENT == 0,
+            frequency: 0,
+            strength: 0,
+            last_seen: -1,
+            own: false,
+            hidden: false,
+        }
     }
 
     const fn is_fresh(&self, now: i64) -> bool {
@@ -66,14 +78,14 @@ impl Entry {
 
 /// The list that answers scans.
 #[derive(Clone, Debug, Default)]
-pub(super) struct List {
+pub(in crate::network) struct List {
     entries: Vec<Entry>,
 }
 
 impl List {
     /// Merges entries of the same station, and omits the node's own access point. After a directed scan a station is listed
     /// with and without its name: the merged one has the name, and the later time.
-    pub(super) fn new(entries: Vec<Entry>) -> Self {
+    pub(in crate::network) fn new(entries: Vec<Entry>) -> Self {
         let (mut named, nameless): (Vec<_>, Vec<_>) =
             entries.into_iter().filter(|entry| !entry.own).partition(|entry| entry.ssid.is_some());
         for nameless in nameless {
@@ -86,13 +98,13 @@ impl List {
     }
 
     /// Whether nothing is in range at `now`, seconds since the boot.
-    pub(super) fn is_empty(&self, now: i64) -> bool {
+    pub(in crate::network) fn is_empty(&self, now: i64) -> bool {
         !self.entries.iter().any(|entry| entry.is_fresh(now))
     }
 
     /// The stations in range at `now` that broadcast their names, one entry each. The list is public, and the name of a hidden
     /// network is only in it because a phone has sent it, perhaps sealed.
-    pub(super) fn networks(&self, now: i64) -> Vec<Network> {
+    pub(in crate::network) fn networks(&self, now: i64) -> Vec<Network> {
         let fresh = self.entries.iter().filter(|entry| entry.is_fresh(now) && !entry.hidden);
         fresh
             .filter_map(|entry| {
@@ -107,7 +119,7 @@ impl List {
     }
 
     /// The protection of a network's stations, whenever they were seen.
-    pub(super) fn securities(&self, ssid: &Ssid) -> Vec<Security> {
+    pub(in crate::network) fn securities(&self, ssid: &Ssid) -> Vec<Security> {
         self.of(ssid).map(|entry| entry.security).collect()
     }
 
@@ -117,7 +129,7 @@ impl List {
     }
 
     /// The network, if it was seen within the minute before `now`.
-    pub(super) fn sighting(&self, ssid: &Ssid, now: i64) -> Option<Sighting> {
+    pub(in crate::network) fn sighting(&self, ssid: &Ssid, now: i64) -> Option<Sighting> {
         let fresh = self.fresh(ssid, now);
         (!fresh.is_empty()).then(|| Sighting {
             sae: fresh.iter().any(|entry| entry.sae),
@@ -134,13 +146,18 @@ impl List {
     }
 
     /// Whether one of the network's stations broadcasts its name.
-    pub(super) fn is_broadcast(&self, ssid: &Ssid) -> bool {
+    pub(in crate::network) fn is_broadcast(&self, ssid: &Ssid) -> bool {
         self.of(ssid).any(|entry| !entry.hidden)
     }
 
     fn of<'a>(&'a self, ssid: &'a Ssid) -> impl Iterator<Item = &'a Entry> {
         self.entries.iter().filter(move |entry| entry.ssid.as_ref() == Some(ssid))
     }
+}
+
+/// A broadcast name; none if it is hidden. Some routers replace a hidden name by NUL bytes.
+pub(in crate::network) fn name(bytes: &[u8]) -> Option<Ssid> {
+    Ssid::try_from(bytes).ok().filter(|ssid| ssid.as_bytes().iter().any(|byte| *byte != 0))
 }
 
 /// The protection of a station, from its three sets of flags.
@@ -176,7 +193,7 @@ fn address(text: &str) -> Option<[u8; 6]> {
 }
 
 /// NetworkManager's percentage as dBm. The existing app shows bars by this formula.
-pub(super) fn dbm(percent: u8) -> i8 {
+pub(in crate::network) fn dbm(percent: u8) -> i8 {
     // At most 60, so it fits.
     -90 + i8::try_from(u32::from(percent.min(100)) * 6 / 10).expect("60 at most")
 }

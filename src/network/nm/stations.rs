@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netdevice, netlink, sockopt};
+use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, netdevice, netlink, sockopt};
 use tracing::debug;
 
 /// The kernel answers within the call.
@@ -33,9 +33,9 @@ const ALPHA2: u16 = 33;
 const INTERFACE: u16 = 3;
 
 /// `NLM_F_REQUEST`.
-const REQUEST: u16 = 0x1;
+pub(in crate::network) const REQUEST: u16 = 0x1;
 /// `NLM_F_DUMP`.
-const DUMP: u16 = 0x300;
+pub(in crate::network) const DUMP: u16 = 0x300;
 /// `NLMSG_ERROR`.
 const ERROR: u16 = 2;
 /// `NLMSG_DONE`.
@@ -47,7 +47,7 @@ const GENERIC_HEADER: usize = 4;
 
 /// The number of stations of an access point's interface. Zero if the kernel does not tell: a phone that uses the access point
 /// is also known by its requests.
-pub(super) fn count(interface: &str) -> u32 {
+pub(in crate::network) fn count(interface: &str) -> u32 {
     match stations(interface) {
         Ok(number) => number,
         Err(error) => {
@@ -58,9 +58,9 @@ pub(super) fn count(interface: &str) -> u32 {
 }
 
 /// The country by which the kernel chooses channels: two letters, or `00` if none is set; none if the kernel does not tell.
-pub(super) fn country() -> Option<String> {
+pub(in crate::network) fn country() -> Option<String> {
     let asking = || {
-        let socket = open()?;
+        let socket = open(Some(netlink::GENERIC))?;
         let family = family(&socket, "nl80211")?;
         let mut country = None;
         // The first answer is for all radios; others are for those with rules of their own.
@@ -80,7 +80,7 @@ fn alpha2(letters: &[u8]) -> Option<String> {
 }
 
 fn stations(interface: &str) -> Result<u32, Errno> {
-    let socket = open()?;
+    let socket = open(Some(netlink::GENERIC))?;
     let index = netdevice::name_to_index(&socket, interface)?;
     let family = family(&socket, "nl80211")?;
     let mut stations = 0;
@@ -89,9 +89,10 @@ fn stations(interface: &str) -> Result<u32, Errno> {
     Ok(stations)
 }
 
-fn open() -> Result<rustix::fd::OwnedFd, Errno> {
+/// A socket of one of netlink's protocols; none for addresses and routes.
+pub(in crate::network) fn open(protocol: Option<Protocol>) -> Result<rustix::fd::OwnedFd, Errno> {
     let flags = SocketFlags::CLOEXEC;
-    let socket = rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, Some(netlink::GENERIC))?;
+    let socket = rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, protocol)?;
     sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(LIMIT))?;
     Ok(socket)
 }
@@ -112,11 +113,17 @@ fn family(socket: impl AsFd, name: &str) -> Result<u16, Errno> {
 
 /// A message with one attribute, or with none if it is empty.
 fn message(kind: u16, flags: u16, command: u8, attribute: u16, value: &[u8]) -> Vec<u8> {
-    let mut body = vec![command, 1, 0, 0];
-    if !value.is_empty() {
+    let attributes: &[(u16, &[u8])] = if value.is_empty() { &[] } else { &[(attribute, value)] };
+    packet(kind, flags, &[command, 1, 0, 0], attributes)
+}
+
+/// A message: the header of its family, whose length is a multiple of four, and attributes.
+pub(in crate::network) fn packet(kind: u16, flags: u16, header: &[u8], attributes: &[(u16, &[u8])]) -> Vec<u8> {
+    let mut body = header.to_vec();
+    for (attribute, value) in attributes {
         body.extend(length(4 + value.len()).to_ne_bytes());
         body.extend(attribute.to_ne_bytes());
-        body.extend(value);
+        body.extend(*value);
         body.resize(body.len().next_multiple_of(4), 0);
     }
     let mut message = Vec::with_capacity(HEADER + body.len());
@@ -133,8 +140,8 @@ fn length(bytes: usize) -> u16 {
     u16::try_from(bytes).expect("requests are short")
 }
 
-/// Sends a request for a dump, and passes type and body of each answer on, up to the end of the dump.
-fn exchange(socket: impl AsFd, request: &[u8], mut answer: impl FnMut(u16, &[u8])) -> Result<(), Errno> {
+/// Sends a request, and passes type and body of each answer on, up to the end of a dump or to an acknowledgement.
+pub(in crate::network) fn exchange(socket: impl AsFd, request: &[u8], mut answer: impl FnMut(u16, &[u8])) -> Result<(), Errno> {
     rustix::net::send(&socket, request, SendFlags::empty())?;
     let mut packet = vec![0; PACKET];
     loop {
@@ -145,7 +152,7 @@ fn exchange(socket: impl AsFd, request: &[u8], mut answer: impl FnMut(u16, &[u8]
     }
 }
 
-/// Reads the messages of a packet; returns whether the dump has ended.
+/// Reads the messages of a packet; returns whether one of them is the last.
 fn read(packet: &[u8], answer: &mut impl FnMut(u16, &[u8])) -> Result<bool, Errno> {
     let mut rest = packet;
     while let Some(header) = rest.get(..HEADER) {
@@ -157,7 +164,11 @@ fn read(packet: &[u8], answer: &mut impl FnMut(u16, &[u8])) -> Result<bool, Errn
             DONE => return Ok(true),
             ERROR => {
                 let code = body.get(..4).map(|code| i32::from_ne_bytes(code.try_into().expect("four bytes")));
-                return Err(Errno::from_raw_os_error(code.map_or(0, i32::wrapping_neg)));
+                return match code {
+                    Some(0) => Ok(true),
+                    Some(code @ -4095..0) => Err(Errno::from_raw_os_error(-code)),
+                    _ => Err(Errno::BADMSG),
+                };
             }
             kind => answer(kind, body),
         }
@@ -167,7 +178,7 @@ fn read(packet: &[u8], answer: &mut impl FnMut(u16, &[u8])) -> Result<bool, Errn
 }
 
 /// The value of the first attribute of a type.
-fn attribute(attributes: &[u8], kind: u16) -> Option<&[u8]> {
+pub(in crate::network) fn attribute(attributes: &[u8], kind: u16) -> Option<&[u8]> {
     let mut rest = attributes;
     while let Some(header) = rest.get(..4) {
         let number = |at: usize| u16::from_ne_bytes(header[at..at + 2].try_into().expect("two bytes"));
@@ -203,6 +214,10 @@ mod tests {
         let mut refused = answer(ERROR, 0);
         refused[HEADER..HEADER + 4].copy_from_slice(&(-19_i32).to_ne_bytes());
         assert_eq!(read(&refused, &mut |_, _| {}), Err(Errno::NODEV));
+        refused[HEADER..HEADER + 4].copy_from_slice(&0_i32.to_ne_bytes());
+        assert_eq!(read(&refused, &mut |_, _| {}), Ok(true), "an acknowledgement");
+        refused[HEADER..HEADER + 4].copy_from_slice(&7_i32.to_ne_bytes());
+        assert_eq!(read(&refused, &mut |_, _| {}), Err(Errno::BADMSG), "no number of an error");
         let whole = answer(28, NEW_STATION);
         assert_eq!(read(&whole[..whole.len() - 1], &mut |_, _| {}), Err(Errno::BADMSG));
         for length in [0_u32, 15] {
@@ -222,7 +237,7 @@ mod tests {
 
     #[test]
     fn the_kernel_tells_the_number_of_its_first_family() {
-        let socket = open().expect("generic netlink");
+        let socket = open(Some(netlink::GENERIC)).expect("generic netlink");
         assert_eq!(family(&socket, "nlctrl"), Ok(CONTROL));
         assert_eq!(family(&socket, "none of its families"), Err(Errno::NOENT));
     }

@@ -4,10 +4,11 @@
 use std::net::Ipv4Addr;
 
 /// The prefix of the access point's network: 254 addresses suffice, and every phone accepts them.
-pub(super) const PREFIX: u8 = 24;
+pub(in crate::network) const PREFIX: u8 = 24;
 
 /// The node's addresses in place of the usual one, of all three private ranges (RFC 1918). Rare as home networks.
-const OTHERS: [Ipv4Addr; 3] = [Ipv4Addr::new(192, 168, 184, 1), Ipv4Addr::new(172, 28, 184, 1), Ipv4Addr::new(10, 184, 184, 1)];
+pub(in crate::network) const OTHERS: [Ipv4Addr; 3] =
+    [Ipv4Addr::new(192, 168, 184, 1), Ipv4Addr::new(172, 28, 184, 1), Ipv4Addr::new(10, 184, 184, 1)];
 
 /// A route to a larger part of all addresses is a default route in parts, as VPNs set it.
 const SMALLEST_PREFIX: u32 = 8;
@@ -28,7 +29,7 @@ impl Route {
 
 /// The node's address in an access point at an interface: `usual`, or another one if a route of another interface overlaps its
 /// subnet. `table` is the kernel's table of routes (`/proc/self/net/route`).
-pub(super) fn choose(table: &str, interface: &str, usual: Ipv4Addr) -> Ipv4Addr {
+pub(in crate::network) fn choose(table: &str, interface: &str, usual: Ipv4Addr) -> Ipv4Addr {
     let routes: Vec<_> = table.lines().skip(1).filter_map(|line| parse(line, interface)).collect();
     let is_free = |address: &Ipv4Addr| !routes.iter().any(|route| route.overlaps(*address));
     [usual].into_iter().chain(OTHERS).find(is_free).unwrap_or(usual)

@@ -24,17 +24,17 @@ use provisioning_core::domain::Country;
 use provisioning_core::fault::chain;
 
 /// The name of `wpa_supplicant` on the bus.
-pub(super) const SERVICE: &str = "fi.w1.wpa_supplicant1";
+pub(in crate::network) const SERVICE: &str = "fi.w1.wpa_supplicant1";
 /// Its main object.
-pub(super) const ROOT: &str = "/fi/w1/wpa_supplicant1";
+pub(in crate::network) const ROOT: &str = "/fi/w1/wpa_supplicant1";
 /// The name of the daemon that NetworkManager uses in its place if it is configured so.
 pub(super) const IWD: &str = "net.connman.iwd";
-const INTERFACE: &str = "fi.w1.wpa_supplicant1.Interface";
+pub(in crate::network) const INTERFACE: &str = "fi.w1.wpa_supplicant1.Interface";
 /// The supplicant answers within milliseconds.
 const LIMIT: Duration = Duration::from_secs(1);
 
 /// A status code of authentication or association (IEEE 802.11-2020, 9.4.1.9): a failure without a reason.
-pub(super) const UNSPECIFIED: u16 = 1;
+pub(in crate::network) const UNSPECIFIED: u16 = 1;
 /// The challenge has failed: a wrong password, by the standard of SAE.
 const CHALLENGE_FAILED: u16 = 15;
 /// The access point has no room for another station.
@@ -42,7 +42,7 @@ const FULL: u16 = 17;
 
 /// How the network has refused the node during a join.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(in crate::network) struct Refusal {
     /// The last status code.
     pub status: Option<u16>,
     /// One of its stations was full.
@@ -53,7 +53,7 @@ pub(super) struct Refusal {
 
 impl Refusal {
     /// A station has answered with that status code.
-    pub(super) fn observe(&mut self, status: u16) {
+    pub(in crate::network) fn observe(&mut self, status: u16) {
         if status != 0 {
             self.status = Some(status);
             self.full |= status == FULL;
@@ -123,7 +123,7 @@ fn statuses(message: &Message) -> Vec<u16> {
 
 /// A change of the supplicant's settings for a radio, which only root may make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
+pub(in crate::network) enum Change {
     /// The country, which it passes on to the kernel.
     Country(Country),
     /// Both ways of SAE to derive an element: some access points take only the newer one (`sae_pwe`), which the supplicant does
@@ -133,7 +133,7 @@ pub(super) enum Change {
 
 impl Change {
     /// The property, and its value.
-    fn property(self) -> (&'static str, String) {
+    pub(in crate::network) fn property(self) -> (&'static str, String) {
         match self {
             Self::Country(country) => ("Country", country.into_string()),
             Self::BothElements => ("SaePwe", "2".into()),
@@ -141,7 +141,7 @@ impl Change {
     }
 
     /// The request to the package's helper.
-    pub(super) fn request(self, interface: &str) -> String {
+    pub(in crate::network) fn request(self, interface: &str) -> String {
         match self {
             Self::Country(country) => format!("{interface} country {country}\n"),
             Self::BothElements => format!("{interface} elements\n"),
@@ -193,7 +193,7 @@ pub(super) async fn abort_scan(bus: &Bus, device: &Device) -> Result<(), Cause> 
 }
 
 /// Whether `KeyMgmt` has SAE; none if there is no such list.
-fn lists_sae(capabilities: OwnedVariant) -> Option<bool> {
+pub(in crate::network) fn lists_sae(capabilities: OwnedVariant) -> Option<bool> {
     let mut capabilities = HashMap::<String, OwnedVariant>::try_from(capabilities).ok()?;
     let methods = Vec::<String>::try_from(capabilities.remove("KeyMgmt")?).ok()?;
     (!methods.is_empty()).then(|| methods.iter().any(|method| method == "sae"))

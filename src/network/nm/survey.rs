@@ -187,7 +187,7 @@ impl Radio {
 }
 
 /// The clock of `LastSeen`.
-pub(super) fn boot_seconds() -> i64 {
+pub(in crate::network) fn boot_seconds() -> i64 {
     clock_gettime(ClockId::Boottime).tv_sec
 }
 

@@ -152,21 +152,23 @@ pub(super) const PROFILE_VOLATILE: u32 = 4;
 pub(super) const TO_DISK: u32 = 0x1;
 
 /// `NM_802_11_AP_FLAGS_PRIVACY`.
-pub(super) const AP_PRIVACY: u32 = 0x1;
+pub(in crate::network) const AP_PRIVACY: u32 = 0x1;
 /// `NM_802_11_AP_SEC_PAIR_WEP40`, `_WEP104`, `_TKIP` and `_CCMP`.
 pub(super) const AP_CIPHERS: u32 = 0xf;
+/// `NM_802_11_AP_SEC_PAIR_TKIP`.
+pub(in crate::network) const AP_PAIRWISE_TKIP: u32 = 0x4;
 /// `NM_802_11_AP_SEC_PAIR_CCMP`.
-pub(super) const AP_PAIRWISE_CCMP: u32 = 0x8;
+pub(in crate::network) const AP_PAIRWISE_CCMP: u32 = 0x8;
 /// Every `NM_802_11_AP_SEC_KEY_MGMT_…`.
 pub(super) const AP_KEY_MANAGEMENT: u32 = AP_PSK | AP_802_1X | AP_SAE | AP_OWE | 0x1000 | AP_SUITE_B;
 /// `NM_802_11_AP_SEC_KEY_MGMT_PSK`.
-pub(super) const AP_PSK: u32 = 0x100;
+pub(in crate::network) const AP_PSK: u32 = 0x100;
 /// `NM_802_11_AP_SEC_KEY_MGMT_802_1X`.
-pub(super) const AP_802_1X: u32 = 0x200;
+pub(in crate::network) const AP_802_1X: u32 = 0x200;
 /// `NM_802_11_AP_SEC_KEY_MGMT_SAE`.
-pub(super) const AP_SAE: u32 = 0x400;
+pub(in crate::network) const AP_SAE: u32 = 0x400;
 /// `NM_802_11_AP_SEC_KEY_MGMT_OWE`.
-pub(super) const AP_OWE: u32 = 0x800;
+pub(in crate::network) const AP_OWE: u32 = 0x800;
 /// `NM_802_11_AP_SEC_KEY_MGMT_EAP_SUITE_B_192`.
 pub(super) const AP_SUITE_B: u32 = 0x2000;
 
