@@ -27,7 +27,7 @@ use tokio::time::timeout;
 use url::Host;
 
 use crate::command_center::Registrar;
-use crate::network::Inspection;
+use crate::network::{Inspection, hostapd};
 pub use internet::{CheckUrl, InvalidCheckUrl};
 
 /// The limit of [`collect`]. NetworkManager has three seconds; DNS, two; the internet, three.
@@ -43,6 +43,8 @@ pub struct Settings {
     pub bus: Option<String>,
     /// The Wi-Fi interface; none for the first one.
     pub interface: Option<String>,
+    /// Whether `hostapd` and `wpa_supplicant` drive it, and not NetworkManager.
+    pub hostapd: bool,
     /// The page whose content shows that the internet is there.
     pub check: CheckUrl,
     /// The port of DNS servers: 53, except in tests.
@@ -74,6 +76,7 @@ impl Settings {
         Self {
             bus: None,
             interface: None,
+            hostapd: false,
             check: CheckUrl::default(),
             dns_port: 53,
             gateway_ports: vec![53, 80, 443],
@@ -86,7 +89,10 @@ impl Settings {
 
 /// Collects the evidence.
 pub async fn collect(settings: &Settings, registrar: &Registrar) -> Evidence {
-    let looking = Inspection::of(settings.bus.as_deref(), settings.interface.as_deref());
+    let looking = async {
+        let (bus, interface) = (settings.bus.as_deref(), settings.interface.as_deref());
+        if settings.hostapd { hostapd::inspect(bus, interface).await } else { Inspection::of(bus, interface).await }
+    };
     let silent = || Inspection::unconnected(Radio::ServiceSilent("no answer within 3 s".into()));
     let seen = timeout(INSPECTION_LIMIT, looking).await.unwrap_or_else(|_| silent());
     let names = async {

@@ -1,5 +1,6 @@
 //! The command line: commands, their messages, and their exit status.
 
+mod backend;
 mod care;
 mod claim;
 mod connect;
@@ -27,6 +28,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use jarvis_program::{Completions, Log};
 use jarvis_provisioning::config;
 use jarvis_provisioning::config::{Config, SETTINGS};
+use jarvis_provisioning::network::hostapd::become_child;
 use jarvis_provisioning::store::{self, Paths, Store};
 use provisioning_core::fault::{Fault, chain};
 use rustix::fs::{FlockOperation, Mode, OFlags};
@@ -53,7 +55,7 @@ Environment:
   JARVIS_PROVISIONING_PORT      port of the HTTP API (default 8080)
   JARVIS_SIMULATE_PROVISIONING  true, 1 or yes: same as --simulate
   JARVIS_SKIP_PROVISIONING_CHECK  true, 1 or yes: start even if the node is provisioned
-  JARVIS_WIFI_BACKEND           networkmanager
+  JARVIS_WIFI_BACKEND           networkmanager (default) or hostapd
   JARVIS_PROVISION_CODE         code for `claim`
   MOONHUB_PROVISIONING_TOKEN    token of the API of network care
   RUST_LOG                      log filter; logs go to standard error (default info)
@@ -109,6 +111,17 @@ enum Command {
     Login(login::Arguments),
     /// Write a completion script for a shell to standard output.
     Completions(Completions),
+    /// Become another program that ends when its parent does; for the children of `run`.
+    #[command(hide = true)]
+    Child {
+        /// The process that must be the parent.
+        parent: u32,
+        /// The program.
+        program: PathBuf,
+        /// Its arguments.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Write the manual pages to a folder.
     #[command(hide = true)]
     Manual {
@@ -208,7 +221,7 @@ impl Settings {
 const fn remedy(fault: Fault) -> &'static str {
     match fault {
         Fault::StorageFailed => "Make the files in the message above removable",
-        _ => "Start NetworkManager.service",
+        _ => "Start NetworkManager.service, or wpa_supplicant.service with the backend hostapd",
     }
 }
 
@@ -234,6 +247,10 @@ pub(crate) fn main() -> ExitCode {
         Command::Completions(completions) => {
             completions.write::<Arguments>();
             Ok(())
+        }
+        Command::Child { parent, program, arguments } => {
+            let attempt = format!("becoming {}", program.display());
+            Err(Failure::Resource { attempt, source: become_child(parent, &program, &arguments) })
         }
         Command::Manual { folder } => {
             clap_mangen::generate_to(Arguments::command(), folder).map_err(|error| Failure::Other(error.into()))

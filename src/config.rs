@@ -92,6 +92,8 @@ pub struct Config {
     pub simulated_mtu: u16,
     /// The country of the radio, two letters, until a phone sends another one.
     pub country: Option<String>,
+    /// The software that drives the Wi-Fi radio.
+    pub backend: Backend,
     /// The Wi-Fi interface, such as `wlan0`; the first one by default.
     pub interface: Option<String>,
     /// The Bluetooth adapter, by its name (`hci0`) or its address; the first one by default.
@@ -118,6 +120,17 @@ pub struct Config {
     /// Start even if the node is provisioned. Set by the environment.
     #[serde(skip)]
     pub skip_check: bool,
+}
+
+/// The software that drives the Wi-Fi radio.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    /// `NetworkManager`.
+    #[default]
+    NetworkManager,
+    /// `hostapd` and `dnsmasq` for the access point, `wpa_supplicant` for networks; for images without `NetworkManager`.
+    Hostapd,
 }
 
 /// When and how the access point is opened.
@@ -309,6 +322,7 @@ impl Default for Config {
             capabilities: vec!["voice".into(), "speaker".into()],
             simulated_mtu: 517,
             country: None,
+            backend: Backend::default(),
             interface: None,
             adapter: None,
             access_point: AccessPoint::default(),
@@ -360,15 +374,15 @@ impl Config {
         config.skip_check = yes("JARVIS_SKIP_PROVISIONING_CHECK");
         config.care.enabled |= yes("MOONHUB_PROVISIONING_ENABLED");
         config.care.restart |= yes("MOONHUB_ALLOW_SYSTEM_CONTROL");
-        if let Some(value) = lookup("JARVIS_WIFI_BACKEND")
-            && !config.simulate
-            && value != "networkmanager"
-        {
-            let expected = match value.as_str() {
-                "hostapd" => "there is no hostapd backend; unset it, or set it to networkmanager",
-                _ => "unset it, or set it to networkmanager",
+        if let Some(value) = lookup("JARVIS_WIFI_BACKEND").filter(|_| !config.simulate) {
+            config.backend = match value.as_str() {
+                "networkmanager" => Backend::NetworkManager,
+                "hostapd" => Backend::Hostapd,
+                _ => {
+                    let expected = "unset it, or set it to networkmanager or hostapd";
+                    return Err(Error::Variable { name: "JARVIS_WIFI_BACKEND", value, expected });
+                }
             };
-            return Err(Error::Variable { name: "JARVIS_WIFI_BACKEND", value, expected });
         }
         if let Some(value) = lookup("MOONHUB_PROVISIONING_TOKEN").map(Zeroizing::new) {
             // The error does not show the value.
@@ -491,10 +505,20 @@ mod tests {
     }
 
     #[test]
-    fn hostapd_is_refused_with_a_remedy() {
-        let error = read("", &[("JARVIS_WIFI_BACKEND", "hostapd")]).expect_err("no such backend");
-        assert!(error.to_string().contains("networkmanager"));
-        assert!(read("", &[("JARVIS_WIFI_BACKEND", "hostapd"), ("JARVIS_SIMULATE_PROVISIONING", "1")]).is_ok());
+    fn the_backend_is_networkmanager_unless_file_or_environment_name_the_other() {
+        let backend = |text, variables| read(text, variables).expect("valid settings").backend;
+        assert_eq!(backend("", &[]), Backend::NetworkManager);
+        assert_eq!(backend("", &[("JARVIS_WIFI_BACKEND", "hostapd")]), Backend::Hostapd);
+        assert_eq!(backend("backend = \"hostapd\"", &[]), Backend::Hostapd);
+        assert_eq!(backend("backend = \"hostapd\"", &[("JARVIS_WIFI_BACKEND", "networkmanager")]), Backend::NetworkManager);
+    }
+
+    #[test]
+    fn another_backend_is_refused_with_a_remedy() {
+        let error = read("", &[("JARVIS_WIFI_BACKEND", "iwd")]).expect_err("no such backend");
+        assert!(error.to_string().contains("networkmanager or hostapd"));
+        assert!(read("backend = \"iwd\"", &[]).is_err());
+        assert!(read("", &[("JARVIS_WIFI_BACKEND", "iwd"), ("JARVIS_SIMULATE_PROVISIONING", "1")]).is_ok());
     }
 
     #[test]

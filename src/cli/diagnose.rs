@@ -50,6 +50,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 pub(super) fn settings(config: &Config) -> Result<care::Settings, Failure> {
     let mut settings = care::Settings::new(command_center(config), now());
     settings.interface.clone_from(&config.interface);
+    settings.hostapd = config.backend == config::Backend::Hostapd;
     if let Some(url) = &config.care.check_url {
         settings.check = check_url(url)?;
     }

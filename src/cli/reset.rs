@@ -9,12 +9,12 @@ use jarvis_provisioning::command_center::NoCommandCenter;
 use jarvis_provisioning::daemon::{Daemon, Handle};
 use jarvis_provisioning::link::http::cleared_name;
 use jarvis_provisioning::network::Network;
-use jarvis_provisioning::network::nm::{self, NetworkManager};
 use jarvis_provisioning::simulation::SimulatedNetwork;
 use jarvis_provisioning::store::{self, Store};
 use provisioning_core::fault::chain;
 use provisioning_core::machine::{AccessPointPolicy, Answer, Boot, Config, LocalRequest};
 
+use super::backend::Backend;
 use super::run::machine_config;
 use super::{Failure, Settings, lock, open_store, paths};
 
@@ -73,8 +73,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         if config.simulate {
             reset(machine, boot, SimulatedNetwork, store).await
         } else {
-            let settings = nm::Settings { interface: config.interface.clone(), ..nm::Settings::default() };
-            reset(machine, boot, NetworkManager::start(settings), store).await
+            reset(machine, boot, Backend::start(&config, None), store).await
         }
     });
     match answer {

@@ -1,4 +1,4 @@
-//! `jarvis-provision run`: the only module that names concrete adapters.
+//! `jarvis-provision run`: with `backend`, the only module that names concrete adapters.
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -19,9 +19,8 @@ use jarvis_provisioning::command_center::{self, Limits, Registrar};
 use jarvis_provisioning::config::{self, Config, Open, Portal, original};
 use jarvis_provisioning::daemon::{Daemon, Ended, Handle};
 use jarvis_provisioning::link::{ble, http, mdns, sim};
-use jarvis_provisioning::network::Maintenance;
-use jarvis_provisioning::network::Network as _;
 use jarvis_provisioning::network::nm::{self, NetworkManager};
+use jarvis_provisioning::network::{Maintenance, Network as _};
 use jarvis_provisioning::panel::{Diagnose, Panel, button, dbus, led};
 use jarvis_provisioning::simulation::SimulatedHome;
 use jarvis_provisioning::store::Store;
@@ -34,6 +33,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
+use super::backend::Backend;
 use super::{Failure, Settings, diagnose, lock, now, open_store, paths, variable};
 
 type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -62,6 +62,7 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut config = arguments.settings.read()?;
     config.simulate |= arguments.simulate;
+    Backend::check(&config)?;
     if config.care.enabled {
         adopt_original(&mut config);
     }
@@ -77,17 +78,18 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
     let is_finished = boot.provisioned && boot.pending.is_none() && !boot.resetting;
     if is_finished && !config.skip_check && !config.care.enabled {
-        if !config.simulate {
-            runtime.block_on(async {
-                ble::give_back_name(&ble::Config::default(), &boot.identity.name()).await;
-                let settings = nm::Settings { interface: config.interface.clone(), ..nm::Settings::default() };
-                NetworkManager::start(settings).prepare(country).await;
-            });
-        }
         println!("{} is provisioned already, as {}.", boot.identity.name(), boot.identity.node_id);
         eprintln!(
             "To provision it again, run with JARVIS_SKIP_PROVISIONING_CHECK=true; for a factory reset, run `jarvis-provision reset`."
         );
+        if !config.simulate {
+            runtime.block_on(async {
+                ble::give_back_name(&ble::Config::default(), &boot.identity.name()).await;
+                let network = Backend::start(&config, None);
+                network.prepare(country).await;
+                hold(&network).await
+            })?;
+        }
         return Ok(());
     }
     if paths(&config).config.is_none() {
@@ -114,36 +116,54 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         } else {
             let passphrase = node.store.access_point_passphrase();
             let passphrase = Passphrase::try_from(passphrase.expose().to_owned()).context("the access point's passphrase")?;
-            let settings =
-                nm::Settings { interface: config.interface.clone(), passphrase: Some(passphrase), ..nm::Settings::default() };
             let services = ble::Services { espressif: config.espressif.enabled, advertise_espressif: config.espressif.advertise };
             let link = |handle, stopped| {
                 ble::serve(ble::Config { adapter: config.adapter.clone(), services, ..ble::Config::default() }, handle, stopped)
             };
-            let network = NetworkManager::start(settings);
+            let network = Backend::start(&config, Some(passphrase));
             prepare(network.clone(), country, boot_is_new);
             let radio = network.radio();
-            serve(&config, node, network, radio, link, json!({})).await
+            let then = serve(&config, node, network.clone(), radio, link, json!({})).await?;
+            if matches!(then, Then::Finish) {
+                hold(&network).await?;
+            }
+            Ok(then)
         }
     })?;
     drop(runtime);
     match then {
-        Then::End => Ok(()),
+        Then::Finish | Then::End => Ok(()),
         Then::Restart => Err(restart()),
     }
 }
 
 /// Prepares the radio before anything uses it. The radio of a node that waits for its first owner is switched on if it was off for
 /// want of a country.
-fn prepare(network: NetworkManager, country: Option<Country>, is_new: bool) {
+fn prepare(network: Backend, country: Option<Country>, is_new: bool) {
     tokio::spawn(async move {
         network.prepare(country).await;
+        if !is_new {
+            network.rejoin().await;
+        }
         if let (Some(country), true) = (country, is_new)
             && let Err(error) = network.set_country(country).await
         {
             warn!("{}", chain(&error));
         }
     });
+}
+
+/// Keeps a provisioned node in its network until the program is to end, if this backend needs it to run.
+async fn hold(network: &Backend) -> Result<(), Failure> {
+    if network.holds_network() {
+        info!("the node stays in its network while this program runs");
+        let signals = signals()?;
+        tokio::select! {
+            () = network.hold() => {}
+            () = signals => info!("stopped"),
+        }
+    }
+    Ok(())
 }
 
 /// What `run` has read.
@@ -180,6 +200,9 @@ fn adopt_original(config: &mut Config) {
 
 /// What the program does after its servers have ended.
 enum Then {
+    /// The node is provisioned.
+    Finish,
+    /// The program was stopped.
     End,
     Restart,
 }
@@ -294,7 +317,10 @@ async fn serve<N: Maintenance + Clone, L: Future<Output = ()> + Send + 'static>(
         }
     }
     match ended {
-        Ended::Finished => info!("{name} is provisioned; linger time over, exiting"),
+        Ended::Finished => {
+            info!("{name} is provisioned; linger time over, exiting");
+            then = Then::Finish;
+        }
         Ended::Stopped => info!("stopped"),
     }
     Ok(then)
