@@ -97,6 +97,11 @@ impl Device {
         self.program = Some(program);
     }
 
+    /// Starts its program after it was provisioned; it stays, because the node needs it for its network.
+    pub(crate) async fn boot_provisioned(&mut self) {
+        self.program = Some(start(self.command(&["run"]), "node", "provisioned already").await.0);
+    }
+
     /// Kills its program.
     pub(crate) fn kill(&mut self) {
         self.program = None;
@@ -128,6 +133,11 @@ impl Device {
     /// The configuration of its normal operation.
     fn configuration(&self) -> PathBuf {
         self.files.path().join("config.json")
+    }
+
+    /// A file in its folder of keys and state.
+    pub(crate) fn secret(&self, name: &str) -> PathBuf {
+        self.files.path().join("secrets").join(name)
     }
 
     /// Whether it reports that it is provisioned.

@@ -8,6 +8,7 @@
 //! | `gatt` | Bluetooth alone: a node on a simulated network |
 //! | `over_bluetooth`, `over_access_point` | the complete system: the node's program, a home, a command center |
 //! | `att` | the complete system, and a phone with the smallest MTU |
+//! | `hostapd` | the complete system without NetworkManager |
 //! | `homes` | the radio alone, and networks as homes have them |
 //! | `bad_input` | the complete system, and a phone that sends invalid input |
 //! | `resets` | factory resets, with the real NetworkManager |
@@ -43,6 +44,7 @@ mod dns;
 mod field;
 mod gatt;
 mod homes;
+mod hostapd;
 mod l2cap;
 mod mdns_service;
 mod node;

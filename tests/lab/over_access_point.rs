@@ -25,7 +25,8 @@ fn target() -> Target {
 }
 
 /// Provisions a node over its access point: first with a wrong password, which is reported to the phone, then successfully.
-async fn provision(device: &Device, mistake: bool) {
+/// Returns the home that it is in.
+pub(crate) async fn provision(device: &Device, mistake: bool) -> Home {
     let home = Home::open().await;
     let _wifi = Wifi::join(&device.name, PASSPHRASE).await;
     let order = home.order().await;
@@ -47,6 +48,7 @@ async fn provision(device: &Device, mistake: bool) {
     .await;
     until("the node is provisioned", async || device.is_provisioned()).await;
     device.assert_provisioned(&home, &order).await;
+    home
 }
 
 #[tokio::test]
