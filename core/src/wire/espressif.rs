@@ -237,11 +237,7 @@ fn network(pb::Set { ssid, passphrase }: pb::Set) -> Result<(Ssid, Passphrase), 
         Fault::InvalidPassphrase
     })?;
     let passphrase = Passphrase::try_from(passphrase)?;
-    if passphrase.is_empty() || passphrase.fits_wpa() {
-        Ok((Ssid::try_from(ssid.as_slice())?, passphrase))
-    } else {
-        Err(Fault::InvalidPassphrase)
-    }
+    if passphrase.is_printable() { Ok((Ssid::try_from(ssid.as_slice())?, passphrase)) } else { Err(Fault::InvalidPassphrase) }
 }
 
 /// The answer to [`ConfigRequest::State`].
@@ -321,6 +317,20 @@ mod tests {
         let set = Some(pb::config_request::Payload::Set(pb::Set::default()));
         assert!(ConfigRequest::decode(&pb::ConfigRequest { kind: 4, payload: set }.encode_to_vec()).is_err());
         assert!(ControlRequest::decode(&[]).is_err() && ConfigRequest::decode(&[]).is_err() && ScanRequest::decode(&[]).is_err());
+    }
+
+    #[test]
+    fn a_passphrase_is_bounded_and_judged_when_the_networks_security_is_known() {
+        let set = |passphrase: &[u8]| {
+            let payload = pb::config_request::Payload::Set(pb::Set { ssid: b"home".to_vec(), passphrase: passphrase.to_vec() });
+            ConfigRequest::decode(&pb::ConfigRequest { kind: 2, payload: Some(payload) }.encode_to_vec())
+        };
+        for taken in ["", "short", "Gr\u{fc}\u{df}e-vom-Haus", &"a".repeat(100)] {
+            assert!(matches!(set(taken.as_bytes()), Ok(ConfigRequest::Set(Ok(_)))), "{taken}");
+        }
+        for refused in [&b"with\0zero"[..], b"two\nlines", b"\xff\xfe not UTF-8", &[b'a'; 129]] {
+            assert!(matches!(set(refused), Ok(ConfigRequest::Set(Err(Fault::InvalidPassphrase)))), "{refused:?}");
+        }
     }
 
     #[test]

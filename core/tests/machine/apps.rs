@@ -268,7 +268,7 @@ fn messages_in_the_wrong_order_change_nothing() {
     // Apply without a network.
     assert_eq!(app.ask(&mut world, Endpoint::Config, &apply()).expect("an answer"), [8, 5, 122, 2, 8, 4]);
     assert!(world.disk.pending.is_none());
-    for bad in [set("", PASSPHRASE), set(&"a".repeat(33), PASSPHRASE), set("home", "short"), set("home", &"a".repeat(65))] {
+    for bad in [set("", PASSPHRASE), set(&"a".repeat(33), PASSPHRASE), set("home", "two\nlines"), set("home", &"a".repeat(129))] {
         assert_eq!(app.ask(&mut world, Endpoint::Config, &bad).expect("an answer"), [8, 3, 106, 2, 8, 4]);
     }
 }
