@@ -14,6 +14,7 @@
 //! | [`gatt`] | the rules of GATT that both roles share |
 //! | [`session`] | the handshake and the sealed records, both roles |
 //! | [`espressif`] | the session with Espressif's apps |
+//! | [`improv`] | the messages of Improv's clients |
 //! | [`machine`] | what happens when: inputs in, outputs out |
 //! | [`care`] | how a provisioned node stays online |
 //! | [`panel`] | what a light on the device shows, and what a button on it does |
@@ -31,6 +32,7 @@ pub mod endpoint;
 pub mod espressif;
 pub mod fault;
 pub mod gatt;
+pub mod improv;
 pub mod machine;
 pub mod panel;
 pub mod secret;
