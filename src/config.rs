@@ -110,6 +110,8 @@ pub struct Config {
     pub care: Care,
     /// Espressif's apps.
     pub espressif: Espressif,
+    /// Improv's clients.
+    pub improv: Improv,
     /// The light that shows the node's state.
     pub led: Led,
     /// The buttons whose long press resets the node.
@@ -225,6 +227,15 @@ pub struct Espressif {
     pub label: bool,
 }
 
+/// Whether Improv's clients, such as Home Assistant, can bring the node online.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Improv {
+    /// Whether their protocol is served over Bluetooth. Off by default: it neither encrypts nor authenticates. A person has to
+    /// authorize the node before each use.
+    pub enabled: bool,
+}
+
 /// The light that shows the node's state.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -331,6 +342,7 @@ impl Default for Config {
             files: Files::default(),
             care: Care::default(),
             espressif: Espressif::default(),
+            improv: Improv::default(),
             led: Led::default(),
             button: Vec::new(),
             simulate: false,

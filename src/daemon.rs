@@ -146,6 +146,7 @@ impl<E: Execute> Daemon<E> {
             }
             Event::Received { link, endpoint, message } => Some(Input::Received { link, endpoint, message }),
             Event::Espressif { link, endpoint, message } => Some(Input::Espressif { link, endpoint, message }),
+            Event::Improv { link, from } => Some(Input::Improv { link, from }),
             Event::InvalidMessage { link, fault } => Some(Input::InvalidMessage { link, fault }),
             Event::Present { link } => Some(Input::Present { link }),
             Event::Closed { link } => {
@@ -211,6 +212,8 @@ impl<E: Execute> Daemon<E> {
                 && shown.networks == machine.networks()
                 && shown.session == machine.session_link()
                 && shown.needs_radio == machine.needs_radio()
+                && shown.improv == machine.improv()
+                && shown.is_identifying == machine.is_identifying()
                 && shown.info.previously_provisioned == machine.info().previously_provisioned;
             if unchanged {
                 return false;

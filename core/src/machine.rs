@@ -5,12 +5,14 @@
 
 mod apps;
 mod attempt;
+mod authorization;
 mod cancel;
 mod care;
 pub mod command;
 mod enrollment;
 mod guess;
 mod guesses;
+mod improv;
 mod networks;
 mod outbox;
 mod pairing;
@@ -30,14 +32,17 @@ use crate::domain::{CommandCenterUrl, Country, Credentials, Identity, K2, Networ
 use crate::endpoint::Endpoint;
 use crate::espressif;
 use crate::fault::Fault;
+use crate::improv::FromClient;
 use crate::secret::SecretText;
 use crate::wire::{Info, Message, StatusReport};
 use apps::Budget;
 use attempt::Activity;
+use authorization::Authorization;
 use care::Caring;
 use enrollment::Enrollment;
 use guess::Guess;
 use guesses::Guesses;
+use improv::Improv;
 use networks::Networks;
 use outbox::Outbox;
 use pairing::Slot;
@@ -85,6 +90,14 @@ pub enum Input {
         endpoint: espressif::Endpoint,
         /// The message.
         message: Vec<u8>,
+    },
+    /// A client of Improv has connected, or wrote a value. What it is notified of are [`Output::Send`]s, an encoded
+    /// [`Notice`](crate::improv::Notice) each.
+    Improv {
+        /// On this link.
+        link: Link,
+        /// What it did.
+        from: FromClient,
     },
     /// A phone wrote bytes that are not a message, or more than the endpoint takes.
     InvalidMessage {
@@ -170,6 +183,8 @@ pub enum LocalRequest {
     Pairing,
     /// Replace the pairing secrets, so that the label's no longer work.
     RenewPairing,
+    /// Permit clients that have no secret to give the node its network, for a minute.
+    Authorize,
     /// Delete everything that the owner gave.
     Reset,
 }
@@ -191,6 +206,10 @@ pub enum Answer {
     PairingCode(SecretText),
     /// The pairing secrets.
     Pairing(Pairing),
+    /// Clients that have no secret may give the node its network, for a minute.
+    Authorized,
+    /// The node serves no protocol that needs it.
+    NothingToAuthorize,
     /// Too many guesses were made: none is compared for so long.
     Locked(Duration),
     /// The reset is complete; what was cleared.
@@ -263,6 +282,10 @@ pub struct Config {
     pub linger: Option<Duration>,
     /// Network care runs beside the machine, and opens the access point of a provisioned node.
     pub network_care: bool,
+    /// Improv's clients are served, after a person has authorized them.
+    pub improv: bool,
+    /// The address of the node's page in the network that it joins; empty if there is none.
+    pub page: String,
 }
 
 /// The contents of the disk at the start.
@@ -328,6 +351,10 @@ pub struct Machine {
     left_to_care: Option<Link>,
     /// A sealed attempt was begun since the start and since the last reset.
     had_sealed_attempt: bool,
+    /// The permission of a person at the node.
+    authorization: Authorization,
+    /// The clients of Improv.
+    improv: Improv,
     visibility: Visibility,
     outbox: Outbox,
 }
@@ -341,12 +368,14 @@ enum Asker {
     },
     /// One of Espressif's apps.
     App(Link),
+    /// A client of Improv.
+    Improv(Link),
     Local(Ticket),
 }
 
 impl Asker {
     fn is_on(&self, gone: Link) -> bool {
-        matches!(self, Self::Phone { link, .. } | Self::App(link) if *link == gone)
+        matches!(self, Self::Phone { link, .. } | Self::App(link) | Self::Improv(link) if *link == gone)
     }
 }
 
@@ -377,6 +406,8 @@ impl Machine {
             caring: None,
             left_to_care: None,
             had_sealed_attempt: false,
+            authorization: Authorization::default(),
+            improv: Improv::default(),
             visibility: Visibility::new(now),
             outbox: Outbox::new(now),
         };
@@ -391,6 +422,7 @@ impl Machine {
             machine.scan(None, now);
         }
         machine.settle(now);
+        machine.settle_improv(now);
         machine
     }
 
@@ -405,6 +437,10 @@ impl Machine {
             Input::Espressif { link, endpoint, message } => {
                 self.visibility.heard(now);
                 self.app_received(link, endpoint, &message, now, rng);
+            }
+            Input::Improv { link, from } => {
+                self.visibility.heard(now);
+                self.improv_received(link, from, now);
             }
             Input::InvalidMessage { link, fault } => self.refuse(link, fault),
             Input::Present { link } => self.phone_present(link, now),
@@ -427,6 +463,7 @@ impl Machine {
         self.reset_timed_out(now);
         self.finish_timed_out(now);
         self.settle(now);
+        self.settle_improv(now);
     }
 
     /// The next output, in order; none when all were taken.
@@ -446,6 +483,7 @@ impl Machine {
             self.finish_due(),
             self.outbox.overdue_at(),
             self.app_due(),
+            self.improv_due(),
         ]
         .into_iter()
         .flatten()

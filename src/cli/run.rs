@@ -105,7 +105,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             let link = |handle, stopped| {
                 sim::serve(
                     phones,
-                    sim::Config { mtu: config.simulated_mtu, espressif: config.espressif.enabled, ..sim::Config::default() },
+                    sim::Config {
+                        mtu: config.simulated_mtu,
+                        espressif: config.espressif.enabled,
+                        improv: config.improv.enabled,
+                        ..sim::Config::default()
+                    },
                     handle,
                     stopped,
                 )
@@ -116,7 +121,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         } else {
             let passphrase = node.store.access_point_passphrase();
             let passphrase = Passphrase::try_from(passphrase.expose().to_owned()).context("the access point's passphrase")?;
-            let services = ble::Services { espressif: config.espressif.enabled, advertise_espressif: config.espressif.advertise };
+            let services = ble::Services {
+                espressif: config.espressif.enabled,
+                advertise_espressif: config.espressif.advertise,
+                improv: config.improv.enabled,
+            };
             let link = |handle, stopped| {
                 ble::serve(ble::Config { adapter: config.adapter.clone(), services, ..ble::Config::default() }, handle, stopped)
             };
@@ -255,7 +264,9 @@ async fn serve<N: Maintenance + Clone, L: Future<Output = ()> + Send + 'static>(
     let health = Registrar::new(client.clone()).with_limits(limits);
     let probes = probes(config)?;
     let command_center = command_center::Client { registrar: Registrar::new(client), claims };
-    let (mut daemon, handle) = Daemon::new(machine_config(config), boot, network.clone(), command_center, store);
+    let page = if config.simulate { bound.to_string() } else { format!("{name}.local:{}", bound.port()) };
+    let machine = machine::Config { page: format!("http://{page}/"), ..machine_config(config) };
+    let (mut daemon, handle) = Daemon::new(machine, boot, network.clone(), command_center, store);
     let (restart, mut restarts) = mpsc::unbounded_channel();
     let care =
         config.care.enabled.then(|| caretaker(config, Arc::clone(&probes), network, health.clone(), handle.clone(), restart));
@@ -421,6 +432,8 @@ pub(super) fn machine_config(config: &Config) -> machine::Config {
         // A developer stops a simulated node; a real node must start its normal operation.
         linger: (!config.simulate && !config.care.enabled).then(|| Duration::from_secs(config.linger_seconds)),
         network_care: config.care.enabled,
+        improv: config.improv.enabled,
+        page: String::new(),
     }
 }
 

@@ -11,6 +11,7 @@ use provisioning_core::domain::{Identity, Network, RadioUse, Status};
 use provisioning_core::endpoint::Endpoint;
 use provisioning_core::espressif;
 use provisioning_core::fault::Fault;
+use provisioning_core::improv::{self, FromClient};
 use provisioning_core::machine::{Answer, Link, LocalRequest, Machine};
 use provisioning_core::wire::Info;
 
@@ -40,6 +41,10 @@ pub struct View {
     pub session: Option<Link>,
     /// Whether provisioning needs the radio.
     pub needs_radio: bool,
+    /// What everyone may know of Improv; none if it is not served.
+    pub improv: Option<improv::Shown>,
+    /// The device shows which one it is.
+    pub is_identifying: bool,
 }
 
 impl From<&Machine> for View {
@@ -51,6 +56,8 @@ impl From<&Machine> for View {
             networks: machine.networks().to_vec(),
             session: machine.session_link(),
             needs_radio: machine.needs_radio(),
+            improv: machine.improv(),
+            is_identifying: machine.is_identifying(),
         }
     }
 }
@@ -61,6 +68,7 @@ pub enum Event {
     Opened { link: Link, outbound: mpsc::Sender<Vec<u8>> },
     Received { link: Link, endpoint: Endpoint, message: Vec<u8> },
     Espressif { link: Link, endpoint: espressif::Endpoint, message: Vec<u8> },
+    Improv { link: Link, from: FromClient },
     InvalidMessage { link: Link, fault: Fault },
     Present { link: Link },
     Closed { link: Link },
@@ -132,6 +140,12 @@ impl Handle {
     /// One of Espressif's apps wrote a message. Its answer arrives at the link's receiver, before which the app sends no other.
     pub async fn espressif(&self, link: Link, endpoint: espressif::Endpoint, message: Vec<u8>) -> Result<(), Stopping> {
         self.send(Event::Espressif { link, endpoint, message }).await
+    }
+
+    /// A client of Improv has connected, or wrote a value. What it is notified of arrives at the link's receiver, an encoded
+    /// [`Notice`](improv::Notice) each.
+    pub async fn improv(&self, link: Link, from: FromClient) -> Result<(), Stopping> {
+        self.send(Event::Improv { link, from }).await
     }
 
     /// A phone wrote bytes that are not a message, or a message that is too large.

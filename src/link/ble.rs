@@ -15,15 +15,19 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | `advertising` | which advertisements are in the air |
 //! | `application` | the D-Bus objects that `BlueZ` calls |
 //! | `apps` | the links of Espressif's apps |
+//! | `improv` | the objects of Improv, and the links of its clients |
 //! | `phones` | the links of phones that have subscribed |
 //! | `name` | the name of the adapter, which phones show |
 //! | `bus`, `rfkill` | `BlueZ` on the system bus, and the kernel's radio switches |
 
+mod advertising;
 mod application;
 mod apps;
 mod bus;
+mod improv;
 mod name;
 mod phones;
 mod rfkill;
@@ -38,13 +42,15 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{debug, info, warn};
-use zbus::{ObjectPath, Variant};
+use zbus::{Message, ObjectPath, OwnedObjectPath, Variant};
 
 use crate::daemon::{Handle, PRESENCE, Stopping};
+use advertising::{Advertisements, Change, Instance};
 pub use application::Services;
-use application::{ADVERTISEMENT, Application, Effect, ROOT, acknowledged, failed};
-use apps::{Answers, Apps};
+use application::{ADVERTISEMENT, ADVERTISEMENT_TYPE, Application, Effect, ROOT, acknowledged, failed};
+use apps::{Answered, Answers, Apps};
 use bus::{Adapter, Bus, BusEvent, Caller};
+use improv::Clients;
 use phones::Phones;
 use provisioning_core::backoff::{Backoff, Jitter};
 use provisioning_core::fault::chain;
@@ -195,11 +201,14 @@ async fn serve_once(
     let mut phones = Phones::new(handle.clone(), bus.caller());
     let answers = Answers::default();
     let mut apps = Apps::new(handle.clone(), answers.clone());
+    let mut clients = Clients::new(handle.clone(), bus.caller(), answers.clone());
     let application = Application::new(handle.clone(), config.services, answers);
     let session = session.insert(Session { bus, application, steps: JoinSet::new() });
-    let result = serve_phones(session, &adapter, handle, serving, &mut phones, &mut apps).await;
+    let links = Links { phones: &mut phones, apps: &mut apps, clients: &mut clients };
+    let result = serve_phones(session, &adapter, handle, serving, links).await;
     phones.close_all().await?;
     apps.close_all().await?;
+    clients.close_all().await?;
     result
 }
 
@@ -220,18 +229,84 @@ async fn adapter(bus: &mut Bus, config: &Config) -> Result<Adapter, Error> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Register,
-    Advertise,
-    Hide,
+    Change(Change),
     Disconnect,
 }
 
-/// The state of the advertisement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Visible {
-    No,
-    /// A request to `BlueZ` is pending.
-    Changing,
-    Yes,
+/// What is left to do after a call.
+enum Served<F> {
+    Answered,
+    /// The call is answered when this has ended.
+    Later(F),
+    /// `BlueZ` has stopped the advertisement at this path by itself.
+    Released(String),
+}
+
+/// Everyone who is connected.
+struct Links<'a> {
+    phones: &'a mut Phones,
+    apps: &'a mut Apps,
+    clients: &'a mut Clients,
+}
+
+impl Links<'_> {
+    /// Whether nobody is.
+    fn are_none(&self) -> bool {
+        !self.phones.are_present() && self.apps.is_empty() && self.clients.is_empty()
+    }
+
+    /// Serves a call of `BlueZ`.
+    async fn serve(
+        &mut self,
+        bus: &Bus,
+        application: &mut Application,
+        call: Message,
+    ) -> Result<Served<impl Future<Output = Answered> + use<>>, Error> {
+        let (answer, effect) = application.call(&call)?;
+        // Acknowledge a write before processing it; register a subscription before acknowledging it.
+        match effect {
+            Some(Effect::Subscribed { phone, socket, value_size }) => {
+                self.phones.subscribed(phone, socket, value_size).await?;
+                bus.answer(&call, &answer).await?;
+            }
+            Some(Effect::ImprovSubscribed { phone, characteristic, socket, mtu }) => {
+                self.clients.subscribed(phone, characteristic, socket, mtu).await?;
+                bus.answer(&call, &answer).await?;
+            }
+            Some(Effect::AppWritten { phone, endpoint, message }) => {
+                return Ok(Served::Later(self.apps.written(phone, endpoint, message, call).await?));
+            }
+            Some(Effect::Written { phone, endpoint, value }) => {
+                bus.answer(&call, &answer).await?;
+                self.phones.written(&phone, endpoint, &value).await?;
+            }
+            Some(Effect::ImprovWritten { phone, value, mtu }) => {
+                bus.answer(&call, &answer).await?;
+                self.clients.written(phone, value, mtu).await?;
+            }
+            Some(Effect::Released(path)) => {
+                bus.answer(&call, &answer).await?;
+                return Ok(Served::Released(path));
+            }
+            None => bus.answer(&call, &answer).await?,
+        }
+        Ok(Served::Answered)
+    }
+
+    /// Waits until a link has ended; returns the phone that is to be disconnected, if there is one.
+    async fn ended(&mut self) -> Result<Option<OwnedObjectPath>, Stopping> {
+        tokio::select! {
+            ended = self.phones.ended() => ended,
+            ended = self.clients.ended() => ended,
+        }
+    }
+
+    /// The connection to a phone has ended.
+    async fn left(&mut self, phone: &OwnedObjectPath) -> Result<(), Stopping> {
+        self.phones.left(phone).await?;
+        self.apps.left(phone).await?;
+        self.clients.left(phone).await
+    }
 }
 
 /// A connection to `BlueZ`, and the requests that it has not answered.
@@ -274,57 +349,52 @@ async fn serve_phones(
     adapter: &Adapter,
     handle: &Handle,
     serving: &watch::Sender<bool>,
-    phones: &mut Phones,
-    apps: &mut Apps,
+    mut links: Links<'_>,
 ) -> Result<Infallible, Error> {
     let mut presence = interval(PRESENCE);
     presence.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut answering = JoinSet::new();
-    let mut advertising = handle.advertising();
+    let (mut advertising, mut views) = (handle.advertising(), handle.views());
+    let mut advertisements = Advertisements::default();
     // Advertise only after the service is registered.
-    let mut visible = Visible::Changing;
+    let mut registered = false;
+    // What the advertisement of Improv says.
+    let mut said = None;
     let mut renewal = interval(RENEWAL);
     renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
     steps.spawn(step(bus.caller(), Step::Register, adapter.path.as_str().to_owned()));
     loop {
         let wanted = *advertising.borrow_and_update();
-        let next = match visible {
-            Visible::No if wanted => Some(Step::Advertise),
-            Visible::Yes if !wanted => Some(Step::Hide),
-            _ => None,
+        let improv = views.borrow_and_update().improv;
+        let is_wanted = |instance| match instance {
+            Instance::Own => wanted,
+            Instance::Improv => wanted && improv.is_some_and(|shown| shown.advertised),
         };
-        if let Some(next) = next {
-            visible = Visible::Changing;
-            steps.spawn(step(bus.caller(), next, adapter.path.as_str().to_owned()));
+        if let Some(change) = registered.then(|| advertisements.next(is_wanted)).flatten() {
+            if change == Change::Advertise(Instance::Improv) {
+                said = improv;
+            }
+            steps.spawn(step(bus.caller(), Step::Change(change), adapter.path.as_str().to_owned()));
+        }
+        if let Some(shown) = improv.filter(|_| advertisements.shows(Instance::Improv) && improv != said) {
+            said = improv;
+            bus.advertisement_changed(Instance::Improv.path(), "ServiceData", improv::service_data(shown)).await?;
         }
         // The kernel does not advertise while a phone is connected.
-        let idle = visible == Visible::Yes && !phones.are_present() && apps.is_empty();
+        let idle = advertisements.shows(Instance::Own) && links.are_none();
         let mut doubtful = false;
         tokio::select! {
             event = bus.next_event() => match event? {
-                BusEvent::Call(call) => {
-                    let (answer, effect) = application.call(&call)?;
-                    // Acknowledge a write before processing it; register a subscription before acknowledging it.
-                    if let Some(Effect::Subscribed { phone, socket, value_size }) = effect {
-                        phones.subscribed(phone, socket, value_size).await?;
-                        bus.answer(&call, &answer).await?;
-                    } else if let Some(Effect::AppWritten { phone, endpoint, message }) = effect {
-                        answering.spawn(apps.written(phone, endpoint, message, call).await?);
-                    } else {
-                        bus.answer(&call, &answer).await?;
-                        match effect {
-                            Some(Effect::Written { phone, endpoint, value }) => phones.written(&phone, endpoint, &value).await?,
-                            Some(Effect::Released) if visible == Visible::Yes => visible = Visible::No,
-                            _ => {}
-                        }
-                    }
-                }
+                BusEvent::Call(call) => match links.serve(bus, application, call).await? {
+                    Served::Answered => {}
+                    Served::Later(answer) => drop(answering.spawn(answer)),
+                    Served::Released(path) => advertisements.released(&path),
+                },
                 BusEvent::Owner => return Err(Error::Ended),
                 BusEvent::Removed(path) if path == adapter.path => return Err(Error::AdapterGone),
                 BusEvent::PoweredOff(path) if path == adapter.path => return Err(Error::PoweredOff),
                 BusEvent::Disconnected(phone) => {
-                    phones.left(&phone).await?;
-                    apps.left(&phone).await?;
+                    links.left(&phone).await?;
                     doubtful = adapter.has(&phone);
                 }
                 BusEvent::Resumed => doubtful = true,
@@ -338,17 +408,23 @@ async fn serve_phones(
                         result?;
                         info!(adapter = adapter.name(), "GATT service registered");
                         serving.send_replace(true);
-                        visible = Visible::No;
+                        registered = true;
                     }
-                    Step::Advertise => {
-                        result?;
-                        info!(adapter = adapter.name(), name = handle.view().info.name, "advertising");
-                        visible = Visible::Yes;
-                        renewal.reset();
-                    }
-                    Step::Hide => {
-                        info!("stopped advertising");
-                        visible = Visible::No;
+                    Step::Change(change @ Change::Advertise(instance)) => match result {
+                        Err(error) if instance != Instance::Own => {
+                            warn!(?instance, "not advertised, and tried again: {}", chain(&error));
+                            advertisements.left_out(instance);
+                        }
+                        result => {
+                            result?;
+                            info!(adapter = adapter.name(), name = handle.view().info.name, ?instance, "advertising");
+                            advertisements.done(change);
+                            renewal.reset();
+                        }
+                    },
+                    Step::Change(change @ Change::Hide(instance)) => {
+                        info!(?instance, "stopped advertising");
+                        advertisements.done(change);
                     }
                     Step::Disconnect => {}
                 }
@@ -359,19 +435,31 @@ async fn serve_phones(
                 bus.answer(&answered.call, &answer?).await?;
             }
             // Without apps no timer runs, so that an idle node sleeps.
-            _ = presence.tick(), if !apps.is_empty() => apps.present().await?,
-            ended = phones.ended() => if let Some(phone) = ended? {
+            _ = presence.tick(), if !links.apps.is_empty() => links.apps.present().await?,
+            ended = links.ended() => if let Some(phone) = ended? {
                 steps.spawn(step(bus.caller(), Step::Disconnect, phone.as_str().to_owned()));
             },
             changed = advertising.changed() => changed.map_err(|_| Stopping)?,
+            changed = views.changed() => changed.map_err(|_| Stopping)?,
             // Without an advertisement no timer runs.
-            _ = renewal.tick(), if idle => doubtful = true,
+            _ = renewal.tick(), if idle => {
+                doubtful = true;
+                advertisements.retry();
+            }
         }
-        if doubtful && visible == Visible::Yes && !phones.are_present() && apps.is_empty() {
-            bus.advertisement_changed().await?;
+        if doubtful && advertisements.shows(Instance::Own) && links.are_none() {
+            send_again(bus, &advertisements).await?;
             renewal.reset();
         }
     }
+}
+
+/// Has `BlueZ` send the advertisements to the controller again.
+async fn send_again(bus: &Bus, advertisements: &Advertisements) -> Result<(), Error> {
+    for instance in Instance::ALL.into_iter().filter(|instance| advertisements.shows(*instance)) {
+        bus.advertisement_changed(instance.path(), "Type", ADVERTISEMENT_TYPE.into()).await?;
+    }
+    Ok(())
 }
 
 /// Calls the object at `path`.
@@ -381,8 +469,12 @@ async fn step(caller: Caller, step: Step, path: String) -> (Step, Result<(), Err
     let advertising = "org.bluez.LEAdvertisingManager1";
     let result = match step {
         Step::Register => caller.call(&path, "org.bluez.GattManager1", "RegisterApplication", &(object(ROOT), options)).await,
-        Step::Advertise => caller.call(&path, advertising, "RegisterAdvertisement", &(object(ADVERTISEMENT), options)).await,
-        Step::Hide => caller.call(&path, advertising, "UnregisterAdvertisement", &object(ADVERTISEMENT)).await,
+        Step::Change(Change::Advertise(instance)) => {
+            caller.call(&path, advertising, "RegisterAdvertisement", &(object(instance.path()), options)).await
+        }
+        Step::Change(Change::Hide(instance)) => {
+            caller.call(&path, advertising, "UnregisterAdvertisement", &object(instance.path())).await
+        }
         Step::Disconnect => caller.call(&path, "org.bluez.Device1", "Disconnect", &()).await,
     };
     (step, result.map(drop))

@@ -15,6 +15,7 @@
 //! | `/api/v1/events` | | GET: the messages that the node has queued |
 //! | `/proto-ver`, `/prov-session`, … | | POST in the access point, if Espressif's apps are served, see `espressif` |
 //! | `/api/provisioning/…` | if network care is enabled, see `care` | |
+//! | `/api/provisioning/authorize` | POST | |
 //!
 //! `/` is the setup page, which uses the sealed representation; `/form` is the setup without a script, and `/care` the page of
 //! network care.

@@ -1,6 +1,7 @@
 //! The Bluetooth link over D-Bus, against a fake `BlueZ` with faults.
 
 mod fake;
+mod improv;
 
 use std::collections::HashMap;
 use std::fs;
@@ -71,7 +72,7 @@ impl Lab {
         let config = Config {
             bus: Some(bus.address()),
             adapter: Some(ADDRESS.to_lowercase()),
-            services: Services { espressif: true, advertise_espressif: false },
+            services: Services { espressif: true, advertise_espressif: false, improv: true },
             switches: switches.path().to_owned(),
         };
         let (stop, stopped) = oneshot::channel::<()>();
@@ -345,11 +346,16 @@ async fn a_link_ends_with_its_connection_even_if_its_socket_stays_open() {
     drop((opened, kept));
 }
 
-/// The changes of the advertisement that a client of the bus hears, as `BlueZ` does.
+/// The changes of the node's own advertisement that a client of the bus hears, as `BlueZ` does.
 async fn changes(lab: &Lab) -> MessageStream {
+    changes_of(lab, ADVERTISEMENT).await
+}
+
+/// The same of any advertisement.
+async fn changes_of(lab: &Lab, path: &'static str) -> MessageStream {
     let bus = zbus::connection::Builder::address(&*lab.bus.address()).build().await.expect("a bus");
     let rule = MatchRule::builder().msg_type(zbus::message::Type::Signal).member("PropertiesChanged");
-    let rule = rule.path(ADVERTISEMENT).build().expect("a path");
+    let rule = rule.path(path).build().expect("a path");
     MessageStream::for_match_rule(rule, &bus, None).await.expect("the bus is there")
 }
 

@@ -248,7 +248,7 @@ impl Machine {
     fn app_scan(&mut self, link: Link, request: ScanRequest, now: Instant) {
         match request {
             ScanRequest::Start => {
-                if self.app_scans(link, now) {
+                if self.scan_is_recent(Asker::App(link), now) {
                     return self.app_lists(link);
                 }
                 self.app_waits(link, Waiting::Scan(now + SCAN_LIMIT));

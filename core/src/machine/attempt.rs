@@ -257,7 +257,8 @@ impl Machine {
         match asker {
             Asker::Local(ticket) => self.answer(ticket, Answer::Accepted),
             Asker::Phone { link, to } if self.established() == Some(link) => self.reply(to, Reply::Accepted { request_id }),
-            Asker::Phone { .. } => {}
+            // A client of Improv learns the outcome.
+            Asker::Phone { .. } | Asker::Improv(_) => {}
             Asker::App(link) => self.app_accepted(link, request_id),
         }
     }
@@ -267,7 +268,7 @@ impl Machine {
         match asker {
             Asker::Local(ticket) => self.answer(ticket, Answer::Accepted),
             Asker::Phone { link, to } if self.established() == Some(link) => self.reply(to, Reply::Refused(fault)),
-            Asker::Phone { .. } => {}
+            Asker::Phone { .. } | Asker::Improv(_) => {}
             Asker::App(link) => self.app_refused(link, fault),
         }
     }
@@ -278,7 +279,7 @@ impl Machine {
         for asker in waiting {
             match asker {
                 Asker::Local(ticket) => self.answer(ticket, Answer::Refused(fault)),
-                Asker::Phone { .. } | Asker::App(_) => self.refuse_attempt(asker, fault),
+                Asker::Phone { .. } | Asker::App(_) | Asker::Improv(_) => self.refuse_attempt(asker, fault),
             }
         }
     }

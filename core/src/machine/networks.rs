@@ -80,12 +80,12 @@ impl Machine {
         }
     }
 
-    /// An app asks for the list; returns whether it is recent, or the best available. Otherwise the app waits for a scan.
-    pub(super) fn app_scans(&mut self, link: Link, now: Instant) -> bool {
+    /// An app or a client asks for the list; returns whether it is recent, or the best available. Otherwise it waits for a scan.
+    pub(super) fn scan_is_recent(&mut self, asker: Asker, now: Instant) -> bool {
         if !self.activity.is_idle() || self.networks.is_younger(RECENT, now) {
             return true;
         }
-        self.scan(Some(Asker::App(link)), now);
+        self.scan(Some(asker), now);
         false
     }
 
@@ -142,6 +142,10 @@ impl Machine {
                 Asker::Phone { link, to } => (link, to),
                 Asker::App(link) => {
                     self.app_scanned(link, result);
+                    continue;
+                }
+                Asker::Improv(link) => {
+                    self.improv_scanned(link, result);
                     continue;
                 }
                 Asker::Local(_) => continue,

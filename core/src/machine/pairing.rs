@@ -252,6 +252,7 @@ impl Machine {
             self.slot = None;
         }
         self.forget_asker(link);
+        self.improv_closed(link);
     }
 
     /// A phone is on its link, although it sends nothing: its owner may be typing.

@@ -36,6 +36,10 @@ impl Machine {
         let changes_nothing = matches!(request, LocalRequest::Scan | LocalRequest::PairingCode | LocalRequest::Pairing);
         // A guess proves the code, and waits for the phone that has the session by itself.
         let may_prove = matches!(request, LocalRequest::Guess { .. });
+        // Nobody authorizes himself.
+        if request == LocalRequest::Authorize {
+            return self.answer(ticket, Answer::Refused(Fault::NotAuthenticated));
+        }
         if (self.had_sealed_attempt || self.established().is_some()) && !changes_nothing && !may_prove {
             return self.answer(ticket, Answer::Busy);
         }
@@ -57,6 +61,7 @@ impl Machine {
             LocalRequest::K2(_) if self.enrollment.is_healthy() => self.answer(ticket, Answer::AlreadyProvisioned),
             LocalRequest::K2(k2) => self.save_k2(k2, Asker::Local(ticket)),
             LocalRequest::RenewPairing => self.renew_pairing(ticket),
+            LocalRequest::Authorize => self.authorize_locally(ticket, now),
             _ if !self.activity.is_idle() => self.answer(ticket, Answer::Busy),
             LocalRequest::Guess { code, credentials } => self.guess_in_clear(ticket, code, credentials, now),
             LocalRequest::Credentials(credentials) => {
@@ -88,7 +93,7 @@ impl Machine {
             Asker::Phone { link, to } if self.established() == Some(link) => {
                 self.reply(to, result.map_or_else(Reply::Refused, |()| Reply::K2Stored { kid }));
             }
-            Asker::Phone { .. } => {}
+            Asker::Phone { .. } | Asker::Improv(_) => {}
             Asker::App(link) => self.app_k2_saved(link, kid, result),
         }
     }

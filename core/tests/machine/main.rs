@@ -11,6 +11,7 @@ mod clear_guesses;
 mod failures;
 mod flows;
 mod guesses;
+mod improv;
 mod links;
 mod matrix;
 mod phone;

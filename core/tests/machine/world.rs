@@ -103,6 +103,8 @@ pub(crate) fn config(access_point: AccessPointPolicy) -> Config {
         answer_leaves: Duration::from_millis(500),
         linger: Some(Duration::from_mins(5)),
         network_care: false,
+        improv: false,
+        page: String::new(),
     }
 }
 

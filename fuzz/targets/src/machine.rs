@@ -10,6 +10,7 @@ use provisioning_core::domain::{
 };
 use provisioning_core::endpoint::{Endpoint, OUTBOUND_LIMIT};
 use provisioning_core::fault::Fault;
+use provisioning_core::improv::{FromClient, Notice};
 use provisioning_core::machine::{
     AccessPointPolicy, Boot, CareCommand, Cleared, Command, CommandCenterCommand, Config, DiskCommand, Done, Input, Joined, Link,
     LocalRequest, Machine, Output, RadioCommand, Refused, Ticket,
@@ -76,6 +77,8 @@ impl Node {
             answer_leaves: Duration::from_millis(500),
             linger: (kind & 0x80 == 0).then_some(Duration::from_mins(5)),
             network_care: kind & 0x80 != 0,
+            improv: true,
+            page: "http://node.local/".into(),
         };
         let boot = Boot {
             identity: Identity {
@@ -103,7 +106,7 @@ impl Node {
     fn step(&mut self, steps: &mut Steps<'_>) {
         let choice = steps.byte();
         let link = Link(u64::from(choice >> 6));
-        let input = match choice % 11 {
+        let input = match choice % 12 {
             0 => {
                 let endpoint = endpoint(steps.byte());
                 Input::Received { link, endpoint, message: steps.bytes().to_vec() }
@@ -127,7 +130,7 @@ impl Node {
                 Input::Timeout
             }
             7 | 8 => {
-                let secret = if choice % 11 == 7 {
+                let secret = if choice % 12 == 7 {
                     PhoneSecret::Code(SecretText::new(CODE.into()))
                 } else {
                     PhoneSecret::Qr(SecretBytes::new([7; 16]))
@@ -135,6 +138,15 @@ impl Node {
                 let (opening, open) = Opening::new(&self.machine.identity().node_id, &secret, &mut self.random);
                 self.opening = Some((link, opening));
                 Input::Received { link, endpoint: Endpoint::Session, message: open.encode() }
+            }
+            11 => {
+                // Links of other numbers, whose messages are no phone's.
+                let link = Link(4 + link.0);
+                let from = match choice & 16 {
+                    0 => FromClient::Opened { room: 20 },
+                    _ => FromClient::Written { value: steps.bytes().to_vec().into(), room: 20 },
+                };
+                Input::Improv { link, from }
             }
             _ => {
                 let endpoint = endpoint(steps.byte());
@@ -162,6 +174,10 @@ impl Node {
 
     fn hear(&mut self, link: Link, message: &[u8]) {
         assert!(message.len() <= OUTBOUND_LIMIT);
+        if link.0 > 3 {
+            let notice = Notice::decode(message).expect("the node sends what can be read");
+            return assert!(notice.value.len() <= 20);
+        }
         match Outbound::decode(message).expect("the node sends what can be read") {
             Outbound::Accept(accept) => {
                 if let Some((_, opening)) = self.opening.take_if(|(opening, _)| *opening == link) {
@@ -208,7 +224,7 @@ fn pairing() -> Pairing {
 }
 
 fn local(kind: u8) -> LocalRequest {
-    match kind % 5 {
+    match kind % 6 {
         0 => LocalRequest::Scan,
         1 => LocalRequest::K2(K2 {
             key: SecretBytes::new([1; 32]),
@@ -216,6 +232,7 @@ fn local(kind: u8) -> LocalRequest {
             created_at: CreatedAt::try_from("2026-03-01T12:00:00+00:00").expect("a date"),
         }),
         2 => LocalRequest::Credentials(Box::new(credentials())),
+        4 => LocalRequest::Authorize,
         3 => LocalRequest::Unusable { ssid: "x".repeat(usize::from(kind)), fault: Fault::InvalidSsid },
         _ => LocalRequest::Reset,
     }

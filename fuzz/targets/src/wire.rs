@@ -1,6 +1,7 @@
 //! Any bytes as every kind of message. The first byte selects the kind; decoded messages are encoded and decoded again.
 
 use provisioning_core::endpoint::Endpoint;
+use provisioning_core::improv::{Command, Packet};
 use provisioning_core::wire::espressif;
 use provisioning_core::wire::{Answer, Info, Message, Offer, Open, Outbound, PublicStatus, Record, Request};
 
@@ -17,6 +18,9 @@ pub fn run(data: &[u8]) {
     // Messages of Espressif's apps are parsed, and never made.
     let _ = (espressif::Handshake::decode(data), espressif::ScanRequest::decode(data));
     let _ = (espressif::ConfigRequest::decode(data), espressif::ControlRequest::decode(data));
+    if let Some(Ok(command)) = Packet::default().push(data) {
+        assert_eq!(Command::decode(data), Ok(command));
+    }
     match kind % 13 {
         0 => again!(Open),
         1 => again!(Offer),

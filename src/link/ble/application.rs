@@ -13,11 +13,13 @@ use uuid::Uuid;
 use zbus::{DynamicType, Fd, Message, ObjectPath, OwnedObjectPath, Variant};
 
 use super::apps::Answers;
+use super::improv;
 use crate::daemon::Handle;
 use provisioning_core::endpoint::{ENDPOINTS, Endpoint, SERVICE};
 use provisioning_core::espressif;
 use provisioning_core::gatt::peripheral::{Reads, check_subscribe, check_write};
 use provisioning_core::gatt::{AttError, MTU_MAXIMUM, multiple_value_size, value_size};
+use provisioning_core::improv::{Characteristic, SERVICE as SERVICE_IMPROV, Value};
 
 /// The object whose children are the service and its characteristics.
 pub(super) const ROOT: &str = "/jarvis/provisioning";
@@ -38,13 +40,13 @@ const FIRST_HANDLE: u16 = 0x0100;
 
 /// The smallest and largest advertising interval, milliseconds. Phones that scan listen a tenth of the time, so they find
 /// the node within about two seconds; the default interval of `BlueZ` would take ten times as long.
-const INTERVAL: (u32, u32) = (100, 150);
+pub(super) const INTERVAL: (u32, u32) = (100, 150);
 
 /// The longest name that fits a scan response: 31 bytes, less one each for length and type.
 const NAME_LIMIT: usize = 29;
 
 /// The properties of one interface.
-type Properties = BTreeMap<&'static str, Variant<'static>>;
+pub(super) type Properties = BTreeMap<&'static str, Variant<'static>>;
 
 /// The service of Espressif's apps. Its handles are above those that the node's own service has and can get.
 const APPS_PATH: &str = "/jarvis/provisioning/service_espressif";
@@ -57,12 +59,16 @@ const DESCRIPTION: &str = "2901";
 pub(super) enum Effect {
     /// One of Espressif's apps wrote a message, whose answer must be there when the write is acknowledged.
     AppWritten { phone: OwnedObjectPath, endpoint: espressif::Endpoint, message: Vec<u8> },
+    /// A client of Improv wrote a value to its command.
+    ImprovWritten { phone: OwnedObjectPath, value: Value, mtu: Option<u16> },
+    /// A client of Improv has subscribed: it is notified of what is written to the socket.
+    ImprovSubscribed { phone: OwnedObjectPath, characteristic: Characteristic, socket: UnixDatagram, mtu: u16 },
     /// A phone wrote a value.
     Written { phone: OwnedObjectPath, endpoint: Endpoint, value: Vec<u8> },
     /// A phone has subscribed: it is notified of what is written to the socket.
     Subscribed { phone: OwnedObjectPath, socket: UnixDatagram, value_size: usize },
-    /// `BlueZ` has stopped advertising by itself.
-    Released,
+    /// `BlueZ` has stopped the advertisement at a path by itself.
+    Released(String),
 }
 
 /// Why a call is refused: the end of the name of a D-Bus error, from which `BlueZ` chooses the ATT error.
@@ -74,6 +80,9 @@ enum Refusal {
     InvalidValueLength,
     NotSupported,
 }
+
+/// The answer to a call, and its effect.
+type Called = zbus::Result<(Message, Option<Effect>)>;
 
 /// Answers calls to the objects.
 pub(super) struct Application {
@@ -90,6 +99,8 @@ pub struct Services {
     pub espressif: bool,
     /// Its UUID is advertised in place of the node's own: the packet has room for one.
     pub advertise_espressif: bool,
+    /// The service of Improv's clients, with an advertisement of its own.
+    pub improv: bool,
 }
 
 impl Application {
@@ -98,12 +109,13 @@ impl Application {
     }
 
     /// Handles a call; returns its answer and its effect.
-    pub(super) fn call(&mut self, call: &Message) -> zbus::Result<(Message, Option<Effect>)> {
+    pub(super) fn call(&mut self, call: &Message) -> Called {
         let header = call.header();
         let path = header.path().map(ObjectPath::as_str).unwrap_or_default();
         let member = header.member().map(zbus::names::MemberName::as_str).unwrap_or_default();
         let endpoint = endpoint_at(path);
         let app = app_endpoint_at(path).filter(|_| self.services.espressif);
+        let improv = improv::characteristic_at(path).filter(|_| self.services.improv);
         let refuse = |refusal: Refusal| {
             debug!(path, member, ?refusal, "refusing a call");
             Message::error(&header, format!("org.bluez.Error.{refusal:?}")).build(&"refused").map(|answer| (answer, None))
@@ -113,7 +125,18 @@ impl Application {
             ("GetAll", _) if path == ADVERTISEMENT => {
                 Ok((answer(call, &advertisement(&self.handle.view().info.name, self.services))?, None))
             }
-            ("Release", _) if path == ADVERTISEMENT => Ok((answer(call, &())?, Some(Effect::Released))),
+            ("GetAll", _) if path == improv::ADVERTISEMENT => match self.handle.view().improv {
+                Some(shown) => Ok((answer(call, &improv::advertisement(shown))?, None)),
+                None => refuse(Refusal::NotSupported),
+            },
+            ("Release", _) if path == ADVERTISEMENT || path == improv::ADVERTISEMENT => {
+                Ok((answer(call, &())?, Some(Effect::Released(path.to_owned()))))
+            }
+            (_, None) if improv.is_some() => match improv.map(|characteristic| self.call_improv(call, member, characteristic)) {
+                Some(Ok(called)) => called,
+                Some(Err(refusal)) => refuse(refusal),
+                None => refuse(Refusal::NotSupported),
+            },
             ("ReadValue", None) if app.is_some() => match arguments(call).and_then(|options| self.read_app(app, &options)) {
                 Ok(value) => Ok((answer(call, &value)?, None)),
                 Err(refusal) => refuse(refusal),
@@ -146,10 +169,43 @@ impl Application {
     fn read_app(&self, place: Option<AppPlace>, options: &Options) -> Result<Vec<u8>, Refusal> {
         let phone = options.device.clone().ok_or(Refusal::Failed)?;
         let value = match place.ok_or(Refusal::Failed)? {
-            AppPlace::Value(endpoint) => self.answers.of(&phone, endpoint),
+            AppPlace::Value(endpoint) => self.answers.of(&phone, endpoint.row().id).unwrap_or_default(),
             AppPlace::Description(endpoint) => endpoint.row().name.as_bytes().to_vec(),
         };
         value.get(options.offset()..).map(<[u8]>::to_vec).ok_or(Refusal::InvalidOffset)
+    }
+
+    /// A call to a characteristic of Improv.
+    fn call_improv(&self, call: &Message, member: &str, characteristic: Characteristic) -> Result<Called, Refusal> {
+        match member {
+            "ReadValue" => {
+                let options: Options = arguments(call)?;
+                let (phone, shown) = options.device.clone().zip(self.handle.view().improv).ok_or(Refusal::Failed)?;
+                let value = improv::value(characteristic, shown, &self.answers, &phone).ok_or(Refusal::NotSupported)?;
+                let rest = value.get(options.offset()..).ok_or(Refusal::InvalidOffset)?.to_vec();
+                Ok(answer(call, &rest).map(|answer| (answer, None)))
+            }
+            "WriteValue" if characteristic == Characteristic::Command => {
+                let (value, options): (Vec<u8>, Options) = arguments(call)?;
+                let value = Value::from(value);
+                let phone = options.device.clone().ok_or(Refusal::Failed)?;
+                if options.offset() != 0 {
+                    return Err(Refusal::InvalidOffset);
+                }
+                let written = Effect::ImprovWritten { phone, value, mtu: options.mtu };
+                let effect = (options.prepare_authorize != Some(true)).then_some(written);
+                Ok(answer(call, &()).map(|answer| (answer, effect)))
+            }
+            "AcquireNotify" if characteristic.notifies() => {
+                let options: Options = arguments(call)?;
+                let phone = options.device.clone().ok_or(Refusal::Failed)?;
+                let mtu = options.mtu.ok_or(Refusal::Failed)?;
+                let (ours, theirs) = sockets()?;
+                let effect = Effect::ImprovSubscribed { phone, characteristic, socket: ours.into(), mtu };
+                Ok(answer(call, &(Fd::from(theirs), mtu)).map(|answer| (answer, Some(effect))))
+            }
+            _ => Err(Refusal::NotSupported),
+        }
     }
 
     fn read(&mut self, endpoint: Endpoint, options: &Options) -> Result<Vec<u8>, Refusal> {
@@ -236,13 +292,18 @@ fn subscribe(endpoint: Endpoint, options: &Options) -> Result<(OwnedFd, u16, Eff
     check_subscribe(endpoint)?;
     let phone = options.device.clone().ok_or(Refusal::Failed)?;
     let mtu = options.mtu.ok_or(Refusal::Failed)?;
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).map_err(|error| {
-        debug!(%error, "creating the socket of a subscription");
-        Refusal::Failed
-    })?;
+    let (ours, theirs) = sockets()?;
     let value_size = multiple_value_size(mtu);
     Ok((theirs, mtu, Effect::Subscribed { phone, socket: ours.into(), value_size }))
+}
+
+/// The two ends of the socket of a subscription.
+fn sockets() -> Result<(OwnedFd, OwnedFd), Refusal> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).map_err(|error| {
+        debug!(%error, "creating the socket of a subscription");
+        Refusal::Failed
+    })
 }
 
 fn answer<B: serde::Serialize + DynamicType>(call: &Message, body: &B) -> zbus::Result<Message> {
@@ -282,7 +343,7 @@ fn app_endpoint_at(path: &str) -> Option<AppPlace> {
 }
 
 /// A UUID as text.
-fn uuid(value: u128) -> String {
+pub(super) fn uuid(value: u128) -> String {
     Uuid::from_u128(value).to_string()
 }
 
@@ -327,6 +388,14 @@ fn objects(services: Services) -> BTreeMap<ObjectPath<'static>, BTreeMap<&'stati
             objects.insert(path(own), BTreeMap::from([(CHARACTERISTIC_INTERFACE, properties)]));
         }
     }
+    if services.improv {
+        let service = [("UUID", uuid(SERVICE_IMPROV).into()), ("Primary", true.into()), ("Handle", improv::FIRST_HANDLE.into())];
+        objects.insert(path(improv::PATH.into()), BTreeMap::from([(SERVICE_INTERFACE, Properties::from(service))]));
+        for (own, mut properties) in improv::characteristics() {
+            properties.insert("Service", path(improv::PATH.into()).into());
+            objects.insert(path(own), BTreeMap::from([(CHARACTERISTIC_INTERFACE, properties)]));
+        }
+    }
     objects
 }
 
@@ -351,7 +420,7 @@ mod tests {
     #[test]
     fn every_packet_of_the_advertisement_fits() {
         for name in ["jarvis-5b91b661".to_owned(), "jarvis-".to_owned() + &"😀".repeat(8)] {
-            let advertisement = advertisement(&name, Services { espressif: true, advertise_espressif: true });
+            let advertisement = advertisement(&name, Services { espressif: true, advertise_espressif: true, improv: false });
             // Flags take three bytes, a UUID 16, and its list two. Other properties would take more.
             let known = ["Type", "ServiceUUIDs", "LocalName", "Discoverable", "MinInterval", "MaxInterval"];
             assert!(advertisement.keys().all(|key| known.contains(key)));
@@ -367,18 +436,30 @@ mod tests {
     }
 
     #[test]
-    fn the_service_of_espressifs_apps_moves_nothing_of_the_nodes_own() {
-        let without = objects(Services::default());
-        let with = objects(Services { espressif: true, advertise_espressif: false });
-        let own: Vec<_> = with.iter().take(without.len()).collect();
-        assert_eq!(own, without.iter().collect::<Vec<_>>(), "the same objects, in the same order, first");
+    fn no_service_moves_anything_of_those_before_it() {
+        let services = |espressif, improv| objects(Services { espressif, advertise_espressif: false, improv });
+        for (without, with) in [
+            (services(false, false), services(true, false)),
+            (services(false, false), services(false, true)),
+            (services(true, false), services(true, true)),
+        ] {
+            let own: Vec<_> = with.iter().take(without.len()).collect();
+            assert_eq!(own, without.iter().collect::<Vec<_>>(), "the same objects, in the same order, first");
+        }
+        let (alone, after) = (services(false, true), services(true, true));
+        let improvs = |objects: &BTreeMap<ObjectPath<'static>, _>| {
+            objects.keys().filter(|path| path.as_str().starts_with(improv::PATH)).cloned().collect::<Vec<_>>()
+        };
+        assert_eq!(improvs(&alone), improvs(&after));
+        assert_eq!(improvs(&after).len(), 1 + Characteristic::ALL.len());
+        assert!(usize::from(improv::FIRST_HANDLE - APPS_FIRST_HANDLE) > 1 + 4 * espressif::ENDPOINTS.len());
         // A service has two attributes for each characteristic and one for each descriptor, of which BlueZ adds one.
         assert!(usize::from(APPS_FIRST_HANDLE - FIRST_HANDLE) > 1 + 4 * ENDPOINTS.len());
     }
 
     #[test]
     fn every_characteristic_of_espressifs_apps_is_named_and_can_be_read_and_written() {
-        let objects = objects(Services { espressif: true, advertise_espressif: true });
+        let objects = objects(Services { espressif: true, advertise_espressif: true, improv: false });
         let added: Vec<_> = objects.iter().filter(|(path, _)| path.as_str().starts_with(APPS_PATH)).collect();
         assert_eq!(added.len(), 1 + 2 * espressif::ENDPOINTS.len(), "and nothing else");
         for row in &espressif::ENDPOINTS {

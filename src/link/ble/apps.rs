@@ -23,20 +23,20 @@ const ANSWER: Duration = Duration::from_secs(25);
 #[derive(Clone, Debug, Default)]
 pub(super) struct Answers(Arc<Mutex<Table>>);
 
-/// An answer, by its phone and the number of its endpoint.
+/// An answer, by its phone and the number of its endpoint or characteristic.
 type Table = HashMap<(OwnedObjectPath, u16), Vec<u8>>;
 
 impl Answers {
-    /// The answer to a phone's last message to an endpoint; empty if there is none.
-    pub(super) fn of(&self, phone: &OwnedObjectPath, endpoint: Endpoint) -> Vec<u8> {
-        self.table().get(&(phone.clone(), endpoint.row().id)).cloned().unwrap_or_default()
+    /// The last answer to a phone at an endpoint or characteristic; none if there was none.
+    pub(super) fn of(&self, phone: &OwnedObjectPath, number: u16) -> Option<Vec<u8>> {
+        self.table().get(&(phone.clone(), number)).cloned()
     }
 
-    fn set(&self, phone: OwnedObjectPath, endpoint: Endpoint, answer: Vec<u8>) {
-        self.table().insert((phone, endpoint.row().id), answer);
+    pub(super) fn set(&self, phone: OwnedObjectPath, number: u16, answer: Vec<u8>) {
+        self.table().insert((phone, number), answer);
     }
 
-    fn forget(&self, gone: &OwnedObjectPath) {
+    pub(super) fn forget(&self, gone: &OwnedObjectPath) {
         self.table().retain(|(phone, _), _| phone != gone);
     }
 
@@ -99,7 +99,7 @@ impl Apps {
             let answer = timeout(ANSWER, answer).await.ok().flatten().unwrap_or_default();
             let accepted = !answer.is_empty();
             debug!(link = app.link.0, ?endpoint, accepted, "answered");
-            answers.set(phone, endpoint, answer);
+            answers.set(phone, endpoint.row().id, answer);
             Answered { call, accepted }
         })
     }

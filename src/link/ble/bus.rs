@@ -13,7 +13,7 @@ use zbus::names::OwnedUniqueName;
 use zbus::{Connection, MatchRule, Message, MessageStream, OwnedObjectPath, OwnedVariant, Variant};
 
 use super::Error;
-use super::application::{ADVERTISEMENT, ADVERTISEMENT_INTERFACE, ADVERTISEMENT_TYPE};
+use super::application::ADVERTISEMENT_INTERFACE;
 
 /// `BlueZ`'s name on the bus.
 const BLUEZ: &str = "org.bluez";
@@ -169,12 +169,12 @@ impl Bus {
         Ok(())
     }
 
-    /// Signals that the advertisement has changed. `BlueZ` then sends all of it to the kernel, and the kernel to the controller,
-    /// though it has the same content.
-    pub(super) async fn advertisement_changed(&self) -> Result<(), Error> {
-        let body = (ADVERTISEMENT_INTERFACE, HashMap::from([("Type", Variant::from(ADVERTISEMENT_TYPE))]), Vec::<&str>::new());
-        self.connection.emit_signal(None::<&str>, ADVERTISEMENT, PROPERTIES, "PropertiesChanged", &body).await?;
-        debug!("sending the advertisement to the controller again");
+    /// Signals that a property of an advertisement has changed. `BlueZ` then sends all of it to the kernel, and the kernel to the
+    /// controller, though it has the same content.
+    pub(super) async fn advertisement_changed(&self, path: &str, name: &str, value: Variant<'static>) -> Result<(), Error> {
+        let body = (ADVERTISEMENT_INTERFACE, HashMap::from([(name, value)]), Vec::<&str>::new());
+        self.connection.emit_signal(None::<&str>, path, PROPERTIES, "PropertiesChanged", &body).await?;
+        debug!(path, "sending an advertisement to the controller again");
         Ok(())
     }
 

@@ -31,12 +31,14 @@ use tokio::time::timeout;
 use super::body::{self, Unread};
 use super::host::is_foreign;
 use super::json::json;
-use super::{Answered, Arrival, Reply};
+use super::{Answered, Arrival, Config, Reply};
 use crate::care::port::{self, Error, Scope};
+use crate::daemon::Handle;
 pub(super) use events::{EventStream, READERS};
 use guard::{Caller, Guard};
 use provisioning_core::domain::Ssid;
 use provisioning_core::endpoint::Method;
+use provisioning_core::machine::{Answer, LocalRequest};
 use provisioning_core::secret::SecretText;
 use requests::Invalid;
 use schema::{Diagnostics, Done, PairingCode, SavedNetwork, SeenNetwork, Status};
@@ -92,10 +94,12 @@ pub(super) enum Operation {
     Recover,
     FactoryReset,
     Label,
+    /// Not of network care: answered by [`authorize`].
+    Authorize,
 }
 
 /// The operations by their paths.
-pub(super) const OPERATIONS: [(&str, Operation); 17] = [
+pub(super) const OPERATIONS: [(&str, Operation); 18] = [
     ("/api/provisioning/status", Operation::Status),
     ("/api/provisioning/events", Operation::Events),
     ("/api/provisioning/networks", Operation::Networks),
@@ -113,6 +117,7 @@ pub(super) const OPERATIONS: [(&str, Operation); 17] = [
     ("/api/provisioning/recovery/trigger", Operation::Recover),
     ("/api/provisioning/factory-reset", Operation::FactoryReset),
     ("/api/provisioning/label", Operation::Label),
+    ("/api/provisioning/authorize", Operation::Authorize),
 ];
 
 impl Operation {
@@ -194,6 +199,38 @@ impl From<Invalid> for Failed {
 impl From<Unread> for Failed {
     fn from(unread: Unread) -> Self {
         Self::Unread(unread)
+    }
+}
+
+/// Authorizes the node for clients without a secret: for the callers that network care has, whether it is enabled or not.
+pub(super) async fn authorize<B>(handle: &Handle, config: &Config, arrival: &Arrival, head: &Parts, body: B) -> Reply
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let operation = Operation::Authorize;
+    let token = config.care.as_ref().and_then(|care| care.token.clone());
+    if is_foreign(&head.headers) {
+        return error(StatusCode::FORBIDDEN, "requests from another site are not accepted");
+    }
+    if let Err(refused) = Guard::new(token).admit(operation, arrival, &head.headers) {
+        return refused.into();
+    }
+    if head.method != hyper::Method::POST {
+        return method_not_allowed(operation);
+    }
+    if let Err(unread) = body::read(body, config.limits.body).await {
+        return failure(operation, unread.into());
+    }
+    match timeout(config.limits.answer, handle.ask_locally(LocalRequest::Authorize)).await {
+        Ok(Ok(Answer::Authorized)) => answer(&Done { ok: true }),
+        Ok(Ok(Answer::Refused(fault))) => failure(operation, Error::Failed(fault).into()),
+        Ok(Ok(_)) => {
+            let reason =
+                "there is nothing to authorize: set `enabled = true` under [improv] in the settings of the node, and restart it";
+            json(StatusCode::NOT_FOUND, &schema::Failure { error: "not found", field: None, reason: Some(reason) })
+        }
+        Ok(Err(_)) => failure(operation, Error::Stopping.into()),
+        Err(_) => failure(operation, Failed::Late),
     }
 }
 
@@ -279,7 +316,7 @@ impl Api {
                 Caller::Owner => done(care.factory_reset()).await,
                 Caller::Phone => done(care.factory_reset_in_clear()).await,
             },
-            Operation::Events => unreachable!("answered before the body is read"),
+            Operation::Events | Operation::Authorize => unreachable!("answered elsewhere"),
         }
     }
 

@@ -103,6 +103,7 @@ impl Route {
     /// Whether the path exists with network care only.
     const fn is_of_care(self) -> bool {
         match self {
+            Self::Care(care::Operation::Authorize) => false,
             Self::Care(_) => true,
             Self::Setup(file) => file.is_of_care(),
             _ => false,
@@ -172,6 +173,9 @@ where
         apps.called(arrival.peer, &head.headers);
     }
     match (route, &api.care) {
+        (Route::Care(care::Operation::Authorize), _) => {
+            Either::Left(care::authorize(&api.handle, &api.config, arrival, &head, body).await)
+        }
         (Route::Care(operation), Some(care)) => care.answer(operation, arrival, &head, body, api.config.limits.body).await,
         _ => Either::Left(answer_at(api, route, arrival, &head, body).await),
     }

@@ -355,6 +355,8 @@ mod tests {
             networks: Vec::new(),
             session: None,
             needs_radio: true,
+            improv: None,
+            is_identifying: false,
         };
         let (handle, ends) = Handle::channel(64, view);
         (Arc::new(Phones::new(handle, Duration::from_secs(90), Duration::from_secs(5))), ends)

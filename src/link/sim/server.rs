@@ -1,6 +1,6 @@
 //! The node's role on the simulated link.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::future::Future;
 use std::io;
@@ -22,6 +22,7 @@ use provisioning_core::espressif;
 use provisioning_core::gatt::packets::{BadLength, FromNode, FromPhone, Packets};
 use provisioning_core::gatt::peripheral::{Inbox, Reads, check_subscribe, check_write};
 use provisioning_core::gatt::{AttError, MTU_MAXIMUM, MTU_MINIMUM, read_size, value_size};
+use provisioning_core::improv::{self, CAPABILITIES, Characteristic, FromClient, Notice};
 use provisioning_core::machine::Link;
 use provisioning_core::wire::framing::frames;
 
@@ -43,12 +44,14 @@ pub struct Config {
     pub connections: usize,
     /// The characteristics of Espressif's apps exist, too.
     pub espressif: bool,
+    /// The characteristics of Improv exist, too.
+    pub improv: bool,
 }
 
 impl Default for Config {
     /// The MTU that current phones negotiate with `BlueZ`, and more links than one radio holds.
     fn default() -> Self {
-        Self { mtu: MTU_MAXIMUM, connections: 8, espressif: false }
+        Self { mtu: MTU_MAXIMUM, connections: 8, espressif: false, improv: false }
     }
 }
 
@@ -198,6 +201,10 @@ async fn connection(stream: UnixStream, config: Config, handle: Handle, mut stop
         espressif: config.espressif,
         app: None,
         app_answers: HashMap::new(),
+        improv: config.improv,
+        client: None,
+        subscribed: HashSet::new(),
+        told: HashMap::new(),
         reads: Reads::default(),
         inbox: Inbox::default(),
     };
@@ -207,7 +214,7 @@ async fn connection(stream: UnixStream, config: Config, handle: Handle, mut stop
         _ = stopped.changed() => Ended::Stopping(Stopping),
     };
     debug!(reason = %ended, "link ended");
-    for (link, _) in connection.opened.into_iter().chain(connection.app) {
+    for (link, _) in connection.opened.into_iter().chain(connection.app).chain(connection.client) {
         if handle.closed(link).await.is_err() {
             debug!("the daemon ended before the link");
         }
@@ -227,6 +234,13 @@ struct Connection {
     app: Option<(Link, mpsc::Receiver<Vec<u8>>)>,
     /// The answers that it has not read, or read in parts.
     app_answers: HashMap<espressif::Endpoint, Vec<u8>>,
+    improv: bool,
+    /// The link of a client of Improv, from its first subscription or value on.
+    client: Option<(Link, mpsc::Receiver<Vec<u8>>)>,
+    /// What that client is notified of.
+    subscribed: HashSet<Characteristic>,
+    /// The last values that it was told.
+    told: HashMap<Characteristic, Vec<u8>>,
     reads: Reads<()>,
     inbox: Inbox,
 }
@@ -242,18 +256,15 @@ impl Connection {
             while let Some(packet) = self.packets.take()? {
                 self.answer(&packet).await?;
             }
-            let outbound = async {
-                match &mut self.opened {
-                    Some((_, outbound)) => outbound.recv().await,
-                    None => std::future::pending().await,
-                }
-            };
+            let outbound = received(&mut self.opened);
+            let notices = received(&mut self.client);
             tokio::select! {
                 read = self.stream.read(&mut bytes) => match read? {
                     0 => return Err(Ended::Disconnected),
                     count => self.packets.push(&bytes[..count]),
                 },
                 message = outbound => self.notify(&message.ok_or(Ended::ByNode)?).await?,
+                notice = notices => self.tell(&notice.ok_or(Ended::ByNode)?).await?,
                 _ = presence.tick() => for (link, _) in self.opened.iter().chain(&self.app) {
                     self.handle.present(*link).await?;
                 },
@@ -269,6 +280,23 @@ impl Connection {
                 let endpoint = self.app_endpoint(characteristic).expect("checked by the guard");
                 let answer = self.app_written(endpoint, value).await?.map_or_else(FromNode::Error, |()| FromNode::Written);
                 self.send(&answer).await
+            }
+            Ok(FromPhone::Write { characteristic, value }) if self.characteristic(characteristic).is_some() => {
+                if self.characteristic(characteristic) != Some(Characteristic::Command) {
+                    return self.send(&FromNode::Error(AttError::WriteNotPermitted)).await;
+                }
+                self.send(&FromNode::Written).await?;
+                let (link, room) = (self.client().await?, value_size(self.mtu));
+                self.handle.improv(link, FromClient::Written { value: value.into(), room }).await?;
+                Ok(())
+            }
+            Ok(FromPhone::Subscribe { characteristic }) if self.characteristic(characteristic).is_some() => {
+                let Some(characteristic) = self.characteristic(characteristic).filter(|found| found.notifies()) else {
+                    return self.send(&FromNode::Error(AttError::NotSupported)).await;
+                };
+                self.subscribed.insert(characteristic);
+                self.client().await?;
+                self.send(&FromNode::Written).await
             }
             Ok(FromPhone::Read { characteristic, offset }) => {
                 let answer = self.read(characteristic, offset.into()).map_or_else(FromNode::Error, FromNode::Value);
@@ -300,6 +328,11 @@ impl Connection {
             let rest = answer.get(offset..).ok_or(AttError::InvalidOffset)?;
             return Ok(rest[..rest.len().min(read_size(self.mtu))].to_vec());
         }
+        if let Some(characteristic) = self.characteristic(characteristic) {
+            let value = self.improv_value(characteristic)?;
+            let rest = value.get(offset..).ok_or(AttError::InvalidOffset)?;
+            return Ok(rest[..rest.len().min(read_size(self.mtu))].to_vec());
+        }
         let view = self.handle.view();
         let rest = self.reads.read((), endpoint(characteristic)?, offset, &view.info, &view.status)?;
         Ok(rest[..rest.len().min(read_size(self.mtu))].to_vec())
@@ -307,6 +340,41 @@ impl Connection {
 
     fn app_endpoint(&self, characteristic: u128) -> Option<espressif::Endpoint> {
         espressif::Endpoint::from_uuid(characteristic).filter(|_| self.espressif)
+    }
+
+    fn characteristic(&self, characteristic: u128) -> Option<Characteristic> {
+        Characteristic::from_uuid(characteristic).filter(|_| self.improv)
+    }
+
+    /// The link of this client of Improv.
+    async fn client(&mut self) -> Result<Link, Ended> {
+        if let Some((link, _)) = &self.client {
+            return Ok(*link);
+        }
+        let (link, _) = self.client.insert(self.handle.open().await?);
+        self.handle.improv(*link, FromClient::Opened { room: value_size(self.mtu) }).await?;
+        Ok(*link)
+    }
+
+    fn improv_value(&self, characteristic: Characteristic) -> Result<Vec<u8>, AttError> {
+        let told = || self.told.get(&characteristic).cloned();
+        match characteristic {
+            Characteristic::State => Ok(self.handle.view().improv.map(|shown| vec![shown.state as u8]).unwrap_or_default()),
+            Characteristic::Error => Ok(told().unwrap_or(vec![improv::Error::None as u8])),
+            Characteristic::Result => Ok(told().unwrap_or_default()),
+            Characteristic::Capabilities => Ok(vec![CAPABILITIES]),
+            Characteristic::Command => Err(AttError::ReadNotPermitted),
+        }
+    }
+
+    /// Tells a client of Improv what it has subscribed to.
+    async fn tell(&mut self, message: &[u8]) -> Result<(), Ended> {
+        let Some(Notice { characteristic, value }) = Notice::decode(message) else { return Ok(()) };
+        self.told.insert(characteristic, value.clone());
+        if self.subscribed.contains(&characteristic) {
+            self.send(&FromNode::Notification { characteristic: characteristic.uuid(), value }).await?;
+        }
+        Ok(())
     }
 
     /// A message of an app of Espressif's, in one value as after a long write. Its answer can be read when this returns.
@@ -356,6 +424,14 @@ impl Connection {
     async fn send(&mut self, packet: &FromNode) -> Result<(), Ended> {
         tokio::time::timeout(TRANSACTION_LIMIT, self.stream.write_all(&packet.encode())).await.map_err(|_| Ended::Stuck)??;
         Ok(())
+    }
+}
+
+/// The next message to a link; never without one.
+async fn received(link: &mut Option<(Link, mpsc::Receiver<Vec<u8>>)>) -> Option<Vec<u8>> {
+    match link {
+        Some((_, outbound)) => outbound.recv().await,
+        None => std::future::pending().await,
     }
 }
 

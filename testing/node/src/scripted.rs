@@ -27,6 +27,8 @@ pub fn config(access_point: AccessPointPolicy) -> Config {
         answer_leaves: Duration::ZERO,
         linger: None,
         network_care: false,
+        improv: false,
+        page: String::new(),
     }
 }
 

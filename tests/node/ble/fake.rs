@@ -31,6 +31,10 @@ pub(crate) struct World {
     /// Every alias that was set.
     pub(crate) aliases: Vec<String>,
     pub(crate) advertised: bool,
+    /// The paths of all advertisements, in their order.
+    pub(crate) advertisements: Vec<String>,
+    /// How many advertisements it takes.
+    pub(crate) room: usize,
     /// The unique name of the last client that registered.
     pub(crate) client: Option<String>,
     pub(crate) script: Script,
@@ -59,6 +63,8 @@ impl Fake {
             alias: String::new(),
             aliases: Vec::new(),
             advertised: false,
+            advertisements: Vec::new(),
+            room: 5,
             client: None,
             script: Script::default(),
         };
@@ -80,6 +86,7 @@ impl Fake {
     /// Unplugs the adapter.
     pub(crate) async fn unplug(&self) {
         (self.world().present, self.world().advertised) = (false, false);
+        self.world().advertisements.clear();
         self.tell("InterfacesRemoved", &(ObjectPath::try_from(ADAPTER).expect("a path"), vec![ADAPTER_INTERFACE])).await;
     }
 
@@ -109,6 +116,7 @@ impl Fake {
     /// Leaves the bus, and loses all registrations.
     pub(crate) async fn leave(&self) {
         self.world().advertised = false;
+        self.world().advertisements.clear();
         self.release_name().await;
     }
 }
@@ -123,6 +131,19 @@ impl World {
             "Alias" | "Name" => HOST.into(),
             _ => self.powered.into(),
         }
+    }
+
+    /// An advertisement is registered or unregistered; false if there is no room for it.
+    fn advertises(&mut self, path: String, registers: bool) -> bool {
+        self.advertisements.retain(|known| *known != path);
+        if registers && self.advertisements.len() >= self.room {
+            return false;
+        }
+        if registers {
+            self.advertisements.push(path);
+        }
+        self.advertised = self.advertisements.iter().any(|path| path == "/jarvis/advertisement");
+        true
     }
 
     fn set(&mut self, name: &str, value: &Variant<'_>) {
@@ -175,14 +196,30 @@ async fn answer(bus: &Bus, message: &Message, member: &str) {
             bus.connection.reply(&header, &()).await
         }
         "RegisterAdvertisement" | "UnregisterAdvertisement" => {
-            bus.world().advertised = member == "RegisterAdvertisement";
-            bus.connection.reply(&header, &()).await
+            let path = object(message, member == "RegisterAdvertisement");
+            let fits = bus.world().advertises(path, member == "RegisterAdvertisement");
+            if fits {
+                bus.connection.reply(&header, &()).await
+            } else {
+                bus.connection.reply_error(&header, "org.bluez.Error.NotPermitted", &"Maximum advertisements reached").await
+            }
         }
         _ => bus.connection.reply_error(&header, "org.freedesktop.DBus.Error.UnknownMethod", &"no such method").await,
     };
     // The node may have disconnected.
     result.ok();
     bus.notify();
+}
+
+/// The advertisement that a call names.
+fn object(message: &Message, has_options: bool) -> String {
+    let body = message.body();
+    let path = if has_options {
+        body.deserialize::<(ObjectPath<'_>, HashMap<&str, Variant<'_>>)>().map(|(path, _)| path.to_string())
+    } else {
+        body.deserialize::<ObjectPath<'_>>().map(|path| path.to_string())
+    };
+    path.expect("the path of an advertisement")
 }
 
 fn objects(bus: &Bus) -> HashMap<OwnedObjectPath, HashMap<&'static str, HashMap<&'static str, Variant<'static>>>> {
