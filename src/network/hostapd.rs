@@ -129,7 +129,11 @@ pub struct Hostapd {
 impl Hostapd {
     /// What is missing on this system, for the operator; none if nothing is.
     pub fn missing() -> Option<String> {
-        let (program, package) = PROGRAMS.into_iter().find(|(program, _)| children::find(program).is_none())?;
+        Self::missing_of(&PROGRAMS)
+    }
+
+    fn missing_of(programs: &[(&str, &str)]) -> Option<String> {
+        let (program, package) = programs.iter().find(|(program, _)| children::find(program).is_none())?;
         Some(format!(
             "the program {program} is missing, which the backend hostapd needs: install it (Debian: the package {package})"
         ))
@@ -278,5 +282,62 @@ impl Maintenance for Hostapd {
     async fn delete(&self, name: &str) -> Result<(), Error> {
         let name = name.to_owned();
         self.ask("deleting a stored network", |radio| Box::pin(async move { radio.delete(&name).await })).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use provisioning_core::fault::Fault;
+
+    #[test]
+    fn a_missing_program_is_named_with_its_package() {
+        let text = Hostapd::missing_of(&[("sh", "dash"), ("no-such-program", "the-package")]).expect("one is missing");
+        assert!(text.contains("no-such-program") && text.contains("the-package"), "{text}");
+        assert_eq!(Hostapd::missing_of(&[("sh", "dash")]), None);
+    }
+
+    #[tokio::test]
+    async fn a_radio_that_is_not_there_is_named_and_nothing_hangs() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let settings = Settings {
+            interface: Some("wlan7".into()),
+            devices: folder.path().into(),
+            profiles: folder.path().into(),
+            runtime: folder.path().join("run"),
+            radio_helper: folder.path().join("radio"),
+            bus: Some(format!("unix:path={}", folder.path().join("bus").display())),
+            ..Settings::default()
+        };
+        let radio = Hostapd::start(settings);
+        let fault = |result: Result<(), Error>| result.map_err(|error| error.fault);
+        let ssid = Ssid::try_from("home").expect("short");
+        let passphrase = Passphrase::try_from("a passphrase".to_owned()).expect("short");
+        assert_eq!(fault(radio.scan().await.map(drop)), Err(Fault::AdapterGone));
+        assert_eq!(fault(radio.join(&ssid, &passphrase, false).await.map(drop)), Err(Fault::AdapterGone));
+        assert_eq!(fault(radio.open_access_point("jarvis-5b91b661").await), Err(Fault::AdapterGone));
+        assert_eq!(fault(radio.open_access_point(&"x".repeat(33)).await), Err(Fault::InvalidSsid));
+        assert_eq!(fault(radio.keep().await), Err(Fault::NetworkUnavailable));
+        assert_eq!(fault(radio.join_stored(None).await), Err(Fault::NetworkNotFound));
+        assert_eq!(fault(radio.delete("home").await), Err(Fault::NetworkNotFound));
+        // Nothing is stored, and no supplicant has anything.
+        assert_eq!(fault(radio.forget().await), Ok(()));
+        assert_eq!(radio.inspect().await.radio, diagnosis::Radio::Missing);
+    }
+
+    #[tokio::test]
+    async fn a_blocked_radio_is_told_from_one_without_a_country() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let switch = folder.path().join("wlan0/phy80211/rfkill3");
+        std::fs::create_dir_all(&switch).expect("a writable folder");
+        let fault = async |soft: &str, hard: &str, country: fn() -> Option<String>| {
+            std::fs::write(switch.join("soft"), soft).expect("a writable folder");
+            std::fs::write(switch.join("hard"), hard).expect("a writable folder");
+            let settings = Settings { devices: folder.path().into(), country, ..Settings::default() };
+            Hostapd::start(settings).open_access_point("jarvis-5b91b661").await.map_err(|error| error.fault)
+        };
+        assert_eq!(fault("1\n", "0\n", || Some("00".into())).await, Err(Fault::CountryMissing));
+        assert_eq!(fault("1\n", "0\n", || Some("DE".into())).await, Err(Fault::RadioBlocked));
+        assert_eq!(fault("0\n", "1\n", || None).await, Err(Fault::RadioBlocked));
     }
 }

@@ -6,6 +6,7 @@
 mod attempts;
 mod care;
 mod center;
+mod children;
 mod clock;
 mod commands;
 mod diagnose;
