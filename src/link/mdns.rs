@@ -19,6 +19,10 @@ use provisioning_core::fault::chain;
 /// The property that holds the node's identity at the command center.
 pub const NODE_ID: &str = "node_id";
 
+/// How often an interface is searched for other addresses, seconds. Each search wakes the processor, and an address that a
+/// router has given seldom changes while the radio stays in its network.
+const ADDRESSES_EVERY: u32 = 60;
+
 /// The announcement.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -100,6 +104,7 @@ fn daemon(config: &Config, content: &Content) -> mdns_sd::Result<ServiceDaemon> 
     let properties = [("txtvers", "1"), (NODE_ID, content.node_id.as_str())];
     let service = ServiceInfo::new(MDNS_SERVICE, &config.name, &host, (), config.port, &properties[..])?.enable_addr_auto();
     let daemon = ServiceDaemon::new()?;
+    daemon.set_ip_check_interval(ADDRESSES_EVERY)?;
     daemon.disable_interface(IfKind::All)?;
     daemon.enable_interface(content.interface.as_str())?;
     daemon.register(service)?;
