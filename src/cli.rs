@@ -1,5 +1,6 @@
 //! The command line: commands, their messages, and their exit status.
 
+mod authorise;
 mod backend;
 mod care;
 mod claim;
@@ -46,7 +47,7 @@ Exit status:
   6  the node's credentials, or the token of its API, are missing or refused: retrying does not help
   7  the server cannot be reached, or fails: retrying may help
   8  `diagnose`: something does not work
-  9  the node does not run, or runs without network care
+  9  the node does not run, or without what the command needs: network care; for `authorise`, a protocol without a secret
   127  `factory`, `label --sheet`: the program jarvis-factory is not installed
 
 Environment:
@@ -103,6 +104,10 @@ enum Command {
     Recover(recover::Arguments),
     /// Print the last events of network care.
     Events(events::Arguments),
+    /// Permit apps without the pairing code, such as Improv's, to give this device its network, for a minute. Needs a node that runs
+    /// with such a protocol in its settings.
+    #[command(alias = "authorize")]
+    Authorise(authorise::Arguments),
     /// Factory reset: delete everything that the owner has entered. Completes an interrupted reset.
     Reset(reset::Arguments),
     /// Create accounts and images for devices before they are flashed.
@@ -180,7 +185,7 @@ enum Failure {
     },
     /// Status 9.
     #[error("{0}")]
-    CareDisabled(String),
+    Disabled(String),
     /// Status 127, as shells have it.
     #[error("{0} is not installed: install the package {0}, or put the program into the PATH")]
     NotInstalled(&'static str),
@@ -202,7 +207,7 @@ impl Failure {
             Self::Resource { .. } | Self::ResetIncomplete(_) => 5,
             Self::Credentials(_) => 6,
             Self::Server(_) => 7,
-            Self::Absent { .. } | Self::CareDisabled(_) => care::ABSENT,
+            Self::Absent { .. } | Self::Disabled(_) => care::ABSENT,
             Self::NotInstalled(_) => 127,
             Self::Reported(status) => *status,
         })
@@ -241,6 +246,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Hotspot(arguments) => hotspot::run(&arguments),
         Command::Recover(arguments) => recover::run(&arguments),
         Command::Events(arguments) => events::run(&arguments),
+        Command::Authorise(arguments) => authorise::run(&arguments),
         Command::Reset(arguments) => reset::run(&arguments),
         Command::Factory(_) => factory::run().map(|never| match never {}),
         Command::Login(arguments) => login::run(&arguments),

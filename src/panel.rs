@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`dbus`] | the object `org.jarvis.Provisioning1` on the system bus |
 //! | [`led`] | a light, through `/sys/class/leds` |
-//! | [`button`] | a button whose long press resets the node |
+//! | [`button`] | a button that resets or authorizes the node |
 
 pub mod button;
 pub mod dbus;
@@ -61,6 +61,8 @@ pub struct Shown {
     pub connectivity: Connectivity,
     /// How far the press of a button is.
     pub press: Press,
+    /// The device shows which one it is.
+    pub is_identifying: bool,
 }
 
 /// Where the panel's content comes from, and how its operations are done. Clones share it.
@@ -85,6 +87,9 @@ pub enum Error {
     /// The settings do not enable network care.
     #[error("network care is not enabled in the settings")]
     WithoutCare,
+    /// The settings enable no protocol that has no secret.
+    #[error("there is nothing to authorize: set `enabled = true` under [improv] in the settings of the node, and restart it")]
+    NothingToAuthorize,
     /// The program is ending.
     #[error("the node is stopping")]
     Stopping,
@@ -130,6 +135,16 @@ impl Panel {
         match self.handle.ask_locally(LocalRequest::Reset).await {
             Ok(Answer::Refused(fault) | Answer::ResetIncomplete(fault)) => Err(Error::Failed(fault)),
             Ok(_) => Ok(()),
+            Err(_) => Err(Error::Stopping),
+        }
+    }
+
+    /// Permits clients that have no secret to give the node its network, for a minute.
+    pub async fn authorize(&self) -> Result<(), Error> {
+        match self.handle.ask_locally(LocalRequest::Authorize).await {
+            Ok(Answer::Authorized) => Ok(()),
+            Ok(Answer::Refused(fault)) => Err(Error::Failed(fault)),
+            Ok(_) => Err(Error::NothingToAuthorize),
             Err(_) => Err(Error::Stopping),
         }
     }
@@ -264,6 +279,7 @@ fn shown(view: &View, care: Option<&port::Status>, radio: &RadioUse, before: &'s
         address: access_point.or(joined.and_then(|network| network.ipv4_address)).map(|ip| ip.to_string()).unwrap_or_default(),
         connectivity,
         press: Press::None,
+        is_identifying: view.is_identifying,
     }
 }
 

@@ -1,4 +1,4 @@
-//! A client of the running node's API of network care, for the commands that use it.
+//! A client of the running node's API at `/api/provisioning`, for the commands that use it.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::{Failure, Settings};
 
-/// The exit status if the node does not run, or without network care.
+/// The exit status if the node does not run, or without what the command needs.
 pub(super) const ABSENT: u8 = 9;
 /// The node is on this device.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -190,6 +190,7 @@ impl Refused {
             (401, ..) => "the node requires its token: set MOONHUB_PROVISIONING_TOKEN, or run as a user who can read the \
                 file of the setting care.token_file"
                 .into(),
+            (404, _, Some(reason), _) => reason,
             (404, ..) => "network care is not enabled: set `enabled = true` under [care] in the settings of the node, and \
                 restart it"
                 .into(),
@@ -208,7 +209,7 @@ impl From<Refused> for Failure {
             2 => Self::Usage(text),
             6 => Self::Credentials(anyhow!(text)),
             7 => Self::Server(anyhow!(text)),
-            ABSENT => Self::CareDisabled(text),
+            ABSENT => Self::Disabled(text),
             _ => Self::Other(anyhow!(text)),
         }
     }

@@ -1,4 +1,4 @@
-//! A button of the device, whose long press resets the node.
+//! A button of the device: a long press resets the node, and a short one authorizes it for clients without a secret.
 //!
 //! | module | what it holds |
 //! |---|---|
@@ -69,8 +69,14 @@ pub async fn serve(panel: Panel, source: Source, shutdown: impl Future<Output = 
 }
 
 async fn retry(panel: &Panel, source: &Source) {
-    let mut follower =
-        Follower { panel, start: Instant::now(), button: Button::new(), last: Press::None, resetting: JoinSet::new() };
+    let mut follower = Follower {
+        panel,
+        start: Instant::now(),
+        button: Button::new(),
+        last: Press::None,
+        resetting: JoinSet::new(),
+        authorizing: JoinSet::new(),
+    };
     let mut reported = None;
     let mut failed = 0;
     loop {
@@ -137,6 +143,7 @@ struct Follower<'a> {
     button: Button,
     last: Press,
     resetting: JoinSet<Result<(), Error>>,
+    authorizing: JoinSet<Result<(), Error>>,
 }
 
 impl Follower<'_> {
@@ -152,6 +159,7 @@ impl Follower<'_> {
                 },
                 () = sleep_until(timeout.unwrap_or_else(Instant::now)), if timeout.is_some() => {}
                 Some(ended) = self.resetting.join_next() => reset_ended(ended),
+                Some(ended) = self.authorizing.join_next() => authorized(ended),
             }
             self.update();
         }
@@ -171,8 +179,12 @@ impl Follower<'_> {
         }
     }
 
-    /// Shows the press, and starts the reset.
+    /// Shows the press, and starts what follows from it.
     fn update(&mut self) {
+        if self.button.take_click(self.start.elapsed()) && self.authorizing.is_empty() {
+            let panel = self.panel.clone();
+            self.authorizing.spawn(async move { panel.authorize().await });
+        }
         let press = self.button.press(self.start.elapsed());
         if std::mem::replace(&mut self.last, press) != press && press == Press::Reset && self.resetting.is_empty() {
             warn!("the button was held for ten seconds: resetting the node");
@@ -185,6 +197,14 @@ impl Follower<'_> {
             (Press::Warned, true) => Press::Warned,
             (Press::None | Press::Reset, true) => Press::None,
         });
+    }
+}
+
+fn authorized(ended: Result<Result<(), Error>, tokio::task::JoinError>) {
+    match ended {
+        Ok(Ok(())) => info!("the button was pressed: a client may give the node its network, for a minute"),
+        Ok(Err(error)) => debug!(%error, "a short press of the button does nothing"),
+        Err(error) => warn!(%error, "the authorization has ended"),
     }
 }
 

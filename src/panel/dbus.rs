@@ -221,6 +221,7 @@ impl Tasks<'_> {
         let panel = self.panel.clone();
         match member {
             "Reset" => drop(self.operations.spawn(async move { (call, panel.reset().await) })),
+            "Authorize" => drop(self.operations.spawn(async move { (call, panel.authorize().await) })),
             "Recover" => drop(self.operations.spawn(async move { (call, panel.recover().await) })),
             "SetHotspot" => match call.body().deserialize::<bool>() {
                 Ok(open) => drop(self.operations.spawn(async move { (call, panel.hotspot(open).await) })),
@@ -305,6 +306,7 @@ fn refused(call: &Message, failure: &Error) -> zbus::Result<Message> {
         Error::Failed(_) => "Failed",
         Error::Care(_) => "Refused",
         Error::WithoutCare => "WithoutNetworkCare",
+        Error::NothingToAuthorize => "NothingToAuthorize",
         Error::Stopping => "Stopping",
     };
     error(call, name, &failure.to_string())

@@ -56,7 +56,7 @@ async fn other_than(shown: Indication, changes: &mut Changes) -> Option<()> {
 
 /// What the light shows.
 pub fn indication(shown: &Shown) -> Indication {
-    Indication::of(shown.state, shown.is_provisioned, shown.connectivity, shown.press)
+    Indication::of(shown.state, shown.is_provisioned, shown.connectivity, shown.press, shown.is_identifying)
 }
 
 /// A light, and what it did before.

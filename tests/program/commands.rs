@@ -40,6 +40,7 @@ async fn every_command_explains_itself() {
         (&["forget", "--help"], "--json"),
         (&["hotspot", "--help"], "off"),
         (&["recover", "--help"], "--json"),
+        (&["authorise", "--help"], "--json"),
         (&["events", "--help"], "--follow"),
         (&["reset", "--help"], "--yes"),
         (&["--version"], env!("CARGO_PKG_VERSION")),
@@ -66,6 +67,7 @@ async fn every_command_has_a_manual_page() {
     let mut pages: Vec<_> = fs::read_dir(&folder).expect("the folder").map(|page| page.expect("a page").file_name()).collect();
     pages.sort();
     let commands = [
+        "authorise",
         "claim",
         "completions",
         "connect",

@@ -15,6 +15,7 @@ mod dumpable;
 mod espressif;
 mod failures;
 mod hostile_page;
+mod improv;
 mod kills;
 mod network_care;
 mod pace;

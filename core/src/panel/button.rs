@@ -1,4 +1,4 @@
-//! A button whose long press resets the node.
+//! A button whose long press resets the node, and whose short press permits something for a minute.
 //!
 //! ```text
 //!              pressed, stable              3 s                10 s
@@ -7,7 +7,7 @@
 //!     └────────── released, stable ┴──────────────────┴────────────────┘
 //! ```
 //!
-//! A press that ends before ten seconds does nothing. A button that stays pressed resets the node once: the next press counts
+//! A press that ends before three seconds is a short one; one that ends before ten seconds does nothing. A button that stays pressed resets the node once: the next press counts
 //! after its release. A contact bounces, so a change counts after it has been stable for [`DEBOUNCE`].
 
 use core::time::Duration;
@@ -55,6 +55,8 @@ pub struct Button {
     held: Option<Held>,
     /// The other level was read, and is not stable yet: since when.
     changing: Option<Instant>,
+    /// A short press has ended, and was not taken yet.
+    clicked: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +70,7 @@ impl Button {
     /// A button that is released. Its level at the start must not be reported: a button that is stuck would reset the node at
     /// every start. It counts from its first change.
     pub const fn new() -> Self {
-        Self { held: None, changing: None }
+        Self { held: None, changing: None, clicked: false }
     }
 
     /// A level was read.
@@ -100,6 +102,12 @@ impl Button {
         }
     }
 
+    /// Whether a short press has ended since the last call.
+    pub fn take_click(&mut self, now: Instant) -> bool {
+        self.settle(now);
+        core::mem::take(&mut self.clicked)
+    }
+
     /// When [`press`](Self::press) may change although no level is read.
     pub fn poll_timeout(&mut self, now: Instant) -> Option<Instant> {
         self.settle(now);
@@ -111,6 +119,7 @@ impl Button {
     /// A level that was stable for long enough counts, from its beginning.
     fn settle(&mut self, now: Instant) {
         if let Some(since) = self.changing.take_if(|since| *since + DEBOUNCE <= now) {
+            self.clicked |= self.held.is_some_and(|held| since.saturating_sub(held.since) < WARNING);
             self.held = if self.held.is_some() { None } else { Some(Held { since, spent: false }) };
         }
     }
@@ -187,6 +196,41 @@ mod tests {
             (211_000, Press::Reset),
         ];
         assert_eq!(seen, expected);
+    }
+
+    /// The short presses for levels at those times, in milliseconds, until `end`.
+    fn clicks(levels: &[(u64, bool)], end: u64) -> usize {
+        let mut button = Button::new();
+        let mut levels = levels.iter().peekable();
+        let mut clicks = 0;
+        for now in 0..=end {
+            if let Some((_, is_pressed)) = levels.next_if(|(at, _)| *at == now) {
+                button.handle(*is_pressed, ms(now));
+            }
+            clicks += usize::from(button.take_click(ms(now)));
+        }
+        clicks
+    }
+
+    #[test]
+    fn a_short_press_counts_once_when_it_ends() {
+        assert_eq!(clicks(&[(0, true), (100, false)], 149), 0, "it may still bounce");
+        assert_eq!(clicks(&[(0, true), (100, false)], 10_000), 1);
+        assert_eq!(clicks(&[(0, true), (5, false), (9, true), (400, false), (410, true), (420, false)], 10_000), 1);
+        assert_eq!(clicks(&[(0, true), (2_999, false), (4_000, true), (4_100, false)], 10_000), 2);
+    }
+
+    #[test]
+    fn noise_and_long_presses_are_no_short_ones() {
+        assert_eq!(clicks(&[(0, true), (49, false)], 10_000), 0);
+        assert_eq!(clicks(&[(0, true), (3_000, false)], 10_000), 0, "its owner was warned");
+        assert_eq!(clicks(&[(0, true), (12_000, false)], 20_000), 0);
+        assert_eq!(clicks(&[(0, true)], 20_000), 0, "it is stuck");
+        let mut button = Button::new();
+        button.handle(true, ms(0));
+        button.press(ms(60));
+        button.lost();
+        assert!(!button.take_click(ms(200)), "its device is gone");
     }
 
     #[test]

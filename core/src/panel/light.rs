@@ -53,18 +53,30 @@ pub enum Indication {
     Held,
     /// The node is being reset.
     Resetting,
+    /// A client asks which device this is.
+    Identifying,
 }
 
 impl Indication {
     /// All of them.
-    pub const ALL: [Self; 8] =
-        [Self::Waiting, Self::Working, Self::Failed, Self::Ready, Self::Offline, Self::AccessPoint, Self::Held, Self::Resetting];
+    pub const ALL: [Self; 9] = [
+        Self::Waiting,
+        Self::Working,
+        Self::Failed,
+        Self::Ready,
+        Self::Offline,
+        Self::AccessPoint,
+        Self::Held,
+        Self::Resetting,
+        Self::Identifying,
+    ];
 
-    /// What is shown. A press comes first, because its owner looks at the light; then an attempt.
-    pub const fn of(state: State, is_provisioned: bool, connectivity: Connectivity, press: Press) -> Self {
+    /// What is shown. A press comes first, because its owner looks at the light; then a search for the device, and an attempt.
+    pub const fn of(state: State, is_provisioned: bool, connectivity: Connectivity, press: Press, is_identifying: bool) -> Self {
         match (press, state) {
             (Press::Reset, _) => Self::Resetting,
             (Press::Warned, _) => Self::Held,
+            (Press::None, _) if is_identifying => Self::Identifying,
             (Press::None, State::Connecting | State::Registering) => Self::Working,
             (Press::None, State::Error) => Self::Failed,
             (Press::None, State::ApMode) if !is_provisioned => Self::Waiting,
@@ -87,6 +99,7 @@ impl Indication {
             Self::AccessPoint => Pattern::milliseconds(1800, 200),
             Self::Held => Pattern::milliseconds(50, 50),
             Self::Resetting => Pattern::milliseconds(400, 50),
+            Self::Identifying => Pattern::milliseconds(100, 100),
         }
     }
 }
@@ -124,10 +137,12 @@ mod tests {
 
     #[test]
     fn a_press_comes_before_an_attempt_and_an_attempt_before_the_network() {
-        let shown = |state, provisioned, connectivity, press| Indication::of(state, provisioned, connectivity, press);
+        let shown = |state, provisioned, connectivity, press| Indication::of(state, provisioned, connectivity, press, false);
         let unknown = Connectivity::Unknown;
         assert_eq!(shown(State::Connecting, false, unknown, Press::Reset), Indication::Resetting);
         assert_eq!(shown(State::Connecting, false, unknown, Press::Warned), Indication::Held);
+        let identifying = |press| Indication::of(State::Connecting, false, unknown, press, true);
+        assert_eq!([identifying(Press::None), identifying(Press::Warned)], [Indication::Identifying, Indication::Held]);
         assert_eq!(shown(State::Registering, true, Connectivity::Offline, Press::None), Indication::Working);
         assert_eq!(shown(State::Error, true, Connectivity::Online, Press::None), Indication::Failed);
         assert_eq!(shown(State::ApMode, false, Connectivity::AccessPoint, Press::None), Indication::Waiting);

@@ -59,7 +59,7 @@ pub const PROPERTIES: [Property; 13] = [
 ];
 
 /// The methods.
-pub const METHODS: [Member; 4] = [
+pub const METHODS: [Member; 5] = [
     Member {
         name: "Diagnose",
         about: "Checks the network, from the radio to the command center; takes ten seconds at most, and changes nothing",
@@ -69,6 +69,12 @@ pub const METHODS: [Member; 4] = [
     Member {
         name: "Reset",
         about: "Deletes everything that the owner has given; returns when it is complete",
+        takes: &[],
+        gives: &[],
+    },
+    Member {
+        name: "Authorize",
+        about: "Permits clients without a secret, such as Improv's, to give the node its network; lasts a minute",
         takes: &[],
         gives: &[],
     },

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jarvis_provisioning::daemon::Event;
 use jarvis_provisioning::panel::button::{Source, serve};
-use provisioning_core::machine::Answer;
+use provisioning_core::machine::{Answer, LocalRequest};
 use provisioning_core::panel::button::Press;
 use tokio::time::{Instant, advance, pause, timeout};
 
@@ -87,6 +87,30 @@ async fn a_device_that_sends_something_else_does_nothing_and_is_tried_again() {
     end.write_all(&event(1, KEY, 1)).expect("room");
     until_pressed(&scene, Press::Reset).await;
     assert!(matches!(scene.ends.events.recv().await, Some(Event::LocalRequest { .. })));
+    serving.abort();
+}
+
+#[tokio::test]
+async fn a_short_press_authorizes_the_node_and_resets_nothing() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let device = pipe(&folder);
+    let mut scene = Scene::new();
+    let mut end = OpenOptions::new().read(true).write(true).custom_flags(0o4000).open(&device).expect("a pipe");
+    pause();
+    let serving = tokio::spawn(serve(scene.panel.clone(), Source::Input { device, key: KEY }, std::future::pending()));
+    for answered in [Answer::Authorized, Answer::NothingToAuthorize] {
+        end.write_all(&event(1, KEY, 1)).expect("room");
+        while rustix::io::ioctl_fionread(&end).expect("a pipe") > 0 {
+            advance(Duration::from_millis(10)).await;
+        }
+        advance(Duration::from_millis(500)).await;
+        end.write_all(&event(1, KEY, 0)).expect("room");
+        let asked = timeout(DEADLINE, scene.ends.events.recv()).await.expect("in time");
+        let Some(Event::LocalRequest { request: LocalRequest::Authorize, answer }) = asked else { panic!("{asked:?}") };
+        answer.send(answered).expect("it waits");
+    }
+    advance(Duration::from_hours(1)).await;
+    assert!(scene.ends.events.try_recv().is_err(), "and nothing else");
     serving.abort();
 }
 

@@ -292,7 +292,7 @@ async fn everybody_reads_and_only_administrators_change() {
         let (works, output) = call(user, "org.jarvis.Provisioning1.Diagnose", &[]).await.expect("no panic");
         assert!(works && output.contains("association"), "{output}");
     }
-    for member in ["org.jarvis.Provisioning1.Reset", "org.jarvis.Provisioning1.Recover"] {
+    for member in ["org.jarvis.Provisioning1.Reset", "org.jarvis.Provisioning1.Recover", "org.jarvis.Provisioning1.Authorize"] {
         let (works, output) = call(STRANGER, member, &[]).await.expect("no panic");
         assert!(!works && output.contains("AccessDenied"), "{member}: {output}");
     }

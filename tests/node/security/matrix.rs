@@ -40,7 +40,7 @@ enum Rule {
 use Rule::{Handshake, InAccessPoint, Inside, OnLink, OtherKind, Probe, Public, Token};
 
 /// The rule of each operation: path, method, and whether the message is sealed.
-const RULES: [(&str, Method, bool, Rule); 46] = [
+const RULES: [(&str, Method, bool, Rule); 47] = [
     ("/api/v1/info", Get, false, Public),
     ("/api/v1/session", Post, false, OtherKind),
     ("/api/v1/session", Post, true, Handshake),
@@ -87,6 +87,7 @@ const RULES: [(&str, Method, bool, Rule); 46] = [
     ("/api/provisioning/recovery/trigger", Post, false, Token),
     ("/api/provisioning/factory-reset", Post, false, Token),
     ("/api/provisioning/label", Get, false, Token),
+    ("/api/provisioning/authorize", Post, false, Token),
 ];
 
 /// One cell of the table.
