@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use provisioning_core::care::diagnosis::{Address, Association, Radio};
 use provisioning_core::care::recovery::{Internet, Sighted};
-use provisioning_core::domain::{self, Country, Passphrase, Ssid};
+use provisioning_core::domain::{self, Country, Enterprise, Passphrase, Ssid};
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::Joined;
 
@@ -25,6 +25,16 @@ pub trait Network: Send + Sync + 'static {
     /// Joins a network without storing it, and stops any other use of the radio. Ends when the node has an address, or with
     /// the reason of the failure.
     fn join(&self, ssid: &Ssid, passphrase: &Passphrase, hidden: bool) -> impl Future<Output = Result<Joined, Error>> + Send;
+
+    /// Joins an enterprise network, as [`join`](Network::join) does another one.
+    fn join_enterprise(
+        &self,
+        _ssid: &Ssid,
+        _enterprise: &Enterprise,
+        _hidden: bool,
+    ) -> impl Future<Output = Result<Joined, Error>> + Send {
+        std::future::ready(Err(Error::new("joining an enterprise network", Fault::UnsupportedSecurity)))
+    }
 
     /// Sets the country that the node is in, which decides about the channels. A radio that is off because it has no country is
     /// switched on, once.

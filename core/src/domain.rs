@@ -2,6 +2,7 @@
 
 mod country;
 pub mod created_at;
+mod enterprise;
 mod provision_code;
 mod radio;
 pub mod status;
@@ -9,6 +10,7 @@ mod text_field;
 mod upkeep;
 
 use alloc::borrow::ToOwned;
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -21,6 +23,7 @@ use crate::fault::Fault;
 use crate::secret::{SecretBytes, SecretText};
 pub use country::Country;
 pub use created_at::CreatedAt;
+pub use enterprise::{EapMethod, Enterprise, Login};
 pub use provision_code::{FormatError, ProvisionCode};
 pub use radio::{AccessPoint, RadioUse};
 pub use status::{Failure, Outcome, State, Status, Step};
@@ -149,7 +152,7 @@ pub enum Security {
     Wpa3,
     /// Opportunistic encryption; no passphrase (RFC 8110).
     Owe,
-    /// 802.1X: not supported.
+    /// 802.1X: takes a login.
     Enterprise,
 }
 
@@ -261,6 +264,8 @@ pub struct Credentials {
     pub ssid: Option<Ssid>,
     /// Its passphrase; empty without a network.
     pub passphrase: Passphrase,
+    /// The login to an enterprise network; then the passphrase is empty.
+    pub enterprise: Option<Box<Enterprise>>,
     /// The network does not broadcast its name.
     pub hidden: bool,
     /// The room that the node is in.

@@ -75,7 +75,7 @@ pub const ENDPOINTS: [Row; 6] = [
     row(Endpoint::Session, 1, "/api/v1/session", &[Method::Post, Method::Delete], 512),
     row(Endpoint::Scan, 2, "/api/v1/scan-networks", &[Method::Get], 256),
     row(Endpoint::K2, 3, "/api/v1/provision/k2", &[Method::Post], 1024),
-    row(Endpoint::Credentials, 4, "/api/v1/provision", &[Method::Post], 4096),
+    row(Endpoint::Credentials, 4, "/api/v1/provision", &[Method::Post], 16384),
     Row { readable: true, notifies: true, ..row(Endpoint::Status, 5, "/api/v1/status", &[Method::Get], 256) },
 ];
 

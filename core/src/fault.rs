@@ -87,8 +87,8 @@ faults! {
     ProbablyWrongPassword = 21, "The Wi-Fi password is probably wrong.", false;
     /// No such network in range.
     NetworkNotFound = 22, "The network was not found. Check its name, or move the device closer to the router.", true;
-    /// WEP, 802.1X, or a kind of security that is not known.
-    UnsupportedSecurity = 23, "The network's kind of security is not supported.", false;
+    /// A kind of security that is not known, or 802.1X without a login to it.
+    UnsupportedSecurity = 23, "The network's kind of security is not supported, or it needs a user name or a certificate.", false;
     /// The network is in range, and the association failed.
     AssociationFailed = 24, "The network did not let the device in. Try again, or move it closer to the router.", true;
     /// Joined, but DHCP gave no address.
@@ -167,6 +167,33 @@ faults! {
     Cancelled = 70, "The setup was cancelled.", true;
     /// The attempt to cancel is not in progress, and is not the last one.
     NoAttempt = 71, "The device has no such setup in progress.", false;
+
+    /// A login to an enterprise network without all its parts, with those of another method, or with a passphrase.
+    InvalidEnterprise = 80, "A login to an enterprise network has a user name, and either a password or a certificate with its password.", false;
+    /// A user name that is empty, too long or holds control characters.
+    InvalidIdentity = 81, "A user name has 1 to 253 bytes and no control characters.", false;
+    /// The device's certificate is no PKCS#12 file, is too large, or does not open with its password.
+    InvalidCertificate = 82, "The device's certificate is not a PKCS#12 file of at most 8192 bytes, or its password is wrong.", false;
+    /// The authority is no certificate, or is too large.
+    InvalidAuthority = 83, "The network's authority is not a certificate, PEM or DER, of at most 4096 bytes.", false;
+    /// A server's name that is no name of a host.
+    InvalidDomain = 84, "The server's name has at most 253 letters, digits, hyphens and dots.", false;
+    /// A login that does not say by what the server is verified.
+    ServerUnverifiable = 85, "The network's server cannot be verified. Give its authority, its name, or both.", false;
+    /// The network takes no login.
+    NotEnterprise = 86, "This network takes no user name. Give its Wi-Fi password.", false;
+    /// The server refused the user name or the password.
+    LoginRefused = 87, "The network refused the user name or the password.", false;
+    /// The server refused the device's certificate.
+    CertificateRefused = 88, "The network refused the device's certificate.", false;
+    /// The server's certificate has expired.
+    ServerExpired = 89, "The certificate of the network's server has expired. Tell its administrator.", false;
+    /// The server's certificate is not from the authority, or it is not valid for another reason.
+    ServerUntrusted = 90, "The certificate of the network's server is not from the given authority.", false;
+    /// The server's certificate is for another name.
+    ServerNameMismatch = 91, "The certificate of the network's server is for another name.", false;
+    /// The server's certificate is not valid yet, by the device's clock.
+    ServerNotYetValid = 92, "By the device's clock, the certificate of the network's server is not valid yet. Set the clock, for example with a cable.", true;
 }
 
 impl Fault {
@@ -182,7 +209,7 @@ impl Fault {
 
     /// Whether joining the network failed.
     pub const fn is_network(self) -> bool {
-        matches!(self.number(), 10 | 11 | 20..=39)
+        matches!(self.number(), 10 | 11 | 20..=39 | 80..=92)
     }
 
     /// Whether the provision code is the cause.

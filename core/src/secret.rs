@@ -3,6 +3,7 @@
 //! A value is accessible only through `expose`, so that a search for that word finds every use.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 
 use subtle::ConstantTimeEq;
@@ -81,6 +82,36 @@ impl fmt::Debug for SecretText {
     }
 }
 
+/// Secret bytes of any length, such as a private key.
+#[derive(Clone, Default, Zeroize, ZeroizeOnDrop)]
+pub struct SecretBlob(Vec<u8>);
+
+impl SecretBlob {
+    /// Takes ownership of the bytes, which are erased with this value.
+    pub const fn new(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl PartialEq for SecretBlob {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for SecretBlob {}
+
+impl fmt::Debug for SecretBlob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretBlob(..)")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use alloc::format;
@@ -89,8 +120,9 @@ mod tests {
 
     #[test]
     fn debug_shows_no_secret() {
-        let shown = format!("{:?} {:?}", SecretBytes::new([0x41; 4]), SecretText::new("hunter2".into()));
-        assert_eq!(shown, "SecretBytes(..) SecretText(..)");
+        let blob = SecretBlob::new(b"hunter2".to_vec());
+        let shown = format!("{:?} {:?} {blob:?}", SecretBytes::new([0x41; 4]), SecretText::new("hunter2".into()));
+        assert_eq!(shown, "SecretBytes(..) SecretText(..) SecretBlob(..)");
     }
 
     #[test]

@@ -25,6 +25,9 @@ const OUTPUTS: [Output; 2] = [
     Output { package: "espressif", folder: "espressif", names: &["provisioning"], file: "espressif/generated.rs" },
 ];
 
+/// A field that few messages have, and that would make all of them larger.
+const LARGE: &str = ".jarvis.provisioning.v1.Credentials.enterprise";
+
 fn main() -> io::Result<()> {
     OUTPUTS.iter().try_for_each(|output| fs::write(output.target(), output.generate()?))
 }
@@ -42,7 +45,7 @@ impl Output {
         let descriptors = protox::compile(files, [root]).map_err(io::Error::other)?;
         let module = |file| (prost_build::Module::from_protobuf_package_name(self.package), file);
         let requests = descriptors.file.into_iter().map(module).collect();
-        let generated = prost_build::Config::new().skip_debug(["."]).generate(requests)?;
+        let generated = prost_build::Config::new().skip_debug(["."]).boxed(LARGE).generate(requests)?;
         let header = format!("// Generated from proto/{} by `cargo run --package proto`. Do not edit.\n\n", self.folder);
         Ok(generated.into_values().fold(header, |text, module| text + &module))
     }

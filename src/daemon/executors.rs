@@ -196,10 +196,13 @@ async fn switch<N: Network>(network: &N, command: RadioCommand) -> Done {
             prepare(network, country).await;
             op.done(network.scan().await.map_err(|error| network_fault(&error)))
         }
-        RadioCommand::Join { op, ssid, passphrase, hidden, country, seen_frequency } => {
+        RadioCommand::Join { op, ssid, passphrase, enterprise, hidden, country, seen_frequency } => {
             prepare(network, country).await;
-            let joined = network.join(&ssid, &passphrase, hidden).await.map_err(|error| network_fault(&error));
-            op.done(match joined {
+            let joined = match enterprise {
+                Some(enterprise) => network.join_enterprise(&ssid, &enterprise, hidden).await,
+                None => network.join(&ssid, &passphrase, hidden).await,
+            };
+            op.done(match joined.map_err(|error| network_fault(&error)) {
                 Err(Fault::NetworkNotFound) if seen_frequency != 0 && !network.may_use(seen_frequency).await => {
                     Err(Fault::ChannelNotAllowed)
                 }

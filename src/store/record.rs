@@ -7,8 +7,8 @@ use zeroize::Zeroizing;
 
 use crate::files::hexadecimal;
 use provisioning_core::domain::{
-    CommandCenterUrl, Country, CreatedAt, Credentials, Failure, K2, Outcome, Pairing, Passphrase, ProvisionCode, Ssid, Step,
-    UnixTime,
+    CommandCenterUrl, Country, CreatedAt, Credentials, Enterprise, Failure, K2, Outcome, Pairing, Passphrase, ProvisionCode,
+    Ssid, Step, UnixTime,
 };
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::{FREE_GUESSES, Pending};
@@ -282,6 +282,9 @@ struct PendingOut<'a> {
     request_id: u64,
     ssid_hex: &'a str,
     passphrase: &'a str,
+    /// The login as it was sent, in hexadecimal digits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enterprise_hex: Option<&'a str>,
     hidden: bool,
     room: &'a str,
     command_center: &'a str,
@@ -308,6 +311,7 @@ struct PendingIn {
     request_id: u64,
     ssid_hex: String,
     passphrase: String,
+    enterprise_hex: Option<Zeroizing<String>>,
     hidden: bool,
     room: String,
     command_center: String,
@@ -342,6 +346,7 @@ impl StoredPending {
                 digits => Some(ssid_from(digits).map_err(valid)?),
             },
             passphrase: Passphrase::try_from(stored.passphrase).map_err(|_| valid(()))?,
+            enterprise: stored.enterprise_hex.map(|digits| enterprise_from(&digits).map_err(valid)).transpose()?,
             hidden: stored.hidden,
             room: stored.room,
             command_center: Some(stored.command_center.as_str())
@@ -369,6 +374,7 @@ impl StoredPending {
 
     pub(super) fn content(&self) -> Zeroizing<Vec<u8>> {
         let Pending { credentials, resumes } = &self.pending;
+        let enterprise = credentials.enterprise.as_ref().map(|enterprise| Zeroizing::new(hexadecimal(&enterprise.encode())));
         write_json(&PendingOut {
             kind: PENDING_KIND,
             schema: SCHEMA,
@@ -377,6 +383,7 @@ impl StoredPending {
             request_id: credentials.request_id,
             ssid_hex: &credentials.ssid.as_ref().map(|ssid| hexadecimal(ssid.as_bytes())).unwrap_or_default(),
             passphrase: credentials.passphrase.expose(),
+            enterprise_hex: enterprise.as_ref().map(|digits| digits.as_str()),
             hidden: credentials.hidden,
             room: &credentials.room,
             command_center: credentials.command_center.as_ref().map(CommandCenterUrl::as_str).unwrap_or_default(),
@@ -440,6 +447,11 @@ fn ssid_from(digits: &str) -> Result<Ssid, ()> {
     Ssid::try_from(&bytes_from(digits)?[..]).map_err(drop)
 }
 
+fn enterprise_from(digits: &str) -> Result<Box<Enterprise>, ()> {
+    let bytes = Zeroizing::new(bytes_from(digits)?);
+    Enterprise::decode(&bytes).map(Box::new).map_err(drop)
+}
+
 /// A uniformly random number below `limit`.
 fn below(limit: usize) -> Result<usize, getrandom::Error> {
     let limit = u32::try_from(limit).expect("the limits here are small");
@@ -466,7 +478,7 @@ pub(super) fn json<'a, T: Deserialize<'a>>(content: &'a [u8]) -> Result<T, Strin
 /// Writes JSON with secrets without leaving copies in freed memory.
 fn write_json(value: &impl Serialize) -> Zeroizing<Vec<u8>> {
     /// More than the longest of these records: each text field is bounded, and a character takes at most six bytes.
-    const CAPACITY: usize = 32 * 1024;
+    const CAPACITY: usize = 48 * 1024;
     let mut content = Zeroizing::new(Vec::with_capacity(CAPACITY));
     serde_json::to_writer_pretty(&mut *content, value).expect("the fields have only JSON types");
     content
@@ -483,6 +495,8 @@ fn check_kind(kind: &str, expected: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use provisioning_core::domain::{EapMethod, Login};
+    use provisioning_core::secret::SecretBlob;
 
     #[test]
     fn an_attempt_is_read_with_and_without_what_is_optional() {
@@ -494,6 +508,7 @@ mod tests {
                 request_id: 7,
                 ssid,
                 passphrase: Passphrase::try_from("correct horse".to_owned()).unwrap(),
+                enterprise: time.map(|_| Box::new(Enterprise::try_from(largest_login()).unwrap())),
                 hidden: false,
                 room: "kitchen".into(),
                 command_center: CommandCenterUrl::try_from("https://center.example").ok(),
@@ -508,9 +523,28 @@ mod tests {
             };
             let pending = Pending { credentials, resumes: 1 };
             let content = StoredPending::new(&pending).unwrap().content();
+            assert!(content.len() < 32 * 1024, "a sealed one is a third longer: {}", content.len());
             let is_named = std::str::from_utf8(&content).unwrap().contains("provision_code");
             assert_eq!(is_named, pending.credentials.provision_code.is_some());
             assert_eq!(StoredPending::parse(&content).unwrap().pending, pending);
+        }
+    }
+
+    /// A login with a PKCS#12 and an authority of the largest size.
+    fn largest_login() -> Login {
+        let authority =
+            format!("{}{}", " ".repeat(4096 - 68), "-----BEGIN CERTIFICATE-----\nMAcwADAAAwEA\n-----END CERTIFICATE-----\n");
+        let certificate = [&[0x30, 0x82, 0x1f, 0xfc, 2, 1, 3, 0x30][..], &[0; 8192 - 8]].concat();
+        Login {
+            method: EapMethod::Tls,
+            identity: "anna".into(),
+            anonymous_identity: String::new(),
+            password: SecretText::new(String::new()),
+            certificate: SecretBlob::new(certificate),
+            certificate_password: SecretText::new("opens it".into()),
+            authority: authority.into_bytes(),
+            domain: "office.example".into(),
+            accept_unverified_server: false,
         }
     }
 

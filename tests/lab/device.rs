@@ -240,6 +240,7 @@ pub(crate) fn credentials(order: &Order) -> Credentials {
         time: None,
         country: None,
         seen_frequency: 0,
+        enterprise: None,
     }
 }
 

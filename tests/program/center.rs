@@ -120,6 +120,7 @@ pub(crate) fn credentials(ssid: &str, password: &str, url: &str, order: &Order) 
         time: None,
         country: None,
         seen_frequency: 0,
+        enterprise: None,
     }
 }
 

@@ -501,6 +501,17 @@ FIELDS = {
 }  # fmt: skip
 CREDENTIALS = credentials(**FIELDS)
 WITHOUT_A_NETWORK = credentials(**FIELDS | {"ssid": b"", "passphrase": ""})
+WITHOUT_A_PASSPHRASE = credentials(**FIELDS | {"passphrase": ""})
+# The outlines of a certificate (RFC 5280, 4.1) and of a PKCS#12 (RFC 7292, 4).
+CERTIFICATE = bytes.fromhex("300730003000030100")
+PKCS12 = bytes.fromhex("30050201033000")
+WITH_A_LOGIN = octets(2, "anna@example.org") + octets(3, "anonymous@example.org")
+LOGINS = {
+    "a password": number(1, 1) + WITH_A_LOGIN + octets(4, "s3cret") + octets(7, CERTIFICATE) + octets(8, "radius.example.org"),
+    "a password and a public authority": number(1, 2) + WITH_A_LOGIN + octets(4, "s3cret") + octets(8, "example.org"),
+    "a certificate": number(1, 3) + WITH_A_LOGIN + octets(5, PKCS12) + octets(6, "opens it") + octets(7, CERTIFICATE),
+    "a password for any server": number(1, 1) + WITH_A_LOGIN + octets(4, "s3cret") + number(9, 1),
+}
 K2 = k2(bytes(range(32)), "k2-2026", "2026-03-01T12:00:00+00:00")
 LISTED = [network("Café ☕", -41, 4, 5180), network(b"\x00\xff:\\", -87, 1, 0)]
 FAILED = status(
@@ -652,6 +663,10 @@ def wire():
             ),
             "credentials request with a time": request("credentials", CREDENTIALS + number(12, 1_800_000_000)),
             "credentials request with a country": request("credentials", CREDENTIALS + octets(13, "DE") + number(14, 2467)),
+            **{
+                f"credentials request with {name}": request("credentials", WITHOUT_A_PASSPHRASE + message(15, login))
+                for name, login in LOGINS.items()
+            },
             "credentials request without a network": request("credentials", WITHOUT_A_NETWORK),
             "status request": request("status", b""),
             "cancel request": request("cancel", number(1, 0x0123456789ABCDEF)),

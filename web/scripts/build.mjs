@@ -7,7 +7,7 @@ import { build } from "esbuild";
 
 import { settle } from "./files.mjs";
 import { TARGET as FORM, texts as formTexts } from "./form.mjs";
-import { lean } from "./lean.mjs";
+import { lean, withoutLogins } from "./lean.mjs";
 import { site } from "./site.mjs";
 
 /** The setup page, with everything that it loads, compressed; bytes. A phone in an access point loads it at once. */
@@ -34,7 +34,13 @@ const common = {
 
 const banner = { js: LICENCES };
 const client = await build({ ...common, entryPoints: ["client/src/index.ts"] });
-const script = await build({ ...common, legalComments: "none", banner, entryPoints: ["page/start.ts"] });
+const script = await build({
+  ...common,
+  plugins: [...common.plugins, withoutLogins()],
+  legalComments: "none",
+  banner,
+  entryPoints: ["page/start.ts"],
+});
 const style = await build({ ...common, entryPoints: ["page/page.css"] });
 
 const careScript = await build({ ...common, entryPoints: ["page/care/main.ts"] });

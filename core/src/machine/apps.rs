@@ -363,6 +363,7 @@ impl Machine {
                 time: None,
                 country: None,
                 seen_frequency: 0,
+                enterprise: None,
             },
         }
     }

@@ -457,12 +457,12 @@ impl Machine {
     }
 
     fn go_online(&mut self, attempt: Box<Attempt>, now: Instant) {
-        let Credentials { ssid, passphrase, hidden, country, seen_frequency, .. } = attempt.credentials.clone();
+        let Credentials { ssid, passphrase, enterprise, hidden, country, seen_frequency, .. } = attempt.credentials.clone();
         let Some(ssid) = ssid else { return self.register_or_keep(attempt, now) };
         let op = self.outbox.op();
         self.enter(attempt, Stage::Joining { op, until: now + JOIN_LIMIT });
         self.visibility.station_takes_radio();
-        self.outbox.start(RadioCommand::Join { op, ssid, passphrase, hidden, country, seen_frequency });
+        self.outbox.start(RadioCommand::Join { op, ssid, passphrase, enterprise, hidden, country, seen_frequency });
     }
 
     /// The node is online.

@@ -18,8 +18,8 @@ use core::marker::PhantomData;
 use core::time::Duration;
 
 use crate::domain::{
-    CareReply, CareRequest, CommandCenterUrl, Country, Credentials, K2, Network, Outcome, Pairing, Passphrase, ProvisionCode,
-    Registration, Ssid, UnixTime,
+    CareReply, CareRequest, CommandCenterUrl, Country, Credentials, Enterprise, K2, Network, Outcome, Pairing, Passphrase,
+    ProvisionCode, Registration, Ssid, UnixTime,
 };
 use crate::fault::Fault;
 use crate::secret::SecretText;
@@ -298,6 +298,8 @@ commands! {
             ssid: Ssid,
             /// Its passphrase.
             passphrase: Passphrase,
+            /// The login to an enterprise network; then the passphrase is empty.
+            enterprise: Option<Box<Enterprise>>,
             /// It does not broadcast its name.
             hidden: bool,
             /// The country that the node is in, if a phone has sent it.

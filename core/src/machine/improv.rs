@@ -157,6 +157,7 @@ impl Machine {
             hidden: !self.networks().iter().any(|network| network.ssid == ssid),
             ssid: Some(ssid),
             passphrase,
+            enterprise: None,
             room: String::new(),
             command_center: None,
             config_service: None,

@@ -71,6 +71,20 @@ pub enum Fault {
     /// Cancelling an attempt.
     Cancelled = 70,
     NoAttempt = 71,
+    /// An enterprise network: first a value in a request, then the network.
+    InvalidEnterprise = 80,
+    InvalidIdentity = 81,
+    InvalidCertificate = 82,
+    InvalidAuthority = 83,
+    InvalidDomain = 84,
+    ServerUnverifiable = 85,
+    NotEnterprise = 86,
+    LoginRefused = 87,
+    CertificateRefused = 88,
+    ServerExpired = 89,
+    ServerUntrusted = 90,
+    ServerNameMismatch = 91,
+    ServerNotYetValid = 92,
 }
 impl Fault {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -138,6 +152,19 @@ impl Fault {
             Self::InvalidCountry => "FAULT_INVALID_COUNTRY",
             Self::Cancelled => "FAULT_CANCELLED",
             Self::NoAttempt => "FAULT_NO_ATTEMPT",
+            Self::InvalidEnterprise => "FAULT_INVALID_ENTERPRISE",
+            Self::InvalidIdentity => "FAULT_INVALID_IDENTITY",
+            Self::InvalidCertificate => "FAULT_INVALID_CERTIFICATE",
+            Self::InvalidAuthority => "FAULT_INVALID_AUTHORITY",
+            Self::InvalidDomain => "FAULT_INVALID_DOMAIN",
+            Self::ServerUnverifiable => "FAULT_SERVER_UNVERIFIABLE",
+            Self::NotEnterprise => "FAULT_NOT_ENTERPRISE",
+            Self::LoginRefused => "FAULT_LOGIN_REFUSED",
+            Self::CertificateRefused => "FAULT_CERTIFICATE_REFUSED",
+            Self::ServerExpired => "FAULT_SERVER_EXPIRED",
+            Self::ServerUntrusted => "FAULT_SERVER_UNTRUSTED",
+            Self::ServerNameMismatch => "FAULT_SERVER_NAME_MISMATCH",
+            Self::ServerNotYetValid => "FAULT_SERVER_NOT_YET_VALID",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -202,6 +229,19 @@ impl Fault {
             "FAULT_INVALID_COUNTRY" => Some(Self::InvalidCountry),
             "FAULT_CANCELLED" => Some(Self::Cancelled),
             "FAULT_NO_ATTEMPT" => Some(Self::NoAttempt),
+            "FAULT_INVALID_ENTERPRISE" => Some(Self::InvalidEnterprise),
+            "FAULT_INVALID_IDENTITY" => Some(Self::InvalidIdentity),
+            "FAULT_INVALID_CERTIFICATE" => Some(Self::InvalidCertificate),
+            "FAULT_INVALID_AUTHORITY" => Some(Self::InvalidAuthority),
+            "FAULT_INVALID_DOMAIN" => Some(Self::InvalidDomain),
+            "FAULT_SERVER_UNVERIFIABLE" => Some(Self::ServerUnverifiable),
+            "FAULT_NOT_ENTERPRISE" => Some(Self::NotEnterprise),
+            "FAULT_LOGIN_REFUSED" => Some(Self::LoginRefused),
+            "FAULT_CERTIFICATE_REFUSED" => Some(Self::CertificateRefused),
+            "FAULT_SERVER_EXPIRED" => Some(Self::ServerExpired),
+            "FAULT_SERVER_UNTRUSTED" => Some(Self::ServerUntrusted),
+            "FAULT_SERVER_NAME_MISMATCH" => Some(Self::ServerNameMismatch),
+            "FAULT_SERVER_NOT_YET_VALID" => Some(Self::ServerNotYetValid),
             _ => None,
         }
     }
@@ -561,6 +601,43 @@ pub struct Credentials {
     /// node does not see.
     #[prost(uint32, tag = "14")]
     pub seen_frequency: u32,
+    /// The login to an enterprise network (802.1X); then the passphrase is empty. A node that is older than this field ignores it, and
+    /// fails with FAULT_UNSUPPORTED_SECURITY.
+    #[prost(message, optional, boxed, tag = "15")]
+    pub enterprise: ::core::option::Option<::prost::alloc::boxed::Box<Enterprise>>,
+}
+/// A login to an enterprise network.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct Enterprise {
+    #[prost(enumeration = "EapMethod", tag = "1")]
+    pub method: i32,
+    /// The user name, sent to the server in the tunnel, or with EAP_METHOD_TLS in clear: 1 to 253 bytes.
+    #[prost(string, tag = "2")]
+    pub identity: ::prost::alloc::string::String,
+    /// What is sent in clear in place of the user name; empty for the user name itself.
+    #[prost(string, tag = "3")]
+    pub anonymous_identity: ::prost::alloc::string::String,
+    /// With EAP_METHOD_PEAP_MSCHAPV2 and EAP_METHOD_TTLS_PAP: 1 to 256 bytes.
+    #[prost(string, tag = "4")]
+    pub password: ::prost::alloc::string::String,
+    /// With EAP_METHOD_TLS: certificate and private key of the device, PKCS#12, at most 8192 bytes.
+    #[prost(bytes = "vec", tag = "5")]
+    pub certificate: ::prost::alloc::vec::Vec<u8>,
+    /// With EAP_METHOD_TLS: the password of that PKCS#12, 1 to 256 bytes.
+    #[prost(string, tag = "6")]
+    pub certificate_password: ::prost::alloc::string::String,
+    /// The certificate of the authority that the server's certificate must come from: one in DER, or one or more in PEM; at most
+    /// 4096 bytes. Empty for the authorities of the device's system; then the domain is necessary.
+    #[prost(bytes = "vec", tag = "7")]
+    pub authority: ::prost::alloc::vec::Vec<u8>,
+    /// The name of the server, or a domain that it is in. Empty for any server of the authority.
+    #[prost(string, tag = "8")]
+    pub domain: ::prost::alloc::string::String,
+    /// Send the password to whichever server answers, without verifying it: anyone nearby can pretend to be the network. Then
+    /// authority and domain are empty.
+    #[prost(bool, tag = "9")]
+    pub accept_unverified_server: bool,
 }
 /// The plaintext of a node's record.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -840,6 +917,39 @@ impl State {
             "STATE_PROVISIONED" => Some(Self::Provisioned),
             "STATE_ERROR" => Some(Self::Error),
             "STATE_ONLINE" => Some(Self::Online),
+            _ => None,
+        }
+    }
+}
+/// How a device proves itself to an enterprise network.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum EapMethod {
+    Unspecified = 0,
+    PeapMschapv2 = 1,
+    TtlsPap = 2,
+    Tls = 3,
+}
+impl EapMethod {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "EAP_METHOD_UNSPECIFIED",
+            Self::PeapMschapv2 => "EAP_METHOD_PEAP_MSCHAPV2",
+            Self::TtlsPap => "EAP_METHOD_TTLS_PAP",
+            Self::Tls => "EAP_METHOD_TLS",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "EAP_METHOD_UNSPECIFIED" => Some(Self::Unspecified),
+            "EAP_METHOD_PEAP_MSCHAPV2" => Some(Self::PeapMschapv2),
+            "EAP_METHOD_TTLS_PAP" => Some(Self::TtlsPap),
+            "EAP_METHOD_TLS" => Some(Self::Tls),
             _ => None,
         }
     }

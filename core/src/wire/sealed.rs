@@ -11,12 +11,12 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::{decode, fault_from, pb, state, state_from, text};
 use crate::domain::{
-    CareEvent, CareRequest, CareStatus, CommandCenterUrl, Country, CreatedAt, Credentials, Failure, K2, LayerReport, Network,
-    Passphrase, ProvisionCode, SavedNetwork, Security, Ssid, State, Status, TextField, UnixTime,
+    CareEvent, CareRequest, CareStatus, CommandCenterUrl, Country, CreatedAt, Credentials, EapMethod, Enterprise, Failure, K2,
+    LayerReport, Login, Network, Passphrase, ProvisionCode, SavedNetwork, Security, Ssid, State, Status, TextField, UnixTime,
 };
 use crate::endpoint::Endpoint;
 use crate::fault::Fault;
-use crate::secret::{SecretBytes, SecretText};
+use crate::secret::{SecretBlob, SecretBytes, SecretText};
 
 /// The largest part of a scan's result in one message, encoded bytes; leaves room for the record around it.
 const NETWORKS_LIMIT: usize = 400;
@@ -216,6 +216,11 @@ fn erase(request: pb::Request) {
             credentials.passphrase.zeroize();
             credentials.provisioning_token.zeroize();
             credentials.provision_code.zeroize();
+            if let Some(mut login) = credentials.enterprise {
+                login.password.zeroize();
+                login.certificate.zeroize();
+                login.certificate_password.zeroize();
+            }
         }
         Some(Kind::Scan(_) | Kind::Status(_) | Kind::Cancel(_) | Kind::Care(_)) | None => {}
     }
@@ -228,6 +233,7 @@ impl TryFrom<pb::Credentials> for Credentials {
         // Move the secrets into types that erase them before returning an error.
         let provision_code = Zeroizing::new(credentials.provision_code);
         let token = SecretText::new(credentials.provisioning_token);
+        let login = credentials.enterprise.map(|enterprise| Login::try_from(*enterprise));
         let passphrase = Passphrase::try_from(credentials.passphrase)?;
         if !passphrase.is_printable() {
             return Err(Fault::InvalidPassphrase);
@@ -237,13 +243,18 @@ impl TryFrom<pb::Credentials> for Credentials {
             return Err(Fault::InvalidField);
         }
         TextField::Token.check(token.expose())?;
+        let enterprise = login.transpose()?.map(Enterprise::try_from).transpose()?.map(Box::new);
+        if enterprise.is_some() && !passphrase.is_empty() {
+            return Err(Fault::InvalidEnterprise);
+        }
         Ok(Self {
             request_id: credentials.request_id,
             ssid: match credentials.ssid.as_slice() {
-                [] if passphrase.is_empty() => None,
+                [] if passphrase.is_empty() && enterprise.is_none() => None,
                 ssid => Some(Ssid::try_from(ssid)?),
             },
             passphrase,
+            enterprise,
             hidden: credentials.hidden,
             room: text(TextField::Room, credentials.room)?,
             command_center: Some(CommandCenterUrl::try_from(credentials.command_center_url.as_str())?),
@@ -282,7 +293,75 @@ impl From<&Credentials> for pb::Credentials {
             time: credentials.time.map_or(0, |time| time.0),
             country: credentials.country.map(Country::into_string).unwrap_or_default(),
             seen_frequency: credentials.seen_frequency,
+            enterprise: credentials.enterprise.as_deref().map(|enterprise| Box::new(enterprise.into())),
         }
+    }
+}
+
+impl TryFrom<pb::Enterprise> for Login {
+    type Error = Fault;
+
+    fn try_from(enterprise: pb::Enterprise) -> Result<Self, Fault> {
+        let method = enterprise.method();
+        // The secrets are moved before the method is judged, so that they are erased in any case.
+        let login = Self {
+            method: EapMethod::PeapMschapv2,
+            identity: enterprise.identity,
+            anonymous_identity: enterprise.anonymous_identity,
+            password: SecretText::new(enterprise.password),
+            certificate: SecretBlob::new(enterprise.certificate),
+            certificate_password: SecretText::new(enterprise.certificate_password),
+            authority: enterprise.authority,
+            domain: enterprise.domain,
+            accept_unverified_server: enterprise.accept_unverified_server,
+        };
+        let method = match method {
+            pb::EapMethod::PeapMschapv2 => EapMethod::PeapMschapv2,
+            pb::EapMethod::TtlsPap => EapMethod::TtlsPap,
+            pb::EapMethod::Tls => EapMethod::Tls,
+            pb::EapMethod::Unspecified => return Err(Fault::InvalidEnterprise),
+        };
+        Ok(Self { method, ..login })
+    }
+}
+
+impl From<&Enterprise> for pb::Enterprise {
+    fn from(enterprise: &Enterprise) -> Self {
+        let login = enterprise.login();
+        let method = match login.method {
+            EapMethod::PeapMschapv2 => pb::EapMethod::PeapMschapv2,
+            EapMethod::TtlsPap => pb::EapMethod::TtlsPap,
+            EapMethod::Tls => pb::EapMethod::Tls,
+        };
+        Self {
+            method: method.into(),
+            identity: login.identity.clone(),
+            anonymous_identity: login.anonymous_identity.clone(),
+            password: login.password.expose().into(),
+            certificate: login.certificate.expose().to_vec(),
+            certificate_password: login.certificate_password.expose().into(),
+            authority: login.authority.clone(),
+            domain: login.domain.clone(),
+            accept_unverified_server: login.accept_unverified_server,
+        }
+    }
+}
+
+/// A login as bytes, for the node's own records.
+impl Enterprise {
+    /// The same bytes as in [`Request::Credentials`].
+    pub fn encode(&self) -> Zeroizing<Vec<u8>> {
+        let mut message = pb::Enterprise::from(self);
+        let encoded = Zeroizing::new(message.encode_to_vec());
+        message.password.zeroize();
+        message.certificate.zeroize();
+        message.certificate_password.zeroize();
+        encoded
+    }
+
+    /// Checks the login again.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Fault> {
+        Login::try_from(decode::<pb::Enterprise>(bytes)?)?.try_into()
     }
 }
 

@@ -128,6 +128,7 @@ pub(crate) fn credentials() -> Credentials {
         time: None,
         country: None,
         seen_frequency: 0,
+        enterprise: None,
     }
 }
 

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use provisioning_core::domain::{
-    CareEvent, CareReply, CareRequest, CareStatus, CommandCenterUrl, Country, CreatedAt, Credentials, EventLevel, EventPhase,
-    Failure, K2, LayerReport, LayerVerdict, Network, NewEvents, Passphrase, ProvisionCode, SavedNetwork, Security, Ssid, State,
-    UnixTime,
+    CareEvent, CareReply, CareRequest, CareStatus, CommandCenterUrl, Country, CreatedAt, Credentials, EapMethod, Enterprise,
+    EventLevel, EventPhase, Failure, K2, LayerReport, LayerVerdict, Login, Network, NewEvents, Passphrase, ProvisionCode,
+    SavedNetwork, Security, Ssid, State, UnixTime,
 };
 use provisioning_core::endpoint::Endpoint;
 use provisioning_core::fault::Fault;
-use provisioning_core::secret::{SecretBytes, SecretText};
+use provisioning_core::secret::{SecretBlob, SecretBytes, SecretText};
 use provisioning_core::wire::{
     Accept, Answer, Info, Message, Offer, Open, Outbound, PublicStatus, Record, Refusal, Reply, Request, SecretKind, StatusReport,
 };
@@ -98,6 +98,47 @@ fn with_a_country() -> Request {
     Request::Credentials(Box::new(Credentials { country: Some(germany()), seen_frequency: 2467, ..plain() }))
 }
 
+/// Credentials with logins to enterprise networks, each with its name.
+fn with_logins() -> [(&'static str, Request); 4] {
+    /// The outlines of a certificate (RFC 5280, 4.1) and of a PKCS#12 (RFC 7292, 4).
+    const CERTIFICATE: [u8; 9] = [0x30, 7, 0x30, 0, 0x30, 0, 3, 1, 0];
+    const PKCS12: [u8; 7] = [0x30, 5, 2, 1, 3, 0x30, 0];
+    let secret = |text: &str| SecretText::new(text.into());
+    let login = Login {
+        method: EapMethod::PeapMschapv2,
+        identity: "anna@example.org".into(),
+        anonymous_identity: "anonymous@example.org".into(),
+        password: secret("s3cret"),
+        certificate: SecretBlob::default(),
+        certificate_password: secret(""),
+        authority: Vec::new(),
+        domain: String::new(),
+        accept_unverified_server: false,
+    };
+    let passphrase = Passphrase::try_from(String::new()).unwrap();
+    let request = |login: Login| {
+        let enterprise = Some(Box::new(Enterprise::try_from(login).unwrap()));
+        Request::Credentials(Box::new(Credentials { passphrase: passphrase.clone(), enterprise, ..plain() }))
+    };
+    let (authority, domain) = (CERTIFICATE.to_vec(), "radius.example.org".into());
+    let private = Login { authority: authority.clone(), domain, ..login.clone() };
+    let public = Login { method: EapMethod::TtlsPap, domain: "example.org".into(), ..login.clone() };
+    let certificate = Login {
+        method: EapMethod::Tls,
+        password: secret(""),
+        certificate: SecretBlob::new(PKCS12.to_vec()),
+        certificate_password: secret("opens it"),
+        authority,
+        ..login.clone()
+    };
+    [
+        ("credentials request with a password", request(private)),
+        ("credentials request with a password and a public authority", request(public)),
+        ("credentials request with a certificate", request(certificate)),
+        ("credentials request with a password for any server", request(Login { accept_unverified_server: true, ..login })),
+    ]
+}
+
 fn germany() -> Country {
     Country::try_from("DE").unwrap()
 }
@@ -123,6 +164,7 @@ fn plain() -> Credentials {
         time: None,
         country: None,
         seen_frequency: 0,
+        enterprise: None,
     }
 }
 
@@ -214,6 +256,7 @@ fn encoded() -> BTreeMap<String, Vec<u8>> {
     let abroad = Info { country: "DE".into(), ..info.clone() };
     let open = Open { session_id: [0x44; 16], share: [0x22; 32], offer: offer().encode() };
     let asked = care_requests().map(|(name, request)| (format!("care request {name}"), Request::Care(request).encode().to_vec()));
+    let logins = with_logins().map(|(name, request)| (name.to_owned(), request.encode().to_vec()));
     let answered = care_replies().map(|(name, to, answer)| (name.to_owned(), reply(to, Reply::of_care(answer).remove(0))));
     let list = Outbound::encode_list(&[refusal(Fault::Busy, 0), Outbound::Record(record()).encode()]);
     [
@@ -259,6 +302,7 @@ fn encoded() -> BTreeMap<String, Vec<u8>> {
     .map(|(name, message)| (name.to_owned(), message))
     .into_iter()
     .chain(asked)
+    .chain(logins)
     .chain(answered)
     .collect()
 }
@@ -398,6 +442,15 @@ fn a_text_that_breaks_its_fields_grammar_is_refused_by_its_name() {
 fn a_passphrase_without_a_network_is_refused() {
     let request = Request::Credentials(Box::new(Credentials { ssid: None, ..plain() })).encode();
     assert_eq!(Request::decode(Endpoint::Credentials, &request), Err(Fault::InvalidSsid));
+}
+
+#[test]
+fn a_login_is_refused_beside_a_passphrase_and_without_a_network() {
+    let [(_, Request::Credentials(login)), ..] = with_logins() else { panic!("credentials") };
+    let refused =
+        |credentials: Credentials| Request::decode(Endpoint::Credentials, &Request::Credentials(Box::new(credentials)).encode());
+    assert_eq!(refused(Credentials { enterprise: login.enterprise.clone(), ..plain() }), Err(Fault::InvalidEnterprise));
+    assert_eq!(refused(Credentials { ssid: None, ..*login }), Err(Fault::InvalidSsid));
 }
 
 #[test]

@@ -216,6 +216,7 @@ fn credentials() -> Credentials {
         time: None,
         country: None,
         seen_frequency: 0,
+        enterprise: None,
     }
 }
 

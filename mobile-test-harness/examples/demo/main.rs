@@ -205,6 +205,7 @@ async fn phone(
             time: None,
             country: None,
             seen_frequency: 0,
+            enterprise: None,
         })
     };
     timeline.step("credentials", format!("for {SSID}, with a wrong password"));

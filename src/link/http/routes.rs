@@ -517,6 +517,7 @@ fn credentials(mut request: ProvisionRequest, networks: &[Network]) -> Result<Cr
         time: None,
         country: None,
         seen_frequency: 0,
+        enterprise: None,
     })
 }
 

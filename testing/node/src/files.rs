@@ -177,6 +177,7 @@ pub fn credentials() -> Credentials {
         time: None,
         country: None,
         seen_frequency: 0,
+        enterprise: None,
     }
 }
 

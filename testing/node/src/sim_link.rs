@@ -52,6 +52,7 @@ pub fn credentials(password: &str) -> Credentials {
         time: None,
         country: None,
         seen_frequency: 0,
+        enterprise: None,
     }
 }
 

@@ -24,6 +24,7 @@ const OPTIONAL = {
   time: 0n,
   country: "",
   seenFrequency: 0,
+  enterprise: undefined,
 };
 
 /** What the node is doing. */

@@ -319,6 +319,7 @@ async fn provision(arguments: Provision, report: Report) -> Result<ExitCode, Fai
         time: now().duration_since(UNIX_EPOCH).ok().map(|since| UnixTime(since.as_secs())),
         country: arguments.country,
         seen_frequency: 0,
+        enterprise: None,
     };
     let node_id = credentials.node_id.as_str();
 

@@ -78,6 +78,20 @@ export const Fault = {
   /** CANCELLED - Cancelling an attempt. */
   CANCELLED: 70,
   NO_ATTEMPT: 71,
+  /** INVALID_ENTERPRISE - An enterprise network: first a value in a request, then the network. */
+  INVALID_ENTERPRISE: 80,
+  INVALID_IDENTITY: 81,
+  INVALID_CERTIFICATE: 82,
+  INVALID_AUTHORITY: 83,
+  INVALID_DOMAIN: 84,
+  SERVER_UNVERIFIABLE: 85,
+  NOT_ENTERPRISE: 86,
+  LOGIN_REFUSED: 87,
+  CERTIFICATE_REFUSED: 88,
+  SERVER_EXPIRED: 89,
+  SERVER_UNTRUSTED: 90,
+  SERVER_NAME_MISMATCH: 91,
+  SERVER_NOT_YET_VALID: 92,
   UNRECOGNIZED: -1,
 } as const;
 
@@ -143,5 +157,18 @@ export namespace Fault {
   export type INVALID_COUNTRY = typeof Fault.INVALID_COUNTRY;
   export type CANCELLED = typeof Fault.CANCELLED;
   export type NO_ATTEMPT = typeof Fault.NO_ATTEMPT;
+  export type INVALID_ENTERPRISE = typeof Fault.INVALID_ENTERPRISE;
+  export type INVALID_IDENTITY = typeof Fault.INVALID_IDENTITY;
+  export type INVALID_CERTIFICATE = typeof Fault.INVALID_CERTIFICATE;
+  export type INVALID_AUTHORITY = typeof Fault.INVALID_AUTHORITY;
+  export type INVALID_DOMAIN = typeof Fault.INVALID_DOMAIN;
+  export type SERVER_UNVERIFIABLE = typeof Fault.SERVER_UNVERIFIABLE;
+  export type NOT_ENTERPRISE = typeof Fault.NOT_ENTERPRISE;
+  export type LOGIN_REFUSED = typeof Fault.LOGIN_REFUSED;
+  export type CERTIFICATE_REFUSED = typeof Fault.CERTIFICATE_REFUSED;
+  export type SERVER_EXPIRED = typeof Fault.SERVER_EXPIRED;
+  export type SERVER_UNTRUSTED = typeof Fault.SERVER_UNTRUSTED;
+  export type SERVER_NAME_MISMATCH = typeof Fault.SERVER_NAME_MISMATCH;
+  export type SERVER_NOT_YET_VALID = typeof Fault.SERVER_NOT_YET_VALID;
   export type UNRECOGNIZED = typeof Fault.UNRECOGNIZED;
 }

@@ -37,6 +37,19 @@ export namespace State {
   export type UNRECOGNIZED = typeof State.UNRECOGNIZED;
 }
 
+/** How a device proves itself to an enterprise network. */
+export const EapMethod = { UNSPECIFIED: 0, PEAP_MSCHAPV2: 1, TTLS_PAP: 2, TLS: 3, UNRECOGNIZED: -1 } as const;
+
+export type EapMethod = typeof EapMethod[keyof typeof EapMethod];
+
+export namespace EapMethod {
+  export type UNSPECIFIED = typeof EapMethod.UNSPECIFIED;
+  export type PEAP_MSCHAPV2 = typeof EapMethod.PEAP_MSCHAPV2;
+  export type TTLS_PAP = typeof EapMethod.TTLS_PAP;
+  export type TLS = typeof EapMethod.TLS;
+  export type UNRECOGNIZED = typeof EapMethod.UNRECOGNIZED;
+}
+
 export const Security = {
   UNSPECIFIED: 0,
   OPEN: 1,
@@ -272,6 +285,38 @@ export interface Credentials {
    * node does not see.
    */
   seenFrequency: number;
+  /**
+   * The login to an enterprise network (802.1X); then the passphrase is empty. A node that is older than this field ignores it, and
+   * fails with FAULT_UNSUPPORTED_SECURITY.
+   */
+  enterprise: Enterprise | undefined;
+}
+
+/** A login to an enterprise network. */
+export interface Enterprise {
+  method: EapMethod;
+  /** The user name, sent to the server in the tunnel, or with EAP_METHOD_TLS in clear: 1 to 253 bytes. */
+  identity: string;
+  /** What is sent in clear in place of the user name; empty for the user name itself. */
+  anonymousIdentity: string;
+  /** With EAP_METHOD_PEAP_MSCHAPV2 and EAP_METHOD_TTLS_PAP: 1 to 256 bytes. */
+  password: string;
+  /** With EAP_METHOD_TLS: certificate and private key of the device, PKCS#12, at most 8192 bytes. */
+  certificate: Uint8Array;
+  /** With EAP_METHOD_TLS: the password of that PKCS#12, 1 to 256 bytes. */
+  certificatePassword: string;
+  /**
+   * The certificate of the authority that the server's certificate must come from: one in DER, or one or more in PEM; at most
+   * 4096 bytes. Empty for the authorities of the device's system; then the domain is necessary.
+   */
+  authority: Uint8Array;
+  /** The name of the server, or a domain that it is in. Empty for any server of the authority. */
+  domain: string;
+  /**
+   * Send the password to whichever server answers, without verifying it: anyone nearby can pretend to be the network. Then
+   * authority and domain are empty.
+   */
+  acceptUnverifiedServer: boolean;
 }
 
 /** The plaintext of a node's record. */
@@ -1327,6 +1372,7 @@ function createBaseCredentials(): Credentials {
     time: 0n,
     country: "",
     seenFrequency: 0,
+    enterprise: undefined,
   };
 }
 
@@ -1379,6 +1425,9 @@ export const Credentials: MessageFns<Credentials> = {
     }
     if (message.seenFrequency !== 0) {
       writer.uint32(112).uint32(message.seenFrequency);
+    }
+    if (message.enterprise !== undefined) {
+      Enterprise.encode(message.enterprise, writer.uint32(122).fork()).join();
     }
     return writer;
   },
@@ -1506,6 +1555,158 @@ export const Credentials: MessageFns<Credentials> = {
             }
 
             message.seenFrequency = reader.uint32();
+            continue;
+          }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.enterprise = Enterprise.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseEnterprise(): Enterprise {
+  return {
+    method: 0,
+    identity: "",
+    anonymousIdentity: "",
+    password: "",
+    certificate: new Uint8Array(0),
+    certificatePassword: "",
+    authority: new Uint8Array(0),
+    domain: "",
+    acceptUnverifiedServer: false,
+  };
+}
+
+export const Enterprise: MessageFns<Enterprise> = {
+  encode(message: Enterprise, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.method !== 0) {
+      writer.uint32(8).int32(message.method);
+    }
+    if (message.identity !== "") {
+      writer.uint32(18).string(message.identity);
+    }
+    if (message.anonymousIdentity !== "") {
+      writer.uint32(26).string(message.anonymousIdentity);
+    }
+    if (message.password !== "") {
+      writer.uint32(34).string(message.password);
+    }
+    if (message.certificate.length !== 0) {
+      writer.uint32(42).bytes(message.certificate);
+    }
+    if (message.certificatePassword !== "") {
+      writer.uint32(50).string(message.certificatePassword);
+    }
+    if (message.authority.length !== 0) {
+      writer.uint32(58).bytes(message.authority);
+    }
+    if (message.domain !== "") {
+      writer.uint32(66).string(message.domain);
+    }
+    if (message.acceptUnverifiedServer !== false) {
+      writer.uint32(72).bool(message.acceptUnverifiedServer);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Enterprise {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseEnterprise();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.method = reader.int32() as any;
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.identity = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.anonymousIdentity = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.password = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.certificate = reader.bytes();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.certificatePassword = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.authority = reader.bytes();
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.domain = reader.string();
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.acceptUnverifiedServer = reader.bool();
             continue;
           }
         }
