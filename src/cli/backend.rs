@@ -7,7 +7,7 @@ use jarvis_provisioning::network::hostapd::{self, Hostapd};
 use jarvis_provisioning::network::nm::{self, NetworkManager};
 use jarvis_provisioning::network::{Error, Inspection, Maintenance, Network, StoredNetwork};
 use provisioning_core::care::recovery::Sighted;
-use provisioning_core::domain::{self, Country, Passphrase, RadioUse, Ssid};
+use provisioning_core::domain::{self, Country, Enterprise, Passphrase, RadioUse, Ssid};
 use provisioning_core::fault::chain;
 use provisioning_core::machine::Joined;
 use tokio::sync::watch;
@@ -36,16 +36,18 @@ impl Backend {
     /// Starts the task that owns the radio. `passphrase` is that of the access point.
     pub(super) fn start(config: &Config, passphrase: Option<Passphrase>) -> Self {
         let interface = config.interface.clone();
+        let folder = paths(config).directory;
         match config.backend {
             config::Backend::NetworkManager => {
-                Self::NetworkManager(NetworkManager::start(nm::Settings { interface, passphrase, ..nm::Settings::default() }))
+                let certificates = folder.join("certificates");
+                let settings = nm::Settings { interface, passphrase, certificates, ..nm::Settings::default() };
+                Self::NetworkManager(NetworkManager::start(settings))
             }
             config::Backend::Hostapd => {
                 let defaults = hostapd::Settings::default();
                 // systemd makes the folder for the unit.
                 let runtime = variable("RUNTIME_DIRECTORY").map_or_else(|| defaults.runtime.clone(), Into::into);
-                let profiles = paths(config).directory;
-                Self::Hostapd(Hostapd::start(hostapd::Settings { interface, passphrase, profiles, runtime, ..defaults }))
+                Self::Hostapd(Hostapd::start(hostapd::Settings { interface, passphrase, profiles: folder, runtime, ..defaults }))
             }
         }
     }
@@ -105,6 +107,10 @@ impl Network for Backend {
 
     async fn join(&self, ssid: &Ssid, passphrase: &Passphrase, hidden: bool) -> Result<Joined, Error> {
         either!(self, join(ssid, passphrase, hidden))
+    }
+
+    async fn join_enterprise(&self, ssid: &Ssid, enterprise: &Enterprise, hidden: bool) -> Result<Joined, Error> {
+        either!(self, join_enterprise(ssid, enterprise, hidden))
     }
 
     async fn set_country(&self, country: Country) -> Result<(), Error> {

@@ -22,6 +22,7 @@
 //! | `inspect`, `stations` | the state of radio and connection, and the phones in the access point |
 //! | `maintenance` | the requests of network care |
 //! | `country` | the country of the radio |
+//! | `enterprise` | logins to enterprise networks, and the files of their certificates |
 //! | `supplicant` | what the supplicant tells beside NetworkManager |
 //! | `watchdog` | the supplicant while the access point is open |
 //! | `outcome`, `scan`, `profile`, `subnet`, `values` | pure: the meaning of numbers and properties |
@@ -33,6 +34,7 @@ mod bus;
 mod cause;
 pub(in crate::network) mod country;
 mod device;
+mod enterprise;
 mod inspect;
 mod join;
 mod maintenance;
@@ -51,14 +53,16 @@ mod watchdog;
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::network::{Error, Inspection, Maintenance, Network, StoredNetwork};
 use cause::Cause;
+use join::Key;
 use provisioning_core::care::diagnosis;
 use provisioning_core::care::recovery::Sighted;
-use provisioning_core::domain::{self, Country, Passphrase, RadioUse, Ssid};
+use provisioning_core::domain::{self, Country, Enterprise, Passphrase, RadioUse, Ssid};
 use provisioning_core::fault::chain;
 use provisioning_core::machine::Joined;
 use radio::{Caller, Job, Radio, Request};
@@ -89,6 +93,8 @@ pub struct Settings {
     /// The socket of the helper that changes the supplicant's settings for a node without the rights of root; without the socket
     /// the node changes them itself.
     pub radio_helper: PathBuf,
+    /// The folder of the certificates of enterprise networks. NetworkManager and the supplicant read them there.
+    pub certificates: PathBuf,
     /// The kernel's radio switches.
     pub switches: PathBuf,
     /// The country that the kernel has, as [`NetworkManager::country`].
@@ -107,6 +113,7 @@ impl Default for Settings {
             dns_directory: "/etc/NetworkManager/dnsmasq-shared.d".into(),
             dns_helper: "/run/jarvis-provisioning/names".into(),
             radio_helper: "/run/jarvis-provisioning/radio".into(),
+            certificates: "/var/lib/jarvis/certificates".into(),
             switches: "/dev/rfkill".into(),
             country: stations::country,
         }
@@ -180,9 +187,14 @@ impl Network for NetworkManager {
     }
 
     async fn join(&self, ssid: &Ssid, passphrase: &Passphrase, hidden: bool) -> Result<Joined, Error> {
-        let (ssid, passphrase) = (ssid.clone(), passphrase.clone());
+        let (ssid, key) = (ssid.clone(), Key::Passphrase(passphrase.clone()));
         // The journal does not contain the name, which may have come sealed.
-        self.ask("joining the network".into(), |reply| Request::Join { ssid, passphrase, hidden, reply }).await
+        self.ask("joining the network".into(), |reply| Request::Join { ssid, key, hidden, reply }).await
+    }
+
+    async fn join_enterprise(&self, ssid: &Ssid, enterprise: &Enterprise, hidden: bool) -> Result<Joined, Error> {
+        let (ssid, key) = (ssid.clone(), Key::Login(Arc::new(enterprise.clone())));
+        self.ask("joining the enterprise network".into(), |reply| Request::Join { ssid, key, hidden, reply }).await
     }
 
     async fn set_country(&self, country: Country) -> Result<(), Error> {

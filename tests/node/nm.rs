@@ -2,6 +2,7 @@
 
 mod access_point;
 mod country;
+mod enterprise;
 pub(crate) mod fake;
 mod joining;
 pub(crate) mod keeping;
@@ -49,6 +50,7 @@ impl Lab {
         let settings = Settings {
             radio_helper: place.path().join("radio"),
             country: || None,
+            certificates: place.path().join("certificates"),
             switches: place.path().join("rfkill"),
             bus: Some(bus.address()),
             passphrase: Some(passphrase("the label's passphrase")),
@@ -70,6 +72,14 @@ impl Lab {
 
     async fn open(&self) -> Result<(), Error> {
         within(self.network.open_access_point("jarvis-5b91b661")).await
+    }
+
+    /// The names of the files with certificates.
+    fn certificates(&self) -> Vec<String> {
+        let files = std::fs::read_dir(self.place.path().join("certificates")).into_iter().flatten().flatten();
+        let mut names: Vec<_> = files.map(|file| file.file_name().into_string().expect("a name in ASCII")).collect();
+        names.sort();
+        names
     }
 
     fn dns_files(&self) -> usize {

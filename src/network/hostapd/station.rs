@@ -310,6 +310,7 @@ fn network<'a>(
         KeyManagement::Owe => "OWE",
         KeyManagement::Sae => "SAE",
         KeyManagement::WpaPsk => "WPA-PSK WPA-PSK-SHA256",
+        KeyManagement::Eap => "WPA-EAP",
     }
     .to_owned();
     if method == KeyManagement::WpaPsk {
@@ -325,7 +326,7 @@ fn network<'a>(
     // Protected management frames: WPA3 and OWE require them, and WPA2 uses them where the access point can.
     let protection = match method {
         KeyManagement::Open => 0_i32,
-        KeyManagement::WpaPsk => 1,
+        KeyManagement::WpaPsk | KeyManagement::Eap => 1,
         KeyManagement::Sae | KeyManagement::Owe => 2,
     };
     network.insert("ieee80211w", protection.into());

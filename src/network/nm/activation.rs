@@ -16,7 +16,7 @@ use super::proxies::{ConnectionProxy, ServiceProxy, SettingsProxy};
 use super::radio::{Caller, Held, Radio};
 use super::supplicant::{Listener, Refusal};
 use super::values::{ACTIVE_ACTIVATED, ACTIVE_ACTIVATING, DeviceState};
-use provisioning_core::domain::RadioUse;
+use provisioning_core::domain::{EapMethod, RadioUse};
 
 /// NetworkManager answers before it activates, unless it waits for polkit or hangs.
 const START_LIMIT: Duration = Duration::from_secs(10);
@@ -28,6 +28,22 @@ const ACCESS_POINT_SETTLES: Duration = Duration::from_secs(1);
 const ANY: &str = "/";
 
 pub(super) const DELETE: Call = Call { name: "Delete", action: "org.freedesktop.NetworkManager.settings.modify.system" };
+
+/// What an activation of an enterprise network listens to.
+#[derive(Clone, Copy, Default)]
+struct Heard<'a> {
+    login: Option<EapMethod>,
+    listener: Option<&'a Listener>,
+}
+
+impl Heard<'_> {
+    async fn login_failed(self) -> Cause {
+        match (self.login, self.listener) {
+            (Some(method), Some(listener)) => Cause::Login { method, failure: listener.login_failed().await },
+            _ => std::future::pending().await,
+        }
+    }
+}
 
 impl Radio {
     /// Activates a plan in place of the device's current connection, and holds it. After a failure nothing of it is left.
@@ -46,6 +62,11 @@ impl Radio {
         };
         // Before the access point opens, so that servers are ready for its first phone.
         self.report_use(plan.radio_use(&device.interface));
+        if let Err(error) = plan.write_certificates() {
+            self.report_use(RadioUse::Idle);
+            self.certificates().erase(plan.uuid());
+            return Err(Cause::Certificates(error));
+        }
         let started = match self.start(&plan, device, caller).await {
             Ok(started) => started,
             Err(cause) => {
@@ -61,7 +82,8 @@ impl Radio {
             // The access point has ended, and its DNS server with it.
             self.dns = None;
         }
-        let up = self.watch(device, &started, plan.mode(), caller, limit).await;
+        let heard = Heard { login: plan.method(), listener: listener.as_ref() };
+        let up = self.watch(device, &started, plan.mode(), heard, caller, limit).await;
         if up.is_err() {
             self.report_use(RadioUse::Idle);
         }
@@ -71,7 +93,10 @@ impl Radio {
                 Ok(())
             }
             // A volatile profile ends with NetworkManager.
-            Err(cause @ (Cause::Exited | Cause::BusLost)) => Err(cause),
+            Err(cause @ (Cause::Exited | Cause::BusLost)) => {
+                self.certificates().erase(plan.uuid());
+                Err(cause)
+            }
             Err(cause) => {
                 self.discard(plan.uuid()).await;
                 Err(match cause {
@@ -101,7 +126,7 @@ impl Radio {
         let active = bus.call(call, service.activate_connection(profile, &device.path, &any)).await?;
         self.held = None;
         self.report_use(RadioUse::Idle);
-        self.watch(device, &active, Mode::Station, caller, limit).await
+        self.watch(device, &active, Mode::Station, Heard::default(), caller, limit).await
     }
 
     /// Calls for the activation. The call continues when the caller abandons the request, so that a profile that it creates is removed.
@@ -150,6 +175,7 @@ impl Radio {
         device: &Device,
         active: &OwnedObjectPath,
         mode: Mode,
+        heard: Heard<'_>,
         caller: &mut Caller,
         limit: Duration,
     ) -> Result<(), Cause> {
@@ -161,6 +187,8 @@ impl Radio {
                 biased;
                 () = caller.abandoned() => return Err(Cause::Abandoned),
                 event = self.next_event() => event?,
+                // The supplicant would try again with the same.
+                cause = heard.login_failed() => return Err(cause),
                 () = sleep_until(until) => return if up { Ok(()) } else { Err(Cause::Slow(limit)) },
             };
             let change = match event {
@@ -199,6 +227,7 @@ impl Radio {
 
     /// Deletes a profile of this program, and so deactivates it, if it still exists.
     pub(super) async fn discard(&self, uuid: &str) {
+        self.certificates().erase(uuid);
         let Ok(bus) = self.bus() else { return };
         let discarding = async {
             let settings: SettingsProxy<'_> = bus.proxy(SETTINGS.try_into().expect("a valid path")).await?;

@@ -164,6 +164,17 @@ impl Bus {
         MessageStream::for_match_rule(rule, &self.connection, None).await
     }
 
+    /// A signal of an interface of another service.
+    pub(super) async fn signals_of(
+        &self,
+        service: &'static str,
+        interface: &'static str,
+        member: &'static str,
+    ) -> zbus::Result<MessageStream> {
+        let rule = MatchRule::builder().msg_type(message::Type::Signal).sender(service).interface(interface);
+        MessageStream::for_match_rule(rule.member(member).build()?, &self.connection, None).await
+    }
+
     /// Sets a property of another service.
     pub(super) async fn set(
         &self,

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::enterprise::LoginFailure;
 use super::outcome::{Ended, Mode, Sighting};
 use super::supplicant::Refusal;
-use provisioning_core::domain::Security;
+use provisioning_core::domain::{EapMethod, Security};
 use provisioning_core::fault::Fault;
 
 /// A method, and the polkit action that a caller other than root needs for it.
@@ -73,6 +74,16 @@ pub(super) enum Cause {
     KeyForWpa3,
     #[error("the network needs WPA3, which this radio or its software does not support")]
     NoWpa3,
+    #[error("the network takes no login")]
+    NotEnterprise,
+    #[error("the login with {method:?} has failed: {failure:?}")]
+    Login { method: EapMethod, failure: LoginFailure },
+    #[error("the PKCS#12 does not open with its password")]
+    PrivateKey,
+    #[error("the server of the network did not answer the login: {0}")]
+    NoLogin(Ended),
+    #[error("writing the certificates of the network")]
+    Certificates(#[source] std::io::Error),
     #[error("NetworkManager drives the radio with iwd: set wifi.backend=wpa_supplicant in NetworkManager.conf")]
     Iwd,
     #[error("the network is protected and no passphrase was given")]
@@ -107,12 +118,16 @@ impl Cause {
             Self::SoftBlocked { needs_country: true } => Fault::CountryMissing,
             Self::SoftBlocked { .. } | Self::HardBlocked | Self::Lift(_) | Self::Unavailable(_) => Fault::RadioBlocked,
             Self::Ended { ended, mode, sighting, refusal } => ended.fault(*mode, *sighting, *refusal),
-            Self::Superseded => Fault::AssociationFailed,
+            Self::Superseded | Self::NoLogin(_) => Fault::AssociationFailed,
             Self::Slow(_) => Fault::NetworkTimeout,
             Self::NotInList | Self::NotStored => Fault::NetworkNotFound,
             Self::Security(Security::Wep) => Fault::OutdatedSecurity,
             Self::Security(_) | Self::NoWpa3 => Fault::UnsupportedSecurity,
             Self::KeyForWpa3 => Fault::Wpa3NeedsPassword,
+            Self::NotEnterprise => Fault::NotEnterprise,
+            Self::Login { method, failure } => failure.fault(*method),
+            Self::PrivateKey => Fault::InvalidCertificate,
+            Self::Certificates(_) => Fault::StorageFailed,
             Self::Passphrase | Self::NoPassphrase => Fault::InvalidPassphrase,
             Self::Open => Fault::WrongPassword,
             Self::Name => Fault::InvalidSsid,

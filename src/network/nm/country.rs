@@ -55,6 +55,7 @@ impl Radio {
     /// Sets what the supplicant does not keep. A radio that is off stays off: its owner may have switched it off.
     pub(super) async fn prepare(&mut self, country: Option<Country>, caller: &mut Caller) -> Result<(), Cause> {
         let device = self.ready(caller).await?;
+        self.sweep_certificates().await;
         self.country = country;
         self.change_supplicant(&device, Change::BothElements).await;
         if let Some(country) = country

@@ -1,5 +1,6 @@
 //! Joining a network, and returning to the previous one.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
@@ -8,13 +9,14 @@ use tracing::{debug, info, warn};
 use super::bus::ROOT;
 use super::cause::{Call, Cause};
 use super::device::Device;
+use super::enterprise::Access;
 use super::outcome::Mode;
 use super::profile::{KeyManagement, LEAVES_OUT_SAE, Plan, Station, new_uuid};
 use super::proxies::ServiceProxy;
 use super::radio::{Caller, Radio};
 use super::supplicant::{self, Change};
 use super::values::Connectivity;
-use provisioning_core::domain::{Passphrase, RadioUse, Security, Ssid};
+use provisioning_core::domain::{EapMethod, Enterprise, Passphrase, RadioUse, Security, Ssid};
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::Joined;
 
@@ -24,6 +26,15 @@ const ATTEMPT_LIMIT: Duration = Duration::from_mins(1);
 const JOIN_LIMIT: Duration = Duration::from_secs(100);
 /// NetworkManager's check may hang for half a minute in a portal.
 const CONNECTIVITY_LIMIT: Duration = Duration::from_secs(5);
+
+/// What a network takes.
+#[derive(Clone)]
+pub(super) enum Key {
+    /// A passphrase; empty for an open network.
+    Passphrase(Passphrase),
+    /// A login, for an enterprise network.
+    Login(Arc<Enterprise>),
+}
 
 /// How a network is joined: at first as it was seen, then in another way.
 #[derive(Default)]
@@ -44,6 +55,42 @@ struct Tried {
     /// The network hides its name, and its protection is not known.
     unseen: bool,
     another: Option<[u8; 6]>,
+}
+
+impl Key {
+    /// Empty for an enterprise network.
+    fn passphrase(&self) -> Passphrase {
+        match self {
+            Self::Passphrase(passphrase) => passphrase.clone(),
+            Self::Login(_) => Passphrase::try_from(String::new()).expect("an open network's passphrase"),
+        }
+    }
+
+    fn login(&self) -> Option<Arc<Enterprise>> {
+        match self {
+            Self::Passphrase(_) => None,
+            Self::Login(enterprise) => Some(Arc::clone(enterprise)),
+        }
+    }
+
+    /// The cause of a failure, which follows from what the network was given.
+    fn explain(&self, cause: Cause) -> Cause {
+        match (self, cause.fault(), cause) {
+            (Self::Passphrase(passphrase), Fault::ProbablyWrongPassword | Fault::Wpa3Failed, _) if passphrase.is_key() => {
+                Cause::KeyForWpa3
+            }
+            (Self::Login(enterprise), _, Cause::Ended { ended, .. })
+                if ended.lacks_secret() && enterprise.login().method == EapMethod::Tls =>
+            {
+                Cause::PrivateKey
+            }
+            // The supplicant tells a refusal, so the server did not answer.
+            (Self::Login(_), Fault::WrongPassword | Fault::ProbablyWrongPassword, Cause::Ended { ended, .. }) => {
+                Cause::NoLogin(ended)
+            }
+            (_, _, cause) => cause,
+        }
+    }
 }
 
 impl Way {
@@ -71,21 +118,15 @@ impl Way {
 }
 
 impl Radio {
-    pub(super) async fn join(
-        &mut self,
-        ssid: &Ssid,
-        passphrase: &Passphrase,
-        hidden: bool,
-        caller: &mut Caller,
-    ) -> Result<Joined, Cause> {
-        if !passphrase.is_printable() {
+    pub(super) async fn join(&mut self, ssid: &Ssid, key: &Key, hidden: bool, caller: &mut Caller) -> Result<Joined, Cause> {
+        if matches!(key, Key::Passphrase(passphrase) if !passphrase.is_printable()) {
             return Err(Cause::Passphrase);
         }
         let until = Instant::now() + JOIN_LIMIT;
         let mut way = Way::default();
         let mut again = true;
         loop {
-            match self.join_once(ssid, passphrase, hidden, &mut way, caller, until).await {
+            match self.join_once(ssid, key, hidden, &mut way, caller, until).await {
                 Ok(()) => break,
                 Err(cause) => match way.next(&cause, self.version).filter(|_| again) {
                     Some(next) => {
@@ -103,7 +144,7 @@ impl Radio {
     async fn join_once(
         &mut self,
         ssid: &Ssid,
-        passphrase: &Passphrase,
+        key: &Key,
         hidden: bool,
         way: &mut Way,
         caller: &mut Caller,
@@ -114,10 +155,14 @@ impl Radio {
         if found.absent {
             return Err(Cause::NotInList);
         }
-        let chosen = KeyManagement::choose(&found.securities, passphrase)?;
-        let key_management = way.key_management.unwrap_or(chosen);
         let sighting = found.sighting;
-        let sae = sighting.is_some_and(|sighting| sighting.sae);
+        let odd = sighting.is_some_and(|sighting| sighting.odd);
+        let chosen = match key {
+            Key::Passphrase(passphrase) => KeyManagement::choose(&found.securities, passphrase)?,
+            Key::Login(_) => KeyManagement::choose_for_login(&found.securities, odd)?,
+        };
+        let key_management = way.key_management.unwrap_or(chosen);
+        let sae = sighting.is_some_and(|sighting| sighting.sae) && key_management != KeyManagement::Eap;
         if key_management == KeyManagement::Sae || sae {
             if found.securities == [Security::Wpa3] && supplicant::has_sae(self.bus()?, &device).await == Some(false) {
                 return Err(Cause::NoWpa3);
@@ -129,12 +174,13 @@ impl Radio {
         let station = Station {
             uuid: new_uuid()?,
             ssid: ssid.clone(),
-            passphrase: passphrase.clone(),
+            access: key.login().map(|enterprise| Access { enterprise, certificates: self.certificates() }),
+            passphrase: key.passphrase(),
             // NetworkManager tries a network whose protection it does not know only if the network is hidden.
-            hidden: found.hidden || sighting.is_some_and(|sighting| sighting.odd),
+            hidden: found.hidden || odd,
             key_management,
             // SAE takes no key.
-            without_sae: way.without_sae || sae && passphrase.is_key(),
+            without_sae: way.without_sae || sae && key.passphrase().is_key(),
             bssid: way.bssid,
         };
         let limit = until.saturating_duration_since(Instant::now()).min(ATTEMPT_LIMIT);
@@ -145,10 +191,7 @@ impl Radio {
             }
             result => result,
         };
-        joined.map_err(|cause| match cause.fault() {
-            Fault::ProbablyWrongPassword | Fault::Wpa3Failed if passphrase.is_key() => Cause::KeyForWpa3,
-            _ => cause,
-        })
+        joined.map_err(|cause| key.explain(cause))
     }
 
     /// Activates a lost connection again. Without diagnosis: after a failure it is retried later.

@@ -128,6 +128,12 @@ impl Ended {
         matches!(self.key, Key::Unanswered)
     }
 
+    /// Whether NetworkManager did not begin, because the profile has no secret that fits.
+    pub(super) const fn lacks_secret(self) -> bool {
+        matches!((self.reason, self.old), (DeviceReason::NoSecrets, DeviceState::NeedAuth | DeviceState::Prepare))
+            && matches!(self.key, Key::Untried)
+    }
+
     /// Whether the supplicant has failed, or did not react.
     pub(super) const fn is_supplicants(self) -> bool {
         matches!(self.reason, DeviceReason::SupplicantFailed | DeviceReason::SupplicantTimeout)

@@ -6,11 +6,12 @@ use std::net::Ipv4Addr;
 use zbus::{OwnedVariant, Variant};
 
 use super::cause::{Call, Cause};
+use super::enterprise::Access;
 use super::outcome::Mode;
 use super::proxies::{Options, Profile, StoredProfile};
 use super::subnet::PREFIX;
 use crate::network::Error;
-use provisioning_core::domain::{self, Passphrase, RadioUse, Security, Ssid};
+use provisioning_core::domain::{self, EapMethod, Passphrase, RadioUse, Security, Ssid};
 
 /// A profile is ours if its id starts with this, and it has a UUID of [`NAME_SPACE`] or the [`MARKER`].
 ///
@@ -29,6 +30,7 @@ const MARKER: (&str, &str) = ("org.jarvis.provisioning", "1");
 /// NetworkManager's type of the connection.
 const WIFI: &str = "802-11-wireless";
 const WIFI_SECURITY: &str = "802-11-wireless-security";
+const ENTERPRISE: &str = "802-1x";
 
 /// Limit of DHCP, seconds. A router that has not answered by then will not answer; NetworkManager's default of 45 s is long
 /// for a waiting owner.
@@ -53,6 +55,8 @@ pub(in crate::network) enum KeyManagement {
     Sae,
     /// Encryption without a passphrase.
     Owe,
+    /// A login to an enterprise network.
+    Eap,
 }
 
 impl KeyManagement {
@@ -90,12 +94,20 @@ impl KeyManagement {
         Self::choose(seen, passphrase).map_err(|cause| Error::because("choosing the protection", cause.fault(), cause))
     }
 
+    /// For a network whose stations have these securities, with a login. `odd`: with a key management that NetworkManager does
+    /// not tell, such as that of WPA3 for enterprises.
+    pub(super) fn choose_for_login(seen: &[Security], odd: bool) -> Result<Self, Cause> {
+        let is_enterprise = odd || seen.is_empty() || seen.contains(&Security::Enterprise);
+        if is_enterprise { Ok(Self::Eap) } else { Err(Cause::NotEnterprise) }
+    }
+
     const fn name(self) -> Option<&'static str> {
         match self {
             Self::Open => None,
             Self::WpaPsk => Some("wpa-psk"),
             Self::Sae => Some("sae"),
             Self::Owe => Some("owe"),
+            Self::Eap => Some("wpa-eap"),
         }
     }
 }
@@ -115,7 +127,10 @@ pub(super) struct Station {
     /// The profile's UUID.
     pub uuid: String,
     pub ssid: Ssid,
+    /// Empty for an open network and for an enterprise network.
     pub passphrase: Passphrase,
+    /// The login to an enterprise network.
+    pub access: Option<Access>,
     /// The network does not broadcast its name.
     pub hidden: bool,
     pub key_management: KeyManagement,
@@ -153,6 +168,22 @@ impl Plan {
         match self {
             Self::Station(_) => Mode::Station,
             Self::AccessPoint(_) => Mode::AccessPoint,
+        }
+    }
+
+    /// How the node logs in to an enterprise network.
+    pub(super) fn method(&self) -> Option<EapMethod> {
+        match self {
+            Self::Station(Station { access: Some(access), .. }) => Some(access.login().method),
+            Self::Station(_) | Self::AccessPoint(_) => None,
+        }
+    }
+
+    /// Writes the files that the profile names.
+    pub(super) fn write_certificates(&self) -> std::io::Result<()> {
+        match self {
+            Self::Station(station) => station.write_certificates(),
+            Self::AccessPoint(_) => Ok(()),
         }
     }
 
@@ -207,6 +238,11 @@ impl Plan {
 }
 
 impl Station {
+    /// Writes the files that the profile names.
+    pub(super) fn write_certificates(&self) -> std::io::Result<()> {
+        self.access.as_ref().map_or(Ok(()), |access| access.write(&self.uuid))
+    }
+
     /// The complete profile, as it is stored.
     pub(super) fn settings(&self) -> Profile<'_> {
         let mut wifi = HashMap::from([("ssid", ssid(&self.ssid)), ("mode", "infrastructure".into())]);
@@ -232,6 +268,9 @@ impl Station {
                 security.insert("pmf", PMF_DISABLE.into());
             }
             profile.insert(WIFI_SECURITY, security);
+        }
+        if let Some(access) = &self.access {
+            profile.insert(ENTERPRISE, access.settings(&self.uuid));
         }
         profile
     }
@@ -397,6 +436,7 @@ mod tests {
             uuid: new_uuid().expect("random numbers"),
             ssid: Ssid::try_from(name).expect("a short name"),
             passphrase: passphrase("correct horse"),
+            access: None,
             hidden: false,
             key_management: KeyManagement::WpaPsk,
             without_sae: false,
@@ -452,6 +492,23 @@ mod tests {
         ];
         for (seen, text, expected) in table {
             assert_eq!(chosen(seen, text), *expected, "{seen:?} with {text:?}");
+        }
+    }
+
+    #[test]
+    fn a_login_is_for_enterprise_networks_only() {
+        use Security::{Enterprise, Open, Wpa2};
+        for (seen, odd, joins) in [
+            (&[Enterprise][..], false, true),
+            (&[Wpa2, Enterprise], false, true),
+            (&[], false, true),
+            (&[Wpa2], true, true),
+            (&[Wpa2], false, false),
+            (&[Open], false, false),
+        ] {
+            let chosen = KeyManagement::choose_for_login(seen, odd).map_err(|cause| cause.fault());
+            let expected = if joins { Ok(KeyManagement::Eap) } else { Err(Fault::NotEnterprise) };
+            assert_eq!(chosen, expected, "{seen:?} {odd}");
         }
     }
 

@@ -41,6 +41,7 @@ impl Radio {
             return Err(Cause::NothingJoined);
         };
         self.ready(caller).await?;
+        station.write_certificates().map_err(Cause::Certificates)?;
         match self.profile_path(&station.uuid).await? {
             Some(path) => self.promote(&path, &station).await?,
             // The link was lost, and the volatile profile with it. The new profile connects automatically.
@@ -79,6 +80,18 @@ impl Radio {
         if let Err(cause) = self.delete_ours(older).await {
             warn!("older profiles of the network could not be deleted: {}", provisioning_core::fault::chain(&cause));
         }
+        self.sweep_certificates().await;
+    }
+
+    /// Deletes the certificates of profiles that no longer exist: others may have deleted them.
+    pub(super) async fn sweep_certificates(&self) {
+        match self.profiles().await {
+            Ok(profiles) => {
+                let is_known = |name: &str| profiles.iter().any(|(_, stored)| name.starts_with(&stored.uuid));
+                self.certificates().erase_unless(is_known);
+            }
+            Err(cause) => debug!("the certificates stay: {}", provisioning_core::fault::chain(&cause)),
+        }
     }
 
     /// Deletes every network of this program; an open access point stays. Needs no adapter.
@@ -88,6 +101,7 @@ impl Radio {
             self.held = None;
         }
         self.delete_ours(|stored| !stored.access_point).await?;
+        self.certificates().erase_unless(|_| false);
         sync().await
     }
 
@@ -101,6 +115,7 @@ impl Radio {
         }
         for (path, stored) in networks {
             self.delete(&path).await?;
+            self.certificates().erase(&stored.uuid);
             info!(uuid = stored.uuid, "deleted a stored network");
         }
         sync().await
@@ -111,6 +126,7 @@ impl Radio {
         for (path, stored) in self.ours().await? {
             if !stored.access_point && self.is_volatile(&path).await? {
                 self.delete(&path).await?;
+                self.certificates().erase(&stored.uuid);
             }
         }
         Ok(())
@@ -120,6 +136,7 @@ impl Radio {
         for (path, stored) in self.ours().await? {
             if which(&stored) {
                 self.delete(&path).await?;
+                self.certificates().erase(&stored.uuid);
                 info!(uuid = stored.uuid, "deleted a profile of this program");
             }
         }

@@ -13,6 +13,8 @@ use super::access_point::DnsFile;
 use super::bus::{Bus, Event, ROOT};
 use super::cause::Cause;
 use super::device::Device;
+use super::enterprise::Certificates;
+use super::join::Key;
 use super::maintenance::Inspected;
 use super::outcome::Change;
 use super::profile::Plan;
@@ -22,7 +24,7 @@ use super::watchdog::Watchdog;
 use crate::network::{Inspection, StoredNetwork};
 use provisioning_core::backoff::{Backoff, Jitter};
 use provisioning_core::care::recovery::Sighted;
-use provisioning_core::domain::{Country, Network, Passphrase, RadioUse, Ssid};
+use provisioning_core::domain::{Country, Network, RadioUse, Ssid};
 use provisioning_core::machine::Joined;
 
 /// NetworkManager restarts within a few seconds; the adapter is available once the supplicant has started.
@@ -33,7 +35,7 @@ const RETRIES: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_sec
 /// A request, and the sender for its answer.
 pub(super) enum Request {
     Scan { reply: oneshot::Sender<Result<Vec<Network>, Cause>> },
-    Join { ssid: Ssid, passphrase: Passphrase, hidden: bool, reply: oneshot::Sender<Result<Joined, Cause>> },
+    Join { ssid: Ssid, key: Key, hidden: bool, reply: oneshot::Sender<Result<Joined, Cause>> },
     SetCountry { country: Country, reply: oneshot::Sender<Result<(), Cause>> },
     Prepare { country: Option<Country>, reply: oneshot::Sender<Result<(), Cause>> },
     MayUse { frequency: u32, reply: oneshot::Sender<Result<bool, Cause>> },
@@ -203,9 +205,7 @@ impl Radio {
                 self.report_others().await;
                 answer(reply, found);
             }
-            Request::Join { ssid, passphrase, hidden, reply } => {
-                answer(reply, self.join(&ssid, &passphrase, hidden, caller).await);
-            }
+            Request::Join { ssid, key, hidden, reply } => answer(reply, self.join(&ssid, &key, hidden, caller).await),
             Request::SetCountry { country, reply } => answer(reply, self.set_country(country, caller).await),
             Request::Prepare { country, reply } => answer(reply, self.prepare(country, caller).await),
             Request::MayUse { frequency, reply } => answer(reply, self.may_use(frequency, caller).await),
@@ -335,6 +335,11 @@ impl Radio {
             debug!(again_in = ?pause, "{}", provisioning_core::fault::chain(&cause));
             self.held = Some(Held { plan, device, lost: Some((Instant::now() + pause, tries)) });
         }
+    }
+
+    /// The certificates of enterprise networks.
+    pub(super) fn certificates(&self) -> Certificates {
+        Certificates::new(&self.settings.certificates)
     }
 
     /// Waits for a usable device.

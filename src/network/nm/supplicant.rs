@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_core::Stream as _;
-use tokio::task::JoinHandle;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::debug;
 use zbus::{Message, MessageStream, OwnedObjectPath, OwnedVariant, Variant};
@@ -19,6 +20,7 @@ use zbus::{Message, MessageStream, OwnedObjectPath, OwnedVariant, Variant};
 use super::bus::Bus;
 use super::cause::{Call, Cause};
 use super::device::Device;
+use super::enterprise::LoginFailure;
 use super::proxies::{SupplicantInterfaceProxy, SupplicantProxy};
 use provisioning_core::domain::Country;
 use provisioning_core::fault::chain;
@@ -72,29 +74,53 @@ impl fmt::Display for Refusal {
 /// Collects the refusals while it exists.
 pub(super) struct Listener {
     refusal: Arc<Mutex<Refusal>>,
-    reader: JoinHandle<()>,
+    login: watch::Receiver<Option<LoginFailure>>,
+    _readers: JoinSet<()>,
 }
 
 impl Listener {
     /// Subscribes; none if that fails. Not longer than a join, because the supplicant signals at every scan.
     pub(super) async fn start(bus: &Bus) -> Option<Self> {
-        let mut stream = match bus.changes_of(SERVICE, INTERFACE).await {
-            Ok(stream) => stream,
-            Err(error) => {
+        let streams = async { Ok((bus.changes_of(SERVICE, INTERFACE).await?, bus.signals_of(SERVICE, INTERFACE, "EAP").await?)) };
+        let (mut stream, mut logins) = match streams.await {
+            Ok(streams) => streams,
+            Err::<_, zbus::Error>(error) => {
                 debug!(%error, "the supplicant is not heard");
                 return None;
             }
         };
         let refusal = Arc::<Mutex<Refusal>>::default();
         let heard = Arc::clone(&refusal);
-        let reader = tokio::spawn(async move {
+        let mut readers = JoinSet::new();
+        readers.spawn(async move {
             while let Some(message) = next(&mut stream).await {
                 for status in message.ok().as_ref().map(statuses).unwrap_or_default() {
                     heard.lock().unwrap_or_else(PoisonError::into_inner).observe(status);
                 }
             }
         });
-        Some(Self { refusal, reader })
+        let (failure, login) = watch::channel(None);
+        readers.spawn(async move {
+            while let Some(message) = next(&mut logins).await {
+                let Some(heard) = message.ok().as_ref().and_then(login_failure) else { continue };
+                // The first one is the cause of those after it.
+                failure.send_if_modified(|failure| failure.is_none() && failure.replace(heard).is_none());
+            }
+        });
+        Some(Self { refusal, login, _readers: readers })
+    }
+
+    /// Waits until a login has failed. Never ends for other networks.
+    pub(super) async fn login_failed(&self) -> LoginFailure {
+        let mut login = self.login.clone();
+        loop {
+            if let Some(failure) = *login.borrow_and_update() {
+                return failure;
+            }
+            if login.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
     }
 
     /// What was heard so far.
@@ -103,14 +129,16 @@ impl Listener {
     }
 }
 
-impl Drop for Listener {
-    fn drop(&mut self) {
-        self.reader.abort();
-    }
-}
-
 async fn next(stream: &mut MessageStream) -> Option<zbus::Result<Message>> {
     poll_fn(|context| Pin::new(&mut *stream).poll_next(context)).await
+}
+
+/// Why a login has failed, if a signal tells.
+fn login_failure(message: &Message) -> Option<LoginFailure> {
+    let body = message.body();
+    let (status, parameter) = body.deserialize::<(&str, &str)>().ok()?;
+    debug!(status, parameter, "the login");
+    LoginFailure::read(status, parameter)
 }
 
 /// The status codes of a signal.

@@ -55,6 +55,7 @@ impl Node {
             passphrase: Some(passphrase),
             dns_directory: dns.path().into(),
             dns_helper: dns.path().join("none"),
+            certificates: dns.path().join("certificates"),
             ..NmSettings::default()
         });
         let mut view = View { needs_radio: false, ..scripted::view() };

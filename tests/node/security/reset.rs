@@ -65,7 +65,8 @@ impl Lab {
     /// The node's program after a start, with a limit for the answers of its API.
     fn run(&self, answer: Duration) -> Running {
         let dns_directory = self.files.root().into();
-        let settings = Settings { bus: Some(self.bus.address()), dns_directory, ..Settings::default() };
+        let certificates = self.files.paths().directory.join("certificates");
+        let settings = Settings { bus: Some(self.bus.address()), dns_directory, certificates, ..Settings::default() };
         let store = self.files.open();
         let mut boot = store.load().expect("the files are readable");
         boot.pending = None;
