@@ -36,8 +36,8 @@ Exit codes:
   130  interrupted twice, while the attempt was being cancelled; the outcome is unknown
 
 Environment:
-  JARVIS_PAIRING_CODE, JARVIS_AP_PASSPHRASE, JARVIS_WIFI_PASSWORD, JARVIS_PROVISIONING_TOKEN, JARVIS_JWT,
-  JARVIS_PROVISION_CODE
+  JARVIS_PAIRING_CODE, JARVIS_AP_PASSPHRASE, JARVIS_WIFI_PASSWORD, JARVIS_CERTIFICATE_PASSWORD,
+  JARVIS_PROVISIONING_TOKEN, JARVIS_JWT, JARVIS_PROVISION_CODE
             secrets that are not given in files
   RUST_LOG  log level of standard error, such as `debug` [default: warn]
   NO_COLOR  disables colours";
@@ -230,9 +230,12 @@ pub(crate) struct Provision {
     /// The network has no password.
     #[arg(long, conflicts_with = "wifi_password_file")]
     pub(crate) open: bool,
-    /// A file with the Wi-Fi password [default: JARVIS_WIFI_PASSWORD, or a prompt].
+    /// A file with the Wi-Fi password, or with the user's password of an enterprise network [default: JARVIS_WIFI_PASSWORD, or
+    /// a prompt].
     #[arg(long, value_name = "FILE")]
     pub(crate) wifi_password_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) enterprise: Enterprise,
     /// The room of the device.
     #[arg(long, value_name = "NAME", default_value = "default")]
     pub(crate) room: String,
@@ -272,6 +275,48 @@ pub(crate) struct Provision {
     pub(crate) timeout: u64,
 }
 
+/// The login to an enterprise network.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Enterprise networks")]
+pub(crate) struct Enterprise {
+    /// How the device proves itself to an enterprise network.
+    #[arg(long, value_enum, requires = "identity", conflicts_with_all = ["connected", "open"])]
+    pub(crate) eap: Option<Eap>,
+    /// The user name.
+    #[arg(long, value_name = "NAME", requires = "eap")]
+    pub(crate) identity: Option<String>,
+    /// What is sent in clear in place of the user name.
+    #[arg(long, value_name = "NAME", requires = "eap")]
+    pub(crate) anonymous_identity: Option<String>,
+    /// With `tls`: a PKCS#12 file with the device's certificate and private key.
+    #[arg(long, value_name = "FILE", requires = "eap", required_if_eq("eap", "tls"))]
+    pub(crate) certificate_file: Option<PathBuf>,
+    /// With `tls`: a file with the password of that PKCS#12 [default: JARVIS_CERTIFICATE_PASSWORD, or a prompt].
+    #[arg(long, value_name = "FILE", requires = "certificate_file")]
+    pub(crate) certificate_password_file: Option<PathBuf>,
+    /// A file with the certificate of the authority that the network's server must have its own from, PEM or DER [default: the
+    /// authorities of the device's system, together with --server-domain].
+    #[arg(long, value_name = "FILE", requires = "eap")]
+    pub(crate) authority_file: Option<PathBuf>,
+    /// The name of the network's server, or a domain that it is in.
+    #[arg(long, value_name = "DOMAIN", requires = "eap")]
+    pub(crate) server_domain: Option<String>,
+    /// Send the password to whichever server answers, without verifying it: anyone nearby can pretend to be the network.
+    #[arg(long, requires = "eap", conflicts_with_all = ["authority_file", "server_domain"])]
+    pub(crate) accept_unverified_server: bool,
+}
+
+/// A method of an enterprise network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Eap {
+    /// PEAP with MSCHAPv2: a password.
+    Peap,
+    /// TTLS with PAP: a password.
+    Ttls,
+    /// TLS: a certificate.
+    Tls,
+}
+
 fn service(text: &str) -> Result<CommandCenterUrl, String> {
     CommandCenterUrl::try_from(text).map_err(|fault| fault.text().into())
 }
@@ -292,8 +337,31 @@ mod tests {
     }
 
     #[test]
+    fn a_login_has_the_arguments_of_its_method() {
+        let parse = |login: &[&str]| {
+            let others = ["jarvis-phone", "provision", "--over", "ble", "--ssid", "Office", "--mint", "--household", "home"];
+            let center = ["--command-center", "https://center.example"];
+            Arguments::try_parse_from([&others[..], &center, login].concat()).map_err(|error| error.kind())
+        };
+        let anna = ["--identity", "anna", "--server-domain", "office.example"];
+        assert!(parse(&[&["--eap", "peap"], &anna[..]].concat()).is_ok());
+        assert!(parse(&[&["--eap", "tls", "--certificate-file", "a.p12"], &anna[..]].concat()).is_ok());
+        assert!(parse(&["--eap", "ttls", "--identity", "anna", "--accept-unverified-server"]).is_ok());
+        for (login, kind) in [
+            (&["--eap", "peap"][..], ErrorKind::MissingRequiredArgument),
+            (&anna, ErrorKind::MissingRequiredArgument),
+            (&["--eap", "tls", "--identity", "anna"], ErrorKind::MissingRequiredArgument),
+            (&["--eap", "md5", "--identity", "anna"], ErrorKind::InvalidValue),
+            (&["--eap", "peap", "--identity", "anna", "--open"], ErrorKind::ArgumentConflict),
+            (&[&["--eap", "peap", "--accept-unverified-server"], &anna[..]].concat(), ErrorKind::ArgumentConflict),
+        ] {
+            assert_eq!(parse(login).err(), Some(kind), "{login:?}");
+        }
+    }
+
+    #[test]
     fn a_password_is_not_taken_from_the_command_line() {
-        for secret in ["--wifi-password", "--token", "--admin-key", "--qr-secret", "--ap-passphrase"] {
+        for secret in ["--wifi-password", "--token", "--admin-key", "--qr-secret", "--ap-passphrase", "--certificate-password"] {
             let parsed = Arguments::try_parse_from(["jarvis-phone", "provision", secret, "x"]);
             assert_eq!(parsed.err().map(|error| error.kind()), Some(ErrorKind::UnknownArgument), "{secret}");
         }

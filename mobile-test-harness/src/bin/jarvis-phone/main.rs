@@ -15,9 +15,11 @@ use mobile_test_harness::command_center::{self, CommandCenter, Owner};
 use mobile_test_harness::link::{self, Target};
 use mobile_test_harness::phone::{self, Phone, new_request_id};
 use mobile_test_harness::{chain, key, wifi};
-use provisioning_core::domain::{CareReply, CareRequest, Credentials, NewEvents, Passphrase, Ssid, UnixTime};
+use provisioning_core::domain::{
+    CareReply, CareRequest, Credentials, EapMethod, Enterprise, Login, NewEvents, Passphrase, Ssid, UnixTime,
+};
 use provisioning_core::fault::Fault;
-use provisioning_core::secret::SecretText;
+use provisioning_core::secret::{SecretBlob, SecretText};
 use provisioning_core::session::AcceptError;
 use provisioning_core::wire::{Info, PublicStatus, StatusReport};
 use rand_core::UnwrapErr;
@@ -25,7 +27,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 use tracing_subscriber::filter::LevelFilter;
 
-use arguments::{Action, Arguments, Cancel, Care, Command, Node, Pairing, Provision, Scan, Status, Switch};
+use arguments::{Action, Arguments, Cancel, Care, Command, Eap, Node, Pairing, Provision, Scan, Status, Switch};
 use report::Report;
 
 /// The exit code of a program that a second Ctrl-C has ended: that of a shell for SIGINT.
@@ -300,6 +302,7 @@ async fn provision(arguments: Provision, report: Report) -> Result<ExitCode, Fai
     let ssid = arguments.ssid.as_ref().map(|name| Ssid::try_from(name.as_bytes())).transpose();
     let ssid = ssid.map_err(|fault| Failure::refused(Exit::Usage, fault))?;
     let passphrase = passphrase(&arguments)?;
+    let enterprise = login(&arguments)?;
     let secret = arguments.pairing.secret()?;
     let k2 = (!arguments.no_k2).then(|| key::new(now(), &mut UnwrapErr(SysRng)));
     let provision_code = secrets::provision_code(arguments.code_to_claim.as_deref())?;
@@ -319,7 +322,7 @@ async fn provision(arguments: Provision, report: Report) -> Result<ExitCode, Fai
         time: now().duration_since(UNIX_EPOCH).ok().map(|since| UnixTime(since.as_secs())),
         country: arguments.country,
         seen_frequency: 0,
-        enterprise: None,
+        enterprise,
     };
     let node_id = credentials.node_id.as_str();
 
@@ -370,9 +373,9 @@ async fn attempt(
     }
 }
 
-/// The network's password; empty for an open network, and without a network. An invalid one is refused here.
+/// The network's password; empty for an open network and for an enterprise network, and without a network. An invalid one is refused here.
 fn passphrase(arguments: &Provision) -> Result<Passphrase, Failure> {
-    let has_none = arguments.open || arguments.connected;
+    let has_none = arguments.open || arguments.connected || arguments.enterprise.eap.is_some();
     let text = if has_none {
         String::new()
     } else {
@@ -384,6 +387,40 @@ fn passphrase(arguments: &Provision) -> Result<Passphrase, Failure> {
     } else {
         Err(Failure::refused(Exit::Usage, Fault::InvalidPassphrase))
     }
+}
+
+/// The login to an enterprise network, if the arguments name one. An invalid one is refused here.
+fn login(arguments: &Provision) -> Result<Option<Box<Enterprise>>, Failure> {
+    let given = &arguments.enterprise;
+    let (Some(eap), Some(identity)) = (given.eap, &given.identity) else { return Ok(None) };
+    let mut login = Login {
+        method: match eap {
+            Eap::Peap => EapMethod::PeapMschapv2,
+            Eap::Ttls => EapMethod::TtlsPap,
+            Eap::Tls => EapMethod::Tls,
+        },
+        identity: identity.clone(),
+        anonymous_identity: given.anonymous_identity.clone().unwrap_or_default(),
+        password: SecretText::new(String::new()),
+        certificate: SecretBlob::default(),
+        certificate_password: SecretText::new(String::new()),
+        authority: Vec::new(),
+        domain: given.server_domain.clone().unwrap_or_default(),
+        accept_unverified_server: given.accept_unverified_server,
+    };
+    if let Some(path) = &given.authority_file {
+        login.authority = secrets::certificates("an authority", path)?.expose().to_vec();
+    }
+    if let Some(path) = &given.certificate_file {
+        login.certificate = secrets::certificates("a PKCS#12", path)?;
+    }
+    if eap == Eap::Tls {
+        login.certificate_password = secrets::CERTIFICATE_PASSWORD.obtain(given.certificate_password_file.as_deref())?;
+    } else {
+        login.password = secrets::PASSWORD.obtain(arguments.wifi_password_file.as_deref())?;
+    }
+    let enterprise = Enterprise::try_from(login).map_err(|fault| Failure::refused(Exit::Usage, fault))?;
+    Ok(Some(Box::new(enterprise)))
 }
 
 /// The device's identity and its token, from the arguments or from the command center.

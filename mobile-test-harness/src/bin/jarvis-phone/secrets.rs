@@ -6,12 +6,15 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use provisioning_core::domain::{FormatError, ProvisionCode};
-use provisioning_core::secret::{SecretBytes, SecretText};
+use provisioning_core::secret::{SecretBlob, SecretBytes, SecretText};
 use provisioning_core::session::PhoneSecret;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::arguments::Pairing;
+
+/// The largest file with certificates, bytes; the device's own limits are smaller.
+const CERTIFICATES_LIMIT: u64 = 64 * 1024;
 
 /// The largest secret file, bytes. A larger file is not the intended one.
 const FILE_LIMIT: u64 = 4096;
@@ -68,6 +71,11 @@ pub(crate) const AP_PASSPHRASE: Source =
     Source { what: "passphrase of the access point", flag: "--ap-passphrase-file", variable: "JARVIS_AP_PASSPHRASE" };
 pub(crate) const PASSWORD: Source =
     Source { what: "Wi-Fi password", flag: "--wifi-password-file", variable: "JARVIS_WIFI_PASSWORD" };
+pub(crate) const CERTIFICATE_PASSWORD: Source = Source {
+    what: "password of the device's certificate",
+    flag: "--certificate-password-file",
+    variable: "JARVIS_CERTIFICATE_PASSWORD",
+};
 pub(crate) const TOKEN: Source =
     Source { what: "provisioning token", flag: "--token-file", variable: "JARVIS_PROVISIONING_TOKEN" };
 pub(crate) const JWT: Source = Source { what: "user token", flag: "--admin-key-file", variable: "JARVIS_JWT" };
@@ -135,6 +143,18 @@ pub(crate) fn read(what: &'static str, path: &Path) -> Result<SecretText, Error>
         return Err(Error::NotASecret { what, path: path.to_owned() });
     }
     Ok(SecretText::new(secret.to_owned()))
+}
+
+/// The bytes of a file with certificates.
+pub(crate) fn certificates(what: &'static str, path: &Path) -> Result<SecretBlob, Error> {
+    let failed = |source| Error::Read { what, path: path.to_owned(), source };
+    let file = File::open(path).map_err(failed)?;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(CERTIFICATES_LIMIT).expect("it is small") + 1));
+    let length = file.take(CERTIFICATES_LIMIT + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if length == 0 || length as u64 > CERTIFICATES_LIMIT {
+        return Err(Error::NotASecret { what, path: path.to_owned() });
+    }
+    Ok(SecretBlob::new(bytes.to_vec()))
 }
 
 /// A secret from the environment; an empty one counts as none.
