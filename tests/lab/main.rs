@@ -41,6 +41,7 @@ mod care;
 mod desk;
 mod device;
 mod dns;
+mod enterprise;
 mod field;
 mod gatt;
 mod homes;
