@@ -29,7 +29,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use jarvis_program::{Completions, Log};
 use jarvis_provisioning::config;
 use jarvis_provisioning::config::{Config, SETTINGS};
-use jarvis_provisioning::network::hostapd::become_child;
+use jarvis_provisioning::network::hostapd::{become_child, supervise};
 use jarvis_provisioning::store::{self, Paths, Store};
 use provisioning_core::fault::{Fault, chain};
 use rustix::fs::{FlockOperation, Mode, OFlags};
@@ -119,7 +119,7 @@ enum Command {
     /// Become another program that ends when its parent does; for the children of `run`.
     #[command(hide = true)]
     Child {
-        /// The process that must be the parent.
+        /// The process that must be the parent; 0 to run the program until standard input ends.
         parent: u32,
         /// The program.
         program: PathBuf,
@@ -255,8 +255,15 @@ pub(crate) fn main() -> ExitCode {
             Ok(())
         }
         Command::Child { parent, program, arguments } => {
-            let attempt = format!("becoming {}", program.display());
-            Err(Failure::Resource { attempt, source: become_child(parent, &program, &arguments) })
+            let failure = |source| Failure::Resource { attempt: format!("becoming {}", program.display()), source };
+            match parent {
+                0 => match supervise(&program, &arguments) {
+                    Ok(status) if status.success() => Ok(()),
+                    Ok(_) => Err(Failure::Reported(1)),
+                    Err(source) => Err(failure(source)),
+                },
+                parent => Err(failure(become_child(parent, &program, &arguments))),
+            }
         }
         Command::Manual { folder } => {
             clap_mangen::generate_to(Arguments::command(), folder).map_err(|error| Failure::Other(error.into()))

@@ -87,6 +87,13 @@ impl Backend {
         }
     }
 
+    /// Gives back what the program has taken from others, at its end.
+    pub(super) async fn stop(&self) {
+        if let Self::Hostapd(network) = self {
+            network.stop().await;
+        }
+    }
+
     /// Whether this program must run for the node to stay in its network.
     pub(super) const fn holds_network(&self) -> bool {
         matches!(self, Self::Hostapd(_))

@@ -132,11 +132,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             let network = Backend::start(&config, Some(passphrase));
             prepare(network.clone(), country, boot_is_new);
             let radio = network.radio();
-            let then = serve(&config, node, network.clone(), radio, link, json!({})).await?;
-            if matches!(then, Then::Finish) {
+            let then = serve(&config, node, network.clone(), radio, link, json!({})).await;
+            network.stop().await;
+            if matches!(then, Ok(Then::Finish)) {
                 hold(&network).await?;
             }
-            Ok(then)
+            then
         }
     })?;
     drop(runtime);

@@ -52,7 +52,7 @@ use tracing::{debug, info};
 use crate::network::nm::stations;
 use crate::network::{Error, Inspection, Maintenance, Network, StoredNetwork};
 use cause::Cause;
-pub use children::become_child;
+pub use children::{become_child, supervise};
 use profiles::Profile;
 use radio::{Job, Radio};
 
@@ -173,6 +173,21 @@ impl Hostapd {
             tokio::time::sleep(RETRIES.nominal(tries)).await;
         }
         std::future::pending::<()>().await;
+    }
+
+    /// Closes the access point, and gives the radio back to the supplicant. For the end of the program.
+    pub async fn stop(&self) {
+        let stopped = self
+            .ask("closing the access point", |radio| {
+                Box::pin(async {
+                    radio.close_hotspot().await;
+                    Ok(())
+                })
+            })
+            .await;
+        if let Err(error) = stopped {
+            debug!("{}", chain(&error));
+        }
     }
 
     /// What the radio is used for, and its changes.

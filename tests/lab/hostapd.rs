@@ -5,10 +5,15 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use crate::air::{must, run, until};
-use crate::device::{Device, PASSPHRASE, active_network};
+use provisioning_core::domain::State;
+use provisioning_core::fault::Fault;
+use tokio::time::Instant;
+
+use crate::air::{Controllers, PATIENCE, connect, must, run, until};
+use crate::device::{Device, PASSPHRASE, active_network, credentials, with_password};
 use crate::over_access_point::{address_at_home, provision};
-use crate::place::{SSID, Wifi};
+use crate::place::{Home, SSID, Wifi};
+use crate::units::{SETTINGS as SETTINGS_FILE, Unit, clean, configure, install};
 
 /// What the settings of such an image have.
 const SETTINGS: &str = "backend = \"hostapd\"\n[access_point]\nopen = \"always\"\n";
@@ -97,4 +102,51 @@ async fn a_lost_access_point_opens_again() {
     }
     let wifi = Wifi::join(&device.name, PASSPHRASE).await;
     drop((wifi, device));
+}
+
+#[tokio::test]
+async fn the_packaged_service_does_the_same_with_its_drop_ins() {
+    let controllers = Controllers::ready().await;
+    let _bare = Bare::new();
+    clean("jarvis-provisioning");
+    configure(&controllers, "always");
+    let settings = fs::read_to_string(SETTINGS_FILE).expect("they were written");
+    fs::write(SETTINGS_FILE, format!("backend = \"hostapd\"\n{settings}")).expect("root may");
+    install(&["jarvis-provisioning"]);
+    let unit = Unit::started("jarvis-provision.service");
+    let drop_ins = [
+        ("unit.conf", "/etc/systemd/system/jarvis-provision.service.d/hostapd.conf"),
+        ("dbus.conf", "/etc/dbus-1/system.d/jarvis-provisioning-hostapd.conf"),
+    ];
+    for (from, to) in drop_ins {
+        must("install", &["-D", "-m", "644", &format!("/usr/lib/jarvis-provisioning/hostapd/{from}"), to]);
+    }
+    must("systemctl", &["daemon-reload"]);
+    must("systemctl", &["reload", "dbus"]);
+    must("systemctl", &["restart", unit.name]);
+
+    let home = Home::open().await;
+    let order = home.order().await;
+    let mut phone = connect(&controllers).await;
+    let name = phone.info().await.expect("info can be read").name;
+    let wifi = Wifi::join(&name, PASSPHRASE).await;
+    let ask = ["netns", "exec", "phone", "curl", "--silent", "--fail", "--max-time", "5", "http://192.168.4.1/generate_204"];
+    until("port 80 answers", async || run("ip", &ask).status.success()).await;
+    drop(wifi);
+    phone.open_session(&Device::code()).await.expect("the code is right");
+    let right = credentials(&order);
+    let wrong = with_password("not the password", &right);
+    let began = Instant::now();
+    let report = phone.bring_online(&wrong, PATIENCE, |_| {}).await.expect("an outcome");
+    assert_eq!(report.failure.map(|failure| failure.fault), Some(Fault::WrongPassword));
+    eprintln!("{:.1} s: a wrong password is told", began.elapsed().as_secs_f64());
+    let report = phone.bring_online(&right, PATIENCE, |_| {}).await.expect("an outcome");
+    assert_eq!((report.state, report.failure), (State::Provisioned, None));
+    phone.leave().await;
+    controllers.switch_phone_off().await;
+    for (_, to) in drop_ins {
+        fs::remove_file(to).expect("root may");
+    }
+    drop(unit);
+    clean("jarvis-provisioning");
 }

@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use super::address;
 use super::cause::Cause;
-use super::children::{Child, Scratch};
+use super::children::{Child, Rights, Scratch};
 use super::radio::Radio;
 use super::text::AccessPoint;
 use crate::network::nm::subnet::{self, OTHERS, PREFIX};
@@ -49,7 +49,7 @@ impl Radio {
         }
         self.close_hotspot().await;
         let interface = self.usable()?;
-        self.connect().await?;
+        self.connect_alone(&interface).await?;
         self.leave().await;
         let opened = self.raise(name, &ssid, &interface).await;
         match opened {
@@ -83,11 +83,12 @@ impl Radio {
         let [radio, server] = [&files[0], &files[1]].map(|file| file.path().to_string_lossy().into_owned());
         self.take_from_supplicant(interface).await?;
         let launcher = &self.settings.launcher;
-        let hostapd = Child::start(launcher, "hostapd", &[&radio], "AP-ENABLED", OPEN_LIMIT).await?;
+        let hostapd = Child::start(launcher, "hostapd", Rights::Kept, &[&radio], "AP-ENABLED", OPEN_LIMIT).await?;
         address::add(interface, address, PREFIX)?;
         let server = format!("--conf-file={server}");
         let arguments = ["--keep-in-foreground", "--log-facility=-", &server];
-        let dnsmasq = match Child::start(launcher, "dnsmasq", &arguments, "started, version", SERVER_LIMIT).await {
+        let dnsmasq = match Child::start(launcher, "dnsmasq", Rights::Dropped, &arguments, "started, version", SERVER_LIMIT).await
+        {
             Ok(dnsmasq) => dnsmasq,
             Err(cause) => {
                 hostapd.stop().await;

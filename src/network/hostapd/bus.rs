@@ -137,6 +137,25 @@ impl Bus {
         matches!(timeout(ANSWER_LIMIT, asking).await, Ok(Ok(true)))
     }
 
+    /// Whether NetworkManager runs, and manages an interface.
+    pub(super) async fn has_network_manager(&self, interface: &str) -> bool {
+        const NAME: &str = "org.freedesktop.NetworkManager";
+        if !self.has(NAME).await {
+            return false;
+        }
+        let asking = async {
+            let path = "/org/freedesktop/NetworkManager";
+            let answer = self.connection.call_method(Some(NAME), path, Some(NAME), "GetDeviceByIpIface", &(interface,)).await?;
+            let device: OwnedObjectPath = answer.body().deserialize()?;
+            let property = ("org.freedesktop.NetworkManager.Device", "Managed");
+            let answer = self.connection.call_method(Some(NAME), &device, Some(PROPERTIES), "Get", &property).await?;
+            let managed: OwnedVariant = answer.body().deserialize()?;
+            Ok::<_, zbus::Error>(bool::try_from(managed).unwrap_or(true))
+        };
+        // It does not know an interface that it does not manage, perhaps.
+        matches!(timeout(ANSWER_LIMIT, asking).await, Ok(Ok(true)))
+    }
+
     /// The object of a radio; none if the supplicant does not have it.
     pub(super) async fn radio(&self, interface: &str) -> Result<Option<OwnedObjectPath>, Cause> {
         match self.call(ROOT, SERVICE, "GetInterface", &(interface,)).await {

@@ -26,6 +26,8 @@ pub(super) enum Cause {
     Denied { call: &'static str, source: Box<zbus::Error> },
     #[error("calling {call}")]
     Call { call: &'static str, source: Box<zbus::Error> },
+    #[error("NetworkManager manages {0}: set `backend` to networkmanager, or run `systemctl disable --now NetworkManager`")]
+    Managed(String),
     #[error("there is no Wi-Fi device")]
     NoDevice,
     #[error("there is no Wi-Fi device {0}")]
@@ -95,6 +97,7 @@ impl Cause {
             Self::Bus(_)
             | Self::BusLost
             | Self::Absent
+            | Self::Managed(_)
             | Self::Late { .. }
             | Self::Denied { .. }
             | Self::Call { .. }

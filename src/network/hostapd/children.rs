@@ -3,6 +3,9 @@
 //! The kernel signals a child when the thread ends that has started it (`PR_SET_PDEATHSIG`). A child can ask for this only
 //! itself, so this program is started first, as `jarvis-provision child`, asks, and becomes the other program. Children are
 //! started by the task of the radio, which runs on the main thread: that ends with the process and not earlier.
+//!
+//! The kernel forgets this when a program changes its user, as `dnsmasq` does if it is started by root. Such a program is
+//! supervised: this one stays as its parent, and ends it at the end of standard input, whose other end the parent has.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
@@ -12,10 +15,10 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, getppid, kill_process, set_parent_process_death_signal};
+use rustix::process::{Pid, Signal, geteuid, getppid, kill_process, set_parent_process_death_signal};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::unix::pipe;
-use tokio::process::Command;
+use tokio::process::{ChildStdin, Command};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::{debug, warn};
@@ -41,6 +44,20 @@ pub fn become_child(parent: u32, program: &Path, arguments: &[String]) -> io::Er
     }
 }
 
+/// Runs another program, and ends it when standard input ends. Returns when it has ended.
+pub fn supervise(program: &Path, arguments: &[String]) -> io::Result<ExitStatus> {
+    let mut child = std::process::Command::new(program).args(arguments).stdin(Stdio::null()).spawn()?;
+    let id = Pid::from_raw(child.id().cast_signed());
+    std::thread::spawn(move || {
+        let _ended = io::copy(&mut io::stdin().lock(), &mut io::sink());
+        // This process has not waited for it, or has ended with it.
+        if let Some(id) = id {
+            let _ended = kill_process(id, Signal::TERM);
+        }
+    });
+    child.wait()
+}
+
 /// The path of a program.
 pub(super) fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -52,6 +69,18 @@ pub(super) fn find(name: &str) -> Option<PathBuf> {
 pub(super) struct Child {
     program: &'static str,
     process: tokio::process::Child,
+    /// The end of standard input of one that is supervised.
+    life: Option<ChildStdin>,
+    is_supervised: bool,
+}
+
+/// Whether the kernel may forget that a program ends with this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rights {
+    /// The program keeps its user.
+    Kept,
+    /// It changes its user if it is root's.
+    Dropped,
 }
 
 impl Child {
@@ -59,6 +88,7 @@ impl Child {
     pub(super) async fn start(
         launcher: &Path,
         program: &'static str,
+        rights: Rights,
         arguments: &[&str],
         ready: &str,
         limit: Duration,
@@ -68,12 +98,16 @@ impl Child {
         let path = find(program).ok_or_else(missing)?;
         let (reader, writer) = io::pipe().map_err(failed)?;
         let mut command = Command::new(launcher);
-        command.arg("child").arg(std::process::id().to_string()).arg(path).args(arguments).stdin(Stdio::null());
+        let is_supervised = rights == Rights::Dropped && geteuid().is_root();
+        let parent = if is_supervised { "0".to_owned() } else { std::process::id().to_string() };
+        command.arg("child").arg(parent).arg(path).args(arguments);
+        command.stdin(if is_supervised { Stdio::piped() } else { Stdio::null() });
         command.stdout(writer.try_clone().map_err(failed)?).stderr(writer);
-        let process = command.spawn().map_err(failed)?;
+        let mut process = command.spawn().map_err(failed)?;
         // The command has the ends of the pipe that the child writes to; its output ends with the child.
         drop(command);
-        let child = Self { program, process };
+        let life = process.stdin.take();
+        let mut child = Self { program, process, life, is_supervised };
         let output = pipe::Receiver::from_owned_fd(reader.into()).map_err(failed)?;
         let (line, mut lines) = mpsc::unbounded_channel();
         tokio::spawn(async move {
@@ -124,7 +158,12 @@ impl Child {
         }
     }
 
-    fn ask_to_end(&self) {
+    fn ask_to_end(&mut self) {
+        // A signal would end the supervisor without the program.
+        if self.is_supervised {
+            self.life = None;
+            return;
+        }
         // Without an id it was waited for, and the number may belong to another process.
         let id = self.process.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         if let Some(id) = id {
@@ -192,7 +231,7 @@ mod tests {
 
     async fn start(script: &str, ready: &str, limit: Duration) -> Result<Child, Cause> {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        Child::start(&launcher(folder.path()), "sh", &["-c", script], ready, limit).await
+        Child::start(&launcher(folder.path()), "sh", Rights::Kept, &["-c", script], ready, limit).await
     }
 
     #[tokio::test]

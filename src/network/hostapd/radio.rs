@@ -116,6 +116,9 @@ impl Radio {
                 Occasion::Ended(program) => self.lose(program),
                 Occasion::Event(None) => self.bus = None,
                 Occasion::Event(Some(Event::Service(true))) => self.rejoin().await,
+                Occasion::Event(Some(Event::Service(false))) => self.wake().await,
+                // A network of the system's configuration is joined, or lost.
+                Occasion::Event(Some(Event::Changed(report))) if report.state.is_some() => self.report_others().await,
                 Occasion::Event(_) => {}
                 Occasion::Look => self.look(),
                 Occasion::Retry => {
@@ -188,16 +191,23 @@ impl Radio {
         }
     }
 
+    /// The supplicant has ended: a call has the bus start it, if it can. The call may fail.
+    async fn wake(&mut self) {
+        if self.station.is_some() {
+            warn!("the supplicant has ended");
+            if let (Ok(interface), Ok(bus)) = (self.device(), self.bus()) {
+                let _not_started = bus.radio(&interface).await;
+            }
+        }
+    }
+
     /// The supplicant has started again, and knows nothing.
     async fn rejoin(&mut self) {
-        let Some(Station { profile, ready: true, kept }) = self.station.take() else { return };
+        let Some(Station { profile, ready: true, .. }) = &self.station else { return };
+        let profile = profile.clone();
         info!("the supplicant has started again");
-        match self.associate_again(&profile).await {
-            Ok(()) => self.station = Some(Station { profile, ready: true, kept }),
-            Err(cause) => {
-                warn!("joining the network again: {}", chain(&cause));
-                self.report_use(RadioUse::Idle);
-            }
+        if let Err(cause) = self.associate_again(&profile).await {
+            warn!("joining the network again: {}", chain(&cause));
         }
     }
 
@@ -267,10 +277,16 @@ impl Radio {
         self.bus.as_ref().ok_or(Cause::BusLost)
     }
 
+    /// Connects to the bus, and refuses a radio that NetworkManager uses: both would configure it.
+    pub(super) async fn connect_alone(&mut self, interface: &str) -> Result<(), Cause> {
+        self.connect().await?;
+        if self.bus()?.has_network_manager(interface).await { Err(Cause::Managed(interface.to_owned())) } else { Ok(()) }
+    }
+
     /// The radio at the supplicant, which is started if the bus can do so, and gets the radio if it does not have it.
     pub(super) async fn ready(&mut self) -> Result<(String, OwnedObjectPath), Cause> {
         let interface = self.usable()?;
-        self.connect().await?;
+        self.connect_alone(&interface).await?;
         let until = Instant::now() + READY_LIMIT;
         loop {
             let found = match self.bus()?.radio(&interface).await {

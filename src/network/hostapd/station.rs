@@ -11,7 +11,7 @@ use zbus::{OwnedObjectPath, OwnedVariant, Variant};
 use super::address::{self, Client};
 use super::bus::{Event, Values, take};
 use super::cause::Cause;
-use super::children::{Child, find};
+use super::children::{Child, Rights, find};
 use super::outcome::{Tracker, Verdict};
 use super::profiles::Profile;
 use super::radio::{Radio, Station};
@@ -275,7 +275,8 @@ impl Radio {
         info!(?client, "waiting for an address");
         if client == Client::Own {
             let arguments = ["-f", "-i", interface];
-            self.client = Some(Child::start(&self.settings.launcher, "udhcpc", &arguments, "", ADDRESS_LIMIT).await?);
+            self.client =
+                Some(Child::start(&self.settings.launcher, "udhcpc", Rights::Kept, &arguments, "", ADDRESS_LIMIT).await?);
         }
         let until = Instant::now() + ADDRESS_LIMIT;
         loop {
