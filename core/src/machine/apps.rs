@@ -437,7 +437,7 @@ impl Machine {
                 let report = crate::wire::StatusReport::from(&self.status);
                 self.app_custom_answers(link, Reply::Status(report));
             }
-            Request::Scan { .. } | Request::Cancel { .. } | Request::Care(_) => {
+            Request::Scan { .. } | Request::Cancel { .. } | Request::Care(_) | Request::Authorize => {
                 self.app_custom_answers(link, Reply::Refused(Fault::Malformed));
             }
         }

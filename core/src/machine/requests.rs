@@ -21,13 +21,18 @@ impl Machine {
         match request {
             Request::Status => self.reply_status(to),
             Request::Scan { fresh, country } => self.phone_scans(link, to, fresh, country, now),
-            Request::K2(_) | Request::Credentials(_) | Request::Cancel { .. } | Request::Care(_) if self.activity.is_reset() => {
+            Request::K2(_) | Request::Credentials(_) | Request::Cancel { .. } | Request::Care(_) | Request::Authorize
+                if self.activity.is_reset() =>
+            {
                 self.reply(to, Reply::Refused(Fault::Resetting));
             }
             Request::K2(k2) => self.save_k2(k2, Asker::Phone { link, to }),
             Request::Credentials(credentials) => self.credentials(link, to, *credentials, now),
             Request::Cancel { request_id } => self.cancel(link, to, request_id),
             Request::Care(request) => self.phone_cares(link, to, request),
+            Request::Authorize if self.authorize(now) => self.reply(to, Reply::Done),
+            // The answer of a node that does not know the request.
+            Request::Authorize => self.reply(to, Reply::Refused(Fault::Malformed)),
         }
     }
 

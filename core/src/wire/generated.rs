@@ -427,7 +427,7 @@ pub struct PublicStatus {
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]
 pub struct Request {
-    #[prost(oneof = "request::Kind", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "request::Kind", tags = "1, 2, 3, 4, 5, 6, 7")]
     pub kind: ::core::option::Option<request::Kind>,
 }
 /// Nested message and enum types in `Request`.
@@ -449,6 +449,10 @@ pub mod request {
         /// Written to `credentials`. A node that is older than this field, or without network care, refuses it as malformed.
         #[prost(message, tag = "6")]
         Care(super::CareRequest),
+        /// Written to `credentials`. A node that is older than this field, or that serves no protocol without a secret, refuses it as
+        /// malformed.
+        #[prost(message, tag = "7")]
+        Authorize(super::AuthorizeRequest),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -472,6 +476,11 @@ pub struct CancelRequest {
     /// The attempt, as in Status; 0 for one that came over the JSON API.
     #[prost(uint64, tag = "1")]
     pub request_id: u64,
+}
+/// Permits clients without a secret, such as Improv's, to give the node its network, for a minute. The reply is `done`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct AuthorizeRequest {
 }
 /// A request to network care. Its result comes in one reply, or in several for a list.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -775,7 +784,7 @@ pub struct Status {
     #[prost(string, tag = "10")]
     pub appliance_id: ::prost::alloc::string::String,
 }
-/// A request to network care has been carried out.
+/// A request to network care, or for an authorization, has been carried out.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]
 pub struct Done {

@@ -44,6 +44,8 @@ pub enum Request {
     },
     /// A request to network care.
     Care(CareRequest),
+    /// Permit clients that have no secret to give the node its network, for a minute.
+    Authorize,
 }
 
 /// A message of the node to an authenticated phone.
@@ -153,7 +155,7 @@ impl Request {
         match self {
             Self::Scan { .. } => Endpoint::Scan,
             Self::K2(_) => Endpoint::K2,
-            Self::Credentials(_) | Self::Cancel { .. } | Self::Care(_) => Endpoint::Credentials,
+            Self::Credentials(_) | Self::Cancel { .. } | Self::Care(_) | Self::Authorize => Endpoint::Credentials,
             Self::Status => Endpoint::Status,
         }
     }
@@ -182,6 +184,7 @@ impl Request {
             }
             Kind::Credentials(credentials) => Self::Credentials(Box::new(credentials.try_into()?)),
             Kind::Care(request) => Self::Care(request.try_into()?),
+            Kind::Authorize(pb::AuthorizeRequest {}) => Self::Authorize,
         })
     }
 
@@ -199,6 +202,7 @@ impl Request {
             }
             Self::Credentials(credentials) => Kind::Credentials(credentials.as_ref().into()),
             Self::Care(request) => Kind::Care(request.into()),
+            Self::Authorize => Kind::Authorize(pb::AuthorizeRequest {}),
         };
         let request = pb::Request { kind: Some(kind) };
         let encoded = Zeroizing::new(request.encode_to_vec());
@@ -222,7 +226,7 @@ fn erase(request: pb::Request) {
                 login.certificate_password.zeroize();
             }
         }
-        Some(Kind::Scan(_) | Kind::Status(_) | Kind::Cancel(_) | Kind::Care(_)) | None => {}
+        Some(Kind::Scan(_) | Kind::Status(_) | Kind::Cancel(_) | Kind::Care(_) | Kind::Authorize(_)) | None => {}
     }
 }
 

@@ -6,6 +6,7 @@ use provisioning_core::domain::{State as NodeState, Step};
 use provisioning_core::fault::Fault;
 use provisioning_core::improv::{Characteristic, Error, FromClient, Notice, State};
 use provisioning_core::machine::{Answer, Command, Input, Link, LocalRequest, RadioCommand, Ticket};
+use provisioning_core::wire::{Reply, Request};
 
 use crate::world::{PASSPHRASE, Radio, World, request, ssid, without_a_network};
 
@@ -126,7 +127,7 @@ fn without_a_permission_a_client_can_only_ask_who_the_node_is() {
 #[test]
 fn a_permission_lapses_after_a_minute_and_clients_learn_it() {
     let mut world = authorized();
-    world.advance(MINUTE - Duration::from_nanos(1)).unwrap();
+    world.advance(MINUTE.saturating_sub(Duration::from_nanos(1))).unwrap();
     assert_eq!(told(&mut world, LINK), []);
     world.advance(Duration::from_nanos(1)).unwrap();
     assert_eq!(told(&mut world, LINK), [Notice::state(State::AuthorizationRequired)]);
@@ -141,6 +142,19 @@ fn a_permission_lapses_after_a_minute_and_clients_learn_it() {
     write(&mut world, LINK, &join("home", PASSPHRASE));
     end(&mut world);
     assert_eq!(told(&mut world, LINK).pop(), Some(success()));
+}
+
+#[test]
+fn a_phone_with_a_session_gives_a_permission() {
+    let mut world = world();
+    let phone = world.paired();
+    let to = world.ask(phone, &Request::Authorize).unwrap();
+    assert_eq!(world.phones[phone].replies(to), [Reply::Done]);
+    assert_eq!(state(&world), State::Authorized);
+    let mut without = World::new();
+    let phone = without.paired();
+    let to = without.ask(phone, &Request::Authorize).unwrap();
+    assert_eq!(without.phones[phone].replies(to), [Reply::Refused(Fault::Malformed)]);
 }
 
 #[test]
@@ -362,7 +376,7 @@ fn a_success_is_advertised_for_a_minute_and_a_node_with_a_network_only_while_it_
     write(&mut world, LINK, &join("home", PASSPHRASE));
     end(&mut world);
     let advertised = |world: &World| world.machine.improv().expect("it is served").advertised;
-    world.advance(MINUTE - Duration::from_secs(1)).unwrap();
+    world.advance(MINUTE.saturating_sub(Duration::from_secs(1))).unwrap();
     assert!(advertised(&world) && state(&world) == State::Provisioned);
     world.advance(Duration::from_secs(1)).unwrap();
     assert!(!advertised(&world));

@@ -161,6 +161,12 @@ export interface Request {
     | //
     /** Written to `credentials`. A node that is older than this field, or without network care, refuses it as malformed. */
     { $case: "care"; value: CareRequest }
+    | //
+    /**
+     * Written to `credentials`. A node that is older than this field, or that serves no protocol without a secret, refuses it as
+     * malformed.
+     */
+    { $case: "authorize"; value: AuthorizeRequest }
     | undefined;
 }
 
@@ -178,6 +184,10 @@ export interface StatusRequest {
 export interface CancelRequest {
   /** The attempt, as in Status; 0 for one that came over the JSON API. */
   requestId: bigint;
+}
+
+/** Permits clients without a secret, such as Improv's, to give the node its network, for a minute. The reply is `done`. */
+export interface AuthorizeRequest {
 }
 
 /** A request to network care. Its result comes in one reply, or in several for a list. */
@@ -389,7 +399,7 @@ export interface Status {
   applianceId: string;
 }
 
-/** A request to network care has been carried out. */
+/** A request to network care, or for an authorization, has been carried out. */
 export interface Done {
 }
 
@@ -712,6 +722,9 @@ export const Request: MessageFns<Request> = {
       case "care":
         CareRequest.encode(message.kind.value, writer.uint32(50).fork()).join();
         break;
+      case "authorize":
+        AuthorizeRequest.encode(message.kind.value, writer.uint32(58).fork()).join();
+        break;
     }
     return writer;
   },
@@ -775,6 +788,14 @@ export const Request: MessageFns<Request> = {
             }
 
             message.kind = { $case: "care", value: CareRequest.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.kind = { $case: "authorize", value: AuthorizeRequest.decode(reader, reader.uint32()) };
             continue;
           }
         }
@@ -918,6 +939,41 @@ export const CancelRequest: MessageFns<CancelRequest> = {
             message.requestId = reader.uint64() as bigint;
             continue;
           }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseAuthorizeRequest(): AuthorizeRequest {
+  return {};
+}
+
+export const AuthorizeRequest: MessageFns<AuthorizeRequest> = {
+  encode(_: AuthorizeRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AuthorizeRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAuthorizeRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
