@@ -3,7 +3,10 @@
 //! Compared figures are measured in one guest and one run, in turns, so that effects of emulation are the same for both.
 //! Figures from other machines are compared only where the output says so.
 
-use std::fmt::Write as _;
+// `bench` is the script in this folder, so there cannot be a folder of that name.
+#[path = "bench_care.rs"]
+mod care;
+
 use std::io::Write as _;
 use std::os::unix::net::UnixDatagram;
 use std::process::Stdio;
@@ -14,17 +17,13 @@ use jarvis_provisioning::network::nm::{NetworkManager, Settings as Radio};
 use mobile_test_harness::key;
 use mobile_test_harness::link::Target;
 use mobile_test_harness::phone::Phone;
-use provisioning_core::care::recovery::{FALLBACK_WITHIN, RETURN_WITHIN};
 use provisioning_core::domain::State;
 use provisioning_core::fault::Fault;
 use provisioning_core::wire::PublicStatus;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpSocket;
 use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 
-use crate::air::{Controllers, connect, must, run, until, within};
-use crate::care::{Caretaker, is_in, is_online, timed_diagnosis};
+use crate::air::{Controllers, connect, must, run, until};
 use crate::device::{Device, PASSPHRASE, credentials, profiles, usage, with_password};
 use crate::place::{AIR, CENTER_PORT, Home, PASSWORD, SSID, Settings, at_the_phone, log, there};
 use crate::units::{PACKAGES, Unit, apt_install, clean, configure};
@@ -43,13 +42,6 @@ const GIVEN_UP: Duration = Duration::from_secs(30);
 /// reports no reason; and from a correct one to the connection.
 const PEER_WRONG: f64 = 19.3;
 const PEER_GOOD: f64 = 3.6;
-
-/// Readers of events, and how long the caretaker is watched at idle.
-const READERS: u16 = 500;
-const IDLE: Duration = Duration::from_mins(2);
-
-/// How long NetworkManager alone may need for its return.
-const ALONE: Duration = Duration::from_mins(6);
 
 /// On a busy machine the home's access point may abort a handshake before the emulated guest has answered, and then even
 /// the correct passphrase fails. Such a round is repeated; more rounds than this fail the benchmark.
@@ -92,12 +84,12 @@ struct Table {
 
 impl Table {
     fn figure(&mut self, samples: &Samples, unit: &str) {
-        _ = writeln!(self.text, "{:<62} {:>8.2} {unit:<4} ({})", samples.name, samples.median(), samples.all());
+        self.row(&format!("{:<62} {:>8.2} {unit:<4} ({})", samples.name, samples.median(), samples.all()));
     }
 
     fn target(&mut self, name: &str, value: f64, limit: f64) {
         let met = value <= limit;
-        _ = writeln!(self.text, "{name:<62} {value:>8.2}      (at most {limit:.2}: {})", if met { "met" } else { "MISSED" });
+        self.row(&format!("{name:<62} {value:>8.2}      (at most {limit:.2}: {})", if met { "met" } else { "MISSED" }));
         if !met {
             self.missed.push(name.to_owned());
         }
@@ -105,12 +97,19 @@ impl Table {
 
     /// A figure that is measured once.
     fn once(&mut self, name: &str, value: f64, unit: &str) {
-        _ = writeln!(self.text, "{name:<62} {value:>8.2} {unit}");
+        self.row(&format!("{name:<62} {value:>8.2} {unit}"));
     }
 
     /// A figure without a target.
     fn line(&mut self, name: &str, value: &str) {
-        _ = writeln!(self.text, "{name:<62} {value:>8}");
+        self.row(&format!("{name:<62} {value:>8}"));
+    }
+
+    /// Adds a row, which the log has even if a later figure cannot be measured.
+    fn row(&mut self, row: &str) {
+        eprintln!("{row}");
+        self.text.push_str(row);
+        self.text.push('\n');
     }
 
     /// Writes it to the file that `tests/lab/bench` prints.
@@ -543,93 +542,6 @@ async fn installed() {
         }
     }
     table.end();
-}
-
-/// Network care: an outage beside NetworkManager alone, diagnosis, memory and wake-ups.
-///
-/// One round, because an outage takes minutes, and each bound holds for every single one.
-#[tokio::test]
-#[ignore = "takes minutes, and a guest for itself: `tests/lab/bench` runs it"]
-async fn care() {
-    let mut table = Table::default();
-    let mut node = Caretaker::measured().await;
-    idle_care(&node, &mut table).await;
-    diagnoses(&mut node, &mut table).await;
-
-    node.home.close_access_point();
-    let gone = within(FALLBACK_WITHIN, "the hotspot is open", async || node.hotspot_is_open()).await;
-    node.home.open_access_point().await;
-    let back = within(RETURN_WITHIN, "the node is back", async || is_in(SSID)).await;
-    table.target("home gone → hotspot open, s", gone.as_secs_f64(), FALLBACK_WITHIN.as_secs_f64());
-    table.target("home back → in it, hotspot closed, s", back.as_secs_f64(), RETURN_WITHIN.as_secs_f64());
-
-    node.stop();
-    until("NetworkManager is at home", async || is_online(SSID)).await;
-    node.home.close_access_point();
-    sleep(gone).await;
-    node.home.open_access_point().await;
-    let began = Instant::now();
-    while !is_online(SSID) && began.elapsed() < ALONE {
-        sleep(LOOK).await;
-    }
-    let alone = if is_online(SSID) { format!("{:.2} s", seconds(began)) } else { format!("not within {} s", ALONE.as_secs()) };
-    table.line("  NetworkManager alone, after an outage of the same length", &alone);
-    node.ends();
-    table.end();
-}
-
-/// At idle, and with readers of events.
-async fn idle_care(node: &Caretaker, table: &mut Table) {
-    // By then the temporary allocations of the start are freed.
-    sleep(Duration::from_secs(30)).await;
-    let before = node.usage();
-    sleep(IDLE).await;
-    let idle = node.usage();
-    let mut readers = Vec::new();
-    for number in 0..READERS {
-        // A peer has at most 64 connections.
-        let socket = TcpSocket::new_v4().expect("a socket");
-        let address = [127, 0, 0, 2 + u8::try_from(number / 50).expect("few peers")];
-        socket.bind((address, 0).into()).expect("an address of the loopback");
-        let mut reader = socket.connect(([127, 0, 0, 1], 8080).into()).await.expect("the node listens");
-        let request = b"GET /api/provisioning/events HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n";
-        reader.write_all(request).await.expect("the node reads");
-        let mut head = [0; 12];
-        reader.read_exact(&mut head).await.expect("the node answers");
-        assert_eq!(&head, b"HTTP/1.1 200");
-        readers.push(reader);
-    }
-    let read = node.usage();
-    table.target("caretaker at idle: resident, MiB", mebibytes(idle.resident), 6.0);
-    table.line("  of it heap, stacks and changed data, MiB", &format!("{:.2}", mebibytes(idle.anonymous)));
-    let name = format!("  more with {READERS} readers of events, MiB");
-    table.target(&name, mebibytes(read.resident.saturating_sub(idle.resident)), 4.0);
-    let minutes = IDLE.as_secs_f64() / 60.0;
-    let sleeps = u32::try_from(idle.sleeps - before.sleeps).expect("few");
-    table.target("wake-ups a minute at idle", f64::from(sleeps) / minutes, 6.0);
-}
-
-/// How long `jarvis-provision diagnose` takes, by the layer that fails.
-async fn diagnoses(node: &mut Caretaker, table: &mut Table) {
-    let mut diagnose = |name: &str| {
-        let mut took = [(); 3].map(|()| timed_diagnosis().1);
-        took.sort();
-        table.target(&format!("diagnose: {name}, s"), took[1].as_secs_f64(), 10.0);
-    };
-    diagnose("everything works");
-    node.internet.close_page();
-    diagnose("internet");
-    node.internet.open_page();
-    node.internet.refuse_names().await;
-    diagnose("DNS");
-    node.internet.resolve_names().await;
-    must("ip", &["-n", "home", "addr", "del", &format!("{AIR}/24"), "dev", "wlan1"]);
-    diagnose("gateway");
-    must("ip", &["-n", "home", "addr", "add", &format!("{AIR}/24"), "dev", "wlan1"]);
-    must("nmcli", &["device", "disconnect", "wlan0"]);
-    diagnose("association");
-    must("nmcli", &["device", "connect", "wlan0"]);
-    until("it is in its home", async || is_in(SSID)).await;
 }
 
 /// Waits until the node's list contains the home, as after the owner's choice from a fresh list.

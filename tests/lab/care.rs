@@ -172,9 +172,14 @@ impl Caretaker {
         caretaker
     }
 
+    /// The id of its process.
+    pub(crate) fn process(&self) -> String {
+        self.unit.property("MainPID")
+    }
+
     /// The resources of the caretaker.
     pub(crate) fn usage(&self) -> Usage {
-        usage(&self.unit.property("MainPID"))
+        usage(&self.process())
     }
 
     /// Stops the caretaker, and leaves the network to NetworkManager.

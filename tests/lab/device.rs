@@ -30,8 +30,6 @@ pub(crate) struct Usage {
     pub(crate) resident: usize,
     /// Peak resident memory, KiB.
     pub(crate) peak: usize,
-    /// Memory that is no part of a file, KiB: heap, stacks and changed data.
-    pub(crate) anonymous: usize,
     /// Times that a thread has gone to sleep.
     pub(crate) sleeps: usize,
 }
@@ -170,19 +168,17 @@ impl Device {
 /// The resources of a process.
 pub(crate) fn usage(process: &str) -> Usage {
     let descriptors = fs::read_dir(format!("/proc/{process}/fd")).expect("its descriptors").count();
-    let read = |name: &str| fs::read_to_string(format!("/proc/{process}/{name}")).expect("its figures");
     let figure = |text: &str, name: &str| -> usize {
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim().trim_end_matches("kB").trim().parse().ok());
         value.expect("a figure")
     };
-    let (status, memory) = (read("status"), read("smaps_rollup"));
+    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("its figures");
     let [resident, peak] = ["VmRSS:", "VmHWM:"].map(|name| figure(&status, name));
-    let anonymous = figure(&memory, "Anonymous:");
     let threads = fs::read_dir(format!("/proc/{process}/task")).expect("its threads").flatten();
     // A thread may end meanwhile.
     let threads = threads.filter_map(|thread| fs::read_to_string(thread.path().join("status")).ok());
     let sleeps = threads.map(|thread| figure(&thread, "voluntary_ctxt_switches:")).sum();
-    Usage { descriptors, resident, peak, anonymous, sleeps }
+    Usage { descriptors, resident, peak, sleeps }
 }
 
 /// The profiles that NetworkManager has, volatile ones included.
