@@ -101,10 +101,17 @@ impl Listener {
         });
         let (failure, login) = watch::channel(None);
         readers.spawn(async move {
+            // What comes before the beginning is told of another login.
+            let mut begun = false;
             while let Some(message) = next(&mut logins).await {
-                let Some(heard) = message.ok().as_ref().and_then(login_failure) else { continue };
-                // The first one is the cause of those after it.
-                failure.send_if_modified(|failure| failure.is_none() && failure.replace(heard).is_none());
+                match message.ok().as_ref().and_then(of_login) {
+                    Some(Login::Begun) => begun = true,
+                    // The first one is the cause of those after it.
+                    Some(Login::Failed(heard)) if begun => {
+                        failure.send_if_modified(|failure| failure.is_none() && failure.replace(heard).is_none());
+                    }
+                    _ => {}
+                }
             }
         });
         Some(Self { refusal, login, _readers: readers })
@@ -133,12 +140,18 @@ async fn next(stream: &mut MessageStream) -> Option<zbus::Result<Message>> {
     poll_fn(|context| Pin::new(&mut *stream).poll_next(context)).await
 }
 
-/// Why a login has failed, if a signal tells.
-fn login_failure(message: &Message) -> Option<LoginFailure> {
+/// What a signal tells of a login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Login {
+    Begun,
+    Failed(LoginFailure),
+}
+
+fn of_login(message: &Message) -> Option<Login> {
     let body = message.body();
     let (status, parameter) = body.deserialize::<(&str, &str)>().ok()?;
     debug!(status, parameter, "the login");
-    LoginFailure::read(status, parameter)
+    if status == "started" { Some(Login::Begun) } else { LoginFailure::read(status, parameter).map(Login::Failed) }
 }
 
 /// The status codes of a signal.
@@ -243,6 +256,18 @@ mod tests {
         assert_eq!(statuses(&changed(&[("AuthStatusCode", 17)])), [17]);
         assert_eq!(statuses(&changed(&[("AssocStatusCode", 12)])), [12]);
         assert_eq!(statuses(&changed(&[("DisconnectReason", -3), ("AuthStatusCode", -1)])), [0_u16; 0]);
+    }
+
+    #[test]
+    fn a_login_begins_before_it_fails() {
+        let told = |status: &str, parameter: &str| {
+            let signal = Message::signal("/fi/w1/wpa_supplicant1/Interfaces/0", INTERFACE, "EAP");
+            of_login(&signal.build(&(status, parameter)).expect("a valid message"))
+        };
+        assert_eq!(told("started", ""), Some(Login::Begun));
+        assert_eq!(told("completion", "failure"), Some(Login::Failed(LoginFailure::Refused)));
+        assert_eq!(told("completion", "success"), None);
+        assert_eq!(of_login(&changed(&[])), None);
     }
 
     #[test]

@@ -115,7 +115,8 @@ async fn a_failed_login_ends_at_once_and_is_told_by_its_reason() {
         let joining = log_in(&lab, login);
         let telling = async {
             lab.fake.until("the login is under way", |world| world.state == 50 && world.active.is_some()).await;
-            for signal in signals {
+            // The first one is of an earlier login.
+            for signal in [("completion", "failure"), ("started", "")].iter().chain(signals) {
                 let interface = format!("{SUPPLICANT}.Interface");
                 let path = "/fi/w1/wpa_supplicant1/Interfaces/0";
                 supplicant.emit_signal(None::<&str>, path, interface, "EAP", signal).await.expect("the bus takes signals");
