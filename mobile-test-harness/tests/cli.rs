@@ -15,7 +15,14 @@ use tokio::time::Instant;
 fn phone(node: &Node, command: &str, arguments: &[&str]) -> Command {
     let mut phone = Command::new(env!("CARGO_BIN_EXE_jarvis-phone"));
     phone.arg(command).args(["--over", &node.target.to_string()]).args(arguments).stdin(Stdio::null());
-    for variable in ["JARVIS_PAIRING_CODE", "JARVIS_WIFI_PASSWORD", "JARVIS_PROVISIONING_TOKEN", "JARVIS_JWT", "RUST_LOG"] {
+    for variable in [
+        "JARVIS_PAIRING_CODE",
+        "JARVIS_WIFI_PASSWORD",
+        "JARVIS_CERTIFICATE_PASSWORD",
+        "JARVIS_PROVISIONING_TOKEN",
+        "JARVIS_JWT",
+        "RUST_LOG",
+    ] {
         phone.env_remove(variable);
     }
     phone
@@ -204,6 +211,43 @@ fn interrupt(phone: &Child) {
 
 const fn is_join(command: &NodeCommand) -> bool {
     matches!(command, NodeCommand::Radio(RadioCommand::Join { .. }))
+}
+
+#[tokio::test]
+async fn a_login_with_the_largest_certificate_arrives_whole() {
+    let node = Node::start(185).await;
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (certificate, authority) = (directory.path().join("device.p12"), directory.path().join("authority.pem"));
+    // The outlines of a PKCS#12 and of a certificate.
+    let pkcs12 = [&[0x30, 0x82, 0x1f, 0xfc, 2, 1, 3, 0x30][..], &[7; 8192 - 8]].concat();
+    let pem = "-----BEGIN CERTIFICATE-----\nMAcwADAAAwEA\n-----END CERTIFICATE-----\n";
+    fs::write(&certificate, &pkcs12).expect("a file");
+    fs::write(&authority, format!("{pem:>4096}")).expect("a file");
+    let [certificate, authority] = [&certificate, &authority].map(|path| path.to_str().expect("UTF-8"));
+    let login = ["--eap", "tls", "--identity", "anna", "--certificate-file", certificate, "--authority-file", authority];
+    let mut phone = provision(&node, &[&login[..], &["--json"]].concat());
+    phone.env("JARVIS_CERTIFICATE_PASSWORD", "it opens the key");
+    let (_, outcome) = json(phone).await;
+    let is_whole = |command: &NodeCommand| match command {
+        NodeCommand::Radio(RadioCommand::Join { enterprise: Some(enterprise), passphrase, .. }) => {
+            let login = enterprise.login();
+            passphrase.is_empty()
+                && login.certificate.expose() == pkcs12
+                && login.authority.len() == 4096
+                && login.certificate_password.expose() == "it opens the key"
+        }
+        _ => false,
+    };
+    assert_eq!(node.started(is_whole), 1, "{outcome}");
+}
+
+#[tokio::test]
+async fn a_login_that_verifies_no_server_is_refused_before_it_is_sent() {
+    let node = Node::start(185).await;
+    let (code, _, errors) = run(provision(&node, &["--eap", "peap", "--identity", "anna"])).await;
+    assert_eq!(code, Some(2), "{errors}");
+    assert!(errors.contains("cannot be verified"), "{errors}");
+    assert_eq!(node.started(is_join), 0);
 }
 
 #[tokio::test]

@@ -2,11 +2,13 @@
 
 use jarvis_provisioning::daemon::{Event, Handle};
 use jarvis_provisioning::link::http::{Config, Limits, Secrets};
-use provisioning_core::domain::{CommandCenterUrl, CreatedAt, Credentials, K2, Passphrase, Ssid, State};
+use provisioning_core::domain::{
+    CommandCenterUrl, CreatedAt, Credentials, EapMethod, Enterprise, K2, Login, Passphrase, Ssid, State,
+};
 use provisioning_core::endpoint::{Endpoint, PROTOBUF, SESSION_HEADER};
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::{Command, DiskCommand};
-use provisioning_core::secret::{SecretBytes, SecretText};
+use provisioning_core::secret::{SecretBlob, SecretBytes, SecretText};
 use provisioning_core::session::{Opening, PhoneSecret, Session};
 use provisioning_core::wire::{Info, Message, Outbound, PublicStatus, Refusal, Reply as Answer, Request};
 
@@ -141,6 +143,33 @@ async fn info_and_status_are_read_in_either_representation() {
     assert_eq!(PublicStatus::decode(&status.body), Ok(expected));
     let plain = request(node.api, "GET", "/api/v1/status", &[("accept", "application/json, */*")], b"").await;
     assert_eq!(plain.header("content-type"), Some("application/json"));
+}
+
+#[tokio::test]
+async fn a_login_with_the_largest_certificate_is_accepted() {
+    let node = Node::with(Config { secrets: Secrets::Nowhere, ..config() }, Box::new(|command| Some(success(command))));
+    let mut phone = Phone::connect(&node).await;
+    let secret = |text: &str| SecretText::new(text.into());
+    // The outlines of a PKCS#12 and of a certificate.
+    let pkcs12 = [&[0x30, 0x82, 0x1f, 0xfc, 2, 1, 3, 0x30][..], &[7; 8192 - 8]].concat();
+    let pem = "-----BEGIN CERTIFICATE-----\nMAcwADAAAwEA\n-----END CERTIFICATE-----\n";
+    let login = Login {
+        method: EapMethod::Tls,
+        identity: "anna".into(),
+        anonymous_identity: String::new(),
+        password: secret(""),
+        certificate: SecretBlob::new(pkcs12),
+        certificate_password: secret("it opens the key"),
+        authority: format!("{pem:>4096}").into_bytes(),
+        domain: "office.example".into(),
+        accept_unverified_server: false,
+    };
+    let enterprise = Some(Box::new(Enterprise::try_from(login).expect("a valid login")));
+    let passphrase = Passphrase::try_from(String::new()).expect("none");
+    phone.ask(&Request::Credentials(Box::new(Credentials { enterprise, passphrase, ..credentials() }))).await;
+    phone
+        .hear(|message| matches!(message, Message::Reply { reply: Answer::Accepted { request_id: 77 }, .. }).then_some(()))
+        .await;
 }
 
 #[tokio::test]

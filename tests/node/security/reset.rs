@@ -59,6 +59,9 @@ impl Lab {
         }
         let files = files::Node::new();
         write_everything(&files.open());
+        let certificates = files.paths().directory.join("certificates");
+        fs::create_dir(&certificates).expect("a folder");
+        fs::write(certificates.join(format!("{OURS}-identity.p12")), "a private key").expect("a file");
         Some(Self { fake, files, bus })
     }
 
@@ -114,6 +117,7 @@ impl Lab {
         assert_eq!(self.profiles(), ["Theirs"]);
         assert_eq!(self.files.names().iter().filter(|name| *name != "run.lock").count(), 3, "{:?}", self.files.names());
         assert!(!self.is_resetting());
+        assert!(!self.files.file("certificates").exists());
     }
 
     /// Asserts that the reset has begun, and that nothing is deleted before the networks are.
