@@ -411,10 +411,7 @@ async fn serve_phones(
                         registered = true;
                     }
                     Step::Change(change @ Change::Advertise(instance)) => match result {
-                        Err(error) if instance != Instance::Own => {
-                            warn!(?instance, "not advertised, and tried again: {}", chain(&error));
-                            advertisements.left_out(instance);
-                        }
+                        Err(error) if instance != Instance::Own => advertisements.left_out(instance, &error),
                         result => {
                             result?;
                             info!(adapter = adapter.name(), name = handle.view().info.name, ?instance, "advertising");

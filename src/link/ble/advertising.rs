@@ -4,7 +4,10 @@
 //! extended advertising may offer one. So the order is fixed: the node's own comes first, and one further down is left out if
 //! there is no room. It also leaves the air to make room for one before it.
 
-use super::{ADVERTISEMENT, improv};
+use tracing::{debug, warn};
+
+use super::{ADVERTISEMENT, Error, improv};
+use provisioning_core::fault::chain;
 
 /// An advertisement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,26 +55,30 @@ pub(super) enum Change {
 
 /// The advertisements.
 #[derive(Debug, Default)]
-pub(super) struct Advertisements([Visible; COUNT]);
+pub(super) struct Advertisements {
+    visible: [Visible; COUNT],
+    /// There was no room before, and it was logged.
+    reported: bool,
+}
 
 impl Advertisements {
     /// The next request, which is then pending; none if nothing is to be done, or while one is pending.
     pub(super) fn next(&mut self, wanted: impl Fn(Instance) -> bool) -> Option<Change> {
         let change = self.due(wanted)?;
         let (Change::Advertise(instance) | Change::Hide(instance)) = change;
-        self.0[instance as usize] = Visible::Changing;
+        self.visible[instance as usize] = Visible::Changing;
         Some(change)
     }
 
     fn due(&self, wanted: impl Fn(Instance) -> bool) -> Option<Change> {
-        if self.0.contains(&Visible::Changing) {
+        if self.visible.contains(&Visible::Changing) {
             return None;
         }
         if let Some(surplus) = Instance::ALL.into_iter().find(|instance| self.shows(*instance) && !wanted(*instance)) {
             return Some(Change::Hide(surplus));
         }
         let missing =
-            Instance::ALL.into_iter().find(|instance| wanted(*instance) && self.0[*instance as usize] == Visible::No)?;
+            Instance::ALL.into_iter().find(|instance| wanted(*instance) && self.visible[*instance as usize] == Visible::No)?;
         // One that comes after it may take the room that it needs.
         let after = Instance::ALL.into_iter().skip(missing as usize + 1).find(|instance| self.shows(*instance));
         Some(after.map_or(Change::Advertise(missing), Change::Hide))
@@ -79,28 +86,34 @@ impl Advertisements {
 
     /// Whether an advertisement is in the air, as far as known.
     pub(super) fn shows(&self, instance: Instance) -> bool {
-        self.0[instance as usize] == Visible::Yes
+        self.visible[instance as usize] == Visible::Yes
     }
 
     /// A request has succeeded.
     pub(super) fn done(&mut self, change: Change) {
         match change {
-            Change::Advertise(instance) => self.0[instance as usize] = Visible::Yes,
+            Change::Advertise(instance) => self.visible[instance as usize] = Visible::Yes,
             Change::Hide(instance) => {
-                self.0[instance as usize] = Visible::No;
+                self.visible[instance as usize] = Visible::No;
                 self.retry();
             }
         }
     }
 
-    /// There was no room for an advertisement.
-    pub(super) const fn left_out(&mut self, instance: Instance) {
-        self.0[instance as usize] = Visible::LeftOut;
+    /// There was no room for an advertisement; the error says why. It is logged once as a warning, not at every try.
+    pub(super) fn left_out(&mut self, instance: Instance, error: &Error) {
+        self.visible[instance as usize] = Visible::LeftOut;
+        let text = chain(error);
+        if std::mem::replace(&mut self.reported, true) {
+            debug!(?instance, "still not advertised: {text}");
+        } else {
+            warn!(?instance, "not advertised, and tried again: {text}");
+        }
     }
 
     /// There may be room now.
     pub(super) fn retry(&mut self) {
-        for visible in &mut self.0 {
+        for visible in &mut self.visible {
             if *visible == Visible::LeftOut {
                 *visible = Visible::No;
             }
@@ -111,7 +124,7 @@ impl Advertisements {
     pub(super) fn released(&mut self, path: &str) {
         for instance in Instance::ALL.into_iter().filter(|instance| instance.path() == path) {
             if self.shows(instance) {
-                self.0[instance as usize] = Visible::No;
+                self.visible[instance as usize] = Visible::No;
             }
         }
     }
@@ -130,7 +143,7 @@ mod tests {
             assert_eq!(advertisements.next(|instance| wanted.contains(&instance)), None, "one request at a time");
             let shown = Instance::ALL.into_iter().filter(|instance| advertisements.shows(*instance)).count();
             match change {
-                Advertise(instance) if shown >= room => advertisements.left_out(instance),
+                Advertise(instance) if shown >= room => advertisements.left_out(instance, &Error::BusLost),
                 change => advertisements.done(change),
             }
             changes.push(change);
