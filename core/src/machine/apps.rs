@@ -18,7 +18,6 @@ use crate::domain::{Credentials, Network, Passphrase, Ssid, Step};
 use crate::espressif::srp::PublicKey;
 use crate::espressif::{Endpoint, Handshake, Session, User};
 use crate::fault::Fault;
-use crate::secret::SecretText;
 use crate::wire::espressif::{self as wire, ConfigRequest, ControlRequest, ScanRequest, Station, Status};
 use crate::wire::{Message, Reply, Request};
 
@@ -337,34 +336,21 @@ impl Machine {
         }
     }
 
-    /// The attempt that an app describes. Its protocol cannot say that a network hides its name, so one that no scan has found does.
+    /// The attempt that an app describes.
     fn app_credentials(
         &self,
         (ssid, passphrase): (Ssid, Passphrase),
         enrolling: Option<Box<Credentials>>,
         rng: &mut impl CryptoRng,
     ) -> Credentials {
-        let hidden = !self.networks().iter().any(|network| network.ssid == ssid);
+        // It came sealed, so its network is not shown to everyone.
+        let network = self.network_alone(rng.next_u64() | 1, ssid, passphrase);
         match enrolling {
-            Some(enrolling) => Credentials { ssid: Some(ssid), passphrase, hidden, ..*enrolling },
-            None => Credentials {
-                // It came sealed, so its network is not shown to everyone.
-                request_id: rng.next_u64() | 1,
-                ssid: Some(ssid),
-                passphrase,
-                hidden,
-                room: String::new(),
-                command_center: None,
-                config_service: None,
-                household_id: String::new(),
-                node_id: String::new(),
-                token: SecretText::new(String::new()),
-                provision_code: None,
-                time: None,
-                country: None,
-                seen_frequency: 0,
-                enterprise: None,
-            },
+            Some(enrolling) => {
+                let Credentials { ssid, passphrase, hidden, .. } = network;
+                Credentials { ssid, passphrase, hidden, ..*enrolling }
+            }
+            None => network,
         }
     }
 

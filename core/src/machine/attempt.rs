@@ -25,8 +25,9 @@ use super::command::{CommandCenterCommand, DiskCommand, Joined, Op, OpId, Pendin
 use super::reset::Reset;
 use super::{Answer, Asker, Instant, Link, Machine, Output, RESUMES};
 use crate::backoff::{Backoff, Jitter};
-use crate::domain::{Credentials, Failure, Outcome, Registration, Ssid, Status, Step, UnixTime};
+use crate::domain::{Credentials, Failure, Outcome, Passphrase, Registration, Ssid, Status, Step, UnixTime};
 use crate::fault::Fault;
+use crate::secret::SecretText;
 use crate::wire::Reply;
 
 /// Longer than any limit of the network's own: WPA3, and DHCP on a busy access point.
@@ -230,6 +231,28 @@ impl Machine {
             return self.announce();
         }
         self.begin(credentials, 0, Some(Asker::Phone { link, to }), now);
+    }
+
+    /// The attempt to join a network without a command center, for protocols that cannot say that a network hides its name: one
+    /// that no scan has found does. `request_id`: 0 if it came in clear.
+    pub(super) fn network_alone(&self, request_id: u64, ssid: Ssid, passphrase: Passphrase) -> Credentials {
+        Credentials {
+            request_id,
+            hidden: !self.networks().iter().any(|network| network.ssid == ssid),
+            ssid: Some(ssid),
+            passphrase,
+            enterprise: None,
+            room: String::new(),
+            command_center: None,
+            config_service: None,
+            household_id: String::new(),
+            node_id: String::new(),
+            token: SecretText::new(String::new()),
+            provision_code: None,
+            time: None,
+            country: None,
+            seen_frequency: 0,
+        }
     }
 
     /// Begins an attempt. Nothing else is in progress. The caller gets the acceptance once it is on disk.

@@ -4,17 +4,14 @@
 //! time the first client that sends a network starts the same attempt as everyone else, without a command center. That client
 //! learns its outcome; if it has left, the clients do that are there at the end, because it may be one of them.
 
-use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::attempt::Activity;
 use super::authorization::LASTS;
 use super::{Answer, Asker, Instant, Link, Machine, Output, Ticket};
-use crate::domain::{Credentials, Passphrase, Ssid};
 use crate::fault::Fault;
 use crate::improv::{self, Command, Error, FromClient, Notice, Packet, Shown, State};
-use crate::secret::SecretText;
 
 /// The values of a packet follow each other within some milliseconds. What follows later begins another one.
 const PACKET_TIME: Duration = Duration::from_secs(2);
@@ -143,31 +140,10 @@ impl Machine {
             Command::Join { ssid, passphrase } => {
                 self.authorization.used();
                 self.improv.attempt = Some(Attempt { link: Some(link) });
-                let credentials = self.network_in_clear(ssid, passphrase);
+                // 0: it came in clear.
+                let credentials = self.network_alone(0, ssid, passphrase);
                 self.begin(credentials, 0, Some(Asker::Improv(link)), now);
             }
-        }
-    }
-
-    /// The attempt to join a network that came in clear, without a command center. These protocols cannot say that a network hides
-    /// its name, so one that no scan has found does.
-    fn network_in_clear(&self, ssid: Ssid, passphrase: Passphrase) -> Credentials {
-        Credentials {
-            request_id: 0,
-            hidden: !self.networks().iter().any(|network| network.ssid == ssid),
-            ssid: Some(ssid),
-            passphrase,
-            enterprise: None,
-            room: String::new(),
-            command_center: None,
-            config_service: None,
-            household_id: String::new(),
-            node_id: String::new(),
-            token: SecretText::new(String::new()),
-            provision_code: None,
-            time: None,
-            country: None,
-            seen_frequency: 0,
         }
     }
 
