@@ -22,10 +22,13 @@ use provisioning_core::machine::Joined;
 
 /// Association, limited to 25 s by NetworkManager, and DHCP, limited to 25 s by the profile.
 const ATTEMPT_LIMIT: Duration = Duration::from_mins(1);
-/// Both tries and their scans; shorter than the machine's limit.
+/// All tries and their scans; shorter than the machine's limit.
 const JOIN_LIMIT: Duration = Duration::from_secs(100);
 /// NetworkManager's check may hang for half a minute in a portal.
 const CONNECTIVITY_LIMIT: Duration = Duration::from_secs(5);
+
+/// How many stations of a network are tried by their addresses, the strongest ones.
+const STATIONS: usize = 3;
 
 /// What a network takes.
 #[derive(Clone)]
@@ -41,20 +44,24 @@ pub(super) enum Key {
 struct Way {
     key_management: Option<KeyManagement>,
     without_sae: bool,
-    bssid: Option<[u8; 6]>,
+    /// The stations that were tried by their addresses; the last one is this way's.
+    stations: Vec<[u8; 6]>,
+    /// It is the one retry for other reasons than a station's refusal.
+    is_retry: bool,
     /// What was tried.
     was: Option<Tried>,
 }
 
 /// A try that has failed.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Tried {
     key_management: KeyManagement,
     /// The network offers WPA3.
     sae: bool,
     /// The network hides its name, and its protection is not known.
     unseen: bool,
-    another: Option<[u8; 6]>,
+    /// The network's stations, the strongest one first.
+    stations: Vec<[u8; 6]>,
 }
 
 impl Key {
@@ -96,24 +103,43 @@ impl Key {
 impl Way {
     /// Another way, after a failure that it may avoid.
     fn next(&self, cause: &Cause, version: Option<(u32, u32)>) -> Option<Self> {
-        let was = self.was.filter(|_| matches!(cause, Cause::Ended { mode: Mode::Station, .. }))?;
+        let was = self.was.as_ref().filter(|_| matches!(cause, Cause::Ended { mode: Mode::Station, .. }))?;
+        // Another station of the network may have room, or another filter.
+        if matches!(cause.fault(), Fault::RouterFull | Fault::RouterRefused) {
+            return self.at_another(was);
+        }
+        if self.is_retry {
+            return None;
+        }
+        let retry = Self { is_retry: true, ..Self::default() };
         let is_psk = was.key_management == KeyManagement::WpaPsk;
         match cause.fault() {
             // The network also offers WPA2, which old drivers and some access points do better.
             Fault::ProbablyWrongPassword | Fault::Wpa3Failed
                 if is_psk && was.sae && !self.without_sae && version >= Some(LEAVES_OUT_SAE) =>
             {
-                Some(Self { without_sae: true, ..Self::default() })
+                Some(Self { without_sae: true, ..retry })
             }
             // A hidden network, perhaps with WPA3 only, which older versions of NetworkManager try only if they are told.
-            Fault::NetworkNotFound if is_psk && was.unseen => {
-                Some(Self { key_management: Some(KeyManagement::Sae), ..Self::default() })
-            }
-            // Another station of the network may have room, or another filter.
-            Fault::RouterFull | Fault::RouterRefused => was.another.map(|bssid| Self { bssid: Some(bssid), ..Self::default() }),
+            Fault::NetworkNotFound if is_psk && was.unseen => Some(Self { key_management: Some(KeyManagement::Sae), ..retry }),
             // A lost frame, and a scan that used up NetworkManager's time limit, have the same result.
-            _ => cause.is_worth_a_retry().then(|| Self { bssid: was.another, ..Self::default() }),
+            _ if cause.is_worth_a_retry() => Some(Self { is_retry: true, ..self.at_another(was).unwrap_or_default() }),
+            _ => None,
         }
+    }
+
+    /// The same way at a station that was not tried by its address. The supplicant chooses the first one itself, and usually the
+    /// strongest, so that comes last.
+    fn at_another(&self, was: &Tried) -> Option<Self> {
+        let [strongest, others @ ..] = &*was.stations else { return None };
+        if others.is_empty() {
+            return None;
+        }
+        let others = others.iter().take(STATIONS - 1).chain([strongest]);
+        let next = others.copied().find(|station| !self.stations.contains(station))?;
+        let stations = self.stations.iter().copied().chain([next]).collect();
+        let Self { key_management, without_sae, is_retry, .. } = *self;
+        Some(Self { key_management, without_sae, stations, is_retry, was: None })
     }
 }
 
@@ -124,14 +150,12 @@ impl Radio {
         }
         let until = Instant::now() + JOIN_LIMIT;
         let mut way = Way::default();
-        let mut again = true;
         loop {
             match self.join_once(ssid, key, hidden, &mut way, caller, until).await {
                 Ok(()) => break,
-                Err(cause) => match way.next(&cause, self.version).filter(|_| again) {
+                Err(cause) => match way.next(&cause, self.version) {
                     Some(next) => {
-                        info!("retrying once: {}", provisioning_core::fault::chain(&cause));
-                        again = false;
+                        info!("retrying: {}", provisioning_core::fault::chain(&cause));
                         way = next;
                     }
                     None => return Err(cause),
@@ -169,7 +193,7 @@ impl Radio {
             }
             self.change_supplicant(&device, Change::BothElements).await;
         }
-        way.was = Some(Tried { key_management, sae, unseen: hidden && found.securities.is_empty(), another: found.another });
+        way.was = Some(Tried { key_management, sae, unseen: hidden && found.securities.is_empty(), stations: found.stations });
         self.remember(&device).await;
         let station = Station {
             uuid: new_uuid()?,
@@ -181,7 +205,7 @@ impl Radio {
             key_management,
             // SAE takes no key.
             without_sae: way.without_sae || sae && key.passphrase().is_key(),
-            bssid: way.bssid,
+            bssid: way.stations.last().copied(),
         };
         let limit = until.saturating_duration_since(Instant::now()).min(ATTEMPT_LIMIT);
         let joined = match self.activate(Plan::Station(station), &device, sighting, caller, limit).await {
@@ -283,5 +307,30 @@ impl Radio {
                 false
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The stations that are tried after each other's refusals.
+    fn tried(stations: &[[u8; 6]]) -> Vec<[u8; 6]> {
+        let was = |stations: &[[u8; 6]]| Tried {
+            key_management: KeyManagement::WpaPsk,
+            sae: false,
+            unseen: false,
+            stations: stations.to_vec(),
+        };
+        let ways = std::iter::successors(Some(Way::default()), |way| way.at_another(&was(stations)));
+        ways.last().map(|way| way.stations).unwrap_or_default()
+    }
+
+    #[test]
+    fn every_station_that_may_have_room_is_tried_once_and_the_strongest_last() {
+        let [a, b, c, d] = [1, 2, 3, 4].map(|last| [2, 0, 0, 0, 0, last]);
+        assert_eq!(tried(&[a, b]), [b, a]);
+        assert_eq!(tried(&[a, b, c, d]), [b, c, a], "three at most");
+        assert!(tried(&[a]).is_empty() && tried(&[]).is_empty());
     }
 }

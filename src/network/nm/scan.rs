@@ -138,11 +138,11 @@ impl List {
         })
     }
 
-    /// The second strongest of the network's stations at `now`: the supplicant tries the strongest one first.
-    pub(super) fn another(&self, ssid: &Ssid, now: i64) -> Option<[u8; 6]> {
+    /// The network's stations at `now`, the strongest one first.
+    pub(super) fn stations(&self, ssid: &Ssid, now: i64) -> Vec<[u8; 6]> {
         let mut fresh = self.fresh(ssid, now);
         fresh.sort_by_key(|entry| std::cmp::Reverse(entry.strength));
-        address(&fresh.get(1)?.bssid)
+        fresh.into_iter().filter_map(|entry| address(&entry.bssid)).collect()
     }
 
     /// Whether one of the network's stations broadcasts its name.
@@ -280,15 +280,13 @@ mod tests {
     }
 
     #[test]
-    fn the_other_station_of_a_network_is_its_second_strongest() {
+    fn the_stations_of_a_network_are_ordered_by_their_strength() {
         let station = |bssid: &str, strength| Entry { strength, ..entry("home", bssid, 100) };
-        let [strong, weak, weaker] = [("02:00:00:00:00:0A", 90), ("02:00:00:00:00:0B", 60), ("02:00:00:00:00:0C", 30)];
-        let list =
-            |stations: &[(&str, u8)]| List::new(stations.iter().map(|(bssid, strength)| station(bssid, *strength)).collect());
+        let stations = [("02:00:00:00:00:0C", 30), ("02:00:00:00:00:0B", 60), ("02:00:00:00:00:0A", 90)];
+        let list = List::new(stations.iter().map(|(bssid, strength)| station(bssid, *strength)).collect());
         let home = Ssid::try_from("home").expect("short");
-        assert_eq!(list(&[weaker, weak, strong]).another(&home, 100), Some([2, 0, 0, 0, 0, 0x0b]));
-        assert_eq!(list(&[strong]).another(&home, 100), None);
-        assert_eq!(list(&[strong, weak]).another(&home, 200), None, "not seen any more");
+        assert_eq!(list.stations(&home, 100), [0x0a, 0x0b, 0x0c].map(|last| [2, 0, 0, 0, 0, last]));
+        assert!(list.stations(&home, 200).is_empty(), "not seen any more");
     }
 
     #[test]

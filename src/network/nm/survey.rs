@@ -40,8 +40,8 @@ pub(super) struct Found {
     pub hidden: bool,
     /// Other networks were seen, and this one was not.
     pub absent: bool,
-    /// Another station of it than the strongest.
-    pub another: Option<[u8; 6]>,
+    /// Its stations, the strongest one first.
+    pub stations: Vec<[u8; 6]>,
 }
 
 impl Radio {
@@ -99,11 +99,11 @@ impl Radio {
         // A broadcasting network marked as hidden is found nevertheless; a hidden one that is not marked would not be found.
         let hides = hidden || self.found_by_name.contains(ssid) || !known.is_broadcast(ssid);
         let securities = known.securities(ssid);
-        let another = list.another(ssid, now);
+        let stations = list.stations(ssid, now);
         if !list.is_empty(now) {
             self.list = list;
         }
-        Ok(Found { sighting, securities, hidden: hides, absent, another })
+        Ok(Found { sighting, securities, hidden: hides, absent, stations })
     }
 
     /// The network, if NetworkManager has seen it recently; without a scan.
