@@ -46,6 +46,7 @@ mod field;
 mod gatt;
 mod homes;
 mod hostapd;
+mod improv;
 mod l2cap;
 mod mdns_service;
 mod node;

@@ -7,7 +7,7 @@ use jarvis_provisioning::simulation::{GUARDED, PASSWORD, SimulatedNetwork};
 use jarvis_provisioning::store::{Paths, Store};
 use provisioning_core::domain::{CommandCenterUrl, Credentials, Pairing, ProvisionCode, Registration, Ssid, UnixTime};
 use provisioning_core::fault::Fault;
-use provisioning_core::machine::{AccessPointPolicy, Refused};
+use provisioning_core::machine::{AccessPointPolicy, Config, Refused};
 use provisioning_core::secret::SecretText;
 use provisioning_core::session::PhoneSecret;
 use tempfile::TempDir;
@@ -56,17 +56,28 @@ pub(crate) struct Node {
 impl Node {
     /// Starts a new node.
     pub(crate) fn start(controllers: &Controllers) -> Self {
+        Self::with(controllers, false)
+    }
+
+    /// The same, which serves Improv's clients.
+    pub(crate) fn with_improv(controllers: &Controllers) -> Self {
+        Self::with(controllers, true)
+    }
+
+    fn with(controllers: &Controllers, improv: bool) -> Self {
         let files = TempDir::new().expect("a temporary folder");
         let paths = Paths { config: Some(files.path().join("config.json")), ..Paths::new(files.path().join("secrets")) };
         let store = Store::open(paths).expect("a new folder can be used");
         let boot = store.load().expect("a new folder holds nothing that cannot be read");
         let pairing = boot.pairing.clone();
-        let (daemon, handle) = Daemon::new(config(AccessPointPolicy::Never), boot, SimulatedNetwork, Agreeable, store);
+        let machine = Config { improv, ..config(AccessPointPolicy::Never) };
+        let (daemon, handle) = Daemon::new(machine, boot, SimulatedNetwork, Agreeable, store);
         let mut tasks = JoinSet::new();
         tasks.spawn(async {
             daemon.run(std::future::pending()).await;
         });
-        let config = ble::Config { adapter: Some(controllers.node.clone()), ..ble::Config::default() };
+        let services = ble::Services { improv, ..ble::Services::default() };
+        let config = ble::Config { adapter: Some(controllers.node.clone()), services, ..ble::Config::default() };
         tasks.spawn(ble::serve(config, handle.clone(), std::future::pending()));
         Self { handle, pairing, _files: files, _tasks: tasks }
     }
