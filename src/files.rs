@@ -25,3 +25,8 @@ pub fn hexadecimal(bytes: &[u8]) -> String {
     }
     text
 }
+
+/// The bytes of hexadecimal digits, two for each; none if there are other characters.
+pub fn bytes_of(digits: &str) -> Option<Vec<u8>> {
+    digits.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
+}

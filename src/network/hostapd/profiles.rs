@@ -7,7 +7,7 @@ use tracing::warn;
 use zeroize::Zeroizing;
 
 use super::cause::Cause;
-use crate::files::{FileError, Folder, hexadecimal};
+use crate::files::{FileError, Folder, bytes_of, hexadecimal};
 use provisioning_core::domain::{Passphrase, Ssid};
 
 /// The file, in the folder of the node's files.
@@ -43,8 +43,7 @@ impl Entry {
     }
 
     fn profile(self) -> Option<Profile> {
-        let pairs = self.ssid.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
-        let name: Vec<u8> = pairs.collect::<Option<_>>()?;
+        let name = bytes_of(&self.ssid)?;
         let passphrase = Passphrase::try_from(self.passphrase.to_string()).ok()?;
         Some(Profile { ssid: Ssid::try_from(name.as_slice()).ok()?, passphrase, hidden: self.hidden })
     }

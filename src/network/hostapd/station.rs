@@ -15,6 +15,7 @@ use super::children::{Child, Rights, find};
 use super::outcome::{Tracker, Verdict};
 use super::profiles::Profile;
 use super::radio::{Radio, Station};
+use crate::files::bytes_of;
 use crate::network::nm::outcome::Sighting;
 use crate::network::nm::profile::KeyManagement;
 use crate::network::nm::scan::{Entry, List, name};
@@ -315,7 +316,7 @@ fn network<'a>(
     }
     .to_owned();
     if method == KeyManagement::WpaPsk {
-        let key = passphrase.is_key().then(|| key(passphrase.expose()));
+        let key = if passphrase.is_key() { bytes_of(passphrase.expose()) } else { None };
         network.insert("psk", key.map_or_else(text, Variant::from));
         if with_sae {
             methods.push_str(" SAE");
@@ -333,11 +334,6 @@ fn network<'a>(
     network.insert("ieee80211w", protection.into());
     network.insert("key_mgmt", methods.into());
     network
-}
-
-/// The bytes of a key in hexadecimal digits.
-fn key(digits: &str) -> Vec<u8> {
-    digits.as_bytes().chunks(2).filter_map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }
 
 /// A station of a network, from the supplicant's properties of it. `now`: seconds since the boot.
