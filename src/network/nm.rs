@@ -31,7 +31,7 @@
 pub(in crate::network) mod access_point;
 mod activation;
 mod bus;
-mod cause;
+pub(in crate::network) mod cause;
 pub(in crate::network) mod country;
 mod device;
 mod enterprise;

@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use crate::files::FileError;
 use crate::network;
+use crate::network::nm::cause::error_name;
 use provisioning_core::fault::Fault;
 
 /// The cause of a failure.
@@ -140,12 +141,5 @@ impl Cause {
             Self::Call { source, .. } => error_name(source),
             _ => None,
         }
-    }
-}
-
-fn error_name(error: &zbus::Error) -> Option<&str> {
-    match error {
-        zbus::Error::MethodError(name, ..) => Some(name.as_str()),
-        _ => None,
     }
 }

@@ -213,7 +213,8 @@ const REFUSED_SETTINGS: [&str; 3] = [
     "org.freedesktop.NetworkManager.Settings.Connection.MissingProperty",
 ];
 
-fn error_name(error: &zbus::Error) -> Option<&str> {
+/// The D-Bus name of an error answer, if zbus has no type for it.
+pub(in crate::network) fn error_name(error: &zbus::Error) -> Option<&str> {
     match error {
         zbus::Error::MethodError(name, ..) => Some(name.as_str()),
         _ => None,
