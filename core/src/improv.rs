@@ -1,7 +1,7 @@
 //! Improv Wi-Fi over Bluetooth (<https://www.improv-wifi.com/ble>, revision 2.2), so that clients such as Home Assistant can bring
 //! the node online.
 //!
-//! The protocol has no session and no encryption: whoever writes to the node while it is authorized gives it its network. So a
+//! The protocol has no session and no encryption: any client that writes to the node while it is authorized sets its network. So a
 //! person has to authorize the node first, for a minute. A client writes a command, perhaps in several values, and learns what
 //! follows from notifications:
 //!

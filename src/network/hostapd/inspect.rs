@@ -159,7 +159,7 @@ impl Radio {
         Ok(())
     }
 
-    /// Has the supplicant start anew with the radio.
+    /// Takes the radio from the supplicant and gives it back, so that it starts over.
     pub(super) async fn restart_radio(&mut self) -> Result<(), Cause> {
         let interface = self.usable()?;
         self.connect().await?;

@@ -29,7 +29,7 @@ use provisioning_core::fault::chain;
 const READY_LIMIT: Duration = Duration::from_secs(10);
 /// Pauses between tries to open a lost access point again, or to join a stored network.
 const RETRIES: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30), Jitter::None);
-/// How often an open access point is looked at: another program may have taken its address away.
+/// How often an open access point is checked: another program may have removed its address.
 const LOOK: Duration = Duration::from_secs(2);
 
 /// A request; it answers by itself.
