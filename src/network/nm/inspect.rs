@@ -21,7 +21,7 @@ const ACTIVE: &str = "org.freedesktop.NetworkManager.Connection.Active";
 const DEVICE: &str = "org.freedesktop.NetworkManager.Device";
 const IP4_CONFIG: &str = "org.freedesktop.NetworkManager.IP4Config";
 const IP6_CONFIG: &str = "org.freedesktop.NetworkManager.IP6Config";
-const MANAGER: &str = "org.freedesktop.NetworkManager";
+pub(super) const MANAGER: &str = "org.freedesktop.NetworkManager";
 const STATION: &str = "org.freedesktop.NetworkManager.AccessPoint";
 const WIRELESS: &str = "org.freedesktop.NetworkManager.Device.Wireless";
 /// NetworkManager's type of a Wi-Fi connection.

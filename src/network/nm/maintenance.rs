@@ -5,10 +5,10 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info};
 
-use super::bus::Event;
+use super::bus::{Event, ROOT};
 use super::cause::{Call, Cause};
 use super::device::Device;
-use super::inspect;
+use super::inspect::{self, MANAGER};
 use super::profile::Plan;
 use super::proxies::SystemdProxy;
 use super::radio::{Caller, Held, Radio};
@@ -26,7 +26,7 @@ const JOIN_LIMIT: Duration = Duration::from_secs(75);
 /// NetworkManager notices at once that the supplicant has left the bus.
 const RESTART_LIMIT: Duration = Duration::from_secs(3);
 
-/// NetworkManager is called again after this time, to notice that it hangs.
+/// NetworkManager is called again after this time, to notice that it hangs. If it answers, the inspection still holds.
 const INSPECTION_HOLDS: Duration = Duration::from_mins(10);
 
 /// systemd's main object.
@@ -49,6 +49,9 @@ impl Radio {
             return seen;
         }
         let inspecting = async {
+            if let Some(seen) = self.renewed_inspection().await? {
+                return Ok(seen);
+            }
             self.connect().await?;
             let bus = self.bus()?;
             let signals = bus.signals();
@@ -66,11 +69,21 @@ impl Radio {
 
     /// The last inspection of a working connection, if nothing has changed since then.
     fn last_inspection(&self) -> Option<Inspection> {
-        let Inspected { seen, signals, until } = self.inspected.as_ref()?;
-        let bus = self.bus.as_ref().filter(|bus| !bus.is_closed())?;
+        let Inspected { seen, until, .. } = self.inspected.as_ref().filter(|inspected| self.still_holds(inspected))?;
+        (*until > Instant::now()).then(|| seen.clone())
+    }
+
+    /// The same after its time, if NetworkManager answers: one call, and not all those of an inspection.
+    async fn renewed_inspection(&mut self) -> Result<Option<Inspection>, Cause> {
+        let Some(inspected) = self.inspected.take().filter(|inspected| self.still_holds(inspected)) else { return Ok(None) };
+        self.bus()?.properties(&ROOT.try_into().expect("a valid path"), MANAGER).await?;
+        let renewed = Inspected { until: Instant::now() + INSPECTION_HOLDS, ..inspected };
+        Ok(Some(self.inspected.insert(renewed).seen.clone()))
+    }
+
+    fn still_holds(&self, Inspected { seen, signals, .. }: &Inspected) -> bool {
         let works = matches!(seen.association, Association::Joined { .. } | Association::Cable(_));
-        let holds = works && bus.signals() == *signals && *until > Instant::now();
-        holds.then(|| seen.clone())
+        works && self.bus.as_ref().is_some_and(|bus| !bus.is_closed() && bus.signals() == *signals)
     }
 
     /// The stored networks in range that are joined without a request.

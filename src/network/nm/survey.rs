@@ -124,6 +124,7 @@ impl Radio {
         }
         self.catch_up();
         let bus = self.bus()?;
+        let _scans = bus.scans().await?;
         let before = device.last_scan(bus).await?;
         let wireless: WirelessProxy<'_> = bus.proxy(device.path.as_ref()).await?;
         let names = name.map(|ssid| vec![ssid.as_bytes().to_vec()]);

@@ -1,5 +1,7 @@
 //! The requests of network care.
 
+use std::time::Duration;
+
 use zbus::{Message, Variant};
 
 use super::fake::{AccessPoint, Ip4, Play};
@@ -243,23 +245,30 @@ async fn until(lab: &Lab, fits: impl Fn(&Inspection) -> bool) -> Inspection {
     }
 }
 
-#[tokio::test]
-async fn while_nothing_has_changed_an_inspection_calls_nothing() {
-    let Some(lab) = Lab::start().await else { return };
+/// Joins a network, and inspects it until the signals of the join have arrived.
+async fn inspected(lab: &Lab) -> Inspection {
     lab.join("HomeNetwork").await.expect("a good passphrase");
     lab.fake.world().ip4 = Some(Ip4 { address: "192.168.1.20", gateway: "192.168.1.1", servers: vec![] });
-    // Signals of the join may still arrive.
-    let calls = || lab.fake.world().script.calls.len();
-    let seen = within(async {
+    within(async {
         loop {
             let seen = lab.network.inspect().await;
-            let before = calls();
-            if lab.network.inspect().await == seen && calls() == before {
+            let before = calls(lab);
+            if lab.network.inspect().await == seen && calls(lab) == before {
                 return seen;
             }
         }
     })
-    .await;
+    .await
+}
+
+fn calls(lab: &Lab) -> usize {
+    lab.fake.world().script.calls.len()
+}
+
+#[tokio::test]
+async fn while_nothing_has_changed_an_inspection_calls_nothing() {
+    let Some(lab) = Lab::start().await else { return };
+    let seen = inspected(&lab).await;
     assert_eq!(seen.address, Address::Assigned("192.168.1.20/24".into()));
     lab.fake.world().ip4 = None;
     lab.fake.properties_changed("org.freedesktop.NetworkManager.IP4Config").await;
@@ -267,6 +276,32 @@ async fn while_nothing_has_changed_an_inspection_calls_nothing() {
     assert_eq!(seen.joined, Some(ssid("HomeNetwork")), "a lease that was not renewed");
     lab.fake.leave().await;
     within(until(&lab, |seen| seen.radio == Radio::ServiceAbsent)).await;
+}
+
+/// Time passes for the adapter, and not for the bus.
+async fn later() {
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_mins(10)).await;
+    tokio::time::resume();
+}
+
+#[tokio::test]
+async fn after_ten_minutes_one_call_shows_that_networkmanager_answers() {
+    let Some(lab) = Lab::start().await else { return };
+    let seen = inspected(&lab).await;
+    let before = calls(&lab);
+    for renewals in 1..3 {
+        later().await;
+        for _ in 0..2 {
+            assert_eq!(within(lab.network.inspect()).await, seen);
+            assert_eq!(calls(&lab), before + renewals);
+        }
+    }
+    let hangs = testing::fake::Fault::Error("org.freedesktop.DBus.Error.NoReply", "it hangs");
+    lab.fake.world().script.faults.push_back(("GetAll", hangs));
+    later().await;
+    let seen = within(lab.network.inspect()).await;
+    assert!(matches!(seen.radio, Radio::ServiceSilent(_)), "{seen:?}");
 }
 
 #[tokio::test]
