@@ -20,8 +20,8 @@ use provisioning_core::fault::chain;
 pub const NODE_ID: &str = "node_id";
 
 /// How often an interface is searched for other addresses, seconds. Each search wakes the processor, and an address that a
-/// router has given seldom changes while the radio stays in its network.
-const ADDRESSES_EVERY: u32 = 60;
+/// router has given seldom changes while the radio stays in its network. After a loss the node is announced again.
+const ADDRESSES_EVERY: u32 = 300;
 
 /// The announcement.
 #[derive(Clone, Debug)]
@@ -60,6 +60,8 @@ pub async fn serve(config: Config, handle: Handle, shutdown: impl Future<Output 
 /// Follows the node's state; ends with the loop.
 async fn follow(config: &Config, handle: &Handle, announced: &mut Option<Announced>) {
     let (mut views, mut radio) = (handle.views(), config.radio.clone());
+    // The network was lost since the announcement, and may give another address when it returns.
+    let mut was_lost = false;
     loop {
         let view = views.borrow_and_update().clone();
         let is_provisioned = matches!(view.status.state(), State::Provisioned | State::Online);
@@ -71,9 +73,12 @@ async fn follow(config: &Config, handle: &Handle, announced: &mut Option<Announc
         let wanted = interface.map(|interface| Content { interface, node_id: view.info.node_id.clone() });
         // After a success, a network that is lost for a moment ends nothing.
         let stays = is_provisioned && wanted.is_none();
-        if !stays && announced.as_ref().map(|announced| &announced.content) != wanted.as_ref() {
+        was_lost |= stays;
+        let is_current = !was_lost && announced.as_ref().map(|announced| &announced.content) == wanted.as_ref();
+        if !stays && !is_current {
             withdraw(announced).await;
             *announced = wanted.and_then(|content| announce(config, content));
+            was_lost = false;
         }
         // A failed announcement is retried when the node's state or the use of the radio changes.
         tokio::select! {
