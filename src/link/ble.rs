@@ -54,6 +54,7 @@ use improv::Clients;
 use phones::Phones;
 use provisioning_core::backoff::{Backoff, Jitter};
 use provisioning_core::fault::chain;
+use provisioning_core::machine::Link;
 
 /// Pauses between tries to reach `BlueZ`; each try starts it. An operator who turns a switch waits at most the longest.
 const RETRIES: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(8), Jitter::None);
@@ -242,6 +243,12 @@ enum Served<F> {
     Released(String),
 }
 
+/// A link that has ended.
+enum Ended {
+    Phone(phones::Ended),
+    Client(OwnedObjectPath, Link),
+}
+
 /// Everyone who is connected.
 struct Links<'a> {
     phones: &'a mut Phones,
@@ -293,11 +300,30 @@ impl Links<'_> {
         Ok(Served::Answered)
     }
 
-    /// Waits until a link has ended; returns the phone that is to be disconnected, if there is one.
-    async fn ended(&mut self) -> Result<Option<OwnedObjectPath>, Stopping> {
+    /// Whether anyone is connected whose presence has to be reported.
+    fn need_presence(&self) -> bool {
+        self.phones.are_present() || !self.apps.is_empty()
+    }
+
+    /// Reports who is present.
+    async fn present(&self) -> Result<(), Stopping> {
+        self.phones.present().await?;
+        self.apps.present().await
+    }
+
+    /// Waits until a link has ended. Cancel safe.
+    async fn ended(&mut self) -> Ended {
         tokio::select! {
-            ended = self.phones.ended() => ended,
-            ended = self.clients.ended() => ended,
+            ended = self.phones.ended() => Ended::Phone(ended),
+            (phone, link) = self.clients.ended() => Ended::Client(phone, link),
+        }
+    }
+
+    /// Closes a link that has ended; returns the phone that is to be disconnected, if there is one.
+    async fn close_ended(&mut self, ended: Ended) -> Result<Option<OwnedObjectPath>, Stopping> {
+        match ended {
+            Ended::Phone(ended) => self.phones.close_ended(ended).await,
+            Ended::Client(phone, link) => self.clients.close_ended(phone, link).await,
         }
     }
 
@@ -431,9 +457,9 @@ async fn serve_phones(
                 let answer = if answered.accepted { acknowledged(&answered.call) } else { failed(&answered.call) };
                 bus.answer(&answered.call, &answer?).await?;
             }
-            // Without apps no timer runs, so that an idle node sleeps.
-            _ = presence.tick(), if !links.apps.is_empty() => links.apps.present().await?,
-            ended = links.ended() => if let Some(phone) = ended? {
+            // Without phones no timer runs, so that an idle node sleeps.
+            _ = presence.tick(), if links.need_presence() => links.present().await?,
+            ended = links.ended() => if let Some(phone) = links.close_ended(ended).await? {
                 steps.spawn(step(bus.caller(), Step::Disconnect, phone.as_str().to_owned()));
             },
             changed = advertising.changed() => changed.map_err(|_| Stopping)?,

@@ -161,11 +161,20 @@ impl Clients {
         Ok(client)
     }
 
-    /// Waits until the node has closed a link; returns its phone, which is to be disconnected.
-    pub(super) async fn ended(&mut self) -> Result<Option<OwnedObjectPath>, Stopping> {
-        let Some(ended) = self.tasks.join_next().await else { return std::future::pending().await };
-        // An aborted task belonged to a link that is closed already.
-        let Ok((phone, link)) = ended else { return Ok(None) };
+    /// Waits until the node has closed a link. Cancel safe.
+    pub(super) async fn ended(&mut self) -> (OwnedObjectPath, Link) {
+        loop {
+            match self.tasks.join_next().await {
+                Some(Ok(ended)) => return ended,
+                // An aborted task belonged to a link that is closed already.
+                Some(Err(_)) => {}
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Ends a link that the node has closed; returns its phone, which is to be disconnected.
+    pub(super) async fn close_ended(&mut self, phone: OwnedObjectPath, link: Link) -> Result<Option<OwnedObjectPath>, Stopping> {
         if self.by_object.get(&phone).is_none_or(|client| client.link != link) {
             return Ok(None);
         }

@@ -8,12 +8,11 @@ use std::os::unix::net::UnixDatagram as StdSocket;
 use tokio::net::UnixDatagram;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::{debug, info};
 use zbus::OwnedObjectPath;
 
 use super::bus::Caller;
-use crate::daemon::{Handle, PRESENCE, Stopping};
+use crate::daemon::{Handle, Stopping};
 use provisioning_core::endpoint::Endpoint;
 use provisioning_core::gatt::peripheral::Inbox;
 use provisioning_core::machine::Link;
@@ -27,7 +26,7 @@ struct Phone {
 }
 
 /// A link whose task has ended.
-struct Ended {
+pub(super) struct Ended {
     phone: OwnedObjectPath,
     link: Link,
     /// The node has closed it; otherwise the phone has left.
@@ -40,14 +39,11 @@ pub(super) struct Phones {
     bluez: Caller,
     by_object: HashMap<OwnedObjectPath, Phone>,
     tasks: JoinSet<Ended>,
-    presence: Interval,
 }
 
 impl Phones {
     pub(super) fn new(handle: Handle, bluez: Caller) -> Self {
-        let mut presence = interval(PRESENCE);
-        presence.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { handle, bluez, by_object: HashMap::new(), tasks: JoinSet::new(), presence }
+        Self { handle, bluez, by_object: HashMap::new(), tasks: JoinSet::new() }
     }
 
     /// Whether any phone has a link.
@@ -95,21 +91,29 @@ impl Phones {
         }
     }
 
-    /// Waits until a link has ended; returns its phone if the node has closed the link and the phone must be disconnected.
-    /// Meanwhile reports which phones are present.
-    pub(super) async fn ended(&mut self) -> Result<Option<OwnedObjectPath>, Stopping> {
-        let ended = loop {
-            tokio::select! {
-                Some(ended) = self.tasks.join_next() => break ended,
-                // Without phones no timer runs, so that an idle node sleeps.
-                _ = self.presence.tick(), if !self.by_object.is_empty() => for phone in self.by_object.values() {
-                    self.handle.present(phone.link).await?;
-                },
-                else => std::future::pending().await,
+    /// Reports that the phones are present.
+    pub(super) async fn present(&self) -> Result<(), Stopping> {
+        for phone in self.by_object.values() {
+            self.handle.present(phone.link).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the task of a link has ended. Cancel safe.
+    pub(super) async fn ended(&mut self) -> Ended {
+        loop {
+            match self.tasks.join_next().await {
+                Some(Ok(ended)) => return ended,
+                // An aborted task belonged to a link that is closed already.
+                Some(Err(_)) => {}
+                None => std::future::pending().await,
             }
-        };
-        // An aborted task belonged to a link that is closed already.
-        let Ok(Ended { phone, link, by_node }) = ended else { return Ok(None) };
+        }
+    }
+
+    /// Closes a link whose task has ended; returns its phone if the node has closed it and the phone must be disconnected.
+    pub(super) async fn close_ended(&mut self, ended: Ended) -> Result<Option<OwnedObjectPath>, Stopping> {
+        let Ended { phone, link, by_node } = ended;
         if self.by_object.get(&phone).is_some_and(|known| known.link == link) {
             info!(link = link.0, %phone, by_node, "link ended");
             self.close(&phone).await?;
