@@ -22,6 +22,7 @@
 //! | `phones` | the links of phones that have subscribed |
 //! | `name` | the name of the adapter, which phones show |
 //! | `bus`, `rfkill` | `BlueZ` on the system bus, and the kernel's radio switches |
+//! | `retry` | when `BlueZ` is tried again |
 
 mod advertising;
 mod application;
@@ -30,6 +31,7 @@ mod bus;
 mod improv;
 mod name;
 mod phones;
+mod retry;
 mod rfkill;
 
 use std::convert::Infallible;
@@ -52,12 +54,8 @@ use apps::{Answered, Answers, Apps};
 use bus::{Adapter, Bus, BusEvent, Caller};
 use improv::Clients;
 use phones::Phones;
-use provisioning_core::backoff::{Backoff, Jitter};
 use provisioning_core::fault::chain;
 use provisioning_core::machine::Link;
-
-/// Pauses between tries to reach `BlueZ`; each try starts it. An operator who turns a switch waits at most the longest.
-const RETRIES: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(8), Jitter::None);
 
 /// How long Bluetooth may be interrupted before the daemon treats it as unavailable: `BlueZ` takes a few seconds to restart.
 const GRACE: Duration = Duration::from_secs(6);
@@ -178,7 +176,7 @@ async fn run_with_reconnect(
             reported = text;
         }
         failed += 1;
-        tokio::time::sleep(RETRIES.nominal(failed)).await;
+        retry::pause(handle.views(), |view| view.needs_radio, failed).await;
     }
 }
 
