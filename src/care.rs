@@ -4,8 +4,9 @@
 //! same time. Each probe has a limit, so that all of it ends within [`LIMIT`]. Nothing is changed, and no permission is needed.
 //!
 //! [`port`] is the way to the caretaker, which watches and repairs the network; [`events`] is what it announces, and
-//! [`health`] its check. [`phones`] serves the phones that have a session.
+//! [`health`] its check; an [`alarm`] wakes it. [`phones`] serves the phones that have a session.
 
+pub mod alarm;
 pub mod caretaker;
 mod clock;
 mod dns;

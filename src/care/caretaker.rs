@@ -22,8 +22,9 @@ use std::time::{Duration, SystemTime};
 use provisioning_core::care::recovery::{Input, OpId, Output, Recovery, Refusal};
 use provisioning_core::domain::{Network as Sighting, Security, Ssid};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
+use super::alarm::Alarm;
 use super::events::{Action, Events, Kind, Level, News};
 use super::health::Health;
 use super::port::{Care, Ends, Error, Reply, Request, Saved, Scope, Seen, Status};
@@ -55,6 +56,8 @@ pub struct Settings {
     pub hostname: String,
     /// The node's clock.
     pub clock: fn() -> SystemTime,
+    /// Wakes the caretaker.
+    pub alarm: Alarm,
     /// Takes a requested restart of the program; none if the settings allow no restarts.
     pub restart: Option<mpsc::UnboundedSender<()>>,
 }
@@ -185,7 +188,7 @@ impl<N: Maintenance> Caretaker<N> {
             changed = self.views.changed() => changed.map_or(Wake::Stopped, |()| Wake::View),
             changed = self.phones.changed() => changed.map_or(Wake::Stopped, |()| Wake::Phone),
             request = self.requests.recv() => Wake::Request(request),
-            () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => Wake::Time,
+            () = self.settings.alarm.until(next.unwrap_or_else(Instant::now)), if next.is_some() => Wake::Time,
         }
     }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use jarvis_http::client::{AddressPolicy, Client, Trust};
+use jarvis_provisioning::care::alarm::Alarm;
 use jarvis_provisioning::care::caretaker::{self, Caretaker};
 use jarvis_provisioning::care::port::Care;
 use jarvis_provisioning::care::{self, collect, collect_simulated, phones};
@@ -269,8 +270,11 @@ async fn serve<N: Maintenance + Clone, L: Future<Output = ()> + Send + 'static>(
     let machine = machine::Config { page: format!("http://{page}/"), ..machine_config(config) };
     let (mut daemon, handle) = Daemon::new(machine, boot, network.clone(), command_center, store);
     let (restart, mut restarts) = mpsc::unbounded_channel();
-    let care =
-        config.care.enabled.then(|| caretaker(config, Arc::clone(&probes), network, health.clone(), handle.clone(), restart));
+    let care = if config.care.enabled {
+        Some(caretaker(config, Arc::clone(&probes), network, health.clone(), handle.clone(), restart)?)
+    } else {
+        None
+    };
     let (stop, stopped) = watch::channel(());
     let until_stopped = || -> BoxFuture {
         let mut stopped = stopped.clone();
@@ -355,7 +359,7 @@ fn caretaker<N: Maintenance>(
     registrar: Registrar,
     handle: Handle,
     restart: mpsc::UnboundedSender<()>,
-) -> (Caretaker<N>, Care) {
+) -> Result<(Caretaker<N>, Care), Failure> {
     let settings = caretaker::Settings {
         probes,
         recovery: config.care.recovery.unwrap_or(true),
@@ -363,9 +367,10 @@ fn caretaker<N: Maintenance>(
         interface: config.interface.clone(),
         hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         clock: now,
+        alarm: Alarm::of_kernel().context("making a timer")?,
         restart: config.care.restart.then_some(restart),
     };
-    Caretaker::new(settings, network, registrar, handle)
+    Ok(Caretaker::new(settings, network, registrar, handle))
 }
 
 /// What collects the evidence for the panel's diagnoses.

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
 use jarvis_http::client::{AddressPolicy, Client, Trust};
+use jarvis_provisioning::care::alarm::Alarm;
 use jarvis_provisioning::care::caretaker::{Caretaker, Settings};
 use jarvis_provisioning::care::events::Event;
 use jarvis_provisioning::care::port::Care;
@@ -364,6 +365,7 @@ impl Node {
             interface: None,
             hostname: "node".into(),
             clock,
+            alarm: Alarm::of_tokio(),
             restart: None,
         };
         change(&mut settings);

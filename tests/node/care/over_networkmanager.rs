@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use jarvis_http::client::{AddressPolicy, Client, Trust};
+use jarvis_provisioning::care::alarm::Alarm;
 use jarvis_provisioning::care::caretaker::{Caretaker, Settings};
 use jarvis_provisioning::care::port::{Care, Error, Join};
 use jarvis_provisioning::care::{self, Configured};
@@ -69,6 +70,7 @@ impl Node {
             interface: None,
             hostname: "node".into(),
             clock,
+            alarm: Alarm::of_kernel().expect("a timer"),
             restart: None,
         };
         let registrar = Registrar::new(Client::new(AddressPolicy::SIMULATION, Trust::System));
