@@ -58,6 +58,7 @@ Environment:
   JARVIS_SKIP_PROVISIONING_CHECK  true, 1 or yes: start even if the node is provisioned
   JARVIS_WIFI_BACKEND           networkmanager (default) or hostapd
   JARVIS_PROVISION_CODE         code for `claim`
+  MOONHUB_PROVISIONING_ENABLED  true, 1 or yes: network care, as in the settings
   MOONHUB_PROVISIONING_TOKEN    token of the API of network care
   RUST_LOG                      log filter; logs go to standard error (default info)
   NO_COLOR                      disables colours
@@ -198,8 +199,8 @@ enum Failure {
 }
 
 impl Failure {
-    fn status(&self) -> ExitCode {
-        ExitCode::from(match self {
+    const fn status(&self) -> u8 {
+        match self {
             Self::Other(_) => 1,
             Self::Usage(_) => 2,
             Self::Settings(_) => 3,
@@ -210,7 +211,7 @@ impl Failure {
             Self::Absent { .. } | Self::Disabled(_) => care::ABSENT,
             Self::NotInstalled(_) => 127,
             Self::Reported(status) => *status,
-        })
+        }
     }
 }
 
@@ -271,10 +272,10 @@ pub(crate) fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure @ Failure::Reported(_)) => failure.status(),
+        Err(Failure::Reported(status)) => status.into(),
         Err(failure) => {
             eprintln!("jarvis-provision: {}", chain(&failure));
-            failure.status()
+            failure.status().into()
         }
     }
 }
@@ -310,7 +311,7 @@ fn open_store(config: &Config) -> Result<Store, Failure> {
     Ok(Store::open(paths(config))?)
 }
 
-#[expect(clippy::disallowed_methods, reason = "`Retry-After` may contain a date; nothing else uses this clock")]
+#[expect(clippy::disallowed_methods, reason = "`Retry-After` and the end of a cooldown are dates; nothing else uses this clock")]
 fn now() -> SystemTime {
     SystemTime::now()
 }

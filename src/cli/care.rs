@@ -2,11 +2,12 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow};
 use jarvis_http::client::encode;
 use jarvis_provisioning::config::Config;
+use provisioning_core::fault::chain;
 use provisioning_core::secret::SecretText;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -42,6 +43,9 @@ pub(super) struct Api {
     token: Option<SecretText>,
 }
 
+/// The answer to a request, or why there is none.
+type Asked = Result<Result<Value, Refused>, Failure>;
+
 /// An answer other than 200.
 pub(super) struct Refused {
     status: u16,
@@ -55,23 +59,30 @@ impl Options {
 
     /// Sends a request that has no result, and prints that it has succeeded.
     pub(super) fn perform(&self, path: &str, body: &impl Serialize, done: &str) -> Result<(), Failure> {
-        let answer = self.api()?.post(path, body)?;
-        self.print(answer, |_| done.to_owned())
+        self.ask(|api| api.post(path, body), |_| done.to_owned())
     }
 
-    /// Prints an answer: as JSON, or as text.
-    pub(super) fn print(&self, answer: Result<Value, Refused>, text: impl FnOnce(&Value) -> String) -> Result<(), Failure> {
-        let mut out = io::stdout().lock();
-        match answer {
-            Ok(answer) if self.json => writeln!(out, "{answer}").map_err(anyhow::Error::from)?,
-            Ok(answer) => writeln!(out, "{}", text(&answer)).map_err(anyhow::Error::from)?,
-            Err(refused) if self.json => {
-                writeln!(out, "{}", refused.object()).map_err(anyhow::Error::from)?;
-                return Err(Failure::Reported(refused.exit_status()));
+    /// Sends a request, and prints its answer: as JSON, or as text.
+    pub(super) fn ask(&self, request: impl FnOnce(&Api) -> Asked, text: impl FnOnce(&Value) -> String) -> Result<(), Failure> {
+        let asked = || {
+            let answer = request(&self.api()?)??;
+            let shown = if self.json { answer.to_string() } else { text(&answer) };
+            writeln!(io::stdout().lock(), "{shown}").map_err(anyhow::Error::from)?;
+            Ok(())
+        };
+        self.report(asked())
+    }
+
+    /// Prints a failure as JSON, if that is the format of the output.
+    pub(super) fn report(&self, result: Result<(), Failure>) -> Result<(), Failure> {
+        match result {
+            Err(failure) if self.json => {
+                let object = json!({ "ok": false, "error": chain(&failure) });
+                writeln!(io::stdout().lock(), "{object}").map_err(anyhow::Error::from)?;
+                Err(Failure::Reported(failure.status()))
             }
-            Err(refused) => return Err(refused.into()),
+            result => result,
         }
-        Ok(())
     }
 }
 
@@ -82,11 +93,11 @@ impl Api {
         Ok(Self { address: SocketAddr::new(address, config.port), token: config.care.api_token()? })
     }
 
-    pub(super) fn get(&self, path: &str) -> Result<Result<Value, Refused>, Failure> {
+    pub(super) fn get(&self, path: &str) -> Asked {
         self.open("GET", path, "", b"")?.finish()
     }
 
-    pub(super) fn post(&self, path: &str, body: &impl Serialize) -> Result<Result<Value, Refused>, Failure> {
+    pub(super) fn post(&self, path: &str, body: &impl Serialize) -> Asked {
         // It may hold a password, so it is erased.
         let body = encode(body);
         self.open("POST", path, "", &body)?.finish()
@@ -151,7 +162,7 @@ impl Answer {
         if self.status == 200 { Ok(Ok(self)) } else { Ok(Err(self.refused()?)) }
     }
 
-    fn finish(self) -> Result<Result<Value, Refused>, Failure> {
+    fn finish(self) -> Asked {
         match self.success()? {
             Ok(answer) => Ok(Ok(answer.object()?)),
             Err(refused) => Ok(Err(refused)),
@@ -180,10 +191,6 @@ impl Refused {
         }
     }
 
-    fn object(&self) -> Value {
-        json!({ "ok": false, "error": self.text() })
-    }
-
     fn text(&self) -> String {
         let text = |key: &str| self.body[key].as_str().map(super::terminal::printable);
         match (self.status, text("field"), text("reason"), text("error")) {
@@ -196,10 +203,17 @@ impl Refused {
                 .into(),
             (_, Some(field), Some(reason), _) => format!("{field}: {reason}"),
             (_, None, Some(reason), _) => reason,
-            (.., Some(error)) => error,
+            (.., Some(error)) => cooldown(&error).unwrap_or(error),
             _ => format!("the node has answered with the status {}", self.status),
         }
     }
+}
+
+/// What a person is told about the cooldown of a recovery, whose end the API gives in milliseconds since 1970.
+fn cooldown(error: &str) -> Option<String> {
+    let until = error.strip_prefix("recovery is in cooldown until ")?.parse().ok().map(Duration::from_millis)?;
+    let left = until.saturating_sub(super::now().duration_since(UNIX_EPOCH).unwrap_or_default());
+    Some(format!("a recovery has just ended: try again in {} s", left.as_secs() + 1))
 }
 
 impl From<Refused> for Failure {
@@ -232,6 +246,8 @@ mod tests {
         assert_eq!(refused(500, failed), (1, "The Wi-Fi password is wrong.".into()));
         let busy = json!({ "error": "recovery already in progress" });
         assert_eq!(refused(409, busy), (7, "recovery already in progress".into()));
+        let cooldown = json!({ "error": "recovery is in cooldown until 1772323199123" });
+        assert_eq!(refused(409, cooldown), (7, "a recovery has just ended: try again in 1 s".into()));
         assert!(refused(401, json!({})).1.contains("MOONHUB_PROVISIONING_TOKEN"));
         let (status, text) = refused(404, json!({ "detail": "Not Found" }));
         assert!(status == ABSENT && text.contains("[care]"), "{text}");

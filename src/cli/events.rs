@@ -24,17 +24,21 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(Arguments { options, follow }: &Arguments) -> Result<(), Failure> {
+    options.report(print(options, *follow))
+}
+
+fn print(options: &Options, follow: bool) -> Result<(), Failure> {
     let api = options.api()?;
     let out = io::stdout().lock();
     let is_coloured = is_coloured(&out);
     let mut printer = Printer { out, json: options.json, is_coloured, last: None };
     loop {
-        let ended = printer.print_all(&api, *follow);
+        let ended = printer.print_all(&api, follow);
         match ended {
             // Nobody reads: not an error of this program.
             Err(Failure::Other(error)) if is_closed(&error) => return Ok(()),
             Err(failure) => return Err(failure),
-            Ok(()) if *follow => std::thread::sleep(RECONNECT),
+            Ok(()) if follow => std::thread::sleep(RECONNECT),
             Ok(()) => return Ok(()),
         }
     }

@@ -18,8 +18,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let path = if arguments.saved { "networks/saved" } else { "networks" };
-    let answer = arguments.options.api()?.get(path)?;
-    arguments.options.print(answer, if arguments.saved { saved } else { seen })
+    arguments.options.ask(|api| api.get(path), if arguments.saved { saved } else { seen })
 }
 
 fn seen(answer: &Value) -> String {

@@ -161,10 +161,15 @@ async fn a_failure_has_its_reason_and_its_exit_status() {
 #[tokio::test]
 async fn a_node_that_does_not_run_or_has_no_network_care_is_named() {
     let place = Place::new().with("JARVIS_PROVISIONING_PORT", "1");
-    for arguments in [&["networks"][..], &["events"], &["recover", "--json"]] {
+    for arguments in [&["networks"][..], &["events"], &["recover"]] {
         let ended = place.run(arguments).await;
-        assert_eq!(ended.status, Some(9), "{arguments:?}");
+        assert_eq!((ended.status, ended.output.as_str()), (Some(9), ""), "{arguments:?}");
         assert!(ended.errors.contains("systemctl start jarvis-provision"), "{}", ended.errors);
+        let ended = place.run(&[arguments, &["--json"]].concat()).await;
+        assert_eq!((ended.status, ended.errors.as_str()), (Some(9), ""), "{arguments:?}");
+        let answer = object(&ended);
+        assert!(answer["error"].as_str().is_some_and(|error| error.contains("does not run")), "{answer}");
+        assert_eq!(answer["ok"], false);
     }
     let place = Place::new();
     let node = place.start().await;
