@@ -4,8 +4,9 @@
 //! NetworkManager checks the internet only if its configuration names a page, and Debian's names none. Then the page of the
 //! settings is fetched here.
 //!
-//! A device runs for years, some on a battery, so a check wakes the processor as rarely as possible: while the page answers at
-//! the address that DNS has given a short time ago, router and DNS server work as well, and are not asked.
+//! A device runs for years, some on a battery, so a check wakes the processor as rarely as possible. Once everything has
+//! worked, it is one connection: by turns to the router, which answers with one packet, and to the page at the address that DNS
+//! has given a short time ago. A page that answers shows that router and DNS server work as well.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -17,19 +18,28 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::{Settings, dns, gateway, internet};
 use crate::network::Inspection;
 
-/// Limit of the page at its last address. A slower page is fetched again, with everything around it.
+/// Limit of a check that is one connection. If there is no answer, everything is checked.
 const QUICK_LIMIT: Duration = Duration::from_secs(1);
 /// Limit of everything together, shorter than the five seconds that recovery waits for a check.
 const LIMIT: Duration = Duration::from_millis(4500);
-/// Fetches before DNS is asked again: five minutes, so that a DNS server that fails or lies is noticed.
-const FETCHES: u32 = 10;
+/// Checks of one connection before DNS is asked again: five minutes, so that a DNS server that fails or lies is noticed.
+const QUICK_CHECKS: u32 = 10;
 
 /// The check, and what it remembers of the one before.
 #[derive(Debug)]
 pub struct Health {
     probes: Settings,
-    /// An address at which the page has answered, and how often it may still be used.
-    page: Option<(Ipv4Addr, u32)>,
+    worked: Option<Worked>,
+}
+
+/// A connection in which everything has worked.
+#[derive(Debug)]
+struct Worked {
+    seen: Inspection,
+    /// An address at which the page has answered.
+    page: Ipv4Addr,
+    /// How many checks may still be one connection.
+    checks: u32,
 }
 
 /// What a check has found.
@@ -44,37 +54,52 @@ pub struct Found {
 impl Health {
     /// A check with these probes.
     pub const fn new(probes: Settings) -> Self {
-        Self { probes, page: None }
+        Self { probes, worked: None }
+    }
+
+    /// Has the next check check everything.
+    pub fn forget(&mut self) {
+        self.worked = None;
     }
 
     /// Checks a connection that has an address. Ends within five seconds.
     pub async fn check(&mut self, seen: &Inspection) -> Found {
         let until = Instant::now() + LIMIT;
         let is_unknown = seen.internet == Internet::Unknown;
-        if is_unknown && self.page_answers().await {
+        if is_unknown && self.still_works(seen).await {
             return Found { router_answers: true, internet: Internet::Full };
         }
-        let router = async {
-            let Some(address) = seen.gateway else { return true };
-            let left = until.saturating_duration_since(Instant::now());
-            let probed = gateway::probe(address, &self.probes.gateway_ports, &self.probes.neighbours, left.min(gateway::LIMIT));
-            !matches!(probed.await, Gateway::Silent(_))
-        };
+        let router = async { self.router_answers(seen, until.saturating_duration_since(Instant::now())).await };
         let page = async { if is_unknown { fetch(&self.probes, seen, until).await } else { (seen.internet, None) } };
         let (router_answers, (internet, page)) = tokio::join!(router, page);
-        self.page = page.map(|address| (address, FETCHES));
+        // A page that answers is behind the router.
+        let router_answers = router_answers || page.is_some();
+        self.worked = page.map(|page| Worked { seen: seen.clone(), page, checks: QUICK_CHECKS });
         Found { router_answers, internet }
     }
 
-    /// Whether the page answers at its last address.
-    async fn page_answers(&mut self) -> bool {
-        let Some((address, fetches)) = self.page.take().filter(|(_, fetches)| *fetches > 0) else { return false };
-        let probed = timeout(QUICK_LIMIT, internet::probe(&self.probes.check, &[address])).await;
-        let answers = matches!(probed, Ok(diagnosis::Internet::Reached(_)));
+    /// Whether everything has worked in this connection, and the router or the page answers, whose turn it is.
+    async fn still_works(&mut self, seen: &Inspection) -> bool {
+        let is_this = |worked: &Worked| worked.checks > 0 && worked.seen == *seen;
+        let Some(worked) = self.worked.take().filter(is_this) else { return false };
+        let answers = if worked.checks.is_multiple_of(2) {
+            self.router_answers(seen, QUICK_LIMIT).await
+        } else {
+            let probed = timeout(QUICK_LIMIT, internet::probe(&self.probes.check, &[worked.page])).await;
+            matches!(probed, Ok(diagnosis::Internet::Reached(_)))
+        };
         if answers {
-            self.page = Some((address, fetches - 1));
+            self.worked = Some(Worked { checks: worked.checks - 1, ..worked });
         }
         answers
+    }
+
+    /// Whether the router answers, or there is none.
+    async fn router_answers(&self, seen: &Inspection, limit: Duration) -> bool {
+        let Some(address) = seen.gateway else { return true };
+        let limit = limit.min(gateway::LIMIT);
+        let probed = gateway::probe(address, &self.probes.gateway_ports, &self.probes.neighbours, limit).await;
+        !matches!(probed, Gateway::Silent(_))
     }
 }
 

@@ -13,7 +13,7 @@ use url::{Host, Url};
 /// Connection and answer together.
 const LIMIT: Duration = Duration::from_secs(3);
 /// How much of an answer is read, bytes. The expected one has a few hundred.
-const ANSWER_LIMIT: u64 = 4096;
+const ANSWER_LIMIT: usize = 4096;
 /// The beginning of the expected content, and the header that replaces it (NetworkManager.conf(5), "connectivity").
 const CONTENT: &str = "NetworkManager is online";
 const HEADER: (&str, &str) = ("x-networkmanager-status", "online");
@@ -83,8 +83,13 @@ async fn fetch(check: &CheckUrl, addresses: &[SocketAddr]) -> std::io::Result<Ve
     let mut stream = TcpStream::connect(addresses).await?;
     let request = format!("GET {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", check.path, check.host);
     stream.write_all(request.as_bytes()).await?;
-    let mut answer = Vec::new();
-    stream.take(ANSWER_LIMIT).read_to_end(&mut answer).await?;
+    let mut answer = Vec::with_capacity(ANSWER_LIMIT);
+    // The end of the connection may come later than the page, and would wake the processor once more.
+    while answer.len() < ANSWER_LIMIT && !is_expected(&answer) {
+        if stream.read_buf(&mut answer).await? == 0 {
+            break;
+        }
+    }
     if answer.is_empty() {
         return Err(std::io::ErrorKind::UnexpectedEof.into());
     }

@@ -194,6 +194,9 @@ impl<N: Maintenance> Executor<N> {
 
     /// Whether a network that was just joined has internet. Its router may need some seconds to let a new client through.
     async fn has_internet(&mut self) -> bool {
+        if let Some(health) = &mut self.health {
+            health.forget();
+        }
         for pause in [Some(INTERNET_PAUSE), Some(INTERNET_PAUSE), None] {
             let (observation, _) = self.check().await;
             if observation.has_internet() {

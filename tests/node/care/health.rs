@@ -1,6 +1,6 @@
 //! The caretaker's check of a connection, with a DNS server, a web server and a router that fail.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, SystemTime};
 
 use jarvis_provisioning::care::health::{Found, Health};
@@ -9,15 +9,14 @@ use jarvis_provisioning::network::Inspection;
 use provisioning_core::care::diagnosis::{Address, Radio};
 use provisioning_core::care::recovery::Internet;
 use testing::server::{Act, Server};
-use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 use super::{Answers, Dns, HOST, ONLINE};
 
 /// What recovery waits for a check.
 const CHECK_LIMIT: Duration = Duration::from_secs(5);
-/// Checks after which DNS is asked again.
-const FETCHES: usize = 10;
+/// Checks that are one connection, after one that asks DNS.
+const QUICK_CHECKS: usize = 10;
 
 /// A connection whose router, DNS server and page all work.
 struct Connection {
@@ -36,10 +35,12 @@ impl Connection {
             servers: vec![Ipv4Addr::LOCALHOST],
             ..Inspection::unconnected(Radio::Ready("wlan0".into()))
         };
+        let router = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        router.set_nonblocking(true).expect("a socket");
         Self {
             dns: Dns::start(Answers::Honestly).await,
             page: Server::answering(ONLINE).await,
-            router: TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port"),
+            router,
             neighbours: tempfile::NamedTempFile::new().expect("a temporary file"),
             seen,
         }
@@ -115,21 +116,64 @@ async fn while_the_page_answers_dns_is_asked_every_five_minutes() {
     assert_eq!(connection.check(&mut health).await.internet, Internet::Full);
     // Its port stays the one that the check knows, and nothing listens there.
     connection.dns = Dns::start(Answers::Nothing).await;
-    for _ in 0..FETCHES {
+    for _ in 0..QUICK_CHECKS {
         assert_eq!(connection.check(&mut health).await.internet, Internet::Full);
     }
     assert_eq!(connection.check(&mut health).await.internet, Internet::None);
 }
 
 #[tokio::test]
-async fn a_portal_that_comes_back_is_noticed_by_the_next_check() {
+async fn a_portal_that_comes_back_is_noticed_within_two_checks() {
     let connection = Connection::new().await;
     let page = [ONLINE, "HTTP/1.1 302 Found\r\n\r\n"];
     let page = Server::acting(page.map(|answer| Act::Send(answer.into()))).await;
     let connection = Connection { page, ..connection };
     let mut health = connection.health();
     assert_eq!(connection.check(&mut health).await.internet, Internet::Full);
+    assert_eq!(connection.check(&mut health).await.internet, Internet::Full, "it is the router's turn");
     assert_eq!(connection.check(&mut health).await.internet, Internet::Portal);
+}
+
+/// Each connection wakes an idle device.
+#[tokio::test]
+async fn while_everything_works_a_check_is_one_connection_to_the_router_or_to_the_page() {
+    let connection = Connection::new().await;
+    let mut health = connection.health();
+    connection.check(&mut health).await;
+    let counts = || {
+        let accepted = std::iter::from_fn(|| connection.router.accept().ok());
+        (accepted.count(), connection.page.requests().len())
+    };
+    counts();
+    let (mut at_the_router, before) = (0, connection.page.requests().len());
+    for check in 0..QUICK_CHECKS {
+        assert!(connection.check(&mut health).await.router_answers);
+        let (routers, pages) = counts();
+        at_the_router += routers;
+        assert_eq!((at_the_router, pages - before), (check / 2 + 1, check.div_ceil(2)));
+    }
+}
+
+#[tokio::test]
+async fn in_another_connection_and_on_request_everything_is_checked() {
+    let mut connection = Connection::new().await;
+    let mut health = connection.health();
+    assert_eq!(connection.check(&mut health).await.internet, Internet::Full);
+    let before = connection.page.requests().len();
+    connection.seen.address = Address::Assigned("192.168.1.21/24".into());
+    assert_eq!(connection.check(&mut health).await.internet, Internet::Full);
+    assert_eq!(connection.page.requests().len(), before + 1, "another network may have no internet");
+    health.forget();
+    assert_eq!(connection.check(&mut health).await.internet, Internet::Full);
+    assert_eq!(connection.page.requests().len(), before + 2);
+}
+
+/// Its end may come much later, and is not waited for.
+#[tokio::test]
+async fn a_page_is_read_as_far_as_it_has_to_be() {
+    let mut connection = Connection::new().await;
+    connection.page = Server::acting([Act::SendAndHold(ONLINE.into())]).await;
+    assert_eq!(connection.internet().await, Internet::Full);
 }
 
 #[tokio::test]
@@ -142,4 +186,15 @@ async fn a_router_that_is_silent_is_noticed_although_the_page_was_reached_before
     connection.page = Server::acting([Act::Drop]).await;
     let found = connection.check(&mut health).await;
     assert_eq!(found, Found { router_answers: false, internet: Internet::None });
+}
+
+#[tokio::test]
+async fn a_router_that_forwards_and_answers_nothing_itself_counts_as_answering() {
+    let mut connection = Connection::new().await;
+    connection.seen.gateway = Some(Ipv4Addr::BROADCAST);
+    let mut health = connection.health();
+    for _ in 0..3 {
+        let found = connection.check(&mut health).await;
+        assert_eq!(found, Found { router_answers: true, internet: Internet::Full });
+    }
 }
