@@ -109,6 +109,7 @@ impl<E: Execute> Daemon<E> {
                 biased;
                 () = &mut shutdown => return Ended::Stopped,
                 Some(done) = self.results.recv() => {
+                    debug!(op = ?done.id(), "a command has ended");
                     self.executors.ended(done.id());
                     self.handle_events();
                     Some(Input::Done(done))
@@ -186,7 +187,10 @@ impl<E: Execute> Daemon<E> {
                             debug!("the caller of a local request no longer waits");
                         }
                     }
-                    Output::Start(command) => self.executors.carry_out(command),
+                    Output::Start(command) => {
+                        debug!(op = ?command.id(), command = command.name(), "a command starts");
+                        self.executors.carry_out(command);
+                    }
                     Output::Cancel { op } => self.executors.cancel(op),
                     Output::Advertise(advertise) => {
                         self.advertising.send_replace(advertise);

@@ -197,6 +197,13 @@ macro_rules! commands {
                     }
                 }
 
+                /// The command's name, for the log.
+                pub const fn name(&self) -> &'static str {
+                    match self {
+                        $(Self::$command { .. } => stringify!($command),)*
+                    }
+                }
+
                 /// The command has no result: its executor has ended without one, or the command is overdue.
                 pub fn lost(&self) -> Done {
                     match self {
@@ -223,6 +230,13 @@ macro_rules! commands {
             pub const fn id(&self) -> OpId {
                 match self {
                     $(Self::$family(command) => command.id(),)*
+                }
+            }
+
+            /// The command's name, for the log.
+            pub const fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$family(command) => command.name(),)*
                 }
             }
 
