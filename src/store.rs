@@ -253,7 +253,8 @@ impl Store {
         let lock = self.folder.lock()?;
         self.conclude(&lock, None, true)?;
         self.folder.write(MARKER, b"")?;
-        self.folder.remove(PENDING)?;
+        // If a power cut brings it back, the next start removes it again.
+        self.folder.unlink(PENDING)?;
         Ok(())
     }
 
@@ -261,7 +262,7 @@ impl Store {
     pub fn save_outcome(&self, outcome: &Outcome) -> Result<(), Error> {
         let lock = self.folder.lock()?;
         self.conclude(&lock, Some(outcome), false)?;
-        self.folder.remove(PENDING)?;
+        self.folder.unlink(PENDING)?;
         Ok(())
     }
 

@@ -312,8 +312,17 @@ impl Folder {
 
     /// Removes a file; returns whether it existed.
     pub(crate) fn remove(&self, name: &str) -> Result<bool, FileError> {
+        let existed = self.unlink(name)?;
+        if existed {
+            self.sync()?;
+        }
+        Ok(existed)
+    }
+
+    /// Like [`remove`](Self::remove), but a power cut may bring the file back until the next [`sync`](Self::sync).
+    pub(crate) fn unlink(&self, name: &str) -> Result<bool, FileError> {
         match unlinkat(&self.handle, name, AtFlags::empty()) {
-            Ok(()) => self.sync().map(|()| true),
+            Ok(()) => Ok(true),
             Err(Errno::NOENT) => Ok(false),
             Err(failure) => Err(FileError::system("removing", self.path(name))(failure)),
         }
