@@ -1,23 +1,29 @@
 //! A network without a radio, for development, demonstrations and tests.
 //!
 //! Four networks can be joined, like those of the existing simulator: the protected ones accept any passphrase that their
-//! security has room for. One network checks its passphrase; the others fail with the fault in their name, so that a developer can
-//! see every outcome. An open network refuses a passphrase, as NetworkManager does.
+//! security has room for. One network checks its passphrase, and an enterprise network the login; the others fail with the fault in
+//! their name, so that a developer can see every outcome. An open network refuses a passphrase, as NetworkManager does.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::network::{Error, Inspection, Maintenance, Network, StoredNetwork};
 use provisioning_core::care::diagnosis::{Address, Association, Radio};
 use provisioning_core::care::recovery::Sighted;
-use provisioning_core::domain::{self, Passphrase, Security, Ssid};
+use provisioning_core::domain::{self, EapMethod, Enterprise, Passphrase, Security, Ssid};
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::Joined;
 
-/// The passphrase of [`GUARDED`].
+/// The passphrase of [`GUARDED`], and the password of [`USER`].
 pub const PASSWORD: &str = "correct horse battery";
 
 /// The network that checks its passphrase.
 pub const GUARDED: &str = "Lighthouse";
+
+/// The enterprise network. It accepts [`USER`] with [`PASSWORD`], and no certificate.
+pub const OFFICE: &str = "Office";
+
+/// The user of [`OFFICE`].
+pub const USER: &str = "anna@office.example";
 
 /// The networks of the existing simulator, in its order: name, dBm, protection.
 const FREE: [(&str, i8, Security); 4] = [
@@ -65,6 +71,7 @@ impl Network for SimulatedNetwork {
         let mut networks: Vec<_> = FREE.map(|(ssid, signal, security)| network(ssid, signal, security)).into();
         networks.push(network(GUARDED, -51, Security::Wpa2));
         networks.push(network(LIMITED, -60, Security::Open));
+        networks.push(network(OFFICE, -65, Security::Enterprise));
         networks.extend((-90_i8..).zip(FAILING).map(|(signal, fault)| network(&failing(fault), signal, Security::Wpa2)));
         Ok(networks)
     }
@@ -81,9 +88,25 @@ impl Network for SimulatedNetwork {
             GUARDED if passphrase.expose() == PASSWORD => joined(false),
             GUARDED => refuse(Fault::WrongPassword),
             LIMITED => joined(true),
+            OFFICE => refuse(Fault::UnsupportedSecurity),
             name if FREE.iter().any(|(free, ..)| *free == name) => joined(false),
             name => refuse(FAILING.into_iter().find(|fault| failing(*fault) == name).unwrap_or(Fault::NetworkNotFound)),
         }
+    }
+
+    async fn join_enterprise(&self, ssid: &Ssid, enterprise: &Enterprise, _hidden: bool) -> Result<Joined, Error> {
+        let login = enterprise.login();
+        let is_seen = self.scan().await?.iter().any(|network| network.ssid == *ssid);
+        let fault = match ssid.to_string().as_str() {
+            OFFICE if login.method == EapMethod::Tls => Fault::CertificateRefused,
+            OFFICE if login.identity == USER && login.password.expose() == PASSWORD => {
+                return Ok(Joined { limited_connectivity: false });
+            }
+            OFFICE => Fault::LoginRefused,
+            _ if is_seen => Fault::NotEnterprise,
+            _ => Fault::NetworkNotFound,
+        };
+        Err(Error::new("joining the simulated enterprise network", fault))
     }
 
     async fn keep(&self) -> Result<(), Error> {
@@ -151,6 +174,12 @@ impl Network for SimulatedHome {
 
     async fn join(&self, ssid: &Ssid, passphrase: &Passphrase, hidden: bool) -> Result<Joined, Error> {
         let joined = SimulatedNetwork.join(ssid, passphrase, hidden).await?;
+        self.home().join(ssid);
+        Ok(joined)
+    }
+
+    async fn join_enterprise(&self, ssid: &Ssid, enterprise: &Enterprise, hidden: bool) -> Result<Joined, Error> {
+        let joined = SimulatedNetwork.join_enterprise(ssid, enterprise, hidden).await?;
         self.home().join(ssid);
         Ok(joined)
     }
@@ -249,6 +278,8 @@ impl Maintenance for SimulatedHome {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use provisioning_core::domain::Login;
+    use provisioning_core::secret::{SecretBlob, SecretText};
 
     async fn join(ssid: &str, passphrase: &str) -> Result<Joined, Fault> {
         let ssid = Ssid::try_from(ssid).expect("a short name");
@@ -281,10 +312,39 @@ mod tests {
         assert_eq!(join("homenetwork", "12345678").await, Err(Fault::NetworkNotFound));
     }
 
+    #[tokio::test]
+    async fn an_enterprise_network_checks_the_login_and_takes_no_passphrase() {
+        let login = |identity: &str, password: &str| Login {
+            method: EapMethod::PeapMschapv2,
+            identity: identity.into(),
+            anonymous_identity: String::new(),
+            password: SecretText::new(password.into()),
+            certificate: SecretBlob::default(),
+            certificate_password: SecretText::new(String::new()),
+            authority: Vec::new(),
+            domain: "office.example".into(),
+            accept_unverified_server: false,
+        };
+        let join_with = async |ssid: &str, login: Login| {
+            let enterprise = Enterprise::try_from(login).expect("a valid login");
+            let ssid = Ssid::try_from(ssid).expect("a short name");
+            let home = SimulatedHome::default();
+            let joined = home.join_enterprise(&ssid, &enterprise, false).await;
+            assert_eq!(home.inspect().await.joined == Some(ssid), joined.is_ok());
+            joined.map(drop).map_err(|error| error.fault)
+        };
+        assert_eq!(join_with(OFFICE, login(USER, PASSWORD)).await, Ok(()));
+        assert_eq!(join_with(OFFICE, login(USER, "12345678")).await, Err(Fault::LoginRefused));
+        assert_eq!(join_with(OFFICE, login("somebody", PASSWORD)).await, Err(Fault::LoginRefused));
+        assert_eq!(join_with(GUARDED, login(USER, PASSWORD)).await, Err(Fault::NotEnterprise));
+        assert_eq!(join_with("office", login(USER, PASSWORD)).await, Err(Fault::NetworkNotFound));
+        assert_eq!(join(OFFICE, PASSWORD).await, Err(Fault::UnsupportedSecurity));
+    }
+
     #[test]
     fn the_quick_start_has_the_networks_and_the_password() {
         let document = include_str!("../docs/phone-quickstart.md");
-        for name in FREE.map(|(name, ..)| name).into_iter().chain([GUARDED, LIMITED, PASSWORD]) {
+        for name in FREE.map(|(name, ..)| name).into_iter().chain([GUARDED, LIMITED, PASSWORD, OFFICE, USER]) {
             assert!(document.contains(&format!("`{name}`")), "{name}");
         }
     }
