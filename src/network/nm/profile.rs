@@ -32,9 +32,9 @@ const WIFI: &str = "802-11-wireless";
 const WIFI_SECURITY: &str = "802-11-wireless-security";
 const ENTERPRISE: &str = "802-1x";
 
-/// Limit of DHCP, seconds. A router that has not answered by then will not answer; NetworkManager's default of 45 s is long
-/// for a waiting owner.
-const DHCP_TIMEOUT: i32 = 25;
+/// Limit of DHCP, seconds. Switches with a spanning tree forward nothing for 30 s after a new station has appeared, and routers
+/// that ask another server take as long.
+const DHCP_TIMEOUT: i32 = 45;
 /// NetworkManager joins a stored network without a limit of failures. By default it pauses for five minutes after four, which a
 /// router that is starting may cause.
 const UNLIMITED: i32 = 0;
