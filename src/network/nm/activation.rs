@@ -57,7 +57,7 @@ impl Radio {
     ) -> Result<(), Cause> {
         self.catch_up();
         let listener = match plan.mode() {
-            Mode::Station => Listener::start(self.bus()?).await,
+            Mode::Station => Listener::start(self.bus()?, plan.method().map(|_| device)).await,
             Mode::AccessPoint => None,
         };
         // Before the access point opens, so that servers are ready for its first phone.
@@ -136,6 +136,7 @@ impl Radio {
         let call = plan.call();
         let (answer, answered) = oneshot::channel();
         let (plan, device) = (plan.clone(), device.path.clone());
+        debug!("calling {}", call.name);
         tokio::spawn(async move {
             let any = ObjectPath::try_from(ANY).expect("a valid path");
             let started = service.add_and_activate_connection2(&plan.settings(), &device, &any, &plan.options()).await;

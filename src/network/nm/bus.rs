@@ -170,15 +170,20 @@ impl Bus {
         MessageStream::for_match_rule(rule, &self.connection, None).await
     }
 
-    /// A signal of an interface of another service.
+    /// A signal of an interface of another service: of that object, or of every one.
     pub(super) async fn signals_of(
         &self,
         service: &'static str,
+        object: Option<&OwnedObjectPath>,
         interface: &'static str,
         member: &'static str,
     ) -> zbus::Result<MessageStream> {
-        let rule = MatchRule::builder().msg_type(message::Type::Signal).sender(service).interface(interface);
-        MessageStream::for_match_rule(rule.member(member).build()?, &self.connection, None).await
+        let rule = MatchRule::builder().msg_type(message::Type::Signal).sender(service).interface(interface).member(member);
+        let rule = match object {
+            Some(object) => rule.path(object.as_str()),
+            None => rule,
+        };
+        MessageStream::for_match_rule(rule.build()?, &self.connection, None).await
     }
 
     /// Sets a property of another service.

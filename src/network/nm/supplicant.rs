@@ -79,10 +79,21 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    /// Subscribes; none if that fails. Not longer than a join, because the supplicant signals at every scan.
-    pub(super) async fn start(bus: &Bus) -> Option<Self> {
-        let streams = async { Ok((bus.changes_of(SERVICE, INTERFACE).await?, bus.signals_of(SERVICE, INTERFACE, "EAP").await?)) };
-        let (mut stream, mut logins) = match streams.await {
+    /// Subscribes; none if that fails. Not longer than a join, because the supplicant signals at every scan. `login`: the radio
+    /// whose login to an enterprise network is followed.
+    pub(super) async fn start(bus: &Bus, login: Option<&Device>) -> Option<Self> {
+        let streams = async {
+            let changes = bus.changes_of(SERVICE, INTERFACE).await?;
+            let logins = match login {
+                // If the supplicant does not tell the radio's object, the logins of others are taken for ours.
+                Some(device) => {
+                    Some(bus.signals_of(SERVICE, path(bus, &device.interface).await.ok().as_ref(), INTERFACE, "EAP").await?)
+                }
+                None => None,
+            };
+            Ok((changes, logins))
+        };
+        let (mut stream, logins) = match streams.await {
             Ok(streams) => streams,
             Err::<_, zbus::Error>(error) => {
                 debug!(%error, "the supplicant is not heard");
@@ -100,20 +111,9 @@ impl Listener {
             }
         });
         let (failure, login) = watch::channel(None);
-        readers.spawn(async move {
-            // What comes before the beginning is told of another login.
-            let mut begun = false;
-            while let Some(message) = next(&mut logins).await {
-                match message.ok().as_ref().and_then(of_login) {
-                    Some(Login::Begun) => begun = true,
-                    // The first one is the cause of those after it.
-                    Some(Login::Failed(heard)) if begun => {
-                        failure.send_if_modified(|failure| failure.is_none() && failure.replace(heard).is_none());
-                    }
-                    _ => {}
-                }
-            }
-        });
+        if let Some(logins) = logins {
+            readers.spawn(follow(logins, failure));
+        }
         Some(Self { refusal, login, _readers: readers })
     }
 
@@ -133,6 +133,21 @@ impl Listener {
     /// What was heard so far.
     pub(super) fn refusal(&self) -> Refusal {
         *self.refusal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Follows a login until its first failure, which is the cause of those after it.
+async fn follow(mut logins: MessageStream, failure: watch::Sender<Option<LoginFailure>>) {
+    // What comes before the beginning is told of another login.
+    let mut begun = false;
+    while let Some(message) = next(&mut logins).await {
+        match message.ok().as_ref().and_then(of_login) {
+            Some(Login::Begun) => begun = true,
+            Some(Login::Failed(heard)) if begun => {
+                failure.send_if_modified(|failure| failure.is_none() && failure.replace(heard).is_none());
+            }
+            _ => {}
+        }
     }
 }
 
