@@ -49,6 +49,7 @@ use provisioning_core::machine::Joined;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info};
 
+use crate::network::nm::country::may_use;
 use crate::network::nm::stations;
 use crate::network::{Error, Inspection, Maintenance, Network, StoredNetwork};
 use cause::Cause;
@@ -249,6 +250,11 @@ impl Network for Hostapd {
         self.ask("setting the country of the radio", move |radio| Box::pin(radio.set_country(country))).await
     }
 
+    /// The supplicant does not tell the bands of the radio.
+    async fn may_use(&self, frequency: u32) -> bool {
+        may_use(frequency, true)
+    }
+
     async fn keep(&self) -> Result<(), Error> {
         self.ask("storing the joined network", |radio| Box::pin(std::future::ready(radio.keep()))).await
     }
@@ -303,7 +309,23 @@ impl Maintenance for Hostapd {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use provisioning_core::domain::{EapMethod, Enterprise, Login};
     use provisioning_core::fault::Fault;
+    use provisioning_core::secret::{SecretBlob, SecretText};
+
+    fn login() -> Login {
+        Login {
+            method: EapMethod::PeapMschapv2,
+            identity: "anna".into(),
+            anonymous_identity: String::new(),
+            password: SecretText::new("s3cret".into()),
+            certificate: SecretBlob::default(),
+            certificate_password: SecretText::new(String::new()),
+            authority: Vec::new(),
+            domain: "example.org".into(),
+            accept_unverified_server: false,
+        }
+    }
 
     #[test]
     fn a_missing_program_is_named_with_its_package() {
@@ -328,6 +350,9 @@ mod tests {
         let fault = |result: Result<(), Error>| result.map_err(|error| error.fault);
         let ssid = Ssid::try_from("home").expect("short");
         let passphrase = Passphrase::try_from("a passphrase".to_owned()).expect("short");
+        // Before the radio, which would be missing, is looked for.
+        let office = Enterprise::try_from(login()).expect("a valid login");
+        assert_eq!(fault(radio.join_enterprise(&ssid, &office, false).await.map(drop)), Err(Fault::UnsupportedSecurity));
         assert_eq!(fault(radio.scan().await.map(drop)), Err(Fault::AdapterGone));
         assert_eq!(fault(radio.join(&ssid, &passphrase, false).await.map(drop)), Err(Fault::AdapterGone));
         assert_eq!(fault(radio.open_access_point("jarvis-5b91b661").await), Err(Fault::AdapterGone));
@@ -335,6 +360,7 @@ mod tests {
         assert_eq!(fault(radio.keep().await), Err(Fault::NetworkUnavailable));
         assert_eq!(fault(radio.join_stored(None).await), Err(Fault::NetworkNotFound));
         assert_eq!(fault(radio.delete("home").await), Err(Fault::NetworkNotFound));
+        assert!(radio.may_use(2437).await && radio.may_use(5180).await && !radio.may_use(2472).await);
         // Nothing is stored, and no supplicant has anything.
         assert_eq!(fault(radio.forget().await), Ok(()));
         assert_eq!(radio.inspect().await.radio, diagnosis::Radio::Missing);

@@ -66,16 +66,10 @@ impl Radio {
         Ok(())
     }
 
-    /// Whether the radio can be expected to use a channel, MHz. Channels that need a country or a search for radar may be
-    /// unused for that reason, so they count as unusable.
+    /// Whether the radio can be expected to use a channel, MHz.
     pub(super) async fn may_use(&mut self, frequency: u32, caller: &mut Caller) -> Result<bool, Cause> {
         let device = self.ready(caller).await?;
-        Ok(match frequency {
-            // Channels 12 to 14, which not every country has; channels 52 to 144, with radar; 6 GHz.
-            2467..=2484 | 5250..=5730 | 5925.. => false,
-            5000..=5924 => device.has_5_ghz,
-            _ => true,
-        })
+        Ok(may_use(frequency, device.has_5_ghz))
     }
 
     /// Whether a radio that is off may be off for want of a country. With one, its owner has switched it off.
@@ -108,6 +102,17 @@ impl Radio {
     pub(super) async fn has_iwd(&self) -> Result<bool, Cause> {
         let bus = self.bus()?;
         Ok(bus.has(IWD).await? && !bus.has(super::supplicant::SERVICE).await?)
+    }
+}
+
+/// Whether a radio can be expected to use a channel, MHz. Channels that need a country or a search for radar may be unused for
+/// that reason, so they count as unusable.
+pub(in crate::network) const fn may_use(frequency: u32, has_5_ghz: bool) -> bool {
+    match frequency {
+        // Channels 12 to 14, which not every country has; channels 52 to 144, with radar; 6 GHz.
+        2467..=2484 | 5250..=5730 | 5925.. => false,
+        5000..=5924 => has_5_ghz,
+        _ => true,
     }
 }
 
