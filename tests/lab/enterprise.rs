@@ -2,19 +2,22 @@
 //! fault.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use jarvis_provisioning::network::Network;
 use jarvis_provisioning::network::nm::{NetworkManager, Settings};
-use provisioning_core::domain::{EapMethod, Enterprise, Login, Passphrase, Ssid};
+use provisioning_core::domain::{Credentials, EapMethod, Enterprise, Login, Passphrase, Ssid, State};
 use provisioning_core::fault::{Fault, chain};
 use provisioning_core::secret::{SecretBlob, SecretText};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-use crate::air::must;
-use crate::device::forget_networks;
-use crate::place::{PASSWORD, Street};
+use crate::air::{Controllers, PATIENCE, connect, must};
+use crate::device::{Device, credentials, forget_networks, until_in_network};
+use crate::place::{Home, PASSWORD, Settings as HomeSettings};
+use crate::street::Street;
+use crate::units::{Unit, clean, configure, install};
 
 /// The network, and the name of its server.
 const OFFICE: &str = "Office";
@@ -272,4 +275,42 @@ async fn a_server_that_cannot_be_trusted_is_told_by_the_reason() {
     };
     assert_eq!(in_1970, Some(Fault::ServerNotYetValid));
     assert_eq!(node.join(OFFICE, with_password(&authority)).await, None, "with the right time");
+}
+
+#[tokio::test]
+async fn the_packaged_service_logs_in_and_is_in_the_network_after_a_restart() {
+    let controllers = Controllers::ready().await;
+    forget_networks();
+    clean("jarvis-provisioning");
+    configure(&controllers, "never");
+    install(&["jarvis-provisioning"]);
+    let unit = Unit::started("jarvis-provision.service");
+    let authority = Authority::new();
+    authority.give_server("server", "365");
+    // The command center of a home whose own network is closed.
+    let mut home = Home::with(HomeSettings { dhcp: false, ..HomeSettings::default() }).await;
+    home.close_access_point();
+    let _street = Street::open(&[(OFFICE, &authority.network("server"))]).await;
+    let order = home.order().await;
+    let login = Enterprise::try_from(with_certificate(&authority, &authority)).expect("a valid login");
+    let credentials = Credentials {
+        ssid: Some(Ssid::try_from(OFFICE).expect("a short name")),
+        passphrase: Passphrase::try_from(String::new()).expect("an open network's passphrase"),
+        enterprise: Some(Box::new(login)),
+        ..credentials(&order)
+    };
+    let mut phone = connect(&controllers).await;
+    phone.open_session(&Device::code()).await.expect("the code is right");
+    let report = phone.bring_online(&credentials, PATIENCE, |_| {}).await.expect("an outcome");
+    assert_eq!((report.state, report.failure), (State::Provisioned, None));
+    phone.leave().await;
+    controllers.switch_phone_off().await;
+    let files = fs::read_dir("/var/lib/jarvis/certificates").expect("the documented folder").flatten();
+    let modes: Vec<_> = files.map(|file| file.metadata().expect("a file").permissions().mode() & 0o777).collect();
+    assert_eq!(modes, [0o600, 0o600], "the authority's and the device's");
+    must("systemctl", &["restart", "wpa_supplicant", "NetworkManager"]);
+    until_in_network(OFFICE).await;
+    drop(unit);
+    clean("jarvis-provisioning");
+    forget_networks();
 }

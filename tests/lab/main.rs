@@ -25,7 +25,7 @@
 //! | `units` | the programs started by their systemd units |
 //! | `bench` | the figures |
 //! | `scene` | the common start of scenarios of the complete system |
-//! | `air`, `place`, `desk` | radios, a home, and the phone's place |
+//! | `air`, `place`, `street`, `desk` | radios, a home, other networks on its radio, and the phone's place |
 //! | `dns` | queries for names |
 //! | `l2cap` | the kernel's socket for the Attribute Protocol |
 //! | `node`, `device` | the node in this process, and as a program |
@@ -57,6 +57,7 @@ mod phone_program;
 mod place;
 mod resets;
 mod scene;
+mod street;
 mod surroundings;
 mod trouble;
 mod units;

@@ -94,6 +94,12 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    /// Starts a program that logs to standard error, which is its log file.
+    pub(crate) fn quiet(mut command: Command, name: &str) -> Self {
+        command.stdout(Stdio::null()).stderr(fs::File::create(log(name)).expect("the log can be written"));
+        Self { child: command.spawn().unwrap_or_else(|error| panic!("starting {name}: {error}")) }
+    }
+
     /// Its process id.
     pub(crate) fn process(&self) -> Pid {
         let number = self.child.id().and_then(|number| number.try_into().ok()).and_then(Pid::from_raw);
@@ -193,9 +199,7 @@ impl Home {
                 command.args(["--interface=other", "--dhcp-range=10.21.0.10,10.21.0.250,1h"]);
             }
             command.args(["--dhcp-authoritative", "--log-dhcp", "--log-facility=-"]);
-            // It logs to standard error, which is its log file.
-            command.stdout(Stdio::null()).stderr(fs::File::create(log("dnsmasq")).expect("the log can be written"));
-            home.dhcp = Some(Running { child: command.spawn().expect("dnsmasq can be started") });
+            home.dhcp = Some(Running::quiet(command, "dnsmasq"));
         }
         home.open_command_center().await;
         home
@@ -310,46 +314,6 @@ fn hostapd(settings: &Settings) -> String {
     text
 }
 
-/// Several networks on the home's radio, with addresses, and nothing behind them.
-pub(crate) struct Street {
-    _files: TempDir,
-    _access_point: Running,
-    _dhcp: Running,
-}
-
-impl Street {
-    /// Opens networks: their names, and the lines of their protection for hostapd.
-    pub(crate) async fn open(networks: &[(&str, &str)]) -> Self {
-        let files = TempDir::new().expect("a temporary folder");
-        silence("home", "wlan1");
-        run("ip", &["-n", "home", "addr", "flush", "dev", "wlan1"]);
-        let device = |index: usize| if index == 0 { "wlan1".to_owned() } else { format!("street{index}") };
-        let mut text = String::from("interface=wlan1\ndriver=nl80211\nhw_mode=g\nchannel=1\nwmm_enabled=1\n");
-        for (index, (name, protection)) in networks.iter().enumerate() {
-            if index > 0 {
-                _ = writeln!(text, "bss={}", device(index));
-            }
-            _ = write!(text, "ssid={name}\n{protection}");
-        }
-        let file = files.path().join("hostapd.conf");
-        fs::write(&file, text).expect("its settings can be written");
-        let mut command = there("home", "hostapd");
-        command.arg(&file);
-        let access_point = start(command, "hostapd", "AP-ENABLED").await.0;
-        let mut command = there("home", "dnsmasq");
-        command.args(["--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--bind-interfaces", "--dhcp-authoritative"]);
-        command.args(["--dhcp-leasefile=/dev/null", "--no-ping", "--log-dhcp", "--log-facility=-"]);
-        for index in 0..networks.len() {
-            let (device, net) = (device(index), format!("10.20.{index}"));
-            must("ip", &["-n", "home", "addr", "add", &format!("{net}.1/24"), "dev", &device]);
-            command.arg(format!("--interface={device}")).arg(format!("--dhcp-range={net}.10,{net}.250,1h"));
-        }
-        command.stdout(Stdio::null()).stderr(fs::File::create(log("dnsmasq")).expect("the log can be written"));
-        let dhcp = Running { child: command.spawn().expect("dnsmasq can be started") };
-        Self { _files: files, _access_point: access_point, _dhcp: dhcp }
-    }
-}
-
 /// A socket that listens in a place, and whose connections this process accepts.
 pub(crate) fn listen(place: &'static str, port: u16) -> std::net::TcpListener {
     let listening = std::thread::spawn(move || {
@@ -393,7 +357,7 @@ where
 }
 
 /// Switches a radio off, because it may continue what a killed program has started.
-fn silence(place: &str, device: &str) {
+pub(crate) fn silence(place: &str, device: &str) {
     must("ip", &["-n", place, "link", "set", device, "down"]);
 }
 
