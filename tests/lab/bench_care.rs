@@ -8,7 +8,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep};
 
-use super::{LOOK, Table, mebibytes, seconds};
+use super::table::Table;
+use super::{LOOK, mebibytes, seconds};
 use crate::air::{must, until, within};
 use crate::care::{Caretaker, is_in, is_online, timed_diagnosis};
 use crate::place::{AIR, SSID};
