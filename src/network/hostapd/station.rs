@@ -1,6 +1,7 @@
 //! Scanning, and joining networks.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -35,6 +36,8 @@ const SCANS_BY_NAME: u8 = 3;
 const ASSOCIATION_LIMIT: Duration = Duration::from_secs(25);
 /// DHCP of slow routers takes 40 s.
 const ADDRESS_LIMIT: Duration = Duration::from_secs(45);
+/// A router advertises IPv6 within seconds. Then the network has it alone, or a slow DHCP server, for which nothing has to wait.
+const IPV6_ALONE: Duration = Duration::from_secs(10);
 /// A client of the system removes the addresses of the network before within this time: systemd-networkd waits 3 s for it to return.
 const OLD_ADDRESS_LIMIT: Duration = Duration::from_secs(4);
 /// How often the addresses are looked at during a join.
@@ -243,8 +246,8 @@ impl Radio {
         let until = Instant::now() + OLD_ADDRESS_LIMIT;
         loop {
             let old = address::list(interface)?.into_iter().filter_map(|(address, prefix)| match address {
-                std::net::IpAddr::V4(address) => Some((address, prefix)),
-                std::net::IpAddr::V6(_) => None,
+                IpAddr::V4(address) => Some((address, prefix)),
+                IpAddr::V6(_) => None,
             });
             let old: Vec<_> = old.collect();
             if old.is_empty() {
@@ -266,7 +269,7 @@ impl Radio {
         address::is_dhcpcds(run, interface).then_some(Client::System("dhcpcd"))
     }
 
-    /// Waits for an address. IPv6 alone suffices, once there was time for IPv4.
+    /// Waits for an address. IPv6 alone suffices after some time.
     async fn take_address(&mut self, interface: &str) -> Result<(), Cause> {
         let client = match self.system_client(interface).await {
             Some(client) => client,
@@ -279,14 +282,14 @@ impl Radio {
             self.client =
                 Some(Child::start(&self.settings.launcher, "udhcpc", Rights::Kept, &arguments, "", ADDRESS_LIMIT).await?);
         }
-        let until = Instant::now() + ADDRESS_LIMIT;
+        let began = Instant::now();
         loop {
-            let found = address::list(interface)?;
-            let is_over = Instant::now() >= until;
-            if found.iter().any(|(address, _)| address::is_global(address) && (address.is_ipv4() || is_over)) {
+            let waited = began.elapsed();
+            let suffices = |address: &IpAddr| address::is_global(address) && (address.is_ipv4() || waited >= IPV6_ALONE);
+            if address::list(interface)?.iter().any(|(address, _)| suffices(address)) {
                 return Ok(());
             }
-            if is_over {
+            if waited >= ADDRESS_LIMIT {
                 return Err(Cause::NoAddress(ADDRESS_LIMIT));
             }
             tokio::time::sleep(LOOK).await;
