@@ -1,11 +1,15 @@
-//! Every kind of network that a home has: how long the node takes to an address or to the reason, beside `nmcli` and a bare
-//! `wpa_supplicant`.
+//! Every kind of network that a home has: how long the node takes to an address or to the reason, with either backend, beside
+//! `nmcli` and a bare `wpa_supplicant`.
 
 use std::fs;
 use std::process::Stdio;
 use std::time::Duration;
 
-use provisioning_core::fault::Fault;
+use jarvis_provisioning::network::Network;
+use jarvis_provisioning::network::hostapd::{Hostapd, Settings};
+use provisioning_core::domain::{Passphrase, Ssid};
+use provisioning_core::fault::{Fault, chain};
+use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 use tokio::time::{Instant, timeout};
@@ -39,6 +43,14 @@ struct Kind {
     right: &'static [Option<Fault>],
 }
 
+impl Kind {
+    fn check(&self, table: &mut Table, fault: Option<Fault>) {
+        if !self.right.contains(&fault) {
+            table.miss(format!("{}: {}", self.name, name_of(fault)));
+        }
+    }
+}
+
 /// The measured times of one tool, seconds, and what it told last.
 struct Told {
     times: Samples,
@@ -53,6 +65,10 @@ impl Told {
     fn add(&mut self, time: f64, text: String) {
         self.times.add(time);
         self.text = text;
+    }
+
+    fn time(&self) -> String {
+        if self.times.count() == 0 { "–".to_owned() } else { format!("{:.2}", self.times.median()) }
     }
 }
 
@@ -110,7 +126,7 @@ fn kinds() -> [Vec<Kind>; 3] {
 #[ignore = "takes minutes, and a guest for itself: `tests/lab/bench` runs it"]
 async fn networks() {
     let mut table = Table::default();
-    table.row(&format!("{:<32} {:>18} {:>18} {:>18}", "median, s", "node", "nmcli", "wpa_supplicant"));
+    table.row(&row("median, s", &["node", "its backend hostapd", "nmcli", "wpa_supplicant"]));
     for kinds in kinds() {
         let named: Vec<_> = kinds.iter().map(|kind| (kind.name, kind.lines.as_str())).collect();
         let street = Street::open(&named).await;
@@ -127,18 +143,16 @@ async fn networks() {
 
 async fn measure(table: &mut Table, kinds: &[Kind]) {
     let node = Node::start();
-    let mut rows: Vec<[Told; 3]> = kinds.iter().map(|_| [Told::new(), Told::new(), Told::new()]).collect();
-    for (kind, [ours, theirs, _]) in kinds.iter().zip(&mut rows) {
+    let mut rows: Vec<[Told; 4]> = kinds.iter().map(|_| std::array::from_fn(|_| Told::new())).collect();
+    for (kind, [ours, _, theirs, _]) in kinds.iter().zip(&mut rows) {
         let rounds = if kind.right == [None] { JOINS } else { 1 };
         for _ in 0..rounds {
             seen(kind).await;
             let began = Instant::now();
             let fault = node.enter(kind.name, kind.given, kind.hidden).await;
-            ours.add(seconds(began), fault.map_or("address", Fault::name).to_owned());
+            ours.add(seconds(began), name_of(fault));
             node.leave().await;
-            if !kind.right.contains(&fault) {
-                table.miss(format!("{}: {fault:?}", kind.name));
-            }
+            kind.check(table, fault);
             seen(kind).await;
             let began = Instant::now();
             let text = by_nmcli(kind);
@@ -148,18 +162,54 @@ async fn measure(table: &mut Table, kinds: &[Kind]) {
         }
     }
     must("nmcli", &["device", "set", "wlan0", "managed", "no"]);
-    for (kind, [.., bare]) in kinds.iter().zip(&mut rows) {
+    for (kind, [_, ours, _, bare]) in kinds.iter().zip(&mut rows) {
+        // Nothing gives addresses here but to a bare supplicant.
+        if !kind.right.contains(&None) {
+            let began = Instant::now();
+            let fault = without_networkmanager(kind).await;
+            ours.add(seconds(began), name_of(fault));
+            kind.check(table, fault);
+        }
         let began = Instant::now();
         let text = by_supplicant(kind).await;
         bare.add(seconds(began), text);
     }
     must("nmcli", &["device", "set", "wlan0", "managed", "yes"]);
     idle().await;
-    for (kind, row) in kinds.iter().zip(&rows) {
-        let [ours, theirs, bare] = row.each_ref().map(|told| format!("{:>8.2}", told.times.median()));
-        table.row(&format!("{:<32} {ours:>18} {theirs:>18} {bare:>18}", kind.name));
-        table.row(&format!("    {} | {} | {}", row[0].text, row[1].text, row[2].text));
+    for (kind, told) in kinds.iter().zip(&rows) {
+        table.row(&row(kind.name, &told.each_ref().map(Told::time)));
+        let texts = told.iter().map(|told| told.text.as_str()).filter(|text| !text.is_empty());
+        table.row(&format!("    {}", texts.collect::<Vec<_>>().join(" | ")));
     }
+}
+
+fn row(name: &str, columns: &[impl AsRef<str>]) -> String {
+    let columns: String = columns.iter().map(|column| format!(" {:>19}", column.as_ref())).collect();
+    format!("{name:<32}{columns}")
+}
+
+fn name_of(fault: Option<Fault>) -> String {
+    fault.map_or("address", Fault::name).to_owned()
+}
+
+/// Joins by the node without NetworkManager; returns the fault.
+async fn without_networkmanager(kind: &Kind) -> Option<Fault> {
+    let place = TempDir::new().expect("a temporary folder");
+    let settings = Settings {
+        interface: Some("wlan0".into()),
+        profiles: place.path().into(),
+        runtime: place.path().join("run"),
+        country: || None,
+        ..Settings::default()
+    };
+    let network = Hostapd::start(settings);
+    let passphrase = Passphrase::try_from(kind.given.to_owned()).expect("a short passphrase");
+    let joined = network.join(&Ssid::try_from(kind.name).expect("a short name"), &passphrase, kind.hidden).await;
+    if let Err(error) = &joined {
+        println!("{}: {}", kind.name, chain(error));
+    }
+    network.restore().await.expect("there is nothing to return to");
+    joined.err().map(|error| error.fault)
 }
 
 /// Waits until a scan has found the network, as after the owner's choice from a list.
