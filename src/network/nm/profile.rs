@@ -32,8 +32,7 @@ const WIFI: &str = "802-11-wireless";
 const WIFI_SECURITY: &str = "802-11-wireless-security";
 const ENTERPRISE: &str = "802-1x";
 
-/// Limit of DHCP, seconds. Switches with a spanning tree forward nothing for 30 s after a new station has appeared, and routers
-/// that ask another server take as long.
+/// Limit of DHCP, seconds. Some routers take 40 s for their first answer.
 const DHCP_TIMEOUT: i32 = 45;
 /// NetworkManager joins a stored network without a limit of failures. By default it pauses for five minutes after four, which a
 /// router that is starting may cause.
