@@ -114,11 +114,11 @@ impl Running {
     }
 
     /// Suspends it: it stops answering, and its peers get no error.
-    fn freeze(&self) {
+    pub(crate) fn freeze(&self) {
         kill_process(self.process(), Signal::STOP).expect("it runs");
     }
 
-    fn thaw(&self) {
+    pub(crate) fn thaw(&self) {
         kill_process(self.process(), Signal::CONT).expect("it runs");
     }
 }

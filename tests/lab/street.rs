@@ -72,9 +72,19 @@ impl Street {
         command.args(["--dhcp-leasefile=/dev/null", "--no-ping", "--log-dhcp", "--log-facility=-"]).args(options);
         self.dhcp = Some(Running::quiet(command, "dnsmasq"));
     }
+
+    /// Suspends the DHCP server: it answers later what comes meanwhile.
+    pub(crate) fn suspend_dhcp(&self) {
+        self.dhcp.as_ref().expect("it serves").freeze();
+    }
+
+    pub(crate) fn give_addresses(&self) {
+        self.dhcp.as_ref().expect("it serves").thaw();
+    }
 }
 
-/// A network that sends beacons and does not answer: for protections that no access point here has.
+/// A network that sends beacons and does not answer: for protections that no access point here has. A scan may miss it, because
+/// it looks at a channel for less time than there is between two beacons.
 pub(crate) struct Beacons;
 
 impl Beacons {
@@ -84,16 +94,16 @@ impl Beacons {
         silence("home", "wlan1");
         let address = must("ip", &[&there[..], &["cat", "/sys/class/net/wlan1/address"]].concat()).trim().replace(':', "");
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        // IEEE 802.11-2020, 9.3.3.2: a beacon every 20 time units, so that a short look at the channel sees one; a network with
-        // an access point and encryption; its name, rates and channel.
+        // IEEE 802.11-2020, 9.3.3.2: a beacon every 100 time units; a network with an access point and encryption; its name, rates
+        // and channel.
         let named = [&[0, u8::try_from(name.len()).expect("a short name")][..], name.as_bytes()].concat();
-        let fixed = [0, 0, 0, 0, 0, 0, 0, 0, 20, 0, 0x11, 0x04];
+        let fixed = [0, 0, 0, 0, 0, 0, 0, 0, 100, 0, 0x11, 0x04];
         let head = format!("80000000ffffffffffff{address}{address}0000{}", hex(&fixed))
             + &hex(&[&named[..], &[1, 4, 0x82, 0x84, 0x8b, 0x96, 3, 1, 1]].concat());
         must("ip", &[&there[..], &["iw", "dev", "wlan1", "set", "type", "__ap"]].concat());
         must("ip", &["-n", "home", "link", "set", "wlan1", "up"]);
         let tail = hex(tail);
-        let mut starting = [&there[..], &["iw", "dev", "wlan1", "ap", "start", name, "2412", "20", "1", "head", &head]].concat();
+        let mut starting = [&there[..], &["iw", "dev", "wlan1", "ap", "start", name, "2412", "100", "1", "head", &head]].concat();
         if !tail.is_empty() {
             starting.extend(["tail", &tail]);
         }

@@ -85,9 +85,10 @@ impl Listener {
         let streams = async {
             let changes = bus.changes_of(SERVICE, INTERFACE).await?;
             let logins = match login {
-                // If the supplicant does not tell the radio's object, the logins of others are taken for ours.
                 Some(device) => {
-                    Some(bus.signals_of(SERVICE, path(bus, &device.interface).await.ok().as_ref(), INTERFACE, "EAP").await?)
+                    // If the supplicant does not tell the radio's object, the logins of others are taken for ours.
+                    let object = timeout(LIMIT, path(bus, &device.interface)).await.ok().and_then(Result::ok);
+                    Some(bus.signals_of(SERVICE, object.as_ref(), INTERFACE, "EAP").await?)
                 }
                 None => None,
             };
