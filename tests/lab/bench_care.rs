@@ -1,5 +1,6 @@
 //! The figures of network care.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
@@ -10,26 +11,40 @@ use tokio::time::{Instant, sleep};
 
 use super::table::Table;
 use super::{LOOK, mebibytes, seconds};
-use crate::air::{must, until, within};
+use crate::air::{must, run, until, within};
 use crate::care::{Caretaker, is_in, is_online, timed_diagnosis};
 use crate::place::{AIR, SSID};
 
-/// Readers of events, and how long the caretaker is watched at idle.
+/// Readers of events.
 const READERS: u16 = 500;
-const IDLE: Duration = Duration::from_mins(2);
+/// How long the caretaker is watched at idle: DNS is asked once meanwhile, as in every time of that length.
+const IDLE: Duration = Duration::from_secs(330);
+
+/// Enough for some checks, which have their pages back then.
+const AFTERWARDS: Duration = Duration::from_mins(2);
 
 /// How long NetworkManager alone may need for its return.
 const ALONE: Duration = Duration::from_mins(6);
 
-/// Network care: an outage beside NetworkManager alone, diagnosis, memory and wake-ups.
+/// The caretaker of a provisioned device in its home: its memory, its wake-ups, and readers of events.
+#[tokio::test]
+#[ignore = "takes minutes, and a guest for itself: `tests/lab/bench` runs it"]
+async fn idle() {
+    let mut table = Table::default();
+    let node = Caretaker::measured().await;
+    idle_care(&node, &mut table).await;
+    node.ends();
+    table.end();
+}
+
+/// Diagnosis, and an outage beside NetworkManager alone.
 ///
 /// One round, because an outage takes minutes, and each bound holds for every single one.
 #[tokio::test]
 #[ignore = "takes minutes, and a guest for itself: `tests/lab/bench` runs it"]
-async fn care() {
+async fn outages() {
     let mut table = Table::default();
     let mut node = Caretaker::measured().await;
-    idle_care(&node, &mut table).await;
     diagnoses(&mut node, &mut table).await;
 
     node.home.close_access_point();
@@ -58,20 +73,22 @@ async fn care() {
 async fn idle_care(node: &Caretaker, table: &mut Table) {
     // By then the temporary allocations of the start are freed.
     sleep(Duration::from_secs(30)).await;
-    let before = node.usage();
-    tell_threads(&node.process());
+    let before = sleeps(&node.process());
     sleep(IDLE).await;
-    let idle = node.usage();
-    tell_threads(&node.process());
+    let after = sleeps(&node.process());
     let parts = parts(&node.process());
     let idle_resident = parts.iter().map(|(_, resident)| resident).sum();
     table.target("caretaker at idle: resident, MiB", mebibytes(idle_resident), 6.0);
     for (part, resident) in parts {
         table.once(&format!("  of it {part}"), mebibytes(resident), "MiB");
     }
-    let minutes = IDLE.as_secs_f64() / 60.0;
-    let sleeps = u32::try_from(idle.sleeps - before.sleeps).expect("few");
-    table.target("wake-ups a minute at idle", f64::from(sleeps) / minutes, 6.0);
+    let a_minute = |sleeps: u32| f64::from(sleeps) * 60.0 / IDLE.as_secs_f64();
+    let woken = after.iter().map(|(thread, sleeps)| (thread, sleeps - before.get(thread).unwrap_or(&0)));
+    let woken: Vec<_> = woken.filter(|(_, sleeps)| *sleeps > 0).collect();
+    table.target("wake-ups a minute at idle", a_minute(woken.iter().map(|(_, sleeps)| sleeps).sum()), 6.0);
+    for (thread, sleeps) in woken {
+        table.once(&format!("  of it thread {thread}"), a_minute(sleeps), "");
+    }
 
     let mut readers = Vec::new();
     for number in 0..READERS {
@@ -79,11 +96,32 @@ async fn idle_care(node: &Caretaker, table: &mut Table) {
     }
     let more = resident(&node.process()).saturating_sub(idle_resident);
     table.target(&format!("  more with {READERS} readers of events, MiB"), mebibytes(more), 4.0);
+
+    drop(readers);
+    reclaim(&node.process());
+    sleep(AFTERWARDS).await;
+    table.once("  at idle, after the kernel has reclaimed its pages", mebibytes(resident(&node.process())), "MiB");
 }
 
-/// Prints in the log how often each thread of a process has gone to sleep.
-fn tell_threads(process: &str) {
-    eprintln!("{}", must("sh", &["-c", &format!("grep -E '^(Name|voluntary)' /proc/{process}/task/*/status")]));
+/// Has the kernel take back all memory of a service that it can (cgroup v2, `memory.reclaim`), as it does when memory is short.
+fn reclaim(process: &str) {
+    let group = fs::read_to_string(format!("/proc/{process}/cgroup")).expect("its control group");
+    let group = group.trim().strip_prefix("0::").expect("a unified hierarchy");
+    // It fails when it has taken less than this, which is more than there is.
+    run("sh", &["-c", &format!("echo 64M > /sys/fs/cgroup{group}/memory.reclaim")]);
+}
+
+/// How often each thread of a process has gone to sleep, by its id and name.
+fn sleeps(process: &str) -> BTreeMap<String, u32> {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).expect("its threads").flatten();
+    let sleeps = |thread: fs::DirEntry| {
+        // A thread may end meanwhile.
+        let status = fs::read_to_string(thread.path().join("status")).ok()?;
+        let value = |key: &str| status.lines().find_map(|line| Some(line.strip_prefix(key)?.trim()));
+        let name = format!("{} {}", value("Pid:")?, value("Name:")?);
+        Some((name, value("voluntary_ctxt_switches:")?.parse().ok()?))
+    };
+    threads.filter_map(sleeps).collect()
 }
 
 /// A reader of events that has the head of its answer.

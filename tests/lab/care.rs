@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::air::{Controllers, must, run, until, within};
-use crate::device::{Usage, active_network, device_state, forget_networks, profiles, usage};
+use crate::device::{active_network, device_state, forget_networks, profiles};
 use crate::place::{AIR, CENTER_PORT, Home, OTHER_SSID, PASSWORD, SSID, Settings, listen, log, there};
 use crate::units::{SETTINGS, Unit, clean, configure, install};
 
@@ -175,11 +175,6 @@ impl Caretaker {
     /// The id of its process.
     pub(crate) fn process(&self) -> String {
         self.unit.property("MainPID")
-    }
-
-    /// The resources of the caretaker.
-    pub(crate) fn usage(&self) -> Usage {
-        usage(&self.process())
     }
 
     /// Stops the caretaker, and leaves the network to NetworkManager.

@@ -30,8 +30,6 @@ pub(crate) struct Usage {
     pub(crate) resident: usize,
     /// Peak resident memory, KiB.
     pub(crate) peak: usize,
-    /// Times that a thread has gone to sleep.
-    pub(crate) sleeps: usize,
 }
 
 /// A device. Its files outlive its program.
@@ -174,11 +172,7 @@ pub(crate) fn usage(process: &str) -> Usage {
     };
     let status = fs::read_to_string(format!("/proc/{process}/status")).expect("its figures");
     let [resident, peak] = ["VmRSS:", "VmHWM:"].map(|name| figure(&status, name));
-    let threads = fs::read_dir(format!("/proc/{process}/task")).expect("its threads").flatten();
-    // A thread may end meanwhile.
-    let threads = threads.filter_map(|thread| fs::read_to_string(thread.path().join("status")).ok());
-    let sleeps = threads.map(|thread| figure(&thread, "voluntary_ctxt_switches:")).sum();
-    Usage { descriptors, resident, peak, sleeps }
+    Usage { descriptors, resident, peak }
 }
 
 /// The profiles that NetworkManager has, volatile ones included.
