@@ -167,19 +167,23 @@ async fn description(_: auth::Administrator) -> Response {
     ([(CONTENT_TYPE, "application/json")], openapi()).into_response()
 }
 
-/// What answers requests.
-pub(crate) fn router(center: Arc<Center>) -> Router {
-    Router::from(described())
+/// The operator's page.
+fn pages() -> Router<Arc<Center>> {
+    Router::new()
         .route("/", get(page::show))
         .route("/codes", post(page::create))
         .route("/codes/revoke", post(page::revoke))
+        // For its forms; all other bodies are read by `body::Body`, which has its own limit.
+        .layer(DefaultBodyLimit::max(body::LARGEST))
+}
+
+/// What answers requests.
+pub(crate) fn router(center: Arc<Center>) -> Router {
+    Router::from(described())
+        .merge(pages())
         .fallback(|| async { Refusal::NotFound })
         .method_not_allowed_fallback(|| async { Refusal::MethodNotAllowed })
-        .layer(axum::middleware::from_fn_with_state(Arc::clone(&center), guessing::limit))
-        .layer(axum::middleware::from_fn_with_state(Arc::clone(&center), host::limit))
-        .layer(axum::middleware::from_fn_with_state(Arc::clone(&center), observe))
-        // For the forms of the page; all other bodies are read by `body::Body`, which has its own limit.
-        .layer(DefaultBodyLimit::max(body::LARGEST))
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&center), surround))
         .with_state(center)
 }
 
@@ -200,16 +204,22 @@ async fn metrics(State(center): State<Arc<Center>>, _: auth::Administrator) -> R
     ([(CONTENT_TYPE, "text/plain; version=0.0.4")], center.metrics.text(is_healthy)).into_response()
 }
 
-/// Counts each answer, and logs it at debug level: the route, never the path, whose segments may be secrets.
-async fn observe(State(center): State<Arc<Center>>, request: Request, next: Next) -> Response {
+/// What surrounds every handler: the limits, and the count of the answers. They are one layer, because axum allocates for each.
+async fn surround(State(center): State<Arc<Center>>, request: Request, next: Next) -> Response {
     let start = Instant::now();
-    let method = request.method().clone();
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    let mut response = next.run(request).await;
+    let (parts, body) = request.into_parts();
+    let method = parts.method.clone();
+    let route = parts.extensions.get::<MatchedPath>().cloned();
+    let network = auth::network_of(&parts, &center);
+    let mut response = match host::limit(&parts, &center) {
+        Ok(()) => guessing::limit(next.run(Request::from_parts(parts, body)).await, network, &center),
+        Err(refusal) => refusal.into_response(),
+    };
     if center.config.tls.is_some() {
         // A year, RFC 6797: a browser that has seen the server once sends the administrator's key over TLS only.
         response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
     }
+    // The route, never the path, whose segments may be secrets.
     let route = route.as_ref().map_or("-", MatchedPath::as_str);
     let (status, took) = (response.status().as_u16(), start.elapsed());
     center.metrics.answer(route, &method, status, took);

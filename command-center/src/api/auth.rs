@@ -191,7 +191,8 @@ pub(super) fn peer_of(parts: &Parts) -> IpAddr {
     parts.extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Peer(peer)| *peer)
 }
 
-fn network_of(parts: &Parts, center: &Center) -> IpAddr {
+/// The network that a request comes from, as [`Asker`] tells it.
+pub(super) fn network_of(parts: &Parts, center: &Center) -> IpAddr {
     let peer = peer_of(parts);
     let forwarded = || {
         let last = parts.headers.get_all(FORWARDED_FOR).iter().next_back()?.to_str().ok()?;

@@ -1,22 +1,16 @@
 //! The limit on what one network guesses, over all routes: wrong keys are counted here, and passwords by the route that
 //! checks them.
 
-use std::sync::Arc;
+use std::net::IpAddr;
 
-use axum::extract::{FromRequestParts as _, Request, State};
-use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
 use super::Center;
-use super::auth::Network;
 use super::refusal::WrongKey;
 
-/// Counts a response that refuses a wrong key. At the limit it is replaced, so that it no longer says whether the key was
-/// wrong.
-pub(super) async fn limit(State(center): State<Arc<Center>>, request: Request, next: Next) -> Response {
-    let (mut parts, body) = request.into_parts();
-    let Ok(Network(network)) = Network::from_request_parts(&mut parts, &center).await;
-    let response = next.run(Request::from_parts(parts, body)).await;
+/// Counts a response that refuses a wrong key to a network. At the limit it is replaced, so that it no longer says whether the
+/// key was wrong.
+pub(super) fn limit(response: Response, network: IpAddr, center: &Center) -> Response {
     if response.extensions().get::<WrongKey>().is_none() {
         return response;
     }

@@ -10,15 +10,11 @@
 //!   own.
 
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::Arc;
 
-use axum::extract::{Request, State};
 use axum::http::Version;
 use axum::http::header::HOST;
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
-use axum::middleware::Next;
-use axum::response::{IntoResponse as _, Response};
 
 use super::Center;
 use super::auth::peer_of;
@@ -73,15 +69,8 @@ fn is_address(host: &str) -> bool {
 }
 
 /// Refuses requests for other servers, if the names of this one are known.
-pub(super) async fn limit(State(center): State<Arc<Center>>, request: Request, next: Next) -> Response {
-    if !center.names.are_complete {
-        return next.run(request).await;
-    }
-    let (parts, body) = request.into_parts();
-    if !center.names.are_asked_for(&parts) {
-        return Refusal::WrongHost.into_response();
-    }
-    next.run(Request::from_parts(parts, body)).await
+pub(super) fn limit(parts: &Parts, center: &Center) -> Result<(), Refusal> {
+    if center.names.are_complete { check(parts, center) } else { Ok(()) }
 }
 
 /// Refuses a browser that uses a name which may be somebody else's.
