@@ -9,8 +9,8 @@
 //! that a power cut could undo.
 //! Operations that are not [durable](Operation::is_durable) cause no `fsync`: they survive a crash of this process, and
 //! reach the disk soon afterwards.
-//! PostgreSQL does the same by itself; there, operations on one [subject](Operation::subject) are serialized by an
-//! advisory lock, so that the rules hold across any number of server processes.
+//! PostgreSQL does the same by itself, and commits asynchronously what is not durable; there, operations on one
+//! [subject](Operation::subject) are serialized by an advisory lock, so that the rules hold across any number of server processes.
 
 mod migrations;
 mod postgres;
@@ -139,7 +139,7 @@ pub(crate) trait Operation: Send + Sync + 'static {
     }
 
     /// Whether an answer promises that a power cut does not undo it. A change that is not durable survives a
-    /// crash of this process, but not one of the machine. On PostgreSQL every operation is durable.
+    /// crash of this process, but not one of the machine or of PostgreSQL, where it is one statement and no transaction.
     fn is_durable(&self) -> bool {
         true
     }
@@ -171,11 +171,6 @@ impl Store {
             Self::Sqlite(store) => store.write(operation).await,
             Self::Postgres(store) => store.write(&operation).await,
         }
-    }
-
-    /// Whether operations that are not [durable](Operation::is_durable) are cheaper on this database.
-    pub(crate) const fn has_cheap_writes(&self) -> bool {
-        matches!(self, Self::Sqlite(_))
     }
 
     /// Runs an operation that only reads.
@@ -259,6 +254,10 @@ impl Connection<'_> {
 pub(crate) enum Value<'a> {
     Text(Option<&'a str>),
     Integer(Option<i64>),
+    /// An array, which only PostgreSQL has.
+    Texts(&'a [Option<&'a str>]),
+    /// As [`Value::Texts`].
+    Integers(&'a [Option<i64>]),
 }
 
 impl<'a> From<&'a str> for Value<'a> {
@@ -288,6 +287,18 @@ impl From<i64> for Value<'_> {
 impl From<Option<i64>> for Value<'_> {
     fn from(integer: Option<i64>) -> Self {
         Self::Integer(integer)
+    }
+}
+
+impl<'a> From<&'a Vec<Option<&'a str>>> for Value<'a> {
+    fn from(texts: &'a Vec<Option<&'a str>>) -> Self {
+        Self::Texts(texts)
+    }
+}
+
+impl<'a> From<&'a Vec<Option<i64>>> for Value<'a> {
+    fn from(integers: &'a Vec<Option<i64>>) -> Self {
+        Self::Integers(integers)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::code::{ProvisionCode, slug};
 use super::guesses::{self, Source};
+use super::heartbeats;
 use super::operator::Partner;
 use crate::base::clock::Moment;
 use crate::base::refusal::Refusal;
@@ -216,12 +217,13 @@ impl Operation for SetStatus {
     async fn run(&self, connection: &mut Connection<'_>) -> Result<(), Error> {
         let note = "
             UPDATE appliances
-               SET status = $3, progress_percent = $4, message = $5, last_seen = $6, key_used_at = COALESCE(key_used_at, $6)
-             WHERE appliance_id = $1 AND key_hash = $2 AND revoked_at IS NULL";
+               SET status = $3, progress_percent = $4, message = $5, key_used_at = COALESCE(key_used_at, $6)
+             WHERE appliance_id = $1 AND key_hash = $2 AND revoked_at IS NULL
+            RETURNING number";
         let Self { appliance_id, key_hash, status, progress_percent, message, now } = self;
         let values = values![appliance_id, key_hash, status, *progress_percent, message, *now];
-        if connection.execute(note, values).await? > 0 {
-            return Ok(());
+        if let Some(row) = connection.row(note, values).await? {
+            return heartbeats::see_appliance(row.column(0)?, *now, connection).await;
         }
         Err(refusal_for_foreign_key(connection, key_hash).await?.into())
     }

@@ -1,24 +1,26 @@
 //! Heartbeats: by far the most frequent request. Those that arrive together are taken in one transaction: one by one on SQLite,
 //! where a statement costs microseconds, and in one statement on PostgreSQL, where it costs a way over the network.
 //!
-//! The first one with a key is durable, because what the key was made from ends with it. What the later ones say is said again
-//! soon, and a disk that had to synchronize for each of them would do little else.
+//! Most say only that a device is alive. They change one row of a narrow table and are not durable: the next one says the same,
+//! and a disk that had to synchronize for each of them would do little else. All others are durable: the first one with a key,
+//! because what the key was made from ends with it, and those that report something new.
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::sync::Arc;
 
-use serde::Serialize;
-
 use super::refuse;
 use crate::base::clock::Moment;
 use crate::base::refusal::Refusal;
-use crate::store::{Connection, Error, Operation, Store, values};
+use crate::store::{Connection, Error, Operation, Row, Store, values};
 
 /// A heartbeat, its key not yet checked.
-pub(crate) trait Beat: Serialize + Send + Sync + 'static {
+pub(crate) trait Beat: Sized + Send + Sync + 'static {
     /// The answer to its sender.
     type Answer: Clone + Send + Sync + 'static;
+
+    /// Who sends it.
+    fn sender(&self) -> &str;
 
     /// Takes one, on SQLite. `None`: it is not taken, and would have to be durable to be decided.
     fn take(
@@ -28,15 +30,20 @@ pub(crate) trait Beat: Serialize + Send + Sync + 'static {
         connection: &mut Connection<'_>,
     ) -> impl Future<Output = Result<Option<Result<Self::Answer, Refusal>>, Error>> + Send;
 
-    /// Takes all, on PostgreSQL; `json` is an array of them.
-    fn take_all(
-        beats: &[Self],
-        json: &str,
+    /// Takes those of `beats` that change nothing but the time, on PostgreSQL, in one statement. One answer for each; `None`:
+    /// it is not taken.
+    fn take_quickly(
+        beats: &[&Self],
         now: Moment,
         connection: &mut Connection<'_>,
-    ) -> impl Future<Output = Result<Vec<Result<Self::Answer, Refusal>>, Error>> + Send
-    where
-        Self: Sized;
+    ) -> impl Future<Output = Result<Vec<Option<Self::Answer>>, Error>> + Send;
+
+    /// Takes all, on PostgreSQL. One answer for each.
+    fn take_all(
+        beats: &[&Self],
+        now: Moment,
+        connection: &mut Connection<'_>,
+    ) -> impl Future<Output = Result<Vec<Result<Self::Answer, Refusal>>, Error>> + Send;
 }
 
 /// Writes a batch of them; one answer for each, in their order.
@@ -47,12 +54,9 @@ pub(crate) async fn write<B: Beat>(
 ) -> Result<Vec<Result<B::Answer, Refusal>>, Refusal> {
     let beats = Arc::<[B]>::from(batch);
     let mut answers = vec![None; beats.len()];
-    // Those that need not be durable go first, where that makes them cheaper.
     for is_durable in [false, true] {
-        if is_durable || store.has_cheap_writes() {
-            let take = Take { beats: Arc::clone(&beats), answers, is_durable, now };
-            answers = store.write(take).await.map_err(refuse)?;
-        }
+        let take = Take { beats: Arc::clone(&beats), answers, is_durable, now };
+        answers = store.write(take).await.map_err(refuse)?;
         if answers.iter().all(Option::is_some) {
             break;
         }
@@ -68,6 +72,25 @@ struct Take<B: Beat> {
     now: Moment,
 }
 
+impl<B: Beat> Take<B> {
+    async fn on_postgres(&self, connection: &mut Connection<'_>) -> Result<Vec<Option<Result<B::Answer, Refusal>>>, Error> {
+        let mut answers = self.answers.clone();
+        let mut open = (0..).zip(&*self.beats).filter(|(index, _)| answers[*index].is_none()).collect::<Vec<(usize, &B)>>();
+        // Batches lock rows in the same order, so that two with the same senders wait for each other, but never in a circle.
+        open.sort_unstable_by_key(|(_, beat)| beat.sender());
+        let (places, beats) = open.into_iter().unzip::<_, _, Vec<_>, Vec<_>>();
+        let taken = if self.is_durable {
+            B::take_all(&beats, self.now, connection).await?.into_iter().map(Some).collect()
+        } else {
+            B::take_quickly(&beats, self.now, connection).await?.into_iter().map(|answer| answer.map(Ok)).collect::<Vec<_>>()
+        };
+        for (place, answer) in places.into_iter().zip(taken) {
+            answers[place] = answer;
+        }
+        Ok(answers)
+    }
+}
+
 impl<B: Beat> Operation for Take<B> {
     type Answer = Vec<Option<Result<B::Answer, Refusal>>>;
 
@@ -77,9 +100,7 @@ impl<B: Beat> Operation for Take<B> {
 
     async fn run(&self, connection: &mut Connection<'_>) -> Result<Self::Answer, Error> {
         if let Connection::Postgres(_) = connection {
-            let json = serde_json::to_string(&*self.beats).expect("texts and numbers");
-            let answers = B::take_all(&self.beats, &json, self.now, connection).await?;
-            return Ok(answers.into_iter().map(Some).collect());
+            return self.on_postgres(connection).await;
         }
         let mut answers = self.answers.clone();
         for (beat, answer) in self.beats.iter().zip(&mut answers) {
@@ -91,8 +112,19 @@ impl<B: Beat> Operation for Take<B> {
     }
 }
 
+/// A column of a batch, as an array for PostgreSQL.
+fn column<'b, B, T>(beats: &[&'b B], of: impl Fn(&'b B) -> T) -> Vec<T> {
+    beats.iter().map(|beat| of(beat)).collect()
+}
+
+/// The index that a row begins with: PostgreSQL counts from 1.
+fn place(row: &Row) -> Result<usize, Error> {
+    let place = row.column::<i64>(0)? - 1;
+    Ok(usize::try_from(place).expect("arrays are counted from 1"))
+}
+
 /// What a node reports about itself; absent fields leave the stored ones unchanged.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Report {
     pub(crate) version: Option<String>,
     pub(crate) git_sha: Option<String>,
@@ -101,16 +133,42 @@ pub(crate) struct Report {
 }
 
 /// A node's heartbeat, its key not yet checked.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub(crate) struct NodeBeat {
     pub(crate) node_id: String,
     pub(crate) key_hash: String,
-    #[serde(flatten)]
     pub(crate) report: Report,
+}
+
+/// The heartbeats of a batch of nodes, as a relation for PostgreSQL.
+macro_rules! node_beats {
+    () => {
+        "unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[]) WITH ORDINALITY
+             AS beat (node_id, key_hash, version, git_sha, install_mode, is_busy, place)"
+    };
+}
+
+/// The parameters of [`node_beats`], with `$1`.
+macro_rules! node_values {
+    ($beats:expr, $now:expr) => {
+        values![
+            $now,
+            &column($beats, |beat| Some(beat.node_id.as_str())),
+            &column($beats, |beat| Some(beat.key_hash.as_str())),
+            &column($beats, |beat| beat.report.version.as_deref()),
+            &column($beats, |beat| beat.report.git_sha.as_deref()),
+            &column($beats, |beat| beat.report.install_mode.as_deref()),
+            &column($beats, |beat| beat.report.is_busy.map(i64::from)),
+        ]
+    };
 }
 
 impl Beat for NodeBeat {
     type Answer = ();
+
+    fn sender(&self) -> &str {
+        &self.node_id
+    }
 
     async fn take(
         &self,
@@ -119,55 +177,88 @@ impl Beat for NodeBeat {
         connection: &mut Connection<'_>,
     ) -> Result<Option<Result<(), Refusal>>, Error> {
         let Self { node_id, key_hash, report: Report { version, git_sha, install_mode, is_busy } } = self;
-        let statement = "
+        let values = values![now, version, git_sha, install_mode, is_busy.map(i64::from), node_id, key_hash];
+        if !is_durable {
+            let see = "
+                UPDATE node_presence SET last_seen = $1
+                 WHERE number = (SELECT number FROM nodes
+                                  WHERE node_id = $6 AND key_hash = $7 AND deactivated_at IS NULL AND key_used_at IS NOT NULL
+                                    AND version IS COALESCE($2, version) AND git_sha IS COALESCE($3, git_sha)
+                                    AND install_mode IS COALESCE($4, install_mode) AND is_busy = COALESCE($5, is_busy))";
+            return Ok((connection.execute(see, values).await? > 0).then_some(Ok(())));
+        }
+        let note = "
             UPDATE nodes
-               SET last_seen = $1,
-                   key_used_at = COALESCE(key_used_at, $1),
+               SET key_used_at = COALESCE(key_used_at, $1),
                    version = COALESCE($2, version),
                    git_sha = COALESCE($3, git_sha),
                    install_mode = COALESCE($4, install_mode),
                    is_busy = COALESCE($5, is_busy)
-             WHERE node_id = $6 AND key_hash = $7
-               AND deactivated_at IS NULL AND (key_used_at IS NOT NULL OR $8 = 1)";
-        let values =
-            values![now, version, git_sha, install_mode, is_busy.map(i64::from), node_id, key_hash, i64::from(is_durable)];
-        match connection.execute(statement, values).await? {
-            0 if is_durable => Ok(Some(Err(Refusal::WrongNodeKey))),
-            0 => Ok(None),
-            _ => Ok(Some(Ok(()))),
-        }
+             WHERE node_id = $6 AND key_hash = $7 AND deactivated_at IS NULL
+            RETURNING number";
+        let Some(row) = connection.row(note, values).await? else { return Ok(Some(Err(Refusal::WrongNodeKey))) };
+        let see = "INSERT INTO node_presence (number, last_seen) VALUES ($1, $2)
+                   ON CONFLICT (number) DO UPDATE SET last_seen = excluded.last_seen";
+        connection.execute(see, values![row.column::<i64>(0)?, now]).await?;
+        Ok(Some(Ok(())))
     }
 
-    async fn take_all(
-        beats: &[Self],
-        json: &str,
-        now: Moment,
-        connection: &mut Connection<'_>,
-    ) -> Result<Vec<Result<(), Refusal>>, Error> {
-        let statement = "
-            UPDATE nodes
-               SET last_seen = $1,
-                   key_used_at = COALESCE(nodes.key_used_at, $1),
-                   version = COALESCE(beat.version, nodes.version),
-                   git_sha = COALESCE(beat.git_sha, nodes.git_sha),
-                   install_mode = COALESCE(beat.install_mode, nodes.install_mode),
-                   is_busy = COALESCE(beat.is_busy::int, nodes.is_busy)
-              FROM json_to_recordset($2::json) AS
-                   beat(node_id text, key_hash text, version text, git_sha text, install_mode text, is_busy boolean)
-             WHERE nodes.node_id = beat.node_id AND nodes.key_hash = beat.key_hash AND nodes.deactivated_at IS NULL
-            RETURNING nodes.node_id, nodes.key_hash";
-        let rows = connection.rows(statement, values![now, json]).await?;
-        // Another beat of the batch may have named the same node with another key.
-        let right =
-            rows.iter().map(|row| Ok((row.column(0)?, row.column(1)?))).collect::<Result<HashMap<String, String>, Error>>()?;
-        let judge =
-            |beat: &Self| if right.get(&beat.node_id) == Some(&beat.key_hash) { Ok(()) } else { Err(Refusal::WrongNodeKey) };
+    async fn take_quickly(beats: &[&Self], now: Moment, connection: &mut Connection<'_>) -> Result<Vec<Option<()>>, Error> {
+        let see = concat!(
+            "UPDATE node_presence SET last_seen = $1
+               FROM ",
+            node_beats!(),
+            " JOIN nodes ON nodes.node_id = beat.node_id
+              WHERE node_presence.number = nodes.number
+                AND nodes.key_hash = beat.key_hash AND nodes.deactivated_at IS NULL AND nodes.key_used_at IS NOT NULL
+                AND nodes.version IS NOT DISTINCT FROM COALESCE(beat.version, nodes.version)
+                AND nodes.git_sha IS NOT DISTINCT FROM COALESCE(beat.git_sha, nodes.git_sha)
+                AND nodes.install_mode IS NOT DISTINCT FROM COALESCE(beat.install_mode, nodes.install_mode)
+                AND nodes.is_busy = COALESCE(beat.is_busy, nodes.is_busy)
+             RETURNING beat.place"
+        );
+        let mut answers = vec![None; beats.len()];
+        for row in connection.rows(see, node_values!(beats, now)).await? {
+            answers[place(&row)?] = Some(());
+        }
+        Ok(answers)
+    }
+
+    async fn take_all(beats: &[&Self], now: Moment, connection: &mut Connection<'_>) -> Result<Vec<Result<(), Refusal>>, Error> {
+        let note = concat!(
+            "WITH noted AS (
+                UPDATE nodes
+                   SET key_used_at = COALESCE(nodes.key_used_at, $1),
+                       version = COALESCE(beat.version, nodes.version),
+                       git_sha = COALESCE(beat.git_sha, nodes.git_sha),
+                       install_mode = COALESCE(beat.install_mode, nodes.install_mode),
+                       is_busy = COALESCE(beat.is_busy, nodes.is_busy)
+                  FROM ",
+            node_beats!(),
+            "    WHERE nodes.node_id = beat.node_id AND nodes.key_hash = beat.key_hash AND nodes.deactivated_at IS NULL
+                RETURNING beat.place, nodes.number
+             ), seen AS (
+                INSERT INTO node_presence (number, last_seen) SELECT number, $1 FROM noted
+                ON CONFLICT (number) DO UPDATE SET last_seen = excluded.last_seen
+             )
+             SELECT place FROM noted"
+        );
+        let mut right = HashMap::new();
+        for row in connection.rows(note, node_values!(beats, now)).await? {
+            let beat = beats[place(&row)?];
+            right.insert(beat.node_id.as_str(), beat.key_hash.as_str());
+        }
+        // Of several with the right key one was taken; another may have named the same node with another key.
+        let judge = |beat: &&Self| match right.get(beat.node_id.as_str()) {
+            Some(key_hash) if *key_hash == beat.key_hash => Ok(()),
+            _ => Err(Refusal::WrongNodeKey),
+        };
         Ok(beats.iter().map(judge).collect())
     }
 }
 
 /// An appliance's heartbeat, its key not yet checked.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub(crate) struct ApplianceBeat {
     pub(crate) mac_address: String,
     /// Without it the answer only says whether the appliance is known.
@@ -185,8 +276,48 @@ pub(crate) enum Standing {
     Unknown,
 }
 
+/// Stores when an appliance was last heard of, given its number.
+pub(super) async fn see_appliance(number: i64, now: Moment, connection: &mut Connection<'_>) -> Result<(), Error> {
+    let see = "INSERT INTO appliance_presence (number, last_seen) VALUES ($1, $2)
+               ON CONFLICT (number) DO UPDATE SET last_seen = excluded.last_seen";
+    connection.execute(see, values![number, now]).await?;
+    Ok(())
+}
+
+impl Standing {
+    /// From the columns after the place.
+    fn known(row: &Row) -> Result<Self, Error> {
+        Ok(Self::Known { appliance_id: row.column(1)?, site_id: row.column(2)? })
+    }
+}
+
+/// The heartbeats of a batch of appliances, as a relation for PostgreSQL.
+macro_rules! appliance_beats {
+    () => {
+        "unnest($2::text[], $3::text[], $4::text[], $5::text[]) WITH ORDINALITY
+             AS beat (mac_address, key_hash, hostname, ip_address, place)"
+    };
+}
+
+/// The parameters of [`appliance_beats`], with `$1`.
+macro_rules! appliance_values {
+    ($beats:expr, $now:expr) => {
+        values![
+            $now,
+            &column($beats, |beat| Some(beat.mac_address.as_str())),
+            &column($beats, |beat| beat.key_hash.as_deref()),
+            &column($beats, |beat| beat.hostname.as_deref()),
+            &column($beats, |beat| beat.ip_address.as_deref()),
+        ]
+    };
+}
+
 impl Beat for ApplianceBeat {
     type Answer = Standing;
+
+    fn sender(&self) -> &str {
+        &self.mac_address
+    }
 
     async fn take(
         &self,
@@ -195,55 +326,92 @@ impl Beat for ApplianceBeat {
         connection: &mut Connection<'_>,
     ) -> Result<Option<Result<Standing, Refusal>>, Error> {
         let Self { mac_address, key_hash, hostname, ip_address } = self;
-        let take = "
+        if !is_durable {
+            let find = "
+                SELECT number, appliance_id, site_id FROM appliances
+                 WHERE key_hash = $1 AND mac_address = $2 AND revoked_at IS NULL AND key_used_at IS NOT NULL
+                   AND hostname IS COALESCE($3, hostname) AND ip_address IS COALESCE($4, ip_address)";
+            let Some(row) = connection.row(find, values![key_hash, mac_address, hostname, ip_address]).await? else {
+                return Ok(None);
+            };
+            let see = "UPDATE appliance_presence SET last_seen = $2 WHERE number = $1";
+            let seen = connection.execute(see, values![row.column::<i64>(0)?, now]).await?;
+            return if seen > 0 { Ok(Some(Ok(Standing::known(&row)?))) } else { Ok(None) };
+        }
+        let note = "
             UPDATE appliances
-               SET last_seen = $1,
-                   key_used_at = COALESCE(key_used_at, $1),
+               SET key_used_at = COALESCE(key_used_at, $1),
                    hostname = COALESCE($2, hostname),
                    ip_address = COALESCE($3, ip_address)
-             WHERE key_hash = $4 AND mac_address = $5
-               AND revoked_at IS NULL AND (key_used_at IS NOT NULL OR $6 = 1)
-            RETURNING appliance_id, site_id";
-        let values = values![now, hostname, ip_address, key_hash, mac_address, i64::from(is_durable)];
-        if let Some(row) = connection.row(take, values).await? {
-            return Ok(Some(Ok(Standing::Known { appliance_id: row.column(0)?, site_id: row.column(1)? })));
-        }
-        if !is_durable {
-            return Ok(None);
+             WHERE key_hash = $4 AND mac_address = $5 AND revoked_at IS NULL
+            RETURNING number, appliance_id, site_id";
+        let values = values![now, hostname, ip_address, key_hash, mac_address];
+        if let Some(row) = connection.row(note, values).await? {
+            see_appliance(row.column(0)?, now, connection).await?;
+            return Ok(Some(Ok(Standing::known(&row)?)));
         }
         let known = connection.row("SELECT 1 FROM appliances WHERE mac_address = $1 LIMIT 1", values![mac_address]).await?;
         Ok(Some(if known.is_some() { Err(Refusal::WrongApplianceKey) } else { Ok(Standing::Unknown) }))
     }
 
+    async fn take_quickly(beats: &[&Self], now: Moment, connection: &mut Connection<'_>) -> Result<Vec<Option<Standing>>, Error> {
+        let see = concat!(
+            "UPDATE appliance_presence SET last_seen = $1
+               FROM ",
+            appliance_beats!(),
+            " JOIN appliances ON appliances.key_hash = beat.key_hash
+              WHERE appliance_presence.number = appliances.number
+                AND appliances.mac_address = beat.mac_address
+                AND appliances.revoked_at IS NULL AND appliances.key_used_at IS NOT NULL
+                AND appliances.hostname IS NOT DISTINCT FROM COALESCE(beat.hostname, appliances.hostname)
+                AND appliances.ip_address IS NOT DISTINCT FROM COALESCE(beat.ip_address, appliances.ip_address)
+             RETURNING beat.place, appliances.appliance_id, appliances.site_id"
+        );
+        let mut answers = vec![None; beats.len()];
+        for row in connection.rows(see, appliance_values!(beats, now)).await? {
+            answers[place(&row)?] = Some(Standing::known(&row)?);
+        }
+        Ok(answers)
+    }
+
     async fn take_all(
-        beats: &[Self],
-        json: &str,
+        beats: &[&Self],
         now: Moment,
         connection: &mut Connection<'_>,
     ) -> Result<Vec<Result<Standing, Refusal>>, Error> {
-        let take = "
-            UPDATE appliances
-               SET last_seen = $1,
-                   key_used_at = COALESCE(appliances.key_used_at, $1),
-                   hostname = COALESCE(beat.hostname, appliances.hostname),
-                   ip_address = COALESCE(beat.ip_address, appliances.ip_address)
-              FROM json_to_recordset($2::json) AS beat(mac_address text, key_hash text, hostname text, ip_address text)
-             WHERE appliances.key_hash = beat.key_hash AND appliances.mac_address = beat.mac_address
-               AND appliances.revoked_at IS NULL
-            RETURNING appliances.mac_address, appliances.key_hash, appliances.appliance_id, appliances.site_id";
-        let mut right = HashMap::<(String, Option<String>), Standing>::new();
-        for row in connection.rows(take, values![now, json]).await? {
-            let standing = Standing::Known { appliance_id: row.column(2)?, site_id: row.column(3)? };
-            right.insert((row.column(0)?, Some(row.column(1)?)), standing);
+        let note = concat!(
+            "WITH noted AS (
+                UPDATE appliances
+                   SET key_used_at = COALESCE(appliances.key_used_at, $1),
+                       hostname = COALESCE(beat.hostname, appliances.hostname),
+                       ip_address = COALESCE(beat.ip_address, appliances.ip_address)
+                  FROM ",
+            appliance_beats!(),
+            "    WHERE appliances.key_hash = beat.key_hash AND appliances.mac_address = beat.mac_address
+                   AND appliances.revoked_at IS NULL
+                RETURNING beat.place, appliances.appliance_id, appliances.site_id, appliances.number
+             ), seen AS (
+                INSERT INTO appliance_presence (number, last_seen) SELECT number, $1 FROM noted
+                ON CONFLICT (number) DO UPDATE SET last_seen = excluded.last_seen
+             )
+             SELECT place, appliance_id, site_id FROM noted"
+        );
+        let mut right = HashMap::new();
+        for row in connection.rows(note, appliance_values!(beats, now)).await? {
+            let beat = beats[place(&row)?];
+            right.insert((&beat.mac_address, &beat.key_hash), Standing::known(&row)?);
         }
+        let standings = column(beats, |beat| right.get(&(&beat.mac_address, &beat.key_hash)).cloned());
         let ask = "
-            SELECT DISTINCT beat.mac_address FROM json_to_recordset($1::json) AS beat(mac_address text)
+            SELECT DISTINCT mac_address FROM unnest($1::text[]) AS beat (mac_address)
              WHERE EXISTS (SELECT 1 FROM appliances WHERE appliances.mac_address = beat.mac_address)";
-        let standing = |beat: &Self| right.get(&(beat.mac_address.clone(), beat.key_hash.clone())).cloned();
-        let standings = beats.iter().map(standing).collect::<Vec<_>>();
-        let rows = if standings.iter().all(Option::is_some) { Vec::new() } else { connection.rows(ask, values![json]).await? };
+        let rows = if standings.iter().all(Option::is_some) {
+            Vec::new()
+        } else {
+            connection.rows(ask, values![&column(beats, |beat| Some(beat.mac_address.as_str()))]).await?
+        };
         let known = rows.iter().map(|row| row.column(0)).collect::<Result<HashSet<String>, Error>>()?;
-        let judge = |(beat, standing): (&Self, Option<Standing>)| match standing {
+        let judge = |(beat, standing): (&&Self, Option<Standing>)| match standing {
             Some(standing) => Ok(standing),
             None if known.contains(&beat.mac_address) => Err(Refusal::WrongApplianceKey),
             None => Ok(Standing::Unknown),

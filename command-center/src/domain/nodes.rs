@@ -114,8 +114,9 @@ pub(crate) struct NodeView {
 /// The columns of [`NodeView::from_row`], in its order.
 macro_rules! node_columns {
     () => {
-        "node_id, room, name, user_name, voice_mode, adapter_hash, household_id, deactivated_at, last_seen, version,
-         install_mode, git_sha, is_busy"
+        "SELECT node_id, room, name, user_name, voice_mode, adapter_hash, household_id, deactivated_at, last_seen, version,
+                install_mode, git_sha, is_busy
+           FROM nodes LEFT JOIN node_presence USING (number)"
     };
 }
 
@@ -252,17 +253,15 @@ impl Operation for ListNodes {
         match &self.households {
             None => {
                 let all = concat!(
-                    "SELECT ",
                     node_columns!(),
-                    " FROM nodes WHERE node_id > $1 AND (deactivated_at IS NULL OR $2 = 1) ORDER BY node_id LIMIT $3"
+                    " WHERE node_id > $1 AND (deactivated_at IS NULL OR $2 = 1) ORDER BY node_id LIMIT $3"
                 );
                 rows = connection.rows(all, values![&self.after, inactive, PAGE]).await?;
             }
             Some(households) => {
                 let of_one = concat!(
-                    "SELECT ",
                     node_columns!(),
-                    " FROM nodes WHERE household_id = $4 AND node_id > $1 AND (deactivated_at IS NULL OR $2 = 1)
+                    " WHERE household_id = $4 AND node_id > $1 AND (deactivated_at IS NULL OR $2 = 1)
                       ORDER BY node_id LIMIT $3"
                 );
                 for household in households {
@@ -285,7 +284,7 @@ impl Operation for NewestNodes {
     type Answer = Vec<NodeView>;
 
     async fn run(&self, connection: &mut Connection<'_>) -> Result<Vec<NodeView>, Error> {
-        let newest = concat!("SELECT ", node_columns!(), " FROM nodes ORDER BY registered_at DESC, node_id LIMIT $1");
+        let newest = concat!(node_columns!(), " ORDER BY registered_at DESC, node_id LIMIT $1");
         let rows = connection.rows(newest, values![self.count]).await?;
         rows.iter().map(|row| NodeView::from_row(row, self.now)).collect()
     }
@@ -301,7 +300,7 @@ impl Operation for OneNode {
     type Answer = NodeView;
 
     async fn run(&self, connection: &mut Connection<'_>) -> Result<NodeView, Error> {
-        let one = concat!("SELECT ", node_columns!(), " FROM nodes WHERE node_id = $1");
+        let one = concat!(node_columns!(), " WHERE node_id = $1");
         match connection.row(one, values![&self.node_id]).await? {
             Some(row) => NodeView::from_row(&row, self.now),
             None => Err(Refusal::NodeNotFound.into()),

@@ -5,9 +5,19 @@
 
 use super::{Connection, Error, values};
 
-/// Each step: the statements that bring the schema from its index to the next.
-const STEPS: &[&[&str]] = &[
-    &[
+/// The statements that bring the schema from one version to the next.
+enum Step {
+    /// Those that both databases understand.
+    Both(&'static [&'static str]),
+    Each {
+        sqlite: &'static [&'static str],
+        postgres: &'static [&'static str],
+    },
+}
+
+/// Each step, in the place of the version that it begins with.
+const STEPS: &[Step] = &[
+    Step::Both(&[
         // Values that all processes on the database must agree on.
         "CREATE TABLE server (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
         // Permissions to register one node, once.
@@ -43,8 +53,8 @@ const STEPS: &[&[&str]] = &[
         is_busy BIGINT NOT NULL DEFAULT 0
     )",
         "CREATE INDEX nodes_household ON nodes (household_id)",
-    ],
-    &[
+    ]),
+    Step::Both(&[
         // Whose brand an appliance shows.
         "CREATE TABLE partners (
         slug TEXT PRIMARY KEY,
@@ -98,8 +108,8 @@ const STEPS: &[&[&str]] = &[
         // Wrong guesses since the beginning of a window.
         "CREATE TABLE guesses (source TEXT PRIMARY KEY, window_start BIGINT NOT NULL, wrong BIGINT NOT NULL)",
         "CREATE TABLE guess_totals (shard BIGINT PRIMARY KEY, window_start BIGINT NOT NULL, wrong BIGINT NOT NULL)",
-    ],
-    &[
+    ]),
+    Step::Both(&[
         // Accounts of the factory: people who administer, and devices that log in.
         "CREATE TABLE accounts (
         email TEXT PRIMARY KEY,
@@ -111,14 +121,14 @@ const STEPS: &[&[&str]] = &[
         // Names of the keys that bearer tokens are signed with; the keys themselves are derived from the server's secret. The
         // newest signs; the others are accepted until they end.
         "CREATE TABLE signing_keys (key_id TEXT PRIMARY KEY, created_at BIGINT NOT NULL, ends_at BIGINT)",
-    ],
-    &[
+    ]),
+    Step::Both(&[
         // For the page that shows the newest of everything.
         "CREATE INDEX nodes_order ON nodes (registered_at)",
         "CREATE INDEX appliances_order ON appliances (claimed_at)",
         "CREATE INDEX sites_order ON sites (created_at)",
-    ],
-    &[
+    ]),
+    Step::Both(&[
         // What the phone app sets for a household.
         "CREATE TABLE smart_homes (
         household_id TEXT PRIMARY KEY,
@@ -126,8 +136,8 @@ const STEPS: &[&[&str]] = &[
         primary_node_id TEXT NOT NULL,
         use_external_devices BIGINT NOT NULL
     )",
-    ],
-    &[
+    ]),
+    Step::Both(&[
         // A settings key (K2) on its way to a node: one per node, sealed, and erased when the node has fetched it.
         "CREATE TABLE relayed_keys (
         node_id TEXT PRIMARY KEY,
@@ -185,7 +195,83 @@ const STEPS: &[&[&str]] = &[
     )",
         "CREATE INDEX node_resets_node ON node_resets (node_id)",
         "CREATE INDEX node_resets_expiry ON node_resets (expires_at)",
-    ],
+    ]),
+    // What heartbeats change, in a narrow table of its own: many rows share a page, and none of it is indexed but the number,
+    // which never changes. A number is shorter than the names of devices, and stays with its row.
+    Step::Each {
+        sqlite: &[
+            // Only a declared `INTEGER PRIMARY KEY` survives `VACUUM`, so the tables are made again.
+            "CREATE TABLE numbered_nodes (
+        number INTEGER PRIMARY KEY,
+        node_id TEXT NOT NULL UNIQUE,
+        household_id TEXT NOT NULL,
+        room TEXT NOT NULL,
+        name TEXT,
+        user_name TEXT NOT NULL,
+        voice_mode TEXT NOT NULL,
+        adapter_hash TEXT,
+        key_hash TEXT NOT NULL,
+        token_hash TEXT,
+        registered_at BIGINT NOT NULL,
+        key_used_at BIGINT,
+        deactivated_at BIGINT,
+        version TEXT,
+        git_sha TEXT,
+        install_mode TEXT,
+        is_busy BIGINT NOT NULL DEFAULT 0
+    )",
+            "INSERT INTO numbered_nodes
+     SELECT rowid, node_id, household_id, room, name, user_name, voice_mode, adapter_hash, key_hash, token_hash, registered_at,
+            key_used_at, deactivated_at, version, git_sha, install_mode, is_busy
+       FROM nodes",
+            "CREATE TABLE node_presence (number INTEGER PRIMARY KEY, last_seen BIGINT NOT NULL)",
+            "INSERT INTO node_presence SELECT rowid, last_seen FROM nodes WHERE last_seen IS NOT NULL",
+            "DROP TABLE nodes",
+            "ALTER TABLE numbered_nodes RENAME TO nodes",
+            "CREATE INDEX nodes_household ON nodes (household_id)",
+            "CREATE INDEX nodes_order ON nodes (registered_at)",
+            "CREATE TABLE numbered_appliances (
+        number INTEGER PRIMARY KEY,
+        appliance_id TEXT NOT NULL UNIQUE,
+        site_id TEXT NOT NULL REFERENCES sites (site_id),
+        code_hash TEXT NOT NULL UNIQUE REFERENCES provision_codes (code_hash),
+        key_hash TEXT NOT NULL UNIQUE,
+        mac_address TEXT NOT NULL,
+        hardware_id TEXT,
+        public_key TEXT,
+        claimed_at BIGINT NOT NULL,
+        key_used_at BIGINT,
+        revoked_at BIGINT,
+        hostname TEXT,
+        ip_address TEXT,
+        status TEXT NOT NULL,
+        progress_percent BIGINT NOT NULL,
+        message TEXT
+    )",
+            "INSERT INTO numbered_appliances
+     SELECT rowid, appliance_id, site_id, code_hash, key_hash, mac_address, hardware_id, public_key, claimed_at, key_used_at,
+            revoked_at, hostname, ip_address, status, progress_percent, message
+       FROM appliances",
+            "CREATE TABLE appliance_presence (number INTEGER PRIMARY KEY, last_seen BIGINT NOT NULL)",
+            "INSERT INTO appliance_presence SELECT rowid, last_seen FROM appliances WHERE last_seen IS NOT NULL",
+            "DROP TABLE appliances",
+            "ALTER TABLE numbered_appliances RENAME TO appliances",
+            "CREATE INDEX appliances_address ON appliances (mac_address)",
+            "CREATE INDEX appliances_site ON appliances (site_id)",
+            "CREATE INDEX appliances_order ON appliances (claimed_at)",
+        ],
+        postgres: &[
+            // Half of each page is left for the next version of its rows, so that no index has to be changed (HOT).
+            "ALTER TABLE nodes ADD COLUMN number BIGINT GENERATED ALWAYS AS IDENTITY UNIQUE",
+            "CREATE TABLE node_presence (number BIGINT PRIMARY KEY, last_seen BIGINT NOT NULL) WITH (fillfactor = 50)",
+            "INSERT INTO node_presence SELECT number, last_seen FROM nodes WHERE last_seen IS NOT NULL",
+            "ALTER TABLE nodes DROP COLUMN last_seen",
+            "ALTER TABLE appliances ADD COLUMN number BIGINT GENERATED ALWAYS AS IDENTITY UNIQUE",
+            "CREATE TABLE appliance_presence (number BIGINT PRIMARY KEY, last_seen BIGINT NOT NULL) WITH (fillfactor = 50)",
+            "INSERT INTO appliance_presence SELECT number, last_seen FROM appliances WHERE last_seen IS NOT NULL",
+            "ALTER TABLE appliances DROP COLUMN last_seen",
+        ],
+    },
 ];
 
 /// Migrates the schema to the latest version. The caller holds the lock that excludes other processes.
@@ -200,8 +286,15 @@ pub(super) async fn run(connection: &mut Connection<'_>) -> Result<(), Error> {
     };
     let Ok(done) = usize::try_from(found) else { return Err(Error::Schema { found, known }) };
     let Some(missing) = STEPS.get(done..) else { return Err(Error::Schema { found, known }) };
-    for statement in missing.iter().copied().flatten() {
-        connection.execute(statement, &[]).await?;
+    for step in missing {
+        let statements = match (step, &connection) {
+            (Step::Both(statements), _)
+            | (Step::Each { sqlite: statements, .. }, Connection::Sqlite(_))
+            | (Step::Each { postgres: statements, .. }, Connection::Postgres(_)) => *statements,
+        };
+        for statement in statements {
+            connection.execute(statement, &[]).await?;
+        }
     }
     if !missing.is_empty() {
         connection.execute("UPDATE schema_version SET version = $1", values![known]).await?;

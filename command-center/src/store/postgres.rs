@@ -1,4 +1,4 @@
-//! PostgreSQL: a pool of connections, a transaction per operation.
+//! PostgreSQL: a pool of connections with a transaction per operation, and one for single statements that do not wait for the disk.
 
 mod address;
 mod password_file;
@@ -43,6 +43,14 @@ const MIGRATION_LOCK: i64 = 0x6a61_7276_6973;
 
 /// Timeouts that the server enforces.
 const LIMITS: &str = "-c statement_timeout=10s -c lock_timeout=5s -c idle_in_transaction_session_timeout=10s";
+
+/// Enough for the statements of operations that are not durable: one runs while another one's answer is on its way.
+const QUICK_CONNECTIONS: usize = 2;
+
+/// Settings of these connections. Commits do not wait for the disk: `wal_writer_delay` bounds what a crash of PostgreSQL can undo.
+/// A statement is planned once, and finds its rows by indexes, also in a table that was empty when it was planned.
+const QUICK: &str = "-c synchronous_commit=off -c plan_cache_mode=force_generic_plan -c jit=off \
+                     -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off";
 
 /// Why PostgreSQL did not carry out an operation.
 #[derive(Debug, thiserror::Error)]
@@ -130,28 +138,38 @@ impl Failure {
 #[derive(Debug)]
 pub(crate) struct Store {
     pool: Pool,
+    /// For operations that are not durable.
+    quick: Pool,
     /// Closes idle and old connections.
     tidying: JoinHandle<()>,
 }
 
 impl Store {
     pub(super) async fn open(url: &str) -> Result<Self, Error> {
-        let Address { mut config, tls } = Address::parse(url, |name| std::env::var(name).ok()).map_err(Failure::from)?;
+        let Address { config, tls } = Address::parse(url, |name| std::env::var(name).ok()).map_err(Failure::from)?;
         let options = format!("{} {LIMITS}", config.get_options().unwrap_or_default());
-        config.application_name("jarvis-command-center").options(options.trim_start());
-        let manager = Manager::new(config, tls.connector().map_err(Failure::from)?);
-        let pool = Pool::builder(manager).max_size(CONNECTIONS).runtime(Runtime::Tokio1);
-        let pool = pool.build().expect("a pool without timeouts needs nothing");
+        let connector = tls.connector().map_err(Failure::from)?;
+        let of = |options: &str, connections| {
+            let mut config = config.clone();
+            config.application_name("jarvis-command-center").options(options.trim_start());
+            let pool = Pool::builder(Manager::new(config, connector.clone())).max_size(connections).runtime(Runtime::Tokio1);
+            pool.build().expect("a pool without timeouts needs nothing")
+        };
+        let pool = of(&options, CONNECTIONS);
+        let quick = of(&format!("{options} {QUICK}"), QUICK_CONNECTIONS);
         // The first connection is not retried: the operator gets the reason at once.
         let mut client = pool.get().await.map_err(Failure::from)?;
         let transaction = client.transaction().await.map_err(Failure::from)?;
         let session = Session { client: transaction.client(), statements: &transaction.statement_cache };
+        // The largest databases are migrated in minutes, while other servers wait for the lock.
+        session.execute("SET LOCAL statement_timeout = 0", &[]).await?;
+        session.execute("SET LOCAL lock_timeout = 0", &[]).await?;
         session.execute("SELECT pg_advisory_xact_lock($1)", &[Value::Integer(Some(MIGRATION_LOCK))]).await?;
         migrations::run(&mut Connection::Postgres(session)).await?;
         transaction.commit().await.map_err(Failure::from)?;
         drop(client);
-        let tidying = tokio::spawn(tidy(pool.clone()));
-        Ok(Self { pool, tidying })
+        let tidying = tokio::spawn(tidy([pool.clone(), quick.clone()]));
+        Ok(Self { pool, quick, tidying })
     }
 
     pub(super) async fn write<O: Operation>(&self, operation: &O) -> Result<O::Answer, Error> {
@@ -165,8 +183,11 @@ impl Store {
     }
 
     async fn attempt<O: Operation>(&self, operation: &O) -> Result<O::Answer, Error> {
+        if !operation.is_durable() {
+            return Self::alone(&self.quick, operation).await;
+        }
         for _ in 0..CONNECTIONS {
-            let mut client = self.acquire().await?;
+            let mut client = Self::acquire(&self.pool).await?;
             let transaction = match client.transaction().await.map_err(Failure::from) {
                 // Nothing has been done yet.
                 Err(failure) if failure.is_disconnect() => continue,
@@ -185,28 +206,33 @@ impl Store {
     }
 
     pub(super) async fn read<O: Operation>(&self, operation: &O) -> Result<O::Answer, Error> {
+        Self::alone(&self.pool, operation).await
+    }
+
+    /// Runs an operation without a transaction: each of its statements is one. It may be run again after a disconnect.
+    async fn alone<O: Operation>(pool: &Pool, operation: &O) -> Result<O::Answer, Error> {
         for _ in 1..CONNECTIONS {
-            match self.read_once(operation).await {
+            match Self::alone_once(pool, operation).await {
                 Err(Error::Postgres(failure)) if failure.is_disconnect() => {}
                 other => return other,
             }
         }
-        self.read_once(operation).await
+        Self::alone_once(pool, operation).await
     }
 
-    async fn read_once<O: Operation>(&self, operation: &O) -> Result<O::Answer, Error> {
-        let client = self.acquire().await?;
+    async fn alone_once<O: Operation>(pool: &Pool, operation: &O) -> Result<O::Answer, Error> {
+        let client = Self::acquire(pool).await?;
         let session = Session { client: &client, statements: &client.statement_cache };
         operation.run(&mut Connection::Postgres(session)).await
     }
 
     /// Waits for a free connection, and for a server that is starting.
-    async fn acquire(&self) -> Result<Object, Failure> {
+    async fn acquire(pool: &Pool) -> Result<Object, Failure> {
         let mut last = Failure::Busy;
         let connecting = async {
             let mut failed = 0;
             loop {
-                match self.pool.get().await.map_err(Failure::from) {
+                match pool.get().await.map_err(Failure::from) {
                     Err(failure) if failure.is_starting() => last = failure,
                     other => return other,
                 }
@@ -223,6 +249,7 @@ impl Store {
     pub(super) fn close(&self) {
         self.tidying.abort();
         self.pool.close();
+        self.quick.close();
     }
 }
 
@@ -243,11 +270,13 @@ impl From<PoolError> for Failure {
 }
 
 /// Closes connections that are idle or old.
-async fn tidy(pool: Pool) {
+async fn tidy(pools: [Pool; 2]) {
     let mut ticks = tokio::time::interval(TIDY);
     loop {
         ticks.tick().await;
-        pool.retain(|_, metrics| metrics.last_used() < IDLE && metrics.age() < LIFE);
+        for pool in &pools {
+            pool.retain(|_, metrics| metrics.last_used() < IDLE && metrics.age() < LIFE);
+        }
     }
 }
 
@@ -276,6 +305,8 @@ fn types(values: &[Value<'_>]) -> Vec<Type> {
     let of = |value: &Value<'_>| match value {
         Value::Text(_) => Type::TEXT,
         Value::Integer(_) => Type::INT8,
+        Value::Texts(_) => Type::TEXT_ARRAY,
+        Value::Integers(_) => Type::INT8_ARRAY,
     };
     values.iter().map(of).collect()
 }
@@ -284,6 +315,8 @@ fn parameters<'v>(values: &'v [Value<'v>]) -> Vec<&'v (dyn ToSql + Sync)> {
     let of = |value: &'v Value<'v>| match value {
         Value::Text(text) => text as &(dyn ToSql + Sync),
         Value::Integer(integer) => integer,
+        Value::Texts(texts) => texts,
+        Value::Integers(integers) => integers,
     };
     values.iter().map(of).collect()
 }

@@ -373,6 +373,7 @@ fn bound<'c>(connection: &'c Sqlite, sql: &'static str, values: &[Value<'_>]) ->
         match value {
             Value::Text(text) => statement.raw_bind_parameter(index, text)?,
             Value::Integer(integer) => statement.raw_bind_parameter(index, integer)?,
+            Value::Texts(_) | Value::Integers(_) => unreachable!("statements with arrays are for PostgreSQL"),
         }
     }
     Ok(statement)

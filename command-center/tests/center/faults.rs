@@ -53,6 +53,42 @@ async fn service_resumes_when_the_database_is_back() {
     assert_eq!(center.register(&node_id, &token).await.0, StatusCode::CREATED);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_of_the_database_costs_the_last_heartbeats_but_no_first_one() {
+    if !support::postgres::is_installed() {
+        return;
+    }
+    let mut cluster = tokio::task::spawn_blocking(Cluster::start).await.unwrap();
+    let center = Center::start(tempfile::tempdir().unwrap(), cluster.fresh_database()).await;
+    let (node_id, token) = center.token().await;
+    let (_, registered) = center.register(&node_id, &token).await;
+    let node = format!("{node_id}:{}", text(&registered, "node_key"));
+    assert_eq!(center.heartbeat(&node).await.0, StatusCode::OK);
+    let first = last_seen(&center).await;
+    // Later ones are not awaited on the disk.
+    center.clock.advance(Duration::from_secs(30));
+    assert_eq!(center.heartbeat(&node).await.0, StatusCode::OK);
+    let second = last_seen(&center).await;
+    assert_ne!(first, second);
+
+    tokio::task::block_in_place(|| cluster.crash());
+    tokio::task::block_in_place(|| cluster.resume());
+    until_health(&center.client, &center.url(""), StatusCode::OK).await;
+    // The first one has ended the token.
+    assert_eq!(center.register(&node_id, &token).await.0, StatusCode::UNAUTHORIZED);
+    let kept = last_seen(&center).await;
+    assert!([first, second].contains(&kept), "{kept}");
+    center.clock.advance(Duration::from_secs(30));
+    assert_eq!(center.heartbeat(&node).await.0, StatusCode::OK);
+    assert_eq!(last_seen(&center).await, "2026-01-04T15:31:00.000000+00:00");
+}
+
+/// When the only node was last heard of.
+async fn last_seen(center: &Center) -> String {
+    let (_, nodes) = center.get("/api/v0/admin/nodes", &[("x-api-key", ADMIN_KEY)]).await;
+    text(&nodes[0], "last_seen")
+}
+
 /// A server whose database is on a disk of one megabyte, a part of it taken by a file.
 struct Small {
     child: Child,

@@ -8,6 +8,7 @@ mod host;
 mod households;
 mod key_relay;
 mod layers;
+mod migrations;
 mod mosquitto;
 mod nodes;
 mod openapi;

@@ -177,8 +177,8 @@ impl Operation for RevokeAppliance {
 macro_rules! appliance_columns {
     () => {
         "SELECT a.appliance_id, s.name, s.partner, a.mac_address, a.hostname, a.status, a.progress_percent, a.message,
-                a.last_seen, a.revoked_at
-           FROM appliances a JOIN sites s ON s.site_id = a.site_id"
+                p.last_seen, a.revoked_at
+           FROM appliances a JOIN sites s ON s.site_id = a.site_id LEFT JOIN appliance_presence p ON p.number = a.number"
     };
 }
 
@@ -246,7 +246,8 @@ impl Operation for ReadOverview {
         let sites = "
             SELECT s.site_id, s.name, s.partner,
                    (SELECT COUNT(*) FROM appliances a WHERE a.site_id = s.site_id),
-                   (SELECT MAX(a.last_seen) FROM appliances a WHERE a.site_id = s.site_id)
+                   (SELECT MAX(p.last_seen) FROM appliances a JOIN appliance_presence p ON p.number = a.number
+                     WHERE a.site_id = s.site_id)
               FROM (SELECT site_id, name, partner, created_at FROM sites ORDER BY created_at DESC, site_id LIMIT $1) s
              ORDER BY s.created_at DESC, s.site_id";
         let site = |row: &Row| {

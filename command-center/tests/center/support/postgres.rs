@@ -10,8 +10,8 @@ use std::sync::Mutex;
 use command_center::Database;
 
 /// Makes a cluster and runs it until standard input ends, which it does with the program at the other end however that
-/// dies; then removes it. A line of input, `stop` or `start`, does that, and is answered when it is done. `fsync=off`:
-/// nothing here cuts the power.
+/// dies; then removes it. Each line of input is the name of a function, and is answered when that is done. `fsync=off`: nothing
+/// here cuts the power.
 const SCRIPT: &str = r#"
 set -e
 folder=$1 programs=$2
@@ -25,6 +25,10 @@ start() {
 }
 stop() {
     kill -INT $server
+    wait $server || true
+}
+crash() {
+    kill -QUIT $server
     wait $server || true
 }
 start "$@"
@@ -97,16 +101,25 @@ impl Cluster {
         assert!(heard.is_ok() && &said == b"done!\n", "see the logs in {}", self.folder.display());
     }
 
+    /// Has the script call one of its functions.
+    fn call(&mut self, function: &str) {
+        writeln!(self.commands, "{function}").unwrap();
+        self.await_answer();
+    }
+
     /// Stops the server, as for maintenance.
     pub(crate) fn pause(&mut self) {
-        self.commands.write_all(b"stop\n").unwrap();
-        self.await_answer();
+        self.call("stop");
+    }
+
+    /// Stops the server at once, as a power cut does: what it has not written is lost.
+    pub(crate) fn crash(&mut self) {
+        self.call("crash");
     }
 
     /// Starts it again.
     pub(crate) fn resume(&mut self) {
-        self.commands.write_all(b"start\n").unwrap();
-        self.await_answer();
+        self.call("start");
     }
 
     /// Makes an empty database.
@@ -152,6 +165,13 @@ fn find_programs() -> Option<PathBuf> {
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|entry| entry.path().join("bin"));
     let path = std::env::var_os("PATH").unwrap_or_default();
     versions.chain(std::env::split_paths(&path)).find(|folder| folder.join("initdb").exists())
+}
+
+/// Runs statements on a database.
+pub(crate) fn run_sql(database: &Database, sql: &str) {
+    let Database::Postgres(url) = database else { panic!("{database:?}") };
+    let command = ["--quiet", "--set=ON_ERROR_STOP=1", "--command", sql, url.as_str()];
+    assert!(Command::new(programs().join("psql")).args(command).status().unwrap().success());
 }
 
 /// The whole database as SQL.
