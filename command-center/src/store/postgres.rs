@@ -4,6 +4,7 @@ mod address;
 mod password_file;
 mod tls;
 
+use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, Object, Pool, PoolError, Runtime, StatementCache};
@@ -114,14 +115,21 @@ impl Failure {
         self.has_code(&[SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED])
     }
 
+    /// The server takes no changes any more: it was the primary, and has become a standby.
+    fn is_standby(&self) -> bool {
+        self.has_code(&[SqlState::READ_ONLY_SQL_TRANSACTION])
+    }
+
     /// The server closed an idle connection; another connection may be good.
     fn is_disconnect(&self) -> bool {
         self.has_code(&[SqlState::ADMIN_SHUTDOWN]) || matches!(self, Self::Client(error) if error.is_closed())
     }
 
-    /// The server is starting, or has no free connection: it is expected to accept one soon.
+    /// The server is starting, has no free connection, or is a standby that may become the primary: it is expected to accept
+    /// one soon.
     fn is_starting(&self) -> bool {
-        let is_refused = |error: &std::io::Error| error.kind() == std::io::ErrorKind::ConnectionRefused;
+        // A standby is reported as an error of permission.
+        let is_refused = |error: &io::Error| matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::PermissionDenied);
         match self {
             Self::Client(error) => {
                 std::error::Error::source(error).and_then(|cause| cause.downcast_ref()).is_some_and(is_refused)
@@ -176,6 +184,11 @@ impl Store {
         for _ in 1..TRIES {
             match self.attempt(operation).await {
                 Err(Error::Postgres(failure)) if failure.is_conflict() => {}
+                Err(Error::Postgres(failure)) if failure.is_standby() => {
+                    for pool in [&self.pool, &self.quick] {
+                        pool.retain(|_, _| false);
+                    }
+                }
                 other => return other,
             }
         }

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod claims;
+mod failover;
 mod faults;
 mod guessing;
 mod host;

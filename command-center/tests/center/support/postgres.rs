@@ -10,13 +10,18 @@ use std::sync::Mutex;
 use command_center::Database;
 
 /// Makes a cluster and runs it until standard input ends, which it does with the program at the other end however that
-/// dies; then removes it. Each line of input is the name of a function, and is answered when that is done. `fsync=off`: nothing
-/// here cuts the power.
+/// dies; then removes it. With `PRIMARY`, the folder of another cluster, it is a standby of that one. Each line of input is the
+/// name of a function, and is answered when that is done. `fsync=off`: nothing here cuts the power.
 const SCRIPT: &str = r#"
 set -e
 folder=$1 programs=$2
 shift 2
-"$programs/initdb" --pgdata "$folder/data" --username postgres --auth trust --no-sync >"$folder/initdb.log" 2>&1
+if [ "$PRIMARY" ]; then
+    "$programs/pg_basebackup" --pgdata "$folder/data" --host "$PRIMARY" --username postgres --write-recovery-conf \
+        --checkpoint fast --no-sync >"$folder/initdb.log" 2>&1
+else
+    "$programs/initdb" --pgdata "$folder/data" --username postgres --auth trust --no-sync >"$folder/initdb.log" 2>&1
+fi
 start() {
     "$programs/postgres" -D "$folder/data" -k "$folder" -c listen_addresses= -c fsync=off -c max_connections=300 "$@" \
         </dev/null >>"$folder/postgres.log" 2>&1 &
@@ -31,13 +36,20 @@ crash() {
     kill -QUIT $server
     wait $server || true
 }
+destroy() {
+    kill -KILL $server
+    wait $server || true
+}
+promote() {
+    "$programs/pg_ctl" promote --pgdata "$folder/data" >>"$folder/postgres.log"
+}
 start "$@"
 echo done!
 while read -r command; do
     $command "$@"
     echo done!
 done
-stop
+stop 2>/dev/null
 rm -rf "$folder"
 "#;
 
@@ -54,17 +66,26 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Makes and starts one.
     pub(crate) fn start() -> Self {
-        Self::start_with(5432, &[], &[])
+        Self::start_with(5432, &[], &[], None)
+    }
+
+    /// Makes and starts a standby, whose primary reports changes as committed only when the standby has them, too.
+    pub(crate) fn start_standby_of(primary: &Self) -> Self {
+        let standby = Self::start_with(5432, &[], &[], Some(primary));
+        let database = format!("postgres://postgres@localhost/postgres?host={}", primary.folder.display()).parse().unwrap();
+        run_sql(&database, "ALTER SYSTEM SET synchronous_standby_names = '*'");
+        run_sql(&database, "SELECT pg_reload_conf()");
+        standby
     }
 
     /// Makes and starts one that also listens on a port of 127.0.0.1, there also with TLS.
     pub(crate) fn start_with_tls(certificate: &str, key: &str, port: u16) -> Self {
         let files = [("server.crt", certificate), ("server.key", key)];
         let settings = ["ssl=on", "ssl_cert_file=../server.crt", "ssl_key_file=../server.key", "listen_addresses=127.0.0.1"];
-        Self::start_with(port, &files, &settings)
+        Self::start_with(port, &files, &settings, None)
     }
 
-    fn start_with(port: u16, files: &[(&str, &str)], settings: &[&str]) -> Self {
+    fn start_with(port: u16, files: &[(&str, &str)], settings: &[&str], primary: Option<&Self>) -> Self {
         let folder = tempfile::tempdir().unwrap().keep();
         let is_root = std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
         let mut command = if is_root {
@@ -87,6 +108,7 @@ impl Cluster {
         command.args(["-c", SCRIPT, "sh"]).arg(&folder).arg(programs()).current_dir("/");
         // The server and its tools take the port from here.
         command.env("PGPORT", port.to_string());
+        command.env("PRIMARY", primary.map_or_else(PathBuf::new, |primary| primary.folder.clone()));
         command.args(settings.iter().flat_map(|setting| ["-c", *setting]));
         let mut script = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (commands, answers) = (script.stdin.take().unwrap(), script.stdout.take().unwrap());
@@ -120,6 +142,22 @@ impl Cluster {
     /// Starts it again.
     pub(crate) fn resume(&mut self) {
         self.call("start");
+    }
+
+    /// Ends the server for good, by SIGKILL.
+    pub(crate) fn destroy(&mut self) {
+        self.call("destroy");
+    }
+
+    /// Makes a standby the primary.
+    pub(crate) fn promote(&mut self) {
+        self.call("promote");
+    }
+
+    /// An empty database of this cluster, at the address of both.
+    pub(crate) fn fresh_database_with(&mut self, standby: &Self) -> Database {
+        let Database::Postgres(url) = self.fresh_database() else { unreachable!("a fresh database is one") };
+        format!("{},{}", *url, standby.folder.display()).parse().unwrap()
     }
 
     /// Makes an empty database.
