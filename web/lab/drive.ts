@@ -123,7 +123,7 @@ async function byPage(page: Page, scene: Scene, picture: (view: string) => unkno
     () => picture("away"),
     () => undefined,
   );
-  await page.waitForSelector("#notice:has-text('The Wi-Fi password is wrong.')");
+  await page.waitForSelector("#passphrase-error:has-text('The Wi-Fi password is wrong.')");
   figures["the wrong password is named after, s"] = failing();
   await picture("wrong-password");
   await page.fill("#passphrase", scene.password);
@@ -161,7 +161,7 @@ async function bySite(page: Page, scene: Scene, picture: (view: string) => unkno
     await page.fill("#passphrase", "not the password");
     const failing = stopwatch();
     await page.click("#details .main");
-    await page.waitForSelector("#notice:has-text('The Wi-Fi password is wrong.')");
+    await page.waitForSelector("#passphrase-error:has-text('The Wi-Fi password is wrong.')");
     figures["the wrong password is named after, s"] = failing();
     await picture("wrong-password");
     await page.fill("#passphrase", scene.password);

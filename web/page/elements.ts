@@ -9,7 +9,7 @@ export const WAVES = ["M12 19h.01", "M8.5 15.5a5 5 0 0 1 7 0", "M5 12a10 10 0 0 
 export const LOCK = ["M6 11h12v9H6z", "M8.5 11V8a3.5 3.5 0 0 1 7 0v3"];
 
 /** The element with an id, which the page has. */
-export function element<Kind extends Element = HTMLElement>(id: string): Kind {
+export function element<Kind extends Element | null = HTMLElement>(id: string): Kind {
   return document.getElementById(id) as unknown as Kind;
 }
 

@@ -9,13 +9,15 @@ import {
   needsPassphrase,
   newRequestId,
 } from "../client/src/index.js";
-import type { Credentials, ErrorName, Field, Info, Language, Network, Progress, Security, Status } from "../client/src/index.js";
+import type { Credentials, ErrorName, Info, Language, Network, Progress, Security, Status } from "../client/src/index.js";
 import { countries, likely } from "./country.js";
 import { element, input } from "./elements.js";
+import { ORDERED, REQUIRED, fieldOf, isOfCountry } from "./fields.js";
 import type { Link } from "./link.js";
+import { loadLogin, nameOfFault } from "./login.js";
 import { takeOrder } from "./order.js";
 import { current, preferred, text, translate } from "./texts.js";
-import { list, mark, nameOf, progress, repeatNotice, say, show, view } from "./view.js";
+import { explain, list, mark, nameOf, progress, repeatMessages, say, show, view } from "./view.js";
 
 /** Pause between refreshes of the list, and of the session, which the node ends when it is silent; milliseconds. */
 const REFRESH_PAUSE = 15_000;
@@ -26,34 +28,12 @@ const PATIENCE = 300_000;
 /** How long to try to get a lost session back while no attempt runs, milliseconds. */
 const RESTORE = 20_000;
 
-/** Where the owner can correct what a fault is about. */
-const FIELDS: Partial<Record<ErrorName, Field>> = {
-  WrongPassword: "passphrase",
-  ProbablyWrongPassword: "passphrase",
-  InvalidPassphrase: "passphrase",
-  Wpa3NeedsPassword: "passphrase",
-  InvalidSsid: "ssid",
-  NetworkNotFound: "ssid",
-  CommandCenterUnreachable: "commandCenterUrl",
-  TlsFailed: "commandCenterUrl",
-  AddressRefused: "commandCenterUrl",
-  InvalidUrl: "commandCenterUrl",
-  CommandCenterRefused: "provisioningToken",
-  TokenRejected: "provisioningToken",
-  InvalidToken: "provisioningToken",
-  InvalidNodeId: "nodeId",
-  WrongHousehold: "householdId",
-  InvalidHouseholdId: "householdId",
-  InvalidRoom: "room",
-};
-/** Faults whose remedy is the country of the device. */
-const OF_COUNTRY: readonly ErrorName[] = ["CountryMissing", "ChannelNotAllowed", "InvalidCountry"];
+/** What is not kept for another network, or for another person. */
+const SECRETS = "#passphrase, #login input";
+/** The buttons that show a password. */
+const SHOW = ".joined button";
 /** The value of `info` without a country. */
 const NO_COUNTRY = "00";
-/** The fields of the registration: shown if a link has not filled them. */
-const ORDERED = ["commandCenterUrl", "nodeId", "provisioningToken", "householdId", "room"] as const;
-const REQUIRED = ["commandCenterUrl", "nodeId", "provisioningToken"] as const;
-
 let link: Link;
 let phone: Phone;
 let info: Info | undefined;
@@ -115,7 +95,8 @@ async function start(): Promise<void> {
   if (state === "PROVISIONED") {
     showDone(undefined);
   } else if (state === "ERROR" && fault !== undefined && view() === "code") {
-    say(() => text("code.failed", errorText(fault.name ?? "UnknownFault", current(), fault.number)));
+    const name = await nameOfFault(fault);
+    say(() => text("code.failed", errorText(name, current(), fault.number)));
   } else if (state !== "AP_MODE" && state !== "ONLINE" && view() === "code") {
     say(() => text("code.running"), false);
   }
@@ -174,9 +155,10 @@ async function afterPairing(status: Status): Promise<void> {
     await attempt((options) => phone.follow(status.requestId, options));
   } else {
     await showNetworks();
-    if (status.fault !== undefined) {
-      const { name, number } = status.fault;
-      say(() => `${nameOf(status.ssid)}: ${errorText(name ?? "UnknownFault", current(), number)}`);
+    const { fault } = status;
+    if (fault !== undefined) {
+      const name = await nameOfFault(fault);
+      say(() => `${nameOf(status.ssid)}: ${errorText(name, current(), fault.number)}`);
     }
   }
 }
@@ -207,7 +189,7 @@ async function scan(fresh: boolean): Promise<void> {
   try {
     networks = await inSession(() => phone.scan(fresh, country()));
   } catch (error) {
-    element("country-field").hidden &&= !isNamed(error, ...OF_COUNTRY);
+    element("country-field").hidden &&= !(error instanceof ProvisioningError && isOfCountry(error.name));
     throw error;
   }
   list(networks, choose);
@@ -247,22 +229,44 @@ function choose(network: Network | undefined): void {
   // The phone's own way back leads to the list, and not away from the page.
   history.pushState(null, "");
   show("details");
-  input("passphrase").value = "";
-  rewriteDetails();
-  input(network === undefined ? "ssid" : needsPassphrase(network.security) === false ? ORDERED[0] : "passphrase").focus();
+  for (const field of document.querySelectorAll<HTMLInputElement>(SECRETS)) {
+    field.value = "";
+  }
+  void run(async () => {
+    await rewriteDetails();
+    input(firstField()).focus();
+  });
+}
+
+function firstField(): string {
+  if (chosen === undefined) {
+    return "ssid";
+  }
+  if (chosen.security === "ENTERPRISE") {
+    return "identity";
+  }
+  return needsPassphrase(chosen.security) === false ? ORDERED[0] : "passphrase";
 }
 
 function security(): Security {
   return chosen?.security ?? (element<HTMLSelectElement>("security").value as Security);
 }
 
-function rewriteDetails(): void {
-  const isOpen = needsPassphrase(security()) === false;
+/** Shows the fields of the network that is chosen. */
+async function rewriteDetails(): Promise<void> {
+  const known = security();
+  const isEnterprise = known === "ENTERPRISE";
+  const isOpen = !isEnterprise && needsPassphrase(known) === false;
   element("chosen").hidden = chosen === undefined;
   element("chosen-name").textContent = chosen === undefined ? "" : nameOf(chosen.ssid);
   element("hidden-network").hidden = chosen !== undefined;
-  element("with-password").hidden = isOpen;
+  element("with-password").hidden = isOpen || isEnterprise;
   element("open-network").hidden = !isOpen;
+  element("login").hidden = !isEnterprise;
+  if (isEnterprise) {
+    await loadLogin();
+    rewrite();
+  }
 }
 
 /** Writes what depends on the device's name and on the language. */
@@ -271,26 +275,43 @@ function rewrite(): void {
   element("leaving").textContent = text("details.leaving", deviceName());
   element("away-text").textContent = text("away.text");
   element("away-again").textContent = text("away.again", deviceName());
-  showPassword(input("passphrase").type === "text");
+  document.querySelectorAll(SHOW).forEach(nameShow);
   listCountries();
   if (networks.length > 0) {
     list(networks, choose);
   }
-  repeatNotice();
+  repeatMessages();
 }
 
-function showPassword(isShown: boolean): void {
-  input("passphrase").type = isShown ? "text" : "password";
-  element("show").textContent = text(isShown ? "details.hide" : "details.show");
-  element("show").setAttribute("aria-pressed", String(isShown));
+/** The field of a button that shows a password. */
+function shownBy(button: Element): HTMLInputElement {
+  return input(button.getAttribute("aria-controls") ?? "");
 }
 
-function credentials(): Credentials {
+function nameShow(button: Element): void {
+  const isShown = shownBy(button).type === "text";
+  button.textContent = text(isShown ? "details.hide" : "details.show");
+  button.setAttribute("aria-pressed", String(isShown));
+}
+
+/** Shows the password beside a button that was clicked, or hides it. */
+function showPassword({ target }: Event): void {
+  const button = (target as Element).closest(SHOW);
+  if (button !== null) {
+    const field = shownBy(button);
+    field.type = field.type === "password" ? "text" : "password";
+    nameShow(button);
+  }
+}
+
+async function credentials(): Promise<Credentials> {
   const value = (id: string) => input(id).value;
+  const enterprise = security() === "ENTERPRISE" ? await (await loadLogin()).read() : undefined;
   return {
+    ...(enterprise && { enterprise }),
     requestId: newRequestId(),
     ssid: chosen?.ssid ?? value("ssid"),
-    passphrase: needsPassphrase(security()) === false ? "" : value("passphrase"),
+    passphrase: element("with-password").hidden ? "" : value("passphrase"),
     hidden: chosen === undefined,
     commandCenterUrl: value("commandCenterUrl").trim(),
     nodeId: value("nodeId").trim(),
@@ -301,15 +322,16 @@ function credentials(): Credentials {
   };
 }
 
-/** An empty password is a mistake unless the network is open. */
-function checked(wanted: Credentials): ReturnType<typeof checkCredentials> {
+/** What the node would refuse, by the fields. An empty password is a mistake unless the network is open. */
+async function wrongFields(wanted: Credentials): Promise<Parameters<typeof mark>[0]> {
   const known = security();
-  return checkCredentials(wanted, known === "UNKNOWN" ? "WPA2" : known);
+  const faults = checkCredentials(wanted, known === "UNKNOWN" ? "WPA2" : known);
+  return wanted.enterprise === undefined ? faults : { ...faults, ...(await loadLogin()).check(wanted.enterprise) };
 }
 
 async function connect(): Promise<void> {
-  const wanted = credentials();
-  const faults = checked(wanted);
+  const wanted = await credentials();
+  const faults = await wrongFields(wanted);
   element("order").hidden &&= !ORDERED.some((field) => faults[field] !== undefined);
   if (!mark(faults)) {
     await attempt((options) => inSession(() => phone.bringOnline(wanted, options)));
@@ -330,7 +352,7 @@ async function attempt(act: (options: Options) => Promise<Status>): Promise<void
   cancel = new AbortController();
   element<HTMLButtonElement>("cancel").disabled = false;
   try {
-    showOutcome(await act({ patience: PATIENCE, cancel: cancel.signal, onProgress }));
+    await showOutcome(await act({ patience: PATIENCE, cancel: cancel.signal, onProgress }));
   } catch (error) {
     // Without the node nobody can say how it ended; the page stays, because the access point may come back later.
     const isLost = isNamed(error, "LinkLost", "TimedOut");
@@ -352,41 +374,37 @@ function onProgress(event: Progress): void {
   }
 }
 
-function showOutcome(status: Status): void {
+async function showOutcome(status: Status): Promise<void> {
   if (status.state === "PROVISIONED") {
     showDone(status);
   } else {
-    const { name = "UnknownFault" as const, number } = status.fault ?? {};
-    back(name, () => errorText(name, current(), number));
+    const name = status.fault === undefined ? "UnknownFault" : await nameOfFault(status.fault);
+    back(name, () => errorText(name, current(), status.fault?.number));
   }
 }
 
 /** Returns to the form with the reason, at the field that is wrong; the rest is kept. */
 function back(name: ErrorName, reason: () => string): void {
-  const isOfCountry = OF_COUNTRY.includes(name);
-  show(isOfCountry || name === "UnsupportedSecurity" ? "networks" : "details");
-  say(reason, name !== "Cancelled");
+  const needsCountry = isOfCountry(name);
+  show(needsCountry || name === "UnsupportedSecurity" ? "networks" : "details");
   mark({});
-  if (isOfCountry) {
+  if (needsCountry) {
     element("country-field").hidden = false;
     element("country").focus();
   }
-  const field = FIELDS[name];
-  if (field === undefined || view() !== "details") {
-    return;
+  const field = view() === "details" ? fieldOf(name) : undefined;
+  if (field !== undefined) {
+    element("order").hidden &&= !(ORDERED as readonly string[]).includes(field);
   }
-  if ((ORDERED as readonly string[]).includes(field)) {
-    element("order").hidden = false;
+  const isExplained = field !== undefined && explain(field, reason);
+  if (!isExplained) {
+    say(reason, name !== "Cancelled");
   }
-  const wrong = input(field);
-  if (wrong.closest("[hidden]") !== null) {
-    // The network was chosen from the list.
-    element("choose").focus();
-    return;
+  if (field !== undefined) {
+    const wrong = input(field);
+    // A network that was chosen from the list has no field.
+    (wrong.closest("[hidden]") === null ? wrong : element("choose")).focus();
   }
-  wrong.setAttribute("aria-invalid", "true");
-  wrong.focus();
-  wrong.select();
 }
 
 function showDone(status: Status | undefined): void {
@@ -399,8 +417,8 @@ function showDone(status: Status | undefined): void {
   next.hidden = address === "";
   next.textContent = address;
   next.href = address;
-  for (const field of ["passphrase", "provisioningToken"]) {
-    input(field).value = "";
+  for (const field of document.querySelectorAll<HTMLInputElement>(`${SECRETS}, #provisioningToken`)) {
+    field.value = "";
   }
   if (link.choose === undefined) {
     void offerCare();
@@ -468,8 +486,8 @@ function listen(): void {
   element("other").addEventListener("click", () => choose(undefined));
   element("choose").addEventListener("click", () => history.back());
   addEventListener("popstate", () => void (view() === "details" && run(showNetworks)));
-  element("show").addEventListener("click", () => showPassword(input("passphrase").type === "password"));
-  element("security").addEventListener("change", rewriteDetails);
+  element("details").addEventListener("click", showPassword);
+  element("security").addEventListener("change", () => void run(rewriteDetails));
   element("cancel").addEventListener("click", () => {
     element<HTMLButtonElement>("cancel").disabled = true;
     cancel.abort();

@@ -1,6 +1,6 @@
 /** The page's elements: one view at a time, a notice above it, and errors at their fields. */
 
-import type { FaultName, Field, Network, Status } from "../client/src/index.js";
+import type { FaultName, Field, LoginField, Network, Status } from "../client/src/index.js";
 import { errorText, needsPassphrase } from "../client/src/index.js";
 import { LOCK, WAVES, element, icon, input } from "./elements.js";
 import { visible } from "./language.js";
@@ -16,6 +16,8 @@ const SHOWN = 60;
 let shown: View = "code";
 let notice: (() => string) | undefined;
 let isBad = false;
+/** What is shown of faults, by the elements that show it. */
+const reasons = new Map<HTMLElement, () => string>();
 
 /** The view that is shown. */
 export function view(): View {
@@ -46,8 +48,15 @@ export function say(message: (() => string) | undefined, bad = true): void {
   repeatNotice();
 }
 
-/** Writes the notice in the current language. */
-export function repeatNotice(): void {
+/** Writes the notice and the faults of fields in the current language. */
+export function repeatMessages(): void {
+  repeatNotice();
+  for (const [place, reason] of reasons) {
+    place.textContent = reason();
+  }
+}
+
+function repeatNotice(): void {
   const place = element("notice");
   place.hidden = notice === undefined;
   place.classList.toggle("bad", isBad);
@@ -58,23 +67,31 @@ export function repeatNotice(): void {
 }
 
 /** Shows the faults of fields, and moves the focus to the first one. Returns whether there is any. */
-export function mark(faults: Partial<Record<Field | "digits", FaultName | "InvalidCode">>): boolean {
-  let first: HTMLInputElement | undefined;
-  for (const place of document.querySelectorAll<HTMLElement>(".error")) {
-    const id = place.id.replace("-error", "") as Field;
-    const fault = faults[id];
-    const field = input(id);
-    place.hidden = fault === undefined;
-    place.textContent = fault === undefined ? "" : errorText(fault, current());
-    if (fault === undefined) {
-      field.removeAttribute("aria-invalid");
-    } else {
-      field.setAttribute("aria-invalid", "true");
-      first ??= field;
-    }
+export function mark(faults: Partial<Record<Field | LoginField | "digits", FaultName | "InvalidCode">>): boolean {
+  reasons.clear();
+  document.querySelectorAll("[aria-invalid]").forEach((field) => field.removeAttribute("aria-invalid"));
+  const places = [...document.querySelectorAll<HTMLElement>(".error")];
+  places.forEach((place) => (place.hidden = true));
+  const fields = places.map(({ id }) => id.replace("-error", "") as keyof typeof faults);
+  const wrong = fields.filter((field) => {
+    const fault = faults[field];
+    return fault !== undefined && explain(field, () => errorText(fault, current()));
+  });
+  wrong.slice(0, 1).forEach((field) => input(field).focus());
+  return Object.keys(faults).length > 0;
+}
+
+/** Shows what is wrong at a field. Returns whether the field is shown and has a place for it. */
+export function explain(id: string, reason: () => string): boolean {
+  const place = element<HTMLElement | null>(`${id}-error`);
+  if (place === null || input(id).closest("[hidden]") !== null) {
+    return false;
   }
-  first?.focus();
-  return first !== undefined;
+  reasons.set(place, reason);
+  place.textContent = reason();
+  place.hidden = false;
+  input(id).setAttribute("aria-invalid", "true");
+  return true;
 }
 
 /** A network's name as text: what is no UTF-8 is replaced, and what could deceive is made visible. */
@@ -106,9 +123,10 @@ function row(network: Network, onChosen: (network: Network) => void): HTMLLIElem
   const details = document.createElement("span");
   details.className = "unseen";
   const bars = Math.min(4, Math.max(1, Math.round((network.signalDbm + 100) / 12)));
-  const isSupported = network.security !== "WEP" && network.security !== "ENTERPRISE";
-  const isOpen = needsPassphrase(network.security) === false;
-  const protection = text(isOpen ? "networks.open" : "networks.secured");
+  const isSupported = network.security !== "WEP";
+  const isEnterprise = network.security === "ENTERPRISE";
+  const isOpen = !isEnterprise && needsPassphrase(network.security) === false;
+  const protection = text(isEnterprise ? "networks.enterprise" : isOpen ? "networks.open" : "networks.secured");
   details.textContent = `, ${protection}, ${text("networks.signal", bars)}`;
   button.append(name, details);
   if (isSupported) {

@@ -47,7 +47,15 @@ export const FAULTS: readonly Fault[] = catalogue.faults.map(({ name, number, re
 }));
 
 const NUMBERS = new Map(FAULTS.map((fault) => [fault.number, fault]));
-const TEXTS: ReadonlyMap<string, Texts> = new Map([...catalogue.faults, ...catalogue.errors].map((row) => [row.name, row]));
+const TEXTS = new Map<string, Texts>([...catalogue.faults, ...catalogue.errors].map((row) => [row.name, row]));
+
+/** Adds faults with their texts: the setup page loads some of them later. */
+export function addFaults(faults: typeof catalogue.faults): void {
+  for (const fault of faults) {
+    NUMBERS.set(fault.number, { ...fault, name: fault.name as FaultName });
+    TEXTS.set(fault.name, fault);
+  }
+}
 
 /** The name of the fault with a number; none if this package does not know it. */
 export function faultName(number: number): FaultName | undefined {

@@ -6,6 +6,8 @@ export { NetworkCare } from "./care.js";
 export type { CareEvent, CareStatus, LayerReport, NewEvents, SavedNetwork } from "./care.js";
 export { ENDPOINTS, SERVICE } from "./endpoint.js";
 export type { Endpoint, Readable, Writable } from "./endpoint.js";
+export { checkEnterprise } from "./enterprise.js";
+export type { LoginField } from "./enterprise.js";
 export { FAULTS, LANGUAGES, ProvisioningError, errorText, faultName } from "./errors.js";
 export type { ErrorName, Fault, FaultName, Language, LocalName } from "./errors.js";
 export { GattTransport } from "./gatt.js";
@@ -13,7 +15,19 @@ export type { Connect, GattConnection } from "./gatt.js";
 export { HttpTransport } from "./http.js";
 export type { Fetch, HttpOptions } from "./http.js";
 export { newRequestId } from "./messages.js";
-export type { Credentials, Info, K2, Network, PublicStatus, Security, State, Status, StatusFault } from "./messages.js";
+export type {
+  Credentials,
+  EapMethod,
+  Enterprise,
+  Info,
+  K2,
+  Network,
+  PublicStatus,
+  Security,
+  State,
+  Status,
+  StatusFault,
+} from "./messages.js";
 export { Phone } from "./phone.js";
 export type { AttemptOptions, PhoneOptions, Progress } from "./phone.js";
 export { PairingSecret } from "./secret.js";

@@ -14,6 +14,9 @@ const STATES = ["AP_MODE", "CONNECTING", "REGISTERING", "PROVISIONED", "ERROR", 
 /** The kinds of protection in the order of their numbers, from 1. */
 const SECURITIES = ["OPEN", "WEP", "WPA", "WPA2", "WPA2_WPA3", "WPA3", "OWE", "ENTERPRISE"] as const;
 
+/** The methods of a login in the order of their numbers, from 1. */
+const EAP_METHODS = ["PEAP_MSCHAPV2", "TTLS_PAP", "TLS"] as const;
+
 /** The fields of credentials that a phone may leave out. */
 const OPTIONAL = {
   hidden: false,
@@ -24,7 +27,17 @@ const OPTIONAL = {
   time: 0n,
   country: "",
   seenFrequency: 0,
-  enterprise: undefined,
+};
+
+/** The fields of a login that a phone may leave out. */
+const OPTIONAL_LOGIN = {
+  anonymousIdentity: "",
+  password: "",
+  certificate: new Uint8Array(0),
+  certificatePassword: "",
+  authority: new Uint8Array(0),
+  domain: "",
+  acceptUnverifiedServer: false,
 };
 
 /** What the node is doing. */
@@ -99,14 +112,43 @@ export interface K2 {
   readonly createdAt: string;
 }
 
+/** How a node proves itself to an enterprise network: by a password in a tunnel, or by a certificate. */
+export type EapMethod = (typeof EAP_METHODS)[number];
+
+/** The login to an enterprise network (802.1X). */
+export interface Enterprise {
+  readonly method: EapMethod;
+  /** The user name, 1 to 253 bytes. */
+  readonly identity: string;
+  /** What is sent in clear in place of the user name. */
+  readonly anonymousIdentity?: string;
+  /** For the methods with a password, 1 to 256 bytes. */
+  readonly password?: string;
+  /** With `TLS`: certificate and private key of the node, PKCS#12, at most 8192 bytes. */
+  readonly certificate?: Uint8Array;
+  /** With `TLS`: the password of that PKCS#12, 1 to 256 bytes. */
+  readonly certificatePassword?: string;
+  /**
+   * The certificate of the authority that the server's certificate must come from: DER, or one or more in PEM; at most 4096 bytes.
+   * Without it, the authorities of the node's system are accepted, and `domain` is necessary.
+   */
+  readonly authority?: Uint8Array;
+  /** The name of the server, or a domain that it is in. */
+  readonly domain?: string;
+  /** Anyone nearby can then pretend to be the network and get the password. Only if the owner has chosen that by name. */
+  readonly acceptUnverifiedServer?: boolean;
+}
+
 /** What an attempt needs. */
 export interface Credentials {
   /** Random, not 0; see {@link newRequestId}. */
   readonly requestId: bigint;
   /** The network's name: 1 to 32 bytes; a text is sent as UTF-8. */
   readonly ssid: Uint8Array | string;
-  /** Empty for an open network. */
+  /** Empty for an open network, and for an enterprise network. */
   readonly passphrase: string;
+  /** The login to an enterprise network; see {@link checkEnterprise}. */
+  readonly enterprise?: Enterprise;
   /** The network does not broadcast its name. */
   readonly hidden?: boolean;
   readonly room?: string;
@@ -236,9 +278,10 @@ function requestKind(request: Request): wire.Request["kind"] {
     case "k2":
       return { $case: "k2", value: request.k2 };
     case "credentials": {
-      const { ssid } = request.credentials;
+      const { ssid, enterprise: login } = request.credentials;
       const bytes = typeof ssid === "string" ? utf8(ssid) : ssid;
-      return { $case: "credentials", value: { ...OPTIONAL, ...request.credentials, ssid: bytes } };
+      const enterprise = login && { ...OPTIONAL_LOGIN, ...login, method: eapMethod(login.method) };
+      return { $case: "credentials", value: { ...OPTIONAL, ...request.credentials, ssid: bytes, enterprise } };
     }
     case "status":
       return { $case: "status", value: {} };
@@ -247,6 +290,10 @@ function requestKind(request: Request): wire.Request["kind"] {
     case "care":
       return { $case: "care", value: { kind: request.request } };
   }
+}
+
+function eapMethod(method: EapMethod): wire.EapMethod {
+  return (EAP_METHODS.indexOf(method) + 1) as wire.EapMethod;
 }
 
 /** Parses the plaintext of a node's record. */

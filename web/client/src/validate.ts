@@ -8,10 +8,10 @@ const TEXT_LIMIT = 512;
 const NODE_ID = /^[A-Za-z0-9._-]{1,64}$/;
 const KEY = /^[0-9A-Fa-f]{64}$/;
 const PROVISION_CODE = /^[A-Za-z0-9]{16}$/;
-const CONTROLS = /[\u0000-\u001f\u007f-\u009f]/;
+export const CONTROLS = /[\u0000-\u001f\u007f-\u009f]/;
 
 /** The fields of credentials that an owner fills in. */
-export type Field = Exclude<keyof Credentials, "requestId" | "hidden" | "time" | "country" | "seenFrequency">;
+export type Field = Exclude<keyof Credentials, "requestId" | "hidden" | "time" | "country" | "seenFrequency" | "enterprise">;
 
 /** The fault of a network's name, if any. */
 export function checkSsid(ssid: Uint8Array | string): FaultName | undefined {
@@ -35,12 +35,12 @@ function isPassphrase(passphrase: string, security: Security | undefined): boole
   return (fits || KEY.test(passphrase)) && !CONTROLS.test(passphrase);
 }
 
-/** Whether a network of that protection has a password; none if that is not known. */
+/** Whether a network of that protection has a Wi-Fi password; none if that is not known. */
 export function needsPassphrase(security: Security | undefined): boolean | undefined {
   if (security === undefined || security === "UNKNOWN") {
     return undefined;
   }
-  return security !== "OPEN" && security !== "OWE";
+  return !["OPEN", "OWE", "ENTERPRISE"].includes(security);
 }
 
 /** The fault of the command center's address, if any: http or https, a host, perhaps a port and a path, and nothing to repair. */

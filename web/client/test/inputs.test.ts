@@ -13,6 +13,7 @@ import {
   PairingSecret,
   ProvisioningError,
   checkCredentials,
+  checkEnterprise,
   checkPassphrase,
   checkSsid,
   checkUrl,
@@ -20,6 +21,8 @@ import {
   faultName,
   newRequestId,
 } from "../src/index.js";
+import type { Enterprise, FaultName, LoginField } from "../src/index.js";
+import { concat, utf8 } from "../src/bytes.js";
 import { ROOT } from "./support/vectors.js";
 
 test("the faults are those of the .proto file", () => {
@@ -92,6 +95,10 @@ test("networks and passwords are checked as WPA does", () => {
   assert.equal(checkPassphrase("", "OPEN"), undefined);
   assert.equal(checkPassphrase("password", "OWE"), "InvalidPassphrase");
   assert.equal(checkPassphrase("", "UNKNOWN"), undefined);
+  assert.deepEqual(
+    [checkPassphrase("", "ENTERPRISE"), checkPassphrase("password", "ENTERPRISE")],
+    [undefined, "InvalidPassphrase"],
+  );
 });
 
 test("addresses are plain URLs that need no repair", () => {
@@ -152,6 +159,82 @@ test("every wrong field of credentials is named", () => {
     provisionCode: "InvalidProvisionCode",
   });
   assert.deepEqual(checkCredentials({ ...valid, provisionCode: "osiris://abcd-1234-abcd 1234" }), {});
+});
+
+/** The outlines of a certificate and of a PKCS#12. */
+const CERTIFICATE = Uint8Array.of(0x30, 7, 0x30, 0, 0x30, 0, 3, 1, 0);
+const PKCS12 = Uint8Array.of(0x30, 5, 2, 1, 3, 0x30, 0);
+const PEM = "-----BEGIN CERTIFICATE-----\r\nMAcwAD\nAAAwEA\n-----END CERTIFICATE-----\n";
+const BY_PASSWORD: Enterprise = {
+  method: "PEAP_MSCHAPV2",
+  identity: "anna@example.org",
+  anonymousIdentity: "anonymous@example.org",
+  password: "s3cret",
+  authority: CERTIFICATE,
+  domain: "radius.example.org",
+};
+const { password: _password, ...others } = BY_PASSWORD;
+const BY_CERTIFICATE: Enterprise = { ...others, method: "TLS", certificate: PKCS12, certificatePassword: "opens it" };
+
+test("a login has the parts of its method and a way to verify the server", () => {
+  const { authority: _authority, domain: _domain, ...unverified } = BY_PASSWORD;
+  for (const login of [
+    BY_PASSWORD,
+    { ...BY_PASSWORD, method: "TTLS_PAP" as const, anonymousIdentity: "" },
+    { ...BY_PASSWORD, domain: "", authority: utf8(PEM) },
+    { ...BY_PASSWORD, authority: utf8(`Root of the example\n${PEM}${PEM}`) },
+    { ...BY_PASSWORD, authority: new Uint8Array() },
+    { ...unverified, acceptUnverifiedServer: true },
+    BY_CERTIFICATE,
+    { ...BY_CERTIFICATE, certificate: Uint8Array.of(0x30, 0x80, 2, 1, 3, 0x30, 0x80, 0, 0, 0, 0) },
+  ]) {
+    assert.deepEqual(checkEnterprise(login), {});
+  }
+});
+
+test("every bad part of a login is named", () => {
+  const none = new Uint8Array();
+  const large = concat(Uint8Array.of(0x30, 0x82, 0x1f, 0xfd, 2, 1, 3, 0x30), new Uint8Array(0x1ff9));
+  const refused: readonly (readonly [Enterprise, LoginField, FaultName])[] = [
+    ...["", "a".repeat(254), "a\nb"].map((identity) => [{ ...BY_PASSWORD, identity }, "identity", "InvalidIdentity"] as const),
+    [{ ...BY_PASSWORD, anonymousIdentity: "\u007f" }, "anonymousIdentity", "InvalidIdentity"],
+    ...["", "a".repeat(257), "a\0"].map((password) => [{ ...BY_PASSWORD, password }, "password", "InvalidEnterprise"] as const),
+    [{ ...BY_PASSWORD, certificate: PKCS12 }, "certificate", "InvalidEnterprise"],
+    [{ ...BY_PASSWORD, certificatePassword: "a" }, "certificatePassword", "InvalidEnterprise"],
+    [{ ...BY_CERTIFICATE, password: "a" }, "password", "InvalidEnterprise"],
+    [{ ...BY_CERTIFICATE, certificate: none }, "certificate", "InvalidEnterprise"],
+    [{ ...BY_CERTIFICATE, certificatePassword: "" }, "certificatePassword", "InvalidEnterprise"],
+    [{ ...BY_CERTIFICATE, certificatePassword: "\t" }, "certificatePassword", "InvalidCertificate"],
+    ...[
+      CERTIFICATE,
+      utf8(PEM),
+      PKCS12.subarray(0, 6),
+      concat(PKCS12, Uint8Array.of(0)),
+      large,
+      Uint8Array.of(0x30, 0x80, 2, 1, 3),
+    ].map((certificate) => [{ ...BY_CERTIFICATE, certificate }, "certificate", "InvalidCertificate"] as const),
+    ...[
+      utf8("a"),
+      PKCS12,
+      CERTIFICATE.subarray(0, 8),
+      concat(CERTIFICATE, CERTIFICATE),
+      utf8(PEM.replaceAll("CERTIFICATE", "PRIVATE KEY")),
+      utf8(PEM.replaceAll("CERTIFICATE", "PRIVATE KEY") + PEM),
+      utf8(PEM.replace("MAcw", "M+cw")),
+      utf8(PEM.replace("MAcw", "MA*w")),
+      utf8(PEM.slice(0, PEM.indexOf("-----END"))),
+      utf8(PEM.repeat(60)),
+      concat(Uint8Array.of(0xff), utf8(PEM)),
+    ].map((authority) => [{ ...BY_PASSWORD, authority }, "authority", "InvalidAuthority"] as const),
+    ...["example\0.org", "a b", "*.example.org", "example..org", "münchen.example", "a.".repeat(130)].map(
+      (domain) => [{ ...BY_PASSWORD, domain }, "domain", "InvalidDomain"] as const,
+    ),
+    [{ ...BY_PASSWORD, authority: none, domain: "" }, "domain", "ServerUnverifiable"],
+    [{ ...BY_PASSWORD, acceptUnverifiedServer: true }, "domain", "ServerUnverifiable"],
+  ];
+  for (const [login, field, fault] of refused) {
+    assert.deepEqual(checkEnterprise(login), { [field]: fault }, `${field} ${fault}`);
+  }
 });
 
 test("ids of attempts are random and never zero", () => {

@@ -13,10 +13,11 @@ import {
   Phone,
   ProvisioningError,
   checkCredentials,
+  checkEnterprise,
   faultName,
   newRequestId,
 } from "../src/index.js";
-import type { Credentials, Progress } from "../src/index.js";
+import type { Credentials, Enterprise, Progress } from "../src/index.js";
 import { decodeList, decodeOutbound } from "../src/messages.js";
 import type { Transport } from "../src/transport.js";
 import { Center, Node, missingPrograms } from "./support/programs.js";
@@ -111,6 +112,47 @@ for (const [name, link] of Object.entries(LINKS)) {
       assert.equal(await nameOf(phone.pair(PairingSecret.parse(wrong))), "WrongCode");
       await phone.pair(PairingSecret.parse(node.code));
       assert.ok((await phone.scan()).length > 0);
+    }),
+  );
+
+  test(`a login joins an enterprise network over ${name}, and each refusal has its name`, { skip }, () =>
+    use(link, async (phone, node) => {
+      await phone.pair(PairingSecret.parse(node.code));
+      const office = (await phone.scan()).find(({ security }) => security === "ENTERPRISE");
+      assert.ok(office);
+      const order = await center.order();
+      const login: Enterprise = {
+        method: "TTLS_PAP",
+        identity: "anna@office.example",
+        password: PASSWORD,
+        domain: "office.example",
+      };
+      const join = async (enterprise: Enterprise, ssid: Uint8Array | string = office.ssid) => {
+        const wanted = { ...credentials(order, ""), ssid, enterprise };
+        const expected = Object.values(checkEnterprise(enterprise))[0];
+        const outcome = await phone.bringOnline(wanted).catch((error: ProvisioningError) => error);
+        const name = outcome instanceof ProvisioningError ? outcome.name : (outcome.fault?.name ?? outcome.state);
+        assert.ok(expected === undefined || name === expected, `the node says ${name}, and the check ${expected}`);
+        return name;
+      };
+      const { password: _password, ...others } = login;
+      const large = new Uint8Array(8192);
+      large.set([0x30, 0x82, 0x1f, 0xfc, 2, 1, 3, 0x30]);
+      const refused: readonly (readonly [Enterprise, string])[] = [
+        [{ ...login, identity: "" }, "InvalidIdentity"],
+        [{ ...login, password: "" }, "InvalidEnterprise"],
+        [{ ...login, domain: "a b" }, "InvalidDomain"],
+        [{ ...login, domain: "" }, "ServerUnverifiable"],
+        [{ ...login, authority: Uint8Array.of(1) }, "InvalidAuthority"],
+        [{ ...others, method: "TLS", certificate: Uint8Array.of(1), certificatePassword: "p" }, "InvalidCertificate"],
+        [{ ...login, password: "another" }, "LoginRefused"],
+        [{ ...others, method: "TLS", certificate: large, certificatePassword: "p" }, "CertificateRefused"],
+      ];
+      for (const [wrong, fault] of refused) {
+        assert.equal(await join(wrong), fault);
+      }
+      assert.equal(await join(login, "Lighthouse"), "NotEnterprise");
+      assert.equal(await join(login), "PROVISIONED");
     }),
   );
 

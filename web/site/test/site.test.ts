@@ -45,7 +45,7 @@ test("a wrong code and a wrong password are named, and the right ones succeed", 
     await page.click("#code .main");
     await page.waitForSelector("#list button");
     await connect(page, "not the password");
-    await page.waitForSelector("#notice:has-text('The Wi-Fi password is wrong.')");
+    await page.waitForSelector("#passphrase-error:has-text('The Wi-Fi password is wrong.')");
     await page.fill("#passphrase", PASSWORD);
     await page.click("#details .main");
     await page.waitForSelector("#done:has-text('It is online in Lighthouse.')");

@@ -58,6 +58,8 @@ export class ScriptedNode implements Transport {
   /** The password that joins; others are wrong. */
   passphrase = "correct horse battery";
   networks = ["Lighthouse", "HomeNetwork"];
+  /** The protection of its networks. */
+  security: Security = Security.WPA2;
   /** The country of its radio, as in `info`; with `00` it scans only for a phone that names one. */
   country = "";
   mangle: Mangle = (_layer, bytes) => bytes;
@@ -250,7 +252,7 @@ export class ScriptedNode implements Transport {
     const found = this.networks.map((name, index) => ({
       ssid: utf8(name),
       signalDbm: -40 - index,
-      security: Security.WPA2,
+      security: this.security,
       frequency: 2437,
     }));
     // In parts that fit into a message, and at least two.
@@ -266,7 +268,8 @@ export class ScriptedNode implements Transport {
     this.#reply(to, { $case: "accepted", value: { requestId: credentials.requestId } });
     this.#change({ state: State.CONNECTING, progressPercent: 20, requestId: credentials.requestId, ssid: credentials.ssid });
     if (!this.isSlow) {
-      this.finish(credentials.passphrase === this.passphrase ? undefined : "WrongPassword");
+      const isLogin = credentials.enterprise !== undefined;
+      this.finish(isLogin || credentials.passphrase === this.passphrase ? undefined : "WrongPassword");
     }
   }
 
