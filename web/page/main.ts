@@ -289,9 +289,7 @@ function shownBy(button: Element): HTMLInputElement {
 }
 
 function nameShow(button: Element): void {
-  const isShown = shownBy(button).type === "text";
-  button.textContent = text(isShown ? "details.hide" : "details.show");
-  button.setAttribute("aria-pressed", String(isShown));
+  button.textContent = text(shownBy(button).type === "text" ? "details.hide" : "details.show");
 }
 
 /** Shows the password beside a button that was clicked, or hides it. */

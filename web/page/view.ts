@@ -148,7 +148,9 @@ export function progress({ state, percent }: Pick<Status, "state" | "percent">):
   const reached = state === "PROVISIONED" ? 3 : percent >= 50 ? 2 : percent >= 20 ? 1 : 0;
   const steps = [...element("steps").children];
   for (const [index, step] of steps.entries()) {
-    step.className = index < reached || state === "PROVISIONED" ? "past" : index === reached ? "now" : "";
+    const isNow = index === reached && state !== "PROVISIONED";
+    step.className = isNow ? "now" : index <= reached ? "past" : "";
+    step.setAttribute("aria-current", isNow ? "step" : "false");
   }
   element("step").textContent = steps[reached]?.textContent ?? "";
 }

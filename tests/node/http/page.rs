@@ -28,15 +28,15 @@ const CARE_LIMIT: usize = 16 * 1024;
 
 #[tokio::test]
 async fn the_setup_page_is_served_compressed_and_small() {
-    let size = check(&Node::start(), FILES).await;
+    let size = check(&Node::start(), &FILES).await;
     assert!(size <= LIMIT, "the page has {size} bytes");
-    let size = check(&Node::start(), ENTERPRISE_FILES).await;
+    let size = check(&Node::start(), &ENTERPRISE_FILES).await;
     assert!(size <= ENTERPRISE_LIMIT, "the form has {size} bytes");
 }
 
 #[tokio::test]
 async fn the_page_of_network_care_is_served_with_network_care_only() {
-    let size = check(&Caring::start(works).node, CARE_FILES).await;
+    let size = check(&Caring::start(works).node, &CARE_FILES).await;
     assert!(size <= CARE_LIMIT, "the page has {size} bytes");
     for (path, _) in CARE_FILES {
         assert_eq!(Node::start().get(path).await.status, 404, "{path}");
@@ -44,9 +44,9 @@ async fn the_page_of_network_care_is_served_with_network_care_only() {
 }
 
 /// Checks the files of a page; returns their size.
-async fn check(node: &Node, files: [(&str, &str); 3]) -> usize {
+async fn check(node: &Node, files: &[(&str, &str)]) -> usize {
     let mut size = 0;
-    for (path, kind) in files {
+    for &(path, kind) in files {
         let reply = node.get(path).await;
         assert_eq!((reply.status, reply.header("content-type")), (200, Some(kind)), "{path}");
         assert_eq!((reply.header("content-encoding"), &reply.body[..2]), (Some("gzip"), &GZIP[..]), "{path}");

@@ -7,56 +7,11 @@ import { Reassembler } from "../src/framing.js";
 import { HttpTransport, LANGUAGES, PairingSecret, Phone, ProvisioningError, errorText, newRequestId } from "../src/index.js";
 import { decodeInfo, decodeList, decodeMessage, decodeOutbound, decodePublicStatus } from "../src/messages.js";
 import { VirtualClock } from "./support/clock.js";
+import { generator, liar, mutated } from "./support/liar.js";
 import { ScriptedNode } from "./support/node.js";
-import type { Layer, Mangle } from "./support/node.js";
 import { bytes, read } from "./support/vectors.js";
 
 const RUNS = Number(process.env["FUZZ_RUNS"] ?? 240);
-
-/** Numbers that a seed determines (mulberry32), so that a failure can be repeated. */
-function generator(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) % below;
-  };
-}
-
-function mutated(original: Uint8Array, below: (limit: number) => number): Uint8Array | undefined {
-  const place = below(original.length || 1);
-  const copy = original.slice();
-  switch (below(7)) {
-    case 0:
-      return undefined;
-    case 1:
-      return copy.subarray(0, place);
-    case 2:
-      return Uint8Array.from([...copy, ...Array.from({ length: 1 + below(40) }, () => below(256))]);
-    case 3:
-      return Uint8Array.from({ length: below(80) }, () => below(256));
-    case 4:
-      return Uint8Array.from([...copy.subarray(place), ...copy.subarray(0, place)]);
-    case 5:
-      copy[place] = below(256);
-      return copy;
-    default:
-      copy[place] = (copy[place] ?? 0) ^ (1 << below(8));
-      return copy;
-  }
-}
-
-/** Changes the nth message of a layer, and perhaps those after it. */
-function liar(below: (limit: number) => number): Mangle {
-  const layer = (["value", "outbound", "plaintext"] as const)[below(3)];
-  const [first, isPersistent] = [below(layer === "value" ? 2 : 8), below(3) === 0];
-  let count = -1;
-  return (at: Layer, original) => {
-    count += at === layer ? 1 : 0;
-    return at === layer && (count === first || (isPersistent && count > first)) ? mutated(original, below) : original;
-  };
-}
 
 function assertNamed(error: unknown, context: string): void {
   assert.ok(error instanceof ProvisioningError, `${context}: ${String(error)}`);

@@ -48,11 +48,20 @@ after(async () => {
   await center?.stop();
 });
 
-/** A page at a node with these settings. It fails if the page loads anything from elsewhere, or says anything to the console. */
+/** What was not reached, or refused as the test wants it. Only the browser says so, and only in its console. */
+export function isFailedLoad(text: string): boolean {
+  return text.startsWith("Failed to load resource: ");
+}
+
+/**
+ * A page at a node with these settings. It fails if the page loads anything from elsewhere, or says anything to the console that is
+ * not expected.
+ */
 export async function scene(
   options: BrowserContextOptions,
   act: (page: Page, node: Node, context: BrowserContext) => Promise<void>,
   settings = "",
+  isExpected: (said: string) => boolean = isFailedLoad,
 ): Promise<void> {
   const node = await Node.start(settings);
   const context = await browser.newContext(options);
@@ -77,8 +86,6 @@ export async function scene(
       requested.filter((url) => !own.some((start) => url.startsWith(start))),
       [],
     );
-    // What was not reached, or refused as the test wants it. Only the browser says so, and only in its console.
-    const isExpected = (text: string) => text.startsWith("Failed to load resource: ");
     assert.deepEqual(
       said.filter((text) => !isExpected(text)),
       [],

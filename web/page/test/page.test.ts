@@ -3,6 +3,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import type { Page } from "playwright-core";
+
 import { ScriptedNode } from "../../client/test/support/node.js";
 import { EapMethod, Security } from "../../client/src/generated/jarvis/provisioning/v1/provisioning.js";
 import type { Order } from "../../client/test/support/programs.js";
@@ -365,6 +367,72 @@ test("the whole setup works with the keyboard", { skip }, () =>
     await page.keyboard.type(PASSWORD);
     await page.keyboard.press("Enter");
     await page.waitForSelector("#done:has-text('Lighthouse')");
+  }),
+);
+
+/** What a screen reader reads, in its order: roles and names, without options and labels, which are the names of fields. */
+async function read(page: Page): Promise<string[]> {
+  const lines = (await page.locator("main").ariaSnapshot()).split("\n").map((line) => line.trim().replace(/^- /, ""));
+  return lines.filter((line) => !/^(main|text|option|list|listitem)\b.*/.test(line) || line.startsWith("listitem: "));
+}
+
+test("a screen reader reads each view in its order, with a name for everything", { skip }, () =>
+  scene(LIGHT, async (page, node) => {
+    await page.goto(link(node, { ...(await center.order()), commandCenterUrl: "http://127.0.0.1:9" }));
+    await page.waitForSelector(`#device:has-text("${node.name}")`);
+    await page.click("#code .main");
+    assert.deepEqual(await read(page), [
+      'heading "Enter the pairing code" [level=1]',
+      "paragraph: You find it on the label of your device.",
+      'textbox "Pairing code" [invalid]',
+      "paragraph: Six digits",
+      "paragraph: The pairing code is the six digits on the label, or the text of its QR code.",
+      'button "Continue"',
+    ]);
+    await pair(page, node.code);
+    assert.deepEqual((await read(page)).slice(0, 4), [
+      'heading "Choose your Wi-Fi" [level=1]',
+      "paragraph: Your device will use this network.",
+      'status: "Networks found: 17"',
+      'button "HomeNetwork , with a password, signal 4 of 4"',
+    ]);
+    assert.deepEqual((await read(page)).slice(-2), ['button "Search again"', 'button "Other network"']);
+    await page.click(`#list button:has-text("${OFFICE}")`);
+    await page.waitForSelector("#identity");
+    assert.deepEqual(await read(page), [
+      'heading "Connect to Wi-Fi" [level=1]',
+      "paragraph: Office",
+      'button "Change"',
+      'combobox "Sign-in with":',
+      'textbox "User name"',
+      'textbox "Password"',
+      'button "Show"',
+      'textbox "Anonymous user name (optional)"',
+      "paragraph: Sent unencrypted in place of the user name.",
+      'combobox "Check that the network is genuine":',
+      'textbox "Name of the server"',
+      "paragraph: Such as radius.example.org. The administrator knows it.",
+      `paragraph: While the device tries, its own network ${node.name} disappears for up to a minute. Keep this page open.`,
+      'button "Connect"',
+    ]);
+    await page.click("#choose");
+    await page.waitForSelector("#networks:not([hidden])");
+    await connect(page, "Lighthouse", PASSWORD);
+    await page.waitForSelector("#steps .now:has-text('Registers')");
+    assert.deepEqual(await read(page), [
+      'heading "Your device connects" [level=1]',
+      'progressbar "Registers"',
+      "status: Registers",
+      "listitem: Device has the settings",
+      "listitem: Joins the network",
+      "listitem: Registers",
+      "listitem: Ready",
+      'button "Cancel"',
+    ]);
+    assert.equal(await page.textContent("[aria-current=step]"), "Registers");
+    await page.click("#cancel");
+    await page.waitForSelector("#notice:not([hidden])");
+    assert.deepEqual((await read(page)).slice(0, 2), ["alert: The setup was cancelled.", 'heading "Connect to Wi-Fi" [level=1]']);
   }),
 );
 

@@ -11,10 +11,10 @@ const HEADERS = { "content-type": "application/x-protobuf", "jarvis-session": "0
 /** The key of a list's elements: field 1, length-delimited. */
 const ELEMENT = 0x0a;
 
-/** Answers the page's requests by a scripted node. */
-export async function answerBy(page: Page, node: ScriptedNode): Promise<void> {
+/** Answers the page's requests by a scripted node, which can be another one for each request. */
+export async function answerBy(page: Page, node: ScriptedNode | (() => ScriptedNode)): Promise<void> {
   await page.route("**/api/v1/**", async (route) => {
-    const body = await answer(node, route.request());
+    const body = await answer(typeof node === "function" ? node() : node, route.request());
     await route.fulfill({ status: 200, headers: HEADERS, body: Buffer.from(body) });
   });
 }
