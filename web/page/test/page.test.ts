@@ -481,3 +481,38 @@ for (const [colorScheme, locale, direction] of LOOKS) {
     }),
   );
 }
+
+for (const [colorScheme, locale] of LOOKS) {
+  test(`views in which something is wrong are accessible and fit 320 pixels: ${colorScheme}, ${locale}`, { skip }, () =>
+    scene({ viewport: { width: 320, height: 640 }, colorScheme, locale, reducedMotion: "reduce" }, async (page, node) => {
+      const poor = new ScriptedNode();
+      poor.nodeId = node.name;
+      poor.networks = [];
+      await answerBy(page, poor);
+      await page.goto(link(node, await center.order()));
+      await page.fill("#digits", "000000");
+      await page.click("#code .main");
+      await page.waitForSelector("#digits-error:not([hidden])");
+      await check(page, "wrong code");
+      poor.refusals = [{ fault: "Locked", retryAfterSeconds: 290 }];
+      await page.fill("#digits", poor.code);
+      await page.click("#code .main");
+      await page.waitForSelector("#notice:has-text('4:')");
+      await check(page, "locked");
+      await page.click("#code .main");
+      await page.waitForSelector("#networks:not([hidden]) #refresh:not([disabled])");
+      await check(page, "no networks");
+      poor.networks = ["Lighthouse"];
+      await page.click("#refresh");
+      await connect(page, "Lighthouse", "not the password");
+      await page.waitForSelector("#passphrase-error:not([hidden])");
+      await check(page, "wrong password");
+      poor.isSlow = true;
+      await page.click("#details .main");
+      await page.waitForSelector("#steps .now");
+      await page.route("**/api/v1/**", (route) => route.abort());
+      await page.waitForSelector("#away:not([hidden])");
+      await check(page, "away");
+    }),
+  );
+}

@@ -255,9 +255,9 @@ export class ScriptedNode implements Transport {
       security: this.security,
       frequency: 2437,
     }));
-    // In parts that fit into a message, and at least two.
-    const size = Math.min(PART, Math.ceil(found.length / 2));
-    for (let start = 0; start < found.length; start += size) {
+    // In parts that fit into a message: at least two, unless there is none.
+    const size = Math.max(1, Math.min(PART, Math.ceil(found.length / 2)));
+    for (let start = 0; start === 0 || start < found.length; start += size) {
       const networks = found.slice(start, start + size);
       this.#reply(to, { $case: "networks", value: { networks, last: start + size >= found.length } });
     }
