@@ -354,6 +354,26 @@ test("a device is asked for no country until a fault is about it", { skip }, () 
   }),
 );
 
+test("a fault that the page does not know is shown by its number, and the form keeps its values", { skip }, () =>
+  scene(LIGHT, async (page, node) => {
+    const newer = new ScriptedNode();
+    newer.isSlow = true;
+    await answerBy(page, newer);
+    await page.goto(link(node, await center.order()));
+    await pair(page, newer.code);
+    await page.click('#list button:has-text("Lighthouse")');
+    await page.fill("#passphrase", PASSWORD);
+    // The second one is among the numbers of logins, whose texts are loaded first.
+    for (const fault of [4711, 99]) {
+      await page.click("#details .main");
+      await page.waitForSelector("#steps .now");
+      newer.finish(fault);
+      await page.waitForSelector(`#notice:has-text("an error that this app does not know. (${fault})")`);
+      assert.equal(await page.inputValue("#passphrase"), PASSWORD);
+    }
+  }),
+);
+
 test("the whole setup works with the keyboard", { skip }, () =>
   scene(LIGHT, async (page, node) => {
     await page.goto(link(node, await center.order()));

@@ -47,8 +47,8 @@ interface Keys {
   readonly confirmation: Uint8Array;
 }
 
-function number(name: FaultName): Fault {
-  return (FAULTS.find((fault) => fault.name === name)?.number ?? 0) as Fault;
+function number(fault: FaultName | number): Fault {
+  return (FAULTS.find(({ name }) => name === fault)?.number ?? fault) as Fault;
 }
 
 /** A node with one link. Its behaviour is public, for tests to change. */
@@ -143,7 +143,7 @@ export class ScriptedNode implements Transport {
   }
 
   /** Ends the attempt in progress. */
-  finish(fault?: FaultName): void {
+  finish(fault?: FaultName | number): void {
     if (fault === undefined) {
       this.#change({ state: State.PROVISIONED, progressPercent: 100 });
     } else {
