@@ -402,6 +402,9 @@ function back(name: ErrorName, reason: () => string): void {
     const wrong = input(field);
     // A network that was chosen from the list has no field.
     (wrong.closest("[hidden]") === null ? wrong : element("choose")).focus();
+    if (isExplained) {
+      wrong.select();
+    }
   }
 }
 
