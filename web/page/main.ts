@@ -1,20 +1,22 @@
 /** The setup: leads a person without an app from the pairing code to a device that is online. */
 
-import {
-  PairingSecret,
-  Phone,
-  ProvisioningError,
-  checkCredentials,
-  errorText,
-  needsPassphrase,
-  newRequestId,
-} from "../client/src/index.js";
-import type { Credentials, ErrorName, Info, Language, Network, Progress, Security, Status } from "../client/src/index.js";
+import { PairingSecret, Phone, ProvisioningError, errorText } from "../client/src/index.js";
+import type { ErrorName, Info, Language, Network, Progress, Status } from "../client/src/index.js";
 import { countries, likely } from "./country.js";
+import {
+  credentials,
+  eraseSecrets,
+  firstField,
+  nameShows,
+  rewriteDetails,
+  setNetwork,
+  showPassword,
+  wrongFields,
+} from "./details.js";
 import { element, input } from "./elements.js";
 import { ORDERED, REQUIRED, fieldOf, isOfCountry } from "./fields.js";
 import type { Link } from "./link.js";
-import { loadLogin, nameOfFault } from "./login.js";
+import { nameOfFault } from "./login.js";
 import { takeOrder } from "./order.js";
 import { current, preferred, text, translate } from "./texts.js";
 import { explain, list, mark, nameOf, progress, repeatMessages, say, show, view } from "./view.js";
@@ -28,17 +30,11 @@ const PATIENCE = 300_000;
 /** How long to try to get a lost session back while no attempt runs, milliseconds. */
 const RESTORE = 20_000;
 
-/** What is not kept for another network, or for another person. */
-const SECRETS = "#passphrase, #login input";
-/** The buttons that show a password. */
-const SHOW = ".joined button";
 /** The value of `info` without a country. */
 const NO_COUNTRY = "00";
 let link: Link;
 let phone: Phone;
 let info: Info | undefined;
-/** The network that was chosen from the list; none: the owner enters its name. */
-let chosen: Network | undefined;
 let networks: readonly Network[] = [];
 let cancel = new AbortController();
 let isAway = false;
@@ -225,48 +221,14 @@ async function refresh(): Promise<void> {
 }
 
 function choose(network: Network | undefined): void {
-  chosen = network;
+  setNetwork(network);
   // The phone's own way back leads to the list, and not away from the page.
   history.pushState(null, "");
   show("details");
-  for (const field of document.querySelectorAll<HTMLInputElement>(SECRETS)) {
-    field.value = "";
-  }
   void run(async () => {
     await rewriteDetails();
     input(firstField()).focus();
   });
-}
-
-function firstField(): string {
-  if (chosen === undefined) {
-    return "ssid";
-  }
-  if (chosen.security === "ENTERPRISE") {
-    return "identity";
-  }
-  return needsPassphrase(chosen.security) === false ? ORDERED[0] : "passphrase";
-}
-
-function security(): Security {
-  return chosen?.security ?? (element<HTMLSelectElement>("security").value as Security);
-}
-
-/** Shows the fields of the network that is chosen. */
-async function rewriteDetails(): Promise<void> {
-  const known = security();
-  const isEnterprise = known === "ENTERPRISE";
-  const isOpen = !isEnterprise && needsPassphrase(known) === false;
-  element("chosen").hidden = chosen === undefined;
-  element("chosen-name").textContent = chosen === undefined ? "" : nameOf(chosen.ssid);
-  element("hidden-network").hidden = chosen !== undefined;
-  element("with-password").hidden = isOpen || isEnterprise;
-  element("open-network").hidden = !isOpen;
-  element("login").hidden = !isEnterprise;
-  if (isEnterprise) {
-    await loadLogin();
-    rewrite();
-  }
 }
 
 /** Writes what depends on the device's name and on the language. */
@@ -275,7 +237,7 @@ function rewrite(): void {
   element("leaving").textContent = text("details.leaving", deviceName());
   element("away-text").textContent = text("away.text");
   element("away-again").textContent = text("away.again", deviceName());
-  document.querySelectorAll(SHOW).forEach(nameShow);
+  nameShows();
   listCountries();
   if (networks.length > 0) {
     list(networks, choose);
@@ -283,52 +245,8 @@ function rewrite(): void {
   repeatMessages();
 }
 
-/** The field of a button that shows a password. */
-function shownBy(button: Element): HTMLInputElement {
-  return input(button.getAttribute("aria-controls") ?? "");
-}
-
-function nameShow(button: Element): void {
-  button.textContent = text(shownBy(button).type === "text" ? "details.hide" : "details.show");
-}
-
-/** Shows the password beside a button that was clicked, or hides it. */
-function showPassword({ target }: Event): void {
-  const button = (target as Element).closest(SHOW);
-  if (button !== null) {
-    const field = shownBy(button);
-    field.type = field.type === "password" ? "text" : "password";
-    nameShow(button);
-  }
-}
-
-async function credentials(): Promise<Credentials> {
-  const value = (id: string) => input(id).value;
-  const enterprise = security() === "ENTERPRISE" ? await (await loadLogin()).read() : undefined;
-  return {
-    ...(enterprise && { enterprise }),
-    requestId: newRequestId(),
-    ssid: chosen?.ssid ?? value("ssid"),
-    passphrase: element("with-password").hidden ? "" : value("passphrase"),
-    hidden: chosen === undefined,
-    commandCenterUrl: value("commandCenterUrl").trim(),
-    nodeId: value("nodeId").trim(),
-    provisioningToken: value("provisioningToken").trim(),
-    householdId: value("householdId").trim(),
-    room: value("room").trim(),
-    country: country(),
-  };
-}
-
-/** What the node would refuse, by the fields. An empty password is a mistake unless the network is open. */
-async function wrongFields(wanted: Credentials): Promise<Parameters<typeof mark>[0]> {
-  const known = security();
-  const faults = checkCredentials(wanted, known === "UNKNOWN" ? "WPA2" : known);
-  return wanted.enterprise === undefined ? faults : { ...faults, ...(await loadLogin()).check(wanted.enterprise) };
-}
-
 async function connect(): Promise<void> {
-  const wanted = await credentials();
+  const wanted = await credentials(country());
   const faults = await wrongFields(wanted);
   element("order").hidden &&= !ORDERED.some((field) => faults[field] !== undefined);
   if (!mark(faults)) {
@@ -418,9 +336,7 @@ function showDone(status: Status | undefined): void {
   next.hidden = address === "";
   next.textContent = address;
   next.href = address;
-  for (const field of document.querySelectorAll<HTMLInputElement>(`${SECRETS}, #provisioningToken`)) {
-    field.value = "";
-  }
+  eraseSecrets();
   if (link.choose === undefined) {
     void offerCare();
   }

@@ -14,7 +14,7 @@ import texts from "../texts.json" with { type: "json" };
 import { nameOf } from "../view.js";
 
 const HTML = readFileSync("page/index.html", "utf8");
-const SCRIPTS = ["main", "view", "texts"].map((name) => readFileSync(`page/${name}.ts`, "utf8")).join("\n");
+const SCRIPTS = ["main", "details", "view", "texts"].map((name) => readFileSync(`page/${name}.ts`, "utf8")).join("\n");
 
 test("every text exists in every language, with the same places", () => {
   const own = Object.entries(form).filter((entry): entry is [string, string[]] => typeof entry[1] !== "string");

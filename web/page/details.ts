@@ -1,0 +1,117 @@
+/** The form with the network's details: what it shows of the network that was chosen, and the credentials that it gives. */
+
+import { checkCredentials, needsPassphrase, newRequestId } from "../client/src/index.js";
+import type { Credentials, Network, Security } from "../client/src/index.js";
+import { element, input } from "./elements.js";
+import { ORDERED } from "./fields.js";
+import { loadLogin } from "./login.js";
+import { text } from "./texts.js";
+import type { mark } from "./view.js";
+import { nameOf } from "./view.js";
+
+/** What is not kept for another network, or for another person. */
+const SECRETS = "#passphrase, #login input";
+/** The buttons that show a password. */
+const SHOW = ".joined button";
+
+/** The network that was chosen from the list; none: the owner enters its name. */
+let chosen: Network | undefined;
+
+/** Empties the form for a network. */
+export function setNetwork(network: Network | undefined): void {
+  chosen = network;
+  erase(SECRETS);
+}
+
+/** Erases what is in fields that are used no more. */
+export function eraseSecrets(): void {
+  erase(`${SECRETS}, #provisioningToken`);
+}
+
+function erase(fields: string): void {
+  for (const field of document.querySelectorAll<HTMLInputElement>(fields)) {
+    field.value = "";
+  }
+}
+
+/** The id of the field that the owner fills in first. */
+export function firstField(): string {
+  if (chosen === undefined) {
+    return "ssid";
+  }
+  if (chosen.security === "ENTERPRISE") {
+    return "identity";
+  }
+  return needsPassphrase(chosen.security) === false ? ORDERED[0] : "passphrase";
+}
+
+function security(): Security {
+  return chosen?.security ?? (element<HTMLSelectElement>("security").value as Security);
+}
+
+/** Shows the fields of the network that is chosen. */
+export async function rewriteDetails(): Promise<void> {
+  const known = security();
+  const isEnterprise = known === "ENTERPRISE";
+  const isOpen = !isEnterprise && needsPassphrase(known) === false;
+  element("chosen").hidden = chosen === undefined;
+  element("chosen-name").textContent = chosen === undefined ? "" : nameOf(chosen.ssid);
+  element("hidden-network").hidden = chosen !== undefined;
+  element("with-password").hidden = isOpen || isEnterprise;
+  element("open-network").hidden = !isOpen;
+  element("login").hidden = !isEnterprise;
+  if (isEnterprise) {
+    await loadLogin();
+    nameShows();
+  }
+}
+
+/** Names the buttons that show a password, in the current language. */
+export function nameShows(): void {
+  document.querySelectorAll(SHOW).forEach(nameShow);
+}
+
+/** The field of a button that shows a password. */
+function shownBy(button: Element): HTMLInputElement {
+  return input(button.getAttribute("aria-controls") ?? "");
+}
+
+function nameShow(button: Element): void {
+  button.textContent = text(shownBy(button).type === "text" ? "details.hide" : "details.show");
+}
+
+/** Shows the password beside a button that was clicked, or hides it. */
+export function showPassword({ target }: Event): void {
+  const button = (target as Element).closest(SHOW);
+  if (button !== null) {
+    const field = shownBy(button);
+    field.type = field.type === "password" ? "text" : "password";
+    nameShow(button);
+  }
+}
+
+/** The credentials as the owner has filled them in; `country` is the one that was chosen. */
+export async function credentials(country: string): Promise<Credentials> {
+  const value = (id: string) => input(id).value;
+  const enterprise = security() === "ENTERPRISE" ? await (await loadLogin()).read() : undefined;
+  return {
+    ...(enterprise && { enterprise }),
+    requestId: newRequestId(),
+    ssid: chosen?.ssid ?? value("ssid"),
+    passphrase: element("with-password").hidden ? "" : value("passphrase"),
+    hidden: chosen === undefined,
+    commandCenterUrl: value("commandCenterUrl").trim(),
+    nodeId: value("nodeId").trim(),
+    provisioningToken: value("provisioningToken").trim(),
+    householdId: value("householdId").trim(),
+    room: value("room").trim(),
+    country,
+  };
+}
+
+/** What the node would refuse, by the fields. An empty password is a mistake unless the network is open. */
+export async function wrongFields(wanted: Credentials): Promise<Parameters<typeof mark>[0]> {
+  const known = security();
+  const faults = checkCredentials(wanted, known === "UNKNOWN" ? "WPA2" : known);
+  return wanted.enterprise === undefined ? faults : { ...faults, ...(await loadLogin()).check(wanted.enterprise) };
+}
