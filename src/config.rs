@@ -112,6 +112,8 @@ pub struct Config {
     pub espressif: Espressif,
     /// Improv's clients.
     pub improv: Improv,
+    /// nymea's clients.
+    pub nymea: Nymea,
     /// The light that shows the node's state.
     pub led: Led,
     /// The buttons whose long press resets the node.
@@ -236,6 +238,15 @@ pub struct Improv {
     pub enabled: bool,
 }
 
+/// Whether nymea's clients, such as Meshtastic's app, can bring the node online.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Nymea {
+    /// Whether their protocol is served over Bluetooth. Off by default: it neither encrypts nor authenticates. A person has to
+    /// authorize the node before each use.
+    pub enabled: bool,
+}
+
 /// The light that shows the node's state.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -343,6 +354,7 @@ impl Default for Config {
             care: Care::default(),
             espressif: Espressif::default(),
             improv: Improv::default(),
+            nymea: Nymea::default(),
             led: Led::default(),
             button: Vec::new(),
             simulate: false,

@@ -148,6 +148,7 @@ impl<E: Execute> Daemon<E> {
             Event::Received { link, endpoint, message } => Some(Input::Received { link, endpoint, message }),
             Event::Espressif { link, endpoint, message } => Some(Input::Espressif { link, endpoint, message }),
             Event::Improv { link, from } => Some(Input::Improv { link, from }),
+            Event::Nymea { link, from } => Some(Input::Nymea { link, from }),
             Event::InvalidMessage { link, fault } => Some(Input::InvalidMessage { link, fault }),
             Event::Present { link } => Some(Input::Present { link }),
             Event::Closed { link } => {
@@ -217,6 +218,7 @@ impl<E: Execute> Daemon<E> {
                 && shown.session == machine.session_link()
                 && shown.needs_radio == machine.needs_radio()
                 && shown.improv == machine.improv()
+                && shown.nymea == machine.nymea()
                 && shown.is_identifying == machine.is_identifying()
                 && shown.info.previously_provisioned == machine.info().previously_provisioned;
             if unchanged {

@@ -3,6 +3,7 @@
 //! A link moves bytes between a phone and an endpoint. It does not know what the bytes mean.
 
 pub mod ble;
+mod clients;
 pub mod http;
 pub mod mdns;
 pub mod sim;

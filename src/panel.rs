@@ -88,7 +88,9 @@ pub enum Error {
     #[error("network care is not enabled in the settings")]
     WithoutCare,
     /// The settings enable no protocol that has no secret.
-    #[error("there is nothing to authorize: set `enabled = true` under [improv] in the settings of the node, and restart it")]
+    #[error(
+        "there is nothing to authorize: set `enabled = true` under [improv] or [nymea] in the settings of the node, and restart it"
+    )]
     NothingToAuthorize,
     /// The program is ending.
     #[error("the node is stopping")]

@@ -34,11 +34,12 @@ const CORE: Edges = &[
     ("wire", &["domain", "endpoint", "fault", "secret"]),
     ("session", &["domain", "endpoint", "fault", "secret", "wire"]),
     ("espressif", &["domain", "secret", "wire"]),
-    ("improv", &["domain"]),
+    ("improv", &["domain", "secret"]),
+    ("nymea", &["domain", "fault", "secret"]),
     ("gatt", &["domain", "endpoint", "fault", "wire"]),
     ("care", &["backoff", "domain"]),
     ("panel", &["domain"]),
-    ("machine", &["backoff", "domain", "endpoint", "espressif", "fault", "improv", "secret", "session", "wire"]),
+    ("machine", &["backoff", "domain", "endpoint", "espressif", "fault", "improv", "nymea", "secret", "session", "wire"]),
 ];
 
 /// Crates that the core must not know: the layers above it, and what has sockets, files or a clock.

@@ -23,7 +23,8 @@ mod result;
 use alloc::vec;
 use alloc::vec::Vec;
 
-pub use packet::{Command, PACKET_LIMIT, Packet, Value};
+use crate::secret::SecretBlob;
+pub use packet::{Command, PACKET_LIMIT, Packet};
 pub use result::{device_info, networks, provisioned};
 
 /// The service.
@@ -126,8 +127,8 @@ pub enum FromClient {
     },
     /// It has written a value to [`Characteristic::Command`].
     Written {
-        /// The value.
-        value: Value,
+        /// The value, which may hold a password.
+        value: SecretBlob,
         /// The same.
         room: usize,
     },

@@ -15,6 +15,7 @@
 //! | [`session`] | the handshake and the sealed records, both roles |
 //! | [`espressif`] | the session with Espressif's apps |
 //! | [`improv`] | the messages of Improv's clients |
+//! | [`nymea`] | the messages of nymea's clients |
 //! | [`machine`] | what happens when: inputs in, outputs out |
 //! | [`care`] | how a provisioned node stays online |
 //! | [`panel`] | what a light on the device shows, and what a button on it does |
@@ -34,6 +35,7 @@ pub mod fault;
 pub mod gatt;
 pub mod improv;
 pub mod machine;
+pub mod nymea;
 pub mod panel;
 pub mod secret;
 pub mod session;

@@ -14,6 +14,7 @@ mod guess;
 mod guesses;
 mod improv;
 mod networks;
+mod nymea;
 mod outbox;
 mod pairing;
 mod requests;
@@ -44,6 +45,7 @@ use guess::Guess;
 use guesses::Guesses;
 use improv::Improv;
 use networks::Networks;
+use nymea::Nymea;
 use outbox::Outbox;
 use pairing::Slot;
 use requests::SavingK2;
@@ -98,6 +100,14 @@ pub enum Input {
         link: Link,
         /// What it did.
         from: FromClient,
+    },
+    /// A client of nymea's has connected, or wrote a value. What it is notified of are [`Output::Send`]s, an encoded
+    /// [`Notice`](crate::nymea::Notice) each.
+    Nymea {
+        /// On this link.
+        link: Link,
+        /// What it did.
+        from: crate::nymea::FromClient,
     },
     /// A phone wrote bytes that are not a message, or more than the endpoint takes.
     InvalidMessage {
@@ -284,6 +294,8 @@ pub struct Config {
     pub network_care: bool,
     /// Improv's clients are served, after a person has authorized them.
     pub improv: bool,
+    /// nymea's clients are served, after a person has authorized them.
+    pub nymea: bool,
     /// The address of the node's page in the network that it joins; empty if there is none.
     pub page: String,
 }
@@ -355,6 +367,8 @@ pub struct Machine {
     authorization: Authorization,
     /// The clients of Improv.
     improv: Improv,
+    /// The clients of nymea's.
+    nymea: Nymea,
     visibility: Visibility,
     outbox: Outbox,
 }
@@ -370,12 +384,14 @@ enum Asker {
     App(Link),
     /// A client of Improv.
     Improv(Link),
+    /// A client of nymea's.
+    Nymea(Link),
     Local(Ticket),
 }
 
 impl Asker {
     fn is_on(&self, gone: Link) -> bool {
-        matches!(self, Self::Phone { link, .. } | Self::App(link) | Self::Improv(link) if *link == gone)
+        matches!(self, Self::Phone { link, .. } | Self::App(link) | Self::Improv(link) | Self::Nymea(link) if *link == gone)
     }
 }
 
@@ -408,6 +424,7 @@ impl Machine {
             had_sealed_attempt: false,
             authorization: Authorization::default(),
             improv: Improv::default(),
+            nymea: Nymea::default(),
             visibility: Visibility::new(now),
             outbox: Outbox::new(now),
         };
@@ -422,7 +439,7 @@ impl Machine {
             machine.scan(None, now);
         }
         machine.settle(now);
-        machine.settle_improv(now);
+        machine.settle_clients(now);
         machine
     }
 
@@ -441,6 +458,10 @@ impl Machine {
             Input::Improv { link, from } => {
                 self.visibility.heard(now);
                 self.improv_received(link, from, now);
+            }
+            Input::Nymea { link, from } => {
+                self.visibility.heard(now);
+                self.nymea_received(link, from, now);
             }
             Input::InvalidMessage { link, fault } => self.refuse(link, fault),
             Input::Present { link } => self.phone_present(link, now),
@@ -463,7 +484,14 @@ impl Machine {
         self.reset_timed_out(now);
         self.finish_timed_out(now);
         self.settle(now);
+        self.settle_clients(now);
+    }
+
+    /// Brings what clients without a session know in line with everything else.
+    fn settle_clients(&mut self, now: Instant) {
+        self.settle_authorization(now);
         self.settle_improv(now);
+        self.settle_nymea(now);
     }
 
     /// The next output, in order; none when all were taken.
@@ -483,7 +511,9 @@ impl Machine {
             self.finish_due(),
             self.outbox.overdue_at(),
             self.app_due(),
+            self.authorization.until(),
             self.improv_due(),
+            self.nymea_due(),
         ]
         .into_iter()
         .flatten()

@@ -110,6 +110,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
                         mtu: config.simulated_mtu,
                         espressif: config.espressif.enabled,
                         improv: config.improv.enabled,
+                        nymea: config.nymea.enabled,
                         ..sim::Config::default()
                     },
                     handle,
@@ -126,6 +127,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
                 espressif: config.espressif.enabled,
                 advertise_espressif: config.espressif.advertise,
                 improv: config.improv.enabled,
+                nymea: config.nymea.enabled,
             };
             let link = |handle, stopped| {
                 ble::serve(ble::Config { adapter: config.adapter.clone(), services, ..ble::Config::default() }, handle, stopped)
@@ -439,6 +441,7 @@ pub(super) fn machine_config(config: &Config) -> machine::Config {
         linger: (!config.simulate && !config.care.enabled).then(|| Duration::from_secs(config.linger_seconds)),
         network_care: config.care.enabled,
         improv: config.improv.enabled,
+        nymea: config.nymea.enabled,
         page: String::new(),
     }
 }

@@ -13,6 +13,7 @@ use provisioning_core::espressif;
 use provisioning_core::fault::Fault;
 use provisioning_core::improv::{self, FromClient};
 use provisioning_core::machine::{Answer, Link, LocalRequest, Machine};
+use provisioning_core::nymea;
 use provisioning_core::wire::Info;
 
 /// Messages that may wait for a slow phone before its link is closed.
@@ -43,6 +44,8 @@ pub struct View {
     pub needs_radio: bool,
     /// What everyone may know of Improv; none if it is not served.
     pub improv: Option<improv::Shown>,
+    /// What everyone may know of nymea's services; none if they are not served.
+    pub nymea: Option<nymea::Shown>,
     /// The device shows which one it is.
     pub is_identifying: bool,
 }
@@ -57,6 +60,7 @@ impl From<&Machine> for View {
             session: machine.session_link(),
             needs_radio: machine.needs_radio(),
             improv: machine.improv(),
+            nymea: machine.nymea(),
             is_identifying: machine.is_identifying(),
         }
     }
@@ -69,6 +73,7 @@ pub enum Event {
     Received { link: Link, endpoint: Endpoint, message: Vec<u8> },
     Espressif { link: Link, endpoint: espressif::Endpoint, message: Vec<u8> },
     Improv { link: Link, from: FromClient },
+    Nymea { link: Link, from: nymea::FromClient },
     InvalidMessage { link: Link, fault: Fault },
     Present { link: Link },
     Closed { link: Link },
@@ -146,6 +151,12 @@ impl Handle {
     /// [`Notice`](improv::Notice) each.
     pub async fn improv(&self, link: Link, from: FromClient) -> Result<(), Stopping> {
         self.send(Event::Improv { link, from }).await
+    }
+
+    /// A client of nymea's has connected, or wrote a value. What it is notified of arrives at the link's receiver, an encoded
+    /// [`Notice`](nymea::Notice) each.
+    pub async fn nymea(&self, link: Link, from: nymea::FromClient) -> Result<(), Stopping> {
+        self.send(Event::Nymea { link, from }).await
     }
 
     /// A phone wrote bytes that are not a message, or a message that is too large.

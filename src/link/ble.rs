@@ -18,7 +18,7 @@
 //! | `advertising` | which advertisements are in the air |
 //! | `application` | the D-Bus objects that `BlueZ` calls |
 //! | `apps` | the links of Espressif's apps |
-//! | `improv` | the objects of Improv, and the links of its clients |
+//! | `clients` | the objects of Improv and of nymea's services, and the links of their clients |
 //! | `phones` | the links of phones that have subscribed |
 //! | `name` | the name of the adapter, which phones show |
 //! | `bus`, `rfkill` | `BlueZ` on the system bus, and the kernel's radio switches |
@@ -28,7 +28,7 @@ mod advertising;
 mod application;
 mod apps;
 mod bus;
-mod improv;
+mod clients;
 mod name;
 mod phones;
 mod retry;
@@ -47,12 +47,13 @@ use tracing::{debug, info, warn};
 use zbus::{Message, ObjectPath, OwnedObjectPath, Variant};
 
 use crate::daemon::{Handle, PRESENCE, Stopping};
+use crate::link::clients::Protocol;
 use advertising::{Advertisements, Change, Instance};
 pub use application::Services;
 use application::{ADVERTISEMENT, ADVERTISEMENT_TYPE, Application, Effect, ROOT, acknowledged, failed};
 use apps::{Answered, Answers, Apps};
 use bus::{Adapter, Bus, BusEvent, Caller};
-use improv::Clients;
+use clients::Clients;
 use phones::Phones;
 use provisioning_core::fault::chain;
 use provisioning_core::machine::Link;
@@ -200,14 +201,16 @@ async fn serve_once(
     let mut phones = Phones::new(handle.clone(), bus.caller());
     let answers = Answers::default();
     let mut apps = Apps::new(handle.clone(), answers.clone());
-    let mut clients = Clients::new(handle.clone(), bus.caller(), answers.clone());
+    let clients = |protocol| Clients::new(protocol, handle.clone(), bus.caller(), answers.clone());
+    let (mut improv, mut nymea) = (clients(Protocol::Improv), clients(Protocol::Nymea));
     let application = Application::new(handle.clone(), config.services, answers);
     let session = session.insert(Session { bus, application, steps: JoinSet::new() });
-    let links = Links { phones: &mut phones, apps: &mut apps, clients: &mut clients };
+    let links = Links { phones: &mut phones, apps: &mut apps, improv: &mut improv, nymea: &mut nymea };
     let result = serve_phones(session, &adapter, handle, serving, links).await;
     phones.close_all().await?;
     apps.close_all().await?;
-    clients.close_all().await?;
+    improv.close_all().await?;
+    nymea.close_all().await?;
     result
 }
 
@@ -244,20 +247,28 @@ enum Served<F> {
 /// A link that has ended.
 enum Ended {
     Phone(phones::Ended),
-    Client(OwnedObjectPath, Link),
+    Client(Protocol, OwnedObjectPath, Link),
 }
 
 /// Everyone who is connected.
 struct Links<'a> {
     phones: &'a mut Phones,
     apps: &'a mut Apps,
-    clients: &'a mut Clients,
+    improv: &'a mut Clients,
+    nymea: &'a mut Clients,
 }
 
 impl Links<'_> {
     /// Whether nobody is.
     fn are_none(&self) -> bool {
-        !self.phones.are_present() && self.apps.is_empty() && self.clients.is_empty()
+        !self.phones.are_present() && self.apps.is_empty() && self.improv.is_empty() && self.nymea.is_empty()
+    }
+
+    const fn clients(&mut self, protocol: Protocol) -> &mut Clients {
+        match protocol {
+            Protocol::Improv => self.improv,
+            Protocol::Nymea => self.nymea,
+        }
     }
 
     /// Serves a call of `BlueZ`.
@@ -274,8 +285,8 @@ impl Links<'_> {
                 self.phones.subscribed(phone, socket, value_size).await?;
                 bus.answer(&call, &answer).await?;
             }
-            Some(Effect::ImprovSubscribed { phone, characteristic, socket, mtu }) => {
-                self.clients.subscribed(phone, characteristic, socket, mtu).await?;
+            Some(Effect::ClientSubscribed { phone, characteristic, socket, mtu }) => {
+                self.clients(characteristic.protocol()).subscribed(phone, characteristic, socket, mtu).await?;
                 bus.answer(&call, &answer).await?;
             }
             Some(Effect::AppWritten { phone, endpoint, message }) => {
@@ -285,9 +296,9 @@ impl Links<'_> {
                 bus.answer(&call, &answer).await?;
                 self.phones.written(&phone, endpoint, &value).await?;
             }
-            Some(Effect::ImprovWritten { phone, value, mtu }) => {
+            Some(Effect::ClientWritten { phone, characteristic, value, mtu }) => {
                 bus.answer(&call, &answer).await?;
-                self.clients.written(phone, value, mtu).await?;
+                self.clients(characteristic.protocol()).written(phone, characteristic, value, mtu).await?;
             }
             Some(Effect::Released(path)) => {
                 bus.answer(&call, &answer).await?;
@@ -313,7 +324,8 @@ impl Links<'_> {
     async fn ended(&mut self) -> Ended {
         tokio::select! {
             ended = self.phones.ended() => Ended::Phone(ended),
-            (phone, link) = self.clients.ended() => Ended::Client(phone, link),
+            (phone, link) = self.improv.ended() => Ended::Client(Protocol::Improv, phone, link),
+            (phone, link) = self.nymea.ended() => Ended::Client(Protocol::Nymea, phone, link),
         }
     }
 
@@ -321,7 +333,7 @@ impl Links<'_> {
     async fn close_ended(&mut self, ended: Ended) -> Result<Option<OwnedObjectPath>, Stopping> {
         match ended {
             Ended::Phone(ended) => self.phones.close_ended(ended).await,
-            Ended::Client(phone, link) => self.clients.close_ended(phone, link).await,
+            Ended::Client(protocol, phone, link) => self.clients(protocol).close_ended(phone, link).await,
         }
     }
 
@@ -329,7 +341,8 @@ impl Links<'_> {
     async fn left(&mut self, phone: &OwnedObjectPath) -> Result<(), Stopping> {
         self.phones.left(phone).await?;
         self.apps.left(phone).await?;
-        self.clients.left(phone).await
+        self.improv.left(phone).await?;
+        self.nymea.left(phone).await
     }
 }
 
@@ -389,10 +402,14 @@ async fn serve_phones(
     steps.spawn(step(bus.caller(), Step::Register, adapter.path.as_str().to_owned()));
     loop {
         let wanted = *advertising.borrow_and_update();
-        let improv = views.borrow_and_update().improv;
+        let (improv, nymea) = {
+            let view = views.borrow_and_update();
+            (view.improv, view.nymea)
+        };
         let is_wanted = |instance| match instance {
             Instance::Own => wanted,
             Instance::Improv => wanted && improv.is_some_and(|shown| shown.advertised),
+            Instance::Nymea => wanted && nymea.is_some_and(|shown| shown.advertised),
         };
         if let Some(change) = registered.then(|| advertisements.next(is_wanted)).flatten() {
             if change == Change::Advertise(Instance::Improv) {
@@ -402,7 +419,7 @@ async fn serve_phones(
         }
         if let Some(shown) = improv.filter(|_| advertisements.shows(Instance::Improv) && improv != said) {
             said = improv;
-            bus.advertisement_changed(Instance::Improv.path(), "ServiceData", improv::service_data(shown)).await?;
+            bus.advertisement_changed(Instance::Improv.path(), "ServiceData", clients::service_data(shown)).await?;
         }
         // The kernel does not advertise while a phone is connected.
         let idle = advertisements.shows(Instance::Own) && links.are_none();

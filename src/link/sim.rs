@@ -4,6 +4,7 @@
 //! here. A phone finds the same as over the air: an advertisement, an ATT MTU, and characteristics that are read in parts,
 //! written value by value with an acknowledgement, and notified after a subscription.
 
+mod client;
 mod server;
 
 pub use server::{Config, Error, Listener, serve};

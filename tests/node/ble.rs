@@ -2,6 +2,7 @@
 
 mod fake;
 mod improv;
+mod nymea;
 
 use std::collections::HashMap;
 use std::fs;
@@ -72,7 +73,7 @@ impl Lab {
         let config = Config {
             bus: Some(bus.address()),
             adapter: Some(ADDRESS.to_lowercase()),
-            services: Services { espressif: true, advertise_espressif: false, improv: true },
+            services: Services { espressif: true, advertise_espressif: false, improv: true, nymea: true },
             switches: switches.path().to_owned(),
         };
         let (stop, stopped) = oneshot::channel::<()>();

@@ -19,7 +19,7 @@ const GUARDED: &str = "Lighthouse";
 const ENABLED: &str = "[improv]\nenabled = true\n";
 
 /// A node with these settings, and the place where commands find it.
-async fn node(settings: &str) -> (Place, Node) {
+pub(crate) async fn node(settings: &str) -> (Place, Node) {
     let place = Place::new();
     let file = place.path("settings.toml");
     std::fs::write(&file, settings).expect("a temporary folder");
@@ -30,14 +30,14 @@ async fn node(settings: &str) -> (Place, Node) {
 }
 
 /// A client that is connected.
-struct Client {
+pub(crate) struct Client {
     stream: UnixStream,
     packets: Packets,
     notified: VecDeque<(Characteristic, Vec<u8>)>,
 }
 
 impl Client {
-    async fn connect(node: &Node) -> Self {
+    pub(crate) async fn connect(node: &Node) -> Self {
         let path = PathBuf::from(node.over_bluetooth().to_string().replace("ble-sim:", ""));
         let stream = UnixStream::connect(path).await.expect("the node listens");
         let mut client = Self { stream, packets: Packets::default(), notified: VecDeque::new() };
@@ -79,6 +79,14 @@ impl Client {
                 answer => return answer,
             }
         }
+    }
+
+    /// Whether a characteristic can be read, written and subscribed to.
+    pub(crate) async fn permitted(&mut self, characteristic: u128) -> [bool; 3] {
+        let read = self.ask(&FromPhone::Read { characteristic, offset: 0 }).await;
+        let write = self.ask(&FromPhone::Write { characteristic, value: vec![2] }).await;
+        let subscribe = self.ask(&FromPhone::Subscribe { characteristic }).await;
+        [matches!(read, FromNode::Value(_)), write == FromNode::Written, subscribe == FromNode::Written]
     }
 
     async fn read(&mut self, characteristic: Characteristic) -> Vec<u8> {
@@ -123,7 +131,7 @@ impl Client {
 }
 
 /// Authorizes the node as its owner does.
-async fn authorise(place: &Place) {
+pub(crate) async fn authorise(place: &Place) {
     let ended = place.run(&["authorise"]).await;
     assert_eq!(
         (ended.status, ended.output.as_str()),
@@ -191,15 +199,11 @@ async fn each_characteristic_permits_what_it_has() {
     let (_place, node) = node(ENABLED).await;
     let mut client = Client::connect(&node).await;
     for characteristic in Characteristic::ALL {
-        let uuid = characteristic.uuid();
-        let read = client.ask(&FromPhone::Read { characteristic: uuid, offset: 0 }).await;
-        assert_eq!(matches!(read, FromNode::Value(_)), characteristic != Characteristic::Command, "{characteristic:?}");
-        let write = client.ask(&FromPhone::Write { characteristic: uuid, value: vec![2] }).await;
-        assert_eq!(write == FromNode::Written, characteristic == Characteristic::Command, "{characteristic:?}");
-        let subscribe = client.ask(&FromPhone::Subscribe { characteristic: uuid }).await;
-        assert_eq!(subscribe == FromNode::Written, characteristic.notifies(), "{characteristic:?}");
+        let is_written = characteristic == Characteristic::Command;
+        let permitted = client.permitted(characteristic.uuid()).await;
+        assert_eq!(permitted, [!is_written, is_written, characteristic.notifies()], "{characteristic:?}");
         if characteristic.notifies() {
-            let past = client.ask(&FromPhone::Read { characteristic: uuid, offset: 9 }).await;
+            let past = client.ask(&FromPhone::Read { characteristic: characteristic.uuid(), offset: 9 }).await;
             assert_eq!(past, FromNode::Error(AttError::InvalidOffset));
         }
     }

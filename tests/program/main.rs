@@ -18,6 +18,7 @@ mod hostile_page;
 mod improv;
 mod kills;
 mod network_care;
+mod nymea;
 mod pace;
 mod place;
 mod provisioning;

@@ -20,6 +20,7 @@ const READ: u8 = 0x0c;
 const READ_RESPONSE: u8 = 0x0d;
 const WRITE: u8 = 0x12;
 const WRITE_RESPONSE: u8 = 0x13;
+const WRITE_COMMAND: u8 = 0x52;
 const NOTIFICATION: u8 = 0x1b;
 // The Attribute Protocol has no opcodes from 0x80 to 0x8f: these represent events outside of it.
 const SUBSCRIBE: u8 = 0x80;
@@ -38,6 +39,13 @@ pub enum FromPhone {
     },
     /// Write a value. Answered with [`FromNode::Written`] or [`FromNode::Error`].
     Write {
+        /// The characteristic.
+        characteristic: u128,
+        /// At most the MTU less three bytes.
+        value: Vec<u8>,
+    },
+    /// The same without an answer: what is refused is ignored.
+    WriteCommand {
         /// The characteristic.
         characteristic: u128,
         /// At most the MTU less three bytes.
@@ -113,7 +121,7 @@ impl FromPhone {
     /// Parses a packet without its length. The error is the answer to the phone.
     pub fn decode(packet: &[u8]) -> Result<Self, AttError> {
         let (&kind, body) = packet.split_first().ok_or(AttError::InvalidPdu)?;
-        if !matches!(kind, READ | WRITE | SUBSCRIBE) {
+        if !matches!(kind, READ | WRITE | WRITE_COMMAND | SUBSCRIBE) {
             return Err(AttError::NotSupported);
         }
         let (characteristic, rest) = body.split_first_chunk().ok_or(AttError::InvalidPdu)?;
@@ -121,6 +129,7 @@ impl FromPhone {
         match (kind, rest) {
             (READ, &[high, low]) => Ok(Self::Read { characteristic, offset: u16::from_be_bytes([high, low]) }),
             (WRITE, value) => Ok(Self::Write { characteristic, value: value.to_vec() }),
+            (WRITE_COMMAND, value) => Ok(Self::WriteCommand { characteristic, value: value.to_vec() }),
             (SUBSCRIBE, []) => Ok(Self::Subscribe { characteristic }),
             _ => Err(AttError::InvalidPdu),
         }
@@ -131,6 +140,7 @@ impl FromPhone {
         match self {
             Self::Read { characteristic, offset } => packet(READ, &[&characteristic.to_be_bytes(), &offset.to_be_bytes()]),
             Self::Write { characteristic, value } => packet(WRITE, &[&characteristic.to_be_bytes(), value]),
+            Self::WriteCommand { characteristic, value } => packet(WRITE_COMMAND, &[&characteristic.to_be_bytes(), value]),
             Self::Subscribe { characteristic } => packet(SUBSCRIBE, &[&characteristic.to_be_bytes()]),
         }
     }
@@ -201,6 +211,7 @@ mod tests {
             FromPhone::Read { characteristic, offset: 300 },
             FromPhone::Write { characteristic, value: vec![1, 2, 3] },
             FromPhone::Write { characteristic, value: Vec::new() },
+            FromPhone::WriteCommand { characteristic, value: vec![1, 2, 3] },
             FromPhone::Subscribe { characteristic },
         ] {
             assert_eq!(FromPhone::decode(&only(&packet.encode())), Ok(packet));

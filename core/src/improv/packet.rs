@@ -1,8 +1,6 @@
 //! Commands, and their reassembly from the values that a client writes.
 
 use alloc::string::String;
-use alloc::vec::Vec;
-use core::fmt;
 
 use zeroize::{Zeroize, Zeroizing};
 
@@ -66,29 +64,6 @@ fn text(data: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(usize::from(*length))
 }
 
-/// A value that a client has written. It may hold a password, so it is erased and not shown.
-#[derive(Clone)]
-pub struct Value(Zeroizing<Vec<u8>>);
-
-impl Value {
-    /// The bytes.
-    pub fn expose(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl From<Vec<u8>> for Value {
-    fn from(bytes: Vec<u8>) -> Self {
-        Self(Zeroizing::new(bytes))
-    }
-}
-
-impl fmt::Debug for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Value({} bytes)", self.0.len())
-    }
-}
-
 /// The packet that a client is writing.
 pub struct Packet {
     bytes: Zeroizing<[u8; PACKET_LIMIT]>,
@@ -134,8 +109,8 @@ impl Packet {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use alloc::format;
     use alloc::vec;
+    use alloc::vec::Vec;
 
     use super::*;
 
@@ -233,10 +208,5 @@ pub(super) mod tests {
         assert_eq!(packet.push(&[3]), None);
         packet.clear();
         assert_eq!(packet.push(&[2, 0, 2]), Some(Ok(Command::Identify)));
-    }
-
-    #[test]
-    fn what_a_client_has_written_is_not_shown() {
-        assert_eq!(format!("{:?}", Value::from(b"correct horse".to_vec())), "Value(13 bytes)");
     }
 }

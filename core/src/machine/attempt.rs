@@ -193,6 +193,14 @@ impl Activity {
         }
     }
 
+    /// What the attempt in progress was given.
+    pub(super) fn attempted(&self) -> Option<&Credentials> {
+        match self {
+            Self::Attempting { attempt, .. } => Some(&attempt.credentials),
+            Self::Recording { .. } | Self::Idle | Self::Resetting(_) => None,
+        }
+    }
+
     /// The command that the attempt in progress waits for.
     pub(super) const fn attempt_op(&self) -> Option<OpId> {
         match self {
@@ -280,8 +288,8 @@ impl Machine {
         match asker {
             Asker::Local(ticket) => self.answer(ticket, Answer::Accepted),
             Asker::Phone { link, to } if self.established() == Some(link) => self.reply(to, Reply::Accepted { request_id }),
-            // A client of Improv learns the outcome.
-            Asker::Phone { .. } | Asker::Improv(_) => {}
+            // Clients without a session learn the outcome.
+            Asker::Phone { .. } | Asker::Improv(_) | Asker::Nymea(_) => {}
             Asker::App(link) => self.app_accepted(link, request_id),
         }
     }
@@ -291,7 +299,7 @@ impl Machine {
         match asker {
             Asker::Local(ticket) => self.answer(ticket, Answer::Accepted),
             Asker::Phone { link, to } if self.established() == Some(link) => self.reply(to, Reply::Refused(fault)),
-            Asker::Phone { .. } | Asker::Improv(_) => {}
+            Asker::Phone { .. } | Asker::Improv(_) | Asker::Nymea(_) => {}
             Asker::App(link) => self.app_refused(link, fault),
         }
     }
@@ -302,7 +310,7 @@ impl Machine {
         for asker in waiting {
             match asker {
                 Asker::Local(ticket) => self.answer(ticket, Answer::Refused(fault)),
-                Asker::Phone { .. } | Asker::App(_) | Asker::Improv(_) => self.refuse_attempt(asker, fault),
+                Asker::Phone { .. } | Asker::App(_) | Asker::Improv(_) | Asker::Nymea(_) => self.refuse_attempt(asker, fault),
             }
         }
     }

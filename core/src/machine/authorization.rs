@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use super::Instant;
+use super::{Answer, Instant, Machine, Ticket};
 
 /// How long a permission lasts: the time that Improv suggests.
 pub(super) const LASTS: Duration = Duration::from_mins(1);
@@ -17,12 +17,14 @@ pub(super) struct Authorization {
     until: Option<Instant>,
     /// The attempts that it is still good for.
     left: u32,
+    /// An attempt uses it.
+    in_use: bool,
 }
 
 impl Authorization {
     /// A person gives it.
     pub(super) fn give(&mut self, now: Instant) {
-        *self = Self { until: Some(now + LASTS), left: ATTEMPTS };
+        *self = Self { until: Some(now + LASTS), left: ATTEMPTS, in_use: self.in_use };
     }
 
     /// It ends.
@@ -40,7 +42,7 @@ impl Authorization {
         self.until
     }
 
-    pub(super) fn timed_out(&mut self, now: Instant) {
+    fn timed_out(&mut self, now: Instant) {
         if self.until.is_some_and(|until| until <= now) {
             self.end();
         }
@@ -50,12 +52,44 @@ impl Authorization {
     pub(super) const fn used(&mut self) {
         self.until = None;
         self.left = self.left.saturating_sub(1);
+        self.in_use = true;
     }
 
     /// The attempt that used it has failed: another one may follow.
-    pub(super) fn failed(&mut self, now: Instant) {
+    fn failed(&mut self, now: Instant) {
         if self.left > 0 && self.until.is_none() {
             self.until = Some(now + LASTS);
+        }
+    }
+}
+
+impl Machine {
+    /// A person at the node permits clients without a secret to give it its network.
+    pub(super) fn authorize(&mut self, now: Instant) -> bool {
+        let served = self.config.improv || self.config.nymea;
+        if served {
+            self.authorization.give(now);
+        }
+        served
+    }
+
+    /// The same, as a local request.
+    pub(super) fn authorize_locally(&mut self, ticket: Ticket, now: Instant) {
+        let answer = if self.authorize(now) { Answer::Authorized } else { Answer::NothingToAuthorize };
+        self.answer(ticket, answer);
+    }
+
+    /// Brings the permission in line with the time and the attempt that uses it.
+    pub(super) fn settle_authorization(&mut self, now: Instant) {
+        self.authorization.timed_out(now);
+        if self.activity.is_reset() {
+            self.authorization.end();
+        }
+        if self.authorization.in_use && !self.activity.is_attempt() {
+            self.authorization.in_use = false;
+            if self.status.failure.is_some() || self.activity.is_reset() {
+                self.authorization.failed(now);
+            }
         }
     }
 }

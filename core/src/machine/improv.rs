@@ -9,7 +9,7 @@ use core::time::Duration;
 
 use super::attempt::Activity;
 use super::authorization::LASTS;
-use super::{Answer, Asker, Instant, Link, Machine, Output, Ticket};
+use super::{Asker, Instant, Link, Machine, Output};
 use crate::fault::Fault;
 use crate::improv::{self, Command, Error, FromClient, Notice, Packet, Shown, State};
 
@@ -66,20 +66,6 @@ impl Improv {
 }
 
 impl Machine {
-    /// A person at the node permits clients without a secret to give it its network.
-    pub(super) fn authorize(&mut self, now: Instant) -> bool {
-        if self.config.improv {
-            self.authorization.give(now);
-        }
-        self.config.improv
-    }
-
-    /// The same, as a local request.
-    pub(super) fn authorize_locally(&mut self, ticket: Ticket, now: Instant) {
-        let answer = if self.authorize(now) { Answer::Authorized } else { Answer::NothingToAuthorize };
-        self.answer(ticket, answer);
-    }
-
     /// What everyone may know of Improv; none if it is not served.
     pub fn improv(&self) -> Option<Shown> {
         let state = self.improv.announced;
@@ -183,7 +169,7 @@ impl Machine {
     }
 
     pub(super) fn improv_due(&self) -> Option<Instant> {
-        [self.authorization.until(), self.improv.farewell, self.improv.identifies].into_iter().flatten().min()
+        [self.improv.farewell, self.improv.identifies].into_iter().flatten().min()
     }
 
     /// Brings what clients know in line with everything else.
@@ -191,19 +177,16 @@ impl Machine {
         if !self.config.improv {
             return;
         }
-        self.authorization.timed_out(now);
         for end in [&mut self.improv.farewell, &mut self.improv.identifies] {
             end.take_if(|end| *end <= now);
         }
         if self.activity.is_reset() {
-            self.authorization.end();
             self.improv.farewell = None;
         }
         let ended = self.improv.attempt.take_if(|_| !self.activity.is_attempt());
         let failed = ended.is_some() && (self.status.failure.is_some() || self.activity.is_reset());
         let told = ended.map(|attempt| self.improv_waiting(&attempt)).unwrap_or_default();
         if failed {
-            self.authorization.failed(now);
             let error = self.status.failure.as_ref().map_or(Error::Unknown, |failure| error_of(failure.fault));
             for link in &told {
                 self.improv_errs(*link, error);

@@ -148,6 +148,10 @@ impl Machine {
                     self.improv_scanned(link, result);
                     continue;
                 }
+                Asker::Nymea(link) => {
+                    self.nymea_scanned(link, result);
+                    continue;
+                }
                 Asker::Local(_) => continue,
             };
             if self.established() != Some(link) {

@@ -253,6 +253,7 @@ impl Machine {
         }
         self.forget_asker(link);
         self.improv_closed(link);
+        self.nymea_closed(link);
     }
 
     /// A phone is on its link, although it sends nothing: its owner may be typing.

@@ -98,7 +98,7 @@ impl Machine {
             Asker::Phone { link, to } if self.established() == Some(link) => {
                 self.reply(to, result.map_or_else(Reply::Refused, |()| Reply::K2Stored { kid }));
             }
-            Asker::Phone { .. } | Asker::Improv(_) => {}
+            Asker::Phone { .. } | Asker::Improv(_) | Asker::Nymea(_) => {}
             Asker::App(link) => self.app_k2_saved(link, kid, result),
         }
     }

@@ -108,19 +108,20 @@ pub(crate) struct App {
 impl App {
     /// Writes a message, and takes what the node has answered when nothing more happens; none if the answer still waits.
     pub(crate) fn write(world: &mut World, link: Link, endpoint: Endpoint, message: Vec<u8>) -> Option<Vec<u8>> {
-        world.app_answers.clear();
+        world.app_answers.retain(|(to, _)| *to != link);
         world.input(Input::Espressif { link, endpoint, message }).expect("no cut is planned");
-        while world.app_answers.is_empty() && !world.commands.is_empty() {
+        while world.app_answers.iter().all(|(to, _)| *to != link) && !world.commands.is_empty() {
             world.work().expect("no cut is planned");
         }
         Self::taken(world, link)
     }
 
+    /// The answer to an app, among what other links were told.
     fn taken(world: &mut World, link: Link) -> Option<Vec<u8>> {
-        assert!(world.app_answers.len() <= 1, "one answer to one message");
-        let (to, answer) = world.app_answers.pop()?;
-        assert_eq!(to, link);
-        Some(answer)
+        let mut own = world.app_answers.extract_if(.., |(to, _)| *to == link);
+        let answer = own.next().map(|(_, answer)| answer);
+        assert!(own.next().is_none(), "one answer to one message");
+        answer
     }
 
     /// Opens a session; none if the node refuses.

@@ -6,6 +6,7 @@ use provisioning_core::domain::{State as NodeState, Step};
 use provisioning_core::fault::Fault;
 use provisioning_core::improv::{Characteristic, Error, FromClient, Notice, State};
 use provisioning_core::machine::{Answer, Command, Input, Link, LocalRequest, RadioCommand, Ticket};
+use provisioning_core::secret::SecretBlob;
 use provisioning_core::wire::{Reply, Request};
 
 use crate::world::{PASSPHRASE, Radio, World, request, ssid, without_a_network};
@@ -45,7 +46,7 @@ fn open(world: &mut World, link: Link) {
 }
 
 fn write(world: &mut World, link: Link, value: &[u8]) {
-    let from = FromClient::Written { value: value.to_vec().into(), room: ROOM };
+    let from = FromClient::Written { value: SecretBlob::new(value.to_vec()), room: ROOM };
     world.input(Input::Improv { link, from }).unwrap();
 }
 
@@ -401,6 +402,7 @@ fn without_its_setting_improv_is_not_there() {
 
 #[test]
 fn what_a_client_wrote_is_shown_in_no_text() {
-    let input = Input::Improv { link: LINK, from: FromClient::Written { value: join("home", PASSPHRASE).into(), room: ROOM } };
+    let input =
+        Input::Improv { link: LINK, from: FromClient::Written { value: SecretBlob::new(join("home", PASSPHRASE)), room: ROOM } };
     assert!(!format!("{input:?}").contains("99, 111, 114"), "the passphrase as numbers");
 }

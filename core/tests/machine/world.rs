@@ -104,6 +104,7 @@ pub(crate) fn config(access_point: AccessPointPolicy) -> Config {
         linger: Some(Duration::from_mins(5)),
         network_care: false,
         improv: false,
+        nymea: false,
         page: String::new(),
     }
 }

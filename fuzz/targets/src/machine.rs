@@ -15,7 +15,8 @@ use provisioning_core::machine::{
     AccessPointPolicy, Boot, CareCommand, Cleared, Command, CommandCenterCommand, Config, DiskCommand, Done, Input, Joined, Link,
     LocalRequest, Machine, Output, RadioCommand, Refused, Ticket,
 };
-use provisioning_core::secret::{SecretBytes, SecretText};
+use provisioning_core::nymea;
+use provisioning_core::secret::{SecretBlob, SecretBytes, SecretText};
 use provisioning_core::session::{Opening, PhoneSecret, Session};
 use provisioning_core::wire::{Message, Outbound};
 use testing::random::Random;
@@ -78,6 +79,7 @@ impl Node {
             linger: (kind & 0x80 == 0).then_some(Duration::from_mins(5)),
             network_care: kind & 0x80 != 0,
             improv: true,
+            nymea: true,
             page: "http://node.local/".into(),
         };
         let boot = Boot {
@@ -142,11 +144,25 @@ impl Node {
             11 => {
                 // Links of other numbers, whose messages are no phone's.
                 let link = Link(4 + link.0);
-                let from = match choice & 16 {
-                    0 => FromClient::Opened { room: 20 },
-                    _ => FromClient::Written { value: steps.bytes().to_vec().into(), room: 20 },
-                };
-                Input::Improv { link, from }
+                let is_opened = choice & 16 == 0;
+                if choice & 32 == 0 {
+                    let from = if is_opened {
+                        FromClient::Opened { room: 20 }
+                    } else {
+                        FromClient::Written { value: SecretBlob::new(steps.bytes().to_vec()), room: 20 }
+                    };
+                    Input::Improv { link, from }
+                } else {
+                    let number = usize::from(steps.byte()) % nymea::Characteristic::ALL.len();
+                    let from = if is_opened {
+                        nymea::FromClient::Opened
+                    } else {
+                        let (characteristic, value) =
+                            (nymea::Characteristic::ALL[number], SecretBlob::new(steps.bytes().to_vec()));
+                        nymea::FromClient::Written { characteristic, value, address: None }
+                    };
+                    Input::Nymea { link: Link(4 + link.0), from }
+                }
             }
             _ => {
                 let endpoint = endpoint(steps.byte());
@@ -175,6 +191,10 @@ impl Node {
     fn hear(&mut self, link: Link, message: &[u8]) {
         assert!(message.len() <= OUTBOUND_LIMIT);
         if link.0 > 3 {
+            if link.0 > 7 {
+                nymea::Notice::decode(message).expect("the node sends what can be read");
+                return;
+            }
             let notice = Notice::decode(message).expect("the node sends what can be read");
             return assert!(notice.value.len() <= 20);
         }

@@ -2,6 +2,7 @@
 
 use provisioning_core::endpoint::Endpoint;
 use provisioning_core::improv::{Command, Packet};
+use provisioning_core::nymea;
 use provisioning_core::wire::espressif;
 use provisioning_core::wire::{Answer, Info, Message, Offer, Open, Outbound, PublicStatus, Record, Request};
 
@@ -18,6 +19,7 @@ pub fn run(data: &[u8]) {
     // Messages of Espressif's apps are parsed, and never made.
     let _ = (espressif::Handshake::decode(data), espressif::ScanRequest::decode(data));
     let _ = (espressif::ConfigRequest::decode(data), espressif::ControlRequest::decode(data));
+    let _ = nymea::Text::default().push(data);
     if let Some(Ok(command)) = Packet::default().push(data) {
         assert_eq!(Command::decode(data), Ok(command));
     }

@@ -6,7 +6,8 @@
 
 use tracing::{debug, warn};
 
-use super::{ADVERTISEMENT, Error, improv};
+use super::clients::{IMPROV_ADVERTISEMENT, NYMEA_ADVERTISEMENT};
+use super::{ADVERTISEMENT, Error};
 use provisioning_core::fault::chain;
 
 /// An advertisement.
@@ -16,20 +17,23 @@ pub(super) enum Instance {
     Own,
     /// Improv's.
     Improv,
+    /// That of nymea's service.
+    Nymea,
 }
 
 /// How many there are.
-const COUNT: usize = 2;
+const COUNT: usize = 3;
 
 impl Instance {
     /// In the order in which they get room.
-    pub(super) const ALL: [Self; COUNT] = [Self::Own, Self::Improv];
+    pub(super) const ALL: [Self; COUNT] = [Self::Own, Self::Improv, Self::Nymea];
 
     /// Its object.
     pub(super) const fn path(self) -> &'static str {
         match self {
             Self::Own => ADVERTISEMENT,
-            Self::Improv => improv::ADVERTISEMENT,
+            Self::Improv => IMPROV_ADVERTISEMENT,
+            Self::Nymea => NYMEA_ADVERTISEMENT,
         }
     }
 }

@@ -13,13 +13,15 @@ use uuid::Uuid;
 use zbus::{DynamicType, Fd, Message, ObjectPath, OwnedObjectPath, Variant};
 
 use super::apps::Answers;
-use super::improv;
+use super::clients::{self, IMPROV_ADVERTISEMENT, NYMEA_ADVERTISEMENT};
 use crate::daemon::Handle;
+use crate::link::clients::{Characteristic, Protocol};
 use provisioning_core::endpoint::{ENDPOINTS, Endpoint, SERVICE};
 use provisioning_core::espressif;
 use provisioning_core::gatt::peripheral::{Reads, check_subscribe, check_write};
 use provisioning_core::gatt::{AttError, MTU_MAXIMUM, multiple_value_size, value_size};
-use provisioning_core::improv::{Characteristic, SERVICE as SERVICE_IMPROV, Value};
+use provisioning_core::nymea;
+use provisioning_core::secret::SecretBlob;
 
 /// The object whose children are the service and its characteristics.
 pub(super) const ROOT: &str = "/jarvis/provisioning";
@@ -59,10 +61,10 @@ const DESCRIPTION: &str = "2901";
 pub(super) enum Effect {
     /// One of Espressif's apps wrote a message, whose answer must be there when the write is acknowledged.
     AppWritten { phone: OwnedObjectPath, endpoint: espressif::Endpoint, message: Vec<u8> },
-    /// A client of Improv wrote a value to its command.
-    ImprovWritten { phone: OwnedObjectPath, value: Value, mtu: Option<u16> },
-    /// A client of Improv has subscribed: it is notified of what is written to the socket.
-    ImprovSubscribed { phone: OwnedObjectPath, characteristic: Characteristic, socket: UnixDatagram, mtu: u16 },
+    /// A client without a session wrote a value.
+    ClientWritten { phone: OwnedObjectPath, characteristic: Characteristic, value: SecretBlob, mtu: Option<u16> },
+    /// A client without a session has subscribed: it is notified of what is written to the socket.
+    ClientSubscribed { phone: OwnedObjectPath, characteristic: Characteristic, socket: UnixDatagram, mtu: u16 },
     /// A phone wrote a value.
     Written { phone: OwnedObjectPath, endpoint: Endpoint, value: Vec<u8> },
     /// A phone has subscribed: it is notified of what is written to the socket.
@@ -94,6 +96,7 @@ pub(super) struct Application {
 
 /// What is offered beside the node's own service.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own; goes when two of them exclude each other")]
 pub struct Services {
     /// The service of Espressif's apps.
     pub espressif: bool,
@@ -101,6 +104,17 @@ pub struct Services {
     pub advertise_espressif: bool,
     /// The service of Improv's clients, with an advertisement of its own.
     pub improv: bool,
+    /// The services of nymea's clients, with an advertisement of their own.
+    pub nymea: bool,
+}
+
+impl Services {
+    pub(super) const fn has(self, protocol: Protocol) -> bool {
+        match protocol {
+            Protocol::Improv => self.improv,
+            Protocol::Nymea => self.nymea,
+        }
+    }
 }
 
 impl Application {
@@ -115,7 +129,7 @@ impl Application {
         let member = header.member().map(zbus::names::MemberName::as_str).unwrap_or_default();
         let endpoint = endpoint_at(path);
         let app = app_endpoint_at(path).filter(|_| self.services.espressif);
-        let improv = improv::characteristic_at(path).filter(|_| self.services.improv);
+        let client = clients::characteristic_at(path, self.services);
         let refuse = |refusal: Refusal| {
             debug!(path, member, ?refusal, "refusing a call");
             Message::error(&header, format!("org.bluez.Error.{refusal:?}")).build(&"refused").map(|answer| (answer, None))
@@ -125,14 +139,17 @@ impl Application {
             ("GetAll", _) if path == ADVERTISEMENT => {
                 Ok((answer(call, &advertisement(&self.handle.view().info.name, self.services))?, None))
             }
-            ("GetAll", _) if path == improv::ADVERTISEMENT => match self.handle.view().improv {
-                Some(shown) => Ok((answer(call, &improv::advertisement(shown))?, None)),
+            ("GetAll", _) if path == IMPROV_ADVERTISEMENT => match self.handle.view().improv {
+                Some(shown) => Ok((answer(call, &clients::improv_advertisement(shown))?, None)),
                 None => refuse(Refusal::NotSupported),
             },
-            ("Release", _) if path == ADVERTISEMENT || path == improv::ADVERTISEMENT => {
+            ("GetAll", _) if path == NYMEA_ADVERTISEMENT => {
+                Ok((answer(call, &clients::unnamed_advertisement(nymea::WIRELESS_SERVICE))?, None))
+            }
+            ("Release", _) if [ADVERTISEMENT, IMPROV_ADVERTISEMENT, NYMEA_ADVERTISEMENT].contains(&path) => {
                 Ok((answer(call, &())?, Some(Effect::Released(path.to_owned()))))
             }
-            (_, None) if improv.is_some() => match improv.map(|characteristic| self.call_improv(call, member, characteristic)) {
+            (_, None) if client.is_some() => match client.map(|characteristic| self.call_client(call, member, characteristic)) {
                 Some(Ok(called)) => called,
                 Some(Err(refusal)) => refuse(refusal),
                 None => refuse(Refusal::NotSupported),
@@ -175,24 +192,28 @@ impl Application {
         value.get(options.offset()..).map(<[u8]>::to_vec).ok_or(Refusal::InvalidOffset)
     }
 
-    /// A call to a characteristic of Improv.
-    fn call_improv(&self, call: &Message, member: &str, characteristic: Characteristic) -> Result<Called, Refusal> {
+    /// A call to a characteristic of a protocol whose clients have no session.
+    fn call_client(&self, call: &Message, member: &str, characteristic: Characteristic) -> Result<Called, Refusal> {
         match member {
             "ReadValue" => {
                 let options: Options = arguments(call)?;
-                let (phone, shown) = options.device.clone().zip(self.handle.view().improv).ok_or(Refusal::Failed)?;
-                let value = improv::value(characteristic, shown, &self.answers, &phone).ok_or(Refusal::NotSupported)?;
+                let phone = options.device.clone().ok_or(Refusal::Failed)?;
+                let told = match characteristic {
+                    Characteristic::Improv(improv) => self.answers.of(&phone, improv as u16),
+                    Characteristic::Nymea(_) => None,
+                };
+                let value = characteristic.value(&self.handle.view(), told).ok_or(Refusal::NotSupported)?;
                 let rest = value.get(options.offset()..).ok_or(Refusal::InvalidOffset)?.to_vec();
                 Ok(answer(call, &rest).map(|answer| (answer, None)))
             }
-            "WriteValue" if characteristic == Characteristic::Command => {
+            "WriteValue" if characteristic.is_written() => {
                 let (value, options): (Vec<u8>, Options) = arguments(call)?;
-                let value = Value::from(value);
+                let value = SecretBlob::new(value);
                 let phone = options.device.clone().ok_or(Refusal::Failed)?;
                 if options.offset() != 0 {
                     return Err(Refusal::InvalidOffset);
                 }
-                let written = Effect::ImprovWritten { phone, value, mtu: options.mtu };
+                let written = Effect::ClientWritten { phone, characteristic, value, mtu: options.mtu };
                 let effect = (options.prepare_authorize != Some(true)).then_some(written);
                 Ok(answer(call, &()).map(|answer| (answer, effect)))
             }
@@ -201,7 +222,7 @@ impl Application {
                 let phone = options.device.clone().ok_or(Refusal::Failed)?;
                 let mtu = options.mtu.ok_or(Refusal::Failed)?;
                 let (ours, theirs) = sockets()?;
-                let effect = Effect::ImprovSubscribed { phone, characteristic, socket: ours.into(), mtu };
+                let effect = Effect::ClientSubscribed { phone, characteristic, socket: ours.into(), mtu };
                 Ok(answer(call, &(Fd::from(theirs), mtu)).map(|answer| (answer, Some(effect))))
             }
             _ => Err(Refusal::NotSupported),
@@ -388,11 +409,12 @@ fn objects(services: Services) -> BTreeMap<ObjectPath<'static>, BTreeMap<&'stati
             objects.insert(path(own), BTreeMap::from([(CHARACTERISTIC_INTERFACE, properties)]));
         }
     }
-    if services.improv {
-        let service = [("UUID", uuid(SERVICE_IMPROV).into()), ("Primary", true.into()), ("Handle", improv::FIRST_HANDLE.into())];
-        objects.insert(path(improv::PATH.into()), BTreeMap::from([(SERVICE_INTERFACE, Properties::from(service))]));
-        for (own, mut properties) in improv::characteristics() {
-            properties.insert("Service", path(improv::PATH.into()).into());
+    for offered in clients::offered(services) {
+        let service = [("UUID", uuid(offered.uuid).into()), ("Primary", true.into()), ("Handle", offered.first_handle.into())];
+        objects.insert(path(offered.path.into()), BTreeMap::from([(SERVICE_INTERFACE, Properties::from(service))]));
+        for (own, characteristic) in offered.characteristics() {
+            let mut properties = clients::properties(characteristic);
+            properties.insert("Service", path(offered.path.into()).into());
             objects.insert(path(own), BTreeMap::from([(CHARACTERISTIC_INTERFACE, properties)]));
         }
     }
@@ -420,7 +442,8 @@ mod tests {
     #[test]
     fn every_packet_of_the_advertisement_fits() {
         for name in ["jarvis-5b91b661".to_owned(), "jarvis-".to_owned() + &"😀".repeat(8)] {
-            let advertisement = advertisement(&name, Services { espressif: true, advertise_espressif: true, improv: false });
+            let advertisement =
+                advertisement(&name, Services { espressif: true, advertise_espressif: true, ..Services::default() });
             // Flags take three bytes, a UUID 16, and its list two. Other properties would take more.
             let known = ["Type", "ServiceUUIDs", "LocalName", "Discoverable", "MinInterval", "MaxInterval"];
             assert!(advertisement.keys().all(|key| known.contains(key)));
@@ -436,30 +459,37 @@ mod tests {
     }
 
     #[test]
-    fn no_service_moves_anything_of_those_before_it() {
-        let services = |espressif, improv| objects(Services { espressif, advertise_espressif: false, improv });
-        for (without, with) in [
-            (services(false, false), services(true, false)),
-            (services(false, false), services(false, true)),
-            (services(true, false), services(true, true)),
-        ] {
-            let own: Vec<_> = with.iter().take(without.len()).collect();
-            assert_eq!(own, without.iter().collect::<Vec<_>>(), "the same objects, in the same order, first");
-        }
-        let (alone, after) = (services(false, true), services(true, true));
-        let improvs = |objects: &BTreeMap<ObjectPath<'static>, _>| {
-            objects.keys().filter(|path| path.as_str().starts_with(improv::PATH)).cloned().collect::<Vec<_>>()
+    fn no_service_moves_anything_of_the_others() {
+        let of = |objects: &BTreeMap<ObjectPath<'static>, _>, service: &str| {
+            let own = format!("{service}/");
+            let is_part = |path: &&ObjectPath<'static>| path.as_str() == service || path.as_str().starts_with(&own);
+            objects.keys().filter(is_part).cloned().collect::<Vec<_>>()
         };
-        assert_eq!(improvs(&alone), improvs(&after));
-        assert_eq!(improvs(&after).len(), 1 + Characteristic::ALL.len());
-        assert!(usize::from(improv::FIRST_HANDLE - APPS_FIRST_HANDLE) > 1 + 4 * espressif::ENDPOINTS.len());
+        let all = objects(Services { espressif: true, advertise_espressif: false, improv: true, nymea: true });
+        let offers: Vec<_> = clients::offered(Services { improv: true, nymea: true, ..Services::default() }).collect();
+        for switches in 0..8 {
+            let [espressif, improv, nymea] = [1, 2, 4].map(|switch| switches & switch != 0);
+            let objects = objects(Services { espressif, advertise_espressif: false, improv, nymea });
+            assert_eq!(of(&objects, SERVICE_PATH), of(&all, SERVICE_PATH));
+            let paths = [(espressif, APPS_PATH), (improv, offers[0].path), (nymea, offers[1].path), (nymea, offers[2].path)];
+            for (_, path) in paths.into_iter().filter(|(is_offered, _)| *is_offered) {
+                assert_eq!(of(&objects, path), of(&all, path), "the same objects, in the same order");
+                let place = |objects: &BTreeMap<ObjectPath<'static>, BTreeMap<&str, Properties>>| {
+                    objects[&ObjectPath::try_from(path.to_owned()).expect("a path")][SERVICE_INTERFACE].clone()
+                };
+                assert_eq!(place(&objects), place(&all), "at the same handle");
+            }
+            let count: usize = paths.iter().filter(|(is_offered, _)| *is_offered).map(|(_, path)| of(&all, path).len()).sum();
+            assert_eq!(objects.len(), of(&all, SERVICE_PATH).len() + count, "and nothing else");
+        }
+        assert!(usize::from(offers[0].first_handle - APPS_FIRST_HANDLE) > 1 + 4 * espressif::ENDPOINTS.len());
         // A service has two attributes for each characteristic and one for each descriptor, of which BlueZ adds one.
         assert!(usize::from(APPS_FIRST_HANDLE - FIRST_HANDLE) > 1 + 4 * ENDPOINTS.len());
     }
 
     #[test]
     fn every_characteristic_of_espressifs_apps_is_named_and_can_be_read_and_written() {
-        let objects = objects(Services { espressif: true, advertise_espressif: true, improv: false });
+        let objects = objects(Services { espressif: true, advertise_espressif: true, ..Services::default() });
         let added: Vec<_> = objects.iter().filter(|(path, _)| path.as_str().starts_with(APPS_PATH)).collect();
         assert_eq!(added.len(), 1 + 2 * espressif::ENDPOINTS.len(), "and nothing else");
         for row in &espressif::ENDPOINTS {

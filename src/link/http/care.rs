@@ -225,8 +225,7 @@ where
         Ok(Ok(Answer::Authorized)) => answer(&Done { ok: true }),
         Ok(Ok(Answer::Refused(fault))) => failure(operation, Error::Failed(fault).into()),
         Ok(Ok(_)) => {
-            let reason =
-                "there is nothing to authorize: set `enabled = true` under [improv] in the settings of the node, and restart it";
+            let reason = "there is nothing to authorize: set `enabled = true` under [improv] or [nymea] in the settings of the node, and restart it";
             json(StatusCode::NOT_FOUND, &schema::Failure { error: "not found", field: None, reason: Some(reason) })
         }
         Ok(Err(_)) => failure(operation, Error::Stopping.into()),

@@ -356,6 +356,7 @@ mod tests {
             session: None,
             needs_radio: true,
             improv: None,
+            nymea: None,
             is_identifying: false,
         };
         let (handle, ends) = Handle::channel(64, view);

@@ -1,6 +1,6 @@
 //! The node's role on the simulated link.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs;
 use std::future::Future;
 use std::io;
@@ -16,14 +16,16 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, interval_at};
 use tracing::{debug, trace, warn};
 
+use super::client::Client;
 use crate::daemon::{Handle, PRESENCE, Stopping};
+use crate::link::clients::{self, Characteristic, Protocol};
 use provisioning_core::endpoint::{Endpoint, SERVICE};
 use provisioning_core::espressif;
 use provisioning_core::gatt::packets::{BadLength, FromNode, FromPhone, Packets};
 use provisioning_core::gatt::peripheral::{Inbox, Reads, check_subscribe, check_write};
 use provisioning_core::gatt::{AttError, MTU_MAXIMUM, MTU_MINIMUM, read_size, value_size};
-use provisioning_core::improv::{self, CAPABILITIES, Characteristic, FromClient, Notice};
 use provisioning_core::machine::Link;
+use provisioning_core::secret::SecretBlob;
 use provisioning_core::wire::framing::frames;
 
 /// A phone that reads no packet for this long counts as disconnected (Bluetooth Core 5.4, Vol 3, Part F, 3.3.3).
@@ -46,12 +48,14 @@ pub struct Config {
     pub espressif: bool,
     /// The characteristics of Improv exist, too.
     pub improv: bool,
+    /// The characteristics of nymea's services exist, too.
+    pub nymea: bool,
 }
 
 impl Default for Config {
     /// The MTU that current phones negotiate with `BlueZ`, and more links than one radio holds.
     fn default() -> Self {
-        Self { mtu: MTU_MAXIMUM, connections: 8, espressif: false, improv: false }
+        Self { mtu: MTU_MAXIMUM, connections: 8, espressif: false, improv: false, nymea: false }
     }
 }
 
@@ -198,13 +202,11 @@ async fn connection(stream: UnixStream, config: Config, handle: Handle, mut stop
         handle: handle.clone(),
         packets: Packets::default(),
         opened: None,
-        espressif: config.espressif,
+        config,
         app: None,
         app_answers: HashMap::new(),
-        improv: config.improv,
-        client: None,
-        subscribed: HashSet::new(),
-        told: HashMap::new(),
+        improv: Client::new(Protocol::Improv),
+        nymea: Client::new(Protocol::Nymea),
         reads: Reads::default(),
         inbox: Inbox::default(),
     };
@@ -214,7 +216,8 @@ async fn connection(stream: UnixStream, config: Config, handle: Handle, mut stop
         _ = stopped.changed() => Ended::Stopping(Stopping),
     };
     debug!(reason = %ended, "link ended");
-    for (link, _) in connection.opened.into_iter().chain(connection.app).chain(connection.client) {
+    let phones = connection.opened.into_iter().chain(connection.app).map(|(link, _)| link);
+    for link in phones.chain(connection.improv.into_link()).chain(connection.nymea.into_link()) {
         if handle.closed(link).await.is_err() {
             debug!("the daemon ended before the link");
         }
@@ -229,18 +232,13 @@ struct Connection {
     packets: Packets,
     /// The link to the daemon's loop: from the subscription on, because messages of the node could not be delivered before.
     opened: Option<(Link, mpsc::Receiver<Vec<u8>>)>,
-    espressif: bool,
+    config: Config,
     /// The link of an app of Espressif's, from its first message on.
     app: Option<(Link, mpsc::Receiver<Vec<u8>>)>,
     /// The answers that it has not read, or read in parts.
     app_answers: HashMap<espressif::Endpoint, Vec<u8>>,
-    improv: bool,
-    /// The link of a client of Improv, from its first subscription or value on.
-    client: Option<(Link, mpsc::Receiver<Vec<u8>>)>,
-    /// What that client is notified of.
-    subscribed: HashSet<Characteristic>,
-    /// The last values that it was told.
-    told: HashMap<Characteristic, Vec<u8>>,
+    improv: Client,
+    nymea: Client,
     reads: Reads<()>,
     inbox: Inbox,
 }
@@ -257,14 +255,14 @@ impl Connection {
                 self.answer(&packet).await?;
             }
             let outbound = received(&mut self.opened);
-            let notices = received(&mut self.client);
             tokio::select! {
                 read = self.stream.read(&mut bytes) => match read? {
                     0 => return Err(Ended::Disconnected),
                     count => self.packets.push(&bytes[..count]),
                 },
                 message = outbound => self.notify(&message.ok_or(Ended::ByNode)?).await?,
-                notice = notices => self.tell(&notice.ok_or(Ended::ByNode)?).await?,
+                notice = self.improv.message() => self.tell(Protocol::Improv, &notice.ok_or(Ended::ByNode)?).await?,
+                notice = self.nymea.message() => self.tell(Protocol::Nymea, &notice.ok_or(Ended::ByNode)?).await?,
                 _ = presence.tick() => for (link, _) in self.opened.iter().chain(&self.app) {
                     self.handle.present(*link).await?;
                 },
@@ -282,20 +280,22 @@ impl Connection {
                 self.send(&answer).await
             }
             Ok(FromPhone::Write { characteristic, value }) if self.characteristic(characteristic).is_some() => {
-                if self.characteristic(characteristic) != Some(Characteristic::Command) {
+                let Some(characteristic) = self.characteristic(characteristic).filter(|found| found.is_written()) else {
                     return self.send(&FromNode::Error(AttError::WriteNotPermitted)).await;
-                }
+                };
                 self.send(&FromNode::Written).await?;
-                let (link, room) = (self.client().await?, value_size(self.mtu));
-                self.handle.improv(link, FromClient::Written { value: value.into(), room }).await?;
-                Ok(())
+                let (handle, room) = (self.handle.clone(), value_size(self.mtu));
+                let link = self.client(characteristic.protocol()).link(&handle, room).await?;
+                Ok(clients::written(&handle, link, characteristic, SecretBlob::new(value), room).await?)
             }
             Ok(FromPhone::Subscribe { characteristic }) if self.characteristic(characteristic).is_some() => {
                 let Some(characteristic) = self.characteristic(characteristic).filter(|found| found.notifies()) else {
                     return self.send(&FromNode::Error(AttError::NotSupported)).await;
                 };
-                self.subscribed.insert(characteristic);
-                self.client().await?;
+                let (handle, room) = (self.handle.clone(), value_size(self.mtu));
+                let client = self.client(characteristic.protocol());
+                client.subscribe(characteristic);
+                client.link(&handle, room).await?;
                 self.send(&FromNode::Written).await
             }
             Ok(FromPhone::Read { characteristic, offset }) => {
@@ -308,6 +308,13 @@ impl Connection {
                     self.written(endpoint, link, &value).await
                 }
                 Err(error) => self.send(&FromNode::Error(error)).await,
+            },
+            Ok(FromPhone::WriteCommand { characteristic, value }) => match self.writable(characteristic, &value) {
+                Ok((endpoint, link)) => self.written(endpoint, link, &value).await,
+                Err(error) => {
+                    debug!(%error, "ignoring a value");
+                    Ok(())
+                }
             },
             Ok(FromPhone::Subscribe { characteristic }) => match endpoint(characteristic).and_then(check_subscribe) {
                 Ok(()) => {
@@ -329,7 +336,8 @@ impl Connection {
             return Ok(rest[..rest.len().min(read_size(self.mtu))].to_vec());
         }
         if let Some(characteristic) = self.characteristic(characteristic) {
-            let value = self.improv_value(characteristic)?;
+            let view = self.handle.view();
+            let value = self.client(characteristic.protocol()).value(characteristic, &view).ok_or(AttError::ReadNotPermitted)?;
             let rest = value.get(offset..).ok_or(AttError::InvalidOffset)?;
             return Ok(rest[..rest.len().min(read_size(self.mtu))].to_vec());
         }
@@ -339,40 +347,27 @@ impl Connection {
     }
 
     fn app_endpoint(&self, characteristic: u128) -> Option<espressif::Endpoint> {
-        espressif::Endpoint::from_uuid(characteristic).filter(|_| self.espressif)
+        espressif::Endpoint::from_uuid(characteristic).filter(|_| self.config.espressif)
     }
 
     fn characteristic(&self, characteristic: u128) -> Option<Characteristic> {
-        Characteristic::from_uuid(characteristic).filter(|_| self.improv)
+        Characteristic::from_uuid(characteristic).filter(|found| match found.protocol() {
+            Protocol::Improv => self.config.improv,
+            Protocol::Nymea => self.config.nymea,
+        })
     }
 
-    /// The link of this client of Improv.
-    async fn client(&mut self) -> Result<Link, Ended> {
-        if let Some((link, _)) = &self.client {
-            return Ok(*link);
-        }
-        let (link, _) = self.client.insert(self.handle.open().await?);
-        self.handle.improv(*link, FromClient::Opened { room: value_size(self.mtu) }).await?;
-        Ok(*link)
-    }
-
-    fn improv_value(&self, characteristic: Characteristic) -> Result<Vec<u8>, AttError> {
-        let told = || self.told.get(&characteristic).cloned();
-        match characteristic {
-            Characteristic::State => Ok(self.handle.view().improv.map(|shown| vec![shown.state as u8]).unwrap_or_default()),
-            Characteristic::Error => Ok(told().unwrap_or(vec![improv::Error::None as u8])),
-            Characteristic::Result => Ok(told().unwrap_or_default()),
-            Characteristic::Capabilities => Ok(vec![CAPABILITIES]),
-            Characteristic::Command => Err(AttError::ReadNotPermitted),
+    const fn client(&mut self, protocol: Protocol) -> &mut Client {
+        match protocol {
+            Protocol::Improv => &mut self.improv,
+            Protocol::Nymea => &mut self.nymea,
         }
     }
 
-    /// Tells a client of Improv what it has subscribed to.
-    async fn tell(&mut self, message: &[u8]) -> Result<(), Ended> {
-        let Some(Notice { characteristic, value }) = Notice::decode(message) else { return Ok(()) };
-        self.told.insert(characteristic, value.clone());
-        if self.subscribed.contains(&characteristic) {
-            self.send(&FromNode::Notification { characteristic: characteristic.uuid(), value }).await?;
+    /// Tells a client without a session what it has subscribed to.
+    async fn tell(&mut self, protocol: Protocol, message: &[u8]) -> Result<(), Ended> {
+        for notification in self.client(protocol).notifications(message) {
+            self.send(&notification).await?;
         }
         Ok(())
     }
@@ -428,7 +423,7 @@ impl Connection {
 }
 
 /// The next message to a link; never without one.
-async fn received(link: &mut Option<(Link, mpsc::Receiver<Vec<u8>>)>) -> Option<Vec<u8>> {
+pub(super) async fn received(link: &mut Option<(Link, mpsc::Receiver<Vec<u8>>)>) -> Option<Vec<u8>> {
     match link {
         Some((_, outbound)) => outbound.recv().await,
         None => std::future::pending().await,

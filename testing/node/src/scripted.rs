@@ -28,6 +28,7 @@ pub fn config(access_point: AccessPointPolicy) -> Config {
         linger: None,
         network_care: false,
         improv: false,
+        nymea: false,
         page: String::new(),
     }
 }

@@ -20,7 +20,7 @@ const IMPROV: &str = "/jarvis/advertisement_improv";
 const SERVICE: &str = "/jarvis/provisioning/service_improv";
 const SERVICE_DATA: &str = "00004677-0000-1000-8000-00805f9b34fb";
 
-fn shows(lab: &Lab, state: State, advertised: bool) {
+pub(crate) fn shows(lab: &Lab, state: State, advertised: bool) {
     let improv = Some(Shown { state, advertised });
     lab.ends.view.send_modify(|view| *view = Arc::new(View { improv, ..View::clone(view) }));
 }
