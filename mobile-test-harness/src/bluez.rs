@@ -239,9 +239,9 @@ impl Characteristic {
         self.object.call(CHARACTERISTIC, "ReadValue", &(options,)).await?.body().deserialize()
     }
 
-    /// Writes a value, and waits for its acknowledgement.
-    pub async fn write(&self, value: &[u8]) -> zbus::Result<()> {
-        let options = HashMap::from([("offset", Variant::from(0_u16)), ("type", "request".into())]);
+    /// Writes a value: a `request` is acknowledged by the peripheral, a `command` is not.
+    pub async fn write(&self, value: &[u8], kind: &'static str) -> zbus::Result<()> {
+        let options = HashMap::from([("offset", Variant::from(0_u16)), ("type", kind.into())]);
         self.object.call(CHARACTERISTIC, "WriteValue", &(value, options)).await.map(drop)
     }
 

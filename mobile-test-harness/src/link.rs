@@ -225,6 +225,15 @@ impl Link {
         }
     }
 
+    /// The same for a request whose reply the phone waits for in any case: over Bluetooth without an acknowledgement.
+    pub async fn send(&mut self, endpoint: Endpoint, message: &[u8]) -> Result<(), Error> {
+        match self {
+            Self::Bluetooth(link) => link.send(endpoint, message).await,
+            Self::Simulated(link) => link.send(endpoint, message).await,
+            Self::AccessPoint(_) | Self::Http(_) => self.write(endpoint, message).await,
+        }
+    }
+
     /// The next message of the node, in order; none if no message arrives until `until`.
     pub async fn receive(&mut self, until: Instant) -> Result<Option<Outbound>, Error> {
         match self {

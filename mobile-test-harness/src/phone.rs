@@ -214,10 +214,11 @@ impl Phone {
         }
     }
 
-    /// Sends K2. The node has stored it when this returns.
+    /// Sends K2. The node has stored it when this returns, so its write needs no acknowledgement.
     pub async fn send_k2(&mut self, k2: K2) -> Result<(), Error> {
         let expected = k2.kid.clone();
-        let to = self.request(&Request::K2(k2)).await?;
+        let (endpoint, to, record) = self.seal(&Request::K2(k2))?;
+        self.link.send(endpoint, &record).await?;
         match self.reply(to).await? {
             Reply::K2Stored { kid } if kid == expected => Ok(()),
             _ => Err(Error::Unexpected),
@@ -455,10 +456,16 @@ impl Phone {
 
     /// Seals a request and writes it; returns the counter that identifies its replies.
     async fn request(&mut self, request: &Request) -> Result<u64, Error> {
+        let (endpoint, to, record) = self.seal(request)?;
+        self.link.write(endpoint, &record).await?;
+        Ok(to)
+    }
+
+    /// Seals a request; returns where it is written, and the counter that identifies its replies.
+    fn seal(&mut self, request: &Request) -> Result<(Endpoint, u64, Vec<u8>), Error> {
         let session = self.session.as_mut().ok_or(Error::NoSession)?;
         let record = session.seal(request.endpoint(), &request.encode());
-        self.link.write(request.endpoint(), &record.encode()).await?;
-        Ok(record.counter)
+        Ok((request.endpoint(), record.counter, record.encode()))
     }
 
     /// The next reply to the request of that counter.

@@ -20,6 +20,12 @@ pub fn values(message: &[u8], mtu: u16) -> Vec<Vec<u8>> {
     frames(message, value_size(mtu))
 }
 
+/// The value that writes a message; none if it takes several, which are acknowledged one by one.
+pub fn only_value(message: &[u8], mtu: u16) -> Option<Vec<u8>> {
+    let mut values = values(message, mtu);
+    values.pop().filter(|_| values.is_empty())
+}
+
 /// The ATT MTU that a node announces.
 pub const fn mtu(announced: u16) -> Result<u16, Fault> {
     if announced >= MTU_MINIMUM { Ok(announced) } else { Err(Fault::Malformed) }

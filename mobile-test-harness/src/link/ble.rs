@@ -139,6 +139,14 @@ impl Bluetooth {
         Ok(())
     }
 
+    /// Writes a message without acknowledgements, if it is one value; the node's reply shows that it has arrived.
+    pub async fn send(&mut self, endpoint: Endpoint, message: &[u8]) -> Result<(), Error> {
+        self.subscribe().await?;
+        let Some(value) = central::only_value(message, self.mtu()) else { return self.write(endpoint, message).await };
+        self.traffic.sent += value.len() as u64;
+        self.write_typed(endpoint, &value, "command").await
+    }
+
     /// Subscribes once; returns the largest value that the connection carries, bytes.
     pub async fn subscribe(&mut self) -> Result<usize, Error> {
         if self.notifications.is_none() {
@@ -168,7 +176,11 @@ impl Bluetooth {
     pub async fn write_value(&mut self, endpoint: Endpoint, value: &[u8]) -> Result<(), Error> {
         self.traffic.round_trips += 1;
         self.traffic.sent += value.len() as u64;
-        match timeout(ANSWER_LIMIT, self.characteristic(endpoint)?.write(value)).await {
+        self.write_typed(endpoint, value, "request").await
+    }
+
+    async fn write_typed(&self, endpoint: Endpoint, value: &[u8], kind: &'static str) -> Result<(), Error> {
+        match timeout(ANSWER_LIMIT, self.characteristic(endpoint)?.write(value, kind)).await {
             Err(_) => Err(Error::Silent),
             Ok(Err(error)) => Err(self.refused("writing", AttError::WriteNotPermitted, error).await),
             Ok(Ok(())) => Ok(()),

@@ -100,6 +100,16 @@ impl Simulated {
         Ok(())
     }
 
+    /// Writes a message without acknowledgements, if it is one value; the node's reply shows that it has arrived.
+    pub async fn send(&mut self, endpoint: Endpoint, message: &[u8]) -> Result<(), Error> {
+        let Some(value) = central::only_value(message, self.mtu).filter(|_| self.subscribed) else {
+            return self.write(endpoint, message).await;
+        };
+        self.traffic.sent += value.len() as u64;
+        let command = FromPhone::WriteCommand { characteristic: endpoint.row().uuid, value };
+        self.stream.write_all(&command.encode()).await.map_err(|error| Error::Lost(Some(error)))
+    }
+
     /// Writes one value without framing.
     pub async fn write_value(&mut self, endpoint: Endpoint, value: Vec<u8>) -> Result<(), Error> {
         self.traffic.sent += value.len() as u64;

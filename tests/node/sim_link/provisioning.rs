@@ -77,14 +77,14 @@ async fn a_phone_provisions_a_node_at_the_largest_mtu() {
 }
 
 #[tokio::test]
-async fn all_of_provisioning_takes_five_round_trips() {
+async fn all_of_provisioning_takes_four_round_trips() {
     let node = Node::start(517).await;
     let mut phone = connected(&node).await;
     phone.open_session(&secret()).await.expect("the right code");
     phone.scan(false).await.expect("a list");
     phone.send_k2(new_key()).await.expect("stored");
     phone.bring_online(&credentials(PASSWORD), PATIENCE, |_| {}).await.expect("an outcome");
-    assert_eq!(phone.traffic().round_trips, 5);
+    assert_eq!(phone.traffic().round_trips, 4);
 }
 
 #[tokio::test]
