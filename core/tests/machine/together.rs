@@ -59,7 +59,7 @@ fn app_joins(world: &mut World, app: &mut App) -> Option<Vec<u8>> {
 }
 
 fn is_online(world: &World) -> bool {
-    world.machine.status().state() == State::Online && world.commands.is_empty()
+    matches!(world.machine.status().state(), State::Online | State::Provisioned) && world.commands.is_empty()
 }
 
 /// What a link was told since the last time.
