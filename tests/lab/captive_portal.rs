@@ -1,10 +1,12 @@
 //! The captive-portal probes that phones send in an access point automatically.
 
+use std::io::ErrorKind;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
+use tokio::time::Instant;
 
 use crate::device::{Device, PASSPHRASE};
 use crate::dns::{A, question};
@@ -44,6 +46,11 @@ async fn captive_portal_probes_of_phones_reach_the_node() {
             stream.read_to_string(&mut answer).await.expect("the node answers");
             assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.contains(text), "{name}: {answer}");
         }
+        // Phones also try https, and would wait for one that does not answer.
+        let began = Instant::now();
+        let refused = TcpStream::connect((node, 443)).await.expect_err("there is no server");
+        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+        assert!(began.elapsed() < Duration::from_secs(1), "refused at once: {:?}", began.elapsed());
     })
     .await;
 }

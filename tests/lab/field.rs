@@ -164,7 +164,9 @@ async fn a_network_that_has_refused_the_passphrase_is_joined_when_it_accepts_it(
         .await;
 
     home.change_password("another passphrase").await;
+    let refused = Instant::now();
     until("NetworkManager has given up", async || device_state("STATE").starts_with("30 ")).await;
+    until("it is refused for a minute", async || refused.elapsed() > Duration::from_mins(1)).await;
     home.change_password(PASSWORD).await;
     let accepted = Instant::now();
     until_in_network(SSID).await;

@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::air::{must, run, until};
+use crate::air::{must, run, until, within};
 use crate::device::{Device, PASSPHRASE, device_state};
 use crate::place::{Wifi, log};
+
+/// How long a supplicant may hang at most.
+const HANGS: Duration = Duration::from_mins(2);
 
 /// Continues the supplicant when dropped, so that a failure is not the next scenario's.
 struct Stopped;
@@ -35,7 +38,7 @@ async fn a_supplicant_that_hangs_is_restarted_and_a_phone_can_join() {
     until("the access point is open", async || device_state("STATE").starts_with("100 ")).await;
     let hung = supplicant();
     let _stopped = Stopped::supplicant();
-    until("it is restarted", async || ![hung.as_str(), "0"].contains(&supplicant().as_str())).await;
+    within(HANGS, "it is restarted", async || ![hung.as_str(), "0"].contains(&supplicant().as_str())).await;
     let restarted = Instant::now();
     let _wifi = Wifi::join(&device.name, PASSPHRASE).await;
     assert!(restarted.elapsed() < Duration::from_mins(1), "{:?}", restarted.elapsed());
