@@ -101,10 +101,11 @@ impl Controllers {
 
     /// Waits until `BlueZ` advertises for the node.
     pub(crate) async fn until_node_advertises(&self) {
-        let adapter = adapter(&self.node).await.expect("BlueZ has it");
         let bus = zbus::Connection::system().await.expect("a connection to the bus");
         let property = ("org.bluez.LEAdvertisingManager1", "ActiveInstances");
         until("it advertises", async || {
+            // An installation of the package has restarted BlueZ, which then finds its controllers again.
+            let Ok(adapter) = self.node_adapter().await else { return false };
             let interface = Some("org.freedesktop.DBus.Properties");
             let answer = bus.call_method(Some("org.bluez"), adapter.path(), interface, "Get", &property).await;
             answer.is_ok_and(|answer| answer.body().deserialize().is_ok_and(|count| Variant::from(0_u8) < count))

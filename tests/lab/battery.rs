@@ -24,30 +24,6 @@ const LEVEL: &str = "/phone/battery/level";
 const BATTERY: Uuid = Uuid::from_u128(0x0000_180f_0000_1000_8000_0080_5f9b_34fb);
 const BATTERY_LEVEL: Uuid = Uuid::from_u128(0x0000_2a19_0000_1000_8000_0080_5f9b_34fb);
 
-/// What the laboratory adds to the unit of `BlueZ` for scenarios without a package.
-const DROP_IN: &str = "/run/systemd/system/bluetooth.service.d/05-lab.conf";
-const ASIDE: &str = "/run/lab-bluetooth.conf";
-
-/// `BlueZ` as its own package starts it, until dropped.
-struct Stock;
-
-impl Stock {
-    fn start() -> Self {
-        fs::rename(DROP_IN, ASIDE).expect("the laboratory has made it");
-        must("systemctl", &["daemon-reload"]);
-        must("systemctl", &["restart", "bluetooth"]);
-        Self
-    }
-}
-
-impl Drop for Stock {
-    fn drop(&mut self) {
-        fs::rename(ASIDE, DROP_IN).expect("it was moved there");
-        must("systemctl", &["daemon-reload"]);
-        must("systemctl", &["restart", "bluetooth"]);
-    }
-}
-
 /// The Battery Service of a phone; ends when dropped.
 struct Battery {
     _tasks: JoinSet<()>,
@@ -106,7 +82,6 @@ async fn phone_at_the_node(controllers: &Controllers) -> Option<Peer> {
 #[tokio::test]
 async fn a_phone_is_not_asked_to_pair_by_a_stock_bluez() {
     clean("jarvis-provisioning");
-    let _stock = Stock::start();
     let controllers = Controllers::ready().await;
     configure(&controllers, "never");
     install(&["jarvis-provisioning"]);

@@ -1,7 +1,7 @@
-//! A node as installed: the program, with radios and files.
+//! A node as installed: its unit, or its program alone, with radios and files.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use mobile_test_harness::command_center::Order;
@@ -16,10 +16,14 @@ use tokio::time::timeout;
 
 use crate::air::{Controllers, PATIENCE, must, run, until};
 use crate::place::{HOUSEHOLD, Home, PASSWORD, Running, SSID, json, start};
+use crate::units::{SERVICE, property, write_label, write_settings};
 
 /// The content of its label.
 pub(crate) const CODE: &str = "482913";
 pub(crate) const PASSPHRASE: &str = "on the label 4711";
+
+/// The folder of the packaged service's keys and state.
+const STATE: &str = "/var/lib/jarvis";
 
 /// The resources of a program.
 #[derive(Clone, Copy, Debug)]
@@ -34,8 +38,10 @@ pub(crate) struct Usage {
 
 /// A device. Its files outlive its program.
 pub(crate) struct Device {
-    files: TempDir,
-    settings: String,
+    /// The files of a program that runs alone, as root; none if the unit of the installed package runs it, with its user and
+    /// sandbox.
+    alone: Option<TempDir>,
+    /// The program that runs alone, or the reader of the unit's journal.
     program: Option<Running>,
     /// The advertised name, and the access point's SSID.
     pub(crate) name: String,
@@ -55,57 +61,88 @@ impl Device {
 
     /// The same, on an image that has networks.
     pub(crate) async fn with_networks(settings: &str) -> Self {
+        must("systemctl", &["stop", SERVICE]);
+        must("rm", &["-rf", STATE, "/var/lib/msp"]);
+        write_settings(settings);
+        let mut device = Self { alone: None, program: None, name: String::new() };
+        device.boot().await;
+        device
+    }
+
+    /// A new device whose program runs alone, with additional settings.
+    pub(crate) async fn alone(settings: &str) -> Self {
+        forget_networks();
         let files = TempDir::new().expect("a temporary folder");
-        let label = format!(r#"{{"code":"{CODE}","access_point_passphrase":"{PASSPHRASE}"}}"#);
-        let label_file = files.path().join("label.json");
-        fs::write(&label_file, label).expect("its label can be written");
+        let label = files.path().join("label.json");
+        write_label(&label);
         // In TOML top-level keys come first.
-        let settings = format!("interface = \"wlan0\"\n{settings}\n[pairing]\nfile = \"{}\"\n", label_file.display());
-        let mut device = Self { files, settings, program: None, name: String::new() };
+        let settings = format!("interface = \"wlan0\"\n{settings}\n[pairing]\nfile = \"{}\"\n", label.display());
+        fs::write(files.path().join("settings.toml"), settings).expect("its settings can be written");
+        let mut device = Self { alone: Some(files), program: None, name: String::new() };
         device.boot().await;
         device
     }
 
     /// A command of its program.
     fn command(&self, arguments: &[&str]) -> Command {
-        let folder = self.files.path();
-        fs::write(folder.join("settings.toml"), &self.settings).expect("its settings can be written");
-        let mut command = Command::new("jarvis-provision");
-        command.args(arguments).arg("--config").arg(folder.join("settings.toml"));
-        command.env("HOME", folder).env("JARVIS_SECRET_DIRECTORY", folder.join("secrets")).current_dir(folder);
-        command.env("CONFIG_PATH", folder.join("config.json")).env("RUST_LOG", "debug,zbus=info,hyper=info,reqwest=info");
-        command.stdin(Stdio::null()).kill_on_drop(true);
+        let mut command = Command::new("/usr/bin/jarvis-provision");
+        command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+        if let Some(files) = &self.alone {
+            let folder = files.path();
+            command.arg("--config").arg(folder.join("settings.toml")).current_dir(folder);
+            command.env("HOME", folder).env("JARVIS_SECRET_DIRECTORY", folder.join("secrets"));
+            command.env("CONFIG_PATH", folder.join("config.json")).env("RUST_LOG", "debug,zbus=info,hyper=info,reqwest=info");
+        }
         command
     }
 
-    /// Runs its program, which exits at once; returns its output.
-    pub(crate) async fn runs_to_its_end(&self) -> String {
-        let output = timeout(PATIENCE, self.command(&["run"]).output()).await.expect("it ends").expect("it starts");
-        assert!(output.status.success(), "it exits with success: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).into_owned()
+    /// Starts its program, and returns the first line of its output that contains `word`.
+    async fn run(&mut self, word: &str) -> String {
+        let output = if self.alone.is_some() { self.command(&["run"]) } else { journal(&["--follow", "--no-tail"]) };
+        let (program, line) = start(output, "node", word).await;
+        self.program = Some(program);
+        line
     }
 
     /// Starts its program.
     pub(crate) async fn boot(&mut self) {
-        let (program, ready) = start(self.command(&["run"]), "node", "listening").await;
+        let ready = self.run("listening").await;
         let ready: Value = serde_json::from_str(&ready).expect("it says where it listens");
         self.name = ready["name"].as_str().expect("it says its name").into();
-        self.program = Some(program);
     }
 
     /// Starts its program after it was provisioned; it stays, because the node needs it for its network.
     pub(crate) async fn boot_provisioned(&mut self) {
-        self.program = Some(start(self.command(&["run"]), "node", "provisioned already").await.0);
+        self.run("provisioned already").await;
+    }
+
+    /// Starts its unit, whose program exits at once; returns its output.
+    pub(crate) async fn runs_to_its_end(&self) -> String {
+        let mut output = journal(&[]);
+        until("it has exited", async || property(SERVICE, "ActiveState") == "inactive").await;
+        assert_eq!(property(SERVICE, "Result"), "success");
+        let output = output.output().await.expect("the journal can be read");
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// Kills its program.
     pub(crate) fn kill(&mut self) {
         self.program = None;
+        if self.alone.is_none() {
+            must("systemctl", &["kill", "--signal=KILL", SERVICE]);
+            // It would be restarted, at a time that the scenario does not know.
+            must("systemctl", &["stop", SERVICE]);
+        }
     }
 
     /// Stops its program like a service manager.
     pub(crate) async fn stop(&mut self) {
-        self.program.take().expect("it runs").stop().await;
+        let program = self.program.take().expect("it runs");
+        if self.alone.is_some() {
+            return program.stop().await;
+        }
+        must("systemctl", &["stop", SERVICE]);
+        assert_eq!(property(SERVICE, "Result"), "success");
     }
 
     /// Resets it by the command; returns the exit status and the output.
@@ -118,7 +155,10 @@ impl Device {
 
     /// The resources of its program.
     pub(crate) fn usage(&self) -> Usage {
-        usage(&self.program.as_ref().expect("it runs").process().as_raw_nonzero().to_string())
+        match &self.alone {
+            Some(_) => usage(&self.program.as_ref().expect("it runs").process().as_raw_nonzero().to_string()),
+            None => usage(&property(SERVICE, "MainPID")),
+        }
     }
 
     /// The pairing code of its label.
@@ -128,17 +168,17 @@ impl Device {
 
     /// The configuration of its normal operation.
     fn configuration(&self) -> PathBuf {
-        self.files.path().join("config.json")
+        self.alone.as_ref().map_or(Path::new(STATE), TempDir::path).join("config.json")
     }
 
     /// A file in its folder of keys and state.
     pub(crate) fn secret(&self, name: &str) -> PathBuf {
-        self.files.path().join("secrets").join(name)
+        self.alone.as_ref().map_or_else(|| STATE.into(), |files| files.path().join("secrets")).join(name)
     }
 
     /// Whether it reports that it is provisioned.
     pub(crate) fn is_provisioned(&self) -> bool {
-        self.files.path().join("secrets/.provisioned").exists()
+        self.secret(".provisioned").exists()
     }
 
     /// Asserts that it is provisioned: it reports so, and the command center accepts the key in its configuration.
@@ -161,6 +201,23 @@ impl Device {
         assert!(!self.is_provisioned(), "no marker is there");
         until("the profile is gone", async || profiles().is_empty()).await;
     }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        if self.alone.is_none() {
+            run("systemctl", &["stop", SERVICE]);
+        }
+    }
+}
+
+/// Starts the unit; returns the command that prints the output of its program.
+fn journal(arguments: &[&str]) -> Command {
+    must("systemctl", &["start", SERVICE]);
+    let mut journal = Command::new("journalctl");
+    journal.args(["--output=cat", &format!("_SYSTEMD_INVOCATION_ID={}", property(SERVICE, "InvocationID"))]);
+    journal.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    journal
 }
 
 /// The resources of a process.

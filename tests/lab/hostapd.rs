@@ -57,7 +57,7 @@ fn runs(program: &str) -> bool {
 #[tokio::test]
 async fn wrong_password_then_right_over_its_access_point_and_a_reset() {
     let _bare = Bare::new();
-    let mut device = Device::with(SETTINGS).await;
+    let mut device = Device::alone(SETTINGS).await;
     let home = provision(&device, true).await;
     let stored = device.secret("networks.json");
     let metadata = fs::metadata(&stored).expect("the network is stored");
@@ -78,7 +78,7 @@ async fn wrong_password_then_right_over_its_access_point_and_a_reset() {
 #[tokio::test]
 async fn its_programs_end_with_it_however_it_ends() {
     let _bare = Bare::new();
-    let mut device = Device::with(SETTINGS).await;
+    let mut device = Device::alone(SETTINGS).await;
     let wifi = Wifi::join(&device.name, PASSPHRASE).await;
     assert!(runs("hostapd") && runs("dnsmasq"));
     device.kill();
@@ -94,7 +94,7 @@ async fn its_programs_end_with_it_however_it_ends() {
 #[tokio::test]
 async fn a_lost_access_point_opens_again() {
     let _bare = Bare::new();
-    let device = Device::with(SETTINGS).await;
+    let device = Device::alone(SETTINGS).await;
     for program in ["hostapd", "dnsmasq"] {
         until("the access point is open", async || runs("hostapd") && runs("dnsmasq")).await;
         must("pkill", &["--exact", program]);

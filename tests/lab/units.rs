@@ -15,8 +15,12 @@ use crate::place::{Home, SSID, Wifi, json as read};
 /// The folder of the packages.
 pub(crate) const PACKAGES: &str = "/lab/packages";
 
-/// The node's settings.
+/// The node's unit.
+pub(crate) const SERVICE: &str = "jarvis-provision.service";
+
+/// The node's settings, and its label.
 pub(crate) const SETTINGS: &str = "/etc/jarvis/provision.toml";
+const LABEL: &str = "/etc/jarvis/pairing.json";
 
 /// The file that makes every name resolve to the node.
 const NAMES: &str = "/etc/NetworkManager/dnsmasq-shared.d/jarvis-provisioning.conf";
@@ -56,15 +60,22 @@ fn purge(packages: &[&str]) {
 
 /// Writes the settings before the package is installed: the node's radios, when to open the access point, and a known label.
 pub(crate) fn configure(controllers: &Controllers, access_point: &str) {
+    write_settings(&format!("adapter = \"{}\"\n[access_point]\nopen = \"{access_point}\"\n", controllers.node));
+}
+
+/// Writes the packaged settings with others, whose top-level keys come first, and a known label.
+pub(crate) fn write_settings(settings: &str) {
     fs::create_dir_all("/etc/jarvis").expect("root may");
-    let label = json!({ "code": CODE, "access_point_passphrase": PASSPHRASE });
-    fs::write("/etc/jarvis/pairing.json", label.to_string()).expect("it can be written");
+    write_label(Path::new(LABEL));
     let packaged = include_str!("../../packaging/provision.toml");
-    let settings = format!(
-        "interface = \"wlan0\"\nadapter = \"{}\"\n{packaged}\n[access_point]\nopen = \"{access_point}\"\n[pairing]\nfile = \"/etc/jarvis/pairing.json\"\n",
-        controllers.node
-    );
+    let settings = format!("interface = \"wlan0\"\n{settings}\n{packaged}\n[pairing]\nfile = \"{LABEL}\"\n");
     fs::write(SETTINGS, settings).expect("it can be written");
+}
+
+/// Writes the label of a device.
+pub(crate) fn write_label(file: &Path) {
+    let label = json!({ "code": CODE, "access_point_passphrase": PASSPHRASE });
+    fs::write(file, label.to_string()).expect("it can be written");
 }
 
 /// The names of all files that packages may change.
@@ -82,6 +93,11 @@ fn files() -> BTreeSet<String> {
     text.lines().filter(kept).map(str::to_owned).collect()
 }
 
+/// A property of a unit.
+pub(crate) fn property(unit: &str, name: &str) -> String {
+    must("systemctl", &["show", "--value", "--property", name, unit]).trim().to_owned()
+}
+
 /// A started unit, which stops when dropped.
 pub(crate) struct Unit {
     pub(crate) name: &'static str,
@@ -96,7 +112,7 @@ impl Unit {
     }
 
     pub(crate) fn property(&self, name: &str) -> String {
-        must("systemctl", &["show", "--value", "--property", name, self.name]).trim().to_owned()
+        property(self.name, name)
     }
 
     /// The id of the user that its main process runs as.
