@@ -146,6 +146,11 @@ impl Att {
         self.ask(&[&request(WRITE, &[handle(found)])[..], &[u8::from(on), 0]].concat()).await.expect("a subscription");
     }
 
+    /// The value handle of each characteristic, by its UUID.
+    pub(crate) const fn handles(&self) -> &HashMap<u128, u16> {
+        &self.handles
+    }
+
     fn handle(&self, endpoint: Endpoint) -> u16 {
         self.handles[&endpoint.row().uuid]
     }

@@ -25,12 +25,12 @@ use mobile_test_harness::phone::Phone;
 use provisioning_core::domain::State;
 use provisioning_core::fault::Fault;
 use provisioning_core::wire::PublicStatus;
-use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 
 use crate::air::{Controllers, connect, must, run, until};
 use crate::device::{Device, PASSPHRASE, credentials, profiles, usage, with_password};
-use crate::place::{AIR, CENTER_PORT, Home, PASSWORD, SSID, Settings, at_the_phone, log, there};
+use crate::place::{AIR, CENTER_PORT, Home, PASSWORD, SSID, Settings, at_the_phone, there};
+use crate::traffic::Capture;
 use crate::units::{PACKAGES, Unit, apt_install, clean, configure};
 use split::{Parts, Watch};
 use table::{Samples, Table};
@@ -101,7 +101,7 @@ async fn over_bluetooth() {
         let order = home.order().await;
         let credentials = credentials(&order);
         let mut phone = connect(&controllers).await;
-        let monitor = monitor(round).await;
+        let capture = Capture::start(&format!("round-{round}.snoop")).await;
         phone.info().await.expect("the node answers");
         phone.open_session(&Device::code()).await.expect("the code is right");
         look_around(&mut phone).await;
@@ -110,7 +110,7 @@ async fn over_bluetooth() {
         let watch = Watch::begin();
         let report = phone.bring_online(&credentials, ATTEMPT, |_| {}).await.expect("an outcome");
         let provisioned = watch.seconds();
-        drop(monitor);
+        let (writes, octets) = capture.read();
         let most = mebibytes(device.usage().peak);
         phone.leave().await;
         if report.state != State::Provisioned {
@@ -135,9 +135,8 @@ async fn over_bluetooth() {
         forget().await;
         ours.add(provisioned);
         theirs.add(by_hand);
-        let (writes, octets) = attribute_protocol(round);
-        round_trips.add(writes);
-        bytes.add(octets);
+        round_trips.add(f64::from(writes));
+        bytes.add(f64::from(octets));
         advertised.add(took);
         idle.add(waiting);
         peak.add(most);
@@ -151,7 +150,7 @@ async fn over_bluetooth() {
         eprintln!("a round of {took:.2} s:\n{}", watch.supplicant(*took));
     }
     table.figure(&round_trips, "");
-    table.target("  round trips", round_trips.median(), 5.0);
+    table.target("  round trips", round_trips.median(), 4.0);
     table.figure(&bytes, "B");
     table.figure(&advertised, "s");
     table.figure(&idle, "MiB");
@@ -213,41 +212,6 @@ async fn forget() {
         String::from_utf8_lossy(&state.stdout).contains(":30")
     })
     .await;
-}
-
-fn capture(round: usize) -> String {
-    log(&format!("round-{round}.snoop")).display().to_string()
-}
-
-async fn monitor(round: usize) -> tokio::process::Child {
-    let mut monitor = Command::new("btmon");
-    monitor.args(["--write", &capture(round)]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let monitor = monitor.kill_on_drop(true).spawn().expect("btmon can be started");
-    until("btmon listens", async || std::fs::metadata(capture(round)).is_ok_and(|file| file.len() > 16)).await;
-    monitor
-}
-
-/// The acknowledged writes, and the bytes of all values and headers of the attribute protocol. Every packet is captured at
-/// both ends; it counts at its sender.
-fn attribute_protocol(round: usize) -> (f64, f64) {
-    let text = must("btmon", &["--read", &capture(round)]);
-    let (mut writes, mut bytes, mut sent) = (0_u32, 0_u32, false);
-    for line in text.lines() {
-        if line.starts_with('<') || line.starts_with('>') {
-            sent = line.starts_with("< ACL");
-        }
-        let Some(attribute) = line.trim().strip_prefix("ATT: ") else { continue };
-        if !sent {
-            continue;
-        }
-        if attribute.starts_with("Write Request (0x12)") {
-            writes += 1;
-        }
-        let length = attribute.rsplit_once("len ").and_then(|(_, length)| length.parse::<u32>().ok());
-        // The length excludes the operation.
-        bytes += length.expect("btmon says the length") + 1;
-    }
-    (f64::from(writes), f64::from(bytes))
 }
 
 /// From the request for the access point to the answer over HTTP.

@@ -20,12 +20,15 @@
 //! | `browser` | the setup page and the site in a browser of the host, which uses the radios of the guest's phone |
 //! | `care` | the packaged service as a caretaker of the network |
 //! | `panel` | the packaged service's object on the bus, its light and its button |
+//! | `improv`, `nymea` | clients of protocols without a session |
+//! | `traffic` | what goes over the air |
 //! | `field` | what devices meet where they are used: networks of others, resets of the adapter, a slow router |
 //! | `surroundings` | services that hang around the node |
 //! | `units` | the programs started by their systemd units |
 //! | `bench` | the figures |
 //! | `scene` | the common start of scenarios of the complete system |
 //! | `air`, `place`, `street`, `desk` | radios, a home, other networks on its radio, and the phone's place |
+//! | `central` | a client on the phone's controller |
 //! | `dns` | queries for names |
 //! | `l2cap` | the kernel's socket for the Attribute Protocol |
 //! | `node`, `device` | the node in this process, and as a program |
@@ -38,6 +41,7 @@ mod bench;
 mod browser;
 mod captive_portal;
 mod care;
+mod central;
 mod desk;
 mod device;
 mod dns;
@@ -50,6 +54,7 @@ mod improv;
 mod l2cap;
 mod mdns_service;
 mod node;
+mod nymea;
 mod over_access_point;
 mod over_bluetooth;
 mod panel;
@@ -59,5 +64,6 @@ mod resets;
 mod scene;
 mod street;
 mod surroundings;
+mod traffic;
 mod trouble;
 mod units;

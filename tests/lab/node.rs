@@ -56,27 +56,22 @@ pub(crate) struct Node {
 impl Node {
     /// Starts a new node.
     pub(crate) fn start(controllers: &Controllers) -> Self {
-        Self::with(controllers, false)
+        Self::with(controllers, ble::Services::default())
     }
 
-    /// The same, which serves Improv's clients.
-    pub(crate) fn with_improv(controllers: &Controllers) -> Self {
-        Self::with(controllers, true)
-    }
-
-    fn with(controllers: &Controllers, improv: bool) -> Self {
+    /// The same with further services.
+    pub(crate) fn with(controllers: &Controllers, services: ble::Services) -> Self {
         let files = TempDir::new().expect("a temporary folder");
         let paths = Paths { config: Some(files.path().join("config.json")), ..Paths::new(files.path().join("secrets")) };
         let store = Store::open(paths).expect("a new folder can be used");
         let boot = store.load().expect("a new folder holds nothing that cannot be read");
         let pairing = boot.pairing.clone();
-        let machine = Config { improv, ..config(AccessPointPolicy::Never) };
+        let machine = Config { improv: services.improv, nymea: services.nymea, ..config(AccessPointPolicy::Never) };
         let (daemon, handle) = Daemon::new(machine, boot, SimulatedNetwork, Agreeable, store);
         let mut tasks = JoinSet::new();
         tasks.spawn(async {
             daemon.run(std::future::pending()).await;
         });
-        let services = ble::Services { improv, ..ble::Services::default() };
         let config = ble::Config { adapter: Some(controllers.node.clone()), services, ..ble::Config::default() };
         tasks.spawn(ble::serve(config, handle.clone(), std::future::pending()));
         Self { handle, pairing, _files: files, _tasks: tasks }
