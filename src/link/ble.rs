@@ -250,6 +250,17 @@ enum Ended {
     Client(Protocol, OwnedObjectPath, Link),
 }
 
+/// What the next task of a link returns that ends by itself. An aborted one belonged to a link that is closed already. Cancel safe.
+async fn next_ended<T: 'static>(tasks: &mut JoinSet<T>) -> T {
+    loop {
+        match tasks.join_next().await {
+            Some(Ok(ended)) => return ended,
+            Some(Err(_)) => {}
+            None => std::future::pending().await,
+        }
+    }
+}
+
 /// Everyone who is connected.
 struct Links<'a> {
     phones: &'a mut Phones,

@@ -16,6 +16,7 @@ use zbus::{OwnedObjectPath, Variant};
 use super::application::{ADVERTISEMENT_TYPE, INTERVAL, Properties, Services, uuid};
 use super::apps::Answers;
 use super::bus::Caller;
+use super::next_ended;
 use crate::daemon::{Handle, Stopping};
 use crate::link::clients::{self, Characteristic, Protocol};
 use provisioning_core::gatt::{MTU_MINIMUM, multiple_value_size};
@@ -207,14 +208,7 @@ impl Clients {
 
     /// Waits until the node has closed a link. Cancel safe.
     pub(super) async fn ended(&mut self) -> (OwnedObjectPath, Link) {
-        loop {
-            match self.tasks.join_next().await {
-                Some(Ok(ended)) => return ended,
-                // An aborted task belonged to a link that is closed already.
-                Some(Err(_)) => {}
-                None => std::future::pending().await,
-            }
-        }
+        next_ended(&mut self.tasks).await
     }
 
     /// Ends a link that the node has closed; returns its phone, which is to be disconnected.

@@ -12,6 +12,7 @@ use tracing::{debug, info};
 use zbus::OwnedObjectPath;
 
 use super::bus::Caller;
+use super::next_ended;
 use crate::daemon::{Handle, Stopping};
 use provisioning_core::endpoint::Endpoint;
 use provisioning_core::gatt::peripheral::Inbox;
@@ -101,14 +102,7 @@ impl Phones {
 
     /// Waits until the task of a link has ended. Cancel safe.
     pub(super) async fn ended(&mut self) -> Ended {
-        loop {
-            match self.tasks.join_next().await {
-                Some(Ok(ended)) => return ended,
-                // An aborted task belonged to a link that is closed already.
-                Some(Err(_)) => {}
-                None => std::future::pending().await,
-            }
-        }
+        next_ended(&mut self.tasks).await
     }
 
     /// Closes a link whose task has ended; returns its phone if the node has closed it and the phone must be disconnected.
