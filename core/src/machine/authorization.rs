@@ -87,7 +87,7 @@ impl Machine {
         }
         if self.authorization.in_use && !self.activity.is_attempt() {
             self.authorization.in_use = false;
-            if self.status.failure.is_some() || self.activity.is_reset() {
+            if self.status.failure.is_some() {
                 self.authorization.failed(now);
             }
         }
