@@ -118,10 +118,9 @@ impl App {
 
     /// The answer to an app, among what other links were told.
     fn taken(world: &mut World, link: Link) -> Option<Vec<u8>> {
-        let mut own = world.app_answers.extract_if(.., |(to, _)| *to == link);
-        let answer = own.next().map(|(_, answer)| answer);
-        assert!(own.next().is_none(), "one answer to one message");
-        answer
+        let mut own = world.told(link);
+        assert!(own.len() <= 1, "one answer to one message");
+        own.pop()
     }
 
     /// Opens a session; none if the node refuses.

@@ -31,14 +31,9 @@ fn world() -> World {
 fn authorized() -> World {
     let mut world = world();
     open(&mut world, LINK);
-    authorize(&mut world);
+    world.authorize();
     assert_eq!(told(&mut world, LINK), [Notice::state(State::Authorized)]);
     world
-}
-
-fn authorize(world: &mut World) {
-    let ticket = world.local(LocalRequest::Authorize).unwrap();
-    assert_eq!(world.answered(ticket), Some(&Answer::Authorized));
 }
 
 fn open(world: &mut World, link: Link) {
@@ -52,10 +47,7 @@ fn write(world: &mut World, link: Link, value: &[u8]) {
 
 /// What a client was notified of since the last time.
 fn told(world: &mut World, link: Link) -> Vec<Notice> {
-    let (own, others) = std::mem::take(&mut world.app_answers).into_iter().partition(|(to, _)| *to == link);
-    world.app_answers = others;
-    let own: Vec<(Link, Vec<u8>)> = own;
-    own.iter().map(|(_, message)| Notice::decode(message).expect("a notice")).collect()
+    world.told(link).iter().map(|message| Notice::decode(message).expect("a notice")).collect()
 }
 
 fn packet(command: u8, data: &[u8]) -> Vec<u8> {
@@ -135,9 +127,9 @@ fn a_permission_lapses_after_a_minute_and_clients_learn_it() {
     write(&mut world, LINK, &join("home", PASSPHRASE));
     assert_eq!(told(&mut world, LINK), refused());
     // A second one, in the middle of a minute, starts the minute over.
-    authorize(&mut world);
+    world.authorize();
     world.advance(MINUTE / 2).unwrap();
-    authorize(&mut world);
+    world.authorize();
     world.advance(MINUTE / 2 + MINUTE / 4).unwrap();
     assert_eq!(state(&world), State::Authorized);
     write(&mut world, LINK, &join("home", PASSPHRASE));
@@ -189,7 +181,7 @@ fn after_a_failure_a_client_that_comes_back_tries_again_a_hundred_times() {
         assert_eq!(told(&mut world, link).pop(), Some(success()), "round {round}");
         world.input(Input::Closed { link }).unwrap();
         assert_eq!(world.machine.status().state(), NodeState::Online);
-        authorize(&mut world);
+        world.authorize();
     }
 }
 
@@ -384,7 +376,7 @@ fn a_success_is_advertised_for_a_minute_and_a_node_with_a_network_only_while_it_
     world.reboot().unwrap();
     world.idle().unwrap();
     assert!(!advertised(&world) && state(&world) == State::Provisioned, "after a restart, too");
-    authorize(&mut world);
+    world.authorize();
     assert!(advertised(&world) && state(&world) == State::Authorized);
     world.advance(MINUTE).unwrap();
     assert!(!advertised(&world));

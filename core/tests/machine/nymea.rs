@@ -37,14 +37,9 @@ fn world() -> World {
 fn authorized() -> World {
     let mut world = world();
     open(&mut world, LINK);
-    authorize(&mut world);
+    world.authorize();
     told(&mut world, LINK);
     world
-}
-
-fn authorize(world: &mut World) {
-    let ticket = world.local(LocalRequest::Authorize).unwrap();
-    assert_eq!(world.answered(ticket), Some(&Answer::Authorized));
 }
 
 fn open(world: &mut World, link: Link) {
@@ -69,10 +64,7 @@ fn join(passphrase: &str) -> Value {
 
 /// What a client was notified of since the last time.
 fn told(world: &mut World, link: Link) -> Vec<Notice> {
-    let (own, others) = std::mem::take(&mut world.app_answers).into_iter().partition(|(to, _)| *to == link);
-    world.app_answers = others;
-    let own: Vec<(Link, Vec<u8>)> = own;
-    own.iter().map(|(_, message)| Notice::decode(message).expect("a notice")).collect()
+    world.told(link).iter().map(|message| Notice::decode(message).expect("a notice")).collect()
 }
 
 /// The answers that a client got since the last time.
@@ -131,7 +123,7 @@ fn clients_are_told_each_state() {
     open(&mut world, LINK);
     let asleep = Shown { wireless: Wireless::Disconnected, network: Network::Asleep, access_point: false, advertised: true };
     assert_eq!(shown(&world), asleep);
-    authorize(&mut world);
+    world.authorize();
     let expected = [(Characteristic::Network, 2), (Characteristic::NetworkingEnabled, 1)];
     assert_eq!(told(&mut world, LINK), expected.map(|(characteristic, value)| Notice::state(characteristic, value)));
     send(&mut world, LINK, &join("wrong password"));
@@ -145,7 +137,7 @@ fn clients_are_told_each_state() {
     end(&mut world);
     assert_eq!(states(&mut world, Characteristic::Wireless), [4, 5, 8, 10]);
     assert_eq!((shown(&world).network, shown(&world).advertised), (Network::Global, false));
-    authorize(&mut world);
+    world.authorize();
     assert!(shown(&world).advertised);
 }
 
@@ -162,7 +154,7 @@ fn without_a_permission_a_client_changes_nothing_and_learns_no_network() {
     // A node that a phone has set up over its session tells no client where it is.
     world.attempt(&crate::world::credentials());
     assert_eq!(ask(&mut world, LINK, &json!({ "c": 5 })), answer(5, NETWORKING_DISABLED));
-    authorize(&mut world);
+    world.authorize();
     assert_eq!(answers(&mut world, LINK), [] as [Value; 0]);
     assert_eq!(ask(&mut world, LINK, &json!({ "c": 5 }))["p"]["e"], "", "its name came sealed");
 }
@@ -173,7 +165,7 @@ fn the_permission_is_the_one_of_improv() {
     world.advance(MINUTE).unwrap();
     answers(&mut world, LINK);
     assert_eq!(ask(&mut world, LINK, &join(PASSPHRASE)), answer(1, NETWORKING_DISABLED));
-    authorize(&mut world);
+    world.authorize();
     for attempt in 1..=5 {
         send(&mut world, LINK, &join("wrong password"));
         end(&mut world);
@@ -412,7 +404,7 @@ fn clients_of_improv_and_of_nymea_share_one_node() {
     world.idle().unwrap();
     open(&mut world, LINK);
     world.input(Input::Improv { link: OTHER, from: improv::FromClient::Opened { room: 514 } }).unwrap();
-    authorize(&mut world);
+    world.authorize();
     told(&mut world, LINK);
     send(&mut world, LINK, &join(PASSPHRASE));
     assert_eq!(world.machine.improv().expect("it is served").state, improv::State::Provisioning);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use provisioning_core::domain::State;
 use provisioning_core::espressif::Endpoint;
-use provisioning_core::machine::{Answer, Input, Link, LocalRequest};
+use provisioning_core::machine::{Input, Link};
 use provisioning_core::secret::SecretBlob;
 use provisioning_core::{improv, nymea};
 
@@ -25,11 +25,6 @@ fn world() -> World {
     world.input(Input::Improv { link: IMPROV, from: improv::FromClient::Opened { room: 514 } }).unwrap();
     world.input(Input::Nymea { link: NYMEA, from: nymea::FromClient::Opened }).unwrap();
     world
-}
-
-fn authorize(world: &mut World) {
-    let ticket = world.local(LocalRequest::Authorize).unwrap();
-    assert_eq!(world.answered(ticket), Some(&Answer::Authorized));
 }
 
 /// Improv's command to join the network, as its packet.
@@ -62,16 +57,9 @@ fn is_online(world: &World) -> bool {
     matches!(world.machine.status().state(), State::Online | State::Provisioned) && world.commands.is_empty()
 }
 
-/// What a link was told since the last time.
-fn told(world: &mut World, link: Link) -> Vec<Vec<u8>> {
-    let (own, others): (Vec<_>, Vec<_>) = std::mem::take(&mut world.app_answers).into_iter().partition(|(to, _)| *to == link);
-    world.app_answers = others;
-    own.into_iter().map(|(_, message)| message).collect()
-}
-
 /// Whether nymea's client was answered, and with this code.
 fn nymea_answer(world: &mut World) -> Option<u8> {
-    let mut notices = told(world, NYMEA).into_iter().filter_map(|message| nymea::Notice::decode(&message));
+    let mut notices = world.told(NYMEA).into_iter().filter_map(|message| nymea::Notice::decode(&message));
     let answer = notices.rfind(|notice| notice.characteristic == nymea::Characteristic::Answer)?;
     let answer: serde_json::Value = serde_json::from_slice(&answer.value).expect("JSON");
     answer["r"].as_u64().and_then(|code| u8::try_from(code).ok())
@@ -82,7 +70,7 @@ fn all_four_protocols_are_used_one_after_another_in_every_order() {
     for first in 0..4 {
         let mut world = world();
         for turn in 0..4 {
-            authorize(&mut world);
+            world.authorize();
             match (first + turn) % 4 {
                 0 => {
                     let phone = world.paired();
@@ -100,7 +88,7 @@ fn all_four_protocols_are_used_one_after_another_in_every_order() {
                 2 => {
                     improv_joins(&mut world);
                     world.until(is_online).unwrap();
-                    assert!(told(&mut world, IMPROV).last().is_some_and(|told| told[..2] == [4, 1]), "a result");
+                    assert!(world.told(IMPROV).last().is_some_and(|told| told[..2] == [4, 1]), "a result");
                 }
                 _ => {
                     nymea_joins(&mut world);
@@ -117,7 +105,7 @@ fn all_four_protocols_are_used_one_after_another_in_every_order() {
 fn of_all_four_protocols_at_once_one_gives_the_network_and_the_others_are_told() {
     for winner in [IMPROV, NYMEA, APP] {
         let mut world = world();
-        authorize(&mut world);
+        world.authorize();
         let mut app = App::open(&mut world, APP, b"wifiprov", CODE.as_bytes()).expect("the right code");
         // A phone is a second one beside the app.
         let phone = world.connect();
@@ -128,10 +116,10 @@ fn of_all_four_protocols_at_once_one_gives_the_network_and_the_others_are_told()
             NYMEA => nymea_joins(&mut world),
             _ => _ = app_joins(&mut world, &mut app),
         }
-        (_, _) = (told(&mut world, IMPROV), told(&mut world, NYMEA));
+        (_, _) = (world.told(IMPROV), world.told(NYMEA));
         improv_joins(&mut world);
         nymea_joins(&mut world);
-        let refused = told(&mut world, IMPROV).iter().any(|told| told[0] == 2 && told[1] != 0);
+        let refused = world.told(IMPROV).iter().any(|told| told[0] == 2 && told[1] != 0);
         assert!(refused, "Improv's client has an error");
         world.until(is_online).unwrap();
         // The client whose attempt it is has its outcome, though its second command was refused.
@@ -149,7 +137,7 @@ fn of_all_four_protocols_at_once_one_gives_the_network_and_the_others_are_told()
 #[test]
 fn two_apps_and_two_clients_of_each_protocol_leave_no_one_without_an_answer() {
     let mut world = world();
-    authorize(&mut world);
+    world.authorize();
     let others = [Link(1001), Link(2001), Link(3001)];
     world.input(Input::Improv { link: others[1], from: improv::FromClient::Opened { room: 20 } }).unwrap();
     world.input(Input::Nymea { link: others[2], from: nymea::FromClient::Opened }).unwrap();

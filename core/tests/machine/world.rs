@@ -319,6 +319,17 @@ impl World {
         self.answers.iter().find(|(answered, _)| *answered == ticket).map(|(_, answer)| answer)
     }
 
+    /// A person at the node authorizes clients without a session.
+    pub(crate) fn authorize(&mut self) {
+        let ticket = self.local(LocalRequest::Authorize).expect("no cut is planned");
+        assert_eq!(self.answered(ticket), Some(&Answer::Authorized));
+    }
+
+    /// What a link without a session of phones was told since the last time.
+    pub(crate) fn told(&mut self, link: Link) -> Vec<Vec<u8>> {
+        self.app_answers.extract_if(.., |(to, _)| *to == link).map(|(_, message)| message).collect()
+    }
+
     // -- Progress of time.
 
     pub(crate) fn input(&mut self, input: Input) -> Result<(), PowerCut> {
