@@ -99,6 +99,28 @@ impl Lab {
             }
         }
     }
+
+    /// Waits until these are advertised, in this order, and nothing else.
+    async fn until_advertised(&self, paths: &[&str]) {
+        let advertised = |world: &World| world.advertisements.iter().map(String::as_str).eq(paths.iter().copied());
+        self.fake.until("other advertisements", advertised).await;
+    }
+
+    /// Subscribes a phone to a characteristic; returns the socket and the MTU.
+    async fn subscribe(&self, path: &str, phone: &str) -> (UnixDatagram, u16) {
+        let answer = self.fake.call(&self.fake.connection, path, "AcquireNotify", &(options(phone),)).await.expect("a socket");
+        let (socket, mtu): (zbus::OwnedFd, u16) = answer.body().deserialize().expect("a socket and the MTU");
+        let socket = UnixDatagram::from(OwnedFd::from(socket));
+        socket.set_nonblocking(false).expect("a socket");
+        socket.set_read_timeout(Some(DEADLINE)).expect("a socket");
+        (socket, mtu)
+    }
+
+    /// The value of a characteristic; none if it is refused.
+    async fn read(&self, path: &str, phone: &str) -> Option<Vec<u8>> {
+        let read = self.fake.call(&self.fake.connection, path, "ReadValue", &(options(phone),)).await;
+        read.ok().map(|value| value.body().deserialize().expect("bytes"))
+    }
 }
 
 /// The options that `BlueZ` passes with every call.

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::ErrorKind;
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 
@@ -33,28 +32,19 @@ async fn lab(room: usize) -> Option<Lab> {
     Some(lab)
 }
 
-async fn until(lab: &Lab, advertised: &[&str]) {
-    lab.fake
-        .until("other advertisements", |world| world.advertisements.iter().map(String::as_str).eq(advertised.iter().copied()))
-        .await;
+/// The object of a characteristic.
+fn path(characteristic: Characteristic) -> String {
+    format!("{SERVICE}/{}", characteristic as u8)
 }
 
 async fn notified(lab: &Lab, characteristic: Characteristic, phone: &str) -> UnixDatagram {
-    let path = format!("{SERVICE}/{}", characteristic as u8);
-    let connection = lab.fake.connection.clone();
-    let answer = lab.fake.call(&connection, &path, "AcquireNotify", &(options(phone),)).await.expect("a socket");
-    let (socket, mtu): (zbus::OwnedFd, u16) = answer.body().deserialize().expect("a socket and the MTU");
+    let (socket, mtu) = lab.subscribe(&path(characteristic), phone).await;
     assert_eq!(mtu, 517);
-    let socket = UnixDatagram::from(OwnedFd::from(socket));
-    socket.set_nonblocking(false).expect("a socket");
-    socket.set_read_timeout(Some(DEADLINE)).expect("a socket");
     socket
 }
 
 async fn read(lab: &Lab, characteristic: Characteristic, phone: &str) -> Option<Vec<u8>> {
-    let path = format!("{SERVICE}/{}", characteristic as u8);
-    let read = lab.fake.call(&lab.fake.connection, &path, "ReadValue", &(options(phone),)).await;
-    read.ok().map(|value| value.body().deserialize().expect("bytes"))
+    lab.read(&path(characteristic), phone).await
 }
 
 fn value(socket: &UnixDatagram) -> Vec<u8> {
@@ -75,7 +65,7 @@ async fn opened(lab: &mut Lab) -> mpsc::Sender<Vec<u8>> {
 #[tokio::test]
 async fn improv_is_advertised_after_the_nodes_own_service_and_follows_every_state() {
     let Some(lab) = lab(5).await else { return };
-    until(&lab, &[OWN, IMPROV]).await;
+    lab.until_advertised(&[OWN, IMPROV]).await;
     let read = lab.fake.call(&lab.fake.connection, IMPROV, "GetAll", &(ADVERTISEMENT_INTERFACE,)).await.expect("an answer");
     let body = read.body();
     let properties: HashMap<String, OwnedVariant> = body.deserialize().expect("properties");
@@ -91,27 +81,27 @@ async fn improv_is_advertised_after_the_nodes_own_service_and_follows_every_stat
     }
     // A node that has a network does not advertise it.
     shows(&lab, State::Provisioned, false);
-    until(&lab, &[OWN]).await;
+    lab.until_advertised(&[OWN]).await;
     shows(&lab, State::Authorized, true);
-    until(&lab, &[OWN, IMPROV]).await;
+    lab.until_advertised(&[OWN, IMPROV]).await;
     lab.ends.advertising.send_replace(false);
-    until(&lab, &[]).await;
+    lab.until_advertised(&[]).await;
 }
 
 #[tokio::test]
 async fn without_room_for_improv_the_node_advertises_its_own_service_and_serves_phones() {
     let Some(lab) = lab(1).await else { return };
     lab.fake.until("it has tried both", |world| world.script.calls_of("RegisterAdvertisement") == 2).await;
-    until(&lab, &[OWN]).await;
+    lab.until_advertised(&[OWN]).await;
     let answer = read(&lab, Characteristic::State, "dev_1").await;
     assert_eq!(answer, Some(vec![1]), "its service is there");
     assert_eq!(lab.fake.world().script.calls_of("RegisterApplication"), 1);
     // There is room now, and something has changed.
     lab.fake.world().room = 2;
     lab.ends.advertising.send_replace(false);
-    until(&lab, &[]).await;
+    lab.until_advertised(&[]).await;
     lab.ends.advertising.send_replace(true);
-    until(&lab, &[OWN, IMPROV]).await;
+    lab.until_advertised(&[OWN, IMPROV]).await;
 }
 
 #[tokio::test]

@@ -1,7 +1,6 @@
 //! nymea's services over D-Bus: their advertisement, and the links of their clients.
 
 use std::net::Ipv4Addr;
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 
@@ -10,7 +9,7 @@ use provisioning_core::nymea::{Characteristic, FromClient, Network, Notice, Show
 use uuid::Uuid;
 use zbus::OwnedVariant;
 
-use super::{ADVERTISEMENT, ADVERTISEMENT_INTERFACE, DEADLINE, Lab, options};
+use super::{ADVERTISEMENT, ADVERTISEMENT_INTERFACE, Lab, options};
 
 const NYMEA: &str = "/jarvis/advertisement_nymea";
 const IMPROV: &str = "/jarvis/advertisement_improv";
@@ -32,31 +31,18 @@ async fn lab(room: usize) -> Option<Lab> {
     Some(lab)
 }
 
-async fn until(lab: &Lab, advertised: &[&str]) {
-    lab.fake
-        .until("other advertisements", |world| world.advertisements.iter().map(String::as_str).eq(advertised.iter().copied()))
-        .await;
-}
-
 async fn notified(lab: &Lab, characteristic: Characteristic, phone: &str) -> UnixDatagram {
-    let connection = lab.fake.connection.clone();
-    let answer = lab.fake.call(&connection, &path(characteristic), "AcquireNotify", &(options(phone),)).await.expect("a socket");
-    let (socket, _): (zbus::OwnedFd, u16) = answer.body().deserialize().expect("a socket and the MTU");
-    let socket = UnixDatagram::from(OwnedFd::from(socket));
-    socket.set_nonblocking(false).expect("a socket");
-    socket.set_read_timeout(Some(DEADLINE)).expect("a socket");
-    socket
+    lab.subscribe(&path(characteristic), phone).await.0
 }
 
 async fn read(lab: &Lab, characteristic: Characteristic) -> Option<Vec<u8>> {
-    let read = lab.fake.call(&lab.fake.connection, &path(characteristic), "ReadValue", &(options("dev_1"),)).await;
-    read.ok().map(|value| value.body().deserialize().expect("bytes"))
+    lab.read(&path(characteristic), "dev_1").await
 }
 
 #[tokio::test]
 async fn nymeas_service_is_advertised_last_without_a_name_and_first_left_out() {
     let Some(lab) = lab(5).await else { return };
-    until(&lab, &[ADVERTISEMENT, NYMEA]).await;
+    lab.until_advertised(&[ADVERTISEMENT, NYMEA]).await;
     let read = lab.fake.call(&lab.fake.connection, NYMEA, "GetAll", &(ADVERTISEMENT_INTERFACE,)).await.expect("an answer");
     let body = read.body();
     let properties: std::collections::HashMap<String, OwnedVariant> = body.deserialize().expect("properties");
@@ -64,11 +50,11 @@ async fn nymeas_service_is_advertised_last_without_a_name_and_first_left_out() {
     assert_eq!(*properties["ServiceUUIDs"], vec![Uuid::from_u128(WIRELESS_SERVICE).to_string()].into());
     // A node that has a network does not advertise it.
     shows(&lab, Shown { advertised: false, ..Shown::default() });
-    until(&lab, &[ADVERTISEMENT]).await;
+    lab.until_advertised(&[ADVERTISEMENT]).await;
     // With room for two, Improv comes first.
     let Some(crowded) = self::lab(2).await else { return };
     super::improv::shows(&crowded, provisioning_core::improv::State::AuthorizationRequired, true);
-    until(&crowded, &[ADVERTISEMENT, IMPROV]).await;
+    crowded.until_advertised(&[ADVERTISEMENT, IMPROV]).await;
 }
 
 #[tokio::test]
