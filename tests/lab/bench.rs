@@ -28,7 +28,7 @@ use provisioning_core::wire::PublicStatus;
 use tokio::time::{Instant, sleep};
 
 use crate::air::{Controllers, connect, must, run, until};
-use crate::device::{Device, PASSPHRASE, credentials, profiles, usage, with_password};
+use crate::device::{Device, PASSPHRASE, credentials, device_state, profiles, usage, with_password};
 use crate::place::{AIR, CENTER_PORT, Home, PASSWORD, SSID, Settings, at_the_phone, there};
 use crate::traffic::Capture;
 use crate::units::{PACKAGES, Unit, apt_install, clean, configure};
@@ -207,11 +207,7 @@ async fn forget() {
     for uuid in profiles() {
         run("nmcli", &["connection", "delete", "uuid", &uuid]);
     }
-    until("the radio is idle", async || {
-        let state = run("nmcli", &["--terse", "--fields", "GENERAL.STATE", "device", "show", "wlan0"]);
-        String::from_utf8_lossy(&state.stdout).contains(":30")
-    })
-    .await;
+    radio_idle().await;
 }
 
 /// From the request for the access point to the answer over HTTP.
@@ -261,13 +257,14 @@ async fn access_point() {
     table.end();
 }
 
+/// Waits until the radio is in no network, and joins none.
+async fn radio_idle() {
+    until("the radio is idle", async || device_state("STATE").starts_with("30 ")).await;
+}
+
 /// Waits until the radio is idle, and its first scan is complete.
 async fn quiet() {
-    until("the radio is idle", async || {
-        let state = run("nmcli", &["--terse", "--fields", "GENERAL.STATE", "device", "show", "wlan0"]);
-        String::from_utf8_lossy(&state.stdout).contains(":30")
-    })
-    .await;
+    radio_idle().await;
     sleep(Duration::from_secs(8)).await;
 }
 

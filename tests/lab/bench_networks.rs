@@ -14,10 +14,10 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 use tokio::time::{Instant, timeout};
 
-use super::seconds;
 use super::table::{Samples, Table};
+use super::{radio_idle, seconds};
 use crate::air::{must, run, until};
-use crate::device::{device_state, forget_networks};
+use crate::device::forget_networks;
 use crate::homes::Node;
 use crate::place::PASSWORD;
 use crate::street::{Beacons, Street};
@@ -158,7 +158,7 @@ async fn measure(table: &mut Table, kinds: &[Kind]) {
             let text = by_nmcli(kind);
             theirs.add(seconds(began), text);
             forget_networks();
-            idle().await;
+            radio_idle().await;
         }
     }
     must("nmcli", &["device", "set", "wlan0", "managed", "no"]);
@@ -175,7 +175,7 @@ async fn measure(table: &mut Table, kinds: &[Kind]) {
         bare.add(seconds(began), text);
     }
     must("nmcli", &["device", "set", "wlan0", "managed", "yes"]);
-    idle().await;
+    radio_idle().await;
     for (kind, told) in kinds.iter().zip(&rows) {
         table.row(&row(kind.name, &told.each_ref().map(Told::time)));
         let texts = told.iter().map(|told| told.text.as_str()).filter(|text| !text.is_empty());
@@ -214,17 +214,13 @@ async fn without_networkmanager(kind: &Kind) -> Option<Fault> {
 
 /// Waits until a scan has found the network, as after the owner's choice from a list.
 async fn seen(kind: &Kind) {
-    idle().await;
+    radio_idle().await;
     until("a scan has ended", async || {
         let list = ["--terse", "--fields", "SSID", "device", "wifi", "list", "ifname", "wlan0", "--rescan", "yes"];
         let listed = run("nmcli", &list);
         kind.hidden || String::from_utf8_lossy(&listed.stdout).lines().any(|ssid| ssid == kind.name)
     })
     .await;
-}
-
-async fn idle() {
-    until("the radio is idle", async || device_state("STATE").starts_with("30 ")).await;
 }
 
 /// Joins by `nmcli`; returns what it says.

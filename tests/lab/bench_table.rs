@@ -19,10 +19,15 @@ impl Samples {
     }
 
     pub(super) fn median(&self) -> f64 {
+        let sorted = self.sorted();
+        f64::midpoint(sorted[(sorted.len() - 1) / 2], sorted[sorted.len() / 2])
+    }
+
+    fn sorted(&self) -> Vec<f64> {
+        assert!(!self.samples.is_empty(), "a figure has its rounds");
         let mut sorted = self.samples.clone();
         sorted.sort_by(f64::total_cmp);
-        assert!(!sorted.is_empty(), "a figure has its rounds");
-        f64::midpoint(sorted[(sorted.len() - 1) / 2], sorted[sorted.len() / 2])
+        sorted
     }
 
     /// The number of rounds.
@@ -32,8 +37,7 @@ impl Samples {
 
     /// The 90th percentile, by the nearest rank.
     fn ninetieth(&self) -> f64 {
-        let mut sorted = self.samples.clone();
-        sorted.sort_by(f64::total_cmp);
+        let sorted = self.sorted();
         sorted[(sorted.len() * 9).div_ceil(10) - 1]
     }
 
