@@ -1,9 +1,8 @@
 /** Checks of the login to an enterprise network, by the grammars of "Limits and times". */
 
-import { utf8 } from "./bytes.js";
 import type { FaultName } from "./errors.js";
 import type { Enterprise } from "./messages.js";
-import { CONTROLS } from "./validate.js";
+import { isText } from "./validate.js";
 
 const LIMITS = { name: 253, password: 256, certificate: 8192, authority: 4096, domain: 253 };
 const LABEL = /^[A-Za-z0-9_-]{1,63}$/;
@@ -44,11 +43,6 @@ export function checkEnterprise(login: Enterprise): Partial<Record<LoginField, F
 }
 
 const NONE = new Uint8Array(0);
-
-function isText(text: string, shortest: number, longest: number): boolean {
-  const { length } = utf8(text);
-  return length >= shortest && length <= longest && !CONTROLS.test(text);
-}
 
 function isDomain(text: string): boolean {
   return text.length <= LIMITS.domain && text.split(".").every((label) => LABEL.test(label));

@@ -8,7 +8,7 @@ const TEXT_LIMIT = 512;
 const NODE_ID = /^[A-Za-z0-9._-]{1,64}$/;
 const KEY = /^[0-9A-Fa-f]{64}$/;
 const PROVISION_CODE = /^[A-Za-z0-9]{16}$/;
-export const CONTROLS = /[\u0000-\u001f\u007f-\u009f]/;
+const CONTROLS = /[\u0000-\u001f\u007f-\u009f]/;
 
 /** The fields of credentials that an owner fills in. */
 export type Field = Exclude<keyof Credentials, "requestId" | "hidden" | "time" | "country" | "seenFrequency" | "enterprise">;
@@ -71,7 +71,7 @@ export function checkNodeId(text: string): FaultName | undefined {
 
 /** The fault of a provisioning token, if any. */
 export function checkToken(text: string): FaultName | undefined {
-  return text !== "" && isText(text) ? undefined : "InvalidToken";
+  return isText(text, 1) ? undefined : "InvalidToken";
 }
 
 /** Every field that the node would refuse, with its fault. */
@@ -91,8 +91,10 @@ export function checkCredentials(credentials: Credentials, security?: Security):
   return Object.fromEntries(Object.entries(checks).filter(([, fault]) => fault !== undefined));
 }
 
-function isText(text: string): boolean {
-  return utf8(text).length <= TEXT_LIMIT && !CONTROLS.test(text);
+/** Whether a text has so many bytes, and no control characters. */
+export function isText(text: string, shortest = 0, longest = TEXT_LIMIT): boolean {
+  const { length } = utf8(text);
+  return length >= shortest && length <= longest && !CONTROLS.test(text);
 }
 
 function isProvisionCode(text: string): boolean {
