@@ -1,10 +1,10 @@
 /** The form with the network's details: what it shows of the network that was chosen, and the credentials that it gives. */
 
-import { checkCredentials, needsPassphrase, newRequestId } from "../client/src/index.js";
+import { checkCredentials, checkEnterprise, needsPassphrase, newRequestId } from "../client/src/index.js";
 import type { Credentials, Network, Security } from "../client/src/index.js";
 import { element, input } from "./elements.js";
+import { readLogin } from "./enterprise.js";
 import { ORDERED } from "./fields.js";
-import { loadLogin } from "./login.js";
 import { text } from "./texts.js";
 import type { mark } from "./view.js";
 import { nameOf } from "./view.js";
@@ -50,7 +50,7 @@ function security(): Security {
 }
 
 /** Shows the fields of the network that is chosen. */
-export async function rewriteDetails(): Promise<void> {
+export function rewriteDetails(): void {
   const known = security();
   const isEnterprise = known === "ENTERPRISE";
   const isOpen = !isEnterprise && needsPassphrase(known) === false;
@@ -60,10 +60,6 @@ export async function rewriteDetails(): Promise<void> {
   element("with-password").hidden = isOpen || isEnterprise;
   element("open-network").hidden = !isOpen;
   element("login").hidden = !isEnterprise;
-  if (isEnterprise) {
-    await loadLogin();
-    nameShows();
-  }
 }
 
 /** Names the buttons that show a password, in the current language. */
@@ -93,7 +89,7 @@ export function showPassword({ target }: Event): void {
 /** The credentials as the owner has filled them in; `country` is the one that was chosen. */
 export async function credentials(country: string): Promise<Credentials> {
   const value = (id: string) => input(id).value;
-  const enterprise = security() === "ENTERPRISE" ? await (await loadLogin()).read() : undefined;
+  const enterprise = security() === "ENTERPRISE" ? await readLogin() : undefined;
   return {
     ...(enterprise && { enterprise }),
     requestId: newRequestId(),
@@ -110,8 +106,8 @@ export async function credentials(country: string): Promise<Credentials> {
 }
 
 /** What the node would refuse, by the fields. An empty password is a mistake unless the network is open. */
-export async function wrongFields(wanted: Credentials): Promise<Parameters<typeof mark>[0]> {
+export function wrongFields(wanted: Credentials): Parameters<typeof mark>[0] {
   const known = security();
   const faults = checkCredentials(wanted, known === "UNKNOWN" ? "WPA2" : known);
-  return wanted.enterprise === undefined ? faults : { ...faults, ...(await loadLogin()).check(wanted.enterprise) };
+  return wanted.enterprise === undefined ? faults : { ...faults, ...checkEnterprise(wanted.enterprise) };
 }

@@ -1,36 +1,10 @@
-/** The form for a login to an enterprise network: a file of its own, loaded when the owner chooses such a network. */
+/** The part of the form with the login to an enterprise network. */
 
-import catalogue from "../client/catalogue.json" with { type: "json" };
-import { checkEnterprise } from "../client/src/enterprise.js";
-import type { LoginField } from "../client/src/enterprise.js";
-import type { EapMethod, Enterprise, ErrorName } from "../client/src/index.js";
+import type { EapMethod, Enterprise, LoginField } from "../client/src/index.js";
 import { element, input } from "./elements.js";
-import form from "./enterprise.html";
-import texts from "./enterprise.json" with { type: "json" };
 
-export { checkEnterprise as check, texts };
-
-/** The faults of logins. */
-export const { faults } = catalogue;
-
-/** Where the owner can correct what a fault is about. */
-export const FIELDS: Partial<Record<ErrorName, LoginField | "security" | "verification">> = {
-  InvalidEnterprise: "identity",
-  InvalidIdentity: "identity",
-  InvalidCertificate: "certificate",
-  InvalidAuthority: "authority",
-  InvalidDomain: "domain",
-  ServerUnverifiable: "domain",
-  NotEnterprise: "security",
-  LoginRefused: "password",
-  CertificateRefused: "certificate",
-  ServerUntrusted: "verification",
-  ServerNameMismatch: "domain",
-};
-
-/** Adds the form to its place. */
-export function build(): void {
-  element("login").innerHTML = form;
+/** Lets the fields follow the choices. */
+export function listenToLogin(): void {
   for (const choice of ["method", "verification"]) {
     element(choice).addEventListener("change", rewrite);
   }
@@ -53,7 +27,7 @@ function rewrite(): void {
 }
 
 /** The login as the owner has filled it in. What is hidden is not a part of it. */
-export async function read(): Promise<Enterprise> {
+export async function readLogin(): Promise<Enterprise> {
   return {
     method: chosen("method") as EapMethod,
     identity: input("identity").value,

@@ -1,14 +1,13 @@
 /** Where the owner can correct what a fault is about. */
 
-import type { ErrorName, Field } from "../client/src/index.js";
-import { loadedLogin } from "./login.js";
+import type { ErrorName, Field, LoginField } from "../client/src/index.js";
 
 /** The fields of the registration: shown if a link has not filled them. */
 export const ORDERED = ["commandCenterUrl", "nodeId", "provisioningToken", "householdId", "room"] as const;
 /** Those without which no device is registered. */
 export const REQUIRED = ["commandCenterUrl", "nodeId", "provisioningToken"] as const;
 
-const FIELDS: Partial<Record<ErrorName, Field>> = {
+const FIELDS: Partial<Record<ErrorName, Field | LoginField | "security" | "verification">> = {
   WrongPassword: "passphrase",
   ProbablyWrongPassword: "passphrase",
   InvalidPassphrase: "passphrase",
@@ -26,13 +25,24 @@ const FIELDS: Partial<Record<ErrorName, Field>> = {
   WrongHousehold: "householdId",
   InvalidHouseholdId: "householdId",
   InvalidRoom: "room",
+  InvalidEnterprise: "identity",
+  InvalidIdentity: "identity",
+  InvalidCertificate: "certificate",
+  InvalidAuthority: "authority",
+  InvalidDomain: "domain",
+  ServerUnverifiable: "domain",
+  NotEnterprise: "security",
+  LoginRefused: "password",
+  CertificateRefused: "certificate",
+  ServerUntrusted: "verification",
+  ServerNameMismatch: "domain",
 };
 /** Faults whose remedy is the country of the device. */
 const OF_COUNTRY: readonly ErrorName[] = ["CountryMissing", "ChannelNotAllowed", "InvalidCountry"];
 
 /** The id of the field that a fault is about, in the form with the network's details. */
 export function fieldOf(name: ErrorName): string | undefined {
-  return FIELDS[name] ?? loadedLogin()?.FIELDS[name];
+  return FIELDS[name];
 }
 
 /** Whether the country is the remedy of a fault. */

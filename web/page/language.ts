@@ -48,7 +48,11 @@ export class Catalogue<Key extends string> {
     document.documentElement.lang = wanted;
     document.documentElement.dir = wanted === "ar" ? "rtl" : "ltr";
     for (const element of document.querySelectorAll(`[${SHOWN}]`)) {
-      element.textContent = this.text(element.getAttribute(SHOWN) as Key);
+      const key = element.getAttribute(SHOWN) as Key;
+      const [english, ...others] = this.#texts[key];
+      // The build leaves English texts that the document has out of the script.
+      this.#texts[key] = [english || element.textContent, ...others];
+      element.textContent = this.text(key);
     }
   }
 }

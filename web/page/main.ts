@@ -1,7 +1,7 @@
 /** The setup: leads a person without an app from the pairing code to a device that is online. */
 
 import { PairingSecret, Phone, ProvisioningError, errorText } from "../client/src/index.js";
-import type { ErrorName, Info, Language, Network, Progress, Status } from "../client/src/index.js";
+import type { ErrorName, Info, Language, Network, Progress, Status, StatusFault } from "../client/src/index.js";
 import { countries, likely } from "./country.js";
 import {
   credentials,
@@ -14,9 +14,9 @@ import {
   wrongFields,
 } from "./details.js";
 import { element, input } from "./elements.js";
+import { listenToLogin } from "./enterprise.js";
 import { ORDERED, REQUIRED, fieldOf, isOfCountry } from "./fields.js";
 import type { Link } from "./link.js";
-import { nameOfFault } from "./login.js";
 import { takeOrder } from "./order.js";
 import { current, preferred, text, translate } from "./texts.js";
 import { explain, list, mark, nameOf, progress, repeatMessages, say, show, view } from "./view.js";
@@ -47,6 +47,11 @@ function deviceName(): string {
 function words(error: unknown): string {
   const known = error instanceof ProvisioningError ? error : new ProvisioningError("UnexpectedAnswer");
   return known.text(current());
+}
+
+/** The text of a fault in a status; one that a newer node added has its number. */
+function faultText(fault: StatusFault | undefined): string {
+  return errorText(fault?.name ?? "UnknownFault", current(), fault?.number);
 }
 
 function isNamed(error: unknown, ...names: ErrorName[]): boolean {
@@ -91,8 +96,7 @@ async function start(): Promise<void> {
   if (state === "PROVISIONED") {
     showDone(undefined);
   } else if (state === "ERROR" && fault !== undefined && view() === "code") {
-    const name = await nameOfFault(fault);
-    say(() => text("code.failed", errorText(name, current(), fault.number)));
+    say(() => text("code.failed", faultText(fault)));
   } else if (state !== "AP_MODE" && state !== "ONLINE" && view() === "code") {
     say(() => text("code.running"), false);
   }
@@ -153,8 +157,7 @@ async function afterPairing(status: Status): Promise<void> {
     await showNetworks();
     const { fault } = status;
     if (fault !== undefined) {
-      const name = await nameOfFault(fault);
-      say(() => `${nameOf(status.ssid)}: ${errorText(name, current(), fault.number)}`);
+      say(() => `${nameOf(status.ssid)}: ${faultText(fault)}`);
     }
   }
 }
@@ -225,10 +228,8 @@ function choose(network: Network | undefined): void {
   // The phone's own way back leads to the list, and not away from the page.
   history.pushState(null, "");
   show("details");
-  void run(async () => {
-    await rewriteDetails();
-    input(firstField()).focus();
-  });
+  rewriteDetails();
+  input(firstField()).focus();
 }
 
 /** Writes what depends on the device's name and on the language. */
@@ -247,7 +248,7 @@ function rewrite(): void {
 
 async function connect(): Promise<void> {
   const wanted = await credentials(country());
-  const faults = await wrongFields(wanted);
+  const faults = wrongFields(wanted);
   element("order").hidden &&= !ORDERED.some((field) => faults[field] !== undefined);
   if (!mark(faults)) {
     await attempt((options) => inSession(() => phone.bringOnline(wanted, options)));
@@ -268,7 +269,7 @@ async function attempt(act: (options: Options) => Promise<Status>): Promise<void
   cancel = new AbortController();
   element<HTMLButtonElement>("cancel").disabled = false;
   try {
-    await showOutcome(await act({ patience: PATIENCE, cancel: cancel.signal, onProgress }));
+    showOutcome(await act({ patience: PATIENCE, cancel: cancel.signal, onProgress }));
   } catch (error) {
     // Without the node nobody can say how it ended; the page stays, because the access point may come back later.
     const isLost = isNamed(error, "LinkLost", "TimedOut");
@@ -290,12 +291,12 @@ function onProgress(event: Progress): void {
   }
 }
 
-async function showOutcome(status: Status): Promise<void> {
+function showOutcome(status: Status): void {
   if (status.state === "PROVISIONED") {
     showDone(status);
   } else {
-    const name = status.fault === undefined ? "UnknownFault" : await nameOfFault(status.fault);
-    back(name, () => errorText(name, current(), status.fault?.number));
+    const { fault } = status;
+    back(fault?.name ?? "UnknownFault", () => faultText(fault));
   }
 }
 
@@ -404,7 +405,8 @@ function listen(): void {
   element("choose").addEventListener("click", () => history.back());
   addEventListener("popstate", () => void (view() === "details" && run(showNetworks)));
   element("details").addEventListener("click", showPassword);
-  element("security").addEventListener("change", () => void run(rewriteDetails));
+  element("security").addEventListener("change", rewriteDetails);
+  listenToLogin();
   element("cancel").addEventListener("click", () => {
     element<HTMLButtonElement>("cancel").disabled = true;
     cancel.abort();

@@ -20,10 +20,16 @@ const OPTIONS = [
   "outputPartialMethods=false",
   "removeEnumPrefix=true",
 ];
+// A phone encodes some messages and decodes others. In modules of their own, a bundler leaves out those of a direction that nothing uses.
+const DIRECTIONS = ["encode", "decode"];
 const output = mkdtempSync(join(tmpdir(), "jarvis-web-"));
 try {
-  const plugin = { local: resolve("node_modules/.bin/protoc-gen-ts_proto"), out: output, opt: OPTIONS };
-  const template = JSON.stringify({ version: "v2", plugins: [plugin] });
+  const plugins = DIRECTIONS.map((direction) => ({
+    local: resolve("node_modules/.bin/protoc-gen-ts_proto"),
+    out: join(output, direction),
+    opt: [...OPTIONS, `outputEncodeMethods=${direction}-only`],
+  }));
+  const template = JSON.stringify({ version: "v2", plugins });
   execFileSync(resolve("node_modules/.bin/buf"), ["generate", "../proto", "--path", "../proto/jarvis", "--template", template], {
     stdio: "inherit",
   });

@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 const RUN_TIME_LIMIT = 8;
 const RUN_TIME = ["MIT", "Apache-2.0", "BSD-3-Clause", "ISC", "(Apache-2.0 AND BSD-3-Clause)"];
 // Tools of the build and the tests; nothing of them is delivered.
-const DEVELOPMENT = [...RUN_TIME, "MPL-2.0"];
+const DEVELOPMENT = [...RUN_TIME, "BSD-2-Clause", "MPL-2.0"];
 
 const { packages } = JSON.parse(readFileSync("package-lock.json", "utf8"));
 const installed = Object.entries(packages).filter(([path, entry]) => path.startsWith("node_modules/") && entry.link !== true);

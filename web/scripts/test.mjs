@@ -16,7 +16,6 @@ await build({
   entryPoints,
   bundle: true,
   packages: "external",
-  loader: { ".html": "text" },
   alias: { "@jarvis/provisioning": "./client/src/index.ts" },
   platform: "node",
   format: "esm",

@@ -23,19 +23,16 @@ pub(super) enum File {
     Document,
     Script,
     Style,
-    /// The form for enterprise networks, which the page loads when it needs it.
-    Enterprise,
     CareDocument,
     CareScript,
     CareStyle,
 }
 
 /// The files and their paths.
-pub(super) const FILES: [(&str, File); 7] = [
+pub(super) const FILES: [(&str, File); 6] = [
     ("/", File::Document),
     ("/page.js", File::Script),
     ("/page.css", File::Style),
-    ("/enterprise.js", File::Enterprise),
     ("/care", File::CareDocument),
     ("/care.js", File::CareScript),
     ("/care.css", File::CareStyle),
@@ -53,7 +50,6 @@ impl File {
             Self::Document => (include_bytes!("../../../web/dist/page/index.html.gz"), HTML),
             Self::Script => (include_bytes!("../../../web/dist/page/page.js.gz"), SCRIPT),
             Self::Style => (include_bytes!("../../../web/dist/page/page.css.gz"), STYLE),
-            Self::Enterprise => (include_bytes!("../../../web/dist/page/enterprise.js.gz"), SCRIPT),
             Self::CareDocument => (include_bytes!("../../../web/dist/page/care.html.gz"), HTML),
             Self::CareScript => (include_bytes!("../../../web/dist/page/care.js.gz"), SCRIPT),
             Self::CareStyle => (include_bytes!("../../../web/dist/page/care.css.gz"), STYLE),

@@ -12,10 +12,6 @@ const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// The page with everything that it loads, bytes.
 const LIMIT: usize = 48 * 1024;
 
-/// What the page loads when an enterprise network is chosen, and its limit, bytes.
-const ENTERPRISE_FILES: [(&str, &str); 1] = [("/enterprise.js", "text/javascript; charset=utf-8")];
-const ENTERPRISE_LIMIT: usize = 5 * 1024;
-
 /// The files of the page of network care, which also uses the style of the setup page.
 const CARE_FILES: [(&str, &str); 3] = [
     ("/care", "text/html; charset=utf-8"),
@@ -30,8 +26,6 @@ const CARE_LIMIT: usize = 16 * 1024;
 async fn the_setup_page_is_served_compressed_and_small() {
     let size = check(&Node::start(), &FILES).await;
     assert!(size <= LIMIT, "the page has {size} bytes");
-    let size = check(&Node::start(), &ENTERPRISE_FILES).await;
-    assert!(size <= ENTERPRISE_LIMIT, "the form has {size} bytes");
 }
 
 #[tokio::test]

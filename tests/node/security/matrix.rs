@@ -40,7 +40,7 @@ enum Rule {
 use Rule::{Handshake, InAccessPoint, Inside, OnLink, OtherKind, Probe, Public, Token};
 
 /// The rule of each operation: path, method, and whether the message is sealed.
-const RULES: [(&str, Method, bool, Rule); 48] = [
+const RULES: [(&str, Method, bool, Rule); 47] = [
     ("/api/v1/info", Get, false, Public),
     ("/api/v1/session", Post, false, OtherKind),
     ("/api/v1/session", Post, true, Handshake),
@@ -60,7 +60,6 @@ const RULES: [(&str, Method, bool, Rule); 48] = [
     ("/", Get, false, Public),
     ("/page.js", Get, false, Public),
     ("/page.css", Get, false, Public),
-    ("/enterprise.js", Get, false, Public),
     ("/care", Get, false, Public),
     ("/care.js", Get, false, Public),
     ("/care.css", Get, false, Public),

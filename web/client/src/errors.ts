@@ -1,7 +1,7 @@
 /** The errors of this package: the faults that a node reports, by name, and the phone's own. */
 
 import catalogue from "../catalogue.json" with { type: "json" };
-import type { Fault as FaultNumber } from "./generated/jarvis/provisioning/v1/fault.js";
+import type { Fault as FaultNumber } from "./generated/decode/jarvis/provisioning/v1/fault.js";
 
 /** Languages of the error texts. */
 export type Language = "en" | "de" | "ar";
@@ -48,14 +48,6 @@ export const FAULTS: readonly Fault[] = catalogue.faults.map(({ name, number, re
 
 const NUMBERS = new Map(FAULTS.map((fault) => [fault.number, fault]));
 const TEXTS = new Map<string, Texts>([...catalogue.faults, ...catalogue.errors].map((row) => [row.name, row]));
-
-/** Adds faults with their texts: the setup page loads some of them later. */
-export function addFaults(faults: typeof catalogue.faults): void {
-  for (const fault of faults) {
-    NUMBERS.set(fault.number, { ...fault, name: fault.name as FaultName });
-    TEXTS.set(fault.name, fault);
-  }
-}
 
 /** The name of the fault with a number; none if this package does not know it. */
 export function faultName(number: number): FaultName | undefined {

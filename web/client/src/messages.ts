@@ -5,8 +5,10 @@ import type { BinaryWriter } from "@bufbuild/protobuf/wire";
 import { utf8 } from "./bytes.js";
 import { ProvisioningError, faultName } from "./errors.js";
 import type { FaultName } from "./errors.js";
-import * as wire from "./generated/jarvis/provisioning/v1/provisioning.js";
-import * as sealed from "./generated/jarvis/provisioning/v1/session.js";
+import * as received from "./generated/decode/jarvis/provisioning/v1/provisioning.js";
+import * as opened from "./generated/decode/jarvis/provisioning/v1/session.js";
+import * as sent from "./generated/encode/jarvis/provisioning/v1/provisioning.js";
+import * as sealed from "./generated/encode/jarvis/provisioning/v1/session.js";
 
 /** The states in the order of their numbers, from 1. */
 const STATES = ["AP_MODE", "CONNECTING", "REGISTERING", "PROVISIONED", "ERROR", "ONLINE"] as const;
@@ -177,11 +179,11 @@ export type Request =
   | { readonly kind: "care"; readonly request: CareRequest };
 
 /** A request to network care, as `NetworkCare` makes it. */
-export type CareRequest = NonNullable<wire.CareRequest["kind"]>;
+export type CareRequest = NonNullable<sent.CareRequest["kind"]>;
 
 /** A reply of network care, as `NetworkCare` reads it. */
 export type CareReply = Extract<
-  NonNullable<wire.Reply["kind"]>,
+  NonNullable<received.Reply["kind"]>,
   { $case: "done" | "careStatus" | "saved" | "diagnosis" | "events" }
 >;
 
@@ -237,7 +239,7 @@ export function encodeOpen(sessionId: Uint8Array, share: Uint8Array, offer: Uint
 
 /** Parses the node's part of the handshake. */
 export function decodeAnswer(bytes: Uint8Array): { version: number; key: Uint8Array; nodeId: string } {
-  const { version, key, nodeId } = decode(sealed.Answer, bytes);
+  const { version, key, nodeId } = decode(opened.Answer, bytes);
   return { version, key, nodeId };
 }
 
@@ -248,7 +250,7 @@ export function encodeRecord(record: Record): Uint8Array {
 
 /** Parses a message of the node. */
 export function decodeOutbound(bytes: Uint8Array): Outbound {
-  const { kind } = decode(sealed.Outbound, bytes);
+  const { kind } = decode(opened.Outbound, bytes);
   switch (kind?.$case) {
     case "accept":
       return { kind: "accept", accept: kind.value };
@@ -263,15 +265,15 @@ export function decodeOutbound(bytes: Uint8Array): Outbound {
 
 /** Parses the body of an HTTP answer into serialized messages of the node. */
 export function decodeList(bytes: Uint8Array): Uint8Array[] {
-  return decode(sealed.OutboundList, bytes).outbound.map((outbound) => encode(sealed.Outbound, outbound));
+  return decode(opened.OutboundList, bytes).outbound.map((outbound) => encode(sealed.Outbound, outbound));
 }
 
 /** Serializes the plaintext of a record. The bytes can contain secrets: erase them after use. */
 export function encodeRequest(request: Request): Uint8Array {
-  return encode(wire.Request, { kind: requestKind(request) });
+  return encode(sent.Request, { kind: requestKind(request) });
 }
 
-function requestKind(request: Request): wire.Request["kind"] {
+function requestKind(request: Request): sent.Request["kind"] {
   switch (request.kind) {
     case "scan":
       return { $case: "scan", value: { fresh: request.fresh, country: request.country ?? "" } };
@@ -292,13 +294,13 @@ function requestKind(request: Request): wire.Request["kind"] {
   }
 }
 
-function eapMethod(method: EapMethod): wire.EapMethod {
-  return (EAP_METHODS.indexOf(method) + 1) as wire.EapMethod;
+function eapMethod(method: EapMethod): sent.EapMethod {
+  return (EAP_METHODS.indexOf(method) + 1) as sent.EapMethod;
 }
 
 /** Parses the plaintext of a node's record. */
 export function decodeMessage(bytes: Uint8Array): Message {
-  const { kind } = decode(wire.Message, bytes);
+  const { kind } = decode(received.Message, bytes);
   if (kind?.$case === "reply") {
     return { kind: "reply", to: kind.value.to, reply: reply(kind.value) };
   }
@@ -310,16 +312,16 @@ export function decodeMessage(bytes: Uint8Array): Message {
 
 /** Parses the value of `info`. */
 export function decodeInfo(bytes: Uint8Array): Info {
-  const info = decode(wire.Info, bytes);
+  const info = decode(received.Info, bytes);
   return { ...info, state: stateOf(info.state) };
 }
 
 /** Parses the value of `status`. */
 export function decodePublicStatus(bytes: Uint8Array): PublicStatus {
-  return publicStatus(decode(wire.PublicStatus, bytes));
+  return publicStatus(decode(received.PublicStatus, bytes));
 }
 
-function reply({ kind }: wire.Reply): Reply {
+function reply({ kind }: received.Reply): Reply {
   switch (kind?.$case) {
     case "networks": {
       const networks = kind.value.networks.map((network) => ({ ...network, security: securityOf(network.security) }));
@@ -344,12 +346,12 @@ function reply({ kind }: wire.Reply): Reply {
   }
 }
 
-function status(message: wire.Status): Status {
+function status(message: received.Status): Status {
   const { progressPercent: _percent, ...rest } = message;
   return { ...rest, ...publicStatus(message) };
 }
 
-function publicStatus(message: wire.PublicStatus): PublicStatus {
+function publicStatus(message: received.PublicStatus): PublicStatus {
   if (message.progressPercent > 100) {
     throw new ProvisioningError("Malformed");
   }
@@ -357,7 +359,7 @@ function publicStatus(message: wire.PublicStatus): PublicStatus {
   return { state: stateOf(message.state), percent: message.progressPercent, fault };
 }
 
-function stateOf(number: wire.State): State {
+function stateOf(number: received.State): State {
   const state = STATES[number - 1];
   if (state === undefined) {
     throw new ProvisioningError("Malformed");
@@ -365,23 +367,27 @@ function stateOf(number: wire.State): State {
   return state;
 }
 
-function securityOf(number: wire.Security): Security {
+function securityOf(number: received.Security): Security {
   return SECURITIES[number - 1] ?? "UNKNOWN";
 }
 
-/** A message of the generated code. */
-interface Codec<Value> {
+/** A message that a phone sends, in the generated code. */
+interface Encoder<Value> {
   encode(value: Value): BinaryWriter;
+}
+
+/** A message that a phone receives. */
+interface Decoder<Value> {
   decode(bytes: Uint8Array): Value;
 }
 
-function encode<Value>(codec: Codec<Value>, value: Value): Uint8Array {
-  return codec.encode(value).finish();
+function encode<Value>(message: Encoder<Value>, value: Value): Uint8Array {
+  return message.encode(value).finish();
 }
 
-function decode<Value>(codec: Codec<Value>, bytes: Uint8Array): Value {
+function decode<Value>(message: Decoder<Value>, bytes: Uint8Array): Value {
   try {
-    return codec.decode(bytes);
+    return message.decode(bytes);
   } catch {
     // The library's text can repeat bytes of the message.
     throw new ProvisioningError("Malformed");

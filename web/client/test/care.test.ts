@@ -3,9 +3,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Fault } from "../src/generated/jarvis/provisioning/v1/fault.js";
-import { Level, Phase, Verdict } from "../src/generated/jarvis/provisioning/v1/provisioning.js";
-import type { CareRequest, Reply } from "../src/generated/jarvis/provisioning/v1/provisioning.js";
+import { Fault } from "../src/generated/decode/jarvis/provisioning/v1/fault.js";
+import { Level, Phase, Verdict } from "../src/generated/decode/jarvis/provisioning/v1/provisioning.js";
+import type { CareRequest, Reply } from "../src/generated/decode/jarvis/provisioning/v1/provisioning.js";
 import { NetworkCare, PairingSecret, Phone, ProvisioningError } from "../src/index.js";
 import { VirtualClock } from "./support/clock.js";
 import { ScriptedNode, lost } from "./support/node.js";

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 
 import catalogue from "../catalogue.json" with { type: "json" };
-import { Fault as FaultNumber } from "../src/generated/jarvis/provisioning/v1/fault.js";
+import { Fault as FaultNumber } from "../src/generated/decode/jarvis/provisioning/v1/fault.js";
 import {
   FAULTS,
   LANGUAGES,

@@ -10,6 +10,7 @@ import type { Browser, BrowserContext, BrowserContextOptions, Page } from "playw
 
 import { Center, Node, missingPrograms } from "../../client/test/support/programs.js";
 import type { Order } from "../../client/test/support/programs.js";
+import { isFailedLoad, isHint } from "./console.js";
 import { picture } from "./pictures.js";
 
 const CHROMIUM = "/usr/bin/chromium";
@@ -48,11 +49,6 @@ after(async () => {
   await center?.stop();
 });
 
-/** What was not reached, or refused as the test wants it. Only the browser says so, and only in its console. */
-export function isFailedLoad(text: string): boolean {
-  return text.startsWith("Failed to load resource: ");
-}
-
 /**
  * A page at a node with these settings. It fails if the page loads anything from elsewhere, or says anything to the console that is
  * not expected.
@@ -76,7 +72,7 @@ export async function scene(
           said.push(`without the mark, the node takes the page for an app: ${request.url()}`);
         }
       });
-      page.on("console", (message) => said.push(message.text()));
+      page.on("console", (message) => isHint(message.text()) || said.push(message.text()));
       page.on("pageerror", (error) => said.push(String(error)));
     });
     const page = await context.newPage();

@@ -1,9 +1,9 @@
-/** The form for enterprise networks, a file that the setup page loads when it needs it. */
+/** The form for enterprise networks. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { EapMethod, Security } from "../../client/src/generated/jarvis/provisioning/v1/provisioning.js";
+import { EapMethod, Security } from "../../client/src/generated/decode/jarvis/provisioning/v1/provisioning.js";
 import { ScriptedNode } from "../../client/test/support/node.js";
 import { LIGHT, PASSWORD, center, focused, link, pair, scene, skip } from "./browser.js";
 import { answerBy } from "./support.js";
@@ -13,11 +13,7 @@ const [OFFICE, USER] = ["Office", "anna@office.example"];
 
 test("an enterprise network takes a login, whose mistakes are named", { skip }, () =>
   scene(LIGHT, async (page, node) => {
-    const loaded: string[] = [];
-    page.on("request", (request) => loaded.push(new URL(request.url()).pathname));
     await page.goto(link(node, await center.order(), node.code));
-    await page.waitForSelector("#list button");
-    assert.ok(!loaded.includes("/enterprise.js"), "the form is loaded when it is needed");
     await page.click(`#list button:has-text("${OFFICE}")`);
     await page.waitForSelector("#identity");
     assert.deepEqual([await focused(page), await page.isVisible("#passphrase")], ["identity", false]);
@@ -118,20 +114,5 @@ test("a network's server stays unverified only if the owner chooses that by name
     await page.waitForSelector("#done:not([hidden])");
     const { domain, authority, acceptUnverifiedServer } = office.stored.credentials[0]?.enterprise ?? {};
     assert.deepEqual([domain, authority?.length, acceptUnverifiedServer], ["", 0, true]);
-  }),
-);
-
-test("a form that does not arrive is said, and loaded again after a reload", { skip }, () =>
-  scene(LIGHT, async (page, node) => {
-    await page.goto(link(node, await center.order(), node.code));
-    await page.waitForSelector("#list button");
-    await page.route("**/enterprise.js", (route) => route.abort());
-    await page.click(`#list button:has-text("${OFFICE}")`);
-    await page.waitForSelector("#notice:has-text('The connection to the device was lost.')");
-    await page.unroute("**/enterprise.js");
-    await page.reload();
-    await pair(page, node.code);
-    await page.click(`#list button:has-text("${OFFICE}")`);
-    await page.waitForSelector("#identity");
   }),
 );

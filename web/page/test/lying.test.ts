@@ -8,7 +8,8 @@ import type { Page } from "playwright-core";
 import { generator, liar } from "../../client/test/support/liar.js";
 import { ScriptedNode } from "../../client/test/support/node.js";
 import type { Node } from "../../client/test/support/programs.js";
-import { LIGHT, center, isFailedLoad, link, scene, skip } from "./browser.js";
+import { LIGHT, center, link, scene, skip } from "./browser.js";
+import { isFailedLoad } from "./console.js";
 import { answerBy } from "./support.js";
 
 const RUNS = Number(process.env["PAGE_FUZZ_RUNS"] ?? 40);

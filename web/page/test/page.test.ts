@@ -234,14 +234,11 @@ test("a fault that the page does not know is shown by its number, and the form k
     await pair(page, newer.code);
     await page.click('#list button:has-text("Lighthouse")');
     await page.fill("#passphrase", PASSWORD);
-    // The second one is among the numbers of logins, whose texts are loaded first.
-    for (const fault of [4711, 99]) {
-      await page.click("#details .main");
-      await page.waitForSelector("#steps .now");
-      newer.finish(fault);
-      await page.waitForSelector(`#notice:has-text("an error that this app does not know. (${fault})")`);
-      assert.equal(await page.inputValue("#passphrase"), PASSWORD);
-    }
+    await page.click("#details .main");
+    await page.waitForSelector("#steps .now");
+    newer.finish(4711);
+    await page.waitForSelector('#notice:has-text("an error that this app does not know. (4711)")');
+    assert.equal(await page.inputValue("#passphrase"), PASSWORD);
   }),
 );
 

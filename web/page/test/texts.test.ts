@@ -8,7 +8,6 @@ import { LANGUAGES } from "../../client/src/index.js";
 import { countries, likely } from "../country.js";
 import { takeOrder } from "../order.js";
 import { preferred } from "../texts.js";
-import enterprise from "../enterprise.json" with { type: "json" };
 import form from "../form.json" with { type: "json" };
 import texts from "../texts.json" with { type: "json" };
 import { nameOf } from "../view.js";
@@ -18,7 +17,7 @@ const SCRIPTS = ["main", "details", "view", "texts"].map((name) => readFileSync(
 
 test("every text exists in every language, with the same places", () => {
   const own = Object.entries(form).filter((entry): entry is [string, string[]] => typeof entry[1] !== "string");
-  for (const [key, translations] of [...Object.entries(texts), ...Object.entries(enterprise), ...own]) {
+  for (const [key, translations] of [...Object.entries(texts), ...own]) {
     assert.equal(translations.length, LANGUAGES.length, key);
     assert.equal(new Set(translations).size, LANGUAGES.length, key);
     const places = translations.map((translation) => (translation.match(/\{\d\}/g) ?? []).sort().join());
@@ -40,12 +39,6 @@ test("every text is used, and every text that is used exists", () => {
   for (const [, key] of HTML.matchAll(/data-t="([^"]+)"/g)) {
     assert.ok(key !== undefined && key in texts, `${key} is in the catalogue`);
   }
-});
-
-test("the form for enterprise networks uses its texts", () => {
-  const html = readFileSync("page/enterprise.html", "utf8");
-  const used = [...html.matchAll(/data-t="([^"]+)"/g)].map(([, key]) => key);
-  assert.deepEqual(used.sort(), Object.keys(enterprise).sort());
 });
 
 test("the owner's first known language is used", () => {

@@ -85,7 +85,7 @@ test("the node's own page needs two taps and the password after a link with the 
   }),
 );
 
-test("an enterprise network takes a login, whose form is a part of the site's script", { skip }, () =>
+test("an enterprise network takes a login", { skip }, () =>
   scene(LIGHT, async ({ page, node }) => {
     await page.goto(stage.link(await stage.center.order()));
     await page.fill("#digits", node.code);

@@ -7,6 +7,7 @@ import { createRequire } from "node:module";
 import { chromium } from "playwright-core";
 import type { Browser, BrowserContext, BrowserContextOptions, Page } from "playwright-core";
 
+import { isFailedLoad, isHint } from "../../page/test/console.js";
 import { picture } from "../../page/test/pictures.js";
 import { Center, Node, missingPrograms } from "../../client/test/support/programs.js";
 import type { Order } from "../../client/test/support/programs.js";
@@ -86,7 +87,7 @@ export class Stage {
       const own = [this.server.url, `${node.url}/`, "data:"];
       const isForeign = (url: string) => !own.some((start) => url.startsWith(start));
       // What was not reached: a node without network care has no page for it.
-      const isExpected = (text: string) => text.startsWith(EXPERIMENTAL) || text.startsWith("Failed to load resource");
+      const isExpected = (text: string) => text.startsWith(EXPERIMENTAL) || isHint(text) || isFailedLoad(text);
       assert.deepEqual([requested.filter(isForeign), said.filter((text) => !isExpected(text))], [[], []]);
       assert.deepEqual(await context.cookies(), []);
       assert.deepEqual(await page.evaluate(() => [localStorage.length, sessionStorage.length]), [0, 0]);

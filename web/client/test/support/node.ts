@@ -11,10 +11,12 @@ import { ENDPOINTS } from "../../src/endpoint.js";
 import type { Readable, Writable } from "../../src/endpoint.js";
 import { FAULTS, ProvisioningError } from "../../src/errors.js";
 import type { FaultName } from "../../src/errors.js";
-import type { Fault } from "../../src/generated/jarvis/provisioning/v1/fault.js";
-import { Info, Message, PublicStatus, Request, Security, State } from "../../src/generated/jarvis/provisioning/v1/provisioning.js";
-import type { CareRequest, Credentials, Reply, Status } from "../../src/generated/jarvis/provisioning/v1/provisioning.js";
-import { Answer, Offer, Open, Outbound, Record } from "../../src/generated/jarvis/provisioning/v1/session.js";
+import type { Fault } from "../../src/generated/decode/jarvis/provisioning/v1/fault.js";
+import { Request } from "../../src/generated/decode/jarvis/provisioning/v1/provisioning.js";
+import type { CareRequest, Credentials, Reply, Status } from "../../src/generated/decode/jarvis/provisioning/v1/provisioning.js";
+import { Offer, Open, Record } from "../../src/generated/decode/jarvis/provisioning/v1/session.js";
+import { Info, Message, PublicStatus, Security, State } from "../../src/generated/encode/jarvis/provisioning/v1/provisioning.js";
+import { Answer, Outbound } from "../../src/generated/encode/jarvis/provisioning/v1/session.js";
 import type { Transport } from "../../src/transport.js";
 
 const PROTOCOL = utf8("jarvis-provisioning/1");

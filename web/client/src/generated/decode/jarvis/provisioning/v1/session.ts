@@ -5,7 +5,7 @@
 // source: jarvis/provisioning/v1/session.proto
 
 /* eslint-disable */
-import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
+import { BinaryReader } from "@bufbuild/protobuf/wire";
 import { Fault } from "./fault.js";
 
 export const protobufPackage = "jarvis.provisioning.v1";
@@ -105,19 +105,6 @@ function createBaseOpen(): Open {
 }
 
 export const Open: MessageFns<Open> = {
-  encode(message: Open, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.sessionId.length !== 0) {
-      writer.uint32(10).bytes(message.sessionId);
-    }
-    if (message.share.length !== 0) {
-      writer.uint32(18).bytes(message.share);
-    }
-    if (message.offer.length !== 0) {
-      writer.uint32(26).bytes(message.offer);
-    }
-    return writer;
-  },
-
   decode(input: BinaryReader | Uint8Array, length?: number): Open {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
@@ -173,23 +160,6 @@ function createBaseOffer(): Offer {
 }
 
 export const Offer: MessageFns<Offer> = {
-  encode(message: Offer, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.versions.length !== 0) {
-      writer.uint32(10).fork();
-      for (const v of message.versions) {
-        writer.uint32(v);
-      }
-      writer.join();
-    }
-    if (message.secret !== 0) {
-      writer.uint32(16).int32(message.secret);
-    }
-    if (message.key.length !== 0) {
-      writer.uint32(26).bytes(message.key);
-    }
-    return writer;
-  },
-
   decode(input: BinaryReader | Uint8Array, length?: number): Offer {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
@@ -255,19 +225,6 @@ function createBaseAccept(): Accept {
 }
 
 export const Accept: MessageFns<Accept> = {
-  encode(message: Accept, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.share.length !== 0) {
-      writer.uint32(10).bytes(message.share);
-    }
-    if (message.confirmation.length !== 0) {
-      writer.uint32(18).bytes(message.confirmation);
-    }
-    if (message.answer.length !== 0) {
-      writer.uint32(26).bytes(message.answer);
-    }
-    return writer;
-  },
-
   decode(input: BinaryReader | Uint8Array, length?: number): Accept {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
@@ -323,29 +280,6 @@ function createBaseAnswer(): Answer {
 }
 
 export const Answer: MessageFns<Answer> = {
-  encode(message: Answer, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.version !== 0) {
-      writer.uint32(8).uint32(message.version);
-    }
-    if (message.key.length !== 0) {
-      writer.uint32(18).bytes(message.key);
-    }
-    if (message.nodeId !== "") {
-      writer.uint32(26).string(message.nodeId);
-    }
-    if (message.versions.length !== 0) {
-      writer.uint32(34).fork();
-      for (const v of message.versions) {
-        writer.uint32(v);
-      }
-      writer.join();
-    }
-    for (const v of message.capabilities) {
-      writer.uint32(42).string(v!);
-    }
-    return writer;
-  },
-
   decode(input: BinaryReader | Uint8Array, length?: number): Answer {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
@@ -427,22 +361,6 @@ function createBaseRecord(): Record {
 }
 
 export const Record: MessageFns<Record> = {
-  encode(message: Record, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.counter !== 0n) {
-      if (BigInt.asUintN(64, message.counter) !== message.counter) {
-        throw new globalThis.Error("value provided for field message.counter of type uint64 too large");
-      }
-      writer.uint32(8).uint64(message.counter);
-    }
-    if (message.sealed.length !== 0) {
-      writer.uint32(18).bytes(message.sealed);
-    }
-    if (message.confirmation.length !== 0) {
-      writer.uint32(26).bytes(message.confirmation);
-    }
-    return writer;
-  },
-
   decode(input: BinaryReader | Uint8Array, length?: number): Record {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
@@ -498,21 +416,6 @@ function createBaseOutbound(): Outbound {
 }
 
 export const Outbound: MessageFns<Outbound> = {
-  encode(message: Outbound, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    switch (message.kind?.$case) {
-      case "accept":
-        Accept.encode(message.kind.value, writer.uint32(10).fork()).join();
-        break;
-      case "record":
-        Record.encode(message.kind.value, writer.uint32(18).fork()).join();
-        break;
-      case "refusal":
-        Refusal.encode(message.kind.value, writer.uint32(26).fork()).join();
-        break;
-    }
-    return writer;
-  },
-
   decode(input: BinaryReader | Uint8Array, length?: number): Outbound {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
@@ -568,16 +471,6 @@ function createBaseRefusal(): Refusal {
 }
 
 export const Refusal: MessageFns<Refusal> = {
-  encode(message: Refusal, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.fault !== 0) {
-      writer.uint32(8).int32(message.fault);
-    }
-    if (message.retryAfterSeconds !== 0) {
-      writer.uint32(16).uint32(message.retryAfterSeconds);
-    }
-    return writer;
-  },
-
   decode(input: BinaryReader | Uint8Array, length?: number): Refusal {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
@@ -625,13 +518,6 @@ function createBaseOutboundList(): OutboundList {
 }
 
 export const OutboundList: MessageFns<OutboundList> = {
-  encode(message: OutboundList, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    for (const v of message.outbound) {
-      Outbound.encode(v!, writer.uint32(10).fork()).join();
-    }
-    return writer;
-  },
-
   decode(input: BinaryReader | Uint8Array, length?: number): OutboundList {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
@@ -667,6 +553,5 @@ export const OutboundList: MessageFns<OutboundList> = {
 };
 
 export interface MessageFns<T> {
-  encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
 }

@@ -5,7 +5,7 @@
 // source: jarvis/provisioning/v1/provisioning.proto
 
 /* eslint-disable */
-import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
+import { BinaryReader } from "@bufbuild/protobuf/wire";
 import { Fault } from "./fault.js";
 
 export const protobufPackage = "jarvis.provisioning.v1";
@@ -486,41 +486,6 @@ function createBaseInfo(): Info {
 }
 
 export const Info: MessageFns<Info> = {
-  encode(message: Info, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.nodeId !== "") {
-      writer.uint32(10).string(message.nodeId);
-    }
-    if (message.name !== "") {
-      writer.uint32(18).string(message.name);
-    }
-    if (message.firmwareVersion !== "") {
-      writer.uint32(26).string(message.firmwareVersion);
-    }
-    if (message.hardware !== "") {
-      writer.uint32(34).string(message.hardware);
-    }
-    for (const v of message.capabilities) {
-      writer.uint32(42).string(v!);
-    }
-    if (message.state !== 0) {
-      writer.uint32(48).int32(message.state);
-    }
-    if (message.previouslyProvisioned !== false) {
-      writer.uint32(56).bool(message.previouslyProvisioned);
-    }
-    if (message.versions.length !== 0) {
-      writer.uint32(66).fork();
-      for (const v of message.versions) {
-        writer.uint32(v);
-      }
-      writer.join();
-    }
-    if (message.country !== "") {
-      writer.uint32(74).string(message.country);
-    }
-    return writer;
-  },
-
   decode(input: BinaryReader | Uint8Array, length?: number): Info {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
@@ -634,19 +599,6 @@ function createBasePublicStatus(): PublicStatus {
 }
 
 export const PublicStatus: MessageFns<PublicStatus> = {
-  encode(message: PublicStatus, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.state !== 0) {
-      writer.uint32(8).int32(message.state);
-    }
-    if (message.progressPercent !== 0) {
-      writer.uint32(16).uint32(message.progressPercent);
-    }
-    if (message.fault !== 0) {
-      writer.uint32(24).int32(message.fault);
-    }
-    return writer;
-  },
-
   decode(input: BinaryReader | Uint8Array, length?: number): PublicStatus {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
@@ -702,33 +654,6 @@ function createBaseRequest(): Request {
 }
 
 export const Request: MessageFns<Request> = {
-  encode(message: Request, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    switch (message.kind?.$case) {
-      case "scan":
-        ScanRequest.encode(message.kind.value, writer.uint32(10).fork()).join();
-        break;
-      case "k2":
-        K2.encode(message.kind.value, writer.uint32(18).fork()).join();
-        break;
-      case "credentials":
-        Credentials.encode(message.kind.value, writer.uint32(26).fork()).join();
-        break;
-      case "status":
-        StatusRequest.encode(message.kind.value, writer.uint32(34).fork()).join();
-        break;
-      case "cancel":
-        CancelRequest.encode(message.kind.value, writer.uint32(42).fork()).join();
-        break;
-      case "care":
-        CareRequest.encode(message.kind.value, writer.uint32(50).fork()).join();
-        break;
-      case "authorize":
-        AuthorizeRequest.encode(message.kind.value, writer.uint32(58).fork()).join();
-        break;
-    }
-    return writer;
-  },
-
   decode(input: BinaryReader | Uint8Array, length?: number): Request {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
@@ -816,16 +741,6 @@ function createBaseScanRequest(): ScanRequest {
 }
 
 export const ScanRequest: MessageFns<ScanRequest> = {
-  encode(message: ScanRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.fresh !== false) {
-      writer.uint32(8).bool(message.fresh);
-    }
-    if (message.country !== "") {
-      writer.uint32(18).string(message.country);
-    }
-    return writer;
-  },
-
   decode(input: BinaryReader | Uint8Array, length?: number): ScanRequest {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
@@ -873,10 +788,6 @@ function createBaseStatusRequest(): StatusRequest {
 }
 
 export const StatusRequest: MessageFns<StatusRequest> = {
-  encode(_: StatusRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    return writer;
-  },
-
   decode(input: BinaryReader | Uint8Array, length?: number): StatusRequest {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
@@ -908,16 +819,6 @@ function createBaseCancelRequest(): CancelRequest {
 }
 
 export const CancelRequest: MessageFns<CancelRequest> = {
-  encode(message: CancelRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.requestId !== 0n) {
-      if (BigInt.asUintN(64, message.requestId) !== message.requestId) {
-        throw new globalThis.Error("value provided for field message.requestId of type uint64 too large");
-      }
-      writer.uint32(8).uint64(message.requestId);
-    }
-    return writer;
-  },
-
   decode(input: BinaryReader | Uint8Array, length?: number): CancelRequest {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
@@ -957,10 +858,6 @@ function createBaseAuthorizeRequest(): AuthorizeRequest {
 }
 
 export const AuthorizeRequest: MessageFns<AuthorizeRequest> = {
-  encode(_: AuthorizeRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    return writer;
-  },
-
   decode(input: BinaryReader | Uint8Array, length?: number): AuthorizeRequest {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
@@ -992,39 +889,6 @@ function createBaseCareRequest(): CareRequest {
 }
 
 export const CareRequest: MessageFns<CareRequest> = {
-  encode(message: CareRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    switch (message.kind?.$case) {
-      case "status":
-        CareStatusRequest.encode(message.kind.value, writer.uint32(10).fork()).join();
-        break;
-      case "saved":
-        SavedRequest.encode(message.kind.value, writer.uint32(18).fork()).join();
-        break;
-      case "join":
-        writer.uint32(26).bytes(message.kind.value);
-        break;
-      case "forget":
-        writer.uint32(34).string(message.kind.value);
-        break;
-      case "diagnose":
-        DiagnoseRequest.encode(message.kind.value, writer.uint32(42).fork()).join();
-        break;
-      case "hotspot":
-        writer.uint32(48).bool(message.kind.value);
-        break;
-      case "recover":
-        RecoverRequest.encode(message.kind.value, writer.uint32(58).fork()).join();
-        break;
-      case "restart":
-        RestartRequest.encode(message.kind.value, writer.uint32(66).fork()).join();
-        break;
-      case "events":
-        EventsRequest.encode(message.kind.value, writer.uint32(74).fork()).join();
-        break;
-    }
-    return writer;
-  },
-
   decode(input: BinaryReader | Uint8Array, length?: number): CareRequest {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
@@ -1128,10 +992,6 @@ function createBaseCareStatusRequest(): CareStatusRequest {
 }
 
 export const CareStatusRequest: MessageFns<CareStatusRequest> = {
-  encode(_: CareStatusRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    return writer;
-  },
-
   decode(input: BinaryReader | Uint8Array, length?: number): CareStatusRequest {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
@@ -1163,10 +1023,6 @@ function createBaseSavedRequest(): SavedRequest {
 }
 
 export const SavedRequest: MessageFns<SavedRequest> = {
-  encode(_: SavedRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    return writer;
-  },
-
   decode(input: BinaryReader | Uint8Array, length?: number): SavedRequest {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
@@ -1198,10 +1054,6 @@ function createBaseDiagnoseRequest(): DiagnoseRequest {
 }
 
 export const DiagnoseRequest: MessageFns<DiagnoseRequest> = {
-  encode(_: DiagnoseRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    return writer;
-  },
-
   decode(input: BinaryReader | Uint8Array, length?: number): DiagnoseRequest {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
@@ -1233,10 +1085,6 @@ function createBaseRecoverRequest(): RecoverRequest {
 }
 
 export const RecoverRequest: MessageFns<RecoverRequest> = {
-  encode(_: RecoverRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    return writer;
-  },
-
   decode(input: BinaryReader | Uint8Array, length?: number): RecoverRequest {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
@@ -1268,10 +1116,6 @@ function createBaseRestartRequest(): RestartRequest {
 }
 
 export const RestartRequest: MessageFns<RestartRequest> = {
-  encode(_: RestartRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    return writer;
-  },
-
   decode(input: BinaryReader | Uint8Array, length?: number): RestartRequest {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
@@ -1303,13 +1147,6 @@ function createBaseEventsRequest(): EventsRequest {
 }
 
 export const EventsRequest: MessageFns<EventsRequest> = {
-  encode(message: EventsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.after !== "") {
-      writer.uint32(10).string(message.after);
-    }
-    return writer;
-  },
-
   decode(input: BinaryReader | Uint8Array, length?: number): EventsRequest {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
@@ -1349,19 +1186,6 @@ function createBaseK2(): K2 {
 }
 
 export const K2: MessageFns<K2> = {
-  encode(message: K2, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.key.length !== 0) {
-      writer.uint32(10).bytes(message.key);
-    }
-    if (message.kid !== "") {
-      writer.uint32(18).string(message.kid);
-    }
-    if (message.createdAt !== "") {
-      writer.uint32(26).string(message.createdAt);
-    }
-    return writer;
-  },
-
   decode(input: BinaryReader | Uint8Array, length?: number): K2 {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
@@ -1433,61 +1257,6 @@ function createBaseCredentials(): Credentials {
 }
 
 export const Credentials: MessageFns<Credentials> = {
-  encode(message: Credentials, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.requestId !== 0n) {
-      if (BigInt.asUintN(64, message.requestId) !== message.requestId) {
-        throw new globalThis.Error("value provided for field message.requestId of type uint64 too large");
-      }
-      writer.uint32(8).uint64(message.requestId);
-    }
-    if (message.ssid.length !== 0) {
-      writer.uint32(18).bytes(message.ssid);
-    }
-    if (message.passphrase !== "") {
-      writer.uint32(26).string(message.passphrase);
-    }
-    if (message.hidden !== false) {
-      writer.uint32(32).bool(message.hidden);
-    }
-    if (message.room !== "") {
-      writer.uint32(42).string(message.room);
-    }
-    if (message.commandCenterUrl !== "") {
-      writer.uint32(50).string(message.commandCenterUrl);
-    }
-    if (message.configServiceUrl !== "") {
-      writer.uint32(58).string(message.configServiceUrl);
-    }
-    if (message.householdId !== "") {
-      writer.uint32(66).string(message.householdId);
-    }
-    if (message.nodeId !== "") {
-      writer.uint32(74).string(message.nodeId);
-    }
-    if (message.provisioningToken !== "") {
-      writer.uint32(82).string(message.provisioningToken);
-    }
-    if (message.provisionCode !== "") {
-      writer.uint32(90).string(message.provisionCode);
-    }
-    if (message.time !== 0n) {
-      if (BigInt.asUintN(64, message.time) !== message.time) {
-        throw new globalThis.Error("value provided for field message.time of type uint64 too large");
-      }
-      writer.uint32(96).uint64(message.time);
-    }
-    if (message.country !== "") {
-      writer.uint32(106).string(message.country);
-    }
-    if (message.seenFrequency !== 0) {
-      writer.uint32(112).uint32(message.seenFrequency);
-    }
-    if (message.enterprise !== undefined) {
-      Enterprise.encode(message.enterprise, writer.uint32(122).fork()).join();
-    }
-    return writer;
-  },
-
   decode(input: BinaryReader | Uint8Array, length?: number): Credentials {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
@@ -1649,37 +1418,6 @@ function createBaseEnterprise(): Enterprise {
 }
 
 export const Enterprise: MessageFns<Enterprise> = {
-  encode(message: Enterprise, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.method !== 0) {
-      writer.uint32(8).int32(message.method);
-    }
-    if (message.identity !== "") {
-      writer.uint32(18).string(message.identity);
-    }
-    if (message.anonymousIdentity !== "") {
-      writer.uint32(26).string(message.anonymousIdentity);
-    }
-    if (message.password !== "") {
-      writer.uint32(34).string(message.password);
-    }
-    if (message.certificate.length !== 0) {
-      writer.uint32(42).bytes(message.certificate);
-    }
-    if (message.certificatePassword !== "") {
-      writer.uint32(50).string(message.certificatePassword);
-    }
-    if (message.authority.length !== 0) {
-      writer.uint32(58).bytes(message.authority);
-    }
-    if (message.domain !== "") {
-      writer.uint32(66).string(message.domain);
-    }
-    if (message.acceptUnverifiedServer !== false) {
-      writer.uint32(72).bool(message.acceptUnverifiedServer);
-    }
-    return writer;
-  },
-
   decode(input: BinaryReader | Uint8Array, length?: number): Enterprise {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
@@ -1783,18 +1521,6 @@ function createBaseMessage(): Message {
 }
 
 export const Message: MessageFns<Message> = {
-  encode(message: Message, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    switch (message.kind?.$case) {
-      case "reply":
-        Reply.encode(message.kind.value, writer.uint32(10).fork()).join();
-        break;
-      case "event":
-        Event.encode(message.kind.value, writer.uint32(18).fork()).join();
-        break;
-    }
-    return writer;
-  },
-
   decode(input: BinaryReader | Uint8Array, length?: number): Message {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
@@ -1842,48 +1568,6 @@ function createBaseReply(): Reply {
 }
 
 export const Reply: MessageFns<Reply> = {
-  encode(message: Reply, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.to !== 0n) {
-      if (BigInt.asUintN(64, message.to) !== message.to) {
-        throw new globalThis.Error("value provided for field message.to of type uint64 too large");
-      }
-      writer.uint32(8).uint64(message.to);
-    }
-    switch (message.kind?.$case) {
-      case "networks":
-        Networks.encode(message.kind.value, writer.uint32(18).fork()).join();
-        break;
-      case "k2Stored":
-        K2Stored.encode(message.kind.value, writer.uint32(26).fork()).join();
-        break;
-      case "accepted":
-        Accepted.encode(message.kind.value, writer.uint32(34).fork()).join();
-        break;
-      case "status":
-        Status.encode(message.kind.value, writer.uint32(42).fork()).join();
-        break;
-      case "refused":
-        writer.uint32(48).int32(message.kind.value);
-        break;
-      case "done":
-        Done.encode(message.kind.value, writer.uint32(58).fork()).join();
-        break;
-      case "careStatus":
-        CareStatus.encode(message.kind.value, writer.uint32(66).fork()).join();
-        break;
-      case "saved":
-        SavedNetworks.encode(message.kind.value, writer.uint32(74).fork()).join();
-        break;
-      case "diagnosis":
-        Diagnosis.encode(message.kind.value, writer.uint32(82).fork()).join();
-        break;
-      case "events":
-        CareEvents.encode(message.kind.value, writer.uint32(90).fork()).join();
-        break;
-    }
-    return writer;
-  },
-
   decode(input: BinaryReader | Uint8Array, length?: number): Reply {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
@@ -2003,15 +1687,6 @@ function createBaseEvent(): Event {
 }
 
 export const Event: MessageFns<Event> = {
-  encode(message: Event, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    switch (message.kind?.$case) {
-      case "status":
-        Status.encode(message.kind.value, writer.uint32(10).fork()).join();
-        break;
-    }
-    return writer;
-  },
-
   decode(input: BinaryReader | Uint8Array, length?: number): Event {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
@@ -2051,16 +1726,6 @@ function createBaseNetworks(): Networks {
 }
 
 export const Networks: MessageFns<Networks> = {
-  encode(message: Networks, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    for (const v of message.networks) {
-      Network.encode(v!, writer.uint32(10).fork()).join();
-    }
-    if (message.last !== false) {
-      writer.uint32(16).bool(message.last);
-    }
-    return writer;
-  },
-
   decode(input: BinaryReader | Uint8Array, length?: number): Networks {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
@@ -2108,22 +1773,6 @@ function createBaseNetwork(): Network {
 }
 
 export const Network: MessageFns<Network> = {
-  encode(message: Network, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.ssid.length !== 0) {
-      writer.uint32(10).bytes(message.ssid);
-    }
-    if (message.signalDbm !== 0) {
-      writer.uint32(16).sint32(message.signalDbm);
-    }
-    if (message.security !== 0) {
-      writer.uint32(24).int32(message.security);
-    }
-    if (message.frequency !== 0) {
-      writer.uint32(32).uint32(message.frequency);
-    }
-    return writer;
-  },
-
   decode(input: BinaryReader | Uint8Array, length?: number): Network {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
@@ -2187,13 +1836,6 @@ function createBaseK2Stored(): K2Stored {
 }
 
 export const K2Stored: MessageFns<K2Stored> = {
-  encode(message: K2Stored, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.kid !== "") {
-      writer.uint32(10).string(message.kid);
-    }
-    return writer;
-  },
-
   decode(input: BinaryReader | Uint8Array, length?: number): K2Stored {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
@@ -2233,16 +1875,6 @@ function createBaseAccepted(): Accepted {
 }
 
 export const Accepted: MessageFns<Accepted> = {
-  encode(message: Accepted, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.requestId !== 0n) {
-      if (BigInt.asUintN(64, message.requestId) !== message.requestId) {
-        throw new globalThis.Error("value provided for field message.requestId of type uint64 too large");
-      }
-      writer.uint32(8).uint64(message.requestId);
-    }
-    return writer;
-  },
-
   decode(input: BinaryReader | Uint8Array, length?: number): Accepted {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
@@ -2293,43 +1925,6 @@ function createBaseStatus(): Status {
 }
 
 export const Status: MessageFns<Status> = {
-  encode(message: Status, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.state !== 0) {
-      writer.uint32(8).int32(message.state);
-    }
-    if (message.progressPercent !== 0) {
-      writer.uint32(16).uint32(message.progressPercent);
-    }
-    if (message.message !== "") {
-      writer.uint32(26).string(message.message);
-    }
-    if (message.fault !== 0) {
-      writer.uint32(32).int32(message.fault);
-    }
-    if (message.retryable !== false) {
-      writer.uint32(40).bool(message.retryable);
-    }
-    if (message.requestId !== 0n) {
-      if (BigInt.asUintN(64, message.requestId) !== message.requestId) {
-        throw new globalThis.Error("value provided for field message.requestId of type uint64 too large");
-      }
-      writer.uint32(48).uint64(message.requestId);
-    }
-    if (message.ssid.length !== 0) {
-      writer.uint32(58).bytes(message.ssid);
-    }
-    if (message.registrationStatus !== 0) {
-      writer.uint32(64).uint32(message.registrationStatus);
-    }
-    if (message.limitedConnectivity !== false) {
-      writer.uint32(72).bool(message.limitedConnectivity);
-    }
-    if (message.applianceId !== "") {
-      writer.uint32(82).string(message.applianceId);
-    }
-    return writer;
-  },
-
   decode(input: BinaryReader | Uint8Array, length?: number): Status {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
@@ -2441,10 +2036,6 @@ function createBaseDone(): Done {
 }
 
 export const Done: MessageFns<Done> = {
-  encode(_: Done, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    return writer;
-  },
-
   decode(input: BinaryReader | Uint8Array, length?: number): Done {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
@@ -2476,28 +2067,6 @@ function createBaseCareStatus(): CareStatus {
 }
 
 export const CareStatus: MessageFns<CareStatus> = {
-  encode(message: CareStatus, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.connected !== false) {
-      writer.uint32(8).bool(message.connected);
-    }
-    if (message.ssid.length !== 0) {
-      writer.uint32(18).bytes(message.ssid);
-    }
-    if (message.address !== "") {
-      writer.uint32(26).string(message.address);
-    }
-    if (message.internet !== false) {
-      writer.uint32(32).bool(message.internet);
-    }
-    if (message.hotspot !== false) {
-      writer.uint32(40).bool(message.hotspot);
-    }
-    if (message.lastError !== "") {
-      writer.uint32(50).string(message.lastError);
-    }
-    return writer;
-  },
-
   decode(input: BinaryReader | Uint8Array, length?: number): CareStatus {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
@@ -2577,16 +2146,6 @@ function createBaseSavedNetworks(): SavedNetworks {
 }
 
 export const SavedNetworks: MessageFns<SavedNetworks> = {
-  encode(message: SavedNetworks, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    for (const v of message.networks) {
-      SavedNetwork.encode(v!, writer.uint32(10).fork()).join();
-    }
-    if (message.last !== false) {
-      writer.uint32(16).bool(message.last);
-    }
-    return writer;
-  },
-
   decode(input: BinaryReader | Uint8Array, length?: number): SavedNetworks {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
@@ -2634,19 +2193,6 @@ function createBaseSavedNetwork(): SavedNetwork {
 }
 
 export const SavedNetwork: MessageFns<SavedNetwork> = {
-  encode(message: SavedNetwork, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.name !== "") {
-      writer.uint32(10).string(message.name);
-    }
-    if (message.autoconnect !== false) {
-      writer.uint32(16).bool(message.autoconnect);
-    }
-    if (message.active !== false) {
-      writer.uint32(24).bool(message.active);
-    }
-    return writer;
-  },
-
   decode(input: BinaryReader | Uint8Array, length?: number): SavedNetwork {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
@@ -2702,13 +2248,6 @@ function createBaseDiagnosis(): Diagnosis {
 }
 
 export const Diagnosis: MessageFns<Diagnosis> = {
-  encode(message: Diagnosis, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    for (const v of message.layers) {
-      Layer.encode(v!, writer.uint32(10).fork()).join();
-    }
-    return writer;
-  },
-
   decode(input: BinaryReader | Uint8Array, length?: number): Diagnosis {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
@@ -2748,22 +2287,6 @@ function createBaseLayer(): Layer {
 }
 
 export const Layer: MessageFns<Layer> = {
-  encode(message: Layer, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.name !== "") {
-      writer.uint32(10).string(message.name);
-    }
-    if (message.verdict !== 0) {
-      writer.uint32(16).int32(message.verdict);
-    }
-    if (message.evidence !== "") {
-      writer.uint32(26).string(message.evidence);
-    }
-    if (message.advice !== "") {
-      writer.uint32(34).string(message.advice);
-    }
-    return writer;
-  },
-
   decode(input: BinaryReader | Uint8Array, length?: number): Layer {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
@@ -2827,19 +2350,6 @@ function createBaseCareEvents(): CareEvents {
 }
 
 export const CareEvents: MessageFns<CareEvents> = {
-  encode(message: CareEvents, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    for (const v of message.events) {
-      CareEvent.encode(v!, writer.uint32(10).fork()).join();
-    }
-    if (message.last !== false) {
-      writer.uint32(16).bool(message.last);
-    }
-    if (message.gap !== false) {
-      writer.uint32(24).bool(message.gap);
-    }
-    return writer;
-  },
-
   decode(input: BinaryReader | Uint8Array, length?: number): CareEvents {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
@@ -2895,25 +2405,6 @@ function createBaseCareEvent(): CareEvent {
 }
 
 export const CareEvent: MessageFns<CareEvent> = {
-  encode(message: CareEvent, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.id !== "") {
-      writer.uint32(10).string(message.id);
-    }
-    if (message.level !== 0) {
-      writer.uint32(16).int32(message.level);
-    }
-    if (message.message !== "") {
-      writer.uint32(26).string(message.message);
-    }
-    if (message.action !== "") {
-      writer.uint32(34).string(message.action);
-    }
-    if (message.phase !== 0) {
-      writer.uint32(40).int32(message.phase);
-    }
-    return writer;
-  },
-
   decode(input: BinaryReader | Uint8Array, length?: number): CareEvent {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
@@ -2981,6 +2472,5 @@ export const CareEvent: MessageFns<CareEvent> = {
 };
 
 export interface MessageFns<T> {
-  encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
 }
