@@ -145,7 +145,7 @@ export interface Enterprise {
 export interface Credentials {
   /** Random, not 0; see {@link newRequestId}. */
   readonly requestId: bigint;
-  /** The network's name: 1 to 32 bytes; a text is sent as UTF-8. */
+  /** The network's name: 1 to 32 bytes; a text is sent as UTF-8. Empty, with an empty passphrase, for a node that is online already. */
   readonly ssid: Uint8Array | string;
   /** Empty for an open network, and for an enterprise network. */
   readonly passphrase: string;

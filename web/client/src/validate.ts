@@ -61,7 +61,7 @@ export function checkUrl(text: string): FaultName | undefined {
   const isWrittenHost = (host.endsWith(port) ? host.slice(0, -port.length) : host) === url.host;
   const isPlain = url.username === "" && url.password === "" && url.search === "" && url.hash === "";
   const isWrittenPath = path.replace(/\/+$/, "") === url.pathname.replace(/\/+$/, "");
-  return isPlain && isWrittenHost && isWrittenPath && !/[?#@]/.test(text) ? undefined : "InvalidUrl";
+  return isPlain && isWrittenHost && isWrittenPath && !/[?#]/.test(text) ? undefined : "InvalidUrl";
 }
 
 /** The fault of a device's id, if any. */
@@ -74,11 +74,15 @@ export function checkToken(text: string): FaultName | undefined {
   return isText(text, 1) ? undefined : "InvalidToken";
 }
 
-/** Every field that the node would refuse, with its fault. */
+/**
+ * Every field that the node would refuse, with its fault. Without `security`, credentials without a network are good, too: the node
+ * may be online already.
+ */
 export function checkCredentials(credentials: Credentials, security?: Security): Partial<Record<Field, FaultName>> {
   const { room = "", householdId = "", configServiceUrl = "", provisionCode = "" } = credentials;
+  const hasNetwork = security !== undefined || credentials.ssid.length > 0 || credentials.passphrase !== "";
   const checks: Record<Field, FaultName | undefined> = {
-    ssid: checkSsid(credentials.ssid),
+    ssid: hasNetwork ? checkSsid(credentials.ssid) : undefined,
     passphrase: checkPassphrase(credentials.passphrase, security),
     room: isText(room) ? undefined : "InvalidRoom",
     commandCenterUrl: checkUrl(credentials.commandCenterUrl),

@@ -102,7 +102,13 @@ test("networks and passwords are checked as WPA does", () => {
 });
 
 test("addresses are plain URLs that need no repair", () => {
-  for (const url of ["http://192.168.1.5:7703", "https://Center.example/", "HTTPS://center.example:443/a/b", "http://[::1]:80"]) {
+  for (const url of [
+    "http://192.168.1.5:7703",
+    "https://Center.example/",
+    "HTTPS://center.example:443/a/b",
+    "http://[::1]:80",
+    "http://a/@b",
+  ]) {
     assert.equal(checkUrl(url), undefined, url);
   }
   const refused = [
@@ -135,6 +141,9 @@ test("every wrong field of credentials is named", () => {
     provisioningToken: "t",
   };
   assert.deepEqual(checkCredentials(valid, "WPA2"), {});
+  const connected = { ...valid, ssid: "", passphrase: "" };
+  assert.deepEqual(checkCredentials(connected), {});
+  assert.deepEqual(checkCredentials(connected, "OPEN"), { ssid: "InvalidSsid" });
   const wrong = {
     ...valid,
     ssid: "",

@@ -174,6 +174,16 @@ for (const [name, link] of Object.entries(LINKS)) {
     }),
   );
 
+  test(`a node that is online already is enrolled without a network over ${name}`, { skip }, () =>
+    use(link, async (phone, node) => {
+      await phone.pair(PairingSecret.parse(node.code));
+      const wanted = { ...credentials(await center.order(), "", ""), requestId: newRequestId() };
+      assert.deepEqual(checkCredentials(wanted), {});
+      const outcome = await phone.bringOnline(wanted);
+      assert.equal(outcome.fault?.name ?? outcome.state, "PROVISIONED");
+    }),
+  );
+
   test(`network care serves a phone over ${name}`, { skip, timeout: 60_000 }, () =>
     use(
       link,
@@ -298,6 +308,7 @@ const VALUES: Record<string, readonly string[]> = {
     " http://center.example",
     "http://center.example/\u00e4",
     "http://center.example/%7e",
+    "http://center.example/@a",
     "http://exa mple",
     "http://[::1",
     "http://",
