@@ -5,7 +5,7 @@ import { test } from "node:test";
 
 import { EapMethod, Security } from "../../client/src/generated/decode/jarvis/provisioning/v1/provisioning.js";
 import { ScriptedNode } from "../../client/test/support/node.js";
-import { LIGHT, PASSWORD, center, focused, link, pair, scene, skip } from "./browser.js";
+import { LIGHT, PASSWORD, center, focused, link, pair, scene, skip, tabTo } from "./browser.js";
 import { answerBy } from "./support.js";
 
 /** The simulated enterprise network, and the one user that it knows. */
@@ -114,5 +114,79 @@ test("a network's server stays unverified only if the owner chooses that by name
     await page.waitForSelector("#done:not([hidden])");
     const { domain, authority, acceptUnverifiedServer } = office.stored.credentials[0]?.enterprise ?? {};
     assert.deepEqual([domain, authority?.length, acceptUnverifiedServer], ["", 0, true]);
+  }),
+);
+
+test("the login works with the keyboard, from the list to the outcome", { skip }, () =>
+  scene(LIGHT, async (page, node) => {
+    const office = new ScriptedNode();
+    office.security = Security.ENTERPRISE;
+    await answerBy(page, office);
+    await page.goto(link(node, await center.order()));
+    await tabTo(page, "#digits");
+    await page.keyboard.type(office.code);
+    await page.keyboard.press("Enter");
+    await page.waitForSelector("#list button");
+    await tabTo(page, "#list button");
+    await page.keyboard.press("Enter");
+    assert.equal(await focused(page), "identity");
+    // Each field is reached in the order in which it stands, and takes what is typed.
+    await page.keyboard.type(USER);
+    await tabTo(page, "#password");
+    await page.keyboard.type(PASSWORD);
+    await page.keyboard.press("Tab");
+    await page.keyboard.press("Space");
+    assert.equal(await page.getAttribute("#password", "type"), "text", "the button beside the password shows it");
+    await tabTo(page, "#anonymousIdentity");
+    await page.keyboard.type("anonymous@office.example");
+    await tabTo(page, "#verification");
+    await page.keyboard.press("End");
+    await page.waitForSelector("#unverified:not([hidden])");
+    await page.keyboard.press("Home");
+    await tabTo(page, "#domain");
+    await page.keyboard.type("radius office example");
+    await page.keyboard.press("Enter");
+    await page.waitForSelector("#domain-error:not([hidden])");
+    assert.equal(await focused(page), "domain");
+    await page.keyboard.press("Control+A");
+    await page.keyboard.type("radius.office.example");
+    await page.keyboard.press("Enter");
+    await page.waitForSelector("#done:not([hidden])");
+    assert.equal(await page.evaluate(() => document.activeElement?.textContent), "Your device is ready");
+    const sent = office.stored.credentials[0]?.enterprise;
+    assert.deepEqual(
+      [sent?.method, sent?.identity, sent?.password, sent?.anonymousIdentity, sent?.domain, sent?.acceptUnverifiedServer],
+      [EapMethod.PEAP_MSCHAPV2, USER, PASSWORD, "anonymous@office.example", "radius.office.example", false],
+    );
+  }),
+);
+
+test("a certificate is chosen with the keyboard, and its refusal is at its field", { skip }, () =>
+  scene(LIGHT, async (page, node) => {
+    await page.goto(link(node, await center.order(), node.code));
+    await page.click(`#list button:has-text("${OFFICE}")`);
+    await tabTo(page, "#method");
+    await page.keyboard.press("End");
+    await page.waitForSelector("#by-certificate:not([hidden])");
+    assert.equal(await page.isVisible("#password"), false);
+    await tabTo(page, "#certificate");
+    const [chooser] = await Promise.all([page.waitForEvent("filechooser"), page.keyboard.press("Enter")]);
+    await chooser.setFiles({
+      name: "anna.p12",
+      mimeType: "application/x-pkcs12",
+      buffer: Buffer.from([0x30, 5, 2, 1, 3, 0x30, 0]),
+    });
+    await tabTo(page, "#certificatePassword");
+    await page.keyboard.type("opens it");
+    await tabTo(page, "#domain");
+    await page.keyboard.type("radius.office.example");
+    await tabTo(page, "#details .main");
+    await page.keyboard.press("Space");
+    await page.waitForSelector("#identity-error:not([hidden])");
+    await page.keyboard.type(USER);
+    await page.keyboard.press("Enter");
+    await page.waitForSelector("#certificate-error:not([hidden])");
+    assert.equal(await focused(page), "certificate");
+    assert.equal(await page.inputValue("#certificatePassword"), "opens it", "what was typed is kept");
   }),
 );
