@@ -36,10 +36,10 @@ export class Catalogue<Key extends string> {
     Object.assign(this.#texts, more);
   }
 
-  /** A text; `{0}` and so on are replaced. */
+  /** A text; `{0}` and so on are replaced. The values may come from others, so what could deceive in them is made visible. */
   text(key: Key, ...values: readonly (string | number)[]): string {
     const found = this.#texts[key][LANGUAGES.indexOf(this.#language)] ?? key;
-    return found.replace(/\{(\d)\}/g, (_, index: string) => String(values[Number(index)] ?? ""));
+    return found.replace(/\{(\d)\}/g, (_, index: string) => visible(String(values[Number(index)] ?? "")));
   }
 
   /** Writes every fixed text of the page in a language. */

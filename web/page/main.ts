@@ -16,6 +16,7 @@ import {
 import { element, input } from "./elements.js";
 import { listenToLogin } from "./enterprise.js";
 import { ORDERED, REQUIRED, fieldOf, isOfCountry } from "./fields.js";
+import { visible } from "./language.js";
 import type { Link } from "./link.js";
 import { takeOrder } from "./order.js";
 import { current, preferred, text, translate } from "./texts.js";
@@ -234,7 +235,7 @@ function choose(network: Network | undefined): void {
 
 /** Writes what depends on the device's name and on the language. */
 function rewrite(): void {
-  element("device").textContent = deviceName();
+  element("device").textContent = visible(deviceName());
   element("leaving").textContent = text("details.leaving", deviceName());
   element("away-text").textContent = text("away.text");
   element("away-again").textContent = text("away.again", deviceName());

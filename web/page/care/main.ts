@@ -1,5 +1,7 @@
 /** The page of network care: what a device in its network does, and what its owner can change. */
 
+import type { Security } from "../../client/src/messages.js";
+import { checkPassphrase, checkSsid } from "../../client/src/validate.js";
 import { element, input } from "../elements.js";
 import { preferred } from "../language.js";
 import type { Language } from "../language.js";
@@ -16,6 +18,9 @@ const KEPT = 200;
 const PATIENCE = 180_000;
 /** Pause between looks for it, milliseconds. */
 const LOOK_PAUSE = 2_000;
+
+/** The kinds of protection with a password, by their names in the API. */
+const SECURITIES: Readonly<Record<string, Security>> = { WPA1: "WPA", WPA2: "WPA2", "WPA2 WPA3": "WPA2_WPA3", WPA3: "WPA3" };
 
 const care = new Care("");
 let status: Status | undefined;
@@ -145,14 +150,31 @@ function choose(network: SeenNetwork | undefined): void {
   element("seen-box").hidden = true;
   element("join").hidden = false;
   element("join-named").hidden = network !== undefined;
-  element("ssid-error").hidden = true;
   input("passphrase").value = "";
+  showMistakes([]);
   rewriteJoin();
   (network === undefined ? input("ssid") : input("passphrase")).focus();
 }
 
 function rewriteJoin(): void {
   write("join-title", chosen === undefined ? text("join.other") : text("join.title", chosen.ssid));
+}
+
+/** Shows which fields are wrong, and moves the focus to the first of them. */
+function showMistakes(wrong: readonly string[]): void {
+  for (const field of ["ssid", "passphrase"]) {
+    element(`${field}-error`).hidden = !wrong.includes(field);
+    input(field).setAttribute("aria-invalid", String(wrong.includes(field)));
+  }
+  wrong.slice(0, 1).forEach((field) => input(field).focus());
+}
+
+/** The fields that the node would refuse. */
+function mistakes(name: string, password: string): string[] {
+  // A name from the list stands for its network, also where it is no text.
+  const isNameWrong = chosen === undefined && checkSsid(name) !== undefined;
+  const isPasswordWrong = checkPassphrase(password, SECURITIES[chosen?.security ?? ""]) !== undefined;
+  return [...(isNameWrong ? ["ssid"] : []), ...(isPasswordWrong ? ["passphrase"] : [])];
 }
 
 function endJoin(): void {
@@ -173,12 +195,12 @@ function showPassword(isShown: boolean): void {
 /** Joins a network, waits through the loss of the connection, and says in which network the node is then. */
 async function join(): Promise<void> {
   const name = chosen?.ssid ?? input("ssid").value;
-  element("ssid-error").hidden = name !== "";
-  if (name === "") {
-    input("ssid").focus();
+  const password = input("passphrase").value;
+  const wrong = mistakes(name, password);
+  showMistakes(wrong);
+  if (wrong.length > 0) {
     return;
   }
-  const password = input("passphrase").value;
   const isHidden = chosen === undefined;
   endJoin();
   isJoining = true;

@@ -65,7 +65,7 @@ export function showStatus(status: Status): void {
   const state = !recovery.enabled ? "off" : { recovery: "running", cooldown: "cooldown", none: "on" }[recovery.activeLock];
   write("recovery-state", named("recovery", state ?? "on"));
   element<HTMLButtonElement>("recover").hidden = !recovery.enabled;
-  write("hotspot-state", network.apEnabled ? text("hotspot.open", visible(network.hotspotSsid)) : text("hotspot.closed"));
+  write("hotspot-state", network.apEnabled ? text("hotspot.open", network.hotspotSsid) : text("hotspot.closed"));
   write("hotspot", text(network.apEnabled ? "hotspot.disable" : "hotspot.enable"));
 }
 
@@ -82,7 +82,7 @@ function health(status: Status): [string, string] {
     return [text("health.new"), text("health.new.text")];
   }
   if (network.apEnabled && !network.connected) {
-    return [text("health.hotspot"), text("health.hotspot.text", visible(network.hotspotSsid))];
+    return [text("health.hotspot"), text("health.hotspot.text", network.hotspotSsid)];
   }
   if (!network.connected) {
     return [text("health.offline"), text("health.offline.text")];
@@ -146,10 +146,12 @@ export function showSeen(networks: readonly SeenNetwork[], onChosen: (network: S
       const bars = Math.min(4, Math.max(1, Math.ceil(network.signal / 25)));
       const isOpen = network.security === "open" || network.security === "OWE";
       const details = `, ${text(isOpen ? "networks.open" : "networks.secured")}, ${text("networks.signal", bars)}`;
+      const isSupported = network.security !== "WEP" && !network.security.endsWith("802.1X");
       const button = make("button", "", foreign(network.ssid), make("span", "unseen", details));
       button.type = "button";
       button.append(...(network.inUse ? [make("span", "badge", text("networks.active"))] : []));
-      button.append(...(isOpen ? [] : [icon(LOCK)]), icon(WAVES, bars));
+      button.append(...(isSupported ? [] : [text("networks.unsupported")]), ...(isOpen ? [] : [icon(LOCK)]), icon(WAVES, bars));
+      button.disabled = !isSupported;
       button.addEventListener("click", () => onChosen(network));
       return make("li", "", button);
     }),

@@ -120,7 +120,16 @@ test("a device that was set up leads to its care, which shows how it is", { skip
       await page.waitForSelector("#events li:has-text('Device manager started')");
       await page.click("#label");
       await page.waitForSelector(`#label-code:has-text("${node.code.slice(0, 3)} ${node.code.slice(3)}")`);
-      assert.ok(((await page.getAttribute("#qr path", "d")) ?? "").length > 1000, "a QR code");
+      const modules = await page.evaluate(async () => {
+        const { modules } = (await (await fetch("/api/provisioning/label")).json()) as { modules: string[] };
+        return modules.flatMap((row, y) => [...row].flatMap((module, x) => (module === "1" ? [`${x + 4} ${y + 4}`] : [])));
+      });
+      const drawn = ((await page.getAttribute("#qr path", "d")) ?? "").split("M").slice(1);
+      assert.deepEqual(
+        drawn.map((square) => square.replace("h1v1h-1z", "")),
+        modules,
+      );
+      assert.ok(modules.length > 300, "a QR code");
       await page.click("#label");
       assert.equal(await page.textContent("#label-code"), "");
     },
@@ -149,6 +158,75 @@ test("the network is changed; one that fails leads back, and both are said", { s
       await page.click("#saved .ask button >> nth=0");
       await page.waitForSelector("#notice:has-text('HomeNetwork is forgotten.')");
       assert.equal(await page.inputValue("#passphrase"), "");
+    },
+    CARE,
+  ),
+);
+
+test("mistakes in the network to join are named before anything is sent, and what was typed is kept", { skip }, () =>
+  scene(
+    LIGHT,
+    async (page, node) => {
+      await open(page, node.url);
+      const sent: string[] = [];
+      page.on("request", (request) => request.method() === "POST" && sent.push(request.url()));
+      await page.click("#change");
+      assert.ok(await page.isDisabled('#list button:has-text("Office")'), "a login is the setup page's");
+      await page.click('#list button:has-text("Lighthouse")');
+      await page.fill("#passphrase", "short");
+      await page.click("#join .main");
+      await page.waitForSelector("#passphrase-error:has-text('a password of 8 to 63 characters')");
+      assert.deepEqual([await focused(page), await page.inputValue("#passphrase")], ["passphrase", "short"]);
+      await page.click("#no-join");
+      await page.click("#change");
+      await page.click("#other");
+      assert.equal(await page.isVisible("#passphrase-error"), false);
+      await page.fill("#ssid", "ä".repeat(17));
+      await page.fill("#passphrase", "x".repeat(129));
+      await page.click("#join .main");
+      assert.deepEqual(await page.$$eval("[aria-invalid=true]", (fields) => fields.map(({ id }) => id)), ["ssid", "passphrase"]);
+      assert.equal(await focused(page), "ssid");
+      assert.deepEqual(sent, []);
+    },
+    CARE,
+  ),
+);
+
+test("a recovery is in the events and in the history without a reload", { skip }, () =>
+  scene(
+    LIGHT,
+    async (page, node) => {
+      await settle(page, node, "HomeNetwork");
+      await page.waitForSelector("#history-none:has-text('no recovery lately')");
+      await page.click("#recover");
+      for (const list of ["#history", "#events"]) {
+        await page.waitForSelector(`${list} li.mood-success:has-text("Network recovery: back in HomeNetwork")`);
+      }
+      await page.waitForSelector("#recovery-state:has-text('a short time ago')");
+      const times = await page.$$eval("#history time", (all) => all.map((time) => Date.parse(time.getAttribute("datetime") ?? "")));
+      assert.ok(times.length >= 2 && times.every((time) => Math.abs(Date.now() - time) < 60_000), times.join());
+    },
+    CARE,
+  ),
+);
+
+test("a layer that has failed says what to do, in the page's language", { skip }, () =>
+  scene(
+    { ...LIGHT, locale: "de-DE" },
+    async (page, node) => {
+      const [[english, [german]]] = Object.entries(advice) as [[string, [string]]];
+      const layers = [
+        { layer: "radio", verdict: "ok", evidence: "wlan0", advice: null },
+        { layer: "dns", verdict: "failed", evidence: "no answer from 192.168.1.1", advice: english },
+        { layer: "internet", verdict: "not_reached", evidence: "dns is needed", advice: null },
+      ];
+      await answer(page, "network/diagnostics", { diagnostics: { layers } });
+      await page.goto(`${node.url}/care`);
+      await page.click("#check");
+      await page.waitForSelector("#layers .failed .advice");
+      assert.equal(await page.textContent("#layers .failed .advice"), german);
+      assert.equal(await page.textContent("#layers .failed .hint"), "no answer from 192.168.1.1");
+      assert.deepEqual([await page.locator("#layers .ok").count(), await page.locator("#layers .not_reached").count()], [1, 1]);
     },
     CARE,
   ),
@@ -295,6 +373,11 @@ test("hostile names and long lists are shown as text, and within limits", { skip
       assert.deepEqual([await page.locator("#events li").count(), await page.locator("#history li").count()], [50, 50]);
       assert.equal(await page.locator("img, i, u").count(), 0);
       assert.match((await page.textContent("#health-text")) ?? "", /<img src=x onerror=alert\(1\)>/);
+      await page.click("#saved li:nth-child(2) button");
+      assert.match((await page.textContent("#saved .ask p")) ?? "", /^Forget \\u\{202e\}evil\?/);
+      await page.click("#saved .ask button:has-text('Cancel')");
+      await page.click("#list li:nth-child(2) button");
+      assert.equal(await page.textContent("#join-title"), "Join \\u{202e}evil");
       assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), "too wide");
       await check(page, "hostile");
     },

@@ -7,7 +7,11 @@ import { test } from "node:test";
 import { LANGUAGES } from "../../client/src/index.js";
 import { countries, likely } from "../country.js";
 import { takeOrder } from "../order.js";
+import { visible } from "../language.js";
 import { preferred } from "../texts.js";
+import catalogue from "../../client/catalogue.json" with { type: "json" };
+import advice from "../care/advice.json" with { type: "json" };
+import care from "../care/texts.json" with { type: "json" };
 import form from "../form.json" with { type: "json" };
 import texts from "../texts.json" with { type: "json" };
 import { nameOf } from "../view.js";
@@ -28,6 +32,12 @@ test("every text exists in every language, with the same places", () => {
 test("the form without a script takes texts that the page has", () => {
   for (const text of Object.values(form)) {
     assert.ok(typeof text !== "string" || text in texts, String(text));
+  }
+});
+
+test("no text has characters that are not shown", () => {
+  for (const text of [texts, form, advice, care, catalogue].flatMap((table) => JSON.stringify(Object.entries(table)))) {
+    assert.equal(visible(text), text);
   }
 });
 
