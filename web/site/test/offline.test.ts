@@ -86,6 +86,40 @@ test("a newer version is offered, and loaded by a click; an incomplete one is no
   }),
 );
 
+test("a newer version is used without a click once every tab of the site is closed", { skip }, () =>
+  stage.scene(LIGHT, async ({ context, page }) => {
+    const color = (tab: Page) => tab.evaluate(() => getComputedStyle(document.querySelector("#code") as Element).color);
+    await install(page);
+    await page.reload();
+    const old = await color(page);
+    try {
+      publish(true);
+      await page.reload();
+      await page.waitForSelector("#update:not([hidden])");
+      const second = await context.newPage();
+      await second.goto(stage.server.url);
+      assert.equal(await color(second), old, "versions are not mixed while a tab has the old one");
+      await second.close();
+      await page.goto("about:blank");
+      // The browser changes to it when it notices that no tab is left.
+      for (;;) {
+        await page.goto(stage.server.url);
+        if ((await color(page)) !== old) {
+          break;
+        }
+        await page.goto("about:blank");
+      }
+      assert.equal(await color(page), "rgb(1, 2, 3)");
+      stage.server.isOnline = false;
+      await page.reload();
+      assert.equal(await color(page), "rgb(1, 2, 3)", "the new copy needs no network");
+    } finally {
+      stage.server.isOnline = true;
+      stage.server.changed.clear();
+    }
+  }),
+);
+
 test("the site can be installed", { skip }, () =>
   stage.scene(LIGHT, async ({ context, page }) => {
     await install(page);

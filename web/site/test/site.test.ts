@@ -7,7 +7,7 @@ import type { BrowserContextOptions, Page } from "playwright-core";
 
 import { ENDPOINTS } from "../../client/src/index.js";
 import { prompted } from "./emulated.js";
-import { LIGHT, PASSWORD, Stage, checkView, countTaps, missing } from "./support.js";
+import { LIGHT, PASSWORD, Stage, checkView, countEffort, missing } from "./support.js";
 import type { Scene } from "./support.js";
 
 const skip = missing();
@@ -56,32 +56,58 @@ test("a wrong code and a wrong password are named, and the right ones succeed", 
   }),
 );
 
+/** Does what an owner does once the code is known. */
+async function chooseNetwork(page: Page): Promise<void> {
+  await page.click('#list button:has-text("Lighthouse")');
+  // The field has the focus.
+  await page.keyboard.type(PASSWORD);
+  await page.click("#details .main");
+  await page.waitForSelector("#done:has-text('Lighthouse')");
+}
+
 test("a link with the label's QR code needs three taps and the password", { skip }, () =>
   scene(LIGHT, async ({ page, node }) => {
-    const taps = await countTaps(page);
+    const effort = await countEffort(page);
     await page.goto(stage.link(await stage.center.order(), node.qr));
     await page.waitForSelector(`#label:has-text("${node.name}")`);
     assert.equal(page.url(), stage.server.url, "the code is erased from the address");
     assert.equal(await page.isVisible("#digits"), false);
     await chooseBy(page, "#code .main");
-    await page.click('#list button:has-text("Lighthouse")');
-    // The field has the focus.
-    await page.keyboard.type(PASSWORD);
-    await page.click("#details .main");
-    await page.waitForSelector("#done:has-text('Lighthouse')");
-    assert.equal(await taps(), 3);
+    await chooseNetwork(page);
+    assert.deepEqual(await effort(), { taps: 3, typed: PASSWORD.length });
+  }),
+);
+
+test("without the QR code the site needs four taps, the digits and the password", { skip }, () =>
+  scene(LIGHT, async ({ page, node }) => {
+    const effort = await countEffort(page);
+    await page.goto(stage.link(await stage.center.order()));
+    await page.click("#digits");
+    await page.keyboard.type(node.code);
+    await chooseBy(page, "#code .main");
+    await chooseNetwork(page);
+    assert.deepEqual(await effort(), { taps: 4, typed: 6 + PASSWORD.length });
   }),
 );
 
 test("the node's own page needs two taps and the password after a link with the code", { skip }, () =>
   scene(LIGHT, async ({ page, node }) => {
-    const taps = await countTaps(page);
+    const effort = await countEffort(page);
     await page.goto(stage.link(await stage.center.order(), node.code).replace(stage.server.url, `${node.url}/`));
-    await page.click('#list button:has-text("Lighthouse")');
-    await page.keyboard.type(PASSWORD);
-    await page.click("#details .main");
-    await page.waitForSelector("#done:has-text('Lighthouse')");
-    assert.equal(await taps(), 2);
+    await chooseNetwork(page);
+    assert.deepEqual(await effort(), { taps: 2, typed: PASSWORD.length });
+  }),
+);
+
+test("without the code the node's own page needs four taps, the digits and the password", { skip }, () =>
+  scene(LIGHT, async ({ page, node }) => {
+    const effort = await countEffort(page);
+    await page.goto(stage.link(await stage.center.order()).replace(stage.server.url, `${node.url}/`));
+    await page.click("#digits");
+    await page.keyboard.type(node.code);
+    await page.click("#code .main");
+    await chooseNetwork(page);
+    assert.deepEqual(await effort(), { taps: 4, typed: 6 + PASSWORD.length });
   }),
 );
 

@@ -116,11 +116,13 @@ export async function checkView(page: Page, view: string): Promise<void> {
   await picture(page, `site ${view}`);
 }
 
-/** The number of an owner's taps so far; typed keys are no taps. */
-export async function countTaps(page: Page): Promise<() => Promise<number>> {
+/** Counts what an owner does in a page: taps, and characters that are typed. */
+export async function countEffort(page: Page): Promise<() => Promise<{ taps: number; typed: number }>> {
   await page.addInitScript(() => {
-    Object.assign(globalThis, { taps: 0 });
-    addEventListener("pointerdown", () => ((globalThis as unknown as { taps: number }).taps += 1), true);
+    const effort = { taps: 0, typed: 0 };
+    Object.assign(globalThis, { effort });
+    addEventListener("pointerdown", () => (effort.taps += 1), true);
+    addEventListener("beforeinput", (event) => (effort.typed += (event as InputEvent).data?.length ?? 0), true);
   });
-  return () => page.evaluate("taps");
+  return () => page.evaluate("effort");
 }
