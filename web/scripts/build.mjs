@@ -43,6 +43,7 @@ const care = [
   ["dist/page/care.js.gz", await small("page/care/main.ts")],
 ];
 await settle(
+  "dist",
   [
     ["dist/jarvis-provisioning.js", await bundled("client/src/index.ts")],
     ...page,

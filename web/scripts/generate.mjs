@@ -35,6 +35,7 @@ try {
   });
   const names = readdirSync(output, { recursive: true }).filter((name) => name.endsWith(".ts"));
   await settle(
+    TARGET,
     names.map((name) => [join(TARGET, name), readFileSync(join(output, name))]),
     "npm run generate",
   );
