@@ -1,6 +1,7 @@
 // Builds what is delivered into `dist/`: the client as one module, the setup page, compressed as the node sends it, and the site.
 // With `--check` it fails if the files differ.
 
+import { createHash } from "node:crypto";
 import { readFileSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 
@@ -13,12 +14,15 @@ import { SHOWN, columns, minified, quiet } from "./small.mjs";
 
 /** The setup page, with everything that it loads, compressed; bytes. A phone in an access point loads it at once. */
 const PAGE_LIMIT = 48 * 1024;
-/** The same for the page of network care, which also uses the style of the setup page. */
+/** The same for the page of network care, which also loads the style of the setup page. */
 const CARE_LIMIT = 16 * 1024;
 
 /** The licences of what the page's script contains; the client's module has their full comments. */
 const LICENCES =
   "/* Contains @noble/curves, hashes, ciphers (MIT, (c) Paul Miller) and @bufbuild/protobuf (Apache-2.0 AND BSD-3-Clause) */";
+
+/** The link to the style of the setup page, which the page of network care and the form without a script load, too. */
+const STYLE = '<link rel="stylesheet" href="/page.css">';
 
 const common = {
   bundle: true,
@@ -32,10 +36,15 @@ const common = {
   logLevel: "warning",
 };
 
+const style = (await bundled("page/page.css")).trim();
 const page = [
-  ["dist/page/index.html.gz", html("page")],
-  ["dist/page/page.css.gz", await bundled("page/page.css")],
+  // The style is in the document, so that it is painted before anything else is loaded.
+  ["dist/page/index.html.gz", html("page").replace(STYLE, () => `<style>${style}</style>`)],
   ["dist/page/page.js.gz", await small("page/start.ts", LICENCES)],
+];
+const shared = [
+  ["dist/page/page.css.gz", style],
+  ["dist/page/style.hash", `sha256-${createHash("sha256").update(style).digest("base64")}`],
 ];
 const care = [
   ["dist/page/care.html.gz", html("page/care")],
@@ -47,6 +56,7 @@ await settle(
   [
     ["dist/jarvis-provisioning.js", await bundled("client/src/index.ts")],
     ...page,
+    ...shared,
     ...care,
     ...(await site(common, { js: LICENCES }, write)),
     [FORM, formTexts()],

@@ -17,6 +17,9 @@ const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 
+/// The hash of the style in the document of the setup page, as its policy names it.
+const STYLE_HASH: &str = include_str!("../../../web/dist/page/style.hash");
+
 /// A file of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum File {
@@ -73,7 +76,7 @@ impl File {
 /// What the page may do: load its own files, and connect to the node, also at its name in the owner's network.
 fn policy(name: &str) -> HeaderValue {
     let text = format!(
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self' http://{name}.local:*; \
+        "default-src 'none'; script-src 'self'; style-src 'self' '{STYLE_HASH}'; img-src data:; connect-src 'self' http://{name}.local:*; \
          base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     );
     HeaderValue::try_from(text).expect("a node's name is letters, digits and hyphens")

@@ -3,8 +3,7 @@
 use crate::care::api::{Caring, works};
 use crate::http::support::{NODE_ID, Node, request};
 
-const FILES: [(&str, &str); 3] =
-    [("/", "text/html; charset=utf-8"), ("/page.js", "text/javascript; charset=utf-8"), ("/page.css", "text/css; charset=utf-8")];
+const FILES: [(&str, &str); 2] = [("/", "text/html; charset=utf-8"), ("/page.js", "text/javascript; charset=utf-8")];
 
 /// The two bytes with which every gzip file begins (RFC 1952, 2.3.1).
 const GZIP: [u8; 2] = [0x1f, 0x8b];
@@ -12,7 +11,10 @@ const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// The page with everything that it loads, bytes.
 const LIMIT: usize = 48 * 1024;
 
-/// The files of the page of network care, which also uses the style of the setup page.
+/// The style of the setup page, which has it in its document, for the page of network care and the form without a script.
+const STYLE: (&str, &str) = ("/page.css", "text/css; charset=utf-8");
+
+/// The files of the page of network care.
 const CARE_FILES: [(&str, &str); 3] = [
     ("/care", "text/html; charset=utf-8"),
     ("/care.js", "text/javascript; charset=utf-8"),
@@ -26,6 +28,7 @@ const CARE_LIMIT: usize = 16 * 1024;
 async fn the_setup_page_is_served_compressed_and_small() {
     let size = check(&Node::start(), &FILES).await;
     assert!(size <= LIMIT, "the page has {size} bytes");
+    check(&Node::start(), &[STYLE]).await;
 }
 
 #[tokio::test]
@@ -57,7 +60,7 @@ async fn a_browser_runs_only_the_pages_own_script_and_connects_only_to_the_node(
     let node = Node::start();
     let reply = node.get("/").await;
     let policy = reply.header("content-security-policy").expect("a policy").to_owned();
-    assert!(policy.starts_with("default-src 'none'; script-src 'self'; style-src 'self'; "), "{policy}");
+    assert!(policy.starts_with("default-src 'none'; script-src 'self'; style-src 'self' 'sha256-"), "{policy}");
     assert!(!policy.contains("unsafe"), "{policy}");
     assert!(policy.contains(&format!("; connect-src 'self' http://{NODE_ID}.local:*; ")), "{policy}");
     assert!(policy.ends_with("; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"), "{policy}");

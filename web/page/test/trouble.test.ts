@@ -37,6 +37,22 @@ describe("trouble", { concurrency: 4, skip }, () => {
     }),
   );
 
+  test("the document alone is painted, with its style", () =>
+    scene(LIGHT, async (page, node) => {
+      let load: () => void = () => undefined;
+      const later = new Promise<void>((resolve) => (load = resolve));
+      await page.route(
+        ({ pathname }) => pathname !== "/",
+        (route) => later.then(() => route.continue()),
+      );
+      await page.goto(node.url, { waitUntil: "commit" });
+      await page.waitForFunction(() => performance.getEntriesByName("first-contentful-paint").length > 0);
+      assert.equal(await page.evaluate(() => getComputedStyle(document.querySelector("main") as Element).borderRadius), "16px");
+      assert.equal(await page.textContent("#device"), "jarvis", "the script has not run");
+      load();
+      await page.waitForSelector(`#device:has-text("${node.name}")`);
+    }));
+
   test("the second of two tabs waits for the first, and follows its attempt", () =>
     scene(LIGHT, async (first, node, context) => {
       await first.goto(link(node, { ...(await center.order()), commandCenterUrl: "http://127.0.0.1:9" }, node.code));
