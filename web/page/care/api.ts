@@ -226,8 +226,16 @@ function parse(frame: string): DeviceEvent | undefined {
     return undefined;
   }
   try {
-    return JSON.parse(data) as DeviceEvent;
+    const event: unknown = JSON.parse(data);
+    return isEvent(event) ? event : undefined;
   } catch {
     return undefined;
   }
+}
+
+/** Whether a value has what the page shows of an event. */
+function isEvent(value: unknown): value is DeviceEvent {
+  const { id, level, message, timestamp, action } = Object(value) as Record<keyof DeviceEvent, unknown>;
+  const texts = [id, level, message, action ?? ""];
+  return texts.every((text) => typeof text === "string") && typeof timestamp === "number";
 }
