@@ -163,6 +163,12 @@ test("the login works with the keyboard, from the list to the outcome", { skip }
 
 test("a certificate is chosen with the keyboard, and its refusal is at its field", { skip }, () =>
   scene(LIGHT, async (page, node) => {
+    const certificate = {
+      name: "anna.p12",
+      mimeType: "application/x-pkcs12",
+      buffer: Buffer.from([0x30, 5, 2, 1, 3, 0x30, 0]),
+    };
+    page.on("filechooser", (chooser) => void chooser.setFiles(certificate));
     await page.goto(link(node, await center.order(), node.code));
     await page.click(`#list button:has-text("${OFFICE}")`);
     await tabTo(page, "#method");
@@ -170,12 +176,8 @@ test("a certificate is chosen with the keyboard, and its refusal is at its field
     await page.waitForSelector("#by-certificate:not([hidden])");
     assert.equal(await page.isVisible("#password"), false);
     await tabTo(page, "#certificate");
-    const [chooser] = await Promise.all([page.waitForEvent("filechooser"), page.keyboard.press("Enter")]);
-    await chooser.setFiles({
-      name: "anna.p12",
-      mimeType: "application/x-pkcs12",
-      buffer: Buffer.from([0x30, 5, 2, 1, 3, 0x30, 0]),
-    });
+    await page.keyboard.press("Enter");
+    await page.waitForFunction(() => document.querySelector<HTMLInputElement>("#certificate")?.files?.length === 1);
     await tabTo(page, "#certificatePassword");
     await page.keyboard.type("opens it");
     await tabTo(page, "#domain");
