@@ -78,6 +78,11 @@ export function mark(faults: Partial<Record<Field | LoginField | "digits", Fault
     return fault !== undefined && explain(field, () => errorText(fault, current()));
   });
   wrong.slice(0, 1).forEach((field) => input(field).focus());
+  const [unseen] = Object.values(faults);
+  if (unseen !== undefined && wrong.length === 0) {
+    // The name of a network from the list has no field.
+    say(() => errorText(unseen, current()));
+  }
   return Object.keys(faults).length > 0;
 }
 

@@ -172,6 +172,18 @@ test("hostile names are shown as text, and of ten thousand networks the stronges
   }),
 );
 
+test("a listed network whose name is too long is refused with a sentence", { skip }, () =>
+  scene(LIGHT, async (page, node) => {
+    const liar = new ScriptedNode();
+    liar.networks = ["x".repeat(33)];
+    await answerBy(page, liar);
+    await page.goto(link(node, await center.order()));
+    await pair(page, liar.code);
+    await connect(page, "xxx", PASSWORD);
+    await page.waitForSelector("#notice.bad:has-text('1 to 32 bytes')");
+  }),
+);
+
 test("a node that lies is answered with a sentence, and the page goes on", { skip }, () =>
   scene(LIGHT, async (page, node) => {
     const liar = new ScriptedNode();
