@@ -40,8 +40,8 @@ impl Radio {
         let Some(Plan::Station(station)) = self.held.as_ref().map(|held| held.plan.clone()) else {
             return Err(Cause::NothingJoined);
         };
-        // Needs no adapter, whose properties would be read meanwhile.
-        self.present(caller).await?;
+        // NetworkManager may have just restarted, and is on the bus before its objects are.
+        self.ready(caller).await?;
         station.write_certificates().map_err(Cause::Certificates)?;
         match self.profile_path(&station.uuid).await? {
             Some(path) => self.promote(&path, &station).await?,
