@@ -185,6 +185,21 @@ impl Cause {
         }
     }
 
+    /// Whether NetworkManager was not there, or only in part, as while it restarts.
+    pub(super) fn is_absence(&self) -> bool {
+        match self {
+            Self::BusLost | Self::Absent | Self::Exited => true,
+            Self::Call { source, .. } => {
+                let is_ended = matches!(&**source, zbus::Error::FDO(error) if matches!(
+                    **error,
+                    zbus::fdo::Error::NoReply(_) | zbus::fdo::Error::ServiceUnknown(_) | zbus::fdo::Error::NameHasNoOwner(_)
+                ));
+                is_ended || self.is_missing_object()
+            }
+            _ => false,
+        }
+    }
+
     /// Whether a second try may succeed.
     pub(super) fn is_worth_a_retry(&self) -> bool {
         let Self::Ended { mode: Mode::Station, ended, .. } = self else { return false };

@@ -1,8 +1,10 @@
 //! The profiles that NetworkManager stores. Only profiles of this program are changed or deleted.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use tokio::task::spawn_blocking;
+use tokio::time::Instant;
 use tracing::{debug, info, warn};
 use zbus::OwnedObjectPath;
 
@@ -18,6 +20,12 @@ const ACTIVE: &str = "org.freedesktop.NetworkManager.Connection.Active";
 const PROFILE: &str = "org.freedesktop.NetworkManager.Settings.Connection";
 const MODIFY: &str = "org.freedesktop.NetworkManager.settings.modify.system";
 const CONTROL: &str = "org.freedesktop.NetworkManager.network-control";
+
+/// How long a joined network waits for a NetworkManager that restarts: on a slow device, and shorter than the machine's limit. The
+/// registration is complete by then, and would be lost.
+const KEEP_LIMIT: Duration = Duration::from_mins(1);
+/// Between two tries, if nothing happens on the bus.
+const KEEP_PAUSE: Duration = Duration::from_millis(500);
 
 /// A profile and its state.
 pub(super) struct ActiveProfile {
@@ -35,22 +43,33 @@ impl ActiveProfile {
 }
 
 impl Radio {
-    /// Stores the joined network; returns it.
+    /// Stores the joined network; returns it. Needs no adapter.
     pub(super) async fn keep(&mut self, caller: &mut Caller) -> Result<Station, Cause> {
         let Some(Plan::Station(station)) = self.held.as_ref().map(|held| held.plan.clone()) else {
             return Err(Cause::NothingJoined);
         };
-        // NetworkManager may have just restarted, and is on the bus before its objects are.
-        self.ready(caller).await?;
-        station.write_certificates().map_err(Cause::Certificates)?;
-        match self.profile_path(&station.uuid).await? {
-            Some(path) => self.promote(&path, &station).await?,
-            // The link was lost, and the volatile profile with it. The new profile connects automatically.
-            None => self.add(&station).await?,
+        let until = Instant::now() + KEEP_LIMIT;
+        while let Err(cause) = self.store(&station, caller).await {
+            // NetworkManager may have ended before its answer. Its successor is on the bus before its objects are.
+            if !cause.is_absence() || Instant::now() >= until {
+                return Err(cause);
+            }
+            debug!("storing the network again: {}", provisioning_core::fault::chain(&cause));
+            self.event_within(KEEP_PAUSE, caller).await?;
         }
         self.held = None;
         self.previous = None;
         Ok(station)
+    }
+
+    async fn store(&mut self, station: &Station, caller: &mut Caller) -> Result<(), Cause> {
+        self.present(caller).await?;
+        station.write_certificates().map_err(Cause::Certificates)?;
+        match self.profile_path(&station.uuid).await? {
+            Some(path) => self.promote(&path, station).await,
+            // The link was lost, and the volatile profile with it. The new profile connects automatically.
+            None => self.add(station).await,
+        }
     }
 
     /// Makes a profile permanent, with its original settings.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tracing::{debug, info, warn};
 use zbus::OwnedObjectPath;
 
@@ -369,6 +369,20 @@ impl Radio {
             self.heard(event.as_ref());
         }
         Ok(())
+    }
+
+    /// Waits for an event, at most so long.
+    pub(super) async fn event_within(&mut self, limit: Duration, caller: &mut Caller) -> Result<(), Cause> {
+        tokio::select! {
+            biased;
+            () = caller.abandoned() => Err(Cause::Abandoned),
+            event = timeout(limit, event(&mut self.bus)) => {
+                if let Ok(event) = event {
+                    self.heard(event.as_ref());
+                }
+                Ok(())
+            }
+        }
     }
 
     /// Only reads, so it may be cancelled anywhere.

@@ -9,6 +9,7 @@ use super::fake::{Play, Settings, World};
 use super::{Lab, PASSPHRASE, fault, within};
 use jarvis_provisioning::network::Network;
 use provisioning_core::fault::Fault;
+use testing::fake::Fault as Answered;
 
 fn owned(value: Variant<'_>) -> OwnedVariant {
     value.try_into_owned().expect("no file descriptors")
@@ -137,6 +138,29 @@ async fn a_joined_network_that_is_lost_before_it_is_kept_is_joined_again() {
     lab.fake.until("it is joined again", |world| world.state == 100 && world.active.is_some()).await;
     within(lab.network.keep()).await.expect("it is joined");
     assert_eq!(lab.fake.world().profiles.len(), 1);
+}
+
+#[tokio::test]
+async fn a_joined_network_is_stored_by_a_networkmanager_that_restarts_meanwhile() {
+    let Some(lab) = Lab::start().await else { return };
+    lab.join("HomeNetwork").await.expect("a good passphrase");
+    lab.fake.world().script.faults.extend([
+        // What the bus answers for a service that ends.
+        ("Update2", Answered::Error("org.freedesktop.DBus.Error.NoReply", "the service left the bus")),
+        // And what a service answers that has not created its objects.
+        ("GetConnectionByUuid", Answered::Error("org.freedesktop.DBus.Error.UnknownMethod", "no such object")),
+        ("AddConnection2", Answered::Error("org.freedesktop.DBus.Error.UnknownMethod", "no such object")),
+    ]);
+    let restarting = async {
+        lab.fake.until("it is stored", |world| world.script.calls_of("Update2") == 1).await;
+        lab.fake.leave().await;
+        lab.fake.come_back().await;
+    };
+    let (kept, ()) = tokio::join!(within(lab.network.keep()), restarting);
+    kept.expect("it waits for NetworkManager");
+    let world = lab.fake.world();
+    let profile = world.profiles.values().next().expect("the kept network");
+    assert_eq!((profile.flags, world.script.calls_of("AddConnection2")), (0, 2));
 }
 
 #[tokio::test]
