@@ -148,7 +148,7 @@ async fn wrong_code_five_times_is_locked_over_http_and_after_a_restart() {
 
 #[tokio::test]
 async fn sixty_networks_arrive_whole() {
-    let mut scene = Scene::with(Settings { neighbours: 59, ..Settings::default() }).await;
+    let mut scene = Scene::with(Settings { neighbours: 59, beacon_interval: 50, ..Settings::default() }).await;
     let mut missing = Vec::new();
     // A scan may end before it has received all beacons.
     until("all are in one list", async || {

@@ -53,6 +53,8 @@ pub(crate) struct Settings {
     pub(crate) dhcp: bool,
     /// The number of neighbours' networks.
     pub(crate) neighbours: usize,
+    /// The time between two beacons, in units of 1.024 ms. A scan listens at a channel for 60 ms, and hears few of many answers to it.
+    pub(crate) beacon_interval: u16,
     /// Whether the home has a second network.
     pub(crate) other: bool,
     pub(crate) password: &'static str,
@@ -80,6 +82,7 @@ impl Default for Settings {
             hidden: false,
             dhcp: true,
             neighbours: 0,
+            beacon_interval: 100,
             other: false,
             password: PASSWORD,
             dns: None,
@@ -292,6 +295,7 @@ impl Home {
 fn hostapd(settings: &Settings) -> String {
     let (name, password) = (settings.name(), settings.password);
     let mut text = format!("interface=wlan1\ndriver=nl80211\nssid={name}\nhw_mode=g\nchannel=1\nieee80211n=1\nwmm_enabled=1\n");
+    _ = writeln!(text, "beacon_int={}", settings.beacon_interval);
     if settings.hidden {
         text += "ignore_broadcast_ssid=1\n";
     }
