@@ -7,7 +7,7 @@ use std::os::unix::net::UnixDatagram as StdSocket;
 use tokio::net::UnixDatagram;
 use tokio::time::timeout;
 use uuid::Uuid;
-use zbus::{Connection, OwnedObjectPath, OwnedVariant, Variant};
+use zbus::{Connection, ObjectPath, OwnedObjectPath, OwnedVariant, Variant};
 
 use crate::air::{Controllers, PATIENCE, until};
 
@@ -40,6 +40,16 @@ pub(crate) fn advertises(device: &Device, service: u128) -> bool {
     format!("{:?}", device.get("UUIDs")).contains(&Uuid::from_u128(service).to_string())
 }
 
+/// Has the phone's `BlueZ` forget the node: it shows the services of the last connection in place of those that are advertised.
+pub(crate) async fn forget_node(bus: &Connection, controllers: &Controllers) {
+    let adapter = controllers.phone_adapter().await.expect("BlueZ has it");
+    let device = format!("{}/dev_{}", adapter.path(), controllers.node.replace(':', "_"));
+    if objects(bus).await.keys().any(|known| known.as_str() == device) {
+        let device = ObjectPath::try_from(device).expect("a valid path");
+        call(bus, adapter.path(), "org.bluez.Adapter1", "RemoveDevice", &device).await;
+    }
+}
+
 /// A client that is connected to the node.
 pub(crate) struct Central {
     bus: Connection,
@@ -48,14 +58,15 @@ pub(crate) struct Central {
 }
 
 impl Central {
-    /// Finds a node by its advertisements, connects, and waits for these characteristics.
+    /// Finds a node by its advertisements, as at its first time, connects, and waits for these characteristics.
     pub(crate) async fn find(controllers: &Controllers, is_found: impl Fn(&Device) -> bool, wanted: &[u128]) -> Self {
         let bus = Connection::system().await.expect("a bus");
         let adapter = controllers.phone_adapter().await.expect("BlueZ has it");
         adapter.set_powered(true).await.expect("it can be switched on");
         let path = adapter.path().to_string();
-        call(&bus, &path, "org.bluez.Adapter1", "StartDiscovery", &()).await;
         let device = format!("{path}/dev_{}", controllers.node.replace(':', "_"));
+        forget_node(&bus, controllers).await;
+        call(&bus, &path, "org.bluez.Adapter1", "StartDiscovery", &()).await;
         until("the node is found by its advertisement", async || {
             let objects = objects(&bus).await;
             let found = objects.iter().find(|(found, _)| found.as_str() == device);
