@@ -1,17 +1,21 @@
 //! Improv over real `BlueZ`s: what a client finds in the air, and its way to a network.
 
 use std::collections::BTreeMap;
+use std::process::Stdio;
 
 use jarvis_provisioning::link::ble::Services;
 use jarvis_provisioning::simulation::{GUARDED, PASSWORD};
 use provisioning_core::domain::State as NodeState;
 use provisioning_core::improv::{Characteristic, SERVICE, SERVICE_DATA, State};
 use provisioning_core::machine::{Answer, LocalRequest};
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
 use uuid::Uuid;
-use zbus::Variant;
+use zbus::{Connection, Variant};
 
 use crate::air::{Controllers, breath};
-use crate::central::{Central, Device, advertises};
+use crate::central::{Central, Device, advertises, forget_node};
 use crate::node::Node;
 
 /// A client on the phone's controller, connected to the node.
@@ -81,4 +85,38 @@ async fn a_client_finds_an_authorized_node_and_gives_it_its_network() {
     client.told(Characteristic::Result, &[1, 0, 1]).await;
     assert_eq!(node.handle.view().status.state(), NodeState::Online);
     client.leave(&controllers).await;
+}
+
+/// Home Assistant's client gives the node the simulated network, with one password after another; returns what it has seen.
+async fn home_assistant(controllers: &Controllers, passwords: &[&str]) -> Value {
+    let adapter = controllers.phone_adapter().await.expect("BlueZ has it");
+    adapter.set_powered(true).await.expect("it can be switched on");
+    forget_node(&Connection::system().await.expect("a bus"), controllers).await;
+    let name = adapter.path().rsplit('/').next().expect("its name is last").to_owned();
+    let mut command = Command::new("python3");
+    command.args(["/lab/guest/improv.py", &name, &controllers.node]);
+    let client = command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn();
+    let mut client = client.expect("the guest has Python");
+    let network = json!({ "ssid": GUARDED, "passwords": passwords }).to_string();
+    client.stdin.take().expect("a pipe").write_all(network.as_bytes()).await.expect("it reads");
+    let output = client.wait_with_output().await.expect("it ends");
+    assert!(output.status.success(), "the client has failed: {}", output.status);
+    controllers.restart_phone().await;
+    breath().await;
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+#[tokio::test]
+async fn home_assistants_client_is_refused_and_then_gives_an_authorized_node_its_network() {
+    let controllers = Controllers::ready().await;
+    let node = Node::with(&controllers, Services { improv: true, ..Services::default() });
+    let seen = home_assistant(&controllers, &[PASSWORD]).await;
+    assert_eq!((&seen["authorized"], &seen["outcomes"]), (&json!(false), &json!([{ "error": "NOT_AUTHORIZED" }])));
+    assert_eq!(node.handle.ask_locally(LocalRequest::Authorize).await, Ok(Answer::Authorized));
+    let seen = home_assistant(&controllers, &["wrong password", PASSWORD]).await;
+    assert_eq!(seen["authorized"], true);
+    assert_eq!(seen["outcomes"], json!([{ "error": "UNABLE_TO_CONNECT" }, { "url": null }]));
+    assert!(seen["networks"].as_array().expect("a list").contains(&json!(GUARDED)), "{seen}");
+    assert_eq!(seen["info"].as_array().map(Vec::len), Some(4), "{seen}");
+    assert_eq!(node.handle.view().status.state(), NodeState::Online);
 }
