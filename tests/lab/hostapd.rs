@@ -1,5 +1,5 @@
 //! A node on an image without `NetworkManager`: `hostapd` and `dnsmasq` for its access point, `wpa_supplicant` for networks, and
-//! systemd-networkd for addresses.
+//! systemd-networkd or udhcpc for addresses.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -25,11 +25,17 @@ const NETWORKD: &str = "/run/systemd/network/10-lab.network";
 struct Bare;
 
 impl Bare {
-    fn new() -> Self {
+    /// No service gives its interfaces addresses.
+    fn without_addresses() -> Self {
         let bare = Self;
         must("systemctl", &["stop", "NetworkManager"]);
         must("systemctl", &["mask", "--runtime", "NetworkManager"]);
         must("systemctl", &["restart", "wpa_supplicant"]);
+        bare
+    }
+
+    fn new() -> Self {
+        let bare = Self::without_addresses();
         fs::create_dir_all(Path::new(NETWORKD).parent().expect("a folder")).expect("a writable folder");
         fs::write(NETWORKD, "[Match]\nName=wlan0\n[Network]\nDHCP=ipv4\n").expect("a writable folder");
         must("systemctl", &["restart", "systemd-networkd"]);
@@ -72,6 +78,19 @@ async fn wrong_password_then_right_over_its_access_point_and_a_reset() {
     assert_eq!(status, Some(0), "{cleared}");
     assert!(!stored.exists(), "the stored network is deleted");
     until("the node has left the network", async || active_network().is_empty()).await;
+    drop(home);
+}
+
+#[tokio::test]
+async fn udhcpc_gets_the_address_where_no_service_does() {
+    let _bare = Bare::without_addresses();
+    let mut device = Device::alone(SETTINGS).await;
+    let home = provision(&device, true).await;
+    until("the node has an address", async || runs("udhcpc") && address_at_home().is_some()).await;
+    device.kill();
+    until("its program has ended", async || !runs("udhcpc")).await;
+    device.boot_provisioned().await;
+    until("the node has returned to its network", async || active_network() == SSID && address_at_home().is_some()).await;
     drop(home);
 }
 
