@@ -14,6 +14,7 @@ use super::outcome::Sighting;
 use super::proxies::{Options, WirelessProxy};
 use super::radio::{Caller, Radio};
 use super::scan::{Entry, List};
+use super::values::DeviceState;
 use provisioning_core::domain::{Network, Security, Ssid};
 
 /// All channels take 4 s, or 14 s where every band is allowed; NetworkManager may delay a scan by 8 s. Twice this is less
@@ -62,6 +63,8 @@ impl Radio {
             return Ok(networks);
         }
         if self.networks.is_empty() && !finished {
+            // It may have been switched off meanwhile.
+            self.usable_device().await?;
             return Err(Cause::ScanSlow(SCAN_LIMIT));
         }
         debug!("the radio cannot scan while the access point is open: answering with the previous list");
@@ -146,11 +149,14 @@ impl Radio {
             tokio::select! {
                 biased;
                 () = caller.abandoned() => return Err(Cause::Abandoned),
-                event = self.next_event() => {
-                    if matches!(event?, Event::Scanned { device: scanned } if scanned == device.path) {
-                        break true;
+                event = self.next_event() => match event? {
+                    Event::Scanned { device: scanned } if scanned == device.path => break true,
+                    // It was switched off.
+                    Event::State { device: changed, change } if changed == device.path && change.new == DeviceState::Unavailable => {
+                        break false;
                     }
-                }
+                    _ => {}
+                },
                 () = sleep_until(until) => break device.last_scan(self.bus()?).await? != before,
             }
         };

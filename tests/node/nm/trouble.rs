@@ -95,6 +95,20 @@ async fn a_blocked_radio_and_a_missing_one_are_different_faults() {
 }
 
 #[tokio::test]
+async fn a_radio_that_is_switched_off_during_a_scan_is_told() {
+    let Some(lab) = Lab::start().await else { return };
+    let refused = Answered::Error("org.freedesktop.NetworkManager.Device.NotAllowed", "Scanning not allowed while unavailable");
+    lab.fake.world().script.faults.push_back(("RequestScan", refused));
+    let switching = async {
+        lab.fake.until("it scans", |world| world.script.calls_of("RequestScan") == 1).await;
+        lab.fake.world().wireless = false;
+        lab.fake.play(&[(20, 0)]).await;
+    };
+    let (scanned, ()) = tokio::join!(within(lab.network.scan()), switching);
+    assert_eq!(fault(scanned), Some(Fault::CountryMissing));
+}
+
+#[tokio::test]
 async fn without_a_wifi_device_the_adapter_is_gone() {
     let Some(lab) = Lab::start().await else { return };
     lab.fake.world().present = false;
