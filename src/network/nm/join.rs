@@ -20,8 +20,8 @@ use provisioning_core::domain::{EapMethod, Enterprise, Passphrase, RadioUse, Sec
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::Joined;
 
-/// Association, limited to 25 s by NetworkManager, and DHCP, limited to 45 s by the profile.
-const ATTEMPT_LIMIT: Duration = Duration::from_secs(75);
+/// Association, limited to 25 s by NetworkManager, and DHCP, limited to 65 s by the profile.
+const ATTEMPT_LIMIT: Duration = Duration::from_secs(95);
 /// All tries and their scans; shorter than the machine's limit.
 const JOIN_LIMIT: Duration = Duration::from_secs(100);
 /// NetworkManager's check may hang for half a minute in a portal.
