@@ -199,6 +199,11 @@ enum Failure {
 }
 
 impl Failure {
+    /// Whether the same command can succeed later, although nobody has changed anything.
+    const fn is_temporary(&self) -> bool {
+        matches!(self, Self::Absent { .. } | Self::Server(_) | Self::Other(_))
+    }
+
     const fn status(&self) -> u8 {
         match self {
             Self::Other(_) => 1,

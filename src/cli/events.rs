@@ -3,17 +3,23 @@
 use std::io::{self, ErrorKind, Write};
 use std::time::Duration;
 
+use provisioning_core::fault::chain;
 use serde_json::Value;
 
 use super::Failure;
 use super::care::{Answer, Api, Options};
 use super::terminal::{colour, is_coloured, printable};
 
-/// Pause before a stream that has ended is opened again.
-const RECONNECT: Duration = Duration::from_secs(1);
+/// Pause before a stream that has ended is opened again. It doubles with each attempt that fails.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 #[derive(clap::Args)]
-#[command(after_long_help = "With --json, each event is one line.")]
+#[command(after_long_help = "\
+With --json, each event is one line.
+
+With --follow, the command waits for a node that restarts, and continues after the last event that it has printed. It ends when it is \
+interrupted, or when the node refuses it.")]
 pub(super) struct Arguments {
     #[command(flatten)]
     options: Options,
@@ -32,20 +38,36 @@ fn print(options: &Options, follow: bool) -> Result<(), Failure> {
     let out = io::stdout().lock();
     let is_coloured = is_coloured(&out);
     let mut printer = Printer { out, json: options.json, is_coloured, last: None };
+    let mut stream = api.events(follow, None)??;
     loop {
-        let ended = printer.print_all(&api, follow);
-        match ended {
+        match printer.print_all(&mut stream) {
             // Nobody reads: not an error of this program.
-            Err(Failure::Other(error)) if is_closed(&error) => return Ok(()),
-            Err(failure) => return Err(failure),
-            Ok(()) if follow => std::thread::sleep(RECONNECT),
-            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
+            Err(error) => return Err(Failure::Other(error.into())),
+            Ok(()) if !follow => return Ok(()),
+            Ok(()) => stream = reopen(&api, printer.last.as_deref())?,
         }
     }
 }
 
-fn is_closed(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+/// Opens the stream after an event again, however long the node is away.
+fn reopen(api: &Api, last: Option<&str>) -> Result<Answer, Failure> {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        std::thread::sleep(pause);
+        let failure = match api.events(true, last) {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(refused)) => refused.into(),
+            Err(failure) => failure,
+        };
+        if !failure.is_temporary() {
+            return Err(failure);
+        }
+        if pause == FIRST_PAUSE {
+            tracing::warn!(error = chain(&failure), "the node does not send events: trying again until it does");
+        }
+        pause = LONGEST_PAUSE.min(pause * 2);
+    }
 }
 
 struct Printer<W> {
@@ -58,13 +80,14 @@ struct Printer<W> {
 
 impl<W: Write> Printer<W> {
     /// Prints the events of one stream, until it ends.
-    fn print_all(&mut self, api: &Api, follow: bool) -> Result<(), Failure> {
-        let mut stream = api.events(follow, self.last.as_deref())??;
-        while let Some(Frame { event, data }) = Frame::read(&mut stream) {
-            if event == "device"
-                && let Ok(event) = serde_json::from_str(&data)
-            {
-                self.print(&event, &data).map_err(anyhow::Error::from)?;
+    fn print_all(&mut self, stream: &mut Answer) -> io::Result<()> {
+        while let Some(Frame { event, data }) = Frame::read(stream) {
+            match (event.as_str(), serde_json::from_str::<Value>(&data)) {
+                ("device", Ok(event)) => self.print(&event, &data)?,
+                ("dropped", Ok(notice)) => {
+                    tracing::warn!(missed = notice["missed"].as_u64(), "events were lost, because they were read too slowly");
+                }
+                _ => {}
             }
         }
         Ok(())

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jarvis_provisioning::care::events::{Events, Kind, Level, News};
 use jarvis_provisioning::care::port::{Care, Ends, Error, Request};
@@ -15,7 +15,9 @@ use serde_json::{Value, json};
 use testing::journal::PASSWORD;
 use testing_node::caretaker::{fails, status, works};
 use testing_node::scripted::view;
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWriteExt as _, BufReader, Lines};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::place::{Ended, PATIENCE, Place};
@@ -24,27 +26,47 @@ use crate::place::{Ended, PATIENCE, Place};
 struct Caring {
     events: Events,
     port: u16,
+    serving: JoinHandle<()>,
+    stop: oneshot::Sender<()>,
     /// The other end of the handle.
     _daemon: jarvis_provisioning::daemon::Ends,
 }
 
 impl Caring {
-    fn start(token: Option<&str>, mut caretaker: impl FnMut(Request) + Send + 'static) -> Self {
-        let events = Events::new(|| UNIX_EPOCH);
+    fn start(token: Option<&str>, caretaker: impl FnMut(Request) + Send + 'static) -> Self {
+        Self::at(0, || UNIX_EPOCH, token, caretaker)
+    }
+
+    /// At a port, with a clock for the events.
+    fn at(
+        port: u16,
+        clock: fn() -> SystemTime,
+        token: Option<&str>,
+        mut caretaker: impl FnMut(Request) + Send + 'static,
+    ) -> Self {
+        let events = Events::new(clock);
         let (handle, daemon) = Handle::channel(16, view());
-        let (port, Ends { mut requests, .. }) = Care::channel(status(), events.clone(), handle.clone());
-        let listener = bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
+        let (care, Ends { mut requests, .. }) = Care::channel(status(), events.clone(), handle.clone());
+        let listener = bind((Ipv4Addr::LOCALHOST, port).into()).expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let token = token.map(|token| SecretText::new(token.into()).into());
-        let config = Config { care: Some(http::Care { port, token }), ..Config::default() };
+        let config = Config { care: Some(http::Care { port: care, token }), ..Config::default() };
         let listeners = Listeners { api: vec![listener], access_point: None };
-        tokio::spawn(http::serve(listeners, config, handle, std::future::pending()));
+        let (stop, stopped) = oneshot::channel();
+        let serving = tokio::spawn(http::serve(listeners, config, handle, async move { _ = stopped.await }));
         tokio::spawn(async move {
             while let Some(request) = requests.recv().await {
                 caretaker(request);
             }
         });
-        Self { events, port: address.port(), _daemon: daemon }
+        Self { events, port: address.port(), serving, stop, _daemon: daemon }
+    }
+
+    /// Stops like a node that is restarted; returns its port.
+    async fn stop(self) -> u16 {
+        drop(self.stop);
+        timeout(PATIENCE, self.serving).await.expect("it stops in time").expect("no panic");
+        self.port
     }
 
     fn place(&self) -> Place {
@@ -216,6 +238,11 @@ async fn events_are_lines_and_the_last_ones_end_the_command() {
     assert_eq!((lines.len(), &lines[1]["id"]), (2, &json!("19700101000000-000001")));
 }
 
+/// The next line of a program's output.
+async fn line(lines: &mut Lines<BufReader<impl AsyncRead + Unpin>>) -> String {
+    timeout(PATIENCE, lines.next_line()).await.expect("a line in time").expect("UTF-8").expect("it runs")
+}
+
 #[tokio::test]
 async fn events_that_are_followed_come_when_they_happen() {
     let caring = Caring::start(None, works);
@@ -224,9 +251,34 @@ async fn events_that_are_followed_come_when_they_happen() {
     let mut process = place.command(&["events", "--follow"]).stdout(Stdio::piped()).spawn().expect("it starts");
     let mut lines = BufReader::new(process.stdout.take().expect("a pipe")).lines();
     for message in ["before", "first", "second"] {
-        let line = timeout(PATIENCE, lines.next_line()).await.expect("a line in time").expect("UTF-8").expect("it runs");
+        let line = line(&mut lines).await;
         assert!(line.ends_with(message), "{line}");
         caring.publish(if message == "before" { "first" } else { "second" });
     }
     process.kill().await.expect("it runs");
+}
+
+#[tokio::test]
+async fn events_are_followed_across_a_restart_of_the_node_until_it_refuses() {
+    let later: fn() -> SystemTime = || UNIX_EPOCH + Duration::from_mins(1);
+    let caring = Caring::start(None, works);
+    caring.publish("before the restart");
+    let place = caring.place();
+    let mut command = place.command(&["events", "--follow"]);
+    let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut lines = BufReader::new(process.stdout.take().expect("a pipe")).lines();
+    let mut errors = BufReader::new(process.stderr.take().expect("a pipe")).lines();
+    assert!(line(&mut lines).await.ends_with("before the restart"));
+
+    let port = caring.stop().await;
+    let notice = line(&mut errors).await;
+    assert!(notice.contains("trying again") && notice.contains("does not run"), "{notice}");
+    let caring = Caring::at(port, later, None, works);
+    caring.publish("after the restart");
+    assert_eq!(line(&mut lines).await, "1970-01-01 00:01:00Z  success  after the restart", "no event is repeated");
+
+    let port = caring.stop().await;
+    let _caring = Caring::at(port, later, Some("token-of-network-care"), works);
+    let ended = timeout(PATIENCE, process.wait()).await.expect("it ends").expect("it was started");
+    assert_eq!(ended.code(), Some(6));
 }
