@@ -231,13 +231,13 @@ impl core::fmt::Display for Fault {
 
 impl core::error::Error for Fault {}
 
-/// An error with all its causes, for the journal. An error that wraps another and repeats its text is shown once.
+/// An error with all its causes, for the journal. A cause whose text ends that of the error that wraps it is not repeated.
 pub fn chain(error: &dyn core::error::Error) -> String {
     let mut line = error.to_string();
     let mut last = line.clone();
     for cause in core::iter::successors(error.source(), |cause| cause.source()) {
         let text = cause.to_string();
-        if text != last {
+        if !last.ends_with(&text) {
             line = format!("{line}: {text}");
         }
         last = text;
@@ -266,7 +266,10 @@ mod tests {
             source: Option<std::boxed::Box<Self>>,
         }
         let error = |text, source: Option<Error>| Error { text, source: source.map(std::boxed::Box::new) };
-        let error = error("a", Some(error("b", Some(error("b", Some(error("a", None)))))));
-        assert_eq!(chain(&error), "a: b: a");
+        let repeated = error("a", Some(error("b", Some(error("b", Some(error("a", None)))))));
+        assert_eq!(chain(&repeated), "a: b: a");
+        // As zbus reports an error of a socket.
+        let included = error("calling", Some(error("connecting failed: refused", Some(error("refused", None)))));
+        assert_eq!(chain(&included), "calling: connecting failed: refused");
     }
 }
