@@ -2,7 +2,8 @@
 //!
 //! [`diagnose`] turns [`Evidence`] into one [`Finding`] for each [`Layer`], from the radio to the command center. A layer is
 //! *ok* if there is evidence for it, *failed* if it is the first one in its way that does not work, and *not reached* if a layer
-//! below it has failed, so that nothing can be said about it. So the failed layers are the ones to repair.
+//! below it has failed, or this user may not check it, so that nothing can be said about it. So the failed layers are the ones to
+//! repair.
 
 mod evidence;
 mod seen;
@@ -85,7 +86,7 @@ pub enum Verdict {
     Ok,
     /// It does not work, and everything that it needs does.
     Failed,
-    /// Something that it needs does not work.
+    /// Something that it needs does not work, or this user may not check it.
     NotReached,
 }
 
@@ -109,7 +110,7 @@ pub struct Finding {
     pub verdict: Verdict,
     /// What was seen, for people.
     pub evidence: String,
-    /// What to do, for people; only if it has failed.
+    /// What to do, for people; only if it has failed, or to check what this user may not.
     pub advice: Option<Cow<'static, str>>,
 }
 
@@ -119,15 +120,14 @@ pub fn diagnose(evidence: &Evidence) -> [Finding; 8] {
     Layer::ALL.map(|layer| {
         let Seen { works, evidence: text, advice } = see(layer, evidence);
         let is_ok = |needed: &Layer| verdicts.contains(&(*needed, Verdict::Ok));
-        let verdict = if works {
-            Verdict::Ok
-        } else if layer.needs(evidence).iter().all(is_ok) || is_local_fault(layer, evidence) {
-            Verdict::Failed
-        } else {
-            Verdict::NotReached
+        let is_reached = layer.needs(evidence).iter().all(is_ok) || is_local_fault(layer, evidence);
+        let verdict = match works {
+            Some(true) => Verdict::Ok,
+            Some(false) if is_reached => Verdict::Failed,
+            _ => Verdict::NotReached,
         };
         verdicts.push((layer, verdict));
-        Finding { layer, verdict, evidence: text, advice: advice.filter(|_| verdict == Verdict::Failed) }
+        Finding { layer, verdict, evidence: text, advice: advice.filter(|_| is_reached) }
     })
 }
 
@@ -218,6 +218,16 @@ mod tests {
         };
         assert_eq!(verdicts(&broken), "oooooFo-");
         assert_eq!(verdicts(&Evidence { command_center_is_near: true, ..broken }), "oooooFoF");
+    }
+
+    #[test]
+    fn a_command_center_that_this_user_may_not_know_has_not_failed() {
+        let unreadable = Evidence { command_center: CommandCenter::Unreadable, ..good() };
+        assert_eq!(verdicts(&unreadable), "ooooooo-");
+        let advice = |evidence: &Evidence| diagnose(evidence)[7].advice.clone();
+        assert!(advice(&unreadable).is_some_and(|advice| advice.contains("sudo")));
+        let lost = Evidence { command_center: CommandCenter::Unreadable, ..nothing() };
+        assert_eq!((verdicts(&lost).as_str(), advice(&lost)), ("oF------", None));
     }
 
     #[test]

@@ -9,17 +9,18 @@ use super::evidence::{Address, Association, Clock, CommandCenter, Dns, Evidence,
 
 /// What the evidence says about a layer by itself.
 pub(super) struct Seen {
-    pub(super) works: bool,
+    /// None if this user cannot find it out.
+    pub(super) works: Option<bool>,
     pub(super) evidence: String,
     pub(super) advice: Option<Cow<'static, str>>,
 }
 
 fn works(evidence: impl Into<String>) -> Seen {
-    Seen { works: true, evidence: evidence.into(), advice: None }
+    Seen { works: Some(true), evidence: evidence.into(), advice: None }
 }
 
 fn fails(evidence: impl Into<String>, advice: impl Into<Cow<'static, str>>) -> Seen {
-    Seen { works: false, evidence: evidence.into(), advice: Some(advice.into()) }
+    Seen { works: Some(false), evidence: evidence.into(), advice: Some(advice.into()) }
 }
 
 /// What the evidence says about a layer.
@@ -170,9 +171,13 @@ fn see_command_center(command_center: &CommandCenter) -> Seen {
             "no command center is configured",
             "Provision the device with the phone app. If it is provisioned, set CONFIG_PATH to its configuration file.",
         ),
-        CommandCenter::Unreadable => {
-            fails("its address is in a file that this user may not read", "Run the command with sudo, or set COMMAND_CENTER_URL.")
-        }
+        CommandCenter::Unreadable => Seen {
+            works: None,
+            ..fails(
+                "its address is in a file that this user may not read",
+                "Run the command with sudo, or set COMMAND_CENTER_URL.",
+            )
+        },
     }
 }
 
