@@ -75,14 +75,20 @@ impl Options {
 
     /// Prints a failure as JSON, if that is the format of the output.
     pub(super) fn report(&self, result: Result<(), Failure>) -> Result<(), Failure> {
-        match result {
-            Err(failure) if self.json => {
-                let object = json!({ "ok": false, "error": chain(&failure) });
-                writeln!(io::stdout().lock(), "{object}").map_err(anyhow::Error::from)?;
-                Err(Failure::Reported(failure.status()))
-            }
-            result => result,
+        report(self.json, result)
+    }
+}
+
+/// Prints a failure as JSON, if that is the format of the output.
+pub(super) fn report(json: bool, result: Result<(), Failure>) -> Result<(), Failure> {
+    match result {
+        Err(Failure::Reported(status)) => Err(Failure::Reported(status)),
+        Err(failure) if json => {
+            let object = json!({ "ok": false, "error": chain(&failure) });
+            writeln!(io::stdout().lock(), "{object}").map_err(anyhow::Error::from)?;
+            Err(Failure::Reported(failure.status()))
         }
+        result => result,
     }
 }
 

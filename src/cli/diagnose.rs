@@ -12,6 +12,7 @@ use jarvis_provisioning::store;
 use provisioning_core::care::diagnosis::{Finding, Verdict, diagnose};
 use serde_json::json;
 
+use super::care::report;
 use super::terminal::{colour, is_coloured};
 use super::{Failure, Settings, now, paths};
 
@@ -31,6 +32,10 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    report(arguments.json, print(arguments))
+}
+
+fn print(arguments: &Arguments) -> Result<(), Failure> {
     let config = arguments.settings.read()?;
     let settings = settings(&config)?;
     let findings = diagnose(&collect(&config, &settings)?);

@@ -41,4 +41,8 @@ async fn an_invalid_page_for_the_check_of_the_internet_is_refused_by_name() {
     let ended = place.run(&["diagnose", "--config", "settings.toml"]).await;
     assert_eq!(ended.status, Some(3));
     assert!(ended.errors.contains("care.check_url"), "{}", ended.errors);
+    let ended = place.run(&["diagnose", "--json", "--config", "settings.toml"]).await;
+    let object: Value = serde_json::from_str(&ended.output).expect("one JSON object");
+    assert_eq!((ended.status, &object["ok"]), (Some(3), &Value::Bool(false)));
+    assert!(object["error"].as_str().is_some_and(|error| error.contains("care.check_url")), "{object}");
 }
