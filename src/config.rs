@@ -36,6 +36,14 @@ pub enum Error {
         /// The cause.
         source: std::io::Error,
     },
+    /// The file with the token of the API is missing, or cannot be read.
+    #[error("reading {}, the file of the setting care.token_file, which the user of this program must be able to read", path.display())]
+    Token {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
     /// The file is not TOML, or contains an unknown setting.
     #[error("parsing the configuration file {}", path.display())]
     Parse {
@@ -307,7 +315,7 @@ impl Care {
 fn read_token(path: &Path) -> Result<SecretText, Error> {
     /// The rights of users other than the owner and the group.
     const OTHERS: u32 = 0o007;
-    let read = |source| Error::Read { path: path.into(), source };
+    let read = |source| Error::Token { path: path.into(), source };
     let mut file = std::fs::File::open(path).map_err(read)?;
     let mode = file.metadata().map_err(read)?.permissions().mode();
     let mut text = Zeroizing::new(String::with_capacity(TOKEN_LIMIT + 2));
@@ -592,7 +600,7 @@ mod tests {
             std::fs::write(&path, content).expect("writing it");
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("its mode");
         };
-        assert!(matches!(token(&[]), Err(Error::Read { .. })));
+        assert!(matches!(token(&[]), Err(Error::Token { .. })));
         place("from-the-file\n", 0o640);
         assert_eq!(token(&[]).expect("a token"), "from-the-file");
         assert_eq!(token(&[("MOONHUB_PROVISIONING_TOKEN", "given")]).expect("a token"), "given");

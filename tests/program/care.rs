@@ -220,6 +220,10 @@ async fn the_token_comes_from_the_environment_or_from_the_file_of_the_settings()
     let ended = place.run(&["networks", "--config", "settings.toml"]).await;
     assert_eq!(ended.status, Some(0), "{}", ended.errors);
     place.assert_clean("the errors", &ended.errors);
+    std::fs::remove_file(&file).expect("it is there");
+    let ended = place.run(&["networks", "--config", "settings.toml"]).await;
+    assert_eq!(ended.status, Some(3));
+    assert!(ended.errors.contains("the file of the setting care.token_file"), "{}", ended.errors);
 }
 
 #[tokio::test]
