@@ -47,7 +47,8 @@ Exit status:
   6  the node's credentials, or the token of its API, are missing or refused: retrying does not help
   7  the server cannot be reached, or fails: retrying may help
   8  `diagnose`: something does not work
-  9  the node does not run, or without what the command needs: network care; for `authorise`, a protocol without a secret
+  9  the node does not run, or without what the command needs: network care, for `networks`, `connect`, `forget`, `hotspot`,
+     `recover` and `events`; a protocol without a secret, for `authorise`
   127  `factory`, `label --sheet`: the program jarvis-factory is not installed
 
 Environment:
@@ -93,7 +94,7 @@ enum Command {
     Status(status::Arguments),
     /// Find out what is wrong with the network, from the radio to the command center. Changes nothing; needs no root.
     Diagnose(diagnose::Arguments),
-    /// List the networks in range, or those that are saved. Needs a node that runs with network care, as do the next five.
+    /// List the networks in range, or those that are saved.
     Networks(networks::Arguments),
     /// Join a network and save it. If that fails, the node returns to the network that it was in, or opens its hotspot.
     Connect(connect::Arguments),

@@ -15,6 +15,8 @@ use zeroize::Zeroizing;
 
 use super::{Failure, Settings};
 
+/// The help of every command that uses the API.
+pub(super) const NEEDS: &str = "Needs a node that runs on this device, with network care enabled in its settings.";
 /// The exit status if the node does not run, or without what the command needs.
 pub(super) const ABSENT: u8 = 9;
 /// The node is on this device.

@@ -6,13 +6,15 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::Failure;
-use super::care::Options;
+use super::care::{NEEDS, Options};
 use super::terminal::{printable, prompt_password, read_password};
 
-#[derive(clap::Args)]
-#[command(after_long_help = "\
+const PASSWORD: &str = "\
 The password is read from the terminal, or with --password-stdin from a line of standard input. It is empty for an open network and \
-for one that is saved; without a terminal and without --password-stdin it counts as empty.")]
+for one that is saved; without a terminal and without --password-stdin it counts as empty.";
+
+#[derive(clap::Args)]
+#[command(after_help = NEEDS, after_long_help = format!("{PASSWORD}\n\n{NEEDS}"))]
 pub(super) struct Arguments {
     #[command(flatten)]
     options: Options,

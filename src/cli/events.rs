@@ -7,19 +7,21 @@ use provisioning_core::fault::chain;
 use serde_json::Value;
 
 use super::Failure;
-use super::care::{Answer, Api, Options};
+use super::care::{Answer, Api, NEEDS, Options};
 use super::terminal::{colour, is_coloured, printable};
 
 /// Pause before a stream that has ended is opened again. It doubles with each attempt that fails.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-#[derive(clap::Args)]
-#[command(after_long_help = "\
+const OUTPUT: &str = "\
 With --json, each event is one line.
 
 With --follow, the command waits for a node that restarts, and continues after the last event that it has printed. It ends when it is \
-interrupted, or when the node refuses it.")]
+interrupted, or when the node refuses it.";
+
+#[derive(clap::Args)]
+#[command(after_help = NEEDS, after_long_help = format!("{OUTPUT}\n\n{NEEDS}"))]
 pub(super) struct Arguments {
     #[command(flatten)]
     options: Options,

@@ -3,10 +3,11 @@
 use serde_json::json;
 
 use super::Failure;
-use super::care::Options;
+use super::care::{NEEDS, Options};
 use super::terminal::printable;
 
 #[derive(clap::Args)]
+#[command(after_help = NEEDS)]
 pub(super) struct Arguments {
     #[command(flatten)]
     options: Options,

@@ -4,9 +4,10 @@ use clap::ValueEnum;
 use serde_json::json;
 
 use super::Failure;
-use super::care::Options;
+use super::care::{NEEDS, Options};
 
 #[derive(clap::Args)]
+#[command(after_help = NEEDS)]
 pub(super) struct Arguments {
     #[command(flatten)]
     options: Options,

@@ -3,10 +3,11 @@
 use serde_json::Value;
 
 use super::Failure;
-use super::care::Options;
+use super::care::{NEEDS, Options};
 use super::terminal::{printable, table};
 
 #[derive(clap::Args)]
+#[command(after_help = NEEDS)]
 pub(super) struct Arguments {
     #[command(flatten)]
     options: Options,

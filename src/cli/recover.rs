@@ -3,9 +3,10 @@
 use serde_json::json;
 
 use super::Failure;
-use super::care::Options;
+use super::care::{NEEDS, Options};
 
 #[derive(clap::Args)]
+#[command(after_help = NEEDS)]
 pub(super) struct Arguments {
     #[command(flatten)]
     options: Options,
