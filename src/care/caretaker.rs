@@ -256,7 +256,7 @@ impl<N: Maintenance> Caretaker<N> {
             self.held = None;
             if let Some(Running { reply, action, .. }) = self.operation.take() {
                 self.facts.restart_pending = false;
-                self.conclude(action, Err(Error::Busy), reply);
+                self.conclude(action, Err(Error::Provisioning), reply);
             }
         }
         self.pause_or_resume();
@@ -299,7 +299,10 @@ impl<N: Maintenance> Caretaker<N> {
         if !is_allowed {
             return reply.send(Err(Error::RestartForbidden));
         }
-        if self.views.borrow().needs_radio || self.operation.is_some() || self.restarts_until.is_some() {
+        if let Err(error) = self.is_free() {
+            return reply.send(Err(error));
+        }
+        if self.restarts_until.is_some() {
             return reply.send(Err(Error::Busy));
         }
         self.facts.restart_pending = true;
@@ -312,10 +315,19 @@ impl<N: Maintenance> Caretaker<N> {
         self.announce(report::ended(Action::Restart, Some(&Error::RestartRefused)));
     }
 
+    /// Whether a request of the owner can start.
+    fn is_free(&self) -> Result<(), Error> {
+        match (self.views.borrow().needs_radio, &self.operation) {
+            (true, _) => Err(Error::Provisioning),
+            (false, Some(_)) => Err(Error::Busy),
+            (false, None) => Ok(()),
+        }
+    }
+
     /// Starts a request of the owner, which has the radio until its end. One at a time: the second one would undo the first.
     fn operate(&mut self, operation: Operation, action: Action, reason: Option<String>, reply: Reply<()>) {
-        if self.views.borrow().needs_radio || self.operation.is_some() {
-            return reply.send(Err(Error::Busy));
+        if let Err(error) = self.is_free() {
+            return reply.send(Err(error));
         }
         if let Some(reason) = reason {
             self.facts.last_error = Some(reason);
@@ -385,7 +397,7 @@ impl<N: Maintenance> Caretaker<N> {
         self.recovery.recover(now).map_err(|refusal| match refusal {
             Refusal::Cooldown(until) => Error::RecoveryCooldown((self.settings.clock)() + until.saturating_sub(now)),
             Refusal::InProgress => Error::RecoveryInProgress,
-            Refusal::Provisioning => Error::Busy,
+            Refusal::Provisioning => Error::Provisioning,
             Refusal::Disabled => Error::RecoveryDisabled,
         })?;
         self.facts.last_reason = Some("requested".into());

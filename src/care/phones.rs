@@ -99,7 +99,9 @@ const fn fault(error: &Error) -> Fault {
         Error::UnknownNetwork => Fault::NetworkNotFound,
         Error::NoInternet => Fault::CommandCenterUnreachable,
         // The same request can succeed later.
-        Error::Busy | Error::RecoveryInProgress | Error::RecoveryCooldown(_) | Error::Stopping => Fault::InProgress,
+        Error::Provisioning | Error::Busy | Error::RecoveryInProgress | Error::RecoveryCooldown(_) | Error::Stopping => {
+            Fault::InProgress
+        }
         // The settings forbid it: as on a node that does not know the request.
         _ => Fault::Malformed,
     }

@@ -206,7 +206,10 @@ pub enum Error {
     /// A recovery is in progress.
     #[error("recovery already in progress")]
     RecoveryInProgress,
-    /// Provisioning has the radio, or a request of another client.
+    /// Provisioning has the radio.
+    #[error("provisioning has the radio: provision the device first, or wait until its phone has finished")]
+    Provisioning,
+    /// A request of another client is in progress.
     #[error("the device is busy with another request")]
     Busy,
     /// There is no saved network of this name.

@@ -96,6 +96,7 @@ async fn a_phone_is_told_by_a_fault_why_network_care_refuses() {
         (Error::Failed(Fault::RadioBlocked), Fault::RadioBlocked),
         (Error::UnknownNetwork, Fault::NetworkNotFound),
         (Error::NoInternet, Fault::CommandCenterUnreachable),
+        (Error::Provisioning, Fault::InProgress),
         (Error::Busy, Fault::InProgress),
         (Error::RecoveryInProgress, Fault::InProgress),
         (Error::RecoveryCooldown(UNIX_EPOCH + Duration::from_secs(1)), Fault::InProgress),

@@ -160,10 +160,10 @@ async fn provisioning_ends_a_request_at_once() {
     sleep(SECOND).await;
     let before = Instant::now();
     node.provisioning(true);
-    assert_eq!(connecting.await.expect("it does not panic"), Err(Error::Busy));
+    assert_eq!(connecting.await.expect("it does not panic"), Err(Error::Provisioning));
     assert!(before.elapsed() < SECOND);
-    assert_eq!(node.care.connect(to("home")).await, Err(Error::Busy));
-    assert_eq!(node.care.recover().await, Err(Error::Busy));
+    assert_eq!(node.care.connect(to("home")).await, Err(Error::Provisioning));
+    assert_eq!(node.care.recover().await, Err(Error::Provisioning));
 }
 
 #[tokio::test(start_paused = true)]

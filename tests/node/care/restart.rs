@@ -79,7 +79,7 @@ async fn provisioning_is_not_interrupted_by_a_restart() {
     let (node, mut restarts) = restartable();
     node.provisioning(true);
     sleep(SECOND).await;
-    assert_eq!(node.care.restart(String::new(), Scope::Program).await, Err(Error::Busy));
+    assert_eq!(node.care.restart(String::new(), Scope::Program).await, Err(Error::Provisioning));
     assert!(restarts.try_recv().is_err());
     assert!(!node.care.status().restart_pending);
 }

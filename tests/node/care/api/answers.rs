@@ -216,6 +216,11 @@ async fn a_refusal_has_its_own_text_and_status() {
         (until, 409, "recovery is in cooldown until 1772323200000"),
         (Error::RecoveryInProgress, 409, "recovery already in progress"),
         (Error::Busy, 409, "the device is busy with another request"),
+        (
+            Error::Provisioning,
+            409,
+            "provisioning has the radio: provision the device first, or wait until its phone has finished",
+        ),
         (Error::RestartForbidden, 403, "restarts are not allowed by the device's settings"),
         (Error::Stopping, 503, "network care is stopping"),
     ] {
