@@ -149,7 +149,13 @@ async fn the_object_describes_all_of_its_parts() {
     }
     for (kind, members) in [("method", &METHODS[..]), ("signal", &SIGNALS[..])] {
         for member in members {
-            assert!(description.contains(&format!("<{kind} name=\"{}\">", member.name)), "{description}");
+            let argument = |direction, (name, signature): &(&str, &str)| {
+                format!("      <arg name=\"{name}\" type=\"{signature}\" direction=\"{direction}\"/>\n")
+            };
+            let takes = member.takes.iter().map(|taken| argument("in", taken));
+            let arguments: String = takes.chain(member.gives.iter().map(|given| argument("out", given))).collect();
+            let described = format!("<{kind} name=\"{}\">\n{arguments}    </{kind}>\n", member.name);
+            assert!(description.contains(&described), "{description}");
         }
     }
 }
