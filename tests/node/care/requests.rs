@@ -41,6 +41,17 @@ async fn a_network_that_was_connected_is_stored() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_that_was_connected_is_ready_and_waits_for_no_further_setup() {
+    let node = in_hotspot().await;
+    assert_eq!(node.care.status().condition().phase.name(), "provisioning");
+    node.house.gain("office");
+    node.care.connect(to("office")).await.expect("it accepts the node");
+    assert_eq!(node.care.status().condition().phase.name(), "ready");
+    sleep(MINUTE).await;
+    assert_eq!((node.care.status().mode, node.care.status().network.last_error.clone()), (Mode::Ready, None));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_network_that_refuses_leads_back_to_the_old_one() {
     let node = at_home().await;
     assert_eq!(node.care.connect(to("refusing")).await, Err(Error::Failed(Fault::WrongPassword)));

@@ -1,6 +1,7 @@
 //! The mistakes of the existing system, each as a test that it is not repeated.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jarvis_provisioning::care::port::{Error, Reply as Waiting, Request};
 use testing_node::scripted::NEW_CODE;
@@ -12,7 +13,7 @@ use tokio::time::timeout;
 use super::stream::Stream;
 use super::{Caring, disconnected, fails, status, works};
 use crate::http::sealed::Phone;
-use crate::http::support::PATIENCE;
+use crate::http::support::{PATIENCE, request};
 
 #[tokio::test]
 async fn bad_input_is_400_with_field_and_reason_and_never_500() {
@@ -49,6 +50,35 @@ async fn bad_input_is_400_with_field_and_reason_and_never_500() {
             assert_eq!((reply.status, reply.text()), (400, expected), "{path} {body:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_body_of_more_than_64_kib_is_refused_in_the_same_envelope() {
+    let caring = Caring::start(works);
+    let body = |length: usize| format!("{{\"reason\":\"\"}}{}", " ".repeat(length - 13));
+    assert_eq!(caring.post("rollback", body(64 * 1024)).await.status, 200);
+    let reply = caring.post("rollback", body(64 * 1024 + 1)).await;
+    assert_eq!((reply.status, reply.text()), (413, r#"{"error":"Content Too Large"}"#));
+}
+
+#[tokio::test]
+async fn a_result_that_does_not_come_in_time_is_a_failure_with_a_reason() {
+    let (started, mut requests) = mpsc::unbounded_channel();
+    let caring = Caring::start(move |request| match request {
+        Request::Saved(reply) => started.send(reply).expect("the test waits"),
+        request => works(request),
+    });
+    let api = caring.node.api;
+    let asking = tokio::spawn(async move { request(api, "GET", "/api/provisioning/networks/saved", &[], b"").await });
+    let late = timeout(PATIENCE, requests.recv()).await.expect("a request in time").expect("the caretaker has it");
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(10)).await;
+    tokio::time::resume();
+    let answer = asking.await.expect("no panic");
+    let expected = r#"{"error":"network operation failed","reason":"there is no result after 10 s; it may still come"}"#;
+    assert_eq!((answer.status, answer.text()), (500, expected));
+    late.send(Ok(Vec::new()));
+    assert_eq!(caring.get("status").await.status, 200);
 }
 
 #[tokio::test]
