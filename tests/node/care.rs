@@ -4,7 +4,7 @@ pub(crate) mod api;
 mod caretaker;
 mod health;
 mod house;
-mod over_networkmanager;
+pub(crate) mod over_networkmanager;
 mod phones;
 mod requests;
 mod restart;

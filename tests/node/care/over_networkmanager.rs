@@ -24,6 +24,23 @@ use crate::nm::keeping::foreign;
 /// Longer than any limit of the code under test.
 const DEADLINE: Duration = Duration::from_mins(2);
 
+/// A caretaker that checks nothing but the radio's network.
+pub(crate) fn caretaker(network: NetworkManager, handle: Handle) -> (Caretaker<NetworkManager>, Care) {
+    let clock = || SystemTime::UNIX_EPOCH + Duration::from_hours(500_000);
+    let settings = Settings {
+        probes: Arc::new(move || care::Settings::new(Configured::Nowhere, clock())),
+        recovery: true,
+        simulated: true,
+        interface: None,
+        hostname: "node".into(),
+        clock,
+        alarm: Alarm::of_kernel().expect("a timer"),
+        restart: None,
+    };
+    let registrar = Registrar::new(Client::new(AddressPolicy::SIMULATION, Trust::System));
+    Caretaker::new(settings, network, registrar, handle)
+}
+
 /// A node in its home. Fields are dropped in this order.
 struct Node {
     care: Care,
@@ -62,21 +79,9 @@ impl Node {
         let mut view = View { needs_radio: false, ..scripted::view() };
         view.info.previously_provisioned = true;
         let (handle, daemon) = Handle::channel(64, view);
-        let clock = || SystemTime::UNIX_EPOCH + Duration::from_hours(500_000);
-        let settings = Settings {
-            probes: Arc::new(move || care::Settings::new(Configured::Nowhere, clock())),
-            recovery: true,
-            simulated: true,
-            interface: None,
-            hostname: "node".into(),
-            clock,
-            alarm: Alarm::of_kernel().expect("a timer"),
-            restart: None,
-        };
-        let registrar = Registrar::new(Client::new(AddressPolicy::SIMULATION, Trust::System));
         let mut tasks = JoinSet::new();
         tasks.spawn(handle.clone().follow_access_point(network.radio()));
-        let (caretaker, care) = Caretaker::new(settings, network, registrar, handle);
+        let (caretaker, care) = caretaker(network, handle);
         tasks.spawn(caretaker.run(std::future::pending()));
         Some(Self { care, daemon, _tasks: tasks, fake, home, _dns: dns, _bus: bus })
     }
@@ -87,7 +92,7 @@ impl Node {
     }
 }
 
-fn office() -> Join {
+pub(crate) fn office() -> Join {
     let passphrase = Passphrase::try_from("correct horse battery".to_owned()).expect("a short passphrase");
     Join { ssid: Ssid::try_from("Office").expect("a short name"), passphrase, hidden: false }
 }

@@ -4,8 +4,9 @@ use std::fs;
 use std::process::Stdio;
 use std::time::Duration;
 
+use jarvis_provisioning::care::port::Error;
 use jarvis_provisioning::command_center::NoCommandCenter;
-use jarvis_provisioning::daemon::Daemon;
+use jarvis_provisioning::daemon::{Daemon, Handle};
 use jarvis_provisioning::link::http::{Config, Limits};
 use jarvis_provisioning::network::nm::{NetworkManager, Settings};
 use provisioning_core::fault::Fault;
@@ -19,9 +20,10 @@ use tokio::process::Command;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::care::over_networkmanager::{caretaker, office};
 use crate::http::json::provision;
 use crate::http::support::{Node, PATIENCE, config};
-use crate::nm::fake::{Fake, Play};
+use crate::nm::fake::{AccessPoint, Fake, Play};
 use crate::nm::keeping::{foreign, ours};
 
 const OURS: &str = "6f0d9d4e-0000-4000-8000-000000000001";
@@ -67,6 +69,10 @@ impl Lab {
 
     /// The node's program after a start, with a limit for the answers of its API.
     fn run(&self, answer: Duration) -> Running {
+        self.run_with_network(answer).0
+    }
+
+    fn run_with_network(&self, answer: Duration) -> (Running, NetworkManager, Handle) {
         let dns_directory = self.files.root().into();
         let certificates = self.files.paths().directory.join("certificates");
         let settings = Settings { bus: Some(self.bus.address()), dns_directory, certificates, ..Settings::default() };
@@ -74,9 +80,11 @@ impl Lab {
         let mut boot = store.load().expect("the files are readable");
         boot.pending = None;
         let machine = machine_config(AccessPointPolicy::Never);
-        let (daemon, handle) = Daemon::new(machine, boot, NetworkManager::start(settings), NoCommandCenter, store);
+        let network = NetworkManager::start(settings);
+        let (daemon, handle) = Daemon::new(machine, boot, network.clone(), NoCommandCenter, store);
         let daemon = tokio::spawn(async { _ = daemon.run(std::future::pending()).await });
-        Running { api: Node::serving(Config { limits: Limits { answer, ..Limits::default() }, ..config() }, handle), daemon }
+        let config = Config { limits: Limits { answer, ..Limits::default() }, ..config() };
+        (Running { api: Node::serving(config, handle.clone()), daemon }, network, handle)
     }
 
     /// `jarvis-provision reset --yes`: its exit status, output and errors.
@@ -236,4 +244,25 @@ async fn a_reset_stops_a_join_and_nothing_of_it_is_left() {
     lab.assert_reset();
     let status = node.api.get("/api/v1/status").await.json();
     assert_eq!(status["state"], "AP_MODE");
+}
+
+#[tokio::test]
+async fn a_reset_stops_a_join_of_network_care_and_nothing_of_it_is_left() {
+    let Some(lab) = Lab::start().await else { return };
+    let (node, network, handle) = lab.run_with_network(PATIENCE);
+    let (caretaker, care) = caretaker(network, handle);
+    let caretaker = tokio::spawn(caretaker.run(std::future::pending()));
+    {
+        let mut world = lab.fake.world();
+        world.in_the_air.push(AccessPoint::wpa2("Office"));
+        // The join does not end.
+        world.plays.push_back(Play { sequence: vec![(40, 0), (50, 0)], before_answer: false });
+    }
+    let joining = tokio::spawn(async move { care.connect(office()).await });
+    lab.fake.until("the join is under way", |world| world.state == 50).await;
+    let reply = node.api.post(RESET, &json!({})).await.json();
+    assert_eq!(reply["success"], true, "{reply}");
+    assert_eq!(joining.await.expect("no panic"), Err(Error::Provisioning), "its client is told");
+    lab.assert_reset();
+    caretaker.abort();
 }
