@@ -2,19 +2,19 @@
 
 use testing::netns::Namespace;
 
-use crate::place::Place;
+use crate::place::{Node, Place};
 
 /// The settings of the node: `ap0` plays the part of the access point's interface.
 const SETTINGS: &str = "listen = \"::\"\ninterface = \"ap0\"\n";
 /// The text of a refusal of secrets in clear.
 const REFUSED: &str = "Secrets are not accepted in clear";
 
-/// Posts a factory reset from a namespace; prints the status and the body. Arguments: the host, its port, the own address.
+/// Sends a request from a namespace; prints the status and the body. Arguments: the host, its port, the own address, method, path.
 const CLIENT: &str = r"
 import http.client, sys
-host, port, source = sys.argv[1:]
+host, port, source, method, path = sys.argv[1:]
 connection = http.client.HTTPConnection(host, int(port), timeout=20, source_address=(source, 0) if source else None)
-connection.request('POST', '/api/v1/factory-reset', headers={'host': '192.168.4.1'})
+connection.request(method, path, headers={'host': '192.168.4.1'})
 response = connection.getresponse()
 print(response.status, response.read().decode())
 ";
@@ -28,8 +28,10 @@ struct Networks {
 }
 
 impl Networks {
-    fn new() -> Option<Self> {
-        let (node, phone, host) = (Namespace::new("node")?, Namespace::new("phone")?, Namespace::new("host")?);
+    /// Those of one test; None without the right to make them.
+    fn of(test: &str) -> Option<Self> {
+        let namespace = |part: &str| Namespace::new(&format!("{test}-{part}"));
+        let (node, phone, host) = (namespace("node")?, namespace("phone")?, namespace("host")?);
         node.connect("ap0", &phone, "wlan0");
         node.connect("eth0", &host, "eth0");
         node.assign("ap0", &["192.168.4.1/24", "fd77:4::1/64"]);
@@ -41,11 +43,25 @@ impl Networks {
         node.ip("route add 172.20.0.0/24 dev ap0");
         Some(Self { node, phone, host })
     }
+
+    /// A node, and its folder.
+    async fn start(&self, variables: &[(&'static str, &str)]) -> (Place, Node) {
+        let mut place = Place::new();
+        std::fs::write(place.path("settings.toml"), SETTINGS).expect("a writable folder");
+        let settings = place.path("settings.toml").to_str().expect("UTF-8").to_owned();
+        let path = std::env::var("PATH").expect("a search path");
+        let own = [("JARVIS_PROVISION_CONFIG", settings.as_str()), ("PATH", path.as_str())];
+        for (name, value) in own.into_iter().chain(variables.iter().copied()) {
+            place.set(name, value);
+        }
+        let node = place.start_in(self.node.name()).await;
+        (place, node)
+    }
 }
 
-/// The status and the body of a factory reset that is sent from a namespace.
-fn reset(from: &Namespace, host: &str, port: u16, source: &str) -> (u16, String) {
-    let output = from.run(&["python3", "-c", CLIENT, host, &port.to_string(), source]);
+/// The status and the body of the answer to a request that is sent from a namespace.
+fn ask(from: &Namespace, [method, path]: [&str; 2], host: &str, port: u16, source: &str) -> (u16, String) {
+    let output = from.run(&["python3", "-c", CLIENT, host, &port.to_string(), source, method, path]);
     let text = String::from_utf8(output.stdout).expect("UTF-8");
     let (status, body) = text.split_once(' ').unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&output.stderr)));
     (status.parse().expect("a status"), body.to_owned())
@@ -53,12 +69,8 @@ fn reset(from: &Namespace, host: &str, port: u16, source: &str) -> (u16, String)
 
 #[tokio::test]
 async fn secrets_in_clear_come_only_from_the_interface_of_the_access_point() {
-    let Some(networks) = Networks::new() else { return };
-    let place = Place::new();
-    std::fs::write(place.path("settings.toml"), SETTINGS).expect("a writable folder");
-    let settings = place.path("settings.toml").to_str().expect("UTF-8").to_owned();
-    let place = place.with("JARVIS_PROVISION_CONFIG", &settings).with("PATH", &std::env::var("PATH").expect("a search path"));
-    let node = place.start_in(networks.node.name()).await;
+    let Some(networks) = Networks::of("secrets") else { return };
+    let (_place, node) = networks.start(&[]).await;
     let port = node.address().port();
     let Networks { phone, host, .. } = &networks;
     for (namespace, to, source, is_accepted) in [
@@ -74,9 +86,35 @@ async fn secrets_in_clear_come_only_from_the_interface_of_the_access_point() {
         (host, "10.77.0.1", "", false),
         (host, "fd77::1", "", false),
     ] {
-        let (status, body) = reset(namespace, to, port, source);
+        let (status, body) = ask(namespace, ["POST", "/api/v1/factory-reset"], to, port, source);
         assert_eq!(status, if is_accepted { 200 } else { 403 }, "{} to {to} from {source:?}: {body}", namespace.name());
         assert_eq!(body.contains(REFUSED), !is_accepted, "{body}");
+    }
+    drop(node);
+}
+
+#[tokio::test]
+async fn without_a_token_network_care_answers_on_the_device_and_in_its_access_point_only() {
+    let Some(networks) = Networks::of("care") else { return };
+    let (_place, node) = networks.start(&[("MOONHUB_PROVISIONING_ENABLED", "1")]).await;
+    let port = node.address().port();
+    let Networks { node: device, phone, host } = &networks;
+    for (namespace, to, path, expected) in [
+        (device, "127.0.0.1", "status", 200),
+        (device, "127.0.0.1", "auth-code", 200),
+        (phone, "192.168.4.1", "status", 200),
+        (phone, "192.168.4.1", "networks", 200),
+        // Who is in the access point need not know the code.
+        (phone, "192.168.4.1", "auth-code", 403),
+        (phone, "192.168.4.1", "label", 403),
+        (phone, "10.77.0.1", "status", 403),
+        (phone, "fd77:4::1", "status", 403),
+        (host, "10.77.0.1", "status", 403),
+        (host, "192.168.4.1", "status", 403),
+        (host, "fd77::1", "auth-code", 403),
+    ] {
+        let (status, body) = ask(namespace, ["GET", &format!("/api/provisioning/{path}")], to, port, "");
+        assert_eq!(status, expected, "{path} from {} to {to}: {body}", namespace.name());
     }
     drop(node);
 }
