@@ -3,7 +3,7 @@
 use provisioning_core::domain::{CareReply, CareRequest, EventPhase, NewEvents};
 use serde_json::json;
 
-use crate::place::{Place, phone};
+use crate::place::{Node, Place, phone};
 
 #[tokio::test]
 async fn with_network_care_a_provisioned_node_stays_and_without_it_ends() {
@@ -16,6 +16,42 @@ async fn with_network_care_a_provisioned_node_stays_and_without_it_ends() {
     let info = node.get("/api/v1/info").await;
     assert_eq!(info.status, 200);
     assert_eq!(node.stop().await.0, Some(0));
+}
+
+/// The status of an answer of the API to this token.
+async fn admitted(node: &Node, method: &str, path: &str, token: &str) -> u16 {
+    let header = ("x-moonhub-provisioning-token", token);
+    testing::http::request(node.address(), method, &format!("/api/provisioning/{path}"), &[header], b"").await.status
+}
+
+#[tokio::test]
+async fn a_token_of_the_previous_owner_opens_nothing_after_a_reset_in_either_way() {
+    const OLD: &str = "token-of-the-previous-owner";
+    const NEW: &str = "token-of-the-next-owner";
+    for over_the_api in [true, false] {
+        let mut place = caring().await;
+        place.set("MOONHUB_PROVISIONING_TOKEN", OLD);
+        let node = place.start().await;
+        assert_eq!(admitted(&node, "GET", "status", OLD).await, 200);
+        if over_the_api {
+            assert_eq!(admitted(&node, "POST", "factory-reset", OLD).await, 200);
+            assert_eq!(admitted(&node, "GET", "status", OLD).await, 401, "at once");
+        }
+        node.stop().await;
+        if !over_the_api {
+            assert_eq!(place.run(&["reset", "--yes", "--simulate"]).await.status, Some(0));
+        }
+        let node = place.start().await;
+        for path in ["status", "auth-code", "events"] {
+            assert_eq!(admitted(&node, "GET", path, OLD).await, 401, "{path}");
+        }
+        assert!(place.log().contains("has made the token of network care void"));
+        node.stop().await;
+        place.set("MOONHUB_PROVISIONING_TOKEN", NEW);
+        let node = place.start().await;
+        assert_eq!(admitted(&node, "GET", "status", NEW).await, 200);
+        assert_eq!(node.stop().await.0, Some(0));
+    }
 }
 
 /// A provisioned node with network care.
