@@ -19,7 +19,7 @@ const NODE: Edges = &[
     ("claim", &["files", "identity"]),
     ("command_center", &["claim"]),
     ("daemon", &["claim", "command_center", "network", "store"]),
-    ("care", &["command_center", "daemon", "network"]),
+    ("care", &["command_center", "daemon", "label", "network"]),
     ("link", &["care", "daemon", "label"]),
     ("panel", &["care", "daemon"]),
 ];

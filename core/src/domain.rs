@@ -29,7 +29,8 @@ pub use radio::{AccessPoint, RadioUse};
 pub use status::{Failure, Outcome, State, Status, Step};
 pub use text_field::{TextField, is_free_of_controls, printable};
 pub use upkeep::{
-    CareEvent, CareReply, CareRequest, CareStatus, EventLevel, EventPhase, LayerReport, LayerVerdict, NewEvents, SavedNetwork,
+    CareEvent, CareReply, CareRequest, CareStatus, EventLevel, EventPhase, Label, LayerReport, LayerVerdict, NewEvents,
+    RecoveryState, SavedNetwork,
 };
 
 /// The longest text field that is accepted: room, kid, identifiers and URLs. Bytes.

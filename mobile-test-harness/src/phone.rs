@@ -249,6 +249,7 @@ impl Phone {
                 Reply::Done => return Ok(CareReply::Done),
                 Reply::CareStatus(status) => return Ok(CareReply::Status(status)),
                 Reply::Diagnosis(layers) => return Ok(CareReply::Diagnosis(layers)),
+                Reply::Label(label) => return Ok(CareReply::Label(label)),
                 Reply::Saved { networks, last } => {
                     listed.extend(networks);
                     if last {

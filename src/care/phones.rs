@@ -1,16 +1,20 @@
 //! The requests of phones with a session: the same operations as in the API, without its token.
 
 use provisioning_core::care::diagnosis::{Finding, Verdict, diagnose};
+use provisioning_core::care::recovery::Lock;
 use provisioning_core::domain::{
-    CareEvent, CareReply, CareRequest, CareStatus, EventLevel, EventPhase, LayerReport, LayerVerdict, NewEvents, Passphrase,
-    SavedNetwork,
+    CareEvent, CareReply, CareRequest, CareStatus, EventLevel, EventPhase, Label, LayerReport, LayerVerdict, NewEvents,
+    Passphrase, RecoveryState, SavedNetwork,
 };
 use provisioning_core::fault::Fault;
+use provisioning_core::secret::{SecretBlob, SecretText};
+use qrcode::{Color, QrCode};
 use tokio::sync::mpsc;
 
 use super::events::{Event, Events, Kind, Level, Phase};
-use super::port::{Care, Error, Join, Saved, Scope};
+use super::port::{self, Care, Error, Join, RecoveryStatus, Saved, Scope};
 use crate::daemon::CareCall;
+use crate::label::pairing_text;
 
 /// Serves the requests, one after another, until the loop of provisioning has ended.
 pub async fn serve(care: Care, mut calls: mpsc::Receiver<CareCall>) {
@@ -32,11 +36,16 @@ async fn answer(care: &Care, request: CareRequest) -> Result<CareReply, Error> {
             let passphrase = Passphrase::try_from(String::new()).map_err(Error::Failed)?;
             care.connect(Join { ssid, passphrase, hidden: false }).await.map(|()| CareReply::Done)
         }
+        CareRequest::Connect { ssid, passphrase, hidden } => {
+            care.connect(Join { ssid, passphrase, hidden }).await.map(|()| CareReply::Done)
+        }
         CareRequest::Forget(name) => care.forget(name).await.map(|()| CareReply::Done),
         CareRequest::Hotspot(open) => care.hotspot(open).await.map(|()| CareReply::Done),
         CareRequest::Recover => care.recover().await.map(|()| CareReply::Done),
         CareRequest::Events(after) => Ok(CareReply::Events(events(care.events(), &after))),
         CareRequest::Restart => care.restart("requested by a phone".into(), Scope::Program).await.map(|()| CareReply::Done),
+        CareRequest::Label => Ok(CareReply::Label(label(care.label().await?))),
+        CareRequest::Reset => care.factory_reset().await.map(|()| CareReply::Done),
     }
 }
 
@@ -50,7 +59,28 @@ fn status(care: &Care) -> CareStatus {
         internet: network.internet,
         hotspot: network.hotspot_open,
         last_error: network.last_error.clone().unwrap_or_default(),
+        recovery: Some(recovery(&status.recovery)),
     }
+}
+
+const fn recovery(recovery: &RecoveryStatus) -> RecoveryState {
+    match recovery.lock {
+        _ if !recovery.enabled => RecoveryState::Disabled,
+        Lock::None => RecoveryState::Ready,
+        Lock::Cooldown => RecoveryState::Cooldown,
+        Lock::Recovery => RecoveryState::InProgress,
+    }
+}
+
+fn label(port::Label { name, pairing }: port::Label) -> Label {
+    let pairing_qr = SecretText::new(pairing_text(&name, &pairing.secret));
+    // Every name of a node fits; without the code there is still its text.
+    let (width, colors) =
+        QrCode::new(pairing_qr.expose()).map_or_else(|_| (0, Vec::new()), |code| (code.width(), code.into_colors()));
+    let bit = |bits: u8, (place, color): (usize, &Color)| bits | color.select(0x80, 0) >> place;
+    let modules = colors.chunks(8).map(|eight| eight.iter().enumerate().fold(0, bit)).collect();
+    let size = u32::try_from(width).expect("a QR code has at most 177 modules in a row");
+    Label { name, code: pairing.code, pairing_qr, size, modules: SecretBlob::new(modules) }
 }
 
 fn saved(Saved { name, autoconnect, active, .. }: Saved) -> SavedNetwork {

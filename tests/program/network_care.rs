@@ -1,6 +1,8 @@
 //! Network care: the process that stays.
 
-use provisioning_core::domain::{CareReply, CareRequest, EventPhase, NewEvents};
+use jarvis_provisioning::simulation::{GUARDED, PASSWORD};
+use provisioning_core::domain::{CareReply, CareRequest, EventPhase, NewEvents, Passphrase, Ssid, State};
+use provisioning_core::fault::Fault;
 use serde_json::json;
 
 use crate::place::{Node, Place, phone};
@@ -134,7 +136,40 @@ async fn a_phone_with_the_code_uses_network_care_without_its_token() {
         let later = phone.care(CareRequest::Events(event.id.clone())).await.expect("the events");
         let CareReply::Events(later) = later else { panic!("another answer than the events") };
         assert!(later.events.iter().all(|later| later.id > event.id), "{later:?}");
+        let CareReply::Label(shown) = phone.care(CareRequest::Label).await.expect("the label") else {
+            panic!("another answer than the label")
+        };
+        assert_eq!(shown.code.expose(), label.code);
+        assert_eq!(usize::try_from(shown.size * shown.size).expect("it is small").div_ceil(8), shown.modules.expose().len());
         phone.leave().await;
     }
+    assert_eq!(node.stop().await.0, Some(0));
+}
+
+#[tokio::test]
+async fn a_phone_with_the_code_joins_a_network_and_resets_the_node() {
+    let mut place = Place::new();
+    let label = place.label().await;
+    std::fs::write(place.file(".provisioned"), b"").expect("a writable folder");
+    place.set("MOONHUB_PROVISIONING_ENABLED", "1");
+    let node = place.start().await;
+    let mut phone = phone(&node.over_http(), &label.by_code()).await;
+    let connect = |ssid: &str, passphrase: &str| CareRequest::Connect {
+        ssid: Ssid::try_from(ssid).expect("a short name"),
+        passphrase: Passphrase::try_from(passphrase.to_owned()).expect("a short one"),
+        hidden: false,
+    };
+    let wrong = phone.care(connect(GUARDED, "not this one")).await.expect_err("another passphrase");
+    assert_eq!(wrong.to_string(), Fault::WrongPassword.text());
+    assert_eq!(phone.care(connect(GUARDED, PASSWORD)).await.expect("it joins"), CareReply::Done);
+    let CareReply::Status(status) = phone.care(CareRequest::Status).await.expect("the state of the network") else {
+        panic!("another answer than the state")
+    };
+    assert_eq!(status.ssid, Ssid::try_from(GUARDED).ok());
+
+    assert_eq!(phone.care(CareRequest::Reset).await.expect("everything is deleted"), CareReply::Done);
+    assert!(!place.file(".provisioned").exists());
+    assert_eq!(phone.status().await.expect("the session continues").state, State::ApMode);
+    phone.leave().await;
     assert_eq!(node.stop().await.0, Some(0));
 }

@@ -297,7 +297,7 @@ def request(kind, encoded):
 
 REPLIES = {
     "networks": 2, "k2_stored": 3, "accepted": 4, "status": 5, "done": 7, "care_status": 8, "saved": 9, "diagnosis": 10,
-    "events": 11,
+    "events": 11, "label": 12,
 }  # fmt: skip
 
 
@@ -331,14 +331,22 @@ def care(**f):
     ((kind, value),) = f.items()
     field = {
         "status": 1, "saved": 2, "join": 3, "forget": 4, "diagnose": 5, "hotspot": 6, "recover": 7, "restart": 8,
-        "events": 9,
+        "events": 9, "connect": 10, "label": 11, "reset": 12,
     }[kind]  # fmt: skip
     return request("care", flag(field, value) if kind == "hotspot" else message(field, value))
 
 
-def care_status(connected, ssid, address, internet, hotspot, last_error):
+def connect(ssid, passphrase, hidden):
+    return octets(1, ssid) + octets(2, passphrase) + number(3, hidden)
+
+
+def care_status(connected, ssid, address, internet, hotspot, last_error, recovery=0):
     encoded = number(1, connected) + octets(2, ssid) + octets(3, address) + number(4, internet)
-    return encoded + number(5, hotspot) + octets(6, last_error)
+    return encoded + number(5, hotspot) + octets(6, last_error) + number(7, recovery)
+
+
+def label(name, code, pairing_qr, size, modules):
+    return octets(1, name) + octets(2, code) + octets(3, pairing_qr) + number(4, size) + octets(5, modules)
 
 
 def saved_network(name, autoconnect, active):
@@ -681,6 +689,10 @@ def wire():
             "care request to restart": care(restart=b""),
             "care request for the last events": care(events=b""),
             "care request for events": care(events=octets(1, "20260301120000-00000a")),
+            "care request to connect": care(connect=connect("Café ☕", "correct horse", 1)),
+            "care request to connect to an open network": care(connect=connect("Café ☕", "", 0)),
+            "care request for the label": care(label=b""),
+            "care request to reset": care(reset=b""),
             "done reply": reply(8, "done", b""),
             "care status reply": reply(9, "care_status", care_status(1, "Café ☕", "192.168.1.7", 1, 0, "")),
             "care status with a hotspot reply": reply(10, "care_status", care_status(0, "", "", 0, 1, "x")),
@@ -703,6 +715,18 @@ def wire():
                 + message(1, care_event("20260301120003-000000", 3, "", "", 0))
                 + number(2, 1)
                 + number(3, 1),
+            ),
+            "care status of a recovery reply": reply(14, "care_status", care_status(0, "", "", 0, 0, "", 4)),
+            "label reply": reply(
+                15,
+                "label",
+                label(
+                    "jarvis-5b91b661",
+                    "071934",
+                    "JARVIS:1:jarvis-5b91b661:00112233445566778899AABBCCDDEEFF",
+                    3,
+                    bytes([0b10101100, 0b10000000]),
+                ),
             ),
             "networks reply": reply(3, "networks", networks(LISTED, 1)),
             "empty networks reply": reply(0, "networks", networks([], 1)),

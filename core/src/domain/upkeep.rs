@@ -4,7 +4,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
 
-use super::Ssid;
+use super::{Passphrase, Ssid};
+use crate::secret::{SecretBlob, SecretText};
 
 /// A request to network care.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,14 +28,34 @@ pub enum CareRequest {
     Restart,
     /// List the events after the one with this id; the last ones if it is empty.
     Events(String),
+    /// Join a network, and save it.
+    Connect {
+        /// Its name.
+        ssid: Ssid,
+        /// Its passphrase; empty for an open network, or for one that is saved.
+        passphrase: Passphrase,
+        /// It does not send its name.
+        hidden: bool,
+    },
+    /// Show what the label shows.
+    Label,
+    /// Delete everything that the owner has given.
+    Reset,
 }
 
 impl CareRequest {
-    /// Whether it changes what the radio does, or may.
-    pub const fn changes_radio(&self) -> bool {
+    /// Whether the phone leaves the radio to network care with it: it changes what the radio does, or may, or it follows what
+    /// network care does.
+    pub const fn leaves_radio(&self) -> bool {
         match self {
-            Self::Join(_) | Self::Forget(_) | Self::Hotspot(_) | Self::Recover => true,
-            Self::Status | Self::Saved | Self::Diagnose | Self::Restart | Self::Events(_) => false,
+            Self::Join(_)
+            | Self::Connect { .. }
+            | Self::Forget(_)
+            | Self::Hotspot(_)
+            | Self::Recover
+            | Self::Reset
+            | Self::Events(_) => true,
+            Self::Status | Self::Saved | Self::Diagnose | Self::Restart | Self::Label => false,
         }
     }
 }
@@ -52,6 +73,23 @@ pub enum CareReply {
     Diagnosis(Vec<LayerReport>),
     /// The events.
     Events(NewEvents),
+    /// The label.
+    Label(Label),
+}
+
+/// What the label of a node shows for pairing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Label {
+    /// The name of the node.
+    pub name: String,
+    /// Six digits.
+    pub code: SecretText,
+    /// The text of the pairing QR code.
+    pub pairing_qr: SecretText,
+    /// The modules in a row of that code, and its rows; 0 if there is none.
+    pub size: u32,
+    /// The modules, row by row: a dark one is a 1, from the highest bit of each byte on.
+    pub modules: SecretBlob,
 }
 
 /// The events after one that a phone has.
@@ -115,6 +153,21 @@ pub struct CareStatus {
     pub hotspot: bool,
     /// Why the last operation has failed, for people; empty if it has not.
     pub last_error: String,
+    /// Whether a recovery can start; none if the node is too old to say so.
+    pub recovery: Option<RecoveryState>,
+}
+
+/// Whether a recovery can start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecoveryState {
+    /// It starts when the network is lost, or on request.
+    Ready,
+    /// The settings forbid it.
+    Disabled,
+    /// The last one ended a short time ago.
+    Cooldown,
+    /// One is in progress.
+    InProgress,
 }
 
 /// A network that the node can join by itself.

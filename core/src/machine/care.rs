@@ -1,7 +1,7 @@
 //! The requests of a phone to network care.
 //!
 //! The session authorizes them: the phone has proven the pairing secret. The machine passes one request at a time on. With
-//! one that changes the radio, the phone leaves the radio to network care until its link ends or an attempt begins.
+//! some of them, the phone leaves the radio to network care until its link ends or an attempt begins.
 
 use super::command::{CareCommand, Op, kind};
 use super::{Link, Machine};
@@ -26,7 +26,7 @@ impl Machine {
         if self.caring.is_some() {
             return self.reply(to, Reply::Refused(Fault::InProgress));
         }
-        if request.changes_radio() {
+        if request.leaves_radio() {
             self.left_to_care = Some(link);
         }
         let op = self.outbox.op();

@@ -486,7 +486,7 @@ pub struct AuthorizeRequest {
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]
 pub struct CareRequest {
-    #[prost(oneof = "care_request::Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
+    #[prost(oneof = "care_request::Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12")]
     pub kind: ::core::option::Option<care_request::Kind>,
 }
 /// Nested message and enum types in `CareRequest`.
@@ -521,6 +521,16 @@ pub mod care_request {
         /// List the events after one. The reply is `events`. A node that is older than this field refuses it as malformed.
         #[prost(message, tag = "9")]
         Events(super::EventsRequest),
+        /// Join a network, and save it. The reply is `done`, when the node is in it and has internet. A node that is older than this field
+        /// refuses it as malformed, and so the fields below.
+        #[prost(message, tag = "10")]
+        Connect(super::ConnectRequest),
+        /// The reply is `label`.
+        #[prost(message, tag = "11")]
+        Label(super::LabelRequest),
+        /// Delete everything that the owner has given. The reply is `done`, when it is complete.
+        #[prost(message, tag = "12")]
+        Reset(super::ResetRequest),
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -549,6 +559,28 @@ pub struct EventsRequest {
     /// The id of the last event that the phone has; empty for the last 25 events.
     #[prost(string, tag = "1")]
     pub after: ::prost::alloc::string::String,
+}
+/// A network to join.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct ConnectRequest {
+    /// 1 to 32 bytes.
+    #[prost(bytes = "vec", tag = "1")]
+    pub ssid: ::prost::alloc::vec::Vec<u8>,
+    /// As in Credentials; empty for an open network, or for one that is saved.
+    #[prost(string, tag = "2")]
+    pub passphrase: ::prost::alloc::string::String,
+    /// The network does not broadcast its name.
+    #[prost(bool, tag = "3")]
+    pub hidden: bool,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct LabelRequest {
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct ResetRequest {
 }
 /// The settings key shared by phone and node.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -672,7 +704,7 @@ pub struct Reply {
     /// The counter of the request's record.
     #[prost(uint64, tag = "1")]
     pub to: u64,
-    #[prost(oneof = "reply::Kind", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
+    #[prost(oneof = "reply::Kind", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12")]
     pub kind: ::core::option::Option<reply::Kind>,
 }
 /// Nested message and enum types in `Reply`.
@@ -700,6 +732,8 @@ pub mod reply {
         Diagnosis(super::Diagnosis),
         #[prost(message, tag = "11")]
         Events(super::CareEvents),
+        #[prost(message, tag = "12")]
+        Label(super::Label),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -811,6 +845,29 @@ pub struct CareStatus {
     /// Why the last operation has failed, for people; empty if it has not.
     #[prost(string, tag = "6")]
     pub last_error: ::prost::alloc::string::String,
+    /// Whether a recovery can start. A node that is older than this field leaves it unspecified.
+    #[prost(enumeration = "Recovery", tag = "7")]
+    pub recovery: i32,
+}
+/// What the node's label shows for pairing.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct Label {
+    /// The advertised name.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Six digits.
+    #[prost(string, tag = "2")]
+    pub code: ::prost::alloc::string::String,
+    /// The text of the pairing QR code.
+    #[prost(string, tag = "3")]
+    pub pairing_qr: ::prost::alloc::string::String,
+    /// The modules in a row of that code, and its rows: the code is a square. 0 if there is none.
+    #[prost(uint32, tag = "4")]
+    pub size: u32,
+    /// The modules, row by row, from the upper left corner; a dark one is a 1, from the highest bit of each byte on.
+    #[prost(bytes = "vec", tag = "5")]
+    pub modules: ::prost::alloc::vec::Vec<u8>,
 }
 /// A part of the list of saved networks; further parts follow until `last` is set.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1006,6 +1063,44 @@ impl Security {
             "SECURITY_WPA3" => Some(Self::Wpa3),
             "SECURITY_OWE" => Some(Self::Owe),
             "SECURITY_ENTERPRISE" => Some(Self::Enterprise),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Recovery {
+    Unspecified = 0,
+    /// It starts when the network is lost, or on request.
+    Ready = 1,
+    /// The settings forbid it.
+    Disabled = 2,
+    /// The last one ended a short time ago.
+    Cooldown = 3,
+    InProgress = 4,
+}
+impl Recovery {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "RECOVERY_UNSPECIFIED",
+            Self::Ready => "RECOVERY_READY",
+            Self::Disabled => "RECOVERY_DISABLED",
+            Self::Cooldown => "RECOVERY_COOLDOWN",
+            Self::InProgress => "RECOVERY_IN_PROGRESS",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "RECOVERY_UNSPECIFIED" => Some(Self::Unspecified),
+            "RECOVERY_READY" => Some(Self::Ready),
+            "RECOVERY_DISABLED" => Some(Self::Disabled),
+            "RECOVERY_COOLDOWN" => Some(Self::Cooldown),
+            "RECOVERY_IN_PROGRESS" => Some(Self::InProgress),
             _ => None,
         }
     }

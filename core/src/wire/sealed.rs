@@ -12,7 +12,8 @@ use zeroize::{Zeroize, Zeroizing};
 use super::{decode, fault_from, pb, state, state_from, text};
 use crate::domain::{
     CareEvent, CareRequest, CareStatus, CommandCenterUrl, Country, CreatedAt, Credentials, EapMethod, Enterprise, Failure, K2,
-    LayerReport, Login, Network, Passphrase, ProvisionCode, SavedNetwork, Security, Ssid, State, Status, TextField, UnixTime,
+    Label, LayerReport, Login, Network, Passphrase, ProvisionCode, SavedNetwork, Security, Ssid, State, Status, TextField,
+    UnixTime,
 };
 use crate::endpoint::Endpoint;
 use crate::fault::Fault;
@@ -108,6 +109,8 @@ pub enum Reply {
         /// Events before the first part can be lost.
         gap: bool,
     },
+    /// The label.
+    Label(Label),
 }
 
 /// A [`Status`] in the form in which it is sent to phones.
@@ -225,6 +228,9 @@ fn erase(request: pb::Request) {
                 login.certificate.zeroize();
                 login.certificate_password.zeroize();
             }
+        }
+        Some(Kind::Care(pb::CareRequest { kind: Some(pb::care_request::Kind::Connect(mut connect)) })) => {
+            connect.passphrase.zeroize();
         }
         Some(Kind::Scan(_) | Kind::Status(_) | Kind::Cancel(_) | Kind::Care(_) | Kind::Authorize(_)) | None => {}
     }
@@ -383,13 +389,20 @@ impl Message {
     }
 
     /// The plaintext of a node's record.
-    pub fn encode(&self) -> Vec<u8> {
+    pub fn encode(&self) -> Zeroizing<Vec<u8>> {
         use pb::message::Kind;
         let kind = match self {
             Self::Reply { to, reply } => Kind::Reply(pb::Reply { to: *to, kind: Some(reply.into()) }),
             Self::Changed(report) => Kind::Event(pb::Event { kind: Some(pb::event::Kind::Status(report.into())) }),
         };
-        pb::Message { kind: Some(kind) }.encode_to_vec()
+        let message = pb::Message { kind: Some(kind) };
+        let encoded = Zeroizing::new(message.encode_to_vec());
+        if let Some(Kind::Reply(pb::Reply { kind: Some(pb::reply::Kind::Label(mut label)), .. })) = message.kind {
+            label.code.zeroize();
+            label.pairing_qr.zeroize();
+            label.modules.zeroize();
+        }
+        encoded
     }
 }
 
@@ -437,6 +450,7 @@ impl TryFrom<pb::reply::Kind> for Reply {
                 let events = events.into_iter().map(CareEvent::try_from).collect::<Result<_, _>>()?;
                 Self::Events { events, last, gap }
             }
+            Kind::Label(label) => Self::Label(label.into()),
         })
     }
 }
@@ -461,6 +475,7 @@ impl From<&Reply> for pb::reply::Kind {
                 let events = events.iter().map(pb::CareEvent::from).collect();
                 Self::Events(pb::CareEvents { events, last: *last, gap: *gap })
             }
+            Reply::Label(label) => Self::Label(label.into()),
         }
     }
 }

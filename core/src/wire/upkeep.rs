@@ -9,10 +9,11 @@ use prost::Message as _;
 
 use super::{Reply, pb};
 use crate::domain::{
-    CareEvent, CareReply, CareRequest, CareStatus, EventLevel, EventPhase, LayerReport, LayerVerdict, NewEvents, SavedNetwork,
-    Ssid, TEXT_LIMIT, is_free_of_controls,
+    CareEvent, CareReply, CareRequest, CareStatus, EventLevel, EventPhase, Label, LayerReport, LayerVerdict, NewEvents,
+    Passphrase, RecoveryState, SavedNetwork, Ssid, TEXT_LIMIT, is_free_of_controls,
 };
 use crate::fault::Fault;
+use crate::secret::{SecretBlob, SecretText};
 
 /// The largest part of a list in one message, encoded bytes.
 const PART: usize = 400;
@@ -36,6 +37,16 @@ impl TryFrom<pb::CareRequest> for CareRequest {
             Kind::Recover(pb::RecoverRequest {}) => Self::Recover,
             Kind::Restart(pb::RestartRequest {}) => Self::Restart,
             Kind::Events(pb::EventsRequest { after }) if after.len() <= ID && is_free_of_controls(&after) => Self::Events(after),
+            Kind::Connect(pb::ConnectRequest { ssid, passphrase, hidden }) => {
+                // Moved first, so that it is erased in any case.
+                let passphrase = Passphrase::try_from(passphrase)?;
+                if !passphrase.is_printable() {
+                    return Err(Fault::InvalidPassphrase);
+                }
+                Self::Connect { ssid: Ssid::try_from(ssid.as_slice())?, passphrase, hidden }
+            }
+            Kind::Label(pb::LabelRequest {}) => Self::Label,
+            Kind::Reset(pb::ResetRequest {}) => Self::Reset,
             Kind::Forget(_) | Kind::Events(_) => return Err(Fault::InvalidField),
         })
     }
@@ -58,6 +69,13 @@ impl From<&CareRequest> for pb::CareRequest {
             CareRequest::Recover => Kind::Recover(pb::RecoverRequest {}),
             CareRequest::Restart => Kind::Restart(pb::RestartRequest {}),
             CareRequest::Events(after) => Kind::Events(pb::EventsRequest { after: after.clone() }),
+            CareRequest::Connect { ssid, passphrase, hidden } => Kind::Connect(pb::ConnectRequest {
+                ssid: ssid.as_bytes().to_vec(),
+                passphrase: passphrase.expose().into(),
+                hidden: *hidden,
+            }),
+            CareRequest::Label => Kind::Label(pb::LabelRequest {}),
+            CareRequest::Reset => Kind::Reset(pb::ResetRequest {}),
         };
         Self { kind: Some(kind) }
     }
@@ -70,6 +88,7 @@ impl Reply {
             CareReply::Done => vec![Self::Done],
             CareReply::Status(status) => vec![Self::CareStatus(status)],
             CareReply::Diagnosis(layers) => vec![Self::Diagnosis(layers)],
+            CareReply::Label(label) => vec![Self::Label(label)],
             CareReply::Saved(networks) => {
                 // A network whose name cannot be sent back to forget it is left out.
                 let named = networks.into_iter().filter(|network| is_profile_name(&network.name));
@@ -128,6 +147,15 @@ impl From<&CareStatus> for pb::CareStatus {
             internet: status.internet,
             hotspot: status.hotspot,
             last_error: cut(&status.last_error),
+            recovery: status
+                .recovery
+                .map_or(pb::Recovery::Unspecified, |recovery| match recovery {
+                    RecoveryState::Ready => pb::Recovery::Ready,
+                    RecoveryState::Disabled => pb::Recovery::Disabled,
+                    RecoveryState::Cooldown => pb::Recovery::Cooldown,
+                    RecoveryState::InProgress => pb::Recovery::InProgress,
+                })
+                .into(),
         }
     }
 }
@@ -135,6 +163,13 @@ impl From<&CareStatus> for pb::CareStatus {
 impl From<pb::CareStatus> for CareStatus {
     /// An address that is none is left out, as is a name.
     fn from(status: pb::CareStatus) -> Self {
+        let recovery = match status.recovery() {
+            pb::Recovery::Unspecified => None,
+            pb::Recovery::Ready => Some(RecoveryState::Ready),
+            pb::Recovery::Disabled => Some(RecoveryState::Disabled),
+            pb::Recovery::Cooldown => Some(RecoveryState::Cooldown),
+            pb::Recovery::InProgress => Some(RecoveryState::InProgress),
+        };
         Self {
             connected: status.connected,
             ssid: Ssid::try_from(status.ssid.as_slice()).ok(),
@@ -142,6 +177,31 @@ impl From<pb::CareStatus> for CareStatus {
             internet: status.internet,
             hotspot: status.hotspot,
             last_error: status.last_error,
+            recovery,
+        }
+    }
+}
+
+impl From<&Label> for pb::Label {
+    fn from(Label { name, code, pairing_qr, size, modules }: &Label) -> Self {
+        Self {
+            name: name.clone(),
+            code: code.expose().into(),
+            pairing_qr: pairing_qr.expose().into(),
+            size: *size,
+            modules: modules.expose().to_vec(),
+        }
+    }
+}
+
+impl From<pb::Label> for Label {
+    fn from(pb::Label { name, code, pairing_qr, size, modules }: pb::Label) -> Self {
+        Self {
+            name,
+            code: SecretText::new(code),
+            pairing_qr: SecretText::new(pairing_qr),
+            size,
+            modules: SecretBlob::new(modules),
         }
     }
 }

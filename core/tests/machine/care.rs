@@ -145,6 +145,27 @@ fn a_phone_that_only_asks_keeps_the_radio_from_network_care() {
 }
 
 #[test]
+fn a_phone_that_follows_the_events_does_not_keep_network_care_from_its_work() {
+    let mut world = at_home();
+    let phone = world.paired();
+    world.ask(phone, &Request::Care(CareRequest::Events(String::new()))).unwrap();
+    world.idle().unwrap();
+    assert!(!world.machine.needs_radio());
+}
+
+#[test]
+fn a_reset_by_network_care_leaves_its_answer_to_the_phone_that_asked() {
+    let mut world = at_home();
+    let phone = world.paired();
+    let to = world.ask(phone, &Request::Care(CareRequest::Reset)).unwrap();
+    assert_eq!(asked(&world), Some(&CareRequest::Reset));
+    let reset = world.local(LocalRequest::Reset).unwrap();
+    world.idle().unwrap();
+    assert!(world.answered(reset).is_some());
+    assert_eq!(world.phones[phone].replies(to), [Reply::Done]);
+}
+
+#[test]
 fn one_request_to_network_care_is_in_progress_at_a_time() {
     let mut world = at_home();
     let phone = world.paired();

@@ -82,7 +82,7 @@ fn both_ends_send_the_known_bytes() {
                 let record = node.as_mut().unwrap().seal(endpoint, &plaintext);
                 assert_eq!(record.encode(), bytes(text(step, "record")));
                 assert_eq!(*phone.open(endpoint, &record).unwrap(), plaintext);
-                assert_eq!(Message::decode(&plaintext).unwrap().encode(), plaintext);
+                assert_eq!(*Message::decode(&plaintext).unwrap().encode(), plaintext);
             }
         }
     }

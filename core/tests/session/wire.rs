@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use provisioning_core::domain::{
     CareEvent, CareReply, CareRequest, CareStatus, CommandCenterUrl, Country, CreatedAt, Credentials, EapMethod, Enterprise,
-    EventLevel, EventPhase, Failure, K2, LayerReport, LayerVerdict, Login, Network, NewEvents, Passphrase, ProvisionCode,
-    SavedNetwork, Security, Ssid, State, UnixTime,
+    EventLevel, EventPhase, Failure, K2, Label, LayerReport, LayerVerdict, Login, Network, NewEvents, Passphrase, ProvisionCode,
+    RecoveryState, SavedNetwork, Security, Ssid, State, UnixTime,
 };
 use provisioning_core::endpoint::Endpoint;
 use provisioning_core::fault::Fault;
@@ -169,7 +169,12 @@ fn plain() -> Credentials {
 }
 
 /// The requests to network care, by what they are for.
-fn care_requests() -> [(&'static str, CareRequest); 11] {
+fn care_requests() -> [(&'static str, CareRequest); 15] {
+    let connect = |passphrase: &str, hidden| CareRequest::Connect {
+        ssid: ssid(),
+        passphrase: Passphrase::try_from(passphrase.to_owned()).unwrap(),
+        hidden,
+    };
     [
         ("for the status", CareRequest::Status),
         ("for the saved networks", CareRequest::Saved),
@@ -182,11 +187,15 @@ fn care_requests() -> [(&'static str, CareRequest); 11] {
         ("to restart", CareRequest::Restart),
         ("for the last events", CareRequest::Events(String::new())),
         ("for events", CareRequest::Events("20260301120000-00000a".into())),
+        ("to connect", connect("correct horse", true)),
+        ("to connect to an open network", connect("", false)),
+        ("for the label", CareRequest::Label),
+        ("to reset", CareRequest::Reset),
     ]
 }
 
 /// The answers of network care.
-fn care_replies() -> [(&'static str, u64, CareReply); 6] {
+fn care_replies() -> [(&'static str, u64, CareReply); 8] {
     let status = CareStatus {
         connected: true,
         ssid: Some(ssid()),
@@ -195,6 +204,14 @@ fn care_replies() -> [(&'static str, u64, CareReply); 6] {
         ..CareStatus::default()
     };
     let hotspot = CareStatus { hotspot: true, last_error: "x".into(), ..CareStatus::default() };
+    let recovering = CareStatus { recovery: Some(RecoveryState::InProgress), ..CareStatus::default() };
+    let label = Label {
+        name: "jarvis-5b91b661".into(),
+        code: SecretText::new("071934".into()),
+        pairing_qr: SecretText::new("JARVIS:1:jarvis-5b91b661:00112233445566778899AABBCCDDEEFF".into()),
+        size: 3,
+        modules: SecretBlob::new(vec![0b1010_1100, 0b1000_0000]),
+    };
     let saved = |name: &str, used| SavedNetwork { name: name.into(), autoconnect: used, active: used };
     let layer = |layer: &str, verdict, evidence: &str, advice: &str| LayerReport {
         layer: layer.into(),
@@ -222,12 +239,14 @@ fn care_replies() -> [(&'static str, u64, CareReply); 6] {
         ("saved reply", 11, CareReply::Saved(vec![saved("Café ☕", true), saved("Attic", false)])),
         ("diagnosis reply", 12, CareReply::Diagnosis(layers)),
         ("events reply", 13, CareReply::Events(NewEvents { events, gap: true })),
+        ("care status of a recovery reply", 14, CareReply::Status(recovering)),
+        ("label reply", 15, CareReply::Label(label)),
     ]
 }
 
 /// Every message of the frozen file, as this crate encodes it.
 fn encoded() -> BTreeMap<String, Vec<u8>> {
-    let reply = |to, reply| Message::Reply { to, reply }.encode();
+    let reply = |to, reply| Message::Reply { to, reply }.encode().to_vec();
     let accept = Accept { share: [0x22; 32], confirmation: [0x33; 64], answer: answer().encode() };
     let refusal = |fault, retry_after| Outbound::Refusal(Refusal { fault, retry_after }).encode();
     let everything = StatusReport {
@@ -295,9 +314,9 @@ fn encoded() -> BTreeMap<String, Vec<u8>> {
         ("accepted reply", reply(5, Reply::Accepted { request_id: REQUEST_ID })),
         ("status reply", reply(6, Reply::Status(failed()))),
         ("refused reply", reply(7, Reply::Refused(Fault::Malformed))),
-        ("event", Message::Changed(joining()).encode()),
-        ("event with everything", Message::Changed(everything).encode()),
-        ("event of an appliance", Message::Changed(appliance).encode()),
+        ("event", Message::Changed(joining()).encode().to_vec()),
+        ("event with everything", Message::Changed(everything).encode().to_vec()),
+        ("event of an appliance", Message::Changed(appliance).encode().to_vec()),
     ]
     .map(|(name, message)| (name.to_owned(), message))
     .into_iter()
@@ -329,7 +348,7 @@ fn again(name: &str, message: &[u8]) -> Result<Vec<u8>, Fault> {
         "cancel request" => Request::decode(Endpoint::Credentials, message)?.encode().to_vec(),
         name if name.starts_with("credentials request") => Request::decode(Endpoint::Credentials, message)?.encode().to_vec(),
         "status request" => Request::decode(Endpoint::Status, message)?.encode().to_vec(),
-        _ => Message::decode(message)?.encode(),
+        _ => Message::decode(message)?.encode().to_vec(),
     })
 }
 

@@ -6,7 +6,9 @@ use jarvis_provisioning::care::events::{Action, Events, KEPT, Level, News, Phase
 use jarvis_provisioning::care::phones::serve;
 use jarvis_provisioning::care::port::{Care, Ends, Error, Request};
 use jarvis_provisioning::daemon::{CareCall, Handle};
-use provisioning_core::domain::{CareReply, CareRequest, EventLevel, EventPhase, LayerVerdict, NewEvents, Ssid};
+use provisioning_core::domain::{
+    CareReply, CareRequest, EventLevel, EventPhase, LayerVerdict, NewEvents, Passphrase, RecoveryState, Ssid,
+};
 use provisioning_core::fault::Fault;
 use testing_node::caretaker::{fails, status, works};
 use testing_node::scripted::view;
@@ -39,6 +41,11 @@ fn home() -> Ssid {
 async fn every_request_of_a_phone_has_its_answer() {
     for request in [
         CareRequest::Join(home()),
+        CareRequest::Connect {
+            ssid: home(),
+            passphrase: Passphrase::try_from("correct horse".to_owned()).expect("13 bytes"),
+            hidden: true,
+        },
         CareRequest::Forget("Attic".into()),
         CareRequest::Hotspot(true),
         CareRequest::Recover,
@@ -48,6 +55,7 @@ async fn every_request_of_a_phone_has_its_answer() {
     }
     let Ok(CareReply::Status(status)) = ask(works, CareRequest::Status).await else { panic!("the state") };
     assert_eq!((status.connected, status.ssid, status.internet, status.hotspot), (true, Some(home()), true, false));
+    assert_eq!(status.recovery, Some(RecoveryState::Ready));
     let Ok(CareReply::Saved(saved)) = ask(works, CareRequest::Saved).await else { panic!("a list") };
     assert_eq!((saved.len(), saved[1].name.as_str(), saved[1].autoconnect), (2, "Attic", false));
     let Ok(CareReply::Diagnosis(layers)) = ask(works, CareRequest::Diagnose).await else { panic!("a diagnosis") };

@@ -158,6 +158,20 @@ pub(crate) enum Action {
         /// Its name.
         name: String,
     },
+    /// Join a network, and save it. If it does not work, the device returns to what it did before.
+    Connect {
+        /// Its name.
+        name: String,
+        /// The network does not broadcast its name.
+        #[arg(long)]
+        hidden: bool,
+        /// The network has no password.
+        #[arg(long, conflicts_with = "wifi_password_file")]
+        open: bool,
+        /// A file with the Wi-Fi password [default: JARVIS_WIFI_PASSWORD, or a prompt].
+        #[arg(long, value_name = "FILE")]
+        wifi_password_file: Option<PathBuf>,
+    },
     /// Delete a saved network.
     Forget {
         /// Its name, as `saved` shows it.
@@ -180,6 +194,14 @@ pub(crate) enum Action {
         /// Then print each event when it happens, until interrupted.
         #[arg(long)]
         follow: bool,
+    },
+    /// Show the pairing code and the text of the label's pairing QR code.
+    Label,
+    /// Delete everything that the owner has given the device: networks, keys and the registration.
+    Reset {
+        /// Really do it: it cannot be undone.
+        #[arg(long, required = true)]
+        yes: bool,
     },
 }
 

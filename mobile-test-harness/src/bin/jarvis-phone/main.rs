@@ -6,6 +6,7 @@ mod secrets;
 
 use std::error::Error as StdError;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -251,11 +252,18 @@ async fn care(arguments: Care, report: Report) -> Result<ExitCode, Failure> {
         Action::Join { name } => {
             CareRequest::Join(Ssid::try_from(name.as_str()).map_err(|fault| Failure::refused(Exit::Usage, fault))?)
         }
+        Action::Connect { name, hidden, open, wifi_password_file } => CareRequest::Connect {
+            ssid: Ssid::try_from(name.as_str()).map_err(|fault| Failure::refused(Exit::Usage, fault))?,
+            passphrase: passphrase(open, wifi_password_file.as_deref())?,
+            hidden,
+        },
         Action::Forget { name } => CareRequest::Forget(name),
         Action::Diagnose => CareRequest::Diagnose,
         Action::Hotspot { to } => CareRequest::Hotspot(to == Switch::On),
         Action::Recover => CareRequest::Recover,
         Action::Restart => CareRequest::Restart,
+        Action::Label => CareRequest::Label,
+        Action::Reset { .. } => CareRequest::Reset,
         Action::Events { follow } => return care_events(&arguments.node, &arguments.pairing, follow, report).await,
     };
     let secret = arguments.pairing.secret()?;
@@ -301,7 +309,8 @@ async fn care_events(node: &Node, pairing: &Pairing, follow: bool, report: Repor
 async fn provision(arguments: Provision, report: Report) -> Result<ExitCode, Failure> {
     let ssid = arguments.ssid.as_ref().map(|name| Ssid::try_from(name.as_bytes())).transpose();
     let ssid = ssid.map_err(|fault| Failure::refused(Exit::Usage, fault))?;
-    let passphrase = passphrase(&arguments)?;
+    let has_none = arguments.open || arguments.connected || arguments.enterprise.eap.is_some();
+    let passphrase = passphrase(has_none, arguments.wifi_password_file.as_deref())?;
     let enterprise = login(&arguments)?;
     let secret = arguments.pairing.secret()?;
     let k2 = (!arguments.no_k2).then(|| key::new(now(), &mut UnwrapErr(SysRng)));
@@ -373,14 +382,9 @@ async fn attempt(
     }
 }
 
-/// The network's password; empty for an open network and for an enterprise network, and without a network. An invalid one is refused here.
-fn passphrase(arguments: &Provision) -> Result<Passphrase, Failure> {
-    let has_none = arguments.open || arguments.connected || arguments.enterprise.eap.is_some();
-    let text = if has_none {
-        String::new()
-    } else {
-        secrets::PASSWORD.obtain(arguments.wifi_password_file.as_deref())?.expose().to_owned()
-    };
+/// The network's password, from a file or elsewhere; empty if it has none. An invalid one is refused here.
+fn passphrase(has_none: bool, file: Option<&Path>) -> Result<Passphrase, Failure> {
+    let text = if has_none { String::new() } else { secrets::PASSWORD.obtain(file)?.expose().to_owned() };
     let passphrase = Passphrase::try_from(text).map_err(|fault| Failure::refused(Exit::Usage, fault))?;
     if has_none || (!passphrase.is_empty() && passphrase.is_printable()) {
         Ok(passphrase)

@@ -6,9 +6,11 @@ use mobile_test_harness::link::Traffic;
 use mobile_test_harness::phone::Progress;
 use mobile_test_harness::terminal::{self, Style, Tone, printable};
 use provisioning_core::domain::{
-    CareEvent, CareReply, Credentials, EventLevel, EventPhase, LayerReport, LayerVerdict, Network, SavedNetwork, State,
+    CareEvent, CareReply, Credentials, EventLevel, EventPhase, Label, LayerReport, LayerVerdict, Network, RecoveryState,
+    SavedNetwork, State,
 };
 use provisioning_core::fault::Fault;
+use provisioning_core::secret::SecretText;
 use provisioning_core::wire::{Info, PublicStatus, StatusReport};
 use serde_json::{Value, json};
 
@@ -104,6 +106,7 @@ impl Report {
                 let json = json!({
                     "connected": status.connected, "ssid": ssid, "address": address, "internet": status.internet,
                     "hotspot": status.hotspot, "last_error": status.last_error,
+                    "recovery": status.recovery.map(recovery),
                 });
                 let place = match (&ssid, status.hotspot) {
                     (Some(ssid), _) => format!("The device is in {}.", printable(ssid)),
@@ -133,6 +136,12 @@ impl Report {
                 self.result(&json!({ "layers": layers.iter().map(row).collect::<Vec<_>>() }), layers.iter().map(line));
             }
             CareReply::Events(new) => self.events(&new.events, new.gap),
+            CareReply::Label(Label { name, code, pairing_qr, .. }) => {
+                let [code, pairing_qr] = [code, pairing_qr].map(SecretText::expose);
+                let lines = [("name", printable(name)), ("code", printable(code)), ("QR code", printable(pairing_qr))];
+                let lines = lines.map(|(what, value)| format!("{what:<9}{value}"));
+                self.result(&json!({ "name": name, "code": code, "pairing_qr": pairing_qr }), lines);
+            }
         }
     }
 
@@ -238,6 +247,15 @@ impl Report {
         let full = usize::from(percent.min(100)) / 5;
         let bar = format!("{}{}", "█".repeat(full), "░".repeat(20 - full));
         format!("{bar} {percent:>3} %  {}  {}", self.style.paint(tone, format_args!("{:<11}", state.name())), printable(message))
+    }
+}
+
+const fn recovery(recovery: RecoveryState) -> &'static str {
+    match recovery {
+        RecoveryState::Ready => "ready",
+        RecoveryState::Disabled => "disabled",
+        RecoveryState::Cooldown => "cooldown",
+        RecoveryState::InProgress => "in_progress",
     }
 }
 
