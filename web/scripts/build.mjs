@@ -14,7 +14,7 @@ import { SHOWN, columns, minified, quiet } from "./small.mjs";
 
 /** The setup page, with everything that it loads, compressed; bytes. A phone in an access point loads it at once. */
 const PAGE_LIMIT = 48 * 1024;
-/** The same for the page of network care, which also loads the style of the setup page. */
+/** The same for the page of network care, which also loads the style of the setup page and, for an owner with the code, its script. */
 const CARE_LIMIT = 16 * 1024;
 
 /** The licences of what the page's script contains; the client's module has their full comments. */
@@ -75,7 +75,8 @@ async function bundled(path, options = {}) {
 // The script of a document in the same folder.
 async function small(path, preamble) {
   const document = readFileSync(`${dirname(path)}/index.html`, "utf8");
-  return minified(await bundled(path, { plugins: [columns(document), quiet()], legalComments: "none" }), preamble);
+  const options = { plugins: [columns(document), quiet()], legalComments: "none", external: ["/page.js"] };
+  return minified(await bundled(path, options), preamble);
 }
 
 function weigh(name, files, limit) {

@@ -8,11 +8,17 @@ import type { Phone } from "./phone.js";
 /** The verdicts in the order of their numbers, from 1. */
 const VERDICTS = ["ok", "failed", "notReached"] as const;
 
+/** The states of recovery in the order of their numbers. */
+const RECOVERIES = [undefined, "ready", "disabled", "cooldown", "inProgress"] as const;
+
 /** The levels of events in the order of their numbers, from 1. */
 const LEVELS = ["info", "success", "warning", "error"] as const;
 
 /** The phases of actions in the order of their numbers. */
 const PHASES = [undefined, "started", "completed", "failed"] as const;
+
+/** The largest QR code has 177 modules in a row (ISO/IEC 18004, 5.3.1). */
+const QR_LIMIT = 177;
 
 /** The state of the node's network. */
 export interface CareStatus {
@@ -27,6 +33,8 @@ export interface CareStatus {
   readonly hotspot: boolean;
   /** Why the last operation has failed, in English; empty if it has not. */
   readonly lastError: string;
+  /** Whether a recovery can start: `disabled` by the settings, `cooldown` after the last one. A node that is older does not say it. */
+  readonly recovery: (typeof RECOVERIES)[number];
 }
 
 /** A network that the node can join by itself. */
@@ -64,6 +72,18 @@ export interface CareEvent {
   readonly phase: (typeof PHASES)[number];
 }
 
+/** What the node's label shows for pairing. */
+export interface Label {
+  /** The advertised name. */
+  readonly name: string;
+  /** Six digits. */
+  readonly code: string;
+  /** The text of the pairing QR code. */
+  readonly pairingQr: string;
+  /** The QR code of that text: whether the modules of each row are dark. Empty if the node has none. */
+  readonly modules: readonly (readonly boolean[])[];
+}
+
 /** The events after one. */
 export interface NewEvents {
   /** In their order. */
@@ -89,7 +109,8 @@ export class NetworkCare {
   /** The state of the network. */
   async status(): Promise<CareStatus> {
     const [reply] = await this.#phone.care({ $case: "status", value: {} });
-    return expect(reply, "careStatus").value;
+    const { value } = expect(reply, "careStatus");
+    return { ...value, recovery: named(RECOVERIES, value.recovery) };
   }
 
   /** The networks that the node can join by itself. */
@@ -101,6 +122,15 @@ export class NetworkCare {
   /** Joins a saved network. If it does not work or has no internet, the node returns to what it did before. */
   join(ssid: Uint8Array | string): Promise<void> {
     return this.#do({ $case: "join", value: typeof ssid === "string" ? utf8(ssid) : ssid });
+  }
+
+  /**
+   * Joins a network, and saves it; without a passphrase an open one, or one that is saved. If it does not work or has no internet,
+   * the node returns to what it did before.
+   */
+  connect(ssid: Uint8Array | string, passphrase: string, hidden = false): Promise<void> {
+    const name = typeof ssid === "string" ? utf8(ssid) : ssid;
+    return this.#do({ $case: "connect", value: { ssid: name, passphrase, hidden } });
   }
 
   /** Deletes the saved network of that name. */
@@ -127,6 +157,23 @@ export class NetworkCare {
   /** Restarts the node's program, which ends the session. */
   restart(): Promise<void> {
     return this.#do({ $case: "restart", value: {} });
+  }
+
+  /** What the label shows, such as for a second owner. Whoever has it can set the node up. */
+  async label(): Promise<Label> {
+    const [reply] = await this.#phone.care({ $case: "label", value: {} });
+    const { size, modules, ...texts } = expect(reply, "label").value;
+    if (size > QR_LIMIT || modules.length < (size * size) / 8) {
+      throw new ProvisioningError("Malformed");
+    }
+    const isDark = (index: number) => (((modules[index >> 3] ?? 0) << (index & 7)) & 0x80) !== 0;
+    const places = [...Array(size).keys()];
+    return { ...texts, modules: places.map((y) => places.map((x) => isDark(y * size + x))) };
+  }
+
+  /** Deletes everything that the owner has given the node. It is complete when this resolves. */
+  reset(): Promise<void> {
+    return this.#do({ $case: "reset", value: {} });
   }
 
   /** The events after the one with that id; the last 25 without one. To follow them, ask again with the last id. */

@@ -3,7 +3,7 @@
 export { blePlx } from "./ble-plx.js";
 export type { PlxCharacteristic, PlxDevice, PlxSubscription } from "./ble-plx.js";
 export { NetworkCare } from "./care.js";
-export type { CareEvent, CareStatus, LayerReport, NewEvents, SavedNetwork } from "./care.js";
+export type { CareEvent, CareStatus, Label, LayerReport, NewEvents, SavedNetwork } from "./care.js";
 export { ENDPOINTS, SERVICE } from "./endpoint.js";
 export type { Endpoint, Readable, Writable } from "./endpoint.js";
 export { checkEnterprise } from "./enterprise.js";

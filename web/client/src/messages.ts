@@ -184,7 +184,7 @@ export type CareRequest = NonNullable<sent.CareRequest["kind"]>;
 /** A reply of network care, as `NetworkCare` reads it. */
 export type CareReply = Extract<
   NonNullable<received.Reply["kind"]>,
-  { $case: "done" | "careStatus" | "saved" | "diagnosis" | "events" }
+  { $case: "done" | "careStatus" | "saved" | "diagnosis" | "events" | "label" }
 >;
 
 /** An answer to a request. */
@@ -340,6 +340,7 @@ function reply({ kind }: received.Reply): Reply {
     case "saved":
     case "diagnosis":
     case "events":
+    case "label":
       return { kind: "care", reply: kind };
     default:
       throw new ProvisioningError("Malformed");

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { Fault } from "../src/generated/decode/jarvis/provisioning/v1/fault.js";
-import { Level, Phase, Verdict } from "../src/generated/decode/jarvis/provisioning/v1/provisioning.js";
+import { Level, Phase, Recovery, Verdict } from "../src/generated/decode/jarvis/provisioning/v1/provisioning.js";
 import type { CareRequest, Reply } from "../src/generated/decode/jarvis/provisioning/v1/provisioning.js";
 import { NetworkCare, PairingSecret, Phone, ProvisioningError } from "../src/index.js";
 import { VirtualClock } from "./support/clock.js";
@@ -37,9 +37,18 @@ async function nameOf(promise: Promise<unknown>): Promise<string> {
 }
 
 test("the state of the network is read", async () => {
-  const value = { connected: true, ssid: Uint8Array.of(72), address: "192.168.1.7", internet: true, hotspot: false, lastError: "" };
-  const { care } = await scene({ $case: "careStatus", value });
-  assert.deepEqual(await care.status(), value);
+  const network = {
+    connected: true,
+    ssid: Uint8Array.of(72),
+    address: "192.168.1.7",
+    internet: true,
+    hotspot: false,
+    lastError: "",
+  };
+  for (const [number, recovery] of [undefined, "ready", "disabled", "cooldown", "inProgress"].entries()) {
+    const { care } = await scene({ $case: "careStatus", value: { ...network, recovery: number as Recovery } });
+    assert.deepEqual(await care.status(), { ...network, recovery });
+  }
 });
 
 test("what has no result is done", async () => {
@@ -51,14 +60,36 @@ test("what has no result is done", async () => {
   await care.hotspot(false);
   await care.recover();
   await care.restart();
+  await care.connect("Café ☕", "correct horse", true);
+  await care.connect(Uint8Array.of(255), "");
+  await care.reset();
   assert.deepEqual(
     asked.map((request) => request?.$case),
-    ["join", "join", "forget", "hotspot", "hotspot", "recover", "restart"],
+    ["join", "join", "forget", "hotspot", "hotspot", "recover", "restart", "connect", "connect", "reset"],
   );
   assert.deepEqual(
     [asked[0]?.value, asked[1]?.value, asked[3]?.value, asked[4]?.value],
     [new TextEncoder().encode("Café ☕"), Uint8Array.of(255), true, false],
   );
+});
+
+test("the label has its code, module by module", async () => {
+  const texts = { name: "jarvis-5b91b661", code: "071934", pairingQr: "JARVIS:1:jarvis-5b91b661:00" };
+  const label = (size: number, ...modules: number[]): Replies[number] => ({
+    $case: "label",
+    value: { ...texts, size, modules: Uint8Array.from(modules) },
+  });
+  const { modules, ...others } = await (await scene(label(3, 0b10101100, 0b10000000))).care.label();
+  assert.deepEqual(others, texts);
+  assert.deepEqual(modules, [
+    [true, false, true],
+    [false, true, true],
+    [false, false, true],
+  ]);
+  assert.deepEqual((await (await scene(label(0))).care.label()).modules, []);
+  for (const lie of [label(3, 0b10101100), label(4_000_000_000), label(178, ...Array<number>(4000).fill(0))]) {
+    assert.equal(await nameOf((await scene(lie)).care.label()), "Malformed");
+  }
 });
 
 test("a list that comes in parts is whole", async () => {

@@ -208,6 +208,12 @@ for (const [name, link] of Object.entries(LINKS)) {
         const opened = events.find(({ action, phase }) => action === "hotspot.enable" && phase === "completed");
         assert.ok(opened && !gap, JSON.stringify(events));
         assert.ok((await care.events(opened.id)).events.every(({ id }) => id > opened.id));
+        assert.equal(await nameOf(care.connect("Lighthouse", "not the password")), "WrongPassword");
+        await care.connect("Lighthouse", PASSWORD);
+        const { code, modules } = await care.label();
+        assert.deepEqual([code, modules.length], [node.code, modules[0]?.length]);
+        await care.reset();
+        assert.equal((await phone.status()).state, "AP_MODE");
       },
       "[care]\nenabled = true\n",
     ),

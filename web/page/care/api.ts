@@ -9,7 +9,6 @@ const PAUSE = { first: 1_000, longest: 15_000 };
 const FRAME_LIMIT = 64 * 1024;
 
 export interface Status {
-  readonly hostname: string;
   readonly network: {
     readonly provisioned: boolean;
     readonly connected: boolean;
@@ -45,6 +44,8 @@ export interface SeenNetwork {
   readonly signal: number;
   readonly security: string;
   readonly inUse: boolean;
+  /** The name as the node has it; none if the text says it. */
+  readonly bytes?: Uint8Array;
 }
 
 export interface Finding {
@@ -75,24 +76,42 @@ export interface Label {
 export class CareError extends Error {
   /** The HTTP status; 0: the node was not reached. */
   readonly status: number;
+  /** How long to wait before the next guess of the code, seconds. */
+  readonly wait: number;
 
-  constructor(status: number, message: string) {
+  constructor(status: number, message: string, wait = 0) {
     super(message);
     this.status = status;
+    this.wait = wait;
   }
 }
 
-/** The node that serves this page. */
-export class Care {
-  #token: string;
+/** What the page does at the node that serves it. */
+export interface Access {
+  /** Nobody in the network can read passwords. */
+  readonly isSealed: boolean;
+  status(): Promise<Status>;
+  diagnose(): Promise<readonly Finding[]>;
+  saved(): Promise<readonly SavedNetwork[]>;
+  scan(): Promise<readonly SeenNetwork[]>;
+  label(): Promise<Label>;
+  connect(network: Pick<SeenNetwork, "ssid" | "bytes">, password: string, hidden: boolean): Promise<void>;
+  forget(name: string): Promise<void>;
+  hotspot(open: boolean): Promise<void>;
+  recover(): Promise<void>;
+  reset(): Promise<void>;
+  /** Reads events until `stop`, and again after each loss; none is reported twice. */
+  follow(stop: AbortSignal, onEvent: (event: DeviceEvent) => void, onLive: (isLive: boolean) => void): Promise<void>;
+}
+
+/** The API, with its token or without one. */
+export class Care implements Access {
+  readonly isSealed = false;
+  readonly #token: string;
 
   constructor(token: string) {
-    this.#token = token;
-  }
-
-  /** Replaces the token of the requests. */
-  set token(token: string) {
-    this.#token = token;
+    // A character of another alphabet fits into no header, and no token has one.
+    this.#token = /^[!-~]*$/.test(token) ? token : "?";
   }
 
   async status(): Promise<Status> {
@@ -115,7 +134,7 @@ export class Care {
     return this.#ask<Label>("label");
   }
 
-  async connect(ssid: string, password: string, hidden: boolean): Promise<void> {
+  async connect({ ssid }: Pick<SeenNetwork, "ssid">, password: string, hidden: boolean): Promise<void> {
     await this.#ask("network/connect", { ssid, password, hidden });
   }
 
@@ -135,7 +154,6 @@ export class Care {
     await this.#ask("factory-reset", {});
   }
 
-  /** Reads events until `stop`, and again after each loss; none is reported twice. */
   async follow(stop: AbortSignal, onEvent: (event: DeviceEvent) => void, onLive: (isLive: boolean) => void): Promise<void> {
     let last = "";
     for (let pause = PAUSE.first; !stop.aborted; pause = Math.min(pause * 2, PAUSE.longest)) {

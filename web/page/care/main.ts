@@ -6,8 +6,9 @@ import { element, input } from "../elements.js";
 import { preferred } from "../language.js";
 import type { Language } from "../language.js";
 import { Care, CareError } from "./api.js";
-import type { DeviceEvent, SeenNetwork, Status } from "./api.js";
-import { text, translate } from "./texts.js";
+import type { Access, DeviceEvent, SeenNetwork, Status } from "./api.js";
+import { isCode, open } from "./sealed.js";
+import { text, time, translate } from "./texts.js";
 import { ask, networkOf, showEvents, showLabel, showLayers, showSaved, showSeen, showStatus, write } from "./view.js";
 
 /** Pause between requests for the status, milliseconds. */
@@ -22,7 +23,7 @@ const LOOK_PAUSE = 2_000;
 /** The kinds of protection with a password, by their names in the API. */
 const SECURITIES: Readonly<Record<string, Security>> = { WPA1: "WPA", WPA2: "WPA2", "WPA2 WPA3": "WPA2_WPA3", WPA3: "WPA3" };
 
-const care = new Care("");
+let care: Access = new Care("");
 let status: Status | undefined;
 let events: DeviceEvent[] = [];
 /** The network to join; none: its name is typed. */
@@ -77,8 +78,7 @@ function refused(error: unknown): boolean {
   following.abort();
   status = undefined;
   element("care").hidden = true;
-  element("login").hidden = code !== 401;
-  element("away").hidden = code !== 403;
+  element("login").hidden = false;
   return true;
 }
 
@@ -90,8 +90,8 @@ async function refresh(): Promise<void> {
     setLost(false);
     showStatus(status);
     element("login").hidden = true;
-    element("away").hidden = true;
     element("care").hidden = false;
+    element("clear").hidden = care.isSealed;
     if (isFirst) {
       follow();
       await showNetworks();
@@ -194,7 +194,8 @@ function showPassword(isShown: boolean): void {
 
 /** Joins a network, waits through the loss of the connection, and says in which network the node is then. */
 async function join(): Promise<void> {
-  const name = chosen?.ssid ?? input("ssid").value;
+  const network = chosen ?? { ssid: input("ssid").value };
+  const name = network.ssid;
   const password = input("passphrase").value;
   const wrong = mistakes(name, password);
   showMistakes(wrong);
@@ -207,7 +208,7 @@ async function join(): Promise<void> {
   element("trying").hidden = false;
   write("trying", text("join.trying", name));
   try {
-    await care.connect(name, password, isHidden);
+    await care.connect(network, password, isHidden);
     say(() => text("join.done", name), false);
   } catch (error) {
     if (error instanceof CareError && error.status !== 0 && error.status !== 500) {
@@ -302,15 +303,14 @@ function rewrite(): void {
   write("notice", notice?.() ?? "");
 }
 
-/** Takes the token out of the address, so that it stays in no history. */
-function takeToken(): void {
-  const token = new URLSearchParams(location.hash.slice(1)).get("token");
+/** Takes the code or the token out of the address, so that it stays in no history, and shows the page. */
+async function takeLink(): Promise<void> {
+  const carried = new URLSearchParams(location.hash.slice(1));
   if (location.hash !== "") {
     history.replaceState(null, "", location.pathname + location.search);
   }
-  if (token !== null) {
-    care.token = token;
-  }
+  const given = carried.get("code") ?? carried.get("token");
+  await (given === null ? refresh() : enter(given));
 }
 
 function listen(): void {
@@ -347,32 +347,39 @@ function listen(): void {
   });
   element("login").addEventListener("submit", (event) => {
     event.preventDefault();
-    void enter();
+    void enter(input("token").value.trim());
   });
   element<HTMLSelectElement>("language").addEventListener("change", (event) => {
     translate((event.target as HTMLSelectElement).value as Language);
     rewrite();
     void (status === undefined ? undefined : showNetworks().catch(() => undefined));
   });
-  addEventListener("hashchange", () => {
-    takeToken();
-    void refresh();
-  });
+  addEventListener("hashchange", () => void takeLink());
 }
 
-async function enter(): Promise<void> {
-  // A character of another alphabet fits into no header, and no token has one.
-  const token = input("token").value.trim();
-  care.token = /^[!-~]*$/.test(token) ? token : "?";
-  await refresh();
+/** Logs in with the code or the token. */
+async function enter(given: string): Promise<void> {
+  const button = element<HTMLButtonElement>("enter");
+  let reason = text("token.wrong");
+  button.disabled = true;
+  following.abort();
+  status = undefined;
+  try {
+    care = isCode(given) ? await open(given) : new Care(given);
+    await refresh();
+  } catch (error) {
+    const wait = error instanceof CareError ? error.wait : 0;
+    reason = wait > 0 ? text("token.wait", reasonOf(error), time(Date.now() + wait * 1000)) : reasonOf(error);
+    element("login").hidden = false;
+  }
+  button.disabled = false;
   const isWrong = !element("login").hidden;
   element("token-error").hidden = !isWrong;
-  write("token-error", isWrong ? text("token.wrong") : "");
+  write("token-error", isWrong ? reason : "");
+  input("token").setAttribute("aria-invalid", String(isWrong));
   if (isWrong) {
-    input("token").setAttribute("aria-invalid", "true");
     input("token").focus();
   } else {
-    input("token").removeAttribute("aria-invalid");
     input("token").value = "";
   }
 }
@@ -380,8 +387,12 @@ async function enter(): Promise<void> {
 const language = preferred(navigator.languages);
 element<HTMLSelectElement>("language").value = language;
 translate(language);
-takeToken();
 rewrite();
 listen();
-void refresh();
-const refreshing = setInterval(() => void (document.hidden || isJoining ? undefined : refresh()), REFRESH_PAUSE);
+void takeLink();
+const refreshing = setInterval(() => {
+  // The form for code and token stays while the owner types.
+  if (!document.hidden && !isJoining && element("login").hidden) {
+    void refresh();
+  }
+}, REFRESH_PAUSE);

@@ -15,6 +15,11 @@ export function text(key: Key, ...values: readonly (string | number)[]): string 
   return catalogue.text(key, ...values);
 }
 
+/** The page's language. */
+export function language(): Language {
+  return catalogue.language;
+}
+
 /** A text with this name, if there is one; else the name. */
 export function named(prefix: string, name: string): string {
   const key = `${prefix}.${name}`;
@@ -23,9 +28,8 @@ export function named(prefix: string, name: string): string {
 
 /** What the node advises, and the language of the words: the node's own English for what the page does not know. */
 export function advised(english: string): [words: string, language: Language] {
-  const { language } = catalogue;
-  const translated = (advice as Record<string, readonly string[]>)[english]?.[LANGUAGES.indexOf(language) - 1];
-  return translated === undefined ? [english, "en"] : [translated, language];
+  const translated = (advice as Record<string, readonly string[]>)[english]?.[LANGUAGES.indexOf(language()) - 1];
+  return translated === undefined ? [english, "en"] : [translated, language()];
 }
 
 /** A time in the page's language, by the phone's zone. */

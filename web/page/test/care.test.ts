@@ -19,7 +19,7 @@ import { LIGHT, LOOKS, PASSWORD, center, check, connect, focused, link, scene, s
 const CARE = "[care]\nenabled = true\n";
 const API = "**/api/provisioning";
 const HTML = readFileSync("page/care/index.html", "utf8");
-const SCRIPTS = ["main", "view", "texts"].map((name) => readFileSync(`page/care/${name}.ts`, "utf8")).join("\n");
+const SCRIPTS = ["main", "view", "sealed", "texts"].map((name) => readFileSync(`page/care/${name}.ts`, "utf8")).join("\n");
 /** Names that are built from what the node says. */
 const BUILT = /^(layer|verdict|events\.level|recovery)\./;
 
@@ -316,18 +316,6 @@ test("a token is asked for, taken from the address, and kept nowhere", { skip },
     rmSync(folder, { recursive: true });
   }
 });
-
-test("where the API answers nobody, the page says where it works", { skip }, () =>
-  scene(
-    LIGHT,
-    async (page, node) => {
-      await answer(page, "status", { error: "no" }, 403);
-      await page.goto(`${node.url}/care`);
-      await page.waitForSelector('#away:has-text("in the device\'s own Wi-Fi only")');
-    },
-    CARE,
-  ),
-);
 
 test("hostile names and long lists are shown as text, and within limits", { skip }, () =>
   scene(

@@ -78,6 +78,29 @@ export namespace Security {
   export type UNRECOGNIZED = typeof Security.UNRECOGNIZED;
 }
 
+export const Recovery = {
+  UNSPECIFIED: 0,
+  /** READY - It starts when the network is lost, or on request. */
+  READY: 1,
+  /** DISABLED - The settings forbid it. */
+  DISABLED: 2,
+  /** COOLDOWN - The last one ended a short time ago. */
+  COOLDOWN: 3,
+  IN_PROGRESS: 4,
+  UNRECOGNIZED: -1,
+} as const;
+
+export type Recovery = typeof Recovery[keyof typeof Recovery];
+
+export namespace Recovery {
+  export type UNSPECIFIED = typeof Recovery.UNSPECIFIED;
+  export type READY = typeof Recovery.READY;
+  export type DISABLED = typeof Recovery.DISABLED;
+  export type COOLDOWN = typeof Recovery.COOLDOWN;
+  export type IN_PROGRESS = typeof Recovery.IN_PROGRESS;
+  export type UNRECOGNIZED = typeof Recovery.UNRECOGNIZED;
+}
+
 export const Verdict = {
   UNSPECIFIED: 0,
   OK: 1,
@@ -220,6 +243,18 @@ export interface CareRequest {
     | //
     /** List the events after one. The reply is `events`. A node that is older than this field refuses it as malformed. */
     { $case: "events"; value: EventsRequest }
+    | //
+    /**
+     * Join a network, and save it. The reply is `done`, when the node is in it and has internet. A node that is older than this field
+     * refuses it as malformed, and so the fields below.
+     */
+    { $case: "connect"; value: ConnectRequest }
+    | //
+    /** The reply is `label`. */
+    { $case: "label"; value: LabelRequest }
+    | //
+    /** Delete everything that the owner has given. The reply is `done`, when it is complete. */
+    { $case: "reset"; value: ResetRequest }
     | undefined;
 }
 
@@ -241,6 +276,22 @@ export interface RestartRequest {
 export interface EventsRequest {
   /** The id of the last event that the phone has; empty for the last 25 events. */
   after: string;
+}
+
+/** A network to join. */
+export interface ConnectRequest {
+  /** 1 to 32 bytes. */
+  ssid: Uint8Array;
+  /** As in Credentials; empty for an open network, or for one that is saved. */
+  passphrase: string;
+  /** The network does not broadcast its name. */
+  hidden: boolean;
+}
+
+export interface LabelRequest {
+}
+
+export interface ResetRequest {
 }
 
 /** The settings key shared by phone and node. */
@@ -348,6 +399,7 @@ export interface Reply {
     | { $case: "saved"; value: SavedNetworks }
     | { $case: "diagnosis"; value: Diagnosis }
     | { $case: "events"; value: CareEvents }
+    | { $case: "label"; value: Label }
     | undefined;
 }
 
@@ -417,6 +469,22 @@ export interface CareStatus {
   hotspot: boolean;
   /** Why the last operation has failed, for people; empty if it has not. */
   lastError: string;
+  /** Whether a recovery can start. A node that is older than this field leaves it unspecified. */
+  recovery: Recovery;
+}
+
+/** What the node's label shows for pairing. */
+export interface Label {
+  /** The advertised name. */
+  name: string;
+  /** Six digits. */
+  code: string;
+  /** The text of the pairing QR code. */
+  pairingQr: string;
+  /** The modules in a row of that code, and its rows: the code is a square. 0 if there is none. */
+  size: number;
+  /** The modules, row by row, from the upper left corner; a dark one is a 1, from the highest bit of each byte on. */
+  modules: Uint8Array;
 }
 
 /** A part of the list of saved networks; further parts follow until `last` is set. */
@@ -974,6 +1042,30 @@ export const CareRequest: MessageFns<CareRequest> = {
             message.kind = { $case: "events", value: EventsRequest.decode(reader, reader.uint32()) };
             continue;
           }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.kind = { $case: "connect", value: ConnectRequest.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.kind = { $case: "label", value: LabelRequest.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.kind = { $case: "reset", value: ResetRequest.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1168,6 +1260,123 @@ export const EventsRequest: MessageFns<EventsRequest> = {
             message.after = reader.string();
             continue;
           }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseConnectRequest(): ConnectRequest {
+  return { ssid: new Uint8Array(0), passphrase: "", hidden: false };
+}
+
+export const ConnectRequest: MessageFns<ConnectRequest> = {
+  decode(input: BinaryReader | Uint8Array, length?: number): ConnectRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseConnectRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.ssid = reader.bytes();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.passphrase = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.hidden = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseLabelRequest(): LabelRequest {
+  return {};
+}
+
+export const LabelRequest: MessageFns<LabelRequest> = {
+  decode(input: BinaryReader | Uint8Array, length?: number): LabelRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLabelRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseResetRequest(): ResetRequest {
+  return {};
+}
+
+export const ResetRequest: MessageFns<ResetRequest> = {
+  decode(input: BinaryReader | Uint8Array, length?: number): ResetRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseResetRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1669,6 +1878,14 @@ export const Reply: MessageFns<Reply> = {
             message.kind = { $case: "events", value: CareEvents.decode(reader, reader.uint32()) };
             continue;
           }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.kind = { $case: "label", value: Label.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2063,7 +2280,15 @@ export const Done: MessageFns<Done> = {
 };
 
 function createBaseCareStatus(): CareStatus {
-  return { connected: false, ssid: new Uint8Array(0), address: "", internet: false, hotspot: false, lastError: "" };
+  return {
+    connected: false,
+    ssid: new Uint8Array(0),
+    address: "",
+    internet: false,
+    hotspot: false,
+    lastError: "",
+    recovery: 0,
+  };
 }
 
 export const CareStatus: MessageFns<CareStatus> = {
@@ -2126,6 +2351,85 @@ export const CareStatus: MessageFns<CareStatus> = {
             }
 
             message.lastError = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.recovery = reader.int32() as any;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseLabel(): Label {
+  return { name: "", code: "", pairingQr: "", size: 0, modules: new Uint8Array(0) };
+}
+
+export const Label: MessageFns<Label> = {
+  decode(input: BinaryReader | Uint8Array, length?: number): Label {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLabel();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.code = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.pairingQr = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.size = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.modules = reader.bytes();
             continue;
           }
         }

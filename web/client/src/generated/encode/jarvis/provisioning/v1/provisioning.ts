@@ -78,6 +78,29 @@ export namespace Security {
   export type UNRECOGNIZED = typeof Security.UNRECOGNIZED;
 }
 
+export const Recovery = {
+  UNSPECIFIED: 0,
+  /** READY - It starts when the network is lost, or on request. */
+  READY: 1,
+  /** DISABLED - The settings forbid it. */
+  DISABLED: 2,
+  /** COOLDOWN - The last one ended a short time ago. */
+  COOLDOWN: 3,
+  IN_PROGRESS: 4,
+  UNRECOGNIZED: -1,
+} as const;
+
+export type Recovery = typeof Recovery[keyof typeof Recovery];
+
+export namespace Recovery {
+  export type UNSPECIFIED = typeof Recovery.UNSPECIFIED;
+  export type READY = typeof Recovery.READY;
+  export type DISABLED = typeof Recovery.DISABLED;
+  export type COOLDOWN = typeof Recovery.COOLDOWN;
+  export type IN_PROGRESS = typeof Recovery.IN_PROGRESS;
+  export type UNRECOGNIZED = typeof Recovery.UNRECOGNIZED;
+}
+
 export const Verdict = {
   UNSPECIFIED: 0,
   OK: 1,
@@ -220,6 +243,18 @@ export interface CareRequest {
     | //
     /** List the events after one. The reply is `events`. A node that is older than this field refuses it as malformed. */
     { $case: "events"; value: EventsRequest }
+    | //
+    /**
+     * Join a network, and save it. The reply is `done`, when the node is in it and has internet. A node that is older than this field
+     * refuses it as malformed, and so the fields below.
+     */
+    { $case: "connect"; value: ConnectRequest }
+    | //
+    /** The reply is `label`. */
+    { $case: "label"; value: LabelRequest }
+    | //
+    /** Delete everything that the owner has given. The reply is `done`, when it is complete. */
+    { $case: "reset"; value: ResetRequest }
     | undefined;
 }
 
@@ -241,6 +276,22 @@ export interface RestartRequest {
 export interface EventsRequest {
   /** The id of the last event that the phone has; empty for the last 25 events. */
   after: string;
+}
+
+/** A network to join. */
+export interface ConnectRequest {
+  /** 1 to 32 bytes. */
+  ssid: Uint8Array;
+  /** As in Credentials; empty for an open network, or for one that is saved. */
+  passphrase: string;
+  /** The network does not broadcast its name. */
+  hidden: boolean;
+}
+
+export interface LabelRequest {
+}
+
+export interface ResetRequest {
 }
 
 /** The settings key shared by phone and node. */
@@ -348,6 +399,7 @@ export interface Reply {
     | { $case: "saved"; value: SavedNetworks }
     | { $case: "diagnosis"; value: Diagnosis }
     | { $case: "events"; value: CareEvents }
+    | { $case: "label"; value: Label }
     | undefined;
 }
 
@@ -417,6 +469,22 @@ export interface CareStatus {
   hotspot: boolean;
   /** Why the last operation has failed, for people; empty if it has not. */
   lastError: string;
+  /** Whether a recovery can start. A node that is older than this field leaves it unspecified. */
+  recovery: Recovery;
+}
+
+/** What the node's label shows for pairing. */
+export interface Label {
+  /** The advertised name. */
+  name: string;
+  /** Six digits. */
+  code: string;
+  /** The text of the pairing QR code. */
+  pairingQr: string;
+  /** The modules in a row of that code, and its rows: the code is a square. 0 if there is none. */
+  size: number;
+  /** The modules, row by row, from the upper left corner; a dark one is a 1, from the highest bit of each byte on. */
+  modules: Uint8Array;
 }
 
 /** A part of the list of saved networks; further parts follow until `last` is set. */
@@ -618,6 +686,15 @@ export const CareRequest: MessageFns<CareRequest> = {
       case "events":
         EventsRequest.encode(message.kind.value, writer.uint32(74).fork()).join();
         break;
+      case "connect":
+        ConnectRequest.encode(message.kind.value, writer.uint32(82).fork()).join();
+        break;
+      case "label":
+        LabelRequest.encode(message.kind.value, writer.uint32(90).fork()).join();
+        break;
+      case "reset":
+        ResetRequest.encode(message.kind.value, writer.uint32(98).fork()).join();
+        break;
     }
     return writer;
   },
@@ -658,6 +735,33 @@ export const EventsRequest: MessageFns<EventsRequest> = {
     if (message.after !== "") {
       writer.uint32(10).string(message.after);
     }
+    return writer;
+  },
+};
+
+export const ConnectRequest: MessageFns<ConnectRequest> = {
+  encode(message: ConnectRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.ssid.length !== 0) {
+      writer.uint32(10).bytes(message.ssid);
+    }
+    if (message.passphrase !== "") {
+      writer.uint32(18).string(message.passphrase);
+    }
+    if (message.hidden !== false) {
+      writer.uint32(24).bool(message.hidden);
+    }
+    return writer;
+  },
+};
+
+export const LabelRequest: MessageFns<LabelRequest> = {
+  encode(_: LabelRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+};
+
+export const ResetRequest: MessageFns<ResetRequest> = {
+  encode(_: ResetRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     return writer;
   },
 };
@@ -820,6 +924,9 @@ export const Reply: MessageFns<Reply> = {
       case "events":
         CareEvents.encode(message.kind.value, writer.uint32(90).fork()).join();
         break;
+      case "label":
+        Label.encode(message.kind.value, writer.uint32(98).fork()).join();
+        break;
     }
     return writer;
   },
@@ -951,6 +1058,30 @@ export const CareStatus: MessageFns<CareStatus> = {
     }
     if (message.lastError !== "") {
       writer.uint32(50).string(message.lastError);
+    }
+    if (message.recovery !== 0) {
+      writer.uint32(56).int32(message.recovery);
+    }
+    return writer;
+  },
+};
+
+export const Label: MessageFns<Label> = {
+  encode(message: Label, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.code !== "") {
+      writer.uint32(18).string(message.code);
+    }
+    if (message.pairingQr !== "") {
+      writer.uint32(26).string(message.pairingQr);
+    }
+    if (message.size !== 0) {
+      writer.uint32(32).uint32(message.size);
+    }
+    if (message.modules.length !== 0) {
+      writer.uint32(42).bytes(message.modules);
     }
     return writer;
   },
