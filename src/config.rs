@@ -15,7 +15,7 @@ use serde::Deserialize;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use provisioning_core::domain::Country;
+use provisioning_core::domain::{CommandCenterUrl, Country};
 use provisioning_core::machine::AccessPointPolicy;
 use provisioning_core::secret::SecretText;
 
@@ -100,6 +100,8 @@ pub struct Config {
     pub simulated_mtu: u16,
     /// The country of the radio, two letters, until a phone sends another one.
     pub country: Option<String>,
+    /// Where phones send the owner after a success: a plain http or https URL.
+    pub next_url: Option<String>,
     /// The software that drives the Wi-Fi radio.
     pub backend: Backend,
     /// The Wi-Fi interface, such as `wlan0`; the first one by default.
@@ -352,6 +354,7 @@ impl Default for Config {
             capabilities: vec!["voice".into(), "speaker".into()],
             simulated_mtu: 517,
             country: None,
+            next_url: None,
             backend: Backend::default(),
             interface: None,
             adapter: None,
@@ -444,6 +447,10 @@ impl Config {
         if self.country.as_deref().is_some_and(|text| Country::try_from(text).is_err()) {
             return Err(Error::Setting { name: "country", expected: "set it to two letters, such as \"DE\"" });
         }
+        if self.next_url.is_some() && self.next_url().is_none() {
+            let expected = "set it to an http or https URL of at most 512 bytes without user, query and fragment";
+            return Err(Error::Setting { name: "next_url", expected });
+        }
         // The name becomes a part of a path.
         if self.led.name.as_ref().is_some_and(|name| name.is_empty() || name.contains('/') || name.starts_with('.')) {
             return Err(Error::Setting { name: "led.name", expected: "set it to a name in /sys/class/leds" });
@@ -453,6 +460,11 @@ impl Config {
             return Err(Error::Setting { name: "button", expected });
         }
         Ok(())
+    }
+
+    /// Where phones send the owner after a success.
+    pub fn next_url(&self) -> Option<CommandCenterUrl> {
+        self.next_url.as_deref().and_then(|text| CommandCenterUrl::try_from(text).ok())
     }
 
     /// The access point's policy for the machine. The simulated access point is open from the start.
@@ -492,6 +504,37 @@ mod tests {
         assert_eq!(portal(""), Portal::Auto);
         for (word, mode) in [("auto", Portal::Auto), ("portal", Portal::Portal), ("app", Portal::App)] {
             assert_eq!(portal(&format!("[access_point]\nportal = \"{word}\"")), mode);
+        }
+    }
+
+    #[test]
+    fn the_next_url_is_a_plain_page() {
+        let next = |text: &str| read(&format!("next_url = {text}"), &[]).map(|config| config.next_url());
+        for (text, url) in [
+            ("\"https://home.example/devices\"", "https://home.example/devices"),
+            ("\"http://192.168.1.5:7703\"", "http://192.168.1.5:7703"),
+        ] {
+            let found = next(text).expect("a plain URL").expect("a setting");
+            assert_eq!(found.as_str().trim_end_matches('/'), url);
+        }
+        let long = format!("\"https://home.example/{}\"", "a".repeat(512));
+        for hostile in [
+            "\"\"",
+            "\"javascript:alert(1)\"",
+            "\"data:text/html,x\"",
+            "\"file:///etc/passwd\"",
+            "\"//home.example/\"",
+            "\"home.example\"",
+            "\"https://\"",
+            "\"https://user:secret@home.example/\"",
+            "\"https://home.example/\\u0000\"",
+            "\"https://home.example/\\nx\"",
+            "\" https://home.example/\"",
+            "\"java\\tscript:alert(1)\"",
+            &long,
+        ] {
+            let error = next(hostile).expect_err(hostile).to_string();
+            assert!(error.contains("next_url") && !error.contains("secret"), "{hostile}: {error}");
         }
     }
 

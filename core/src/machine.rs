@@ -29,7 +29,7 @@ use core::time::Duration;
 
 use rand_core::CryptoRng;
 
-use crate::domain::{CommandCenterUrl, Country, Credentials, Identity, K2, Network, Outcome, Pairing, Status};
+use crate::domain::{CommandCenterUrl, Country, Credentials, Identity, K2, Network, Outcome, Pairing, State, Status};
 use crate::endpoint::Endpoint;
 use crate::espressif;
 use crate::fault::Fault;
@@ -298,6 +298,8 @@ pub struct Config {
     pub nymea: bool,
     /// The address of the node's page in the network that it joins; empty if there is none.
     pub page: String,
+    /// Where the owner continues after a success.
+    pub next_url: Option<CommandCenterUrl>,
 }
 
 /// The contents of the disk at the start.
@@ -604,7 +606,14 @@ impl Machine {
 
     /// Sends the status to the phone that has the session.
     fn announce(&mut self) {
-        let message = Message::Changed(StatusReport::from(&self.status));
+        let message = Message::Changed(self.report());
         self.tell(&message);
+    }
+
+    /// The status as phones get it.
+    fn report(&self) -> StatusReport {
+        let report = StatusReport::from(&self.status);
+        let next_url = self.config.next_url.clone().filter(|_| report.state == State::Provisioned);
+        StatusReport { next_url, ..report }
     }
 }

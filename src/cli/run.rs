@@ -443,6 +443,7 @@ pub(super) fn machine_config(config: &Config) -> machine::Config {
         improv: config.improv.enabled,
         nymea: config.nymea.enabled,
         page: String::new(),
+        next_url: config.next_url(),
     }
 }
 

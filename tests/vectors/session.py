@@ -526,6 +526,7 @@ FAILED = status(
     5, 35, "The Wi-Fi password is wrong.", FAULT_WRONG_PASSWORD, 1, 0x0123456789ABCDEF, "Café ☕".encode()
 )
 JOINING = status(2, 35, "Connecting to Café ☕...", request_id=0x0123456789ABCDEF, ssid="Café ☕".encode())
+DONE = status(4, 100, "Connecting to Café ☕...", request_id=0x0123456789ABCDEF, ssid="Café ☕".encode())
 
 CONVERSATION = [
     ("phone", "scan", request("scan", number(1, 1))),
@@ -737,6 +738,7 @@ def wire():
             "event": event(JOINING),
             "event with everything": event(status(5, 70, "x", 43, 1, 9, b"\xff", 422, 1)),
             "event of an appliance": event(JOINING + octets(10, "clinic-1-84:3A:5B:91:B6:61")),
+            "event with a next page": event(DONE + octets(11, "https://home.example/devices")),
         }.items()
     }
 

@@ -420,7 +420,7 @@ impl Machine {
                 self.app_begins(link, *credentials, now);
             }
             Request::Status => {
-                let report = crate::wire::StatusReport::from(&self.status);
+                let report = self.report();
                 self.app_custom_answers(link, Reply::Status(report));
             }
             Request::Scan { .. } | Request::Cancel { .. } | Request::Care(_) | Request::Authorize => {

@@ -10,7 +10,7 @@ use super::attempt::{Activity, Stage};
 use super::{Asker, Link, Machine, Output};
 use crate::domain::Step;
 use crate::fault::Fault;
-use crate::wire::{Reply, StatusReport};
+use crate::wire::Reply;
 
 impl Machine {
     /// A phone cancels an attempt. Any authenticated phone may: the one that began it may have lost its session.
@@ -46,7 +46,7 @@ impl Machine {
 
     /// Answers a request with the status.
     pub(super) fn reply_status(&mut self, to: u64) {
-        let report = StatusReport::from(&self.status);
+        let report = self.report();
         self.reply(to, Reply::Status(report));
     }
 }

@@ -817,6 +817,10 @@ pub struct Status {
     /// The appliance that the node became by its provision code; set once this is on disk.
     #[prost(string, tag = "10")]
     pub appliance_id: ::prost::alloc::string::String,
+    /// With STATE_PROVISIONED: where the owner continues, a plain http or https URL; empty if the node's settings name none, or if
+    /// the node is older than this field.
+    #[prost(string, tag = "11")]
+    pub next_url: ::prost::alloc::string::String,
 }
 /// A request to network care, or for an authorization, has been carried out.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

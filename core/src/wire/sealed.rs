@@ -134,6 +134,8 @@ pub struct StatusReport {
     pub limited_connectivity: bool,
     /// The appliance that the provision code has made the node part of.
     pub appliance_id: Option<String>,
+    /// Where the owner continues after a success.
+    pub next_url: Option<CommandCenterUrl>,
 }
 
 impl From<&Status> for StatusReport {
@@ -148,6 +150,7 @@ impl From<&Status> for StatusReport {
             ssid: status.ssid_bytes.clone(),
             limited_connectivity: status.limited_connectivity,
             appliance_id: status.appliance_id.clone(),
+            next_url: None,
         }
     }
 }
@@ -539,6 +542,7 @@ impl TryFrom<pb::Status> for StatusReport {
             ssid: Ssid::try_from(status.ssid.as_slice()).ok(),
             limited_connectivity: status.limited_connectivity,
             appliance_id: Some(status.appliance_id).filter(|id| !id.is_empty()),
+            next_url: CommandCenterUrl::try_from(status.next_url.as_str()).ok(),
         })
     }
 }
@@ -561,6 +565,7 @@ impl From<&StatusReport> for pb::Status {
                 .into(),
             limited_connectivity: report.limited_connectivity,
             appliance_id: report.appliance_id.clone().unwrap_or_default(),
+            next_url: report.next_url.as_ref().map(|url| url.as_str().to_owned()).unwrap_or_default(),
         }
     }
 }

@@ -106,6 +106,7 @@ pub(crate) fn config(access_point: AccessPointPolicy) -> Config {
         improv: false,
         nymea: false,
         page: String::new(),
+        next_url: None,
     }
 }
 

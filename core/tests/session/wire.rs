@@ -60,6 +60,7 @@ fn failed() -> StatusReport {
         ssid: Some(ssid()),
         limited_connectivity: false,
         appliance_id: None,
+        next_url: None,
     }
 }
 
@@ -259,7 +260,10 @@ fn encoded() -> BTreeMap<String, Vec<u8>> {
         ssid: Some(Ssid::try_from(&[0xff][..]).unwrap()),
         limited_connectivity: true,
         appliance_id: None,
+        next_url: None,
     };
+    let next_url = CommandCenterUrl::try_from("https://home.example/devices").ok();
+    let done = StatusReport { state: State::Provisioned, progress: 100, next_url, ..joining() };
     let appliance = StatusReport { appliance_id: Some("clinic-1-84:3A:5B:91:B6:61".into()), ..joining() };
     let info = Info {
         node_id: NODE_ID.into(),
@@ -317,6 +321,7 @@ fn encoded() -> BTreeMap<String, Vec<u8>> {
         ("event", Message::Changed(joining()).encode().to_vec()),
         ("event with everything", Message::Changed(everything).encode().to_vec()),
         ("event of an appliance", Message::Changed(appliance).encode().to_vec()),
+        ("event with a next page", Message::Changed(done).encode().to_vec()),
     ]
     .map(|(name, message)| (name.to_owned(), message))
     .into_iter()

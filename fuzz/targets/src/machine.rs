@@ -81,6 +81,7 @@ impl Node {
             improv: true,
             nymea: true,
             page: "http://node.local/".into(),
+            next_url: None,
         };
         let boot = Boot {
             identity: Identity {

@@ -30,6 +30,7 @@ pub fn config(access_point: AccessPointPolicy) -> Config {
         improv: false,
         nymea: false,
         page: String::new(),
+        next_url: None,
     }
 }
 

@@ -6,8 +6,8 @@ use mobile_test_harness::link::Traffic;
 use mobile_test_harness::phone::Progress;
 use mobile_test_harness::terminal::{self, Style, Tone, printable};
 use provisioning_core::domain::{
-    CareEvent, CareReply, Credentials, EventLevel, EventPhase, Label, LayerReport, LayerVerdict, Network, RecoveryState,
-    SavedNetwork, State,
+    CareEvent, CareReply, CommandCenterUrl, Credentials, EventLevel, EventPhase, Label, LayerReport, LayerVerdict, Network,
+    RecoveryState, SavedNetwork, State,
 };
 use provisioning_core::fault::Fault;
 use provisioning_core::secret::SecretText;
@@ -215,7 +215,8 @@ impl Report {
             }
             _ => None,
         };
-        self.result(&json, std::iter::once(line).chain(claimed).chain(limited));
+        let next = status.next_url.as_ref().map(|url| format!("Continue at {}", url.as_str()));
+        self.result(&json, std::iter::once(line).chain(claimed).chain(limited).chain(next));
     }
 
     /// A failure: with `--json` on standard output, otherwise on standard error.
@@ -274,7 +275,7 @@ fn details(status: &StatusReport) -> Value {
         "registration_status": status.failure.as_ref().and_then(|failure| failure.registration_status),
         "retryable": status.retryable, "request_id": status.request_id,
         "ssid": status.ssid.as_ref().map(ToString::to_string), "limited_connectivity": status.limited_connectivity,
-        "appliance_id": status.appliance_id,
+        "appliance_id": status.appliance_id, "next_url": status.next_url.as_ref().map(CommandCenterUrl::as_str),
     })
 }
 
