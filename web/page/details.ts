@@ -14,11 +14,13 @@ const SECRETS = "#passphrase, #login input";
 /** The buttons that show a password. */
 const SHOW = ".joined button";
 
-/** The network that was chosen from the list; none: the owner enters its name. */
-let chosen: Network | undefined;
+/** A network from the list; the connection that the node has; or none: the owner enters the network's name. */
+export type Choice = Network | "present" | undefined;
+
+let chosen: Choice;
 
 /** Empties the form for a network. */
-export function setNetwork(network: Network | undefined): void {
+export function setNetwork(network: Choice): void {
   chosen = network;
   erase(SECRETS);
 }
@@ -39,26 +41,31 @@ export function firstField(): string {
   if (chosen === undefined) {
     return "ssid";
   }
+  if (chosen === "present") {
+    return ORDERED[0];
+  }
   if (chosen.security === "ENTERPRISE") {
     return "identity";
   }
   return needsPassphrase(chosen.security) === false ? ORDERED[0] : "passphrase";
 }
 
-function security(): Security {
-  return chosen?.security ?? (element<HTMLSelectElement>("security").value as Security);
+/** The protection of the network to join, if there is one. */
+function security(): Security | undefined {
+  return chosen === "present" ? undefined : (chosen?.security ?? (element<HTMLSelectElement>("security").value as Security));
 }
 
 /** Shows the fields of the network that is chosen. */
 export function rewriteDetails(): void {
   const known = security();
   const isEnterprise = known === "ENTERPRISE";
-  const isOpen = !isEnterprise && needsPassphrase(known) === false;
+  const isOpen = known !== undefined && !isEnterprise && needsPassphrase(known) === false;
   element("chosen").hidden = chosen === undefined;
-  element("chosen-name").textContent = chosen === undefined ? "" : nameOf(chosen.ssid);
+  element("chosen-name").textContent = chosen === "present" ? text("networks.present") : chosen ? nameOf(chosen.ssid) : "";
   element("hidden-network").hidden = chosen !== undefined;
-  element("with-password").hidden = isOpen || isEnterprise;
+  element("with-password").hidden = known === undefined || isOpen || isEnterprise;
   element("open-network").hidden = !isOpen;
+  element("leaving").hidden = known === undefined;
   element("login").hidden = !isEnterprise;
 }
 
@@ -93,7 +100,7 @@ export async function credentials(country: string): Promise<Credentials> {
   return {
     ...(enterprise && { enterprise }),
     requestId: newRequestId(),
-    ssid: chosen?.ssid ?? value("ssid"),
+    ssid: chosen === "present" ? "" : (chosen?.ssid ?? value("ssid")),
     passphrase: element("with-password").hidden ? "" : value("passphrase"),
     hidden: chosen === undefined,
     commandCenterUrl: value("commandCenterUrl").trim(),

@@ -1,8 +1,9 @@
 /** The setup: leads a person without an app from the pairing code to a device that is online. */
 
-import { PairingSecret, Phone, ProvisioningError, errorText } from "../client/src/index.js";
+import { PairingSecret, Phone, ProvisioningError, checkUrl, errorText } from "../client/src/index.js";
 import type { ErrorName, Info, Language, Network, Progress, Status, StatusFault } from "../client/src/index.js";
 import { countries, likely } from "./country.js";
+import type { Choice } from "./details.js";
 import {
   credentials,
   eraseSecrets,
@@ -155,6 +156,7 @@ async function afterPairing(status: Status): Promise<void> {
   } else if (status.state === "CONNECTING" || status.state === "REGISTERING") {
     await attempt((options) => phone.follow(status.requestId, options));
   } else {
+    element("online").hidden &&= status.state !== "ONLINE";
     await showNetworks();
     const { fault } = status;
     if (fault !== undefined) {
@@ -224,7 +226,7 @@ async function refresh(): Promise<void> {
   }
 }
 
-function choose(network: Network | undefined): void {
+function choose(network: Choice): void {
   setNetwork(network);
   // The phone's own way back leads to the list, and not away from the page.
   history.pushState(null, "");
@@ -333,11 +335,11 @@ function showDone(status: Status | undefined): void {
   const name = status === undefined ? "" : nameOf(status.ssid);
   element("done-text").textContent = name === "" ? "" : text("done.network", name);
   element("done-limited").hidden = status?.limitedConnectivity !== true;
+  const address = status?.nextUrl || input("commandCenterUrl").value.trim();
+  // A node that lies may name what is no page.
+  element("go").hidden = checkUrl(address) !== undefined;
   const next = element<HTMLAnchorElement>("next");
-  const address = input("commandCenterUrl").value.trim();
-  next.hidden = address === "";
-  next.textContent = address;
-  next.href = address;
+  [next.href, next.textContent] = [address, address];
   eraseSecrets();
   if (link.choose === undefined) {
     void offerCare();
@@ -403,6 +405,7 @@ function listen(): void {
   element("refresh").addEventListener("click", () => void run(() => scan(true)));
   element("country").addEventListener("change", () => void run(() => scan(true)));
   element("other").addEventListener("click", () => choose(undefined));
+  element("keep").addEventListener("click", () => choose("present"));
   element("choose").addEventListener("click", () => history.back());
   addEventListener("popstate", () => void (view() === "details" && run(showNetworks)));
   element("details").addEventListener("click", showPassword);

@@ -93,6 +93,8 @@ export interface Status extends PublicStatus {
   readonly limitedConnectivity: boolean;
   /** The appliance that the node became by its provision code; empty if there is none. */
   readonly applianceId: string;
+  /** After a success: where the owner continues; empty if the node's settings name no page. */
+  readonly nextUrl: string;
 }
 
 /** A network in range of the node. */

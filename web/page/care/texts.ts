@@ -1,6 +1,6 @@
 /** The texts of the page of network care in its languages. */
 
-import { Catalogue, LANGUAGES } from "../language.js";
+import { Catalogue, LANGUAGES, visible } from "../language.js";
 import type { Language } from "../language.js";
 import advice from "./advice.json" with { type: "json" };
 import texts from "./texts.json" with { type: "json" };
@@ -20,10 +20,10 @@ export function language(): Language {
   return catalogue.language;
 }
 
-/** A text with this name, if there is one; else the name. */
+/** A text with this name, if there is one; else the name, in which what could deceive is visible. */
 export function named(prefix: string, name: string): string {
   const key = `${prefix}.${name}`;
-  return key in texts ? text(key as Key) : name;
+  return key in texts ? text(key as Key) : visible(name);
 }
 
 /** What the node advises, and the language of the words: the node's own English for what the page does not know. */

@@ -206,7 +206,7 @@ export function showLabel(label: Label | undefined): void {
   qr.setAttribute("aria-label", text("label.qr"));
   qr.replaceChildren(...(rows.length === 0 ? [] : [ground, modules]));
   qr.style.display = rows.length === 0 ? "none" : "";
-  write("label-code", label?.code.replace(/^(\d{3})/, "$1 ") ?? "");
+  write("label-code", visible(label?.code.replace(/^(\d{3})/, "$1 ") ?? ""));
   element("label-box").hidden = label === undefined;
   element("label").setAttribute("aria-expanded", String(label !== undefined));
   write("label", text(label === undefined ? "label.show" : "label.hide"));

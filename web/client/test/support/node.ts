@@ -35,6 +35,7 @@ const IDLE: Status = {
   registrationStatus: 0,
   limitedConnectivity: false,
   applianceId: "",
+  nextUrl: "",
 };
 
 /** Where a message of the node can be changed. */
@@ -70,6 +71,8 @@ export class ScriptedNode implements Transport {
   /** The attempt waits for a cancel instead of ending. */
   isSlow = false;
   isAbleToCancel = true;
+  /** Where the owner continues after a success. */
+  nextUrl = "";
   /** The replies of network care; a node without it refuses. */
   care: (request: CareRequest["kind"]) => NonNullable<Reply["kind"]>[] = () => [{ $case: "refused", value: number("Malformed") }];
   /** Refusals in clear, one for each `Open`, before any is answered. */
@@ -147,7 +150,7 @@ export class ScriptedNode implements Transport {
   /** Ends the attempt in progress. */
   finish(fault?: FaultName | number): void {
     if (fault === undefined) {
-      this.#change({ state: State.PROVISIONED, progressPercent: 100 });
+      this.#change({ state: State.PROVISIONED, progressPercent: 100, nextUrl: this.nextUrl });
     } else {
       this.#change({ state: State.ERROR, progressPercent: 35, fault: number(fault) });
       this.#change({ state: State.ERROR, progressPercent: 35, fault: number(fault), retryable: true });

@@ -449,6 +449,11 @@ export interface Status {
   limitedConnectivity: boolean;
   /** The appliance that the node became by its provision code; set once this is on disk. */
   applianceId: string;
+  /**
+   * With STATE_PROVISIONED: where the owner continues, a plain http or https URL; empty if the node's settings name none, or if
+   * the node is older than this field.
+   */
+  nextUrl: string;
 }
 
 /** A request to network care, or for an authorization, has been carried out. */
@@ -2138,6 +2143,7 @@ function createBaseStatus(): Status {
     registrationStatus: 0,
     limitedConnectivity: false,
     applianceId: "",
+    nextUrl: "",
   };
 }
 
@@ -2233,6 +2239,14 @@ export const Status: MessageFns<Status> = {
             }
 
             message.applianceId = reader.string();
+            continue;
+          }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.nextUrl = reader.string();
             continue;
           }
         }

@@ -449,6 +449,11 @@ export interface Status {
   limitedConnectivity: boolean;
   /** The appliance that the node became by its provision code; set once this is on disk. */
   applianceId: string;
+  /**
+   * With STATE_PROVISIONED: where the owner continues, a plain http or https URL; empty if the node's settings name none, or if
+   * the node is older than this field.
+   */
+  nextUrl: string;
 }
 
 /** A request to network care, or for an authorization, has been carried out. */
@@ -1028,6 +1033,9 @@ export const Status: MessageFns<Status> = {
     }
     if (message.applianceId !== "") {
       writer.uint32(82).string(message.applianceId);
+    }
+    if (message.nextUrl !== "") {
+      writer.uint32(90).string(message.nextUrl);
     }
     return writer;
   },
