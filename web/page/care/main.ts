@@ -8,7 +8,7 @@ import type { Language } from "../language.js";
 import { Care, CareError } from "./api.js";
 import type { Access, DeviceEvent, SeenNetwork, Status } from "./api.js";
 import { isCode, open } from "./sealed.js";
-import { text, time, translate } from "./texts.js";
+import { text, translate } from "./texts.js";
 import { ask, networkOf, showEvents, showLabel, showLayers, showSaved, showSeen, showStatus, write } from "./view.js";
 
 /** Pause between requests for the status, milliseconds. */
@@ -369,7 +369,8 @@ async function enter(given: string): Promise<void> {
     await refresh();
   } catch (error) {
     const wait = error instanceof CareError ? error.wait : 0;
-    reason = wait > 0 ? text("token.wait", reasonOf(error), time(Date.now() + wait * 1000)) : reasonOf(error);
+    const left = `${Math.floor(wait / 60)}:${String(wait % 60).padStart(2, "0")}`;
+    reason = wait > 0 ? text("token.wait", reasonOf(error), left) : reasonOf(error);
     element("login").hidden = false;
   }
   button.disabled = false;
