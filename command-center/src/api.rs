@@ -5,6 +5,7 @@ pub(crate) mod auth;
 mod body;
 mod claims;
 mod config_pushes;
+pub(crate) mod fleet;
 mod guessing;
 mod health;
 pub(crate) mod host;
@@ -34,6 +35,7 @@ use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use self::fleet::LastCounts;
 use self::host::Names;
 use self::metrics::Metrics;
 use crate::base::refusal::Refusal;
@@ -65,6 +67,7 @@ pub(crate) struct Center {
     pub(crate) names: Names,
     pub(crate) metrics: Metrics,
     pub(crate) operator: Operator,
+    pub(crate) counts: LastCounts,
 }
 
 impl Center {
@@ -111,6 +114,10 @@ fn described() -> OpenApiRouter<Arc<Center>> {
         .routes(routes!(accounts::set_password))
         .routes(routes!(accounts::current))
         .routes(routes!(accounts::login))
+        .routes(routes!(fleet::counts))
+        .routes(routes!(fleet::appliances))
+        .routes(routes!(fleet::nodes))
+        .routes(routes!(fleet::export))
         .routes(routes!(description))
         .routes(routes!(metrics))
 }
@@ -171,6 +178,8 @@ async fn description(_: auth::Administrator) -> Response {
 fn pages() -> Router<Arc<Center>> {
     Router::new()
         .route("/", get(page::show))
+        .route("/appliances", get(page::devices::appliances))
+        .route("/nodes", get(page::devices::nodes))
         .route("/codes", post(page::create))
         .route("/codes/revoke", post(page::revoke))
         // For its forms; all other bodies are read by `body::Body`, which has its own limit.

@@ -1,5 +1,6 @@
 //! The operator's command line.
 
+mod devices;
 mod output;
 mod qr;
 mod serve;
@@ -10,10 +11,11 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use command_center::operator::{CODES_AT_ONCE, CodeState, NewCodes, Operator, OperatorError, Partner};
-use command_center::{Config, Database, DatabaseError, OpenError, StartError};
+use command_center::{Config, Database, DatabaseError, OpenError, StartError, parse_duration};
 use jarvis_program::Completions;
 use serde_json::json;
 
+use devices::{ListAppliances, ListNodes};
 use output::{Listing, Table};
 pub(crate) use serve::LogFormat;
 use serve::Serve;
@@ -140,7 +142,7 @@ struct CreateCode {
     #[arg(long, value_name = "SLUG", default_value = "default")]
     partner: String,
     /// How long the codes are valid: a number with s, m, h, d or w.
-    #[arg(long, value_name = "TIME", default_value = "30d", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "30d", value_parser = parse_time)]
     expires_in: Duration,
     /// The number of codes.
     #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -178,10 +180,7 @@ enum PartnerCommand {
 #[derive(Debug, Subcommand)]
 enum Appliance {
     /// List appliances, with their progress and when they were last seen.
-    List {
-        #[command(flatten)]
-        format: Format,
-    },
+    List(Box<ListAppliances>),
     /// Revoke an appliance's key permanently.
     Revoke {
         /// Its id from the list.
@@ -192,13 +191,7 @@ enum Appliance {
 #[derive(Debug, Subcommand)]
 enum Node {
     /// List nodes, with when they were last seen.
-    List {
-        /// Only the nodes of this household.
-        #[arg(long, value_name = "ID")]
-        household: Option<String>,
-        #[command(flatten)]
-        format: Format,
-    },
+    List(Box<ListNodes>),
     /// Revoke a node's key permanently.
     Revoke {
         /// Its id from the list.
@@ -330,7 +323,7 @@ async fn operate(operator: &Operator, command: Command) -> Result<(), Failure> {
             Ok(())
         }
         Command::Partner(PartnerCommand::List { format }) => list_partners(operator, format).await,
-        Command::Appliance(Appliance::List { format }) => list_appliances(operator, format).await,
+        Command::Appliance(Appliance::List(list)) => list.run(operator).await,
         Command::Appliance(Appliance::Revoke { appliance_id }) => {
             operator.revoke_appliance(&appliance_id).await?;
             Ok(())
@@ -347,7 +340,7 @@ async fn operate(operator: &Operator, command: Command) -> Result<(), Failure> {
             operator.revoke_node(&node_id).await?;
             Ok(())
         }
-        Command::Node(Node::List { household, format }) => list_nodes(operator, household, format).await,
+        Command::Node(Node::List(list)) => list.run(operator).await,
     }
 }
 
@@ -422,46 +415,6 @@ async fn list_partners(operator: &Operator, format: Format) -> Result<(), Failur
     Ok(())
 }
 
-async fn list_appliances(operator: &Operator, format: Format) -> Result<(), Failure> {
-    let columns = ["APPLIANCE", "SITE", "PARTNER", "HOST", "STATUS", "PROGRESS", "LAST SEEN"];
-    let mut listing = Listing::new(format.json, Table::new(&columns));
-    let mut page = operator.appliances(None).await?;
-    while !page.is_empty() {
-        for entry in &page {
-            let status = if entry.revoked { "revoked" } else { &entry.status };
-            let progress = format!("{} %", entry.progress_percent);
-            let row = [
-                Some(entry.appliance_id.as_str()),
-                Some(&entry.site),
-                Some(&entry.partner),
-                entry.hostname.as_deref(),
-                Some(status),
-                Some(&progress),
-                entry.last_seen.as_deref(),
-            ];
-            listing.row(&json!(entry), &row)?;
-        }
-        page = operator.appliances(page.last()).await?;
-    }
-    listing.end()?;
-    Ok(())
-}
-
-async fn list_nodes(operator: &Operator, household: Option<String>, format: Format) -> Result<(), Failure> {
-    let mut listing = Listing::new(format.json, Table::new(&["NODE", "HOUSEHOLD", "ROOM", "VERSION", "LAST SEEN", "ONLINE"]));
-    let mut page = operator.nodes(household.as_deref(), None).await?;
-    while !page.is_empty() {
-        for entry in &page {
-            let [node, household, room, version, seen] = entry.columns();
-            let online = if entry.is_online() { "yes" } else { "no" };
-            listing.row(&json!(entry), &[node, household, room, version, seen, Some(online)])?;
-        }
-        page = operator.nodes(household.as_deref(), page.last()).await?;
-    }
-    listing.end()?;
-    Ok(())
-}
-
 fn standard_input() -> Result<String, Failure> {
     let mut text = String::new();
     std::io::stdin().take(1024).read_to_string(&mut text)?;
@@ -472,24 +425,8 @@ fn parse_state(text: &str) -> Result<CodeState, String> {
     serde_json::from_value(json!(text)).map_err(|_| "one of pending, claimed, expired, revoked".to_owned())
 }
 
-/// A number and its unit; nothing shorter than a second or longer than ten years is meant.
-fn parse_duration(text: &str) -> Result<Duration, String> {
-    let wrong = || "a number with s, m, h, d or w, at most ten years, such as `30d`".to_owned();
-    let unit = text.chars().next_back().ok_or_else(wrong)?;
-    let seconds = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3600,
-        'd' => 24 * 3600,
-        'w' => 7 * 24 * 3600,
-        _ => return Err(wrong()),
-    };
-    let number = text[..text.len() - unit.len_utf8()].parse::<u64>().map_err(|_| wrong())?;
-    let ten_years = 10 * 366 * 24 * 3600;
-    match number.checked_mul(seconds) {
-        Some(seconds) if (1..=ten_years).contains(&seconds) => Ok(Duration::from_secs(seconds)),
-        _ => Err(wrong()),
-    }
+fn parse_time(text: &str) -> Result<Duration, &'static str> {
+    parse_duration(text).ok_or("a number with s, m, h, d or w, at most ten years, such as `30d`")
 }
 
 #[cfg(test)]
@@ -501,14 +438,5 @@ mod tests {
     #[test]
     fn the_arguments_are_consistent() {
         Arguments::command().debug_assert();
-    }
-
-    #[test]
-    fn a_time_is_a_number_with_its_unit() {
-        assert_eq!(parse_duration("30d"), Ok(Duration::from_hours(720)));
-        assert_eq!(parse_duration("1w"), Ok(Duration::from_hours(168)));
-        for wrong in ["", "d", "30", "0d", "-1d", "1.5h", "99999999999999999999d", "400000w", "30é"] {
-            assert!(parse_duration(wrong).is_err(), "{wrong}");
-        }
     }
 }

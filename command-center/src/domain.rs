@@ -6,6 +6,7 @@ pub(crate) mod caller;
 pub(crate) mod claims;
 pub(crate) mod code;
 pub(crate) mod config_pushes;
+pub mod fleet;
 pub(crate) mod guesses;
 pub(crate) mod health;
 pub(crate) mod heartbeats;

@@ -28,11 +28,12 @@ mod store;
 
 pub use api::openapi;
 pub use base::chain;
-pub use base::clock::{Clock, Moment};
+pub use base::clock::{Clock, Moment, parse_duration};
 pub use base::qr::qr_png;
 pub use base::secret::{Error as SecretError, SecretText, read_secret};
 pub use config::{AddressError, BrokerAddress, Config, KeySource, MqttAccount, Patience, TlsFiles};
 pub use domain::code::ProvisionCode;
+pub use domain::fleet;
 pub use domain::jwt::sign as sign_jwt;
 pub use domain::opening::OpenError;
 pub use domain::operator;

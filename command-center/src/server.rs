@@ -16,12 +16,14 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
 use tower_service::Service as _;
 use url::Url;
 
 use self::mqtt::Broker;
 use self::tls::{Identity, TlsError};
 use crate::api::auth::Peer;
+use crate::api::fleet::LastCounts;
 use crate::api::host::Names;
 use crate::api::metrics::{Metrics, OpenConnection};
 use crate::api::{self, Center};
@@ -31,6 +33,8 @@ use crate::config::Config;
 use crate::domain::accounts::Passwords;
 use crate::domain::batch::Batches;
 use crate::domain::config_pushes::ForgetPushes;
+use crate::domain::fleet::presence::compare;
+use crate::domain::fleet::{ApplianceEntry, NodeEntry};
 use crate::domain::guesses::{ForgetGuesses, Guessers, SOURCES};
 use crate::domain::health::Health;
 use crate::domain::jwks::UserKeys;
@@ -41,7 +45,7 @@ use crate::domain::operator::Operator;
 use crate::domain::registration::ForgetTokens;
 use crate::domain::resets::ForgetResets;
 use crate::domain::settings_requests::ForgetRequests;
-use crate::store::Store;
+use crate::store::{self, Store};
 
 /// Connections at one time; more wait in the kernel's queue.
 const CONNECTIONS: usize = 8192;
@@ -51,6 +55,9 @@ const HEAD_LIMIT: usize = 32 * 1024;
 
 /// How often expired rows are deleted.
 const TIDY: Duration = Duration::from_mins(1);
+
+/// How often a part of the devices is compared for silence: small fleets have one part, a million devices pass in four minutes.
+const COMPARE: Duration = Duration::from_secs(5);
 
 /// Why a server did not start.
 #[derive(Debug, Error)]
@@ -186,6 +193,7 @@ async fn serve(
         names,
         metrics: Metrics::default(),
         operator,
+        counts: LastCounts::default(),
     });
     let service = Arc::new(Service { router: api::router(Arc::clone(&center)), center });
     let limits = Limits {
@@ -210,6 +218,7 @@ async fn serve(
     tokio::select! {
         () = served => {}
         () = tidy(&store, &clock) => {}
+        () = find_silent(&store, &clock) => {}
     }
     for beating in [nodes_beating, appliances_beating] {
         if let Err(error) = beating.await {
@@ -256,6 +265,27 @@ async fn tidy(store: &Store, clock: &Clock) {
         interval.tick().await;
         forget(store, clock.now()).await;
     }
+}
+
+/// Finds devices that have fallen silent or are heard of again, a part of them at a time; never ends.
+async fn find_silent(store: &Store, clock: &Clock) {
+    let mut interval = tokio::time::interval(COMPARE);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut appliances, mut nodes) = (0, 0);
+    loop {
+        interval.tick().await;
+        let now = clock.now();
+        appliances = after(appliances, compare::<ApplianceEntry>(store, appliances, now).await);
+        nodes = after(nodes, compare::<NodeEntry>(store, nodes, now).await);
+    }
+}
+
+/// Where the next part begins; the same one again after a failure.
+fn after(part: i64, compared: Result<i64, store::Error>) -> i64 {
+    compared.unwrap_or_else(|error| {
+        tracing::warn!(error = %crate::base::chain(&error), "comparing when devices were last heard of failed");
+        part
+    })
 }
 
 async fn forget(store: &Store, now: Moment) {

@@ -15,6 +15,7 @@
 mod migrations;
 mod postgres;
 mod sqlite;
+mod statement;
 
 use core::fmt;
 use std::future::Future;
@@ -26,6 +27,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::base::refusal::Refusal;
+pub(crate) use statement::Statement;
 
 /// Which database, parsed from `sqlite:PATH` or `postgres://USER:PASSWORD@HOST/NAME`.
 #[derive(Clone, PartialEq, Eq)]
@@ -217,6 +219,15 @@ impl Connection<'_> {
         match self {
             Self::Sqlite(connection) => Ok(sqlite::rows(connection, sql, values)?.into_iter().map(Row::Sqlite).collect()),
             Self::Postgres(session) => Ok(session.rows(sql, values).await?.into_iter().map(Row::Postgres).collect()),
+        }
+    }
+
+    /// Runs a statement that was put together and returns its rows.
+    pub(crate) async fn query(&mut self, statement: &Statement<'_>) -> Result<Vec<Row>, Error> {
+        let Statement { text, values } = statement;
+        match self {
+            Self::Sqlite(connection) => Ok(sqlite::rows(connection, text, values)?.into_iter().map(Row::Sqlite).collect()),
+            Self::Postgres(session) => Ok(session.query(text, values).await?.into_iter().map(Row::Postgres).collect()),
         }
     }
 

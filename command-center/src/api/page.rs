@@ -1,4 +1,6 @@
-//! The operator's page: lists of the fleet, and a form that creates codes. Plain HTML without scripts.
+//! The operator's pages: codes, and lists of the fleet. Plain HTML without scripts.
+
+pub(super) mod devices;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,16 +17,14 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde::Deserialize;
+use url::form_urlencoded::Serializer;
 
-use super::Center;
-use super::auth;
 use super::html::Value;
+use super::{Center, auth};
 use crate::base::clock::Moment;
 use crate::base::qr::qr_png;
 use crate::base::refusal::Refusal;
-use crate::domain::operator::{
-    ApplianceEntry, CodeEntry, CodeState, NewCode, NewCodes, NodeEntry, OperatorError, Overview, SiteEntry,
-};
+use crate::domain::operator::{CodeEntry, CodeState, MANY, NewCode, NewCodes, OperatorError, Overview, SiteEntry};
 
 /// The style of the page. Its hash is in the policy below, so that browsers apply no other.
 const STYLE: &str = include_str!("page.css");
@@ -149,7 +149,29 @@ async fn render(center: &Center, fresh: &[NewCode], fault: Option<&str>, status:
             return Refusal::Unavailable.into_response();
         }
     };
-    let body = page(&overview, fresh, fault, center.config.clock.now());
+    let content = html! {
+        @if let Some(fault) = fault { p.fault role="alert" { (Value(fault)) } }
+        @if !fresh.is_empty() { (new_codes(fresh)) }
+        (create_form(&overview))
+        (codes(&overview))
+        (sites(&overview))
+    };
+    answer(center, Place::Codes, "Codes and sites", &content, status)
+}
+
+/// A page of its own in the head of all pages.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Codes,
+    Appliances,
+    Nodes,
+}
+
+/// All of them: where they are, and their names.
+const PLACES: [(Place, &str, &str); 3] =
+    [(Place::Codes, "/", "Codes"), (Place::Appliances, "/appliances", "Appliances"), (Place::Nodes, "/nodes", "Nodes")];
+
+fn answer(center: &Center, place: Place, title: &str, content: &Markup, status: StatusCode) -> Response {
     let policy = format!(
         "default-src 'none'; style-src 'sha256-{}'; img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
         BASE64_STANDARD.encode(<sha2::Sha256 as sha2::Digest>::digest(STYLE))
@@ -161,30 +183,31 @@ async fn render(center: &Center, fresh: &[NewCode], fault: Option<&str>, status:
         (CACHE_CONTROL, "no-store"),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
-    (status, headers, body).into_response()
+    (status, headers, page(place, title, content, center.config.clock.now())).into_response()
 }
 
-fn page(overview: &Overview, fresh: &[NewCode], fault: Option<&str>, now: Moment) -> String {
+fn page(place: Place, title: &str, content: &Markup, now: Moment) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
             head {
                 meta charset="utf-8";
-                title { "Jarvis command center" }
+                title { (title) " – Jarvis command center" }
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 style { (PreEscaped(STYLE)) }
             }
             body {
-                header { h1 { "Jarvis command center" } p { (when(&now.zoned())) " UTC" } }
-                main {
-                    @if let Some(fault) = fault { p.fault role="alert" { (Value(fault)) } }
-                    @if !fresh.is_empty() { (new_codes(fresh)) }
-                    (create_form(overview))
-                    (sites(overview))
-                    (codes(overview))
-                    (appliances(overview))
-                    (nodes(overview))
+                a.skip href="#content" { "Skip to the content" }
+                header {
+                    h1 { "Jarvis command center" }
+                    nav aria-label="Pages of the command center" {
+                        @for (other, path, name) in PLACES {
+                            a href=(path) aria-current=[(other == place).then_some("page")] { (name) }
+                        }
+                    }
+                    p { (when(&now.zoned())) " UTC" }
                 }
+                main #content { (content) }
             }
         }
     };
@@ -233,15 +256,20 @@ fn when(zoned: &str) -> String {
     zoned.chars().take(16).map(|character| if character == 'T' { ' ' } else { character }).collect()
 }
 
-/// A section with a table of `rows`, of which the database has `all`.
-fn table(title: &str, all: i64, columns: &[&str], rows: &[Markup]) -> Markup {
-    let is_complete = i64::try_from(rows.len()) == Ok(all);
+/// A section with a table of the newest entries of a kind.
+fn table(title: &str, columns: &[&str], rows: &[Markup]) -> Markup {
     html! {
         section {
-            h2 { (title) " " small { @if !is_complete { (rows.len()) " of " } (all) } }
-            table {
-                thead { tr { @for column in columns { th { (column) } } } }
-                tbody { @for row in rows { tr { (row) } } }
+            h2 { (title) }
+            @if rows.is_empty() {
+                p.empty { "None." }
+            } @else {
+                div.scroll tabindex="0" role="region" aria-label=(title) {
+                    table {
+                        thead { tr { @for column in columns { th scope="col" { (column) } } } }
+                        tbody { @for row in rows { tr { (row) } } }
+                    }
+                }
             }
         }
     }
@@ -252,53 +280,33 @@ fn cells(texts: &[Option<&str>]) -> Markup {
     html! { @for text in texts { td { (Value(text.unwrap_or("–"))) } } }
 }
 
-fn sites(Overview { counts, sites, .. }: &Overview) -> Markup {
+fn sites(Overview { sites, .. }: &Overview) -> Markup {
     let row = |site: &SiteEntry| {
-        let (count, seen) = (site.appliances.to_string(), site.last_seen.as_deref().map(when));
-        cells(&[Some(&site.site_id), Some(&site.name), Some(&site.partner), Some(&count), seen.as_deref()])
+        let count = if site.appliances < MANY { site.appliances.to_string() } else { format!("{MANY} or more") };
+        let query = Serializer::new(String::new()).append_pair("site", &site.site_id).finish();
+        html! {
+            (cells(&[Some(&site.site_id), Some(&site.name), Some(&site.partner)]))
+            td { a href={ "/appliances?" (Value(&query)) } { (count) } }
+        }
     };
-    let columns = ["Site", "Name", "Partner", "Appliances", "Last seen"];
-    table("Sites", counts.sites, &columns, &sites.iter().map(row).collect::<Vec<_>>())
+    table("Newest sites", &["Site", "Name", "Partner", "Appliances"], &sites.iter().map(row).collect::<Vec<_>>())
 }
 
-fn codes(Overview { counts, codes, .. }: &Overview) -> Markup {
+fn codes(Overview { codes, .. }: &Overview) -> Markup {
     let row = |code: &CodeEntry| {
         let (ends, site, appliance) = (when(&code.expires_at), code.site.as_deref(), code.appliance_id.as_deref());
         html! {
             (cells(&[Some(&code.id), Some(code.state.word())]))
             td {
                 @if code.state == CodeState::Pending {
-                    form method="post" action="/codes/revoke" { button name="id" value=(Value(&code.id)) { "Revoke" } }
+                    form method="post" action="/codes/revoke" {
+                        button name="id" value=(Value(&code.id)) aria-label={ "Revoke code " (Value(&code.id)) } { "Revoke" }
+                    }
                 }
             }
             (cells(&[Some(&ends), site, Some(&code.partner), appliance]))
         }
     };
-    let columns = ["Code", "State", "", "Ends", "Site", "Partner", "Appliance"];
-    table("Codes", counts.codes, &columns, &codes.iter().map(row).collect::<Vec<_>>())
-}
-
-fn appliances(Overview { counts, appliances, .. }: &Overview) -> Markup {
-    let row = |appliance: &ApplianceEntry| {
-        let status = if appliance.revoked { "revoked" } else { &appliance.status };
-        let (percent, seen) = (appliance.progress_percent, appliance.last_seen.as_deref().map(when));
-        let message = appliance.message.as_deref().unwrap_or_default();
-        html! {
-            (cells(&[Some(&appliance.appliance_id), Some(&appliance.site), appliance.hostname.as_deref(), Some(status)]))
-            td { progress max="100" value=(percent) {} (NO_BREAK) (percent) (NO_BREAK) "% " (Value(message)) }
-            (cells(&[seen.as_deref()]))
-        }
-    };
-    let columns = ["Appliance", "Site", "Host", "Status", "Progress", "Last seen"];
-    table("Appliances", counts.appliances, &columns, &appliances.iter().map(row).collect::<Vec<_>>())
-}
-
-fn nodes(Overview { counts, nodes, .. }: &Overview) -> Markup {
-    let row = |node: &NodeEntry| {
-        let [id, household, room, version, seen] = node.columns();
-        let online = if node.is_online() { "yes" } else { "no" };
-        cells(&[id, household, room, version, seen.map(when).as_deref(), Some(online)])
-    };
-    let columns = ["Node", "Household", "Room", "Version", "Last seen", "Online"];
-    table("Nodes", counts.nodes, &columns, &nodes.iter().map(row).collect::<Vec<_>>())
+    let columns = ["Code", "State", "Action", "Ends", "Site", "Partner", "Appliance"];
+    table("Newest codes", &columns, &codes.iter().map(row).collect::<Vec<_>>())
 }

@@ -59,6 +59,22 @@ impl Moment {
     }
 }
 
+/// A number and its unit, such as `30d`; at least a second and at most ten years.
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    let unit = text.chars().next_back()?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        'd' => 24 * 3600,
+        'w' => 7 * 24 * 3600,
+        _ => return None,
+    };
+    let number = text[..text.len() - unit.len_utf8()].parse::<u64>().ok()?;
+    let ten_years = 10 * 366 * 24 * 3600;
+    number.checked_mul(seconds).filter(|seconds| (1..=ten_years).contains(seconds)).map(Duration::from_secs)
+}
+
 /// The source of the time.
 #[derive(Clone, Debug, Default)]
 pub struct Clock(Option<Arc<AtomicI64>>);
@@ -101,6 +117,15 @@ mod tests {
         let moment = Moment(1_767_540_600_123);
         assert_eq!(moment.utc(), "2026-01-04T15:30:00.123000Z");
         assert_eq!(moment.zoned(), "2026-01-04T15:30:00.123000+00:00");
+    }
+
+    #[test]
+    fn a_time_is_a_number_with_its_unit() {
+        assert_eq!(parse_duration("30d"), Some(Duration::from_hours(720)));
+        assert_eq!(parse_duration("1w"), Some(Duration::from_hours(168)));
+        for wrong in ["", "d", "30", "0d", "-1d", "1.5h", "99999999999999999999d", "400000w", "30é"] {
+            assert_eq!(parse_duration(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

@@ -137,8 +137,8 @@ impl Operation for Claim {
         // becomes invalid. A repeat of the same claim changes nothing.
         let make = "
             INSERT INTO appliances (appliance_id, site_id, code_hash, key_hash, mac_address, hostname, hardware_id, public_key,
-                                    claimed_at, status, progress_percent)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'claimed', 0)
+                                    claimed_at, partner, status, progress_percent)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'claimed', 0)
             ON CONFLICT (appliance_id) DO UPDATE SET
                 code_hash = excluded.code_hash, key_hash = excluded.key_hash, hostname = excluded.hostname,
                 hardware_id = excluded.hardware_id, public_key = excluded.public_key, claimed_at = excluded.claimed_at,
@@ -155,7 +155,8 @@ impl Operation for Claim {
             hostname,
             hardware_id,
             public_key,
-            self.now
+            self.now,
+            &partner
         ];
         connection.execute(make, values).await?;
         let brand = "SELECT brand_name, primary_color, logo_url FROM partners WHERE slug = $1";

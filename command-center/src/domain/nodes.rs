@@ -11,8 +11,8 @@ use crate::base::clock::Moment;
 use crate::base::refusal::Refusal;
 use crate::store::{Connection, Error, Operation, Row, Store, values};
 
-/// A node counts as online for this long after it was last heard of: three heartbeats of a node.
-const ONLINE: Duration = Duration::from_mins(15);
+/// A device counts as online for this long after it was last heard of: three heartbeats of a node.
+pub(crate) const ONLINE: Duration = Duration::from_mins(15);
 
 /// At most this many nodes in one answer; `after` asks for more.
 const PAGE: i64 = 10_000;
@@ -112,16 +112,23 @@ pub(crate) struct NodeView {
 }
 
 /// The columns of [`NodeView::from_row`], in its order.
+macro_rules! node_fields {
+    () => {
+        "node_id, room, name, user_name, voice_mode, adapter_hash, household_id, deactivated_at, last_seen, version, install_mode,
+         git_sha, is_busy"
+    };
+}
+pub(super) use node_fields;
+
+/// [`node_fields`] of all nodes.
 macro_rules! node_columns {
     () => {
-        "SELECT node_id, room, name, user_name, voice_mode, adapter_hash, household_id, deactivated_at, last_seen, version,
-                install_mode, git_sha, is_busy
-           FROM nodes LEFT JOIN node_presence USING (number)"
+        concat!("SELECT ", node_fields!(), " FROM nodes LEFT JOIN node_presence USING (number)")
     };
 }
 
 impl NodeView {
-    fn from_row(row: &Row, now: Moment) -> Result<Self, Error> {
+    pub(super) fn from_row(row: &Row, now: Moment) -> Result<Self, Error> {
         let last_seen = row.column::<Option<i64>>(8)?.map(Moment);
         Ok(Self {
             node_id: row.column(0)?,
@@ -269,23 +276,6 @@ impl Operation for ListNodes {
                 }
             }
         }
-        rows.iter().map(|row| NodeView::from_row(row, self.now)).collect()
-    }
-}
-
-/// The nodes that registered last.
-pub(crate) struct NewestNodes {
-    /// How many.
-    pub(crate) count: i64,
-    pub(crate) now: Moment,
-}
-
-impl Operation for NewestNodes {
-    type Answer = Vec<NodeView>;
-
-    async fn run(&self, connection: &mut Connection<'_>) -> Result<Vec<NodeView>, Error> {
-        let newest = concat!(node_columns!(), " ORDER BY registered_at DESC, node_id LIMIT $1");
-        let rows = connection.rows(newest, values![self.count]).await?;
         rows.iter().map(|row| NodeView::from_row(row, self.now)).collect()
     }
 }

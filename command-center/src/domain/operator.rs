@@ -1,5 +1,6 @@
 //! The operator's requests: codes, partners, and lists of the fleet.
 
+mod devices;
 mod operations;
 
 use std::path::Path;
@@ -10,14 +11,10 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use utoipa::ToSchema;
 
-use self::operations::{
-    AddPartner, CreateCodes, ListAppliances, ListCodes, ListPartners, ReadOverview, RevokeAppliance, RevokeCode, RevokeNode,
-    Revoked,
-};
+use self::operations::{AddPartner, CreateCodes, ListCodes, ListPartners, ReadOverview, RevokeCode, Revoked};
 use super::accounts::{RotateKeys, TOKEN_LIFE};
 use super::claims::{Claim, site_id};
 use super::code::ProvisionCode;
-use super::nodes::{ListNodes, NodeView};
 use super::opening::{OpenError, open};
 use crate::base::clock::{Clock, Moment};
 use crate::base::secret::{self, Purpose, ServerSecret};
@@ -27,7 +24,7 @@ use crate::store::{self, Store};
 /// How many codes are made in one transaction.
 pub const CODES_AT_ONCE: usize = 500;
 
-/// How many rows one page of a list has.
+/// How many rows one page of the codes has.
 pub const PAGE: i64 = 1000;
 
 /// Why an operator request failed.
@@ -167,88 +164,22 @@ pub struct SiteEntry {
     pub name: String,
     /// The slug of its partner.
     pub partner: String,
-    /// How many appliances it has.
+    /// How many appliances it has; [`MANY`] stands for more.
     pub appliances: i64,
-    /// When one of them was last heard of.
-    pub last_seen: Option<String>,
 }
 
-/// The number of entries of each kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Counts {
-    /// Sites.
-    pub sites: i64,
-    /// Codes in any state.
-    pub codes: i64,
-    /// Appliances.
-    pub appliances: i64,
-    /// Nodes.
-    pub nodes: i64,
-}
+/// How many appliances of a site are counted.
+pub const MANY: i64 = 1000;
 
-/// The newest entries of each kind, at one moment.
+/// The newest sites and codes, and all partners.
 #[derive(Clone, Debug)]
 pub struct Overview {
-    /// How many there are.
-    pub counts: Counts,
     /// All partners.
     pub partners: Vec<Partner>,
     /// The newest sites.
     pub sites: Vec<SiteEntry>,
     /// The newest codes.
     pub codes: Vec<CodeEntry>,
-    /// The newest appliances.
-    pub appliances: Vec<ApplianceEntry>,
-    /// The newest nodes.
-    pub nodes: Vec<NodeEntry>,
-}
-
-/// An appliance in a list.
-#[derive(Clone, Debug, Serialize)]
-pub struct ApplianceEntry {
-    /// Its id.
-    pub appliance_id: String,
-    /// The name of its site.
-    pub site: String,
-    /// The slug of its partner.
-    pub partner: String,
-    /// Its hardware address.
-    pub mac_address: String,
-    /// What it calls itself.
-    pub hostname: Option<String>,
-    /// Its status, in its own words.
-    pub status: String,
-    /// Its progress, in percent.
-    pub progress_percent: i64,
-    /// Its message about the status.
-    pub message: Option<String>,
-    /// When it was last heard of.
-    pub last_seen: Option<String>,
-    /// Whether its key has been taken back.
-    pub revoked: bool,
-}
-
-/// A node in a list.
-#[derive(Clone, Debug, Serialize)]
-#[serde(transparent)]
-pub struct NodeEntry(NodeView);
-
-impl NodeEntry {
-    /// Id, household, room, version, and when it was last heard of.
-    pub fn columns(&self) -> [Option<&str>; 5] {
-        let NodeView { node_id, household_id, room, last_seen_version, last_seen, .. } = &self.0;
-        [Some(node_id), Some(household_id), Some(room), last_seen_version.as_deref(), last_seen.as_deref()]
-    }
-
-    /// Its id.
-    pub fn id(&self) -> &str {
-        &self.0.node_id
-    }
-
-    /// Whether it was heard of in the last minutes.
-    pub const fn is_online(&self) -> bool {
-        self.0.online
-    }
 }
 
 impl Operator {
@@ -263,7 +194,7 @@ impl Operator {
         Self { store, secret, clock }
     }
 
-    /// The newest of everything, some hundred of each.
+    /// The newest sites and codes, some hundred of each.
     pub async fn overview(&self) -> Result<Overview, OperatorError> {
         Ok(self.store.read(ReadOverview { now: self.clock.now() }).await?)
     }
@@ -370,40 +301,11 @@ impl Operator {
         Err(OperatorError::UnknownCode)
     }
 
-    /// Revokes an appliance's key.
-    pub async fn revoke_appliance(&self, appliance_id: &str) -> Result<(), OperatorError> {
-        let revoke = RevokeAppliance { appliance_id: appliance_id.to_owned(), now: self.clock.now() };
-        if self.store.write(revoke).await? { Ok(()) } else { Err(OperatorError::UnknownAppliance) }
-    }
-
-    /// Revokes a node's key.
-    pub async fn revoke_node(&self, node_id: &str) -> Result<(), OperatorError> {
-        let revoke = RevokeNode { node_id: node_id.to_owned(), now: self.clock.now() };
-        if self.store.write(revoke).await? { Ok(()) } else { Err(OperatorError::UnknownNode) }
-    }
-
     /// Creates a new key for the tokens of accounts and returns its name. Tokens of the old keys are accepted until they
     /// expire or, with `at_once`, no longer.
     pub async fn rotate_keys(&self, at_once: bool) -> Result<String, OperatorError> {
         let grace = if at_once { Duration::ZERO } else { TOKEN_LIFE };
         Ok(self.store.write(RotateKeys { grace, now: self.clock.now() }).await?)
-    }
-
-    /// One page of the appliances, behind the entry of the page before.
-    pub async fn appliances(&self, after: Option<&ApplianceEntry>) -> Result<Vec<ApplianceEntry>, OperatorError> {
-        let after = after.map_or_else(String::new, |entry| entry.appliance_id.clone());
-        Ok(self.store.read(ListAppliances { after }).await?)
-    }
-
-    /// One page of the nodes, behind the entry of the page before; of one household or of all.
-    pub async fn nodes(&self, household: Option<&str>, after: Option<&NodeEntry>) -> Result<Vec<NodeEntry>, OperatorError> {
-        let list = ListNodes {
-            households: household.map(|household| vec![household.to_owned()]),
-            include_inactive: true,
-            after: after.map_or_else(String::new, |entry| entry.id().to_owned()),
-            now: self.clock.now(),
-        };
-        Ok(self.store.read(list).await?.into_iter().map(NodeEntry).collect())
     }
 }
 

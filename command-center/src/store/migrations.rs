@@ -272,6 +272,80 @@ const STEPS: &[Step] = &[
             "ALTER TABLE appliances DROP COLUMN last_seen",
         ],
     },
+    // For lists of the fleet. Each order and each filter has an index, which ends with the number. Numbers rise with the age of
+    // their rows. `silent_since` is 0 for a device that was never heard of, the largest number for one that is heard of, and
+    // otherwise the time of its last heartbeat. `standing` puts all devices into one order: revoked, never heard of, silent,
+    // heard of. See `domain::fleet`.
+    Step::Each {
+        sqlite: &[
+            "ALTER TABLE appliances ADD COLUMN partner TEXT NOT NULL DEFAULT 'default'",
+            "UPDATE appliances SET partner = (SELECT partner FROM sites WHERE sites.site_id = appliances.site_id)",
+            "ALTER TABLE appliances ADD COLUMN silent_since BIGINT NOT NULL DEFAULT 0",
+            "UPDATE appliances SET silent_since = appliance_presence.last_seen FROM appliance_presence WHERE appliance_presence.number = appliances.number",
+            "ALTER TABLE appliances ADD COLUMN standing BIGINT GENERATED ALWAYS AS (
+        CASE WHEN revoked_at IS NOT NULL THEN number - 4611686018427387904
+             WHEN silent_since = 0 THEN number - 2305843009213693952
+             WHEN silent_since = 9223372036854775807 THEN number + 2305843009213693952
+             ELSE silent_since END) VIRTUAL",
+            "CREATE INDEX appliances_standing ON appliances (standing)",
+            "CREATE INDEX appliances_partner ON appliances (partner)",
+            "CREATE INDEX appliances_status ON appliances (status)",
+            "CREATE INDEX appliances_id ON appliances (lower(appliance_id))",
+            "CREATE INDEX appliances_mac ON appliances (lower(mac_address))",
+            "CREATE INDEX appliances_host ON appliances (lower(hostname))",
+            "DROP INDEX appliances_order",
+            "ALTER TABLE nodes ADD COLUMN silent_since BIGINT NOT NULL DEFAULT 0",
+            "UPDATE nodes SET silent_since = node_presence.last_seen FROM node_presence WHERE node_presence.number = nodes.number",
+            "ALTER TABLE nodes ADD COLUMN standing BIGINT GENERATED ALWAYS AS (
+        CASE WHEN deactivated_at IS NOT NULL THEN number - 4611686018427387904
+             WHEN silent_since = 0 THEN number - 2305843009213693952
+             WHEN silent_since = 9223372036854775807 THEN number + 2305843009213693952
+             ELSE silent_since END) VIRTUAL",
+            "CREATE INDEX nodes_standing ON nodes (standing)",
+            "CREATE INDEX nodes_version ON nodes (version)",
+            "CREATE INDEX nodes_id ON nodes (lower(node_id))",
+            "CREATE INDEX nodes_name ON nodes (lower(name))",
+            "CREATE INDEX nodes_room ON nodes (lower(room))",
+            "DROP INDEX nodes_order",
+        ],
+        postgres: &[
+            "ALTER TABLE appliances ADD COLUMN partner TEXT NOT NULL DEFAULT 'default'",
+            "UPDATE appliances SET partner = sites.partner FROM sites
+              WHERE sites.site_id = appliances.site_id AND sites.partner <> 'default'",
+            "ALTER TABLE appliances ADD COLUMN silent_since BIGINT NOT NULL DEFAULT 0",
+            "UPDATE appliances SET silent_since = appliance_presence.last_seen FROM appliance_presence WHERE appliance_presence.number = appliances.number",
+            "ALTER TABLE appliances ADD COLUMN standing BIGINT GENERATED ALWAYS AS (
+        CASE WHEN revoked_at IS NOT NULL THEN number - 4611686018427387904
+             WHEN silent_since = 0 THEN number - 2305843009213693952
+             WHEN silent_since = 9223372036854775807 THEN number + 2305843009213693952
+             ELSE silent_since END) STORED",
+            "CREATE INDEX appliances_standing ON appliances (standing, number)",
+            "CREATE INDEX appliances_partner ON appliances (partner, number)",
+            "CREATE INDEX appliances_status ON appliances (status, number)",
+            "DROP INDEX appliances_site",
+            "CREATE INDEX appliances_site ON appliances (site_id, number)",
+            // In the order of the bytes, so that a range of texts has all that begin with the same letters.
+            "CREATE INDEX appliances_id ON appliances (lower(appliance_id COLLATE \"C\"), number)",
+            "CREATE INDEX appliances_mac ON appliances (lower(mac_address COLLATE \"C\"), number)",
+            "CREATE INDEX appliances_host ON appliances (lower(hostname COLLATE \"C\"), number)",
+            "DROP INDEX appliances_order",
+            "ALTER TABLE nodes ADD COLUMN silent_since BIGINT NOT NULL DEFAULT 0",
+            "UPDATE nodes SET silent_since = node_presence.last_seen FROM node_presence WHERE node_presence.number = nodes.number",
+            "ALTER TABLE nodes ADD COLUMN standing BIGINT GENERATED ALWAYS AS (
+        CASE WHEN deactivated_at IS NOT NULL THEN number - 4611686018427387904
+             WHEN silent_since = 0 THEN number - 2305843009213693952
+             WHEN silent_since = 9223372036854775807 THEN number + 2305843009213693952
+             ELSE silent_since END) STORED",
+            "CREATE INDEX nodes_standing ON nodes (standing, number)",
+            "CREATE INDEX nodes_version ON nodes (version, number)",
+            "DROP INDEX nodes_household",
+            "CREATE INDEX nodes_household ON nodes (household_id, number)",
+            "CREATE INDEX nodes_id ON nodes (lower(node_id COLLATE \"C\"), number)",
+            "CREATE INDEX nodes_name ON nodes (lower(name COLLATE \"C\"), number)",
+            "CREATE INDEX nodes_room ON nodes (lower(room COLLATE \"C\"), number)",
+            "DROP INDEX nodes_order",
+        ],
+    },
 ];
 
 /// Migrates the schema to the latest version. The caller holds the lock that excludes other processes.

@@ -306,6 +306,12 @@ impl Session<'_> {
         Ok(self.client.query(&statement, &parameters(values)).await?)
     }
 
+    /// Runs one statement that is not kept: it is planned for its parameters.
+    pub(super) async fn query(&self, sql: &str, values: &[Value<'_>]) -> Result<Vec<Row>, Failure> {
+        let typed = parameters(values).into_iter().zip(types(values)).collect::<Vec<_>>();
+        Ok(self.client.query_typed(sql, &typed).await?)
+    }
+
     /// Runs one statement; how many rows it changed.
     pub(super) async fn execute(&self, sql: &'static str, values: &[Value<'_>]) -> Result<u64, Failure> {
         let statement = self.statements.prepare_typed(self.client, sql, &types(values)).await?;

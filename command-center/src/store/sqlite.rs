@@ -46,9 +46,10 @@ const READERS: usize = 4;
 const STATEMENTS: usize = 128;
 
 /// The names of a statement's parameters.
-const PARAMETERS: [&str; 20] = [
+const PARAMETERS: [&str; 40] = [
     "$1", "$2", "$3", "$4", "$5", "$6", "$7", "$8", "$9", "$10", "$11", "$12", "$13", "$14", "$15", "$16", "$17", "$18", "$19",
-    "$20",
+    "$20", "$21", "$22", "$23", "$24", "$25", "$26", "$27", "$28", "$29", "$30", "$31", "$32", "$33", "$34", "$35", "$36", "$37",
+    "$38", "$39", "$40",
 ];
 
 #[derive(Debug)]
@@ -349,11 +350,7 @@ pub(super) fn execute(connection: &Sqlite, sql: &'static str, values: &[Value<'_
 }
 
 /// Runs one statement and returns the columns of its rows.
-pub(super) fn rows(
-    connection: &Sqlite,
-    sql: &'static str,
-    values: &[Value<'_>],
-) -> rusqlite::Result<Vec<Vec<rusqlite::types::Value>>> {
+pub(super) fn rows(connection: &Sqlite, sql: &str, values: &[Value<'_>]) -> rusqlite::Result<Vec<Vec<rusqlite::types::Value>>> {
     let mut statement = bound(connection, sql, values)?;
     let columns = statement.column_count();
     let mut rows = statement.raw_query();
@@ -365,7 +362,7 @@ pub(super) fn rows(
 }
 
 /// A statement with its parameters.
-fn bound<'c>(connection: &'c Sqlite, sql: &'static str, values: &[Value<'_>]) -> rusqlite::Result<CachedStatement<'c>> {
+fn bound<'c>(connection: &'c Sqlite, sql: &str, values: &[Value<'_>]) -> rusqlite::Result<CachedStatement<'c>> {
     debug_assert!(values.len() <= PARAMETERS.len(), "a name for each");
     let mut statement = connection.prepare_cached(sql)?;
     for (value, name) in values.iter().zip(PARAMETERS) {

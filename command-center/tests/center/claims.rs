@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use command_center::fleet::{Order, Query};
 use command_center::operator::{CodeState, NewCodes, OperatorError, Partner};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -330,7 +331,7 @@ async fn a_thousand_claims_with_lost_answers_all_end_claimed_once(center: Center
         appliances.insert(text(&claimed, "appliance_id"));
     }
     assert_eq!(appliances.len(), codes.len());
-    assert_eq!(center.operator().await.overview().await.unwrap().counts.appliances, 1000);
+    assert_eq!(center.operator().await.count_appliances().await.unwrap().all(), 1000);
     assert_eq!(states(&center).await, HashMap::from([(CodeState::Claimed, codes.len())]));
 }
 
@@ -349,7 +350,7 @@ async fn progress_shows_in_the_list(center: Center) {
     let updated = center.post("/api/provision/status", &headers, &body).await;
     let expected = json!({ "status": "updated", "appliance_id": appliance_id, "new_status": "testing" });
     assert_eq!(updated, (StatusCode::OK, expected));
-    let appliance = center.operator().await.appliances(None).await.unwrap().remove(0);
+    let appliance = center.operator().await.appliances(&Query::default()).await.unwrap().entries.remove(0);
     assert_eq!((appliance.status.as_str(), appliance.progress_percent), ("testing", 40));
     assert_eq!(appliance.message.as_deref(), Some("disk"));
     let body = json!({ "appliance_id": appliance_id, "status": "testing", "progress_percent": 101 });
@@ -370,11 +371,12 @@ async fn only_the_key_authenticates_an_appliance(center: Center) {
         let refused = center.post("/api/provision/heartbeat", &headers, &body).await;
         assert_eq!(refused, (StatusCode::UNAUTHORIZED, json!({ "detail": "Invalid API key" })));
     }
-    assert_eq!(center.operator().await.appliances(None).await.unwrap()[0].last_seen, None);
+    let first = Query { order: Order::Oldest, ..Query::default() };
+    assert_eq!(center.operator().await.appliances(&first).await.unwrap().entries[0].last_seen, None);
 
     let (status, known) = center.post("/api/provision/heartbeat", &[("authorization", &bearer)], &body).await;
     assert_eq!((status, &known["status"], &known["appliance_id"]), (StatusCode::OK, &json!("known"), &json!(appliance_id)));
-    let seen = center.operator().await.appliances(None).await.unwrap().remove(0);
+    let seen = center.operator().await.appliances(&first).await.unwrap().entries.remove(0);
     assert_eq!(seen.last_seen.as_deref(), Some("2026-01-04T15:30:00.000000+00:00"));
     assert_eq!(seen.hostname.as_deref(), Some("box"));
 }

@@ -128,7 +128,7 @@ async fn a_failover_loses_nothing_that_was_acknowledged() {
     assert_eq!(claimed.len(), DEVICES);
     let ids = claimed.iter().map(|[_, id, _]| id).collect::<HashSet<_>>();
     assert_eq!(ids.len(), DEVICES, "each device claimed a code of its own");
-    let appliances = center.operator().await.overview().await.unwrap().counts.appliances;
+    let appliances = center.operator().await.count_appliances().await.unwrap().all();
     assert_eq!(usize::try_from(appliances).unwrap(), DEVICES, "no code has made two appliances");
     for (index, [code, appliance_id, key]) in claimed.iter().enumerate() {
         let server = &fleet.urls[index % 2];

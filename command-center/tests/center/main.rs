@@ -4,6 +4,7 @@ mod accounts;
 mod claims;
 mod failover;
 mod faults;
+mod fleet;
 mod guessing;
 mod host;
 mod households;

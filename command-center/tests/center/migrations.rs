@@ -3,6 +3,7 @@
 use std::os::unix::fs::OpenOptionsExt as _;
 
 use command_center::Database;
+use command_center::fleet::{Order, Query};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
@@ -29,7 +30,8 @@ async fn what_devices_reported_is_kept_and_their_keys_stay_valid(mut center: Cen
         let nodes = nodes.as_array().unwrap().iter().map(shown).collect::<Vec<_>>();
         assert_eq!(nodes, [json!(["heard-of", "kitchen", seen, "1.2.3"]), json!(["silent", "hall", null, null])]);
         let operator = center.operator().await;
-        let appliances = operator.appliances(None).await.unwrap();
+        let by_id = Query { order: Order::Id, ..Query::default() };
+        let appliances = operator.appliances(&by_id).await.unwrap().entries;
         let shown = appliances.iter().map(|entry| (entry.appliance_id.as_str(), entry.last_seen.as_deref())).collect::<Vec<_>>();
         assert_eq!(shown, [("heard-of", Some(seen)), ("silent", None)]);
         operator.close().await;
@@ -45,7 +47,7 @@ async fn what_devices_reported_is_kept_and_their_keys_stay_valid(mut center: Cen
         assert_eq!((status, &known["status"], &known["site_id"]), (StatusCode::OK, &json!("known"), &json!("clinic")));
     }
     let now = "2026-01-04T15:30:00.000000+00:00";
-    let appliances = center.operator().await.appliances(None).await.unwrap();
+    let appliances = center.operator().await.appliances(&Query::default()).await.unwrap().entries;
     assert!(appliances.iter().all(|entry| entry.last_seen.as_deref() == Some(now)));
     let (_, nodes) = center.get("/api/v0/admin/nodes", &[("x-api-key", ADMIN_KEY)]).await;
     assert!(nodes.as_array().unwrap().iter().all(|node| node["last_seen"] == now));
@@ -55,7 +57,7 @@ async fn what_devices_reported_is_kept_and_their_keys_stay_valid(mut center: Cen
     assert_eq!(center.heartbeat(&node).await.0, StatusCode::OK);
     let body = json!({ "mac_address": "02:00:00:00:00:03" });
     assert_eq!(center.post("/api/provision/heartbeat", &[("authorization", &appliance)], &body).await.0, StatusCode::OK);
-    assert_eq!(center.operator().await.overview().await.unwrap().counts.appliances, 3);
+    assert_eq!(center.operator().await.count_appliances().await.unwrap().all(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

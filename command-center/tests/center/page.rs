@@ -28,7 +28,11 @@ fn as_operator(center: &Center, method: Method, path: &str) -> reqwest::RequestB
 }
 
 async fn page(center: &Center) -> String {
-    let response = as_operator(center, Method::GET, "/").send().await.unwrap();
+    page_at(center, "/").await
+}
+
+async fn page_at(center: &Center, path: &str) -> String {
+    let response = as_operator(center, Method::GET, path).send().await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
     response.text().await.unwrap()
 }
@@ -63,15 +67,21 @@ async fn the_page_shows_sites_codes_appliances_and_nodes(center: Center) {
     let policy = response.headers()[CONTENT_SECURITY_POLICY].to_str().unwrap();
     assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
     let page = response.text().await.unwrap();
-    for shown in [
-        "<td>Clinic</td>",
-        "<td>claimed</td>",
-        &format!("<td>{appliance_id}</td>"),
-        "<progress max=\"100\" value=\"40\"></progress>&nbsp;40&nbsp;% disk",
-        &format!("<td>{}</td><td>home</td>", node.split(':').next().unwrap()),
-        "<td>2026-01-04 15:30</td><td>yes</td>",
+    for (page, shown) in [
+        (&page, "<td>Clinic</td>".to_owned()),
+        (&page, "<td>claimed</td>".to_owned()),
+        (&page_at(&center, "/appliances").await, format!("<td>{appliance_id}</td>")),
+        (
+            &page_at(&center, "/appliances").await,
+            "value=\"40\" aria-label=\"Progress\"></progress>&nbsp;40&nbsp;% disk".to_owned(),
+        ),
+        (&page_at(&center, "/nodes").await, format!("<td>{}</td><td>home</td>", node.split(':').next().unwrap())),
+        (
+            &page_at(&center, "/nodes").await,
+            "<span class=\"state online\">online</span></td><td>–</td><td>2026-01-04 15:30</td>".to_owned(),
+        ),
     ] {
-        assert!(page.contains(shown), "{shown} in:\n{page}");
+        assert!(page.contains(&shown), "{shown} in:\n{page}");
     }
 }
 
@@ -82,7 +92,7 @@ async fn values_of_devices_and_operators_cannot_become_markup(center: Center) {
     let code = center.codes(Some(hostile), 1).await.remove(0);
     let body = json!({ "provision_code": code, "mac_address": FIRST, "hostname": hostile });
     center.post("/api/provision/claim", &[], &body).await;
-    let page = page(&center).await;
+    let page = page(&center).await + &page_at(&center, "/appliances").await;
     assert!(page.contains("&lt;script&gt;document.title=&#39;owned&#39;&lt;/script&gt;&quot;&#39;&amp;"));
     assert!(!page.contains("<script"));
 }
@@ -180,7 +190,7 @@ async fn in_a_browser_the_page_is_rendered_and_hostile_names_are_text() {
     // The key of the tests has blanks, which an address must escape.
     let address = format!("http://operator:{}@{}/", ADMIN_KEY.replace(' ', "%20"), center.address());
     let document = chromium(center.place(), &["--dump-dom"], &address);
-    assert!(document.contains("<title>Jarvis command center</title>"), "{document}");
+    assert!(document.contains("<title>Codes and sites – Jarvis command center</title>"), "{document}");
     assert!(document.contains("&lt;script&gt;document.title='owned'&lt;/script&gt;"));
     let image = screenshots().join("command-center.png");
     chromium(center.place(), &[&format!("--screenshot={}", image.display())], &address);

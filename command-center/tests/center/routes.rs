@@ -65,9 +65,15 @@ fn routes(node_id: &str, appliance_id: &str) -> Vec<(Method, String, Value, Stat
         post("/api/provision/heartbeat", &json!({ "mac_address": "020000000001" }), OPEN),
         post("/api/provision/heartbeat", &known, NONE),
         get(&format!("/api/provision/config/{appliance_id}"), NONE),
+        get("/api/v0/admin/fleet", NONE),
+        get("/api/v0/admin/fleet/appliances", NONE),
+        get("/api/v0/admin/fleet/nodes", NONE),
+        get("/api/v0/admin/fleet/export/nodes.csv", NONE),
         get("/openapi.json", NONE),
         get("/metrics", NONE),
         get("/", NONE),
+        get("/appliances", NONE),
+        get("/nodes", NONE),
         post("/codes", &json!({}), NONE),
         post("/codes/revoke", &json!({}), NONE),
         post("/users", &account, NONE),
@@ -157,7 +163,10 @@ async fn a_credential_authorizes_its_owner_only(center: Center) {
         | "/users/password"
         | "/openapi.json"
         | "/metrics"
-        | "/" => vec![6],
+        | "/"
+        | "/appliances"
+        | "/nodes" => vec![6],
+        path if path.starts_with("/api/v0/admin/fleet") => vec![6],
         path if path.starts_with("/api/v0/admin/nodes/") || path.ends_with("/config/push") => vec![6],
         path if path.ends_with("/config/pending") || path.ends_with("/k2/ack/unknown") => vec![0],
         path if path.ends_with("/settings/requests") => vec![if method == Method::GET { 0 } else { 6 }],

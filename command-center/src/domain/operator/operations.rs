@@ -1,8 +1,7 @@
 //! The database operations behind the operator's commands.
 
-use super::{ApplianceEntry, CodeEntry, CodeState, Counts, NodeEntry, Overview, PAGE, Partner, SiteEntry};
+use super::{CodeEntry, CodeState, MANY, Overview, PAGE, Partner, SiteEntry};
 use crate::base::clock::Moment;
-use crate::domain::nodes::NewestNodes;
 use crate::store::{self, Connection, Operation, Row, values};
 
 pub(super) struct AddPartner {
@@ -173,32 +172,6 @@ impl Operation for RevokeAppliance {
     }
 }
 
-/// The columns of [`ApplianceEntry::from_row`], in its order.
-macro_rules! appliance_columns {
-    () => {
-        "SELECT a.appliance_id, s.name, s.partner, a.mac_address, a.hostname, a.status, a.progress_percent, a.message,
-                p.last_seen, a.revoked_at
-           FROM appliances a JOIN sites s ON s.site_id = a.site_id LEFT JOIN appliance_presence p ON p.number = a.number"
-    };
-}
-
-impl ApplianceEntry {
-    fn from_row(row: &Row) -> Result<Self, store::Error> {
-        Ok(Self {
-            appliance_id: row.column(0)?,
-            site: row.column(1)?,
-            partner: row.column(2)?,
-            mac_address: row.column(3)?,
-            hostname: row.column(4)?,
-            status: row.column(5)?,
-            progress_percent: row.column(6)?,
-            message: row.column(7)?,
-            last_seen: row.column::<Option<i64>>(8)?.map(|seen| Moment(seen).zoned()),
-            revoked: row.column::<Option<i64>>(9)?.is_some(),
-        })
-    }
-}
-
 /// Takes back a node's key.
 pub(super) struct RevokeNode {
     pub(super) node_id: String,
@@ -215,19 +188,6 @@ impl Operation for RevokeNode {
     }
 }
 
-pub(super) struct ListAppliances {
-    pub(super) after: String,
-}
-
-impl Operation for ListAppliances {
-    type Answer = Vec<ApplianceEntry>;
-
-    async fn run(&self, connection: &mut Connection<'_>) -> Result<Vec<ApplianceEntry>, store::Error> {
-        let list = concat!(appliance_columns!(), " WHERE a.appliance_id > $1 ORDER BY a.appliance_id LIMIT $2");
-        connection.rows(list, values![&self.after, PAGE]).await?.iter().map(ApplianceEntry::from_row).collect()
-    }
-}
-
 /// How many of each the overview shows.
 const SHOWN: i64 = 200;
 
@@ -239,36 +199,19 @@ impl Operation for ReadOverview {
     type Answer = Overview;
 
     async fn run(&self, connection: &mut Connection<'_>) -> Result<Overview, store::Error> {
-        let count = "SELECT (SELECT COUNT(*) FROM sites), (SELECT COUNT(*) FROM provision_codes),
-                            (SELECT COUNT(*) FROM appliances), (SELECT COUNT(*) FROM nodes)";
-        let row = connection.one(count, &[]).await?;
-        let counts = Counts { sites: row.column(0)?, codes: row.column(1)?, appliances: row.column(2)?, nodes: row.column(3)? };
         let sites = "
             SELECT s.site_id, s.name, s.partner,
-                   (SELECT COUNT(*) FROM appliances a WHERE a.site_id = s.site_id),
-                   (SELECT MAX(p.last_seen) FROM appliances a JOIN appliance_presence p ON p.number = a.number
-                     WHERE a.site_id = s.site_id)
+                   (SELECT COUNT(*) FROM (SELECT 1 FROM appliances a WHERE a.site_id = s.site_id LIMIT $2) counted)
               FROM (SELECT site_id, name, partner, created_at FROM sites ORDER BY created_at DESC, site_id LIMIT $1) s
              ORDER BY s.created_at DESC, s.site_id";
         let site = |row: &Row| {
-            Ok(SiteEntry {
-                site_id: row.column(0)?,
-                name: row.column(1)?,
-                partner: row.column(2)?,
-                appliances: row.column(3)?,
-                last_seen: row.column::<Option<i64>>(4)?.map(|seen| Moment(seen).zoned()),
-            })
+            Ok(SiteEntry { site_id: row.column(0)?, name: row.column(1)?, partner: row.column(2)?, appliances: row.column(3)? })
         };
-        let sites = connection.rows(sites, values![SHOWN]).await?.iter().map(site).collect::<Result<_, store::Error>>()?;
+        let sites = connection.rows(sites, values![SHOWN, MANY]).await?.iter().map(site).collect::<Result<_, store::Error>>()?;
         let codes = concat!(code_columns!(), " ORDER BY c.created_at DESC, c.code_id DESC LIMIT $1");
         let codes = connection.rows(codes, values![SHOWN]).await?;
         let codes = codes.iter().map(|row| CodeEntry::from_row(row, self.now)).collect::<Result<_, _>>()?;
-        let appliances = concat!(appliance_columns!(), " ORDER BY a.claimed_at DESC, a.appliance_id LIMIT $1");
-        let appliances = connection.rows(appliances, values![SHOWN]).await?;
-        let appliances = appliances.iter().map(ApplianceEntry::from_row).collect::<Result<_, _>>()?;
-        let nodes = NewestNodes { count: SHOWN, now: self.now }.run(connection).await?;
-        let nodes = nodes.into_iter().map(NodeEntry).collect();
         let partners = ListPartners.run(connection).await?;
-        Ok(Overview { counts, partners, sites, codes, appliances, nodes })
+        Ok(Overview { partners, sites, codes })
     }
 }

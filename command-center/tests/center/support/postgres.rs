@@ -212,6 +212,14 @@ pub(crate) fn run_sql(database: &Database, sql: &str) {
     assert!(Command::new(programs().join("psql")).args(command).status().unwrap().success());
 }
 
+/// What a query of a database returns, one line per row.
+pub(crate) fn rows(url: &str, sql: &str) -> String {
+    let command = ["--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1", "--command", sql, url];
+    let output = Command::new(programs().join("psql")).args(command).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
 /// The whole database as SQL.
 pub(crate) fn dump(url: &str) -> String {
     let output = Command::new(programs().join("pg_dump")).arg(url).output().unwrap();

@@ -1,0 +1,340 @@
+//! The fleet for operators: counts, lists with filters, and exports.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::{Body, Bytes};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::HeaderValue;
+use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
+use axum::response::{IntoResponse as _, Response};
+use http_body_util::channel::{Channel, Sender};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+use utoipa::{IntoParams, ToSchema};
+
+use super::Center;
+use super::auth::Administrator;
+use super::refusal::{Detail, ValidationError};
+use crate::base::clock::{Moment, parse_duration};
+use crate::base::refusal::Refusal;
+use crate::domain::fleet::{self, ApplianceEntry, Counts, Device, Entry, Filter, NodeEntry, Order, Page, csv_heading, csv_line};
+use crate::domain::operator::OperatorError;
+
+/// For how long counts are shown before they are counted again: a million devices take some tens of milliseconds.
+const COUNTED_FOR: Duration = Duration::from_secs(10);
+
+/// How many devices a page has if nothing else is asked for.
+pub(super) const PAGE: usize = 50;
+
+/// The devices of both kinds, by their state.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+pub(super) struct FleetCounts {
+    pub(super) appliances: Counts,
+    pub(super) nodes: Counts,
+}
+
+/// The last counts, and when they were counted.
+#[derive(Debug, Default)]
+pub(crate) struct LastCounts(Mutex<Option<(Moment, FleetCounts)>>);
+
+impl LastCounts {
+    /// The counts, ten seconds old at most. Requests that come while they are counted wait for that.
+    pub(super) async fn read(&self, center: &Center) -> Result<FleetCounts, Refusal> {
+        let now = center.config.clock.now();
+        let mut last = self.0.lock().await;
+        if let Some((counted, counts)) = *last
+            && now < counted.after(COUNTED_FOR)
+        {
+            return Ok(counts);
+        }
+        let appliances = center.operator.count_appliances().await.map_err(|error| refuse(&error))?;
+        let nodes = center.operator.count_nodes().await.map_err(|error| refuse(&error))?;
+        let counts = FleetCounts { appliances, nodes };
+        *last = Some((now, counts));
+        Ok(counts)
+    }
+}
+
+/// The refusal for an error of a list.
+pub(super) fn refuse(error: &OperatorError) -> Refusal {
+    match error {
+        OperatorError::Invalid(text) => Refusal::Malformed(vec![format!("query: {text}")]),
+        error => {
+            tracing::warn!(error = %crate::base::chain(error), "reading a list of the fleet failed");
+            Refusal::Unavailable
+        }
+    }
+}
+
+/// The number of devices in each state.
+#[utoipa::path(
+    get,
+    path = "/api/v0/admin/fleet",
+    tag = "fleet",
+    security(("administrator" = [])),
+    responses(
+        (status = 200, body = FleetCounts),
+        (status = 401, description = "No credential, or a wrong one", body = Detail),
+        (status = 429, description = "Too many wrong credentials; `Retry-After` says when to try again", body = Detail),
+        (status = 503, description = "The database cannot be reached", body = Detail),
+    )
+)]
+pub(super) async fn counts(State(center): State<Arc<Center>>, _: Administrator) -> Result<Json<FleetCounts>, Refusal> {
+    center.counts.read(&center).await.map(Json)
+}
+
+/// Which devices, in which order. An empty value is none.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+pub(super) struct FleetQuery {
+    /// What an id, a hardware address or a host name of an appliance begins with, or an id, a name or a room of a node.
+    pub(super) text: Option<String>,
+    /// The id of the site of an appliance.
+    pub(super) site: Option<String>,
+    /// The partner of an appliance.
+    pub(super) partner: Option<String>,
+    /// What an appliance reports as its status.
+    pub(super) status: Option<String>,
+    /// The household of a node.
+    pub(super) household: Option<String>,
+    /// The version of a node.
+    pub(super) version: Option<String>,
+    /// `online`, `silent`, `new` or `revoked`.
+    pub(super) state: Option<String>,
+    /// Heard of within this time, such as `1h` or `7d`.
+    pub(super) seen_within: Option<String>,
+    /// Heard of once, but not within this time.
+    pub(super) silent_for: Option<String>,
+    /// `newest`, `oldest`, `id`, `id-backwards`, `last-seen` or `longest-silent`.
+    pub(super) order: Option<String>,
+    /// Where to begin: `next` of the page before.
+    pub(super) after: Option<String>,
+    /// How many devices at most, from 1 to 1,000.
+    pub(super) limit: Option<String>,
+}
+
+impl FleetQuery {
+    /// What it means for one kind of devices, which `place` is the site or the household of.
+    fn parse(self, place: Option<String>) -> Result<fleet::Query, Refusal> {
+        let mut faults = Vec::new();
+        let given = |text: Option<String>| text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+        let mut fault = |name: &str, text: &str| faults.push(format!("query -> {name}: {text}"));
+        let state = given(self.state).and_then(|word| {
+            let state = fleet::State::parse(&word);
+            state.or_else(|| {
+                fault("state", "Input should be online, silent, new or revoked");
+                None
+            })
+        });
+        let order = given(self.order).and_then(|word| {
+            let order = Order::parse(&word);
+            order.or_else(|| {
+                fault("order", "Input should be one of the orders");
+                None
+            })
+        });
+        let mut time = |name: &str, text: Option<String>| {
+            given(text).and_then(|text| {
+                let time = parse_duration(&text);
+                time.or_else(|| {
+                    fault(name, "Input should be a number with s, m, h, d or w");
+                    None
+                })
+            })
+        };
+        let (seen_within, silent_for) = (time("seen_within", self.seen_within), time("silent_for", self.silent_for));
+        let limit = given(self.limit).map_or(PAGE, |text| text.parse().unwrap_or(0));
+        if !(1..=fleet::Query::LARGEST).contains(&limit) {
+            fault("limit", "Input should be an integer from 1 to 1000");
+        }
+        let filter = Filter {
+            place: given(place),
+            partner: given(self.partner),
+            state,
+            status: given(self.status),
+            version: given(self.version),
+            seen_within,
+            silent_for,
+            text: given(self.text),
+        };
+        let query = fleet::Query { filter, order: order.unwrap_or_default(), after: given(self.after), limit };
+        if faults.is_empty() { Ok(query) } else { Err(Refusal::Malformed(faults)) }
+    }
+
+    /// What it means for appliances.
+    pub(super) fn of_appliances(self) -> Result<fleet::Query, Refusal> {
+        let site = self.site.clone();
+        let nothing = [&self.household, &self.version].into_iter().flatten().any(|text| !text.is_empty());
+        if nothing { Err(unknown("household and version are for nodes")) } else { self.parse(site) }
+    }
+
+    /// What it means for nodes.
+    pub(super) fn of_nodes(self) -> Result<fleet::Query, Refusal> {
+        let household = self.household.clone();
+        let nothing = [&self.site, &self.partner, &self.status].into_iter().flatten().any(|text| !text.is_empty());
+        if nothing { Err(unknown("site, partner and status are for appliances")) } else { self.parse(household) }
+    }
+}
+
+fn unknown(text: &str) -> Refusal {
+    Refusal::Malformed(vec![format!("query: {text}")])
+}
+
+/// The query of a request.
+pub(super) fn query(query: Result<Query<FleetQuery>, QueryRejection>) -> Result<FleetQuery, Refusal> {
+    query.map(|Query(query)| query).map_err(|_| unknown("Could not be understood"))
+}
+
+/// A page of a list of appliances.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct AppliancePage {
+    /// The appliances.
+    appliances: Vec<ApplianceEntry>,
+    /// The value of `after` for the next page; null after the last one. A page may have fewer appliances than fit, and another
+    /// one follow.
+    next: Option<String>,
+}
+
+/// A list of appliances.
+#[utoipa::path(
+    get,
+    path = "/api/v0/admin/fleet/appliances",
+    tag = "fleet",
+    params(FleetQuery),
+    security(("administrator" = [])),
+    responses(
+        (status = 200, body = AppliancePage),
+        (status = 400, description = "The query is not understood", body = ValidationError),
+        (status = 401, description = "No credential, or a wrong one", body = Detail),
+        (status = 429, description = "Too many wrong credentials; `Retry-After` says when to try again", body = Detail),
+        (status = 503, description = "The database cannot be reached", body = Detail),
+    )
+)]
+pub(super) async fn appliances(
+    State(center): State<Arc<Center>>,
+    _: Administrator,
+    asked: Result<Query<FleetQuery>, QueryRejection>,
+) -> Result<Json<AppliancePage>, Refusal> {
+    let page = center.operator.appliances(&query(asked)?.of_appliances()?).await;
+    let Page { entries, next } = page.map_err(|error| refuse(&error))?;
+    Ok(Json(AppliancePage { appliances: entries, next }))
+}
+
+/// A page of a list of nodes.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct NodePage {
+    /// The nodes.
+    nodes: Vec<NodeEntry>,
+    /// As in a page of appliances.
+    next: Option<String>,
+}
+
+/// A list of nodes.
+#[utoipa::path(
+    get,
+    path = "/api/v0/admin/fleet/nodes",
+    tag = "fleet",
+    params(FleetQuery),
+    security(("administrator" = [])),
+    responses(
+        (status = 200, body = NodePage),
+        (status = 400, description = "The query is not understood", body = ValidationError),
+        (status = 401, description = "No credential, or a wrong one", body = Detail),
+        (status = 429, description = "Too many wrong credentials; `Retry-After` says when to try again", body = Detail),
+        (status = 503, description = "The database cannot be reached", body = Detail),
+    )
+)]
+pub(super) async fn nodes(
+    State(center): State<Arc<Center>>,
+    _: Administrator,
+    asked: Result<Query<FleetQuery>, QueryRejection>,
+) -> Result<Json<NodePage>, Refusal> {
+    let page = center.operator.nodes(&query(asked)?.of_nodes()?).await;
+    let Page { entries, next } = page.map_err(|error| refuse(&error))?;
+    Ok(Json(NodePage { nodes: entries, next }))
+}
+
+/// The format of an export.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    Csv,
+    JsonLines,
+}
+
+/// All appliances of a list as CSV (`appliances.csv`) or as JSON, one object per line (`appliances.jsonl`).
+#[utoipa::path(
+    get,
+    path = "/api/v0/admin/fleet/export/{file}",
+    tag = "fleet",
+    params(("file" = String, Path, description = "`appliances` or `nodes`, with `.csv` or `.jsonl`"), FleetQuery),
+    security(("administrator" = [])),
+    responses(
+        (status = 200, description = "The devices", body = String, content_type = "text/csv"),
+        (status = 400, description = "The query is not understood", body = ValidationError),
+        (status = 401, description = "No credential, or a wrong one", body = Detail),
+        (status = 404, description = "There is no such export", body = Detail),
+        (status = 429, description = "Too many wrong credentials; `Retry-After` says when to try again", body = Detail),
+    )
+)]
+pub(super) async fn export(
+    State(center): State<Arc<Center>>,
+    _: Administrator,
+    super::body::Segment(file): super::body::Segment,
+    asked: Result<Query<FleetQuery>, QueryRejection>,
+) -> Result<Response, Refusal> {
+    let asked = query(asked)?;
+    match file.as_str() {
+        "appliances.csv" => Ok(stream::<ApplianceEntry>(center, asked.of_appliances()?, Format::Csv, &file)),
+        "appliances.jsonl" => Ok(stream::<ApplianceEntry>(center, asked.of_appliances()?, Format::JsonLines, &file)),
+        "nodes.csv" => Ok(stream::<NodeEntry>(center, asked.of_nodes()?, Format::Csv, &file)),
+        "nodes.jsonl" => Ok(stream::<NodeEntry>(center, asked.of_nodes()?, Format::JsonLines, &file)),
+        _ => Err(Refusal::NotFound),
+    }
+}
+
+/// An answer that is read from the database while it is sent.
+fn stream<D: Device>(center: Arc<Center>, query: fleet::Query, format: Format, file: &str) -> Response {
+    let (sender, body) = Channel::<Bytes, OperatorError>::new(1);
+    tokio::spawn(write::<D>(center, query, format, sender));
+    let kind = if format == Format::Csv { "text/csv; charset=utf-8" } else { "application/jsonl" };
+    let mut response = ([(CONTENT_TYPE, kind), (CACHE_CONTROL, "no-store")], Body::new(body)).into_response();
+    let name = HeaderValue::from_str(&format!("attachment; filename=\"{file}\"")).expect("one of four names");
+    response.headers_mut().insert(CONTENT_DISPOSITION, name);
+    response
+}
+
+/// Writes all pages of a list. It ends when the client does, which reads one page ahead at most.
+async fn write<D: Device>(
+    center: Arc<Center>,
+    mut query: fleet::Query,
+    format: Format,
+    mut sender: Sender<Bytes, OperatorError>,
+) {
+    query.limit = fleet::Query::LARGEST;
+    let mut text = if format == Format::Csv { csv_heading::<D>() } else { String::new() };
+    loop {
+        let page = match center.operator.devices::<D>(&query).await {
+            Ok(page) => page,
+            // The client finds that the answer is not complete.
+            Err(error) => return sender.abort(error),
+        };
+        for entry in &page.entries {
+            text.push_str(&line(entry, format));
+        }
+        if sender.send_data(Bytes::from(std::mem::take(&mut text))).await.is_err() || page.next.is_none() {
+            return;
+        }
+        query.after = page.next;
+    }
+}
+
+fn line<E: Entry>(entry: &E, format: Format) -> String {
+    match format {
+        Format::Csv => csv_line(entry),
+        Format::JsonLines => format!("{}\n", serde_json::to_string(entry).expect("an entry is JSON")),
+    }
+}

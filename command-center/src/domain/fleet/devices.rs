@@ -1,0 +1,255 @@
+//! The two kinds of devices in lists.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::State;
+use crate::base::clock::Moment;
+use crate::domain::nodes::{NodeView, ONLINE, node_fields};
+use crate::store::{Error, Row};
+
+/// An expression, as each database has it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Expression {
+    pub(super) sqlite: &'static str,
+    pub(super) postgres: &'static str,
+}
+
+/// The part of the schema that a kind of device is in. The table of devices is `d` in statements, that of their presence `p`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kind {
+    /// `FROM` of a statement that begins with the table of the devices.
+    pub(super) devices: &'static str,
+    /// Sets `silent_since` to `$1` for the device with the number `$2`.
+    pub(super) silence: &'static str,
+    /// The joins that follow the devices.
+    pub(super) joins: &'static str,
+    /// The table of the presence.
+    pub(super) presence: &'static str,
+    /// The columns of [`Device::from_row`].
+    pub(super) columns: &'static str,
+    /// The number of these columns.
+    pub(super) width: usize,
+    pub(super) place: &'static str,
+    pub(super) partner: Option<&'static str>,
+    pub(super) status: Option<&'static str>,
+    pub(super) version: Option<&'static str>,
+    pub(super) id: Expression,
+    /// What texts are searched in.
+    pub(super) texts: &'static [Expression],
+}
+
+/// `lower` of a column, as the indexes have it.
+macro_rules! lower {
+    ($column:literal) => {
+        Expression { sqlite: concat!("lower(d.", $column, ")"), postgres: concat!("lower(d.", $column, " COLLATE \"C\")") }
+    };
+}
+
+/// A line of a table of devices.
+pub trait Entry: Serialize {
+    /// The names of its columns.
+    const COLUMNS: &'static [&'static str];
+
+    /// Its values, one for each column.
+    fn values(&self) -> Vec<Option<String>>;
+}
+
+/// A device in a list.
+pub(crate) trait Device: Entry + Sized + Send + 'static {
+    /// Where it is in the database.
+    const KIND: Kind;
+
+    /// Reads the columns of its kind.
+    fn from_row(row: &Row, now: Moment) -> Result<Self, Error>;
+}
+
+/// The state, given when the device was last heard of.
+fn state(last_seen: Option<Moment>, is_revoked: bool, now: Moment) -> State {
+    match last_seen {
+        _ if is_revoked => State::Revoked,
+        None => State::New,
+        Some(seen) if seen >= now.before(ONLINE) => State::Online,
+        Some(_) => State::Silent,
+    }
+}
+
+/// An appliance in a list.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ApplianceEntry {
+    /// Its id.
+    pub appliance_id: String,
+    /// The id of its site.
+    pub site_id: String,
+    /// The name of its site.
+    pub site: String,
+    /// The slug of its partner.
+    pub partner: String,
+    /// Its hardware address.
+    pub mac_address: String,
+    /// What it calls itself.
+    pub hostname: Option<String>,
+    /// Its state, as this server sees it.
+    pub state: State,
+    /// Its status, in its own words.
+    pub status: String,
+    /// Its progress, in percent.
+    pub progress_percent: i64,
+    /// Its message about the status.
+    pub message: Option<String>,
+    /// When it claimed its code.
+    pub claimed_at: String,
+    /// When it was last heard of.
+    pub last_seen: Option<String>,
+    /// Whether its key has been taken back.
+    pub revoked: bool,
+}
+
+impl Entry for ApplianceEntry {
+    const COLUMNS: &'static [&'static str] = &[
+        "appliance_id",
+        "site_id",
+        "site",
+        "partner",
+        "mac_address",
+        "hostname",
+        "state",
+        "status",
+        "progress_percent",
+        "message",
+        "claimed_at",
+        "last_seen",
+    ];
+
+    fn values(&self) -> Vec<Option<String>> {
+        vec![
+            Some(self.appliance_id.clone()),
+            Some(self.site_id.clone()),
+            Some(self.site.clone()),
+            Some(self.partner.clone()),
+            Some(self.mac_address.clone()),
+            self.hostname.clone(),
+            Some(self.state.word().to_owned()),
+            Some(self.status.clone()),
+            Some(self.progress_percent.to_string()),
+            self.message.clone(),
+            Some(self.claimed_at.clone()),
+            self.last_seen.clone(),
+        ]
+    }
+}
+
+impl Device for ApplianceEntry {
+    const KIND: Kind = Kind {
+        devices: "appliances d",
+        silence: "UPDATE appliances SET silent_since = $1 WHERE number = $2",
+        joins: " JOIN sites s ON s.site_id = d.site_id LEFT JOIN appliance_presence p ON p.number = d.number",
+        presence: "appliance_presence",
+        columns:
+            "d.appliance_id, d.site_id, s.name, d.partner, d.mac_address, d.hostname, d.status, d.progress_percent, d.message,
+                  d.claimed_at, p.last_seen, d.revoked_at",
+        width: 12,
+        place: "d.site_id",
+        partner: Some("d.partner"),
+        status: Some("d.status"),
+        version: None,
+        id: lower!("appliance_id"),
+        texts: &[lower!("appliance_id"), lower!("mac_address"), lower!("hostname")],
+    };
+
+    fn from_row(row: &Row, now: Moment) -> Result<Self, Error> {
+        let last_seen = row.column::<Option<i64>>(10)?.map(Moment);
+        let revoked = row.column::<Option<i64>>(11)?.is_some();
+        Ok(Self {
+            appliance_id: row.column(0)?,
+            site_id: row.column(1)?,
+            site: row.column(2)?,
+            partner: row.column(3)?,
+            mac_address: row.column(4)?,
+            hostname: row.column(5)?,
+            state: state(last_seen, revoked, now),
+            status: row.column(6)?,
+            progress_percent: row.column(7)?,
+            message: row.column(8)?,
+            claimed_at: Moment(row.column(9)?).zoned(),
+            last_seen: last_seen.map(Moment::zoned),
+            revoked,
+        })
+    }
+}
+
+/// A node in a list.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct NodeEntry {
+    /// What users see of it.
+    #[serde(flatten)]
+    view: NodeView,
+    /// Its state, as this server sees it.
+    pub state: State,
+    /// When it was registered.
+    pub registered_at: String,
+}
+
+impl NodeEntry {
+    /// Its id.
+    pub fn id(&self) -> &str {
+        &self.view.node_id
+    }
+
+    /// The household that it belongs to.
+    pub fn household(&self) -> &str {
+        &self.view.household_id
+    }
+
+    /// Room, name, version, and when it was last heard of.
+    pub fn details(&self) -> [Option<&str>; 4] {
+        let NodeView { room, name, last_seen_version, last_seen, .. } = &self.view;
+        [Some(room), name.as_deref(), last_seen_version.as_deref(), last_seen.as_deref()]
+    }
+}
+
+impl Entry for NodeEntry {
+    const COLUMNS: &'static [&'static str] =
+        &["node_id", "household_id", "room", "name", "state", "version", "git_sha", "registered_at", "last_seen"];
+
+    fn values(&self) -> Vec<Option<String>> {
+        let NodeView { node_id, household_id, room, name, last_seen_version, git_sha, last_seen, .. } = self.view.clone();
+        let state = self.state.word().to_owned();
+        let registered_at = Some(self.registered_at.clone());
+        vec![
+            Some(node_id),
+            Some(household_id),
+            Some(room),
+            name,
+            Some(state),
+            last_seen_version,
+            git_sha,
+            registered_at,
+            last_seen,
+        ]
+    }
+}
+
+impl Device for NodeEntry {
+    const KIND: Kind = Kind {
+        devices: "nodes d",
+        silence: "UPDATE nodes SET silent_since = $1 WHERE number = $2",
+        joins: " LEFT JOIN node_presence p ON p.number = d.number",
+        presence: "node_presence",
+        columns: concat!(node_fields!(), ", registered_at"),
+        width: 14,
+        place: "d.household_id",
+        partner: None,
+        status: None,
+        version: Some("d.version"),
+        id: lower!("node_id"),
+        texts: &[lower!("node_id"), lower!("name"), lower!("room")],
+    };
+
+    fn from_row(row: &Row, now: Moment) -> Result<Self, Error> {
+        let view = NodeView::from_row(row, now)?;
+        let last_seen = row.column::<Option<i64>>(8)?.map(Moment);
+        let registered_at = Moment(row.column(13)?).zoned();
+        Ok(Self { state: state(last_seen, !view.is_active, now), registered_at, view })
+    }
+}

@@ -1,0 +1,462 @@
+//! One page of a list.
+
+use std::marker::PhantomData;
+
+use super::devices::{Device, Expression, Kind};
+use super::presence::{NEW_BELOW, ONLINE_FROM, REVOKED_BELOW};
+use super::{Filter, Order, Page, State};
+use crate::base::clock::Moment;
+use crate::store::{Connection, Error, Operation, Row, Statement, Value};
+
+/// A filter that leaves at most this many devices is read in whole and sorted.
+const FEW: i64 = 2000;
+
+/// How many devices are read at a time.
+const WINDOW: i64 = 10_000;
+
+/// How many devices a page reads at most.
+pub(crate) const MOST: i64 = 5 * WINDOW;
+
+/// A place in a list: the number of a device, and the key of the order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Cursor {
+    number: i64,
+    key: Key,
+}
+
+/// What a list is ordered by before the number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Key {
+    Age,
+    Id(String),
+    Standing(i64),
+}
+
+/// The kinds of [`Key`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    Age,
+    Id,
+    Standing,
+}
+
+impl Cursor {
+    /// From its text. The three kinds differ by what follows the number.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let end = text.find(['.', '~']).unwrap_or(text.len());
+        let (number, rest) = text.split_at(end);
+        let key = match rest.chars().next() {
+            None => Key::Age,
+            Some('.') => Key::Standing(rest[1..].parse().ok()?),
+            Some(_) if rest.contains('\0') => return None,
+            Some(_) => Key::Id(rest[1..].to_owned()),
+        };
+        Some(Self { number: number.parse().ok()?, key })
+    }
+
+    /// As text, for [`Cursor::parse`].
+    fn text(&self) -> String {
+        match &self.key {
+            Key::Age => self.number.to_string(),
+            Key::Id(id) => format!("{}~{id}", self.number),
+            Key::Standing(standing) => format!("{}.{standing}", self.number),
+        }
+    }
+
+    const fn by(&self) -> By {
+        match self.key {
+            Key::Age => By::Age,
+            Key::Id(_) => By::Id,
+            Key::Standing(_) => By::Standing,
+        }
+    }
+
+    fn value(&self) -> Option<Value<'_>> {
+        match &self.key {
+            Key::Age => None,
+            Key::Id(id) => Some(id.into()),
+            Key::Standing(standing) => Some((*standing).into()),
+        }
+    }
+}
+
+/// Reads a page.
+pub(crate) struct View<D> {
+    filter: Filter,
+    order: Order,
+    /// Where the page begins.
+    after: Option<Cursor>,
+    /// How many devices it has at most.
+    limit: i64,
+    now: Moment,
+    of: PhantomData<fn() -> D>,
+}
+
+/// A condition on a device.
+#[derive(Clone, PartialEq, Eq)]
+enum Condition<'f> {
+    /// A column has this value.
+    Is(&'static str, &'f str),
+    /// The standing is in this range, without its end.
+    Standing(i64, i64),
+    /// One of the searched texts begins with one of these.
+    Begins(Vec<(String, String)>),
+}
+
+/// The first text, in the order of the bytes, that is behind all that begin with `prefix`.
+fn behind(prefix: &str) -> String {
+    let mut text = prefix.to_owned();
+    while let Some(last) = text.pop() {
+        if let Some(next) = (last..=char::MAX).nth(1) {
+            text.push(next);
+            break;
+        }
+    }
+    text
+}
+
+/// What to search for a text: the text itself and, if it may be the beginning of a hardware address that was typed without its
+/// colons, the address as it is stored.
+fn prefixes(text: &str) -> Vec<(String, String)> {
+    let text = text.trim().to_ascii_lowercase();
+    let digits = text.chars().filter(|character| !matches!(character, ':' | '-')).collect::<String>();
+    let is_address = (3..=12).contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let pairs = digits.as_bytes().chunks(2).map(String::from_utf8_lossy).collect::<Vec<_>>().join(":");
+    let address = Some(pairs).filter(|pairs| is_address && *pairs != text);
+    [Some(text), address].into_iter().flatten().map(|prefix| (prefix.clone(), behind(&prefix))).collect()
+}
+
+impl<D: Device> View<D> {
+    /// A page, unless `after` is no place in such a list.
+    pub(crate) fn new(filter: Filter, order: Order, after: Option<Cursor>, limit: i64, now: Moment) -> Option<Self> {
+        let view = Self { filter, order, after, limit, now, of: PhantomData };
+        let fits = view.after.as_ref().is_none_or(|cursor| cursor.by() == view.by());
+        fits.then_some(view)
+    }
+
+    /// What all devices of the list have in common, the most selective first.
+    fn conditions(&self) -> Vec<Condition<'_>> {
+        let (Kind { place, partner, status, version, .. }, filter) = (D::KIND, &self.filter);
+        let columns =
+            [(Some(place), &filter.place), (version, &filter.version), (status, &filter.status), (partner, &filter.partner)];
+        let mut conditions = Vec::new();
+        for (column, value) in columns {
+            if let Some(value) = value {
+                // Where devices have no such column, none has the value.
+                conditions.push(Condition::Is(column.unwrap_or("NULL"), value));
+            }
+        }
+        if let Some(text) = &filter.text {
+            conditions.push(Condition::Begins(prefixes(text)));
+        }
+        if let Some(state) = filter.state {
+            conditions.push(match state {
+                State::Revoked => Condition::Standing(i64::MIN, REVOKED_BELOW),
+                State::New => Condition::Standing(REVOKED_BELOW, NEW_BELOW),
+                State::Silent => Condition::Standing(NEW_BELOW, ONLINE_FROM),
+                State::Online => Condition::Standing(ONLINE_FROM, i64::MAX),
+            });
+        }
+        if let Some(within) = filter.seen_within {
+            conditions.push(Condition::Standing(self.now.before(within).0.max(NEW_BELOW), i64::MAX));
+        }
+        if let Some(silent_for) = filter.silent_for {
+            conditions.push(Condition::Standing(NEW_BELOW, self.now.before(silent_for).0.saturating_add(1)));
+        }
+        conditions
+    }
+
+    /// What the devices are ordered by. Within the states that have no times, the standing rises with the number, so its index has
+    /// them in the order of their age.
+    fn by(&self) -> By {
+        let Filter { place, partner, status, version, .. } = &self.filter;
+        let has_column = [place, partner, status, version].into_iter().any(Option::is_some);
+        match (self.order, self.filter.state) {
+            (Order::Newest | Order::Oldest, Some(State::Online | State::New | State::Revoked)) if !has_column => By::Standing,
+            (Order::Newest | Order::Oldest, _) => By::Age,
+            (Order::Id | Order::IdBackwards, _) => By::Id,
+            (Order::LastSeen | Order::LongestSilent, _) => By::Standing,
+        }
+    }
+
+    fn sql<'v>(&self, is_postgres: bool) -> Sql<'v> {
+        let mut sql = Sql {
+            statement: Statement::new(""),
+            kind: D::KIND,
+            key: None,
+            is_ascending: matches!(self.order, Order::Oldest | Order::Id | Order::LongestSilent),
+            is_postgres,
+        };
+        sql.key = match self.by() {
+            By::Age => None,
+            By::Id => Some(sql.text(D::KIND.id)),
+            By::Standing => Some("d.standing"),
+        };
+        sql
+    }
+
+    /// Whether a condition leaves few devices.
+    async fn leaves_few(&self, condition: &Condition<'_>, connection: &mut Connection<'_>) -> Result<bool, Error> {
+        let mut sql = self.sql(matches!(connection, Connection::Postgres(_)));
+        sql.statement.add("SELECT COUNT(*) FROM (");
+        sql.few(condition);
+        sql.statement.add(") few");
+        let row = connection.query(&sql.statement).await?.into_iter().next().ok_or(Error::NoRow)?;
+        Ok(row.column::<i64>(0)? <= FEW)
+    }
+
+    /// Where a window ends that begins behind `from`; none if the list ends within it.
+    async fn bound(
+        &self,
+        along: &[&Condition<'_>],
+        from: Option<&Cursor>,
+        connection: &mut Connection<'_>,
+    ) -> Result<Option<Cursor>, Error> {
+        let mut sql = self.sql(matches!(connection, Connection::Postgres(_)));
+        sql.statement.add("SELECT d.number");
+        if let Some(key) = sql.key {
+            sql.statement.add(", ").add(key);
+        }
+        sql.statement.add(" FROM ").add(D::KIND.devices).add(" WHERE 1 = 1");
+        for condition in along {
+            sql.condition(condition, true);
+        }
+        if let Some(from) = from {
+            sql.side(from, true, false);
+        }
+        sql.order();
+        sql.statement.add(" LIMIT 1 OFFSET ").value(WINDOW - 1);
+        connection.query(&sql.statement).await?.first().map(|row| self.cursor(row, 0)).transpose()
+    }
+
+    /// The place of a row, whose columns from `first` on are the number and the key.
+    fn cursor(&self, row: &Row, first: usize) -> Result<Cursor, Error> {
+        let key = match self.by() {
+            By::Age => Key::Age,
+            By::Id => Key::Id(row.column(first + 1)?),
+            By::Standing => Key::Standing(row.column(first + 1)?),
+        };
+        Ok(Cursor { number: row.column(first)?, key })
+    }
+
+    /// Reads the first `limit` devices between two places.
+    async fn read(&self, part: Part<'_>, limit: i64, connection: &mut Connection<'_>) -> Result<Vec<(D, Cursor)>, Error> {
+        let Part { few, along, others, from, to } = part;
+        let mut sql = self.sql(matches!(connection, Connection::Postgres(_)));
+        sql.statement.add("SELECT ").add(D::KIND.columns).add(", d.number");
+        if let Some(key) = sql.key {
+            sql.statement.add(", ").add(key);
+        }
+        // The joins are made for the devices of the page only.
+        sql.statement.add(" FROM (SELECT d.* FROM ");
+        if let Some(few) = few {
+            sql.statement.add("(");
+            sql.few(few);
+            sql.statement.add(") few CROSS JOIN ").add(D::KIND.devices).add(" WHERE d.number = few.number");
+        } else {
+            sql.statement.add(D::KIND.devices).add(" WHERE 1 = 1");
+        }
+        for condition in along {
+            sql.condition(condition, true);
+        }
+        for condition in others {
+            sql.condition(condition, false);
+        }
+        if let Some(from) = from {
+            sql.side(from, true, false);
+        }
+        if let Some(to) = to {
+            sql.side(to, false, true);
+        }
+        sql.order();
+        sql.statement.add(" LIMIT ").value(limit).add(") d").add(D::KIND.joins);
+        sql.order();
+        let rows = connection.query(&sql.statement).await?;
+        let number = D::KIND.width;
+        rows.iter().map(|row| Ok((D::from_row(row, self.now)?, self.cursor(row, number)?))).collect()
+    }
+}
+
+/// A part of a list, and how it is read.
+#[derive(Clone, Copy)]
+struct Part<'p> {
+    /// The condition that leaves few devices, which are found by it and sorted.
+    few: Option<&'p Condition<'p>>,
+    /// The conditions whose index has the order.
+    along: &'p [&'p Condition<'p>],
+    /// The other conditions.
+    others: &'p [&'p Condition<'p>],
+    /// The place before it.
+    from: Option<&'p Cursor>,
+    /// Its last place.
+    to: Option<&'p Cursor>,
+}
+
+impl<D: Device> Operation for View<D> {
+    type Answer = Page<D>;
+
+    async fn run(&self, connection: &mut Connection<'_>) -> Result<Page<D>, Error> {
+        let conditions = self.conditions();
+        let mut few = None;
+        for condition in &conditions {
+            if self.leaves_few(condition, connection).await? {
+                few = Some(condition);
+                break;
+            }
+        }
+        let is_along = |condition: &&Condition<'_>| match condition {
+            Condition::Is(..) => self.by() == By::Age && conditions.first() == Some(*condition),
+            Condition::Standing(..) => self.by() == By::Standing,
+            Condition::Begins(_) => false,
+        };
+        let rest = conditions.iter().filter(|condition| few != Some(*condition));
+        let (along, others) = rest.partition::<Vec<_>, _>(|condition| few.is_none() && is_along(condition));
+        let mut from = self.after.clone();
+        let mut entries = Vec::new();
+        for _ in 0..MOST / WINDOW {
+            let is_whole = few.is_some() || others.is_empty();
+            let to = if is_whole { None } else { self.bound(&along, from.as_ref(), connection).await? };
+            let missing = self.limit - i64::try_from(entries.len()).expect("a page is short");
+            let part = Part { few, along: &along, others: &others, from: from.as_ref(), to: to.as_ref() };
+            // One more tells whether another page follows.
+            entries.extend(self.read(part, missing + 1, connection).await?);
+            let limit = usize::try_from(self.limit).expect("a page is short");
+            if entries.len() > limit {
+                entries.truncate(limit);
+                from = entries.last().map(|(_, cursor)| cursor.clone());
+                break;
+            }
+            from = to;
+            if from.is_none() {
+                break;
+            }
+        }
+        let next = from.map(|cursor| cursor.text());
+        Ok(Page { entries: entries.into_iter().map(|(entry, _)| entry).collect(), next })
+    }
+}
+
+/// A statement about devices of one kind, in one order.
+struct Sql<'v> {
+    statement: Statement<'v>,
+    kind: Kind,
+    key: Option<&'static str>,
+    is_ascending: bool,
+    is_postgres: bool,
+}
+
+impl<'v> Sql<'v> {
+    const fn text(&self, expression: Expression) -> &'static str {
+        if self.is_postgres { expression.postgres } else { expression.sqlite }
+    }
+
+    /// Adds a condition. If no index is to be used for it, it is one of an expression that no index has.
+    fn condition(&mut self, condition: &'v Condition<'v>, by_index: bool) {
+        let (text, number) = if by_index { ("", "") } else { (" || ''", " + 0") };
+        match condition {
+            Condition::Is(column, value) => {
+                self.statement.add(" AND ").add(column).add(text).add(" = ").value(*value);
+            }
+            Condition::Standing(from, to) => {
+                for (than, bound) in [(" >= ", from), (" < ", to)] {
+                    self.statement.add(" AND d.standing").add(number).add(than).value(*bound);
+                }
+            }
+            Condition::Begins(prefixes) => {
+                let mut before = " AND (";
+                for (expression, prefix) in product(self.kind.texts, prefixes) {
+                    self.statement.add(before);
+                    self.begins(*expression, prefix, text);
+                    before = " OR ";
+                }
+                self.statement.add(")");
+            }
+        }
+    }
+
+    fn begins(&mut self, expression: Expression, (from, to): &'v (String, String), suffix: &'static str) {
+        let column = self.text(expression);
+        self.statement.add("(").add(column).add(suffix).add(" >= ").value(from);
+        self.statement.add(" AND ").add(column).add(suffix).add(" < ").value(to).add(")");
+    }
+
+    /// Adds a statement that finds the devices with a condition by its index, if they are few.
+    fn few(&mut self, condition: &'v Condition<'v>) {
+        let kind = self.kind;
+        let Condition::Begins(prefixes) = condition else {
+            self.statement.add("SELECT d.number FROM ").add(kind.devices).add(" WHERE 1 = 1");
+            self.condition(condition, true);
+            self.statement.add(" LIMIT ").value(FEW + 1);
+            return;
+        };
+        let mut before = "";
+        for (expression, prefix) in product(kind.texts, prefixes) {
+            self.statement.add(before).add("SELECT number FROM (SELECT d.number FROM ").add(kind.devices).add(" WHERE ");
+            self.begins(*expression, prefix, "");
+            self.statement.add(" LIMIT ").value(FEW + 1).add(") one");
+            before = " UNION ";
+        }
+    }
+
+    /// Adds the condition that a device is on one side of a place. Few devices share a key, so their numbers are compared last.
+    fn side(&mut self, cursor: &'v Cursor, is_behind: bool, includes_it: bool) {
+        let (or_than, than) = if is_behind == self.is_ascending { (" >= ", " > ") } else { (" <= ", " < ") };
+        let number_than = if includes_it { or_than } else { than };
+        if let (Some(key), Some(value)) = (self.key, cursor.value()) {
+            self.statement.add(" AND ").add(key).add(or_than).value(value);
+            self.statement.add(" AND (").add(key).add(" <> ").value(value).add(" OR d.number").add(number_than);
+            self.statement.value(cursor.number).add(")");
+        } else {
+            self.statement.add(" AND d.number").add(number_than).value(cursor.number);
+        }
+    }
+
+    fn order(&mut self) {
+        let direction = if self.is_ascending { "" } else { " DESC" };
+        self.statement.add(" ORDER BY ");
+        if let Some(key) = self.key {
+            self.statement.add(key).add(direction).add(", ");
+        }
+        self.statement.add("d.number").add(direction);
+    }
+}
+
+/// Each text with each prefix.
+fn product<'p>(
+    texts: &'static [Expression],
+    prefixes: &'p [(String, String)],
+) -> impl Iterator<Item = (&'static Expression, &'p (String, String))> {
+    texts.iter().flat_map(move |text| prefixes.iter().map(move |prefix| (text, prefix)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_is_read_as_it_was_written() {
+        for key in [Key::Age, Key::Id("a.b~c".into()), Key::Standing(-5)] {
+            let cursor = Cursor { number: 17, key };
+            assert_eq!(Cursor::parse(&cursor.text()), Some(cursor));
+        }
+        for nothing in ["", "x", "1.x", "~a", "1~\0"] {
+            assert_eq!(Cursor::parse(nothing), None, "{nothing}");
+        }
+    }
+
+    #[test]
+    fn a_range_has_all_texts_that_begin_with_its_prefix() {
+        assert_eq!(behind("ab"), "ac");
+        assert_eq!(behind("a\u{d7ff}"), "a\u{e000}");
+        assert_eq!(behind("a\u{10ffff}"), "b");
+    }
+
+    #[test]
+    fn an_address_may_be_typed_without_colons() {
+        let searched = |text| prefixes(text).into_iter().map(|(from, _)| from).collect::<Vec<_>>();
+        assert_eq!(searched("843A5"), ["843a5", "84:3a:5"]);
+        assert_eq!(searched("84-3A"), ["84-3a", "84:3a"]);
+        assert_eq!(searched("84:3a"), ["84:3a"]);
+        assert_eq!(searched("clinic"), ["clinic"]);
+    }
+}

@@ -1,0 +1,73 @@
+//! The operator's requests about devices.
+
+use super::operations::{RevokeAppliance, RevokeNode};
+use super::{Operator, OperatorError};
+use crate::domain::fleet::presence::{Count, compare};
+use crate::domain::fleet::view::{Cursor, View};
+use crate::domain::fleet::{ApplianceEntry, Counts, Device, Filter, NodeEntry, Page, Query};
+
+impl Operator {
+    /// A part of a list of appliances.
+    pub async fn appliances(&self, query: &Query) -> Result<Page<ApplianceEntry>, OperatorError> {
+        self.devices(query).await
+    }
+
+    /// A part of a list of nodes.
+    pub async fn nodes(&self, query: &Query) -> Result<Page<NodeEntry>, OperatorError> {
+        self.devices(query).await
+    }
+
+    /// A part of a list of devices.
+    pub(crate) async fn devices<D: Device>(&self, query: &Query) -> Result<Page<D>, OperatorError> {
+        let Query { filter, order, after, limit } = query.clone();
+        let Filter { place, partner, status, version, text, .. } = &filter;
+        if [place, partner, status, version, text].into_iter().flatten().any(|text| text.contains('\0')) {
+            return Err(OperatorError::Invalid("a filter contains no control characters"));
+        }
+        let limit = Some(limit).filter(|limit| (1..=Query::LARGEST).contains(limit)).unwrap_or(Query::LARGEST);
+        let nowhere = OperatorError::Invalid("this is no place in this list");
+        let after = match after.as_deref().map(Cursor::parse) {
+            Some(None) => return Err(nowhere),
+            Some(after) => after,
+            None => None,
+        };
+        let limit = i64::try_from(limit).expect("a page is short");
+        let view = View::new(filter, order, after, limit, self.clock.now()).ok_or(nowhere)?;
+        Ok(self.store.read(view).await?)
+    }
+
+    /// How many appliances there are in each state.
+    pub async fn count_appliances(&self) -> Result<Counts, OperatorError> {
+        Ok(self.store.read(Count::<ApplianceEntry>::new()).await?)
+    }
+
+    /// How many nodes there are in each state.
+    pub async fn count_nodes(&self) -> Result<Counts, OperatorError> {
+        Ok(self.store.read(Count::<NodeEntry>::new()).await?)
+    }
+
+    /// Finds the devices that have fallen silent or are heard of again. Servers do it all the time, some thousand devices at once.
+    pub async fn find_silent(&self) -> Result<(), OperatorError> {
+        let mut after = 0;
+        while let next @ 1.. = compare::<ApplianceEntry>(&self.store, after, self.clock.now()).await? {
+            after = next;
+        }
+        after = 0;
+        while let next @ 1.. = compare::<NodeEntry>(&self.store, after, self.clock.now()).await? {
+            after = next;
+        }
+        Ok(())
+    }
+
+    /// Revokes an appliance's key.
+    pub async fn revoke_appliance(&self, appliance_id: &str) -> Result<(), OperatorError> {
+        let revoke = RevokeAppliance { appliance_id: appliance_id.to_owned(), now: self.clock.now() };
+        if self.store.write(revoke).await? { Ok(()) } else { Err(OperatorError::UnknownAppliance) }
+    }
+
+    /// Revokes a node's key.
+    pub async fn revoke_node(&self, node_id: &str) -> Result<(), OperatorError> {
+        let revoke = RevokeNode { node_id: node_id.to_owned(), now: self.clock.now() };
+        if self.store.write(revoke).await? { Ok(()) } else { Err(OperatorError::UnknownNode) }
+    }
+}
