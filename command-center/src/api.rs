@@ -12,6 +12,7 @@ pub(crate) mod host;
 mod households;
 mod html;
 mod key_relay;
+pub(crate) mod live;
 pub(crate) mod metrics;
 mod nodes;
 mod page;
@@ -37,6 +38,7 @@ use utoipa_axum::routes;
 
 use self::fleet::LastCounts;
 use self::host::Names;
+use self::live::Watchers;
 use self::metrics::Metrics;
 use crate::base::refusal::Refusal;
 use crate::base::secret::ServerSecret;
@@ -68,6 +70,7 @@ pub(crate) struct Center {
     pub(crate) metrics: Metrics,
     pub(crate) operator: Operator,
     pub(crate) counts: LastCounts,
+    pub(crate) watchers: Watchers,
 }
 
 impl Center {
@@ -118,6 +121,10 @@ fn described() -> OpenApiRouter<Arc<Center>> {
         .routes(routes!(fleet::appliances))
         .routes(routes!(fleet::nodes))
         .routes(routes!(fleet::export))
+        .routes(routes!(live::appliance))
+        .routes(routes!(live::live_appliance))
+        .routes(routes!(live::node))
+        .routes(routes!(live::live_node))
         .routes(routes!(description))
         .routes(routes!(metrics))
 }
@@ -179,7 +186,9 @@ fn pages() -> Router<Arc<Center>> {
     Router::new()
         .route("/", get(page::show))
         .route("/appliances", get(page::devices::appliances))
+        .route("/appliances/{id}", get(page::device::appliance))
         .route("/nodes", get(page::devices::nodes))
+        .route("/nodes/{id}", get(page::device::node))
         .route("/codes", post(page::create))
         .route("/codes/revoke", post(page::revoke))
         // For its forms; all other bodies are read by `body::Body`, which has its own limit.

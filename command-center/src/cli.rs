@@ -181,6 +181,11 @@ enum PartnerCommand {
 enum Appliance {
     /// List appliances, with their progress and when they were last seen.
     List(Box<ListAppliances>),
+    /// Show one appliance and its history as JSON.
+    Show {
+        /// Its id from the list.
+        appliance_id: String,
+    },
     /// Revoke an appliance's key permanently.
     Revoke {
         /// Its id from the list.
@@ -192,6 +197,11 @@ enum Appliance {
 enum Node {
     /// List nodes, with when they were last seen.
     List(Box<ListNodes>),
+    /// Show one node and its history as JSON.
+    Show {
+        /// Its id from the list.
+        node_id: String,
+    },
     /// Revoke a node's key permanently.
     Revoke {
         /// Its id from the list.
@@ -324,6 +334,16 @@ async fn operate(operator: &Operator, command: Command) -> Result<(), Failure> {
         }
         Command::Partner(PartnerCommand::List { format }) => list_partners(operator, format).await,
         Command::Appliance(Appliance::List(list)) => list.run(operator).await,
+        Command::Appliance(Appliance::Show { appliance_id }) => {
+            let (appliance, events) = operator.appliance(&appliance_id).await?;
+            println!("{:#}", json!({ "appliance": appliance, "events": events }));
+            Ok(())
+        }
+        Command::Node(Node::Show { node_id }) => {
+            let (node, events) = operator.node(&node_id).await?;
+            println!("{:#}", json!({ "node": node, "events": events }));
+            Ok(())
+        }
         Command::Appliance(Appliance::Revoke { appliance_id }) => {
             operator.revoke_appliance(&appliance_id).await?;
             Ok(())

@@ -10,6 +10,7 @@ pub mod fleet;
 pub(crate) mod guesses;
 pub(crate) mod health;
 pub(crate) mod heartbeats;
+pub(crate) mod history;
 pub(crate) mod jwks;
 pub(crate) mod jwt;
 pub(crate) mod key_relay;

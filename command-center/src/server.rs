@@ -25,6 +25,7 @@ use self::tls::{Identity, TlsError};
 use crate::api::auth::Peer;
 use crate::api::fleet::LastCounts;
 use crate::api::host::Names;
+use crate::api::live::Watchers;
 use crate::api::metrics::{Metrics, OpenConnection};
 use crate::api::{self, Center};
 use crate::base::clock::{Clock, Moment};
@@ -37,6 +38,7 @@ use crate::domain::fleet::presence::compare;
 use crate::domain::fleet::{ApplianceEntry, NodeEntry};
 use crate::domain::guesses::{ForgetGuesses, Guessers, SOURCES};
 use crate::domain::health::Health;
+use crate::domain::history::ForgetEvents;
 use crate::domain::jwks::UserKeys;
 use crate::domain::key_relay::ForgetKeys;
 use crate::domain::notices::Notices;
@@ -194,8 +196,9 @@ async fn serve(
         metrics: Metrics::default(),
         operator,
         counts: LastCounts::default(),
+        watchers: Watchers::default(),
     });
-    let service = Arc::new(Service { router: api::router(Arc::clone(&center)), center });
+    let service = Arc::new(Service { router: api::router(Arc::clone(&center)), center: Arc::clone(&center) });
     let limits = Limits {
         connections: CONNECTIONS,
         when_full: WhenFull::Wait,
@@ -205,9 +208,11 @@ async fn serve(
         stop: patience.stop,
     };
     let listeners = vec![Listener { id: (), socket: listener }];
-    let stopped = async {
+    // Dropped with the stopped server, as what keeps the heartbeats' tasks running.
+    let stopped = async move {
         // An error means that the sender was dropped, which stops the server, too.
         let _either_way = stopped.await;
+        center.watchers.stop();
     };
     let served = async {
         match identity {
@@ -296,6 +301,7 @@ async fn forget(store: &Store, now: Moment) {
         ("settings requests", store.write(ForgetRequests { now }).await),
         ("configurations", store.write(ForgetPushes { now }).await),
         ("resets", store.write(ForgetResets { now }).await),
+        ("events", store.write(ForgetEvents { now }).await),
     ];
     for (what, deleted) in deleted {
         match deleted {

@@ -1,5 +1,7 @@
-//! The operator's pages: codes, and lists of the fleet. Plain HTML without scripts.
+//! The operator's pages: codes, and lists of the fleet. HTML; only the page of a device has a script, which shows
+//! its changes.
 
+pub(super) mod device;
 pub(super) mod devices;
 
 use std::sync::Arc;
@@ -28,6 +30,9 @@ use crate::domain::operator::{CodeEntry, CodeState, MANY, NewCode, NewCodes, Ope
 
 /// The style of the page. Its hash is in the policy below, so that browsers apply no other.
 const STYLE: &str = include_str!("page.css");
+
+/// The script of the pages that change while they are shown, the only one that the policy allows.
+const LIVE: &str = include_str!("page/live.js");
 
 /// A space at which no line ends.
 const NO_BREAK: PreEscaped<&str> = PreEscaped("&nbsp;");
@@ -135,7 +140,7 @@ async fn fail(center: &Center, error: &OperatorError) -> Response {
             tracing::warn!(error = %crate::base::chain(error), "operator request failed");
             return Refusal::Unavailable.into_response();
         }
-        OperatorError::UnknownCode | OperatorError::UnknownAppliance => StatusCode::NOT_FOUND,
+        OperatorError::UnknownCode | OperatorError::UnknownAppliance | OperatorError::UnknownNode => StatusCode::NOT_FOUND,
         _ => StatusCode::BAD_REQUEST,
     };
     render(center, &[], Some(&error.to_string()), status).await
@@ -167,14 +172,33 @@ enum Place {
     Nodes,
 }
 
-/// All of them: where they are, and their names.
-const PLACES: [(Place, &str, &str); 3] =
-    [(Place::Codes, "/", "Codes"), (Place::Appliances, "/appliances", "Appliances"), (Place::Nodes, "/nodes", "Nodes")];
+impl Place {
+    const ALL: [Self; 3] = [Self::Codes, Self::Appliances, Self::Nodes];
+
+    const fn path(self) -> &'static str {
+        match self {
+            Self::Codes => "/",
+            Self::Appliances => "/appliances",
+            Self::Nodes => "/nodes",
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Codes => "Codes",
+            Self::Appliances => "Appliances",
+            Self::Nodes => "Nodes",
+        }
+    }
+}
 
 fn answer(center: &Center, place: Place, title: &str, content: &Markup, status: StatusCode) -> Response {
+    let hash = |text: &str| BASE64_STANDARD.encode(<sha2::Sha256 as sha2::Digest>::digest(text));
     let policy = format!(
-        "default-src 'none'; style-src 'sha256-{}'; img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-        BASE64_STANDARD.encode(<sha2::Sha256 as sha2::Digest>::digest(STYLE))
+        "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; connect-src 'self'; img-src data:; form-action 'self'; \
+         base-uri 'none'; frame-ancestors 'none'",
+        hash(STYLE),
+        hash(LIVE)
     );
     let headers = [
         (CONTENT_TYPE, "text/html; charset=utf-8"),
@@ -192,7 +216,7 @@ fn page(place: Place, title: &str, content: &Markup, now: Moment) -> String {
         html lang="en" {
             head {
                 meta charset="utf-8";
-                title { (title) " – Jarvis command center" }
+                title { (Value(title)) " – Jarvis command center" }
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 style { (PreEscaped(STYLE)) }
             }
@@ -201,8 +225,8 @@ fn page(place: Place, title: &str, content: &Markup, now: Moment) -> String {
                 header {
                     h1 { "Jarvis command center" }
                     nav aria-label="Pages of the command center" {
-                        @for (other, path, name) in PLACES {
-                            a href=(path) aria-current=[(other == place).then_some("page")] { (name) }
+                        @for other in Place::ALL {
+                            a href=(other.path()) aria-current=[(other == place).then_some("page")] { (other.name()) }
                         }
                     }
                     p { (when(&now.zoned())) " UTC" }
@@ -233,7 +257,7 @@ fn create_form(overview: &Overview) -> Markup {
     html! {
         section {
             h2 { "Create codes" }
-            form method="post" action="/codes" {
+            form.filters method="post" action="/codes" {
                 label { "Site " input name="site" maxlength="200" placeholder="a new one for each"; }
                 label {
                     "Partner "

@@ -3,6 +3,7 @@
 use super::code::{ProvisionCode, slug};
 use super::guesses::{self, Source};
 use super::heartbeats;
+use super::history::{self, Of};
 use super::operator::Partner;
 use crate::base::clock::Moment;
 use crate::base::refusal::Refusal;
@@ -158,7 +159,9 @@ impl Operation for Claim {
             self.now,
             &partner
         ];
-        connection.execute(make, values).await?;
+        if connection.execute(make, values).await? > 0 {
+            history::record(connection, (Of::Appliance, &appliance_id), "claimed", Some(&site_id), self.now).await?;
+        }
         let brand = "SELECT brand_name, primary_color, logo_url FROM partners WHERE slug = $1";
         let row = connection.one(brand, values![&partner]).await?;
         let partner =
@@ -216,12 +219,19 @@ impl Operation for SetStatus {
     type Answer = ();
 
     async fn run(&self, connection: &mut Connection<'_>) -> Result<(), Error> {
+        let Self { appliance_id, key_hash, status, progress_percent, message, now } = self;
+        let known = "SELECT status, message FROM appliances WHERE appliance_id = $1 AND key_hash = $2 AND revoked_at IS NULL";
+        if let Some(row) = connection.row(known, values![appliance_id, key_hash]).await?
+            && (row.column::<String>(0)? != *status || row.column::<Option<String>>(1)? != *message)
+        {
+            let detail = message.as_ref().map_or_else(|| status.clone(), |message| format!("{status}: {message}"));
+            history::record(connection, (Of::Appliance, appliance_id), "status", Some(&detail), *now).await?;
+        }
         let note = "
             UPDATE appliances
                SET status = $3, progress_percent = $4, message = $5, key_used_at = COALESCE(key_used_at, $6)
              WHERE appliance_id = $1 AND key_hash = $2 AND revoked_at IS NULL
             RETURNING number";
-        let Self { appliance_id, key_hash, status, progress_percent, message, now } = self;
         let values = values![appliance_id, key_hash, status, *progress_percent, message, *now];
         if let Some(row) = connection.row(note, values).await? {
             return heartbeats::see_appliance(row.column(0)?, *now, connection).await;

@@ -8,6 +8,7 @@
 //! changes when a device falls silent or is heard of again: see [`presence`].
 
 mod csv;
+pub(crate) mod device;
 mod devices;
 pub(crate) mod presence;
 pub(crate) mod view;
@@ -19,6 +20,8 @@ pub(crate) use devices::Device;
 pub use devices::{ApplianceEntry, Entry, NodeEntry};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+pub use super::history::Event;
 
 /// The state of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, ToSchema)]

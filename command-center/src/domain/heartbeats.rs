@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::sync::Arc;
 
+use super::history::{self, Of};
 use super::refuse;
 use crate::base::clock::Moment;
 use crate::base::refusal::Refusal;
@@ -187,6 +188,13 @@ impl Beat for NodeBeat {
                                     AND install_mode IS COALESCE($4, install_mode) AND is_busy = COALESCE($5, is_busy))";
             return Ok((connection.execute(see, values).await? > 0).then_some(Ok(())));
         }
+        let renew = "
+            INSERT INTO device_events (kind, device_id, at, event, detail)
+            SELECT 'node', node_id, $1, 'version', $2 FROM nodes
+             WHERE node_id = $3 AND key_hash = $4 AND deactivated_at IS NULL AND version IS NOT COALESCE($2, version)";
+        if connection.execute(renew, values![now, version, node_id, key_hash]).await? > 0 {
+            history::trim(connection, Of::Node, node_id).await?;
+        }
         let note = "
             UPDATE nodes
                SET key_used_at = COALESCE(key_used_at, $1),
@@ -236,17 +244,32 @@ impl Beat for NodeBeat {
                   FROM ",
             node_beats!(),
             "    WHERE nodes.node_id = beat.node_id AND nodes.key_hash = beat.key_hash AND nodes.deactivated_at IS NULL
-                RETURNING beat.place, nodes.number
+                RETURNING beat.place, nodes.number, nodes.node_id
              ), seen AS (
                 INSERT INTO node_presence (number, last_seen) SELECT number, $1 FROM noted
                 ON CONFLICT (number) DO UPDATE SET last_seen = excluded.last_seen
+             ), renewed AS (
+                INSERT INTO device_events (kind, device_id, at, event, detail)
+                SELECT 'node', nodes.node_id, $1, 'version', beat.version
+                  FROM noted JOIN ",
+            node_beats!(),
+            "  ON beat.place = noted.place JOIN nodes ON nodes.number = noted.number
+                 WHERE nodes.version IS DISTINCT FROM COALESCE(beat.version, nodes.version)
+                RETURNING device_id
              )
-             SELECT place FROM noted"
+             SELECT place, EXISTS (SELECT 1 FROM renewed WHERE device_id = noted.node_id) FROM noted"
         );
         let mut right = HashMap::new();
+        let mut renewed = Vec::new();
         for row in connection.rows(note, node_values!(beats, now)).await? {
             let beat = beats[place(&row)?];
             right.insert(beat.node_id.as_str(), beat.key_hash.as_str());
+            if row.column(1)? {
+                renewed.push(beat.node_id.as_str());
+            }
+        }
+        for node_id in renewed {
+            history::trim(connection, Of::Node, node_id).await?;
         }
         // Of several with the right key one was taken; another may have named the same node with another key.
         let judge = |beat: &&Self| match right.get(beat.node_id.as_str()) {

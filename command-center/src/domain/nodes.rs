@@ -6,6 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::caller::Caller;
+use super::history::{self, Of};
 use super::refuse;
 use crate::base::clock::Moment;
 use crate::base::refusal::Refusal;
@@ -180,6 +181,7 @@ impl Operation for CreateNode {
         if connection.execute(create, values).await? == 0 {
             return Err(Refusal::NodeAlreadyRegistered.into());
         }
+        history::record(connection, (Of::Node, node_id), "registered", Some(household_id), *now).await?;
         OneNode { node_id: node_id.clone(), now: *now }.run(connection).await
     }
 }
@@ -235,10 +237,19 @@ impl Operation for DeleteNode {
         if !self.caller.may_act_for(&row.column::<String>(0)?) {
             return Err(Refusal::NotAMember.into());
         }
-        let end = "UPDATE nodes SET deactivated_at = COALESCE(deactivated_at, $2) WHERE node_id = $1";
-        connection.execute(end, values![&self.node_id, self.now]).await?;
+        deactivate(connection, &self.node_id, "revoked", self.now).await?;
         Ok(())
     }
+}
+
+/// Ends the key of a node, and records why. Returns whether there is such a node; repeated, it changes nothing.
+pub(crate) async fn deactivate(connection: &mut Connection<'_>, node_id: &str, event: &str, now: Moment) -> Result<bool, Error> {
+    let end = "UPDATE nodes SET deactivated_at = $2 WHERE node_id = $1 AND deactivated_at IS NULL";
+    if connection.execute(end, values![node_id, now]).await? > 0 {
+        history::record(connection, (Of::Node, node_id), event, None, now).await?;
+        return Ok(true);
+    }
+    Ok(connection.row("SELECT 1 FROM nodes WHERE node_id = $1", values![node_id]).await?.is_some())
 }
 
 /// Nodes in the order of their ids.

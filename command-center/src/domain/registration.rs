@@ -108,6 +108,13 @@ impl Operation for Register {
             RETURNING node_id, room, user_name, voice_mode, household_id";
         let values = values![&self.token_hash, &self.node_id, &self.room, &self.key_hash, self.now];
         if let Some(row) = connection.row(decide, values).await? {
+            // Once, also if the registration is repeated.
+            let note = "
+                INSERT INTO device_events (kind, device_id, at, event, detail)
+                SELECT 'node', $1, $2, 'registered', $3
+                 WHERE NOT EXISTS (SELECT 1 FROM device_events
+                                    WHERE kind = 'node' AND device_id = $1 AND event = 'registered')";
+            connection.execute(note, values![&self.node_id, self.now, &row.column::<String>(4)?]).await?;
             return Ok(Registered {
                 node_id: row.column(0)?,
                 room: row.column(1)?,

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::caller::Caller;
-use super::nodes::check_right;
+use super::nodes::{check_right, deactivate};
 use crate::base::clock::Moment;
 use crate::base::refusal::Refusal;
 use crate::store::{Connection, Error, Operation, Row, values};
@@ -114,8 +114,7 @@ impl Task {
         let values = values![&self.id, state.name(), &self.error_message, now, finished_at, self.expires_at];
         connection.execute(change, values).await?;
         if state == State::Success {
-            let end = "UPDATE nodes SET deactivated_at = COALESCE(deactivated_at, $2) WHERE node_id = $1";
-            connection.execute(end, values![&self.node_id, now]).await?;
+            deactivate(connection, &self.node_id, "reset", now).await?;
         }
         Ok(self)
     }

@@ -307,6 +307,16 @@ const STEPS: &[Step] = &[
             "CREATE INDEX nodes_name ON nodes (lower(name))",
             "CREATE INDEX nodes_room ON nodes (lower(room))",
             "DROP INDEX nodes_order",
+            // What has happened to devices. Numbers rise, so the oldest have the smallest.
+            "CREATE TABLE device_events (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        kind TEXT NOT NULL,
+        device_id TEXT NOT NULL,
+        at BIGINT NOT NULL,
+        event TEXT NOT NULL,
+        detail TEXT
+    )",
+            "CREATE INDEX device_events_device ON device_events (kind, device_id)",
         ],
         postgres: &[
             "ALTER TABLE appliances ADD COLUMN partner TEXT NOT NULL DEFAULT 'default'",
@@ -344,6 +354,15 @@ const STEPS: &[Step] = &[
             "CREATE INDEX nodes_name ON nodes (lower(name COLLATE \"C\"), number)",
             "CREATE INDEX nodes_room ON nodes (lower(room COLLATE \"C\"), number)",
             "DROP INDEX nodes_order",
+            "CREATE TABLE device_events (
+        number BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        kind TEXT NOT NULL,
+        device_id TEXT NOT NULL,
+        at BIGINT NOT NULL,
+        event TEXT NOT NULL,
+        detail TEXT
+    )",
+            "CREATE INDEX device_events_device ON device_events (kind, device_id, number)",
         ],
     },
 ];

@@ -6,6 +6,7 @@ mod failover;
 mod faults;
 mod fleet;
 mod guessing;
+mod history;
 mod host;
 mod households;
 mod key_relay;

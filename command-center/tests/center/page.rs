@@ -70,12 +70,12 @@ async fn the_page_shows_sites_codes_appliances_and_nodes(center: Center) {
     for (page, shown) in [
         (&page, "<td>Clinic</td>".to_owned()),
         (&page, "<td>claimed</td>".to_owned()),
-        (&page_at(&center, "/appliances").await, format!("<td>{appliance_id}</td>")),
+        (&page_at(&center, "/appliances").await, format!(">{appliance_id}</a></th><td>Clinic</td>")),
         (
             &page_at(&center, "/appliances").await,
             "value=\"40\" aria-label=\"Progress\"></progress>&nbsp;40&nbsp;% disk".to_owned(),
         ),
-        (&page_at(&center, "/nodes").await, format!("<td>{}</td><td>home</td>", node.split(':').next().unwrap())),
+        (&page_at(&center, "/nodes").await, format!(">{}</a></th><td>home</td>", node.split(':').next().unwrap())),
         (
             &page_at(&center, "/nodes").await,
             "<span class=\"state online\">online</span></td><td>–</td><td>2026-01-04 15:30</td>".to_owned(),
@@ -164,7 +164,7 @@ fn chromium(folder: &Path, arguments: &[&str], address: &str) -> String {
 }
 
 /// Where screenshots are kept for people to look at: `$SCREENSHOTS`, or with the other things of the build.
-fn screenshots() -> PathBuf {
+pub(crate) fn screenshots() -> PathBuf {
     let folder = std::env::var_os("SCREENSHOTS").map_or_else(|| env!("CARGO_TARGET_TMPDIR").into(), PathBuf::from);
     std::fs::create_dir_all(&folder).unwrap();
     folder

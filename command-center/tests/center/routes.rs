@@ -69,11 +69,18 @@ fn routes(node_id: &str, appliance_id: &str) -> Vec<(Method, String, Value, Stat
         get("/api/v0/admin/fleet/appliances", NONE),
         get("/api/v0/admin/fleet/nodes", NONE),
         get("/api/v0/admin/fleet/export/nodes.csv", NONE),
+        get(&format!("/api/v0/admin/fleet/appliances/{appliance_id}"), NONE),
+        get(&format!("/api/v0/admin/fleet/nodes/{node_id}"), NONE),
+        // Of devices that exist they would not end.
+        get("/api/v0/admin/fleet/appliances/unknown/live", NONE),
+        get("/api/v0/admin/fleet/nodes/unknown/live", NONE),
         get("/openapi.json", NONE),
         get("/metrics", NONE),
         get("/", NONE),
         get("/appliances", NONE),
         get("/nodes", NONE),
+        get(&format!("/appliances/{appliance_id}"), NONE),
+        get(&format!("/nodes/{node_id}"), NONE),
         post("/codes", &json!({}), NONE),
         post("/codes/revoke", &json!({}), NONE),
         post("/users", &account, NONE),
@@ -166,7 +173,9 @@ async fn a_credential_authorizes_its_owner_only(center: Center) {
         | "/"
         | "/appliances"
         | "/nodes" => vec![6],
+        path if path.ends_with("/unknown/live") => vec![],
         path if path.starts_with("/api/v0/admin/fleet") => vec![6],
+        path if path.starts_with("/appliances/") || path.starts_with("/nodes/") => vec![6],
         path if path.starts_with("/api/v0/admin/nodes/") || path.ends_with("/config/push") => vec![6],
         path if path.ends_with("/config/pending") || path.ends_with("/k2/ack/unknown") => vec![0],
         path if path.ends_with("/settings/requests") => vec![if method == Method::GET { 0 } else { 6 }],

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse as _, Response};
 use maud::{Markup, html};
 use url::form_urlencoded::Serializer;
 
+use super::device::address as page_of;
 use super::{Browser, NO_BREAK, Place, answer, cells, when};
 use crate::api::Center;
 use crate::api::fleet::{FleetCounts, FleetQuery, query, refuse};
@@ -52,8 +53,6 @@ type Field = (&'static str, &'static str, fn(&FleetQuery) -> Option<&str>);
 /// What differs between the lists.
 struct List {
     place: Place,
-    path: &'static str,
-    title: &'static str,
     /// What the text is searched in.
     searched: &'static str,
     fields: &'static [Field],
@@ -62,8 +61,6 @@ struct List {
 
 const APPLIANCES: List = List {
     place: Place::Appliances,
-    path: "/appliances",
-    title: "Appliances",
     searched: "Id, hardware address or host name",
     fields: &[
         ("site", "Site", |query| query.site.as_deref()),
@@ -75,8 +72,6 @@ const APPLIANCES: List = List {
 
 const NODES: List = List {
     place: Place::Nodes,
-    path: "/nodes",
-    title: "Nodes",
     searched: "Id, name or room",
     fields: &[
         ("household", "Household", |query| query.household.as_deref()),
@@ -119,13 +114,13 @@ async fn list<D>(
         Err(refusal) => return refusal.into_response(),
     };
     let content = html! {
-        h2 { (list.title) }
+        h2 { (list.place.name()) }
         (states(list, asked, counts))
         (form(list, asked))
         @if let Some(fault) = fault { p.fault role="alert" { (Value(&fault)) } }
         @else { (table(list, asked, &page, head, row)) }
     };
-    answer(center, list.place, list.title, &content, status)
+    answer(center, list.place, list.place.name(), &content, status)
 }
 
 /// The address of a list, with this query.
@@ -160,7 +155,7 @@ fn address(path: &str, query: &FleetQuery) -> String {
 fn states(list: &List, asked: &FleetQuery, counts: Counts) -> Markup {
     let to = |state: Option<DeviceState>| {
         let state = state.map(|state| state.word().to_owned());
-        address(list.path, &FleetQuery { state, after: None, ..asked.clone() })
+        address(list.place.path(), &FleetQuery { state, after: None, ..asked.clone() })
     };
     let is_shown =
         |state: Option<DeviceState>| asked.state.as_deref().filter(|word| !word.is_empty()) == state.map(DeviceState::word);
@@ -204,7 +199,7 @@ fn form(list: &List, asked: &FleetQuery) -> Markup {
     };
     html! {
         search {
-            form.filters method="get" action=(list.path) {
+            form.filters method="get" action=(list.place.path()) {
                 label.wide { "Begins with" input type="search" name="text" value=(Value(asked.text.as_deref().unwrap_or_default()))
                     placeholder=(list.searched) maxlength="200"; }
                 @for (name, label, value) in list.fields {
@@ -237,13 +232,13 @@ fn form(list: &List, asked: &FleetQuery) -> Markup {
 
 fn table<D>(list: &List, asked: &FleetQuery, page: &Page<D>, head: &[&str], row: impl Fn(&D) -> Markup) -> Markup {
     let all = FleetQuery { after: None, limit: None, ..asked.clone() };
-    let export = |kind: &str| address(&format!("/api/v0/admin/fleet/export{}.{kind}", list.path), &all);
-    let next = page.next.clone().map(|after| address(list.path, &FleetQuery { after: Some(after), ..asked.clone() }));
+    let export = |kind: &str| address(&format!("/api/v0/admin/fleet/export{}.{kind}", list.place.path()), &all);
+    let next = page.next.clone().map(|after| address(list.place.path(), &FleetQuery { after: Some(after), ..asked.clone() }));
     html! {
         @if page.entries.is_empty() {
-            p.empty { @if next.is_some() { "None found so far." } @else { "No " (list.title.to_lowercase()) " fit." } }
+            p.empty { @if next.is_some() { "None found so far." } @else { "No " (list.place.name().to_lowercase()) " fit." } }
         } @else {
-            div.scroll tabindex="0" role="region" aria-label=(list.title) {
+            div.scroll tabindex="0" role="region" aria-label=(list.place.name()) {
                 table {
                     thead { tr { @for column in head { th scope="col" { (column) } } } }
                     tbody { @for entry in &page.entries { tr { (row(entry)) } } }
@@ -251,7 +246,7 @@ fn table<D>(list: &List, asked: &FleetQuery, page: &Page<D>, head: &[&str], row:
             }
         }
         nav.pages aria-label="Pages" {
-            @if asked.after.as_deref().is_some_and(|after| !after.is_empty()) { a href=(Value(&address(list.path, &all))) { "First page" } }
+            @if asked.after.as_deref().is_some_and(|after| !after.is_empty()) { a href=(Value(&address(list.place.path(), &all))) { "First page" } }
             @if let Some(next) = next { a rel="next" href=(Value(&next)) { "Next page" } }
             span.export { "Export: " a href=(Value(&export("csv"))) { "CSV" } " " a href=(Value(&export("jsonl"))) { "JSON lines" } }
         }
@@ -263,12 +258,18 @@ fn badge(state: DeviceState) -> Markup {
     html! { td { span class={ "state " (state.word()) } { (state.word()) } } }
 }
 
+/// The id of a device, as a link to its page.
+fn link(list: &str, id: &str) -> Markup {
+    html! { th scope="row" { a href=(page_of(list, id)) { (Value(id)) } } }
+}
+
 fn appliance(entry: &ApplianceEntry) -> Markup {
     let seen = entry.last_seen.as_deref().map(when);
     let percent = entry.progress_percent;
     let message = entry.message.as_deref().unwrap_or_default();
     html! {
-        (cells(&[Some(&entry.appliance_id), Some(&entry.site), entry.hostname.as_deref()]))
+        (link("/appliances", &entry.appliance_id))
+        (cells(&[Some(&entry.site), entry.hostname.as_deref()]))
         (badge(entry.state))
         (cells(&[Some(&entry.status)]))
         td { progress max="100" value=(percent) aria-label="Progress" {} (NO_BREAK) (percent) (NO_BREAK) "% " (Value(message)) }
@@ -279,7 +280,8 @@ fn appliance(entry: &ApplianceEntry) -> Markup {
 fn node(entry: &NodeEntry) -> Markup {
     let [room, name, version, seen] = entry.details();
     html! {
-        (cells(&[Some(entry.id()), Some(entry.household()), room, name]))
+        (link("/nodes", entry.id()))
+        (cells(&[Some(entry.household()), room, name]))
         (badge(entry.state))
         (cells(&[version, seen.map(when).as_deref()]))
     }

@@ -5,6 +5,8 @@ use utoipa::ToSchema;
 
 use super::State;
 use crate::base::clock::Moment;
+use crate::base::refusal::Refusal;
+use crate::domain::history::Of;
 use crate::domain::nodes::{NodeView, ONLINE, node_fields};
 use crate::store::{Error, Row};
 
@@ -30,6 +32,10 @@ pub(crate) struct Kind {
     pub(super) columns: &'static str,
     /// The number of these columns.
     pub(super) width: usize,
+    /// The column of the ids.
+    pub(super) name: &'static str,
+    /// How their events are told apart.
+    pub(super) of: Of,
     pub(super) place: &'static str,
     pub(super) partner: Option<&'static str>,
     pub(super) status: Option<&'static str>,
@@ -59,6 +65,8 @@ pub trait Entry: Serialize {
 pub(crate) trait Device: Entry + Sized + Send + 'static {
     /// Where it is in the database.
     const KIND: Kind;
+    /// That there is no such device.
+    const UNKNOWN: Refusal;
 
     /// Reads the columns of its kind.
     fn from_row(row: &Row, now: Moment) -> Result<Self, Error>;
@@ -149,6 +157,8 @@ impl Device for ApplianceEntry {
             "d.appliance_id, d.site_id, s.name, d.partner, d.mac_address, d.hostname, d.status, d.progress_percent, d.message,
                   d.claimed_at, p.last_seen, d.revoked_at",
         width: 12,
+        name: "d.appliance_id",
+        of: Of::Appliance,
         place: "d.site_id",
         partner: Some("d.partner"),
         status: Some("d.status"),
@@ -156,6 +166,7 @@ impl Device for ApplianceEntry {
         id: lower!("appliance_id"),
         texts: &[lower!("appliance_id"), lower!("mac_address"), lower!("hostname")],
     };
+    const UNKNOWN: Refusal = Refusal::ApplianceNotFound;
 
     fn from_row(row: &Row, now: Moment) -> Result<Self, Error> {
         let last_seen = row.column::<Option<i64>>(10)?.map(Moment);
@@ -238,6 +249,8 @@ impl Device for NodeEntry {
         presence: "node_presence",
         columns: concat!(node_fields!(), ", registered_at"),
         width: 14,
+        name: "d.node_id",
+        of: Of::Node,
         place: "d.household_id",
         partner: None,
         status: None,
@@ -245,6 +258,7 @@ impl Device for NodeEntry {
         id: lower!("node_id"),
         texts: &[lower!("node_id"), lower!("name"), lower!("room")],
     };
+    const UNKNOWN: Refusal = Refusal::NodeNotFound;
 
     fn from_row(row: &Row, now: Moment) -> Result<Self, Error> {
         let view = NodeView::from_row(row, now)?;

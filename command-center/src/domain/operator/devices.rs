@@ -2,9 +2,10 @@
 
 use super::operations::{RevokeAppliance, RevokeNode};
 use super::{Operator, OperatorError};
+use crate::domain::fleet::device::One;
 use crate::domain::fleet::presence::{Count, compare};
 use crate::domain::fleet::view::{Cursor, View};
-use crate::domain::fleet::{ApplianceEntry, Counts, Device, Filter, NodeEntry, Page, Query};
+use crate::domain::fleet::{ApplianceEntry, Counts, Device, Event, Filter, NodeEntry, Page, Query};
 
 impl Operator {
     /// A part of a list of appliances.
@@ -34,6 +35,21 @@ impl Operator {
         let limit = i64::try_from(limit).expect("a page is short");
         let view = View::new(filter, order, after, limit, self.clock.now()).ok_or(nowhere)?;
         Ok(self.store.read(view).await?)
+    }
+
+    /// A device and its events, the newest first.
+    pub(crate) async fn device<D: Device>(&self, id: &str) -> Result<Option<(D, Vec<Event>)>, OperatorError> {
+        Ok(self.store.read(One::new(id.to_owned(), self.clock.now())).await?)
+    }
+
+    /// An appliance and its events, the newest first.
+    pub async fn appliance(&self, id: &str) -> Result<(ApplianceEntry, Vec<Event>), OperatorError> {
+        self.device(id).await?.ok_or(OperatorError::UnknownAppliance)
+    }
+
+    /// A node and its events, the newest first.
+    pub async fn node(&self, id: &str) -> Result<(NodeEntry, Vec<Event>), OperatorError> {
+        self.device(id).await?.ok_or(OperatorError::UnknownNode)
     }
 
     /// How many appliances there are in each state.

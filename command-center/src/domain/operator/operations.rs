@@ -2,6 +2,8 @@
 
 use super::{CodeEntry, CodeState, MANY, Overview, PAGE, Partner, SiteEntry};
 use crate::base::clock::Moment;
+use crate::domain::history::{Of, record};
+use crate::domain::nodes::deactivate;
 use crate::store::{self, Connection, Operation, Row, values};
 
 pub(super) struct AddPartner {
@@ -167,8 +169,12 @@ impl Operation for RevokeAppliance {
     type Answer = bool;
 
     async fn run(&self, connection: &mut Connection<'_>) -> Result<bool, store::Error> {
-        let revoke = "UPDATE appliances SET revoked_at = COALESCE(revoked_at, $2) WHERE appliance_id = $1";
-        Ok(connection.execute(revoke, values![&self.appliance_id, self.now]).await? > 0)
+        let revoke = "UPDATE appliances SET revoked_at = $2 WHERE appliance_id = $1 AND revoked_at IS NULL";
+        if connection.execute(revoke, values![&self.appliance_id, self.now]).await? > 0 {
+            record(connection, (Of::Appliance, &self.appliance_id), "revoked", None, self.now).await?;
+            return Ok(true);
+        }
+        Ok(connection.row("SELECT 1 FROM appliances WHERE appliance_id = $1", values![&self.appliance_id]).await?.is_some())
     }
 }
 
@@ -183,8 +189,7 @@ impl Operation for RevokeNode {
     type Answer = bool;
 
     async fn run(&self, connection: &mut Connection<'_>) -> Result<bool, store::Error> {
-        let revoke = "UPDATE nodes SET deactivated_at = COALESCE(deactivated_at, $2) WHERE node_id = $1";
-        Ok(connection.execute(revoke, values![&self.node_id, self.now]).await? > 0)
+        deactivate(connection, &self.node_id, "revoked", self.now).await
     }
 }
 

@@ -1,0 +1,104 @@
+//! One device, with its history, as it changes.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use maud::{Markup, PreEscaped, html};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::{Browser, LIVE, Place, answer, cells, fail, when};
+use crate::api::Center;
+use crate::api::body::Segment;
+use crate::api::html::Value;
+use crate::base::refusal::Refusal;
+use crate::domain::fleet::{ApplianceEntry, Entry, Event, NodeEntry};
+
+/// `GET /appliances/{id}`
+pub(in crate::api) async fn appliance(State(center): State<Arc<Center>>, _: Browser, id: Result<Segment, Refusal>) -> Response {
+    let Segment(id) = match id {
+        Ok(id) => id,
+        Err(refusal) => return refusal.into_response(),
+    };
+    match center.operator.appliance(&id).await {
+        Ok((entry, events)) => show::<ApplianceEntry>(&center, Place::Appliances, &id, &entry, &events),
+        Err(error) => fail(&center, &error).await,
+    }
+}
+
+/// `GET /nodes/{id}`
+pub(in crate::api) async fn node(State(center): State<Arc<Center>>, _: Browser, id: Result<Segment, Refusal>) -> Response {
+    let Segment(id) = match id {
+        Ok(id) => id,
+        Err(refusal) => return refusal.into_response(),
+    };
+    match center.operator.node(&id).await {
+        Ok((entry, events)) => show::<NodeEntry>(&center, Place::Nodes, &id, &entry, &events),
+        Err(error) => fail(&center, &error).await,
+    }
+}
+
+/// The address of the page of a device.
+pub(super) fn address(list: &str, id: &str) -> String {
+    format!("{list}/{}", utf8_percent_encode(id, NON_ALPHANUMERIC))
+}
+
+fn show<E: Entry>(center: &Center, place: Place, id: &str, entry: &E, events: &[Event]) -> Response {
+    let list = place.path();
+    let source = format!("{}/live", address(&format!("/api/v0/admin/fleet{list}"), id));
+    let content = html! {
+        nav aria-label="Up" { a href=(list) { "All " (place.name().to_lowercase()) } }
+        h2 { (Value(id)) }
+        div #live data-source=(Value(&source)) {
+            (details(entry))
+            (history(events))
+        }
+        script { (PreEscaped(LIVE)) }
+    };
+    answer(center, place, id, &content, StatusCode::OK)
+}
+
+/// The fields of a device under their names.
+fn details<E: Entry>(entry: &E) -> Markup {
+    let values = entry.values();
+    html! {
+        dl {
+            @for (name, value) in E::COLUMNS.iter().zip(&values) {
+                @if let Some(value) = value {
+                    div {
+                        dt { (label(name)) }
+                        dd { @if name.ends_with("_at") || *name == "last_seen" { (when(value)) } @else { (Value(value)) } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The name of a column for people.
+fn label(name: &str) -> String {
+    let mut text = name.replace('_', " ");
+    if let Some(first) = text.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    text
+}
+
+fn history(events: &[Event]) -> Markup {
+    html! {
+        h3 #history { "History" }
+        @if events.is_empty() {
+            p.empty { "Nothing yet." }
+        } @else {
+            div.scroll tabindex="0" role="region" aria-labelledby="history" {
+                table {
+                    thead { tr { th scope="col" { "Time" } th scope="col" { "Event" } th scope="col" { "Detail" } } }
+                    tbody {
+                        @for event in events { tr { (cells(&[Some(&when(&event.at)), Some(&event.event), event.detail.as_deref()])) } }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! One device, with its history.
+
+use std::marker::PhantomData;
+
+use super::devices::Device;
+use crate::base::clock::Moment;
+use crate::domain::history::{self, Event};
+use crate::store::{Connection, Error, Operation, Statement};
+
+/// Reads one device.
+pub(crate) struct One<D> {
+    pub(crate) id: String,
+    pub(crate) now: Moment,
+    of: PhantomData<fn() -> D>,
+}
+
+impl<D> One<D> {
+    pub(crate) const fn new(id: String, now: Moment) -> Self {
+        Self { id, now, of: PhantomData }
+    }
+}
+
+impl<D: Device> Operation for One<D> {
+    /// The device and its events, the newest first; none if there is no such device.
+    type Answer = Option<(D, Vec<Event>)>;
+
+    async fn run(&self, connection: &mut Connection<'_>) -> Result<Self::Answer, Error> {
+        let mut one = Statement::new("SELECT ");
+        one.add(D::KIND.columns).add(" FROM ").add(D::KIND.devices).add(D::KIND.joins);
+        one.add(" WHERE ").add(D::KIND.name).add(" = ").value(&self.id);
+        let Some(row) = connection.query(&one).await?.into_iter().next() else { return Ok(None) };
+        let events = history::read(connection, D::KIND.of, &self.id).await?;
+        Ok(Some((D::from_row(&row, self.now)?, events)))
+    }
+}

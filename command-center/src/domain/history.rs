@@ -1,0 +1,101 @@
+//! What has happened to devices, bounded in age and size.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::base::clock::Moment;
+use crate::store::{Connection, Error, Operation, values};
+
+/// How long events are kept.
+const KEPT: Duration = Duration::from_hours(400 * 24);
+
+/// How many events of all devices are kept: about two gigabytes with their index.
+const MOST: i64 = 10_000_000;
+
+/// How many events of one device are kept.
+const PER_DEVICE: i64 = 100;
+
+/// How many events are deleted in one transaction.
+const AT_ONCE: i64 = 5000;
+
+/// What kind of device an event is of, as the database has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Of {
+    Appliance,
+    Node,
+}
+
+impl Of {
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Appliance => "appliance",
+            Self::Node => "node",
+        }
+    }
+}
+
+/// Something that has happened to a device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Event {
+    /// When.
+    pub at: String,
+    /// What: `claimed`, `registered`, `status`, `version`, `reset` or `revoked`.
+    pub event: String,
+    /// The site, the status and its message, or the version.
+    pub detail: Option<String>,
+}
+
+/// Records an event, in the transaction of what it is about.
+pub(crate) async fn record(
+    connection: &mut Connection<'_>,
+    (of, device_id): (Of, &str),
+    event: &str,
+    detail: Option<&str>,
+    now: Moment,
+) -> Result<(), Error> {
+    let insert = "INSERT INTO device_events (kind, device_id, at, event, detail) VALUES ($1, $2, $3, $4, $5)";
+    let detail = detail.map(str::to_owned);
+    connection.execute(insert, values![of.word(), device_id, now, event, &detail]).await?;
+    trim(connection, of, device_id).await
+}
+
+/// Deletes the oldest events of a device that has too many: one that reports something else all the time must not displace the
+/// history of others.
+pub(crate) async fn trim(connection: &mut Connection<'_>, of: Of, device_id: &str) -> Result<(), Error> {
+    let oldest = "
+        DELETE FROM device_events
+         WHERE kind = $1 AND device_id = $2
+           AND number <= (SELECT number FROM device_events WHERE kind = $1 AND device_id = $2
+                           ORDER BY number DESC LIMIT 1 OFFSET $3)";
+    connection.execute(oldest, values![of.word(), device_id, PER_DEVICE]).await?;
+    Ok(())
+}
+
+/// Reads the events of a device, the newest first.
+pub(crate) async fn read(connection: &mut Connection<'_>, of: Of, device_id: &str) -> Result<Vec<Event>, Error> {
+    let list = "SELECT at, event, detail FROM device_events WHERE kind = $1 AND device_id = $2 ORDER BY number DESC LIMIT $3";
+    let rows = connection.rows(list, values![of.word(), device_id, PER_DEVICE]).await?;
+    let event =
+        |row: &crate::store::Row| Ok(Event { at: Moment(row.column(0)?).zoned(), event: row.column(1)?, detail: row.column(2)? });
+    rows.iter().map(event).collect()
+}
+
+/// Deletes a part of the events that are too old or too many. The numbers of events rise with their age.
+pub(crate) struct ForgetEvents {
+    pub(crate) now: Moment,
+}
+
+impl Operation for ForgetEvents {
+    /// How many there were.
+    type Answer = u64;
+
+    async fn run(&self, connection: &mut Connection<'_>) -> Result<u64, Error> {
+        let delete = "
+            DELETE FROM device_events
+             WHERE number IN (SELECT number FROM device_events ORDER BY number LIMIT $1)
+               AND (at < $2 OR number <= (SELECT MAX(number) FROM device_events) - $3)";
+        connection.execute(delete, values![AT_ONCE, self.now.before(KEPT), MOST]).await
+    }
+}
