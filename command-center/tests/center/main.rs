@@ -11,6 +11,7 @@ mod host;
 mod households;
 mod key_relay;
 mod layers;
+mod looks;
 mod migrations;
 mod mosquitto;
 mod nodes;
