@@ -42,6 +42,9 @@ const JOURNAL: i64 = 8192;
 /// Enough for a machine with a few cores; each holds a file and a page cache.
 const READERS: usize = 4;
 
+/// A reader's page cache, as [`CACHE`]: lists of a large fleet visit some ten thousand pages.
+const READERS_CACHE: i64 = -24_576;
+
 /// How many prepared statements a connection caches: more than the program has.
 const STATEMENTS: usize = 128;
 
@@ -160,7 +163,7 @@ impl Readers {
         // It continues when its caller is cancelled, and returns the connection.
         let working = tokio::task::spawn_blocking(move || {
             let kept = free.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let mut connection = kept.map_or_else(|| connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY), Ok)?;
+            let mut connection = kept.map_or_else(|| open_reader(&path), Ok)?;
             let done = work(&mut connection);
             // One that is still in a transaction has failed, and is not used again.
             if connection.is_autocommit() {
@@ -315,6 +318,12 @@ fn connect(path: &Path, access: OpenFlags) -> Result<Sqlite, Error> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(connection)
+}
+
+fn open_reader(path: &Path) -> Result<Sqlite, Error> {
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    connection.pragma_update(None, "cache_size", READERS_CACHE)?;
     Ok(connection)
 }
 

@@ -12,10 +12,10 @@ use crate::store::{Connection, Error, Operation, Row, Statement, Value};
 const FEW: i64 = 2000;
 
 /// How many devices are read at a time.
-const WINDOW: i64 = 10_000;
+const WINDOW: i64 = 5000;
 
 /// How many devices a page reads at most.
-pub(crate) const MOST: i64 = 5 * WINDOW;
+pub(crate) const MOST: i64 = 2 * WINDOW;
 
 /// A place in a list: the number of a device, and the key of the order.
 #[derive(Clone, Debug, PartialEq, Eq)]
