@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use command_center::fleet::Query;
 use command_center::operator::{NewCodes, Operator};
 use command_center::{Config, Database, Server};
 use mobile_test_harness::command_center::{CommandCenter, Order, Owner};
@@ -75,17 +76,17 @@ impl Center {
     pub(crate) async fn is_untouched(&self) -> bool {
         let operator = Operator::open(&self.config).await.expect("an operator beside the server");
         let codes = operator.codes(None).await.expect("a list");
-        let nodes = operator.nodes(None, None).await.expect("a list");
+        let nodes = operator.nodes(&Query::default()).await.expect("a list");
         operator.close().await;
-        codes.is_empty() && nodes.is_empty()
+        codes.is_empty() && nodes.entries.is_empty()
     }
 
     /// The ids of all appliances.
     pub(crate) async fn appliances(&self) -> Vec<String> {
         let operator = Operator::open(&self.config).await.expect("an operator beside the server");
-        let appliances = operator.appliances(None).await.expect("a list");
+        let appliances = operator.appliances(&Query::default()).await.expect("a list");
         operator.close().await;
-        appliances.into_iter().map(|appliance| appliance.appliance_id).collect()
+        appliances.entries.into_iter().map(|appliance| appliance.appliance_id).collect()
     }
 
     /// Asserts that the node is provisioned as ordered, and that the command center accepts the key in its files.

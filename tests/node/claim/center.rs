@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use command_center::operator::{ApplianceEntry, NewCodes, Operator, Partner};
+use command_center::fleet::{ApplianceEntry, Query};
+use command_center::operator::{NewCodes, Operator, Partner};
 use command_center::{Clock, Config, Database, Moment, Server};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -54,7 +55,7 @@ impl Center {
     }
 
     async fn appliances(&self) -> Vec<ApplianceEntry> {
-        self.operator.appliances(None).await.unwrap()
+        self.operator.appliances(&Query::default()).await.unwrap().entries
     }
 }
 
