@@ -103,17 +103,22 @@ pub(super) struct FleetQuery {
     pub(super) household: Option<String>,
     /// The version of a node.
     pub(super) version: Option<String>,
-    /// `online`, `silent`, `new` or `revoked`.
+    /// The state.
+    #[param(inline, value_type = Option<fleet::State>)]
     pub(super) state: Option<String>,
     /// Heard of within this time, such as `1h` or `7d`.
+    #[param(pattern = "^[0-9]+[smhdw]$")]
     pub(super) seen_within: Option<String>,
     /// Heard of once, but not within this time.
+    #[param(pattern = "^[0-9]+[smhdw]$")]
     pub(super) silent_for: Option<String>,
-    /// `newest`, `oldest`, `id`, `id-backwards`, `last-seen` or `longest-silent`.
+    /// The order; `newest` if nothing else is asked for.
+    #[param(inline, value_type = Option<Order>)]
     pub(super) order: Option<String>,
     /// Where to begin: `next` of the page before.
     pub(super) after: Option<String>,
-    /// How many devices at most, from 1 to 1,000.
+    /// How many devices at most.
+    #[param(value_type = Option<u16>, minimum = 1, maximum = 1000)]
     pub(super) limit: Option<String>,
 }
 
@@ -270,10 +275,14 @@ enum Format {
     get,
     path = "/api/v0/admin/fleet/export/{file}",
     tag = "fleet",
-    params(("file" = String, Path, description = "`appliances` or `nodes`, with `.csv` or `.jsonl`"), FleetQuery),
+    params(("file" = String, Path, description = "`appliances` or `nodes`, with `.csv` or `.jsonl`", pattern = "^(appliances|nodes)[.](csv|jsonl)$"), FleetQuery),
     security(("administrator" = [])),
     responses(
-        (status = 200, description = "The devices", body = String, content_type = "text/csv"),
+        (
+            status = 200,
+            description = "The devices; as JSON, one object per line, which is as in the list",
+            content((String = "text/csv"), (serde_json::Value = "application/jsonl"))
+        ),
         (status = 400, description = "The query is not understood", body = ValidationError),
         (status = 401, description = "No credential, or a wrong one", body = Detail),
         (status = 404, description = "There is no such export", body = Detail),

@@ -1,5 +1,6 @@
 //! A device as it changes, as server-sent events.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,6 +83,19 @@ impl From<(NodeEntry, Vec<Event>)> for NodeAnswer {
     }
 }
 
+/// A server-sent event: a device has changed.
+#[derive(Debug, ToSchema)]
+pub(super) struct DeviceChange {
+    /// The device and its history, as JSON.
+    data: String,
+}
+
+impl fmt::Display for DeviceChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "data: {}\n\n", self.data)
+    }
+}
+
 /// One device and its history.
 async fn one<D: Device>(center: &Center, id: &str) -> Result<(D, Vec<Event>), Refusal> {
     center.operator.device::<D>(id).await.map_err(|error| refuse(&error))?.ok_or(D::UNKNOWN)
@@ -144,7 +158,7 @@ pub(super) async fn node(
     params(("appliance_id" = String, Path, description = "Which appliance")),
     security(("administrator" = [])),
     responses(
-        (status = 200, description = "Events", body = String, content_type = "text/event-stream"),
+        (status = 200, description = "Events", body = DeviceChange, content_type = "text/event-stream"),
         (status = 400, description = "The path is not text", body = ValidationError),
         (status = 401, description = "No credential, or a wrong one", body = Detail),
         (status = 404, description = "There is no such appliance", body = Detail),
@@ -168,7 +182,7 @@ pub(super) async fn live_appliance(
     params(("node_id" = String, Path, description = "Which node")),
     security(("administrator" = [])),
     responses(
-        (status = 200, description = "Events", body = String, content_type = "text/event-stream"),
+        (status = 200, description = "Events", body = DeviceChange, content_type = "text/event-stream"),
         (status = 400, description = "The path is not text", body = ValidationError),
         (status = 401, description = "No credential, or a wrong one", body = Detail),
         (status = 404, description = "There is no such node", body = Detail),
@@ -219,15 +233,18 @@ async fn send<D, A>(
             // What cannot be read is a reason for the client to connect again later.
             let Ok(text) = next else { return };
             quiet += 1;
-            let message =
-                if text == last { (quiet >= QUIET_LOOKS).then(|| ":\n\n".to_owned()) } else { Some(format!("data: {text}\n\n")) };
+            let message = if text == last {
+                (quiet >= QUIET_LOOKS).then(|| ":\n\n".to_owned())
+            } else {
+                last.clone_from(&text);
+                Some(DeviceChange { data: text }.to_string())
+            };
             if let Some(message) = message {
                 quiet = 0;
                 if sender.send_data(message.into()).await.is_err() {
                     return;
                 }
             }
-            last = text;
             tokio::time::sleep(LOOK).await;
             next = one::<D>(&center, &id).await.map(|found| self::text(&A::from(found)));
         }
