@@ -287,6 +287,7 @@ enum Format {
         (status = 401, description = "No credential, or a wrong one", body = Detail),
         (status = 404, description = "There is no such export", body = Detail),
         (status = 429, description = "Too many wrong credentials; `Retry-After` says when to try again", body = Detail),
+        (status = 503, description = "The database cannot be reached", body = Detail),
     )
 )]
 pub(super) async fn export(
@@ -297,40 +298,43 @@ pub(super) async fn export(
 ) -> Result<Response, Refusal> {
     let asked = query(asked)?;
     match file.as_str() {
-        "appliances.csv" => Ok(stream::<ApplianceEntry>(center, asked.of_appliances()?, Format::Csv, &file)),
-        "appliances.jsonl" => Ok(stream::<ApplianceEntry>(center, asked.of_appliances()?, Format::JsonLines, &file)),
-        "nodes.csv" => Ok(stream::<NodeEntry>(center, asked.of_nodes()?, Format::Csv, &file)),
-        "nodes.jsonl" => Ok(stream::<NodeEntry>(center, asked.of_nodes()?, Format::JsonLines, &file)),
+        "appliances.csv" => stream::<ApplianceEntry>(center, asked.of_appliances()?, Format::Csv, &file).await,
+        "appliances.jsonl" => stream::<ApplianceEntry>(center, asked.of_appliances()?, Format::JsonLines, &file).await,
+        "nodes.csv" => stream::<NodeEntry>(center, asked.of_nodes()?, Format::Csv, &file).await,
+        "nodes.jsonl" => stream::<NodeEntry>(center, asked.of_nodes()?, Format::JsonLines, &file).await,
         _ => Err(Refusal::NotFound),
     }
 }
 
-/// An answer that is read from the database while it is sent.
-fn stream<D: Device>(center: Arc<Center>, query: fleet::Query, format: Format, file: &str) -> Response {
+/// An answer that is read from the database while it is sent. What is wrong with the query is found by the first page, before the
+/// answer begins.
+async fn stream<D: Device>(
+    center: Arc<Center>,
+    mut query: fleet::Query,
+    format: Format,
+    file: &str,
+) -> Result<Response, Refusal> {
+    query.limit = fleet::Query::LARGEST;
+    let first = center.operator.devices::<D>(&query).await.map_err(|error| refuse(&error))?;
     let (sender, body) = Channel::<Bytes, OperatorError>::new(1);
-    tokio::spawn(write::<D>(center, query, format, sender));
+    tokio::spawn(write::<D>(center, query, first, format, sender));
     let kind = if format == Format::Csv { "text/csv; charset=utf-8" } else { "application/jsonl" };
     let mut response = ([(CONTENT_TYPE, kind), (CACHE_CONTROL, "no-store")], Body::new(body)).into_response();
     let name = HeaderValue::from_str(&format!("attachment; filename=\"{file}\"")).expect("one of four names");
     response.headers_mut().insert(CONTENT_DISPOSITION, name);
-    response
+    Ok(response)
 }
 
 /// Writes all pages of a list. It ends when the client does, which reads one page ahead at most.
 async fn write<D: Device>(
     center: Arc<Center>,
     mut query: fleet::Query,
+    mut page: Page<D>,
     format: Format,
     mut sender: Sender<Bytes, OperatorError>,
 ) {
-    query.limit = fleet::Query::LARGEST;
     let mut text = if format == Format::Csv { csv_heading::<D>() } else { String::new() };
     loop {
-        let page = match center.operator.devices::<D>(&query).await {
-            Ok(page) => page,
-            // The client finds that the answer is not complete.
-            Err(error) => return sender.abort(error),
-        };
         for entry in &page.entries {
             text.push_str(&line(entry, format));
         }
@@ -338,6 +342,11 @@ async fn write<D: Device>(
             return;
         }
         query.after = page.next;
+        page = match center.operator.devices::<D>(&query).await {
+            Ok(page) => page,
+            // The client finds that the answer is not complete.
+            Err(error) => return sender.abort(error),
+        };
     }
 }
 

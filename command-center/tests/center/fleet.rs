@@ -289,4 +289,7 @@ async fn what_is_no_query_is_refused(center: Center) {
         assert_eq!(page.status(), StatusCode::BAD_REQUEST, "{query}");
     }
     assert_eq!(center.get("/api/v0/admin/fleet/export/secrets.csv", &[ADMIN]).await.0, StatusCode::NOT_FOUND);
+    // A mistake is found before the answer begins.
+    let wrong = center.get("/api/v0/admin/fleet/export/nodes.jsonl?after=x", &[ADMIN]).await;
+    assert_eq!(wrong.0, StatusCode::BAD_REQUEST);
 }
