@@ -9,7 +9,7 @@
 //!
 //! An advertisement can be gone from the air although `BlueZ` and the kernel believe that it is active: after a connection, a
 //! suspend, or a reset of the controller. The node cannot receive its own advertisement, so it has `BlueZ` send it to the
-//! controller again after every connection and suspend, and every 30 s. For that it signals a change of the
+//! controller again after every connection and suspend, and every 30 s while a phone is expected. For that it signals a change of the
 //! advertisement. It does not register another one: `BlueZ` keeps an advertisement for ever whose owner disconnects
 //! before the registration is answered, and refuses all others once it has five, so registrations must be rare.
 //!
@@ -42,7 +42,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tracing::{debug, info, warn};
 use zbus::{Message, ObjectPath, OwnedObjectPath, Variant};
 
@@ -64,6 +64,8 @@ const GRACE: Duration = Duration::from_secs(6);
 /// How long an advertisement that the controller may have lost stays lost, at most. Sending it to the controller again
 /// interrupts it for some milliseconds.
 const RENEWAL: Duration = Duration::from_secs(30);
+/// The same of a node that keeps its network, where a phone is rare, and every timer wakes the processor.
+const RARE_RENEWAL: Duration = Duration::from_mins(10);
 
 /// Limit of waiting for the last answers of `BlueZ`, which it gives within milliseconds.
 const SETTLING: Duration = Duration::from_secs(2);
@@ -408,20 +410,20 @@ async fn serve_phones(
     let mut registered = false;
     // What the advertisement of Improv says.
     let mut said = None;
-    let mut renewal = interval(RENEWAL);
-    renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut renewed = Instant::now();
     steps.spawn(step(bus.caller(), Step::Register, adapter.path.as_str().to_owned()));
     loop {
         let wanted = *advertising.borrow_and_update();
-        let (improv, nymea) = {
+        let (improv, nymea, needs_radio) = {
             let view = views.borrow_and_update();
-            (view.improv, view.nymea)
+            (view.improv, view.nymea, view.needs_radio)
         };
         let is_wanted = |instance| match instance {
             Instance::Own => wanted,
             Instance::Improv => wanted && improv.is_some_and(|shown| shown.advertised),
             Instance::Nymea => wanted && nymea.is_some_and(|shown| shown.advertised),
         };
+        let is_expecting = needs_radio || is_wanted(Instance::Improv) || is_wanted(Instance::Nymea);
         if let Some(change) = registered.then(|| advertisements.next(is_wanted)).flatten() {
             if change == Change::Advertise(Instance::Improv) {
                 said = improv;
@@ -468,7 +470,7 @@ async fn serve_phones(
                             result?;
                             info!(adapter = adapter.name(), name = handle.view().info.name, ?instance, "advertising");
                             advertisements.done(change);
-                            renewal.reset();
+                            renewed = Instant::now();
                         }
                     },
                     Step::Change(change @ Change::Hide(instance)) => {
@@ -491,14 +493,15 @@ async fn serve_phones(
             changed = advertising.changed() => changed.map_err(|_| Stopping)?,
             changed = views.changed() => changed.map_err(|_| Stopping)?,
             // Without an advertisement no timer runs.
-            _ = renewal.tick(), if idle => {
+            () = sleep_until(renewed + if is_expecting { RENEWAL } else { RARE_RENEWAL }), if idle => {
+                renewed = Instant::now();
                 doubtful = true;
                 advertisements.retry();
             }
         }
         if doubtful && advertisements.shows(Instance::Own) && links.are_none() {
             send_again(bus, &advertisements).await?;
-            renewal.reset();
+            renewed = Instant::now();
         }
     }
 }
