@@ -10,6 +10,9 @@ use provisioning_core::domain::{Network, Security, Ssid};
 /// An access point that was not seen for this time may be out of range: NetworkManager lists it for several scans. Seconds.
 pub(super) const FRESH: i64 = 60;
 
+/// Answers and beacons that one scan receives from a station are not further apart. Seconds.
+const ONE_SCAN: i64 = 3;
+
 /// A station of a network, as NetworkManager lists it.
 #[allow(clippy::struct_excessive_bools, reason = "independent observations of one station")]
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,13 +86,15 @@ pub(in crate::network) struct List {
 }
 
 impl List {
-    /// Merges entries of the same station, and omits the node's own access point. After a directed scan a station is listed
-    /// with and without its name: the merged one has the name, and the later time.
+    /// Merges entries of the same station, and omits the node's own access point. After a directed scan a station that hides its
+    /// name is listed with and without it: the merged one has the name, and the later time. The entry without a name of a station
+    /// that no longer hides it stays, because the kernel keeps it, and becomes old.
     pub(in crate::network) fn new(entries: Vec<Entry>) -> Self {
         let (mut named, nameless): (Vec<_>, Vec<_>) =
             entries.into_iter().filter(|entry| !entry.own).partition(|entry| entry.ssid.is_some());
         for nameless in nameless {
-            if let Some(entry) = named.iter_mut().find(|entry| entry.bssid == nameless.bssid) {
+            let is_same = |entry: &&mut Entry| entry.bssid == nameless.bssid && entry.last_seen <= nameless.last_seen + ONE_SCAN;
+            if let Some(entry) = named.iter_mut().find(is_same) {
                 entry.hidden = true;
                 entry.last_seen = entry.last_seen.max(nameless.last_seen);
             }
@@ -262,6 +267,14 @@ mod tests {
         assert_eq!(list.sighting(&hidden, 100), Some(SEEN));
         assert!(!list.is_broadcast(&hidden));
         assert_eq!(list.networks(100), []);
+    }
+
+    #[test]
+    fn a_station_that_no_longer_hides_its_name_is_listed() {
+        let hidden =
+            |nameless, named| List::new(vec![entry("", "a", nameless), entry("home", "a", named)]).networks(100).is_empty();
+        assert!(hidden(99, 98) && hidden(98, 99) && hidden(99, 60));
+        assert!(!hidden(60, 99));
     }
 
     #[test]
