@@ -83,6 +83,8 @@ async fn while_registering(part: FailingPart) {
     scene.home.take_registrations();
     let report = scene.reconnect_for(credentials.request_id).await;
     assert_eq!((report.state, reason(&report)), (State::Provisioned, None));
+    // A NetworkManager that was restarted joins the network by itself.
+    until_in_network(SSID).await;
     scene.assert_provisioned().await;
 }
 
