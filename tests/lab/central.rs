@@ -40,10 +40,15 @@ pub(crate) fn advertises(device: &Device, service: u128) -> bool {
     format!("{:?}", device.get("UUIDs")).contains(&Uuid::from_u128(service).to_string())
 }
 
+/// The object of the node at an adapter, whether it exists or not.
+fn node_at(adapter: &str, controllers: &Controllers) -> String {
+    format!("{adapter}/dev_{}", controllers.node.replace(':', "_"))
+}
+
 /// Has the phone's `BlueZ` forget the node: it shows the services of the last connection in place of those that are advertised.
 pub(crate) async fn forget_node(bus: &Connection, controllers: &Controllers) {
     let adapter = controllers.phone_adapter().await.expect("BlueZ has it");
-    let device = format!("{}/dev_{}", adapter.path(), controllers.node.replace(':', "_"));
+    let device = node_at(adapter.path(), controllers);
     if objects(bus).await.keys().any(|known| known.as_str() == device) {
         let device = ObjectPath::try_from(device).expect("a valid path");
         call(bus, adapter.path(), "org.bluez.Adapter1", "RemoveDevice", &device).await;
@@ -64,7 +69,7 @@ impl Central {
         let adapter = controllers.phone_adapter().await.expect("BlueZ has it");
         adapter.set_powered(true).await.expect("it can be switched on");
         let path = adapter.path().to_string();
-        let device = format!("{path}/dev_{}", controllers.node.replace(':', "_"));
+        let device = node_at(&path, controllers);
         forget_node(&bus, controllers).await;
         call(&bus, &path, "org.bluez.Adapter1", "StartDiscovery", &()).await;
         until("the node is found by its advertisement", async || {
@@ -82,7 +87,7 @@ impl Central {
     pub(crate) async fn attach(controllers: &Controllers, wanted: &[u128]) -> Self {
         let bus = Connection::system().await.expect("a bus");
         let adapter = controllers.phone_adapter().await.expect("BlueZ has it");
-        let device = format!("{}/dev_{}", adapter.path(), controllers.node.replace(':', "_"));
+        let device = node_at(adapter.path(), controllers);
         let mut characteristics = HashMap::new();
         until("the services are known", async || {
             for (path, interfaces) in objects(&bus).await {
