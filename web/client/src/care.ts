@@ -159,7 +159,7 @@ export class NetworkCare {
     return this.#do({ $case: "restart", value: {} });
   }
 
-  /** What the label shows, such as for a second owner. Whoever has it can set the node up. */
+  /** What the label shows, such as for a second owner. Anyone who has it can set the node up. */
   async label(): Promise<Label> {
     const [reply] = await this.#phone.care({ $case: "label", value: {} });
     const { size, modules, ...texts } = expect(reply, "label").value;
