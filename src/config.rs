@@ -3,11 +3,10 @@
 //! Every setting has a default that suits a node, so no file is needed. A file with an unknown setting is refused, because
 //! a silently ignored setting is worse than an error.
 
+mod care;
 pub mod original;
 
-use std::io::Read as _;
 use std::net::IpAddr;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,7 +16,8 @@ use zeroize::Zeroizing;
 
 use provisioning_core::domain::{CommandCenterUrl, Country};
 use provisioning_core::machine::AccessPointPolicy;
-use provisioning_core::secret::SecretText;
+
+pub use self::care::Care;
 
 /// Where the pairing secrets are on a device and in its image: the factory writes them there.
 pub const PAIRING: &str = "boot/firmware/jarvis-pairing.json";
@@ -77,9 +77,6 @@ const VERSION_LIMIT: usize = 64;
 
 /// Most `capabilities`, and the longest of them in bytes; limited for the same reason.
 const CAPABILITIES_LIMIT: (usize, usize) = (8, 32);
-
-/// Longest token of the API of network care, bytes.
-const TOKEN_LIMIT: usize = 512;
 
 /// All settings. [`Config::default`] has the defaults.
 #[derive(Clone, Debug, Deserialize)]
@@ -281,58 +278,6 @@ pub struct Button {
     pub active_high: bool,
 }
 
-/// How the network is watched.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Care {
-    /// Whether `run` stays after provisioning, and brings the node back online when its network is lost. Off by default,
-    /// because it keeps a process running that other nodes do not have.
-    pub enabled: bool,
-    /// Whether a lost network is recovered; otherwise it is only watched. It is by default, unless the existing system's
-    /// settings forbid it ([`original`]).
-    pub recovery: Option<bool>,
-    /// The page whose content shows that the internet is there; Debian's by default.
-    pub check_url: Option<String>,
-    /// A file with the token of the API of network care. Without a token, the API answers on the device and in its access
-    /// point only.
-    pub token_file: Option<PathBuf>,
-    /// Whether a client of the API may restart the program and the device.
-    pub restart: bool,
-    /// The token itself. Set by the environment, because the settings file is not secret.
-    #[serde(skip)]
-    pub token: Option<SecretText>,
-}
-
-impl Care {
-    /// The token of the API: from the environment, or else from the file.
-    pub fn api_token(&self) -> Result<Option<SecretText>, Error> {
-        match (&self.token, &self.token_file) {
-            (Some(token), _) => Ok(Some(token.clone())),
-            (None, Some(path)) => read_token(path).map(Some),
-            (None, None) => Ok(None),
-        }
-    }
-}
-
-fn read_token(path: &Path) -> Result<SecretText, Error> {
-    /// The rights of users other than the owner and the group.
-    const OTHERS: u32 = 0o007;
-    let read = |source| Error::Token { path: path.into(), source };
-    let mut file = std::fs::File::open(path).map_err(read)?;
-    let mode = file.metadata().map_err(read)?.permissions().mode();
-    let mut text = Zeroizing::new(String::with_capacity(TOKEN_LIMIT + 2));
-    (&mut file).take(TOKEN_LIMIT as u64 + 2).read_to_string(&mut text).map_err(read)?;
-    let token = token(text.trim()).filter(|_| mode & OTHERS == 0);
-    let expected = "name a file that other users cannot read, with one line of 1 to 512 ASCII characters without spaces";
-    token.ok_or(Error::Setting { name: "care.token_file", expected })
-}
-
-/// A token that fits into the header of a request.
-fn token(text: &str) -> Option<SecretText> {
-    let fits = (1..=TOKEN_LIMIT).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
-    fits.then(|| SecretText::new(text.to_owned()))
-}
-
 impl Button {
     /// Whether it is either a key or a line.
     const fn is_valid(&self) -> bool {
@@ -423,7 +368,7 @@ impl Config {
             // The error does not show the value.
             let expected = "set it to 1 to 512 ASCII characters without spaces";
             let invalid = Error::Setting { name: "MOONHUB_PROVISIONING_TOKEN", expected };
-            config.care.token = Some(token(value.trim()).ok_or(invalid)?);
+            config.care.token = Some(care::token(value.trim()).ok_or(invalid)?);
         }
         config.check()?;
         Ok(config)
@@ -628,30 +573,6 @@ mod tests {
         assert_eq!(config.files.variable("JARVIS_SECRET_DIRECTORY").as_deref(), Some("/var/lib/jarvis"));
         assert_eq!(config.files.variable("CONFIG_PATH").as_deref(), Some("/var/lib/jarvis/config.json"));
         assert_eq!(config.pairing.file, Config::default().pairing.file);
-    }
-
-    #[test]
-    fn the_token_is_that_of_the_environment_or_of_a_file_that_others_cannot_read() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("token");
-        let settings = format!("[care]\ntoken_file = {path:?}");
-        let token = |variables: &[(&str, &str)]| {
-            let config = read(&settings, variables).expect("valid settings");
-            config.care.api_token().map(|token| token.expect("there is one").expose().to_owned())
-        };
-        let place = |content: &str, mode| {
-            std::fs::write(&path, content).expect("writing it");
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("its mode");
-        };
-        assert!(matches!(token(&[]), Err(Error::Token { .. })));
-        place("from-the-file\n", 0o640);
-        assert_eq!(token(&[]).expect("a token"), "from-the-file");
-        assert_eq!(token(&[("MOONHUB_PROVISIONING_TOKEN", "given")]).expect("a token"), "given");
-        for (content, mode) in [("from-the-file", 0o644), ("", 0o600), ("two words", 0o600), ("x".repeat(513).as_str(), 0o600)] {
-            place(content, mode);
-            let error = token(&[]).expect_err("an unusable file").to_string();
-            assert!(error.contains("care.token_file") && !error.contains("from-the-file"), "{error}");
-        }
     }
 
     #[test]
