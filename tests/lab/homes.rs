@@ -198,13 +198,12 @@ async fn a_mesh_that_steers_keeps_the_node_online() {
 
 #[tokio::test]
 async fn a_router_that_takes_forty_seconds_for_an_address_is_joined() {
-    let street = Street::open(&[("Slow", &wpa2(&format!("wpa_passphrase={PASSWORD}\n")))]).await;
-    street.suspend_dhcp();
+    let mut street = Street::silent(&[("Slow", &wpa2(&format!("wpa_passphrase={PASSWORD}\n")))]).await;
     let node = Node::start();
     let answering = async {
         until("the node is associated", async || active_network() == "Slow").await;
         tokio::time::sleep(Duration::from_secs(40)).await;
-        street.give_addresses();
+        street.serve(&["--dhcp-range=10.20.0.10,10.20.0.250,1h".to_owned()]);
     };
     let (joined, ()) = tokio::join!(node.join("Slow", PASSWORD), answering);
     assert_eq!(joined, None);

@@ -117,11 +117,11 @@ impl Running {
     }
 
     /// Suspends it: it stops answering, and its peers get no error.
-    pub(crate) fn freeze(&self) {
+    fn freeze(&self) {
         kill_process(self.process(), Signal::STOP).expect("it runs");
     }
 
-    pub(crate) fn thaw(&self) {
+    fn thaw(&self) {
         kill_process(self.process(), Signal::CONT).expect("it runs");
     }
 }

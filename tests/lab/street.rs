@@ -72,15 +72,6 @@ impl Street {
         command.args(["--dhcp-leasefile=/dev/null", "--no-ping", "--log-dhcp", "--log-facility=-"]).args(options);
         self.dhcp = Some(Running::quiet(command, "dnsmasq"));
     }
-
-    /// Suspends the DHCP server: it answers later what comes meanwhile.
-    pub(crate) fn suspend_dhcp(&self) {
-        self.dhcp.as_ref().expect("it serves").freeze();
-    }
-
-    pub(crate) fn give_addresses(&self) {
-        self.dhcp.as_ref().expect("it serves").thaw();
-    }
 }
 
 /// A network that sends beacons and does not answer: for protections that no access point here has. A scan may miss it, because

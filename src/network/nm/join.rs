@@ -20,10 +20,10 @@ use provisioning_core::domain::{EapMethod, Enterprise, Passphrase, RadioUse, Sec
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::Joined;
 
-/// Association, limited to 25 s by NetworkManager, and DHCP, limited to 65 s by the profile.
-const ATTEMPT_LIMIT: Duration = Duration::from_secs(95);
+/// Association, limited to 25 s by NetworkManager, and DHCP, limited to 70 s by the profile.
+const ATTEMPT_LIMIT: Duration = Duration::from_secs(97);
 /// All tries and their scans; shorter than the machine's limit.
-const JOIN_LIMIT: Duration = Duration::from_secs(100);
+const JOIN_LIMIT: Duration = Duration::from_secs(102);
 /// NetworkManager's check may hang for half a minute in a portal.
 const CONNECTIVITY_LIMIT: Duration = Duration::from_secs(5);
 

@@ -21,8 +21,8 @@ use provisioning_core::domain::{RadioUse, Ssid};
 
 /// Shorter than the limit that network care has for a scan, so that an unfinished scan is reported and not lost.
 const SCAN_LIMIT: Duration = Duration::from_secs(11);
-/// NetworkManager gives up a silent network after 25 s, and a silent DHCP server after 65 s in this program's profiles.
-const JOIN_LIMIT: Duration = Duration::from_secs(95);
+/// NetworkManager gives up a silent network after 25 s, and a silent DHCP server after 70 s in this program's profiles.
+const JOIN_LIMIT: Duration = Duration::from_secs(97);
 /// NetworkManager notices at once that the supplicant has left the bus.
 const RESTART_LIMIT: Duration = Duration::from_secs(3);
 

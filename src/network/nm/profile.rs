@@ -32,9 +32,9 @@ const WIFI: &str = "802-11-wireless";
 const WIFI_SECURITY: &str = "802-11-wireless-security";
 const ENTERPRISE: &str = "802-1x";
 
-/// Limit of DHCP, seconds. A client asks about 4, 12, 28 and 60 s after its first question (RFC 2131, 4.1), and a port of a switch
-/// that looks for loops passes nothing for up to 50 s.
-const DHCP_TIMEOUT: i32 = 65;
+/// Limit of DHCP, seconds. NetworkManager's client asks about 2, 7, 15, 32 and 62 to 67 s after its first question, and a port of a
+/// switch that looks for loops passes nothing for up to 50 s.
+const DHCP_TIMEOUT: i32 = 70;
 /// NetworkManager joins a stored network without a limit of failures. By default it pauses for five minutes after four, which a
 /// router that is starting may cause.
 const UNLIMITED: i32 = 0;
