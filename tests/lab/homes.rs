@@ -210,6 +210,19 @@ async fn a_router_that_takes_forty_seconds_for_an_address_is_joined() {
 }
 
 #[tokio::test]
+async fn an_address_that_another_device_uses_is_not_taken() {
+    let mut street = Street::silent(&[("Crowded", &wpa2(&format!("wpa_passphrase={PASSWORD}\n")))]).await;
+    // Somebody has given a printer an address that the router gives to others. A kernel answers for an address on every interface.
+    must("ip", &["-n", "home", "addr", "add", "10.20.0.10/32", "dev", "lo"]);
+    street.serve(&["--dhcp-range=10.20.0.10,10.20.0.20,1h".to_owned(), "--dhcp-sequential-ip".to_owned()]);
+    let node = Node::start();
+    assert_eq!(node.stay("Crowded", PASSWORD).await, None);
+    let addresses = must("ip", &["-4", "-oneline", "addr", "show", "dev", "wlan0"]);
+    node.leave().await;
+    assert!(addresses.contains("10.20.0.11/"), "{addresses}");
+}
+
+#[tokio::test]
 async fn a_network_with_ipv6_alone_is_joined() {
     let mut street = Street::silent(&[("Six", &wpa2(&format!("wpa_passphrase={PASSWORD}\n")))]).await;
     must("ip", &["-n", "home", "addr", "flush", "dev", "wlan1", "scope", "global"]);

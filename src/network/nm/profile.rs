@@ -35,6 +35,9 @@ const ENTERPRISE: &str = "802-1x";
 /// Limit of DHCP, seconds. NetworkManager's client asks about 2, 7, 15, 32 and 62 to 67 s after its first question, and a port of a
 /// switch that looks for loops passes nothing for up to 50 s.
 const DHCP_TIMEOUT: i32 = 70;
+/// How long other devices have to defend an address from DHCP before it is used, milliseconds. The default of older versions of
+/// NetworkManager is to use it at once.
+const CONFLICT_TIMEOUT: i32 = 200;
 /// NetworkManager joins a stored network without a limit of failures. By default it pauses for five minutes after four, which a
 /// router that is starting may cause.
 const UNLIMITED: i32 = 0;
@@ -252,10 +255,15 @@ impl Station {
         let mut connection = identity(&self.ssid, &self.uuid);
         connection.insert("autoconnect", true.into());
         connection.insert("autoconnect-retries", UNLIMITED.into());
+        let ipv4 = HashMap::from([
+            ("method", "auto".into()),
+            ("dhcp-timeout", DHCP_TIMEOUT.into()),
+            ("dad-timeout", CONFLICT_TIMEOUT.into()),
+        ]);
         let mut profile = HashMap::from([
             ("connection", connection),
             (WIFI, wifi),
-            ("ipv4", HashMap::from([("method", "auto".into()), ("dhcp-timeout", DHCP_TIMEOUT.into())])),
+            ("ipv4", ipv4),
             ("ipv6", HashMap::from([("method", "auto".into())])),
             ("user", marker()),
         ]);
