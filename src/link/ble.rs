@@ -481,9 +481,9 @@ async fn serve_phones(
                 }
             }
             Some(answered) = answering.join_next() => {
-                let answered = answered.expect("it neither panics nor is aborted");
-                let answer = if answered.accepted { acknowledged(&answered.call) } else { failed(&answered.call) };
-                bus.answer(&answered.call, &answer?).await?;
+                let (call, is_accepted) = links.apps.answered(answered.expect("it neither panics nor is aborted"));
+                let answer = if is_accepted { acknowledged(&call) } else { failed(&call) };
+                bus.answer(&call, &answer?).await?;
             }
             // Without phones no timer runs, so that an idle node sleeps.
             _ = presence.tick(), if links.need_presence() => links.present().await?,

@@ -320,6 +320,36 @@ async fn a_message_of_an_app_is_acknowledged_when_its_answer_can_be_read() {
     assert!(unwritable.is_err() && long.is_err());
 }
 
+#[tokio::test]
+async fn an_answer_that_comes_after_its_app_has_left_is_not_there_when_it_comes_back() {
+    let Some(mut lab) = Lab::start(&[]).await else { return };
+    lab.fake.until_advertised().await;
+    let connection = lab.fake.connection.clone();
+    let (fake, events) = (&lab.fake, &mut lab.ends.events);
+    let body = (vec![7_u8; 406], options("dev_1"));
+    let write = fake.call(&connection, APP, "WriteValue", &body);
+    let leave = async {
+        let mut outbound = None;
+        loop {
+            match events.recv().await.expect("an event") {
+                Event::Opened { outbound: opened, .. } => outbound = Some(opened),
+                Event::Espressif { .. } => {
+                    let changed = HashMap::from([("Connected", Variant::from(false))]);
+                    let left = format!("{ADAPTER}/dev_1");
+                    fake.tell_changed(&left, &("org.bluez.Device1", &changed, Vec::<&str>::new())).await;
+                }
+                Event::Closed { .. } => {
+                    break outbound.expect("it was opened").send(vec![9; 416]).await.expect("the future waits");
+                }
+                _ => {}
+            }
+        }
+    };
+    timeout(DEADLINE, async { tokio::join!(write, leave) }).await.expect("an answer").0.expect("BlueZ has it");
+    let read = fake.call(&connection, APP, "ReadValue", &(options("dev_1"),)).await.expect("a value");
+    assert!(read.body().deserialize::<Vec<u8>>().expect("bytes").is_empty());
+}
+
 /// `BlueZ` joins values that it gets within 10 ms, and the other end of version 5.55 reads only the first one.
 #[tokio::test]
 async fn a_value_is_sent_only_after_bluez_has_sent_the_one_before() {

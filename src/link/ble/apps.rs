@@ -61,10 +61,12 @@ struct App {
 
 /// A write that was answered.
 pub(super) struct Answered {
-    /// The call.
-    pub(super) call: Message,
-    /// The node has an answer, which can be read.
-    pub(super) accepted: bool,
+    call: Message,
+    phone: OwnedObjectPath,
+    link: Link,
+    endpoint: Endpoint,
+    /// Empty if the node refuses the message.
+    answer: Vec<u8>,
 }
 
 impl Apps {
@@ -88,7 +90,7 @@ impl Apps {
             self.by_object.insert(phone.clone(), App { link, receiver: Arc::new(receiver.into()) });
         }
         let app = self.by_object[&phone].clone();
-        let (handle, answers) = (self.handle.clone(), self.answers.clone());
+        let handle = self.handle.clone();
         Ok(async move {
             let answer = async {
                 // One message at a time: each has one answer.
@@ -97,11 +99,19 @@ impl Apps {
                 receiver.recv().await
             };
             let answer = timeout(ANSWER, answer).await.ok().flatten().unwrap_or_default();
-            let accepted = !answer.is_empty();
-            debug!(link = app.link.0, ?endpoint, accepted, "answered");
-            answers.set(phone, endpoint.row().id, answer);
-            Answered { call, accepted }
+            Answered { call, phone, link: app.link, endpoint, answer }
         })
+    }
+
+    /// Keeps the answer to a write until it is read; returns the call, and whether there is one. One to an app that has left is
+    /// dropped, or it would stay for ever.
+    pub(super) fn answered(&self, Answered { call, phone, link, endpoint, answer }: Answered) -> (Message, bool) {
+        let is_accepted = !answer.is_empty();
+        debug!(link = link.0, ?endpoint, is_accepted, "answered");
+        if self.by_object.get(&phone).is_some_and(|app| app.link == link) {
+            self.answers.set(phone, endpoint.row().id, answer);
+        }
+        (call, is_accepted)
     }
 
     /// Their owners may be typing.
