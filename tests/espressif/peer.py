@@ -1,13 +1,14 @@
 """A client of Espressif's unified provisioning, Security 2, as an independent test peer.
 
-It was written from the wire format alone and shares no code with the node. It needs `cryptography` for AES-GCM; everything else
-is in the standard library.
+It was written from the wire format alone and shares no code with the node. It needs OpenSSL 3 for AES-GCM; everything else is in
+the standard library.
 
     peer.py vectors             prints tests/vectors/espressif.json
-    peer.py ADDRESS SCENARIO    runs a scenario against a node at http://ADDRESS, or at the simulated link `unix:PATH`; reads `{"code": …, …}` from standard input,
-                                and prints its result as one JSON object
+    peer.py ADDRESS SCENARIO    runs a scenario against a node at http://ADDRESS, or at the simulated link `unix:PATH`;
+                                reads `{"code": …, …}` from standard input, and prints its result as one JSON object
 """
 
+import ctypes
 import hashlib
 import http.client
 import json
@@ -15,9 +16,6 @@ import os
 import socket
 import sys
 import time
-
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 # RFC 5054, appendix A: the 3072-bit group. Its prime is the one of RFC 3526: 2^3072 - 2^3008 - 1 + 2^64 * (floor(2^2942 * pi) + 1690314).
 PRIME = int(
@@ -80,6 +78,33 @@ class Client:
         self.proof = sha512(head, plain(self.share), plain(server_share), self.key)
         self.expected = sha512(plain(self.share), self.proof, self.key)
         return self.proof
+
+
+# -- AES-256-GCM.
+
+
+OPENSSL = ctypes.CDLL("libcrypto.so.3")
+OPENSSL.EVP_CIPHER_CTX_new.restype = OPENSSL.EVP_aes_256_gcm.restype = ctypes.c_void_p
+GET_TAG, SET_TAG, TAG = 0x10, 0x11, 16
+
+
+def aes_gcm(is_seal, key, nonce, data):
+    """Seals, or opens; the tag is at the end of what is sealed."""
+    data, tag = (data, bytes(TAG)) if is_seal else (data[:-TAG], data[-TAG:])
+    context, tag = ctypes.c_void_p(OPENSSL.EVP_CIPHER_CTX_new()), ctypes.create_string_buffer(tag, TAG)
+    output, length = ctypes.create_string_buffer(len(data) + TAG), ctypes.c_int()
+    cipher = ctypes.c_void_p(OPENSSL.EVP_aes_256_gcm())
+    try:
+        assert OPENSSL.EVP_CipherInit_ex(context, cipher, None, key, nonce, int(is_seal)) == 1
+        assert OPENSSL.EVP_CipherUpdate(context, output, ctypes.byref(length), data, len(data)) == 1
+        if not is_seal:
+            assert OPENSSL.EVP_CIPHER_CTX_ctrl(context, SET_TAG, TAG, tag) == 1
+        assert OPENSSL.EVP_CipherFinal_ex(context, None, ctypes.byref(length)) == 1, "an authentic message"
+        if is_seal:
+            assert OPENSSL.EVP_CIPHER_CTX_ctrl(context, GET_TAG, TAG, tag) == 1
+    finally:
+        OPENSSL.EVP_CIPHER_CTX_free(context)
+    return output.raw[: len(data)] + (tag.raw if is_seal else b"")
 
 
 # -- Protobuf: enough of it.
@@ -201,7 +226,7 @@ class Ble:
                 return value
 
 
-def connect(address):
+def transport_to(address):
     return Ble(address[5:]) if address.startswith("unix:") else Http(address)
 
 
@@ -241,7 +266,7 @@ class Session:
         assert only(verified, 2) == self.client.expected, "the node knows the password"
         nonce = only(verified, 3)
         assert len(nonce) == 12 and integer(nonce[8:]) == 1
-        self.cipher, self.prefix, self.counter = AESGCM(self.client.key[:32]), nonce[:8], 1
+        self.prefix, self.counter = nonce[:8], 1
         return self
 
     def nonce(self):
@@ -250,9 +275,9 @@ class Session:
         return nonce
 
     def ask(self, endpoint, data):
-        sealed = self.cipher.encrypt(self.nonce(), data, None)
+        sealed = aes_gcm(True, self.client.key[:32], self.nonce(), data)
         self.log.append((endpoint, sealed))
-        return parse(self.cipher.decrypt(self.nonce(), self.transport.send(endpoint, sealed), None))
+        return parse(aes_gcm(False, self.client.key[:32], self.nonce(), self.transport.send(endpoint, sealed)))
 
     # What the apps do.
 
@@ -391,11 +416,15 @@ def vectors():
     return {"code": "042137", "secret": "a5" * 16, "cases": cases}
 
 
-# -- Scenarios. Each takes an address and what the test has sent, and returns what the test checks.
+# -- Scenarios. Each takes what makes a transport and what the test has sent, and returns what the test checks.
 
 
 def secret_of(given):
     return given["code"].encode()
+
+
+def wrong_code(given):
+    return b"000001" if given["code"] == "000000" else b"000000"
 
 
 def refusal(action):
@@ -416,10 +445,12 @@ def scenario(function):
 
 
 @scenario
-def provision(address, given):
-    """What an app does: version, session, scan, network, polls."""
-    session = Session(connect(address), CODE_USER, secret_of(given))
+def provision(connect, given):
+    """What an app does: version, session, scan, network, polls. With a wrong password, its owner first types that and a wrong code."""
+    transport = connect()
+    session = Session(transport, CODE_USER, secret_of(given))
     version = session.version()
+    denied = refusal(Session(transport, CODE_USER, wrong_code(given)).open) if "wrong" in given else None
     session.open()
     networks = session.scan()
     first = None
@@ -429,19 +460,20 @@ def provision(address, given):
         assert session.control(1) == 0, "a reset is not needed, and harmless"
     assert session.set(given["ssid"], given["passphrase"]) == 0
     applied = session.apply()
-    return {"version": version, "networks": networks, "first": first, "applied": applied, "outcome": session.outcome()}
+    seen = {"version": version, "denied": denied, "networks": networks, "first": first, "applied": applied}
+    return seen | {"outcome": session.outcome()}
 
 
 @scenario
-def with_the_qr_secret(address, given):
-    session = Session(connect(address), QR_USER, given["secret"].encode()).open()
+def with_the_qr_secret(connect, given):
+    session = Session(connect(), QR_USER, given["secret"].encode()).open()
     return {"state": session.state()}
 
 
 @scenario
-def enroll(address, given):
+def enroll(connect, given):
     """The same with a key and a command center over the custom endpoint."""
-    session = Session(connect(address), CODE_USER, secret_of(given)).open()
+    session = Session(connect(), CODE_USER, secret_of(given)).open()
     key = message((1, bytes(range(32))), (2, b"k-1"), (3, b"2026-03-01T12:00:00Z"))
     stored = parse(only(session.custom(message((2, key))), 1))
     assert only(parse(only(stored, 3)), 1) == b"k-1"
@@ -455,17 +487,16 @@ def enroll(address, given):
 
 
 @scenario
-def guesses(address, given):
+def guesses(connect, given):
     """Wrong codes until the node compares none, not even the right one."""
-    wrong = b"000001" if given["code"] == "000000" else b"000000"
-    statuses = [refusal(Session(connect(address), CODE_USER, wrong).open) for _ in range(6)]
-    return {"statuses": statuses, "right": refusal(Session(connect(address), CODE_USER, secret_of(given)).open)}
+    statuses = [refusal(Session(connect(), CODE_USER, wrong_code(given)).open) for _ in range(6)]
+    return {"statuses": statuses, "right": refusal(Session(connect(), CODE_USER, secret_of(given)).open)}
 
 
 @scenario
-def hostile(address, given):
+def hostile(connect, given):
     """Shares that would fix the key, cut and confused messages, the wrong order, and replays: all refused, none counted."""
-    transport = connect(address)
+    transport = connect()
     shares = [b"", b"\0" * SIZE, padded(PRIME), b"\xff" * SIZE, b"\1" * (SIZE + 1)]
     statuses = [challenge_in(transport.send("prov-session", hello(CODE_USER, share)))[0] for share in shares if len(share) <= SIZE]
     client = Client(CODE_USER, secret_of(given), 5)
@@ -478,10 +509,10 @@ def hostile(address, given):
         message((2, 2), (12, message((1, 2), (20, message((1, CODE_USER)))))),  # the kind of a proof
         proof_of(bytes(64)),  # before a hello
     ]:
-        failures.append(refusal(lambda data=data: connect(address).send("prov-session", data)))
+        failures.append(refusal(lambda data=data: connect().send("prov-session", data)))
     for endpoint in ["prov-scan", "prov-config", "prov-ctrl", "jarvis"]:
         failures.append(refusal(lambda endpoint=endpoint: transport.send(endpoint, bytes(40))))
-    session = Session(connect(address), CODE_USER, secret_of(given)).open()
+    session = Session(connect(), CODE_USER, secret_of(given)).open()
     state = session.state()
     endpoint, sealed = session.log[0]
     replays = [refusal(lambda: session.transport.send(endpoint, sealed)) for _ in range(3)]
@@ -489,22 +520,44 @@ def hostile(address, given):
 
 
 @scenario
-def busy(address, given):
+def long(connect, given):
+    """Sealed messages of these sizes, filled with a field that the node does not know, and values of others."""
+    session = Session(connect(), CODE_USER, secret_of(given)).open()
+    states = []
+    for size in given["sizes"]:
+        query = message((10, b""))
+        # The field has a header of three bytes.
+        answer = session.ask("prov-config", query + field(9, bytes(size - TAG - len(query) - 3)))
+        states.append(only(parse(only(answer, 11)), 1))
+        assert len(session.log[-1][1]) == size
+    others = [refusal(lambda size=size: session.transport.send("prov-config", bytes(size))) for size in given.get("others", [])]
+    return {"states": states, "others": others}
+
+
+@scenario
+def busy(connect, given):
     """A second app while the first one has the session, and after it has gone."""
-    first = Session(connect(address), CODE_USER, secret_of(given)).open()
-    second = Session(connect(address), CODE_USER, secret_of(given))
+    first = Session(connect(), CODE_USER, secret_of(given)).open()
+    second = Session(connect(), CODE_USER, secret_of(given))
     status = refusal(second.open)
     return {"second": status, "first": first.state()}
 
 
+def exponent_with_zeros():
+    """An exponent whose share begins with a zero byte, as one of 256 does."""
+    exponent = integer(os.urandom(32)) | 1 << 255
+    share = pow(GENERATOR, exponent, PRIME)
+    while padded(share)[0]:
+        exponent, share = exponent + 1, share * GENERATOR % PRIME
+    return exponent
+
+
 @scenario
-def many(address, given):
-    """Sessions whose A begins with zeros as often as chance and a search allow, on one link."""
-    transport, zeros, begin = connect(address), {"A": 0, "S": 0, "K": 0}, time.monotonic()
-    source = iter(given.get("exponents", []))
+def many(connect, given):
+    """Sessions on one link. Half of the shares begin with a zero byte; half of these are sent with it. The node must never send one."""
+    transport, zeros, begin = connect(), {"A": 0, "S": 0, "K": 0}, time.monotonic()
     for number in range(given["count"]):
-        exponent = next(source, None)
-        session = Session(transport, CODE_USER, secret_of(given), int(exponent) if exponent else None)
+        session = Session(transport, CODE_USER, secret_of(given), exponent_with_zeros() if number % 4 < 2 else None)
         # Apps differ in whether they send leading zeros.
         session.open(pad=number % 2 == 0)
         session.state()
@@ -519,7 +572,7 @@ def main():
         print(json.dumps(vectors(), indent=1))
         return
     address, name = sys.argv[1:]
-    print(json.dumps(SCENARIOS[name](address, json.load(sys.stdin))))
+    print(json.dumps(SCENARIOS[name](lambda: transport_to(address), json.load(sys.stdin))))
 
 
 if __name__ == "__main__":
