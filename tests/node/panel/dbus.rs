@@ -130,6 +130,13 @@ async fn properties_follow_the_node_and_changes_are_signalled() {
     next(&mut signals).await;
     assert_eq!(served.property("State").await, text("CONNECTING"));
     assert_eq!(served.property("LastOutcome").await, text("WrongPassword"));
+    // An app without a command center has given it its network.
+    scene.publish(|view| view.status.step = Step::Online);
+    next(&mut signals).await;
+    let ended = next(&mut signals).await;
+    assert_eq!(ended.body().deserialize::<(&str, &str)>().expect("two texts").0, "Succeeded");
+    assert_eq!(served.property("State").await, text("ONLINE"));
+    assert_eq!(served.property("LastOutcome").await, text("Succeeded"));
 }
 
 #[tokio::test]
