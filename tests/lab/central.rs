@@ -3,13 +3,17 @@
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram as StdSocket;
+use std::process::Stdio;
 
+use serde_json::Value;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixDatagram;
+use tokio::process::Command;
 use tokio::time::timeout;
 use uuid::Uuid;
 use zbus::{Connection, ObjectPath, OwnedObjectPath, OwnedVariant, Variant};
 
-use crate::air::{Controllers, PATIENCE, until};
+use crate::air::{Controllers, PATIENCE, breath, until};
 
 const BLUEZ: &str = "org.bluez";
 const CHARACTERISTIC: &str = "org.bluez.GattCharacteristic1";
@@ -46,13 +50,31 @@ fn node_at(adapter: &str, controllers: &Controllers) -> String {
 }
 
 /// Has the phone's `BlueZ` forget the node: it shows the services of the last connection in place of those that are advertised.
-pub(crate) async fn forget_node(bus: &Connection, controllers: &Controllers) {
+async fn forget_node(bus: &Connection, controllers: &Controllers) {
     let adapter = controllers.phone_adapter().await.expect("BlueZ has it");
     let device = node_at(adapter.path(), controllers);
     if objects(bus).await.keys().any(|known| known.as_str() == device) {
         let device = ObjectPath::try_from(device).expect("a valid path");
         call(bus, adapter.path(), "org.bluez.Adapter1", "RemoveDevice", &device).await;
     }
+}
+
+/// Runs a client of `tests/lab/guest` on the phone's controller; returns its result. It is given secrets, so they are no arguments.
+pub(crate) async fn program(controllers: &Controllers, script: &str, arguments: &[&str], given: &Value) -> Value {
+    let adapter = controllers.phone_adapter().await.expect("BlueZ has it");
+    adapter.set_powered(true).await.expect("it can be switched on");
+    forget_node(&Connection::system().await.expect("a bus"), controllers).await;
+    let name = adapter.path().rsplit('/').next().expect("its name is last").to_owned();
+    let mut command = Command::new("python3");
+    command.args([&format!("/lab/guest/{script}"), &name, &controllers.node]).args(arguments);
+    let client = command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn();
+    let mut client = client.expect("the guest has Python");
+    client.stdin.take().expect("a pipe").write_all(given.to_string().as_bytes()).await.expect("it reads");
+    let output = client.wait_with_output().await.expect("it ends");
+    assert!(output.status.success(), "the client has failed: {}", output.status);
+    controllers.restart_phone().await;
+    breath().await;
+    serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
 /// A client that is connected to the node.

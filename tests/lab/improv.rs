@@ -1,7 +1,6 @@
 //! Improv over real `BlueZ`s: what a client finds in the air, and its way to a network.
 
 use std::collections::BTreeMap;
-use std::process::Stdio;
 
 use jarvis_provisioning::link::ble::Services;
 use jarvis_provisioning::simulation::{GUARDED, PASSWORD};
@@ -9,13 +8,11 @@ use provisioning_core::domain::State as NodeState;
 use provisioning_core::improv::{Characteristic, SERVICE, SERVICE_DATA, State};
 use provisioning_core::machine::{Answer, LocalRequest};
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt as _;
-use tokio::process::Command;
 use uuid::Uuid;
-use zbus::{Connection, Variant};
+use zbus::Variant;
 
 use crate::air::{Controllers, breath};
-use crate::central::{Central, Device, advertises, forget_node};
+use crate::central::{Central, Device, advertises, program};
 use crate::node::Node;
 
 /// A client on the phone's controller, connected to the node.
@@ -89,21 +86,7 @@ async fn a_client_finds_an_authorized_node_and_gives_it_its_network() {
 
 /// Home Assistant's client gives the node the simulated network, with one password after another; returns what it has seen.
 async fn home_assistant(controllers: &Controllers, passwords: &[&str]) -> Value {
-    let adapter = controllers.phone_adapter().await.expect("BlueZ has it");
-    adapter.set_powered(true).await.expect("it can be switched on");
-    forget_node(&Connection::system().await.expect("a bus"), controllers).await;
-    let name = adapter.path().rsplit('/').next().expect("its name is last").to_owned();
-    let mut command = Command::new("python3");
-    command.args(["/lab/guest/improv.py", &name, &controllers.node]);
-    let client = command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn();
-    let mut client = client.expect("the guest has Python");
-    let network = json!({ "ssid": GUARDED, "passwords": passwords }).to_string();
-    client.stdin.take().expect("a pipe").write_all(network.as_bytes()).await.expect("it reads");
-    let output = client.wait_with_output().await.expect("it ends");
-    assert!(output.status.success(), "the client has failed: {}", output.status);
-    controllers.restart_phone().await;
-    breath().await;
-    serde_json::from_slice(&output.stdout).expect("JSON")
+    program(controllers, "improv.py", &[], &json!({ "ssid": GUARDED, "passwords": passwords })).await
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@
 //! | `browser` | the setup page and the site in a browser of the host, which uses the radios of the guest's phone |
 //! | `care` | the packaged service as a caretaker of the network |
 //! | `panel` | the packaged service's object on the bus, its light and its button |
+//! | `espressif` | an independent client of Espressif's protocol |
 //! | `improv`, `nymea` | clients of protocols without a session |
 //! | `traffic` | what goes over the air |
 //! | `field` | what devices meet where they are used: networks of others, resets of the adapter, a slow router |
@@ -46,6 +47,7 @@ mod desk;
 mod device;
 mod dns;
 mod enterprise;
+mod espressif;
 mod field;
 mod gatt;
 mod homes;

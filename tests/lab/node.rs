@@ -77,6 +77,16 @@ impl Node {
         Self { handle, pairing, _files: files, _tasks: tasks }
     }
 
+    /// The six digits of its label.
+    pub(crate) fn digits(&self) -> &str {
+        self.pairing.code.expose()
+    }
+
+    /// The secret in its QR code, hexadecimal.
+    pub(crate) fn secret(&self) -> String {
+        self.pairing.secret.expose().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// The content of its label.
     pub(crate) fn code(&self) -> PhoneSecret {
         PhoneSecret::Code(self.pairing.code.clone())
