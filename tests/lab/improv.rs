@@ -11,9 +11,10 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 use zbus::Variant;
 
-use crate::air::{Controllers, breath};
+use crate::air::{Controllers, breath, must};
 use crate::central::{Central, Device, advertises, program};
 use crate::node::Node;
+use crate::place::log;
 
 /// A client on the phone's controller, connected to the node.
 struct Client(Central);
@@ -82,6 +83,12 @@ async fn a_client_finds_an_authorized_node_and_gives_it_its_network() {
     client.told(Characteristic::Result, &[1, 0, 1]).await;
     assert_eq!(node.handle.view().status.state(), NodeState::Online);
     client.leave(&controllers).await;
+    let capture = must("btmon", &["--read", log("btmon.snoop").to_str().expect("a plain name")]);
+    let mut reports = capture.split("LE Advertising Report").skip(1).map(|report| report.lines().take(20).collect::<String>());
+    let is_whole = |report: &String| {
+        ["Connectable undirected", "Data length: 31", "Service UUIDs", "0x4677"].iter().all(|part| report.contains(part))
+    };
+    assert!(reports.any(|report| is_whole(&report)), "the UUID and the data are in one packet, which they fill");
 }
 
 /// Home Assistant's client gives the node the simulated network, with one password after another; returns what it has seen.
