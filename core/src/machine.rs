@@ -527,6 +527,11 @@ impl Machine {
         &self.status
     }
 
+    /// Where the owner continues after a success, if the settings name a page.
+    pub fn next_url(&self) -> Option<&CommandCenterUrl> {
+        self.config.next_url.as_ref().filter(|_| self.status.state() == State::Provisioned)
+    }
+
     /// The public information about the node.
     pub fn info(&self) -> Info {
         Info {
@@ -612,8 +617,6 @@ impl Machine {
 
     /// The status as phones get it.
     fn report(&self) -> StatusReport {
-        let report = StatusReport::from(&self.status);
-        let next_url = self.config.next_url.clone().filter(|_| report.state == State::Provisioned);
-        StatusReport { next_url, ..report }
+        StatusReport { next_url: self.next_url().cloned(), ..StatusReport::from(&self.status) }
     }
 }

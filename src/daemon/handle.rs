@@ -7,7 +7,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use provisioning_core::domain::{Identity, Network, RadioUse, Status};
+use provisioning_core::domain::{CommandCenterUrl, Identity, Network, RadioUse, Status};
 use provisioning_core::endpoint::Endpoint;
 use provisioning_core::espressif;
 use provisioning_core::fault::Fault;
@@ -36,6 +36,8 @@ pub struct View {
     pub identity: Identity,
     /// The state of provisioning.
     pub status: Status,
+    /// Where the owner continues after a success, if the settings name a page.
+    pub next_url: Option<CommandCenterUrl>,
     /// The last list of networks, in the order of the adapter.
     pub networks: Vec<Network>,
     /// The link of the phone that has the session.
@@ -56,6 +58,7 @@ impl From<&Machine> for View {
             info: machine.info(),
             identity: machine.identity().clone(),
             status: machine.status().clone(),
+            next_url: machine.next_url().cloned(),
             networks: machine.networks().to_vec(),
             session: machine.session_link(),
             needs_radio: machine.needs_radio(),

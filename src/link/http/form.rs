@@ -204,7 +204,11 @@ pub(super) fn outcome(view: &View, language: Language) -> Reply {
             ),
         );
     } else if status.state() != State::Provisioned {
-        add(&mut html, format_args!("<p><a href=\"/form\">{}</a></p>\n", texts.again));
+        let link = if status.failure.is_some() { texts.again } else { texts.form };
+        add(&mut html, format_args!("<p><a href=\"/form\">{link}</a></p>\n"));
+    } else if let Some(next) = &view.next_url {
+        let next = text(next.as_str());
+        add(&mut html, format_args!("<p>{} <a href=\"{next}\" dir=\"ltr\" rel=\"noreferrer\">{next}</a></p>\n", texts.go));
     }
     reply(StatusCode::OK, html)
 }

@@ -352,6 +352,7 @@ mod tests {
                 mac_address: String::new(),
             },
             status: Status::waiting(),
+            next_url: None,
             networks: Vec::new(),
             session: None,
             needs_radio: true,

@@ -1,10 +1,11 @@
 //! The setup as a form without a script.
 
+use jarvis_provisioning::daemon::{Handle, View};
 use jarvis_provisioning::link::http::{Config, Secrets};
-use provisioning_core::domain::Security;
+use provisioning_core::domain::{CommandCenterUrl, Security, Status, Step};
 use provisioning_core::machine::{Command, DiskCommand, RadioCommand};
 use testing::journal::CODE;
-use testing_node::scripted::{network, success};
+use testing_node::scripted::{self, network, success};
 
 use crate::http::support::{Node, Reply, config, request};
 
@@ -53,6 +54,21 @@ async fn a_form_without_a_script_sets_up_a_node() {
     assert_eq!((ssid.to_string(), passphrase.expose(), hidden), ("HomeNetwork".into(), "correct horse&battery", false));
     let outcome = node.get("/form/outcome").await;
     assert!(outcome.text().contains("Your device is ready") && !outcome.text().contains("http-equiv"), "{}", outcome.text());
+}
+
+#[tokio::test]
+async fn a_node_that_is_ready_leads_to_the_page_of_its_settings() {
+    let link =
+        "<a href=\"https://home.example/?a=1&amp;b=2\" dir=\"ltr\" rel=\"noreferrer\">https://home.example/?a=1&amp;b=2</a>";
+    for next_url in [CommandCenterUrl::try_from("https://home.example/?a=1&b=2").ok(), None] {
+        let is_set = next_url.is_some();
+        let view = View { status: Status { step: Step::Done, ..Status::waiting() }, next_url, ..scripted::view() };
+        let (handle, _ends) = Handle::channel(1, view);
+        let node = Node::serving(Config { secrets: Secrets::InAccessPoint, ..config() }, handle);
+        let outcome = node.get("/form/outcome").await;
+        assert!(outcome.text().contains("Your device is ready"), "{}", outcome.text());
+        assert_eq!((outcome.text().contains(link), outcome.text().contains("<a ")), (is_set, is_set), "{}", outcome.text());
+    }
 }
 
 #[tokio::test]

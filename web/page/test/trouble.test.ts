@@ -13,6 +13,8 @@ import { LIGHT, LOOKS, PASSWORD, center, check, connect, link, pair, scene, skip
 const SLOW = { throughput: 2048, latency: 300 };
 /** Limit of a wait on that link, milliseconds. */
 const PATIENCE = 90_000;
+/** Where the settings say that the owner continues. */
+const NEXT = "https://home.example/?a=1&b=2";
 
 // The slow link waits; the other tests use the time.
 describe("trouble", { concurrency: 4, skip }, () => {
@@ -151,36 +153,42 @@ describe("trouble", { concurrency: 4, skip }, () => {
   }
 
   test("without a script, a form sets up the node and shows how it goes", () =>
-    scene({ ...LIGHT, javaScriptEnabled: false }, async (page, node) => {
-      const order = await center.order();
-      await page.goto(node.url);
-      await page.click("noscript a");
-      await page.selectOption("#network", "Lighthouse");
-      const values = {
-        password: "not the password",
-        code: node.code,
-        center: order.commandCenterUrl,
-        node: order.nodeId,
-        token: order.provisioningToken,
-        household: order.householdId,
-      };
-      for (const [id, value] of Object.entries(values)) {
-        await page.fill(`#${id}`, value);
-      }
-      await page.click("button.main");
-      await page.waitForSelector(".notice.bad:has-text('The Wi-Fi password is wrong.')");
-      assert.equal(page.url(), `${node.url}/form/outcome`);
-      await page.click("a:has-text('Try again')");
-      for (const [id, value] of Object.entries({ ...values, password: PASSWORD, code: "" })) {
-        await page.fill(`#${id}`, value);
-      }
-      await page.fill("#code", `${node.code.slice(0, 3)} ${node.code.slice(3)}`);
-      await page.selectOption("#network", "Lighthouse");
-      await page.click("button.main");
-      await page.waitForSelector("h1:has-text('Your device is ready')");
-      await page.reload();
-      await page.waitForSelector("h1:has-text('Your device is ready')");
-    }));
+    scene(
+      { ...LIGHT, javaScriptEnabled: false },
+      async (page, node) => {
+        const order = await center.order();
+        await page.goto(node.url);
+        await page.click("noscript a");
+        await page.selectOption("#network", "Lighthouse");
+        const values = {
+          password: "not the password",
+          code: node.code,
+          center: order.commandCenterUrl,
+          node: order.nodeId,
+          token: order.provisioningToken,
+          household: order.householdId,
+        };
+        for (const [id, value] of Object.entries(values)) {
+          await page.fill(`#${id}`, value);
+        }
+        await page.click("button.main");
+        await page.waitForSelector(".notice.bad:has-text('The Wi-Fi password is wrong.')");
+        assert.equal(page.url(), `${node.url}/form/outcome`);
+        await page.click("a:has-text('Try again')");
+        for (const [id, value] of Object.entries({ ...values, password: PASSWORD, code: "" })) {
+          await page.fill(`#${id}`, value);
+        }
+        await page.fill("#code", `${node.code.slice(0, 3)} ${node.code.slice(3)}`);
+        await page.selectOption("#network", "Lighthouse");
+        await page.click("button.main");
+        await page.waitForSelector("h1:has-text('Your device is ready')");
+        await page.reload();
+        await page.waitForSelector("h1:has-text('Your device is ready')");
+        const next = page.locator(`p:has-text("Continue here:") a`);
+        assert.deepEqual([await next.textContent(), await next.getAttribute("href")], [NEXT, NEXT]);
+      },
+      `next_url = "${NEXT}"\n`,
+    ));
 
   for (const [colorScheme, locale, direction] of LOOKS) {
     test(`the form without a script is accessible and fits 320 pixels: ${colorScheme}, ${locale}`, () =>
