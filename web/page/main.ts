@@ -156,11 +156,13 @@ async function afterPairing(status: Status): Promise<void> {
   } else if (status.state === "CONNECTING" || status.state === "REGISTERING") {
     await attempt((options) => phone.follow(status.requestId, options));
   } else {
-    element("online").hidden &&= status.state !== "ONLINE";
-    await showNetworks();
     const { fault } = status;
+    const network = nameOf(status.ssid);
+    // An attempt over the connection that the node has, which failed, has no network.
+    element("online").hidden &&= status.state !== "ONLINE" && (fault === undefined || network !== "");
+    await showNetworks();
     if (fault !== undefined) {
-      say(() => `${nameOf(status.ssid)}: ${faultText(fault)}`);
+      say(() => (network === "" ? faultText(fault) : `${network}: ${faultText(fault)}`));
     }
   }
 }

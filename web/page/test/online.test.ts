@@ -59,6 +59,49 @@ test("at a node that is online, a missing order is named, and another network ca
   }),
 );
 
+test("after an enrollment that failed, a reload offers the connection of the node again", { skip }, () =>
+  scene(LIGHT, async (page, node) => {
+    const scripted = online();
+    scripted.isSlow = true;
+    await answerBy(page, scripted);
+    const start = async () => page.goto(link(node, await center.order(), scripted.code));
+    await start();
+    await page.click("#keep");
+    await page.click("#details .main");
+    await page.waitForSelector("#steps .now");
+    scripted.finish("CommandCenterUnreachable");
+    const reason = "The command center could not be reached.";
+    await page.waitForSelector(`#commandCenterUrl-error:has-text("${reason}")`);
+    await page.goto("about:blank");
+    await start();
+    await page.waitForSelector(`#notice.bad:has-text("${reason}")`);
+    assert.ok((await page.textContent("#notice"))?.startsWith(reason), "no name of a network stands before it");
+    scripted.isSlow = false;
+    await page.click("#keep");
+    await page.click("#details .main");
+    await page.waitForSelector("#done:not([hidden])");
+    assert.deepEqual(
+      scripted.stored.credentials.map(({ ssid }) => ssid.length),
+      [0, 0],
+    );
+  }),
+);
+
+test("a node that failed to join a network has no connection to keep", { skip }, () =>
+  scene(LIGHT, async (page, node) => {
+    const scripted = new ScriptedNode();
+    await answerBy(page, scripted);
+    await page.goto(link(node, await center.order(), scripted.code));
+    await page.waitForSelector("#list button");
+    await connect(page, "Lighthouse", "not the password");
+    await page.waitForSelector("#passphrase-error:not([hidden])");
+    await page.reload();
+    await pair(page, scripted.code);
+    await page.waitForSelector("#notice:has-text('Lighthouse: The Wi-Fi password is wrong.')");
+    assert.equal(await page.isVisible("#online"), false);
+  }),
+);
+
 test("a node that is not online has no connection to keep", { skip }, () =>
   scene(LIGHT, async (page, node) => {
     await page.goto(node.url);
