@@ -198,7 +198,7 @@ test("without Web Bluetooth the page says what else works", { skip }, async () =
     assert.equal(await page.isVisible("#code"), false);
     await checkView(page, "unsupported");
     await page.selectOption("#language", "de");
-    await page.waitForSelector("#unsupported:has-text('Treten Sie dem WLAN bei')");
+    await page.waitForSelector("#unsupported:has-text('Verbinden Sie sich mit dem WLAN')");
   });
 });
 
