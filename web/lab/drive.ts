@@ -149,6 +149,10 @@ async function bySite(page: Page, scene: Scene, picture: (view: string) => unkno
     const { commandCenterUrl: center, nodeId: node, provisioningToken: token } = scene.order;
     await page.goto(`${server.url}#${new URLSearchParams({ center, node, token }).toString()}`);
     await page.fill("#digits", scene.code === "000000" ? "000001" : "000000");
+    // Until the browser has heard of its adapter, which takes a moment over a slow bus, it tells the page that Bluetooth is off.
+    while (!(await page.evaluate(() => navigator.bluetooth.getAvailability()))) {
+      await pause(100);
+    }
     const choosing = stopwatch();
     await prompted(page, () => page.click("#code .main"), true, PATIENCE);
     figures["chosen after, s"] = choosing();
