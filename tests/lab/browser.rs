@@ -212,6 +212,7 @@ async fn the_portal_leads_to_the_page_which_sets_up_the_device() {
 /// up, it handles the socket first, whose watch has the higher priority (`connect_add` in `btio/btio.c`), and marks the device as connected
 /// without a signal (`att_connect_cb` in `src/device.c`). It then takes the kernel's event for a second connection, and returns before it
 /// emits `Connected` (`device_add_connection`). Chromium, which waits for that signal, disconnects. The code is the same in 5.66, 5.82 and 5.87.
+/// So the controllers of a guest with a browser take a moment for the features, as real ones do (`guest/slow_controllers.py`).
 #[tokio::test]
 async fn the_site_sets_up_the_device_over_bluetooth() {
     let controllers = Controllers::ready_for_chromium().await;
