@@ -78,6 +78,18 @@ const VERSION_LIMIT: usize = 64;
 /// Most `capabilities`, and the longest of them in bytes; limited for the same reason.
 const CAPABILITIES_LIMIT: (usize, usize) = (8, 32);
 
+/// The port of the HTTP API that the text of a settings file sets, or the default one. The other settings are not checked; `path`
+/// is for the error.
+pub fn port_in(path: &Path, text: &str) -> Result<u16, Error> {
+    #[derive(Deserialize)]
+    struct Settings {
+        port: Option<u16>,
+    }
+    let settings: Settings =
+        toml::from_str(text).map_err(|source| Error::Parse { path: path.into(), source: Box::new(source) })?;
+    Ok(settings.port.unwrap_or_else(|| Config::default().port))
+}
+
 /// All settings. [`Config::default`] has the defaults.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -441,6 +453,14 @@ mod tests {
     fn an_empty_file_gives_the_defaults() {
         let config = read("", &[]).expect("an empty file");
         assert_eq!((config.port, config.linger_seconds, config.access_point.open), (8080, 300, Open::WhenQuiet));
+    }
+
+    #[test]
+    fn the_port_of_a_device_is_read_from_its_settings_alone() {
+        let port = |text| port_in(Path::new("provision.toml"), text);
+        assert_eq!(port("").expect("the default"), Config::default().port);
+        assert_eq!(port("from_a_later_version = 1\nport = 80").expect("a port"), 80);
+        assert!(matches!(port("port = 65536"), Err(Error::Parse { path, .. }) if path.ends_with("provision.toml")));
     }
 
     #[test]

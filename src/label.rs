@@ -43,9 +43,6 @@ pub enum Error {
     Write(#[from] io::Error),
 }
 
-/// The setup page in the access point, unless a network of the device overlaps the usual one.
-const PAGE: &str = "http://192.168.4.1:8080/";
-
 /// The content of one node's label.
 #[derive(Debug)]
 pub struct Label {
@@ -55,6 +52,8 @@ pub struct Label {
     pub pairing: Pairing,
     /// The access point's passphrase.
     pub passphrase: SecretText,
+    /// The port of the HTTP API, which serves the setup page.
+    pub port: u16,
 }
 
 impl Label {
@@ -104,7 +103,12 @@ impl Label {
     /// The text of the page QR code, with which a phone in the access point opens the setup page. The code is in the fragment, which
     /// browsers do not send.
     pub fn page_text(&self) -> String {
-        format!("{PAGE}#code={}", self.pairing.code.expose())
+        format!("{}#code={}", self.page(), self.pairing.code.expose())
+    }
+
+    /// The setup page in the access point, unless a network of the device overlaps the usual one.
+    fn page(&self) -> String {
+        format!("http://192.168.4.1:{}/", self.port)
     }
 
     /// Writes the label for a terminal: half a character cell per module. `page` adds the page QR code.
@@ -144,7 +148,7 @@ impl Label {
             ("Password", self.passphrase.expose().to_owned()),
         ];
         if page {
-            lines.push(("3  No app? Then open", PAGE.into()));
+            lines.push(("3  No app? Then open", self.page()));
         }
         let longest = lines.iter().map(|(title, value)| title.len().max(value.len())).max().unwrap_or_default();
         let text_width = u32::try_from(longest).expect("a label's line is short") * FONT_10X20.character_size.width * SCALE;
@@ -252,7 +256,7 @@ mod tests {
 
     fn label() -> Label {
         let pairing = Pairing { code: SecretText::new("042137".into()), secret: SecretBytes::new([0xa5; 16]) };
-        Label { name: "jarvis-5b91b661".into(), pairing, passphrase: SecretText::new("k7:m\\;x".into()) }
+        Label { name: "jarvis-5b91b661".into(), pairing, passphrase: SecretText::new("k7:m\\;x".into()), port: 8080 }
     }
 
     #[test]
@@ -260,6 +264,7 @@ mod tests {
         assert_eq!(label().pairing_text(), format!("JARVIS:1:jarvis-5b91b661:{}", "A5".repeat(16)));
         assert_eq!(label().wifi_text(), "WIFI:T:WPA;S:jarvis-5b91b661;P:k7\\:m\\\\\\;x;;");
         assert_eq!(label().page_text(), "http://192.168.4.1:8080/#code=042137");
+        assert_eq!(Label { port: 80, ..label() }.page_text(), "http://192.168.4.1:80/#code=042137");
         assert_eq!(label().code(), "042 137");
         let espressif: serde_json::Value = serde_json::from_str(&label().espressif_text()).expect("JSON");
         assert_eq!((&espressif["name"], &espressif["ver"]), (&"jarvis-5b91b661".into(), &"v1".into()));

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use thiserror::Error;
 use tokio::task::JoinSet;
 
-use crate::image::{Image, Layout, PrepareError, Prepared};
+use crate::image::{Image, LabelError, Layout, PrepareError, Prepared};
 use crate::ledger::{Error as LedgerError, Ledger, Record};
 use crate::serial::Device;
 use jarvis_provisioning::label::Label;
@@ -295,6 +295,6 @@ impl Batch {
 }
 
 /// The label of a device, if the tree has a pairing file and the ledger records it for this device.
-pub fn label(device: &Device, layout: &Layout, ledger: &Ledger) -> Result<Option<Label>, TreeError> {
+pub fn label(device: &Device, layout: &Layout, ledger: &Ledger) -> Result<Option<Label>, LabelError> {
     Image::open(device, layout)?.label(&ledger.record(&device.serial))
 }

@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::ledger::Record;
 use crate::serial::Device;
+use jarvis_provisioning::config::{self, SETTINGS};
 use jarvis_provisioning::files::hexadecimal;
 use jarvis_provisioning::label::Label;
 use jarvis_provisioning::login::{DeviceConf, Folder, Lookup, Owner, Tree, TreeError as Error};
@@ -19,7 +20,7 @@ pub const DEVICE_CONF: &str = "etc/azaion/device.conf";
 /// Name of the credentials until the server has accepted them.
 const STAGED: &str = ".device.conf.staged";
 
-/// Size limit of both files, bytes.
+/// Size limit of each file, bytes.
 const LIMIT: usize = 16 * 1024;
 
 /// Paths and owner of the files in an image.
@@ -85,6 +86,17 @@ pub(crate) enum PrepareError {
     Tree(#[from] Error),
     #[error("generating a secret")]
     Random(#[from] getrandom::Error),
+}
+
+/// Why the label of a device could not be read from its tree.
+#[derive(Debug, Error)]
+pub enum LabelError {
+    /// The tree cannot be read.
+    #[error(transparent)]
+    Tree(#[from] Error),
+    /// The device's settings are invalid.
+    #[error(transparent)]
+    Settings(#[from] config::Error),
 }
 
 impl<'a> Image<'a> {
@@ -161,18 +173,27 @@ impl<'a> Image<'a> {
     }
 
     /// The label, if the ledger records the pairing file for this device.
-    pub(crate) fn label(&self, record: &Record) -> Result<Option<Label>, Error> {
+    pub(crate) fn label(&self, record: &Record) -> Result<Option<Label>, LabelError> {
         let content = self.pairing_file()?.filter(|content| record.has_pairing(&hash(content)));
-        let stored = content.and_then(|content| store::Label::parse(&content).ok());
-        Ok(stored.map(|store::Label { pairing, passphrase, .. }| Label {
-            name: self.device.serial.node_id(),
-            pairing,
-            passphrase,
-        }))
+        let Some(store::Label { pairing, passphrase, .. }) = content.and_then(|content| store::Label::parse(&content).ok())
+        else {
+            return Ok(None);
+        };
+        Ok(Some(Label { name: self.device.serial.node_id(), pairing, passphrase, port: self.port()? }))
+    }
+
+    /// The port of the HTTP API, by the settings in the tree.
+    fn port(&self) -> Result<u16, LabelError> {
+        let content = self.read(Path::new(SETTINGS))?.unwrap_or_default();
+        let path = self.device.rootfs.join(SETTINGS.trim_start_matches('/'));
+        Ok(config::port_in(&path, &String::from_utf8_lossy(&content))?)
     }
 
     fn pairing_file(&self) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
-        let Some(path) = &self.layout.pairing else { return Ok(None) };
+        self.layout.pairing.as_deref().map_or(Ok(None), |path| self.read(path))
+    }
+
+    fn read(&self, path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
         match self.tree.folder_of(path, None)? {
             Some((folder, name)) => folder.read(&name, LIMIT),
             None => Ok(None),

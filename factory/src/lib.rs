@@ -35,7 +35,7 @@ mod serial;
 mod sheet;
 
 pub use batch::{Batch, Failure, Outcome, Plan, Report, label};
-pub use image::{DEVICE_CONF, Layout};
+pub use image::{DEVICE_CONF, LabelError, Layout};
 pub use jarvis_provisioning::config::PAIRING;
 pub use ledger::{Clock, Error as LedgerError, Ledger, Record};
 pub use manifest::{device_table, manifest};

@@ -275,7 +275,7 @@ mod tests {
         for index in 0..labels {
             let serial: Serial = format!("AZJN-{index:04}").parse().unwrap();
             let pairing = Pairing { code: SecretText::new("042137".into()), secret: SecretBytes::new([0xa5; 16]) };
-            let label = Label { name: serial.node_id(), pairing, passphrase: SecretText::new("k7<m&x(y)\\z".into()) };
+            let label = Label { name: serial.node_id(), pairing, passphrase: SecretText::new("k7<m&x(y)\\z".into()), port: 8080 };
             sheet.add(&serial, &label, page).unwrap();
         }
         sheet

@@ -60,7 +60,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let config = arguments.settings.read()?;
     let store = open_store(&config)?;
     let boot = store.load()?;
-    let label = Label { name: boot.identity.name(), pairing: boot.pairing, passphrase: store.access_point_passphrase() };
+    let label = Label {
+        name: boot.identity.name(),
+        pairing: boot.pairing,
+        passphrase: store.access_point_passphrase(),
+        port: config.port,
+    };
     if let Some(path) = &arguments.png {
         let mut drawing = Zeroizing::new(Vec::new());
         label.png(arguments.page_qr, &mut *drawing).map_err(anyhow::Error::from)?;

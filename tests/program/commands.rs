@@ -238,6 +238,17 @@ async fn the_label_is_printed_drawn_and_available_as_json() {
 }
 
 #[tokio::test]
+async fn the_label_leads_to_the_port_of_the_settings() {
+    let place = Place::new().with("JARVIS_PROVISIONING_PORT", "");
+    let file = place.path("provision.toml");
+    fs::write(&file, "port = 8181\n").expect("a file");
+    let ended = place.run(&["label", "--json", "--config", file.to_str().expect("UTF-8")]).await;
+    let label: Value = serde_json::from_str(&ended.output).expect("one JSON object");
+    let page = format!("http://192.168.4.1:8181/#code={}", label["code"].as_str().expect("a code"));
+    assert_eq!(label["page_qr"], page);
+}
+
+#[tokio::test]
 async fn the_status_has_its_state_and_no_secret() {
     let place = Place::new();
     let label = place.label().await;

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use factory::{Batch, Device, Form, Layout, Ledger, Sheet};
+use factory::{Batch, Device, Form, LabelError, Layout, Ledger, Sheet};
 use jarvis_provisioning::label::Label;
-use jarvis_provisioning::login::{Owner, TreeError};
+use jarvis_provisioning::login::Owner;
 
 use super::{Devices, Failure, now, write};
 
@@ -42,7 +42,7 @@ pub(super) fn draw(batch: &Batch, devices: &[&Device], path: &Path) -> Result<()
 
 fn write_sheet(
     devices: &[&Device],
-    label: impl Fn(&&Device) -> Result<Option<Label>, TreeError>,
+    label: impl Fn(&&Device) -> Result<Option<Label>, LabelError>,
     page: bool,
     path: &Path,
 ) -> Result<(), Failure> {

@@ -40,6 +40,27 @@ fn the_sheet_can_be_drawn_later_as_pages() {
 }
 
 #[test]
+fn the_page_code_leads_to_the_port_of_the_settings_in_the_image() {
+    let (desk, server) = (Desk::new(), Server::start());
+    let settings = desk.tree("rootfs/etc/jarvis").join("provision.toml");
+    desk.single(&server, &[]).succeeded();
+    let draw = || desk.run(&["label", "--serial", "AZJN-0042", "--rootfs-dir", "rootfs", "--page-qr", "--sheet", "l.svg"]);
+    let sheet = |text: &str| {
+        fs::write(&settings, text).unwrap();
+        draw().succeeded();
+        fs::read_to_string(desk.path("l.svg")).unwrap()
+    };
+    let usual = sheet("");
+    assert_eq!(sheet("port = 8080"), usual);
+    assert_ne!(sheet("port = 8181"), usual);
+    fs::remove_file(&settings).unwrap();
+    draw().succeeded();
+    assert_eq!(fs::read_to_string(desk.path("l.svg")).unwrap(), usual);
+    fs::write(&settings, "port = none").unwrap();
+    draw().failed_with("rootfs/etc/jarvis/provision.toml");
+}
+
+#[test]
 fn a_sheet_of_an_unknown_form_is_refused_before_anything_is_sent() {
     let (desk, server) = (Desk::new(), Server::start());
     desk.list(1);
