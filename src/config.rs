@@ -172,10 +172,11 @@ pub struct AccessPoint {
 }
 
 /// How phones' checks for the internet are answered in the access point.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Portal {
     /// As a portal, until an app on that phone has called the API; then as the internet.
+    #[default]
     Auto,
     /// As a portal: the phone opens the setup page by itself.
     Portal,
@@ -333,7 +334,7 @@ impl Default for Config {
 
 impl Default for AccessPoint {
     fn default() -> Self {
-        Self { open: Open::WhenQuiet, quiet_seconds: 60, secrets_in_clear: false, portal: Portal::Auto }
+        Self { open: Open::WhenQuiet, quiet_seconds: 60, secrets_in_clear: false, portal: Portal::default() }
     }
 }
 

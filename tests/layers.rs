@@ -20,7 +20,7 @@ const NODE: Edges = &[
     ("command_center", &["claim"]),
     ("daemon", &["claim", "command_center", "network", "store"]),
     ("care", &["command_center", "daemon", "label", "network"]),
-    ("link", &["care", "daemon", "label"]),
+    ("link", &["care", "config", "daemon", "label"]),
     ("panel", &["care", "daemon"]),
 ];
 

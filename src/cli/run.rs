@@ -17,7 +17,7 @@ use jarvis_provisioning::care::port::Care;
 use jarvis_provisioning::care::{self, collect, collect_simulated, phones};
 use jarvis_provisioning::claim::{Claimant, Device, NodeClaims};
 use jarvis_provisioning::command_center::{self, Limits, Registrar};
-use jarvis_provisioning::config::{self, Config, Open, Portal, original};
+use jarvis_provisioning::config::{self, Config, Open, original};
 use jarvis_provisioning::daemon::{Daemon, Ended, Handle};
 use jarvis_provisioning::link::{ble, http, mdns, sim};
 use jarvis_provisioning::network::nm::{self, NetworkManager};
@@ -423,12 +423,8 @@ fn http_config(config: &Config) -> http::Config {
         (false, Open::WhenQuiet | Open::Always) => http::Secrets::InAccessPoint,
     };
     let open_security = if config.simulate { "OPEN" } else { "" };
-    let portal = match config.access_point.portal {
-        Portal::Auto => http::Portal::Auto,
-        Portal::Portal => http::Portal::Portal,
-        Portal::App => http::Portal::App,
-    };
-    http::Config { secrets, open_security, portal, espressif: config.espressif.enabled, ..http::Config::default() }
+    let (portal, espressif) = (config.access_point.portal, config.espressif.enabled);
+    http::Config { secrets, open_security, portal, espressif, ..http::Config::default() }
 }
 
 pub(super) fn machine_config(config: &Config) -> machine::Config {

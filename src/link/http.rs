@@ -55,6 +55,7 @@ use jarvis_http::server::{self, Accepted, Plain, RequestBody, Service, WhenFull}
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::config::Portal;
 use crate::daemon::Handle;
 use captive::Apps;
 use provisioning_core::domain::{AccessPoint, RadioUse};
@@ -115,18 +116,6 @@ impl Secrets {
             Self::Nowhere => false,
         }
     }
-}
-
-/// How phones' probes for the internet are answered in the access point.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Portal {
-    /// As a portal, until an app on that phone has called the API; then as the internet.
-    #[default]
-    Auto,
-    /// As a portal: the phone opens the setup page by itself.
-    Portal,
-    /// As the internet: the phone assumes that it is online, and stays in the access point.
-    App,
 }
 
 /// The limits on what a peer can use.

@@ -14,7 +14,8 @@ use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderV
 use hyper::{HeaderMap, Method, Response, StatusCode};
 use jarvis_http::server::admission::Peer;
 
-use super::{Portal, Reply};
+use super::Reply;
+use crate::config::Portal;
 
 const APPLE: &[u8] = b"<HTML><HEAD><TITLE>Success</TITLE></HEAD><BODY>Success</BODY></HTML>";
 const FIREFOX: &[u8] = b"success";

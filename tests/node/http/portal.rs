@@ -2,7 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use jarvis_provisioning::link::http::{Config, Portal};
+use jarvis_provisioning::config::Portal;
+use jarvis_provisioning::link::http::Config;
 use provisioning_core::domain::RadioUse;
 use testing_node::scripted::success;
 use tokio::net::TcpStream;

@@ -3,8 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
+use jarvis_provisioning::config::Portal;
 use jarvis_provisioning::daemon::Handle;
-use jarvis_provisioning::link::http::{Config, InAccessPoint, Listeners, Portal, Secrets, bind, serve};
+use jarvis_provisioning::link::http::{Config, InAccessPoint, Listeners, Secrets, bind, serve};
 use provisioning_core::domain::{AccessPoint, CommandCenterUrl, Outcome, RadioUse};
 use provisioning_core::machine::{AccessPointPolicy, Boot, Command, Done};
 use serde_json::Value;
