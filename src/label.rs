@@ -56,6 +56,15 @@ pub struct Label {
     pub port: u16,
 }
 
+/// The QR codes that a label has only if they are wanted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Extras {
+    /// The setup page's, for phones in the access point.
+    pub page: bool,
+    /// That of Espressif's apps.
+    pub espressif: bool,
+}
+
 impl Label {
     /// The six digits in two groups, for readability.
     pub fn code(&self) -> String {
@@ -94,12 +103,6 @@ impl Label {
         )
     }
 
-    /// Writes the QR code for Espressif's apps for a terminal.
-    pub fn print_espressif(&self, out: &mut impl Write) -> Result<(), Error> {
-        writeln!(out, "\nScan with an app of Espressif's:\n{}", terminal(&self.espressif_text())?)?;
-        Ok(())
-    }
-
     /// The text of the page QR code, with which a phone in the access point opens the setup page. The code is in the fragment, which
     /// browsers do not send.
     pub fn page_text(&self) -> String {
@@ -111,22 +114,25 @@ impl Label {
         format!("http://192.168.4.1:{}/", self.port)
     }
 
-    /// Writes the label for a terminal: half a character cell per module. `page` adds the page QR code.
-    pub fn print(&self, page: bool, out: &mut impl Write) -> Result<(), Error> {
+    /// Writes the label for a terminal: half a character cell per module.
+    pub fn print(&self, extras: Extras, out: &mut impl Write) -> Result<(), Error> {
         writeln!(out, "Device        {}", self.name)?;
         writeln!(out, "Pairing code  {}", self.code())?;
         writeln!(out, "Access point  {}   password  {}", self.name, self.passphrase.expose())?;
         writeln!(out, "\nScan to pair:\n{}", terminal(&self.pairing_text())?)?;
         writeln!(out, "\nScan to join the access point:\n{}", terminal(&self.wifi_text())?)?;
-        if page {
+        if extras.page {
             writeln!(out, "\nScan in the access point to open the setup page:\n{}", terminal(&self.page_text())?)?;
+        }
+        if extras.espressif {
+            writeln!(out, "\nScan with an app of Espressif's:\n{}", terminal(&self.espressif_text())?)?;
         }
         Ok(())
     }
 
-    /// Writes the label for a printer: a PNG in black and white, to be printed at 300 dots per inch. `page` adds the page QR code.
-    pub fn png(&self, page: bool, out: impl Write) -> Result<(), Error> {
-        let canvas = self.draw(page)?;
+    /// Writes the label for a printer: a PNG in black and white, to be printed at 300 dots per inch.
+    pub fn png(&self, extras: Extras, out: impl Write) -> Result<(), Error> {
+        let canvas = self.draw(extras)?;
         let mut encoder = png::Encoder::new(out, canvas.size.width, canvas.size.height);
         encoder.set_color(png::ColorType::Grayscale);
         encoder.set_depth(png::BitDepth::Eight);
@@ -136,31 +142,35 @@ impl Label {
         Ok(())
     }
 
-    fn draw(&self, page: bool) -> Result<Canvas, Error> {
+    fn draw(&self, extras: Extras) -> Result<Canvas, Error> {
         let code = |text: String| QrCode::with_error_correction_level(text, EcLevel::M);
         let pair = code(self.pairing_text())?;
-        let join = code(self.wifi_text())?;
-        let open = page.then(|| code(self.page_text())).transpose()?;
         let mut lines = vec![
-            ("1  Scan or type to pair", self.name.clone()),
-            ("Pairing code", self.code()),
-            ("2  No Bluetooth? Join", self.name.clone()),
-            ("Password", self.passphrase.expose().to_owned()),
+            ("1  Scan or type to pair".to_owned(), self.name.clone()),
+            ("Pairing code".to_owned(), self.code()),
+            ("2  No Bluetooth? Join".to_owned(), self.name.clone()),
+            ("Password".to_owned(), self.passphrase.expose().to_owned()),
         ];
-        if page {
-            lines.push(("3  No app? Then open", self.page()));
+        // From left to right, in the order of their numbers.
+        let mut others = vec![code(self.wifi_text())?];
+        if extras.page {
+            others.push(code(self.page_text())?);
+            lines.push((format!("{}  No app? Then open", others.len() + 1), self.page()));
+        }
+        if extras.espressif {
+            others.push(code(self.espressif_text())?);
+            lines.push((format!("{}  Or scan with", others.len() + 1), "Espressif's app".to_owned()));
         }
         let longest = lines.iter().map(|(title, value)| title.len().max(value.len())).max().unwrap_or_default();
         let text_width = u32::try_from(longest).expect("a label's line is short") * FONT_10X20.character_size.width * SCALE;
         let rows = u32::try_from(lines.len()).expect("a label has few lines");
-        let height = side(&pair).max(side(&join)).max(ROW * SCALE * rows);
-        let left_of_open = side(&pair) + GAP + text_width + GAP + side(&join);
-        let width = left_of_open + open.as_ref().map_or(0, side);
-        let mut canvas = Canvas::white(Size::new(width, height));
+        let height = others.iter().map(side).fold(side(&pair).max(ROW * SCALE * rows), u32::max);
+        let mut right = side(&pair) + GAP + text_width + GAP;
+        let mut canvas = Canvas::white(Size::new(right + others.iter().map(side).sum::<u32>(), height));
         canvas.qr(&pair, 0);
-        canvas.qr(&join, left_of_open - side(&join));
-        if let Some(open) = &open {
-            canvas.qr(open, left_of_open);
+        for other in &others {
+            canvas.qr(other, right);
+            right += side(other);
         }
         let left = (side(&pair) + GAP) / SCALE;
         let row = height / SCALE / rows;
@@ -274,34 +284,45 @@ mod tests {
     #[test]
     fn the_terminal_shows_the_code_and_the_password() {
         let mut shown = Vec::new();
-        label().print(true, &mut shown).expect("writing to memory");
+        label().print(Extras { page: true, espressif: true }, &mut shown).expect("writing to memory");
         let shown = String::from_utf8(shown).expect("text");
         assert!(shown.contains("042 137") && shown.contains("k7:m\\;x") && shown.contains("setup page"));
+        assert!(shown.contains("Espressif"));
     }
 
-    #[test]
-    fn the_picture_has_the_page_code_if_it_is_wanted() {
-        let (without, with) = (label().draw(false).expect("a label"), label().draw(true).expect("a label"));
-        let open = QrCode::with_error_correction_level(label().page_text(), EcLevel::M).expect("a QR code");
-        assert!(with.size.width >= without.size.width + side(&open));
-        let left = with.size.width - side(&open);
-        let top = (with.size.height - side(&open)) / 2;
-        let dark = |x: u32, y: u32| with.pixels[((top + y) * with.size.width + left + x) as usize] == 0;
-        // The upper left finder pattern (ISO/IEC 18004, 6.3.3): dark at its corner, light within its frame.
-        assert!(dark(QUIET * MODULE, QUIET * MODULE) && !dark((QUIET + 1) * MODULE, (QUIET + 1) * MODULE));
+    /// Whether the picture ends, on its right, with the QR code of that text.
+    fn ends_with(canvas: &Canvas, text: String) -> bool {
+        let code = QrCode::with_error_correction_level(text, EcLevel::M).expect("a QR code");
+        has(canvas, &code, canvas.size.width - side(&code))
     }
 
-    #[test]
-    fn the_picture_holds_both_codes_side_by_side() {
-        let canvas = label().draw(false).expect("a label");
-        let pair = QrCode::with_error_correction_level(label().pairing_text(), EcLevel::M).expect("a QR code");
-        let width = u32::try_from(pair.width()).expect("few modules");
-        let top = (canvas.size.height - side(&pair)) / 2;
-        for (index, color) in (0..).zip(pair.to_colors()) {
-            let x = (index % width + QUIET) * MODULE + MODULE / 2;
+    /// Whether the picture has a QR code at that place.
+    fn has(canvas: &Canvas, code: &QrCode, left: u32) -> bool {
+        let width = u32::try_from(code.width()).expect("few modules");
+        let top = (canvas.size.height - side(code)) / 2;
+        (0..).zip(code.to_colors()).all(|(index, color)| {
+            let x = left + (index % width + QUIET) * MODULE + MODULE / 2;
             let y = top + (index / width + QUIET) * MODULE + MODULE / 2;
             let dark = canvas.pixels[(y * canvas.size.width + x) as usize] == 0;
-            assert_eq!(dark, color == qrcode::Color::Dark);
-        }
+            dark == (color == qrcode::Color::Dark)
+        })
+    }
+
+    #[test]
+    fn the_picture_has_more_codes_if_they_are_wanted() {
+        let draw = |page, espressif| label().draw(Extras { page, espressif }).expect("a label");
+        assert!(ends_with(&draw(false, false), label().wifi_text()));
+        assert!(ends_with(&draw(true, false), label().page_text()));
+        assert!(ends_with(&draw(false, true), label().espressif_text()));
+        let both = draw(true, true);
+        assert!(ends_with(&both, label().espressif_text()));
+        assert!(both.size.width > draw(false, true).size.width);
+    }
+
+    #[test]
+    fn the_picture_begins_with_the_pairing_code() {
+        let canvas = label().draw(Extras::default()).expect("a label");
+        let pair = QrCode::with_error_correction_level(label().pairing_text(), EcLevel::M).expect("a QR code");
+        assert!(has(&canvas, &pair, 0));
     }
 }

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use jarvis_provisioning::label::Label;
+use jarvis_provisioning::label::{Extras, Label};
 use jarvis_provisioning::{files, store};
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -28,8 +28,8 @@ pub(super) struct Arguments {
     #[arg(long)]
     page_qr: bool,
 
-    /// Print the QR code for Espressif's apps, too: the default of espressif.label in the settings.
-    #[arg(long, conflicts_with_all = ["png", "sheet"])]
+    /// Add the QR code for Espressif's apps, as espressif.label in the settings does.
+    #[arg(long, conflicts_with = "sheet")]
     espressif: bool,
 
     /// Print everything, including the texts of the QR codes, as one JSON object.
@@ -66,9 +66,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         passphrase: store.access_point_passphrase(),
         port: config.port,
     };
+    let extras = Extras { page: arguments.page_qr, espressif: arguments.espressif || config.espressif.label };
     if let Some(path) = &arguments.png {
         let mut drawing = Zeroizing::new(Vec::new());
-        label.png(arguments.page_qr, &mut *drawing).map_err(anyhow::Error::from)?;
+        label.png(extras, &mut *drawing).map_err(anyhow::Error::from)?;
         files::write_private(path, &drawing).map_err(store::Error::from)?;
         eprintln!("The label of {} is in {}. Print it at 300 dots per inch.", label.name, path.display());
     }
@@ -94,10 +95,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         });
         writeln!(out, "{object}").map_err(anyhow::Error::from)?;
     } else if arguments.png.is_none() {
-        label.print(arguments.page_qr, &mut out).map_err(anyhow::Error::from)?;
-        if arguments.espressif || config.espressif.label {
-            label.print_espressif(&mut out).map_err(anyhow::Error::from)?;
-        }
+        label.print(extras, &mut out).map_err(anyhow::Error::from)?;
     }
     Ok(())
 }
