@@ -150,6 +150,7 @@ mod tests {
         assert_eq!(shown(State::Provisioned, true, Connectivity::Offline, Press::None), Indication::Offline);
         for fine in [Connectivity::Unknown, Connectivity::Limited, Connectivity::Online] {
             assert_eq!(shown(State::Provisioned, true, fine, Press::None), Indication::Ready);
+            assert_eq!(shown(State::Online, false, fine, Press::None), Indication::Ready, "online and not enrolled");
         }
     }
 }
