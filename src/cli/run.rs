@@ -253,7 +253,7 @@ async fn serve<N: Maintenance + Clone, L: Future<Output = ()> + Send + 'static>(
     let access_point = is_in_access_point(config, address).then(|| http::InAccessPoint {
         radio: radio.clone(),
         api: bound.port(),
-        captive: (!config.simulate).then_some(CAPTIVE_PORT),
+        captive: Some(CAPTIVE_PORT).filter(|port| !config.simulate && *port != bound.port()),
     });
 
     let client = Client::new(policy, trust);

@@ -162,8 +162,8 @@ pub struct InAccessPoint {
     pub radio: watch::Receiver<RadioUse>,
     /// The port of the API: 8080.
     pub api: u16,
-    /// The port for the captive-portal probes of phones, and for an owner who types the node's address: 80. None: they are
-    /// not answered.
+    /// The port for the captive-portal probes of phones, and for an owner who types the node's address: 80. None if the API
+    /// has that port, or in simulation.
     pub captive: Option<u16>,
 }
 

@@ -368,7 +368,7 @@ function setAway(wanted: boolean): void {
 /** A name in mDNS proves nothing, so the page offers a link and gives it no code. */
 async function look(): Promise<void> {
   const host = `${deviceName()}.local`;
-  const home = `http://${host}:${location.port === "" ? "8080" : location.port}/`;
+  const home = Object.assign(new URL("/", location.href), { hostname: host }).href;
   while (isAway && info !== undefined && location.hostname !== host) {
     const found = await fetch(home, { mode: "no-cors", cache: "no-store", credentials: "omit" }).then(
       () => true,
