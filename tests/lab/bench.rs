@@ -6,6 +6,8 @@
 // `bench` is the script in this folder, so there cannot be a folder of that name.
 #[path = "bench_care.rs"]
 mod care;
+#[path = "bench_names.rs"]
+mod names;
 #[path = "bench_networks.rs"]
 mod networks;
 #[path = "bench_split.rs"]
