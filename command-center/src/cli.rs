@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
-use command_center::operator::{CODES_AT_ONCE, CodeState, NewCodes, Operator, OperatorError, Partner};
+use command_center::audit::{Actor, AuditEntry};
+use command_center::operator::{Acting, CODES_AT_ONCE, CodeState, NewCodes, Operator, OperatorError, Partner};
 use command_center::{Config, Database, DatabaseError, OpenError, StartError, parse_duration};
 use jarvis_program::Completions;
 use serde_json::json;
@@ -103,6 +104,14 @@ enum Command {
     /// Manage the signing keys of accounts' bearer tokens.
     #[command(subcommand)]
     Key(Key),
+    /// List what operators have done, the newest first: who, when, and from where.
+    Audit {
+        /// At most this many actions.
+        #[arg(long, value_name = "NUMBER", default_value_t = 50)]
+        limit: usize,
+        #[command(flatten)]
+        format: Format,
+    },
     /// Write a completion script for a shell to standard output.
     Completions(Completions),
     /// Write the manual pages to a folder.
@@ -317,19 +326,20 @@ impl Arguments {
 }
 
 async fn operate(operator: &Operator, command: Command) -> Result<(), Failure> {
+    let acting = operator.acting(Actor::at_the_command_line());
     match command {
         // Done before a database is opened for the operator.
         Command::Serve(_) | Command::Openapi | Command::Completions(_) | Command::Manual { .. } => Ok(()),
-        Command::Code(Code::Create(create)) => create_codes(operator, create).await,
+        Command::Code(Code::Create(create)) => create_codes(&acting, create).await,
         Command::Code(Code::List { state, format }) => list_codes(operator, state, format).await,
         Command::Code(Code::Revoke { code }) => {
             let code = if code == "-" { standard_input()? } else { code };
-            operator.revoke_code(&code).await?;
+            acting.revoke_code(&code).await?;
             Ok(())
         }
         Command::Partner(PartnerCommand::Add { slug, name, color, logo_url }) => {
             let brand_name = name.unwrap_or_else(|| slug.clone());
-            operator.add_partner(Partner { slug, brand_name, primary_color: color, logo_url }).await?;
+            acting.add_partner(Partner { slug, brand_name, primary_color: color, logo_url }).await?;
             Ok(())
         }
         Command::Partner(PartnerCommand::List { format }) => list_partners(operator, format).await,
@@ -345,7 +355,7 @@ async fn operate(operator: &Operator, command: Command) -> Result<(), Failure> {
             Ok(())
         }
         Command::Appliance(Appliance::Revoke { appliance_id }) => {
-            operator.revoke_appliance(&appliance_id).await?;
+            acting.revoke_appliance(&appliance_id).await?;
             Ok(())
         }
         Command::Backup { file } => {
@@ -353,18 +363,35 @@ async fn operate(operator: &Operator, command: Command) -> Result<(), Failure> {
             Ok(())
         }
         Command::Key(Key::Rotate { at_once }) => {
-            println!("{}", operator.rotate_keys(at_once).await?);
+            println!("{}", acting.rotate_keys(at_once).await?);
             Ok(())
         }
         Command::Node(Node::Revoke { node_id }) => {
-            operator.revoke_node(&node_id).await?;
+            acting.revoke_node(&node_id).await?;
             Ok(())
         }
         Command::Node(Node::List(list)) => list.run(operator).await,
+        Command::Audit { limit, format } => list_actions(operator, limit, format).await,
     }
 }
 
-async fn create_codes(operator: &Operator, create: CreateCode) -> Result<(), Failure> {
+async fn list_actions(operator: &Operator, limit: usize, format: Format) -> Result<(), Failure> {
+    let mut listing = Listing::new(format.json, Table::new(&["WHEN", "ACTION", "OF", "DETAIL", "BY", "FROM"]));
+    let (mut left, mut before) = (limit, None);
+    while left > 0 {
+        let page = operator.audit(before).await?;
+        for entry in page.iter().take(left) {
+            let AuditEntry { at, actor, place, action, subject, detail, .. } = entry;
+            let row = [Some(at.as_str()), Some(action), Some(subject), detail.as_deref(), Some(actor), Some(place)];
+            listing.row(&json!(entry), &row)?;
+        }
+        let Some(last) = page.last() else { break };
+        (left, before) = (left.saturating_sub(page.len()), Some(last.number));
+    }
+    Ok(listing.end()?)
+}
+
+async fn create_codes(acting: &Acting<'_>, create: CreateCode) -> Result<(), Failure> {
     let CreateCode { site, partner, expires_in, count, qr, format } = create;
     if let Some(folder) = &qr {
         // Found out before the codes are made, which could not be shown again.
@@ -380,7 +407,7 @@ async fn create_codes(operator: &Operator, create: CreateCode) -> Result<(), Fai
         }
     };
     let wanted = NewCodes { site: site.clone(), partner: partner.clone(), expires_in, count };
-    let codes = operator.create_codes(&wanted, |done| progress("made", done)).await?;
+    let codes = acting.create_codes(&wanted, |done| progress("made", done)).await?;
     let mut listing = Listing::new(format.json, Table::new(&["CODE", "ID", "SITE", "PARTNER", "EXPIRES"]));
     for (done, new) in codes.iter().enumerate() {
         let image = qr.as_ref().map(|folder| qr::write(folder, &new.id, &new.code.uri())).transpose()?;

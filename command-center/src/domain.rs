@@ -1,6 +1,7 @@
 //! The rules: who may register and claim, what a heartbeat changes, what operators do.
 
 pub(crate) mod accounts;
+pub mod audit;
 pub(crate) mod batch;
 pub(crate) mod caller;
 pub(crate) mod claims;

@@ -32,6 +32,7 @@ pub use base::clock::{Clock, Moment, parse_duration};
 pub use base::qr::qr_png;
 pub use base::secret::{Error as SecretError, SecretText, read_secret};
 pub use config::{AddressError, BrokerAddress, Config, KeySource, MqttAccount, Patience, TlsFiles};
+pub use domain::audit;
 pub use domain::code::ProvisionCode;
 pub use domain::fleet;
 pub use domain::jwt::sign as sign_jwt;

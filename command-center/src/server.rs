@@ -32,6 +32,7 @@ use crate::base::clock::{Clock, Moment};
 use crate::base::secret::{SecretText, ServerSecret};
 use crate::config::Config;
 use crate::domain::accounts::Passwords;
+use crate::domain::audit::ForgetAudit;
 use crate::domain::batch::Batches;
 use crate::domain::config_pushes::ForgetPushes;
 use crate::domain::fleet::presence::compare;
@@ -302,6 +303,7 @@ async fn forget(store: &Store, now: Moment) {
         ("configurations", store.write(ForgetPushes { now }).await),
         ("resets", store.write(ForgetResets { now }).await),
         ("events", store.write(ForgetEvents { now }).await),
+        ("audit records", store.write(ForgetAudit { now }).await),
     ];
     for (what, deleted) in deleted {
         match deleted {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use command_center::audit::Actor;
 use command_center::fleet::Query;
 use command_center::operator::{NewCodes, Operator};
 use command_center::{Config, Database, Server};
@@ -66,7 +67,8 @@ impl Center {
         let operator = Operator::open(&self.config).await.expect("an operator beside the server");
         let site = Some("Clinic".into());
         let wanted = NewCodes { site, partner: "default".into(), expires_in: Duration::from_hours(1), count: 1 };
-        let code = operator.create_codes(&wanted, |_| {}).await.expect("a code").remove(0).code;
+        let code =
+            operator.acting(Actor::at_the_command_line()).create_codes(&wanted, |_| {}).await.expect("a code").remove(0).code;
         operator.close().await;
         place.keep_secret(code.expose().as_bytes());
         ProvisionCode::try_from(code.expose()).expect("16 letters and digits")

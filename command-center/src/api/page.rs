@@ -4,6 +4,7 @@
 pub(super) mod device;
 pub(super) mod devices;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use super::{Center, auth};
 use crate::base::clock::Moment;
 use crate::base::qr::qr_png;
 use crate::base::refusal::Refusal;
+use crate::domain::audit::{Actor, AuditEntry};
 use crate::domain::operator::{CodeEntry, CodeState, MANY, NewCode, NewCodes, OperatorError, Overview, SiteEntry};
 
 /// The style of the page. Its hash is in the policy below, so that browsers apply no other.
@@ -42,13 +44,23 @@ const MOST_CODES: usize = 24;
 
 /// The operator in a browser: the administrator's key is the password of any user name.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Browser;
+pub(super) struct Browser {
+    network: IpAddr,
+}
+
+impl Browser {
+    fn actor(self) -> Actor {
+        Actor { name: "administrator".into(), place: self.network.to_string() }
+    }
+}
 
 impl FromRequestParts<Arc<Center>> for Browser {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, center: &Arc<Center>) -> Result<Self, Response> {
-        let Err(refusal) = auth::administrator(parts, center) else { return Ok(Self) };
+        let Err(refusal) = auth::administrator(parts, center) else {
+            return Ok(Self { network: auth::network_of(parts, center) });
+        };
         let mut response = refusal.into_response();
         if response.status() != StatusCode::UNAUTHORIZED {
             return Err(response);
@@ -95,7 +107,7 @@ pub(super) struct CreateForm {
 /// `POST /codes`: the answer shows the codes, once.
 pub(super) async fn create(
     State(center): State<Arc<Center>>,
-    _: Browser,
+    browser: Browser,
     _: OwnForm,
     form: Result<Form<CreateForm>, FormRejection>,
 ) -> Response {
@@ -108,7 +120,7 @@ pub(super) async fn create(
     }
     let site = Some(site.trim().to_owned()).filter(|site| !site.is_empty());
     let wanted = NewCodes { site, partner, expires_in: Duration::from_hours(24 * days), count };
-    match center.operator.create_codes(&wanted, |_| {}).await {
+    match center.operator.acting(browser.actor()).create_codes(&wanted, |_| {}).await {
         Ok(codes) => render(&center, &codes, None, StatusCode::OK).await,
         Err(error) => fail(&center, &error).await,
     }
@@ -123,12 +135,12 @@ pub(super) struct RevokeForm {
 /// `POST /codes/revoke`
 pub(super) async fn revoke(
     State(center): State<Arc<Center>>,
-    _: Browser,
+    browser: Browser,
     _: OwnForm,
     form: Result<Form<RevokeForm>, FormRejection>,
 ) -> Response {
     let id = form.map(|Form(form)| form.id).unwrap_or_default();
-    match center.operator.revoke_code(&id).await {
+    match center.operator.acting(browser.actor()).revoke_code(&id).await {
         Ok(()) => Redirect::to("/").into_response(),
         Err(error) => fail(&center, &error).await,
     }
@@ -160,6 +172,7 @@ async fn render(center: &Center, fresh: &[NewCode], fault: Option<&str>, status:
         (create_form(&overview))
         (codes(&overview))
         (sites(&overview))
+        (actions(&overview))
     };
     answer(center, Place::Codes, "Codes and sites", &content, status)
 }
@@ -314,6 +327,15 @@ fn sites(Overview { sites, .. }: &Overview) -> Markup {
         }
     };
     table("Newest sites", &["Site", "Name", "Partner", "Appliances"], &sites.iter().map(row).collect::<Vec<_>>())
+}
+
+fn actions(Overview { actions, .. }: &Overview) -> Markup {
+    let row = |entry: &AuditEntry| {
+        let AuditEntry { actor, place, action, subject, detail, .. } = entry;
+        cells(&[Some(&when(&entry.at)), Some(action), Some(subject), detail.as_deref(), Some(actor), Some(place)])
+    };
+    let columns = ["When", "Action", "Of", "Detail", "By", "From"];
+    table("Newest actions", &columns, &actions.iter().map(row).collect::<Vec<_>>())
 }
 
 fn codes(Overview { codes, .. }: &Overview) -> Markup {

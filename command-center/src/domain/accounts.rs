@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use super::audit::{self, Action, Actor};
 use crate::base::clock::Moment;
 use crate::base::refusal::Refusal;
 use crate::base::secret::{Purpose, SecretText, ServerSecret};
@@ -223,6 +224,7 @@ impl Operation for IsAccepted {
 /// Makes a new signing key. The old ones are accepted for `grace` more.
 pub(crate) struct RotateKeys {
     pub(crate) grace: Duration,
+    pub(crate) actor: Actor,
     pub(crate) now: Moment,
 }
 
@@ -237,6 +239,9 @@ impl Operation for RotateKeys {
     async fn run(&self, connection: &mut Connection<'_>) -> Result<String, Error> {
         let end = "UPDATE signing_keys SET ends_at = $1 WHERE ends_at IS NULL OR ends_at > $1";
         connection.execute(end, values![self.now.after(self.grace)]).await?;
-        SigningKey { now: self.now }.run(connection).await
+        let key = SigningKey { now: self.now }.run(connection).await?;
+        let at_once = self.grace.is_zero().then(|| "issued tokens are invalid at once".to_owned());
+        audit::record(connection, &self.actor, Action::RotateKeys, &key, at_once, self.now).await?;
+        Ok(key)
     }
 }

@@ -242,14 +242,14 @@ impl Operation for DeleteNode {
     }
 }
 
-/// Ends the key of a node, and records why. Returns whether there is such a node; repeated, it changes nothing.
+/// Ends the key of a node, and records why. Returns whether it was valid; repeated, it changes nothing.
 pub(crate) async fn deactivate(connection: &mut Connection<'_>, node_id: &str, event: &str, now: Moment) -> Result<bool, Error> {
     let end = "UPDATE nodes SET deactivated_at = $2 WHERE node_id = $1 AND deactivated_at IS NULL";
-    if connection.execute(end, values![node_id, now]).await? > 0 {
+    let was_valid = connection.execute(end, values![node_id, now]).await? > 0;
+    if was_valid {
         history::record(connection, (Of::Node, node_id), event, None, now).await?;
-        return Ok(true);
     }
-    Ok(connection.row("SELECT 1 FROM nodes WHERE node_id = $1", values![node_id]).await?.is_some())
+    Ok(was_valid)
 }
 
 /// Nodes in the order of their ids.

@@ -1,5 +1,6 @@
 //! The operator's requests: codes, partners, and lists of the fleet.
 
+mod acting;
 mod devices;
 mod operations;
 
@@ -11,13 +12,13 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use utoipa::ToSchema;
 
-use self::operations::{AddPartner, CreateCodes, ListCodes, ListPartners, ReadOverview, RevokeCode, Revoked};
-use super::accounts::{RotateKeys, TOKEN_LIFE};
-use super::claims::{Claim, site_id};
+pub use self::acting::Acting;
+use self::operations::{ListCodes, ListPartners, ReadOverview};
+use super::audit::{Actor, AuditEntry, ReadAudit};
 use super::code::ProvisionCode;
 use super::opening::{OpenError, open};
 use crate::base::clock::{Clock, Moment};
-use crate::base::secret::{self, Purpose, ServerSecret};
+use crate::base::secret::{self, ServerSecret};
 use crate::config::Config;
 use crate::store::{self, Store};
 
@@ -171,7 +172,7 @@ pub struct SiteEntry {
 /// How many appliances of a site are counted.
 pub const MANY: i64 = 1000;
 
-/// The newest sites and codes, and all partners.
+/// The newest sites, codes and actions, and all partners.
 #[derive(Clone, Debug)]
 pub struct Overview {
     /// All partners.
@@ -180,6 +181,8 @@ pub struct Overview {
     pub sites: Vec<SiteEntry>,
     /// The newest codes.
     pub codes: Vec<CodeEntry>,
+    /// The newest actions.
+    pub actions: Vec<AuditEntry>,
 }
 
 impl Operator {
@@ -194,7 +197,17 @@ impl Operator {
         Self { store, secret, clock }
     }
 
-    /// The newest sites and codes, some hundred of each.
+    /// With the right to change something. The audit names `actor` for what is changed.
+    pub const fn acting(&self, actor: Actor) -> Acting<'_> {
+        Acting::new(self, actor)
+    }
+
+    /// Actions of operators, the newest first: at most [`PAGE`], of those before a number.
+    pub async fn audit(&self, before: Option<i64>) -> Result<Vec<AuditEntry>, OperatorError> {
+        Ok(self.store.read(ReadAudit { before, limit: PAGE }).await?)
+    }
+
+    /// The newest sites, codes and actions, some hundred of each.
     pub async fn overview(&self) -> Result<Overview, OperatorError> {
         Ok(self.store.read(ReadOverview { now: self.clock.now() }).await?)
     }
@@ -212,71 +225,9 @@ impl Operator {
         self.store.close().await;
     }
 
-    /// Adds a partner. Adding the same again changes nothing.
-    pub async fn add_partner(&self, partner: Partner) -> Result<(), OperatorError> {
-        let is_slug = |character: char| character.is_ascii_lowercase() || character.is_ascii_digit() || character == '-';
-        if partner.slug.is_empty() || partner.slug.len() > 50 || !partner.slug.chars().all(is_slug) {
-            return Err(OperatorError::Invalid("a slug has 1 to 50 lower-case letters, digits and dashes"));
-        }
-        check_text(&partner.brand_name)?;
-        let color = partner.primary_color.strip_prefix('#').unwrap_or_default();
-        if color.len() != 6 || !color.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-            return Err(OperatorError::Invalid("a colour is `#` and six hexadecimal digits"));
-        }
-        if let Some(url) = &partner.logo_url {
-            check_text(url)?;
-            if !url.starts_with("https://") {
-                return Err(OperatorError::Invalid("a logo URL must start with https://"));
-            }
-        }
-        let slug = partner.slug.clone();
-        let added = self.store.write(AddPartner { partner, now: self.clock.now() }).await?;
-        if added { Ok(()) } else { Err(OperatorError::PartnerExists(slug)) }
-    }
-
     /// All partners.
     pub async fn partners(&self) -> Result<Vec<Partner>, OperatorError> {
         Ok(self.store.read(ListPartners).await?)
-    }
-
-    /// Creates codes in portions of [`CODES_AT_ONCE`]; calls `made` after each with their number so far.
-    pub async fn create_codes(
-        &self,
-        wanted: &NewCodes,
-        mut made: impl FnMut(usize) + Send,
-    ) -> Result<Vec<NewCode>, OperatorError> {
-        if let Some(site) = &wanted.site {
-            check_text(site)?;
-        }
-        let now = self.clock.now();
-        let expires_at = now.after(wanted.expires_in);
-        let mut codes = Vec::with_capacity(wanted.count);
-        while codes.len() < wanted.count {
-            let portion = (wanted.count - codes.len()).min(CODES_AT_ONCE);
-            let portion = (0..portion).map(|_| self.new_code(expires_at)).collect::<Result<Vec<_>, _>>()?;
-            let hashes = portion.iter().map(|new| (Claim::hash(&self.secret, &new.code), new.id.clone())).collect();
-            let site = wanted.site.clone().map(|name| {
-                let id = site_id(&self.secret, &name, &[&wanted.partner, &name]);
-                (id, name)
-            });
-            let create = CreateCodes { hashes, site, partner: wanted.partner.clone(), now, expires_at };
-            if !self.store.write(create).await? {
-                return Err(OperatorError::UnknownPartner(wanted.partner.clone()));
-            }
-            codes.extend(portion);
-            made(codes.len());
-        }
-        Ok(codes)
-    }
-
-    fn new_code(&self, expires_at: Moment) -> Result<NewCode, OperatorError> {
-        let code = ProvisionCode::random().map_err(OperatorError::Random)?;
-        let id = self.code_id(&code);
-        Ok(NewCode { code, id, expires_at })
-    }
-
-    fn code_id(&self, code: &ProvisionCode) -> String {
-        self.secret.hash(Purpose::ProvisionCodeId, &[code.expose()])[..16].to_owned()
     }
 
     /// One page of the codes, the oldest first, behind the entry of the page before.
@@ -284,34 +235,4 @@ impl Operator {
         let after = after.map_or_else(String::new, |entry| entry.id.clone());
         Ok(self.store.read(ListCodes { after, now: self.clock.now() }).await?)
     }
-
-    /// Takes back a code, given by itself or by its handle. Doing it twice is once.
-    pub async fn revoke_code(&self, code: &str) -> Result<(), OperatorError> {
-        let typed = code.trim();
-        let handle = typed.to_ascii_lowercase();
-        // A handle may read as a code, so both are looked for; that one is another's handle has no chance.
-        let hashed = ProvisionCode::parse(typed).map(|code| self.code_id(&code));
-        for id in hashed.into_iter().chain([handle]) {
-            match self.store.write(RevokeCode { id, now: self.clock.now() }).await? {
-                Revoked::Done => return Ok(()),
-                Revoked::Claimed(by) => return Err(OperatorError::CodeClaimed(by)),
-                Revoked::Unknown => {}
-            }
-        }
-        Err(OperatorError::UnknownCode)
-    }
-
-    /// Creates a new key for the tokens of accounts and returns its name. Tokens of the old keys are accepted until they
-    /// expire or, with `at_once`, no longer.
-    pub async fn rotate_keys(&self, at_once: bool) -> Result<String, OperatorError> {
-        let grace = if at_once { Duration::ZERO } else { TOKEN_LIFE };
-        Ok(self.store.write(RotateKeys { grace, now: self.clock.now() }).await?)
-    }
-}
-
-fn check_text(text: &str) -> Result<(), OperatorError> {
-    if text.is_empty() || text.chars().nth(200).is_some() || text.chars().any(char::is_control) {
-        return Err(OperatorError::Invalid("a name has 1 to 200 characters, none of them a control character"));
-    }
-    Ok(())
 }

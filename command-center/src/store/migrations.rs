@@ -365,6 +365,27 @@ const STEPS: &[Step] = &[
             "CREATE INDEX device_events_device ON device_events (kind, device_id, number)",
         ],
     },
+    // What operators have done. Numbers rise, so the oldest have the smallest.
+    Step::Each {
+        sqlite: &["CREATE TABLE audit (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        at BIGINT NOT NULL,
+        actor TEXT NOT NULL,
+        place TEXT NOT NULL,
+        action TEXT NOT NULL,
+        subject TEXT NOT NULL,
+        detail TEXT
+    )"],
+        postgres: &["CREATE TABLE audit (
+        number BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        at BIGINT NOT NULL,
+        actor TEXT NOT NULL,
+        place TEXT NOT NULL,
+        action TEXT NOT NULL,
+        subject TEXT NOT NULL,
+        detail TEXT
+    )"],
+    },
 ];
 
 /// Migrates the schema to the latest version. The caller holds the lock that excludes other processes.

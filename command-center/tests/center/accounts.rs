@@ -5,6 +5,8 @@ use std::time::Duration;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use command_center::audit::Actor;
+
 use crate::support::{self, ADMIN_KEY, Center, answer, on_both_databases, text};
 
 const EMAIL: &str = "azaion-jetson-0042@azaion.com";
@@ -94,10 +96,10 @@ async fn rotated_keys_end_tokens_gracefully_or_at_once(center: Center) {
     create(&center, EMAIL, PASSWORD, "CompanionPC").await;
     let first = bearer(&center, EMAIL, PASSWORD).await;
     let operator = center.operator().await;
-    operator.rotate_keys(false).await.unwrap();
+    operator.acting(Actor::at_the_command_line()).rotate_keys(false).await.unwrap();
     assert_eq!(center.get("/users/current", &[("authorization", &first)]).await.0, StatusCode::OK);
     let second = bearer(&center, EMAIL, PASSWORD).await;
-    operator.rotate_keys(true).await.unwrap();
+    operator.acting(Actor::at_the_command_line()).rotate_keys(true).await.unwrap();
     for token in [first, second] {
         assert_eq!(center.get("/users/current", &[("authorization", &token)]).await.0, StatusCode::UNAUTHORIZED);
     }

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use command_center::audit::Actor;
 use command_center::fleet::{Order, Query};
 use command_center::operator::{CodeState, NewCodes, OperatorError, Partner};
 use reqwest::{Method, StatusCode};
@@ -55,10 +56,10 @@ async fn a_claim_makes_an_appliance_of_the_codes_site(center: Center) {
         primary_color: "#123456".into(),
         logo_url: None,
     };
-    operator.add_partner(partner).await.unwrap();
+    operator.acting(Actor::at_the_command_line()).add_partner(partner).await.unwrap();
     let site = Some("North Clinic".to_owned());
     let wanted = NewCodes { site, partner: "nepa-it".into(), expires_in: Duration::from_hours(1), count: 1 };
-    let code = operator.create_codes(&wanted, |_| {}).await.unwrap().remove(0).code;
+    let code = operator.acting(Actor::at_the_command_line()).create_codes(&wanted, |_| {}).await.unwrap().remove(0).code;
     let (status, claimed) = center.claim(code.expose(), "84-3a-5b-91-b6-61").await;
     assert_eq!(status, StatusCode::OK);
     let site_id = text(&claimed, "site_id");
@@ -141,8 +142,8 @@ async fn an_expired_code_is_refused_the_same_each_time(center: Center) {
 async fn a_revoked_code_is_refused_in_the_words_of_each_route(center: Center) {
     let code = center.code().await;
     let operator = center.operator().await;
-    operator.revoke_code(&code.to_lowercase()).await.unwrap();
-    operator.revoke_code(&code).await.unwrap();
+    operator.acting(Actor::at_the_command_line()).revoke_code(&code.to_lowercase()).await.unwrap();
+    operator.acting(Actor::at_the_command_line()).revoke_code(&code).await.unwrap();
     let refused = center.claim(&code, FIRST).await;
     assert_eq!(refused, (StatusCode::BAD_REQUEST, json!({ "detail": "Provision code is revoked" })));
     let body = json!({ "provision_code": code, "mac_address": FIRST });
@@ -199,12 +200,15 @@ async fn a_claimed_code_cannot_be_revoked_but_its_appliance_can(center: Center) 
     let (_, claimed) = center.claim(&code, FIRST).await;
     let appliance_id = text(&claimed, "appliance_id");
     let operator = center.operator().await;
-    match operator.revoke_code(&code).await {
+    match operator.acting(Actor::at_the_command_line()).revoke_code(&code).await {
         Err(OperatorError::CodeClaimed(by)) => assert_eq!(by, appliance_id),
         other => panic!("{other:?}"),
     }
-    assert!(matches!(operator.revoke_appliance("nobody").await, Err(OperatorError::UnknownAppliance)));
-    operator.revoke_appliance(&appliance_id).await.unwrap();
+    assert!(matches!(
+        operator.acting(Actor::at_the_command_line()).revoke_appliance("nobody").await,
+        Err(OperatorError::UnknownAppliance)
+    ));
+    operator.acting(Actor::at_the_command_line()).revoke_appliance(&appliance_id).await.unwrap();
     let bearer = format!("Bearer {}", text(&claimed, "api_key"));
     let body = json!({ "mac_address": FIRST });
     let refused = center.post("/api/provision/heartbeat", &[("authorization", &bearer)], &body).await;

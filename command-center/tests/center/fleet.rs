@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use command_center::Database;
+use command_center::audit::Actor;
 use command_center::fleet::{ApplianceEntry, Counts, Filter, Order, Query, State};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -61,7 +62,7 @@ async fn every_filter_leaves_the_devices_that_fit(center: Center) {
     let status = json!({ "appliance_id": all[1].0, "status": "testing" });
     center.post("/api/provision/status", &[("authorization", &all[1].1)], &status).await;
     let operator = center.operator().await;
-    operator.revoke_appliance(&all[2].0).await.unwrap();
+    operator.acting(Actor::at_the_command_line()).revoke_appliance(&all[2].0).await.unwrap();
     operator.find_silent().await.unwrap();
     let entries = operator.appliances(&Query::default()).await.unwrap().entries;
     let site = |number: &str| entries.iter().find(|entry| entry.mac_address.ends_with(number)).unwrap().site_id.clone();
@@ -180,7 +181,7 @@ async fn a_device_is_silent_after_fifteen_minutes_until_it_is_heard_of(center: C
     assert_eq!(found(&center, silent(17), Order::Newest).await, Vec::<String>::new());
     beat(&center, 0, &all[0].1, "a").await;
     assert_eq!(count().await, Counts { online: 1, silent: 0, new: 1, revoked: 0 });
-    operator.revoke_appliance(&all[0].0).await.unwrap();
+    operator.acting(Actor::at_the_command_line()).revoke_appliance(&all[0].0).await.unwrap();
     assert_eq!(count().await, Counts { online: 0, silent: 0, new: 1, revoked: 1 });
 }
 

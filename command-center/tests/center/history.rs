@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use command_center::audit::Actor;
 use command_center::fleet::Event;
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
@@ -44,7 +45,7 @@ async fn an_appliance_has_its_claims_and_outcomes(center: Center) {
     }
     let operator = center.operator().await;
     for _ in 0..2 {
-        operator.revoke_appliance(&appliance.0).await.unwrap();
+        operator.acting(Actor::at_the_command_line()).revoke_appliance(&appliance.0).await.unwrap();
     }
     center.claim(&center.code().await, FIRST).await;
     let (_, events) = operator.appliance(&appliance.0).await.unwrap();
@@ -76,7 +77,7 @@ async fn a_node_has_its_registration_versions_and_end(center: Center) {
         center.post("/api/v0/admin/nodes/heartbeat", &[("x-api-key", &wrong)], &json!({ "version_info": "9" })).await;
     }
     let operator = center.operator().await;
-    operator.revoke_node(&node_id).await.unwrap();
+    operator.acting(Actor::at_the_command_line()).revoke_node(&node_id).await.unwrap();
     let (_, events) = operator.node(&node_id).await.unwrap();
     assert_eq!(told(&events), [("registered", "home"), ("version", "1.0.0"), ("version", "1.1.0"), ("revoked", "")]);
 }

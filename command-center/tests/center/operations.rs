@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
+use command_center::audit::Actor;
 use command_center::{Clock, Config, Database, OpenError, SecretText, Server, StartError, TlsError, TlsFiles};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
@@ -256,7 +257,7 @@ async fn a_log_at_every_level_holds_no_secret() {
         expires_in: Duration::from_hours(24 * 365 * 10),
         count: 1,
     };
-    let code = operator.create_codes(&wanted, |_| {}).await.unwrap().remove(0).code;
+    let code = operator.acting(Actor::at_the_command_line()).create_codes(&wanted, |_| {}).await.unwrap().remove(0).code;
     client.get(format!("{url}/api/provision/validate/{}", code.expose())).send().await.unwrap();
     let claim = json!({ "provision_code": code.expose(), "mac_address": "84:3A:5B:91:B6:61" });
     let (status, claimed) = support::answer(post("/api/provision/claim", claim)).await;

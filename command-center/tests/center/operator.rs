@@ -26,6 +26,7 @@ on_both_databases!(
     a_backup_restores_keys_and_codes,
     a_backup_never_overwrites,
     neither_codes_nor_keys_are_in_the_database,
+    actions_are_in_the_audit_and_what_changes_nothing_is_not,
 );
 
 fn run(center: &Center, arguments: &[&str]) -> Output {
@@ -239,4 +240,35 @@ async fn neither_codes_nor_keys_are_in_the_database(center: Center) {
     for secret in [code, text(&made[1], "code"), text(&claimed, "api_key"), token, text(&registered, "node_key")] {
         assert!(!dump.contains(&secret));
     }
+}
+
+async fn actions_are_in_the_audit_and_what_changes_nothing_is_not(center: Center) {
+    let code = |made: &[Value]| text(&made[0], "code");
+    done(&center, &["partner", "add", "nepa-it", "--name", "NEPA IT"]);
+    done(&center, &["partner", "add", "nepa-it", "--name", "NEPA IT"]);
+    let made = listed(&center, &["code", "create", "--site", "North Clinic", "--count", "2", "--json"]);
+    let id = text(&made[1], "id");
+    for _ in 0..2 {
+        done(&center, &["code", "revoke", &id]);
+    }
+    let (_, claimed) = center.claim(&code(&made), FIRST).await;
+    let appliance = text(&claimed, "appliance_id");
+    for _ in 0..2 {
+        done(&center, &["appliance", "revoke", &appliance]);
+    }
+    let key = done(&center, &["key", "rotate"]);
+    let audit = listed(&center, &["audit", "--json"]);
+    let shown = audit.iter().map(|entry| (text(entry, "action"), text(entry, "subject"))).collect::<Vec<_>>();
+    let expected = [
+        ("signing key rotated", key.trim()),
+        ("appliance revoked", &appliance),
+        ("code revoked", &id),
+        ("codes created", "default"),
+        ("partner added", "nepa-it"),
+    ];
+    assert_eq!(shown, expected.map(|(action, subject)| (action.to_owned(), subject.to_owned())));
+    assert!(audit.iter().all(|entry| entry["place"] == "command line" && entry["actor"].is_string()));
+    assert!(!audit.iter().any(|entry| entry.to_string().contains(&code(&made))), "codes are secret");
+    let newest = done(&center, &["audit", "--limit", "1"]);
+    assert!(newest.starts_with("WHEN ") && newest.lines().count() == 2, "{newest}");
 }

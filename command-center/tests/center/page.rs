@@ -4,6 +4,7 @@ use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use command_center::audit::Actor;
 use command_center::operator::Partner;
 use reqwest::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, LOCATION, ORIGIN, WWW_AUTHENTICATE};
 use reqwest::{Method, Response, StatusCode};
@@ -88,7 +89,7 @@ async fn the_page_shows_sites_codes_appliances_and_nodes(center: Center) {
 async fn values_of_devices_and_operators_cannot_become_markup(center: Center) {
     let hostile = "<script>document.title='owned'</script>\"'&";
     let partner = Partner { slug: "p".into(), brand_name: hostile.into(), primary_color: "#000000".into(), logo_url: None };
-    center.operator().await.add_partner(partner).await.unwrap();
+    center.operator().await.acting(Actor::at_the_command_line()).add_partner(partner).await.unwrap();
     let code = center.codes(Some(hostile), 1).await.remove(0);
     let body = json!({ "provision_code": code, "mac_address": FIRST, "hostname": hostile });
     center.post("/api/provision/claim", &[], &body).await;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use command_center::audit::Actor;
 use command_center::fleet::{ApplianceEntry, Query};
 use command_center::operator::{NewCodes, Operator, Partner};
 use command_center::{Clock, Config, Database, Moment, Server};
@@ -44,14 +45,17 @@ impl Center {
             primary_color: "#2563EB".into(),
             logo_url: Some("https://nepa.example/logo.png".into()),
         };
-        self.operator.add_partner(partner.clone()).await.unwrap();
+        self.operator.acting(Actor::at_the_command_line()).add_partner(partner.clone()).await.unwrap();
         let wanted = NewCodes {
             site: Some("Partner Clinic".into()),
             partner: partner.slug,
             expires_in: Duration::from_hours(1),
             count: 1,
         };
-        self.operator.create_codes(&wanted, |_| {}).await.unwrap()[0].code.expose().to_owned()
+        self.operator.acting(Actor::at_the_command_line()).create_codes(&wanted, |_| {}).await.unwrap()[0]
+            .code
+            .expose()
+            .to_owned()
     }
 
     async fn appliances(&self) -> Vec<ApplianceEntry> {

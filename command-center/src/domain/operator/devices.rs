@@ -1,6 +1,5 @@
 //! The operator's requests about devices.
 
-use super::operations::{RevokeAppliance, RevokeNode};
 use super::{Operator, OperatorError};
 use crate::domain::fleet::device::One;
 use crate::domain::fleet::presence::{Count, compare};
@@ -73,17 +72,5 @@ impl Operator {
             after = next;
         }
         Ok(())
-    }
-
-    /// Revokes an appliance's key.
-    pub async fn revoke_appliance(&self, appliance_id: &str) -> Result<(), OperatorError> {
-        let revoke = RevokeAppliance { appliance_id: appliance_id.to_owned(), now: self.clock.now() };
-        if self.store.write(revoke).await? { Ok(()) } else { Err(OperatorError::UnknownAppliance) }
-    }
-
-    /// Revokes a node's key.
-    pub async fn revoke_node(&self, node_id: &str) -> Result<(), OperatorError> {
-        let revoke = RevokeNode { node_id: node_id.to_owned(), now: self.clock.now() };
-        if self.store.write(revoke).await? { Ok(()) } else { Err(OperatorError::UnknownNode) }
     }
 }

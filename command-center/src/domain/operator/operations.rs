@@ -2,12 +2,14 @@
 
 use super::{CodeEntry, CodeState, MANY, Overview, PAGE, Partner, SiteEntry};
 use crate::base::clock::Moment;
+use crate::domain::audit::{self, Action, Actor, ReadAudit};
 use crate::domain::history::{Of, record};
 use crate::domain::nodes::deactivate;
 use crate::store::{self, Connection, Operation, Row, values};
 
 pub(super) struct AddPartner {
     pub(super) partner: Partner,
+    pub(super) actor: Actor,
     pub(super) now: Moment,
 }
 
@@ -20,7 +22,12 @@ impl Operation for AddPartner {
         let add = "INSERT INTO partners (slug, brand_name, primary_color, logo_url, created_at) VALUES ($1, $2, $3, $4, $5)
                    ON CONFLICT (slug) DO NOTHING";
         let added = connection.execute(add, values![slug, brand_name, primary_color, logo_url, self.now]).await?;
-        Ok(added > 0 || ListPartners.run(connection).await?.contains(&self.partner))
+        if added > 0 {
+            let name = Some(brand_name.clone());
+            audit::record(connection, &self.actor, Action::AddPartner, slug, name, self.now).await?;
+            return Ok(true);
+        }
+        Ok(ListPartners.run(connection).await?.contains(&self.partner))
     }
 }
 
@@ -49,6 +56,7 @@ pub(super) struct CreateCodes {
     /// Id and name.
     pub(super) site: Option<(String, String)>,
     pub(super) partner: String,
+    pub(super) actor: Actor,
     pub(super) now: Moment,
     pub(super) expires_at: Moment,
 }
@@ -72,6 +80,9 @@ impl Operation for CreateCodes {
         for (hash, id) in &self.hashes {
             connection.execute(create, values![hash, id, &self.partner, &site, self.now, self.expires_at]).await?;
         }
+        let place = site.unwrap_or_else(|| "a site for each".into());
+        let detail = format!("{} until {}, {place}", self.hashes.len(), self.expires_at.zoned());
+        audit::record(connection, &self.actor, Action::CreateCodes, &self.partner, Some(detail), self.now).await?;
         Ok(true)
     }
 }
@@ -138,6 +149,7 @@ pub(super) enum Revoked {
 
 pub(super) struct RevokeCode {
     pub(super) id: String,
+    pub(super) actor: Actor,
     pub(super) now: Moment,
 }
 
@@ -145,22 +157,26 @@ impl Operation for RevokeCode {
     type Answer = Revoked;
 
     async fn run(&self, connection: &mut Connection<'_>) -> Result<Revoked, store::Error> {
-        let revoke = "UPDATE provision_codes SET revoked_at = COALESCE(revoked_at, $2)
-                       WHERE code_id = $1 AND claimed_at IS NULL";
+        let revoke = "UPDATE provision_codes SET revoked_at = $2
+                       WHERE code_id = $1 AND claimed_at IS NULL AND revoked_at IS NULL";
         if connection.execute(revoke, values![&self.id, self.now]).await? > 0 {
+            audit::record(connection, &self.actor, Action::RevokeCode, &self.id, None, self.now).await?;
             return Ok(Revoked::Done);
         }
-        let look = "SELECT a.appliance_id FROM provision_codes c LEFT JOIN appliances a ON a.code_hash = c.code_hash
+        let look =
+            "SELECT c.claimed_at, a.appliance_id FROM provision_codes c LEFT JOIN appliances a ON a.code_hash = c.code_hash
                      WHERE c.code_id = $1";
-        Ok(match connection.row(look, values![&self.id]).await? {
-            Some(row) => Revoked::Claimed(row.column::<Option<String>>(0)?.unwrap_or_else(|| "an appliance".to_owned())),
-            None => Revoked::Unknown,
+        let Some(row) = connection.row(look, values![&self.id]).await? else { return Ok(Revoked::Unknown) };
+        Ok(match row.column::<Option<i64>>(0)? {
+            Some(_) => Revoked::Claimed(row.column::<Option<String>>(1)?.unwrap_or_else(|| "an appliance".to_owned())),
+            None => Revoked::Done,
         })
     }
 }
 
 pub(super) struct RevokeAppliance {
     pub(super) appliance_id: String,
+    pub(super) actor: Actor,
     pub(super) now: Moment,
 }
 
@@ -172,6 +188,7 @@ impl Operation for RevokeAppliance {
         let revoke = "UPDATE appliances SET revoked_at = $2 WHERE appliance_id = $1 AND revoked_at IS NULL";
         if connection.execute(revoke, values![&self.appliance_id, self.now]).await? > 0 {
             record(connection, (Of::Appliance, &self.appliance_id), "revoked", None, self.now).await?;
+            audit::record(connection, &self.actor, Action::RevokeAppliance, &self.appliance_id, None, self.now).await?;
             return Ok(true);
         }
         Ok(connection.row("SELECT 1 FROM appliances WHERE appliance_id = $1", values![&self.appliance_id]).await?.is_some())
@@ -181,6 +198,7 @@ impl Operation for RevokeAppliance {
 /// Takes back a node's key.
 pub(super) struct RevokeNode {
     pub(super) node_id: String,
+    pub(super) actor: Actor,
     pub(super) now: Moment,
 }
 
@@ -189,7 +207,11 @@ impl Operation for RevokeNode {
     type Answer = bool;
 
     async fn run(&self, connection: &mut Connection<'_>) -> Result<bool, store::Error> {
-        deactivate(connection, &self.node_id, "revoked", self.now).await
+        if deactivate(connection, &self.node_id, "revoked", self.now).await? {
+            audit::record(connection, &self.actor, Action::RevokeNode, &self.node_id, None, self.now).await?;
+            return Ok(true);
+        }
+        Ok(connection.row("SELECT 1 FROM nodes WHERE node_id = $1", values![&self.node_id]).await?.is_some())
     }
 }
 
@@ -217,6 +239,7 @@ impl Operation for ReadOverview {
         let codes = connection.rows(codes, values![SHOWN]).await?;
         let codes = codes.iter().map(|row| CodeEntry::from_row(row, self.now)).collect::<Result<_, _>>()?;
         let partners = ListPartners.run(connection).await?;
-        Ok(Overview { partners, sites, codes })
+        let actions = ReadAudit { before: None, limit: SHOWN }.run(connection).await?;
+        Ok(Overview { partners, sites, codes, actions })
     }
 }

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use command_center::audit::Actor;
 use command_center::operator::{NewCodes, Operator};
 use command_center::{Clock, Config, Database, Moment, SecretText, Server, sign_jwt};
 use reqwest::{Method, StatusCode};
@@ -148,7 +149,7 @@ impl Center {
         let operator = self.operator().await;
         let site = site.map(str::to_owned);
         let wanted = NewCodes { site, partner: "default".into(), expires_in: Duration::from_hours(24), count };
-        let codes = operator.create_codes(&wanted, |_| {}).await.unwrap();
+        let codes = operator.acting(Actor::at_the_command_line()).create_codes(&wanted, |_| {}).await.unwrap();
         operator.close().await;
         codes.iter().map(|new| new.code.expose().to_owned()).collect()
     }

@@ -1,0 +1,161 @@
+//! The audit: which actions operators have taken, when, and from where.
+//!
+//! An action is recorded in its own transaction, so neither exists without the other. What changes nothing, such as revoking a
+//! second time, is not recorded.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::base::clock::Moment;
+use crate::store::{Connection, Error, Operation, Row, values};
+
+/// How long records are kept.
+const KEPT: Duration = Duration::from_hours(5 * 366 * 24);
+
+/// How many records are kept: some hundred megabytes.
+const MOST: i64 = 1_000_000;
+
+/// How many records are deleted in one transaction.
+const AT_ONCE: i64 = 5000;
+
+/// Who takes an action.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Actor {
+    /// `administrator` for everybody who has the administrator's key; otherwise a user of the machine.
+    pub name: String,
+    /// An IP address, or `command line`.
+    pub place: String,
+}
+
+impl Actor {
+    /// The user of this machine who runs the program, by the name with which they have logged in if `sudo` tells it.
+    pub fn at_the_command_line() -> Self {
+        Self { name: user(|name| std::env::var(name).ok()), place: "command line".into() }
+    }
+}
+
+/// The user who runs the program; `variable` looks up a variable of the environment.
+fn user(variable: impl Fn(&str) -> Option<String>) -> String {
+    let is_name = |text: &String| !text.is_empty() && text.len() <= 64 && !text.chars().any(char::is_control);
+    let uid = || format!("user {}", rustix::process::getuid().as_raw());
+    ["SUDO_USER", "USER"].into_iter().filter_map(variable).find(is_name).unwrap_or_else(uid)
+}
+
+/// What an operator can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    AddPartner,
+    CreateCodes,
+    RevokeCode,
+    RevokeAppliance,
+    RevokeNode,
+    RotateKeys,
+}
+
+impl Action {
+    const fn words(self) -> &'static str {
+        match self {
+            Self::AddPartner => "partner added",
+            Self::CreateCodes => "codes created",
+            Self::RevokeCode => "code revoked",
+            Self::RevokeAppliance => "appliance revoked",
+            Self::RevokeNode => "node revoked",
+            Self::RotateKeys => "signing key rotated",
+        }
+    }
+}
+
+/// An action in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AuditEntry {
+    /// Rises with the age of the list, and is never used twice.
+    pub number: i64,
+    /// When.
+    pub at: String,
+    /// Who, as [`Actor::name`].
+    pub actor: String,
+    /// From where, as [`Actor::place`].
+    pub place: String,
+    /// What: `code revoked` and the like.
+    pub action: String,
+    /// The id of what it was done to.
+    pub subject: String,
+    /// More about it.
+    pub detail: Option<String>,
+}
+
+/// Records an action, in its transaction.
+pub(crate) async fn record(
+    connection: &mut Connection<'_>,
+    actor: &Actor,
+    action: Action,
+    subject: &str,
+    detail: Option<String>,
+    now: Moment,
+) -> Result<(), Error> {
+    let insert = "INSERT INTO audit (at, actor, place, action, subject, detail) VALUES ($1, $2, $3, $4, $5, $6)";
+    let values = values![now, &actor.name, &actor.place, action.words(), subject, &detail];
+    connection.execute(insert, values).await?;
+    Ok(())
+}
+
+/// Reads records, the newest first.
+pub(crate) struct ReadAudit {
+    /// Only older ones than that of this number.
+    pub(crate) before: Option<i64>,
+    pub(crate) limit: i64,
+}
+
+impl Operation for ReadAudit {
+    type Answer = Vec<AuditEntry>;
+
+    async fn run(&self, connection: &mut Connection<'_>) -> Result<Vec<AuditEntry>, Error> {
+        let list = "SELECT number, at, actor, place, action, subject, detail FROM audit
+                     WHERE number < $1 ORDER BY number DESC LIMIT $2";
+        let entry = |row: &Row| {
+            Ok(AuditEntry {
+                number: row.column(0)?,
+                at: Moment(row.column(1)?).zoned(),
+                actor: row.column(2)?,
+                place: row.column(3)?,
+                action: row.column(4)?,
+                subject: row.column(5)?,
+                detail: row.column(6)?,
+            })
+        };
+        let rows = connection.rows(list, values![self.before.unwrap_or(i64::MAX), self.limit]).await?;
+        rows.iter().map(entry).collect()
+    }
+}
+
+/// Deletes a part of the records that are too old or too many. The numbers of records rise with their age.
+pub(crate) struct ForgetAudit {
+    pub(crate) now: Moment,
+}
+
+impl Operation for ForgetAudit {
+    /// How many there were.
+    type Answer = u64;
+
+    async fn run(&self, connection: &mut Connection<'_>) -> Result<u64, Error> {
+        let delete = "
+            DELETE FROM audit
+             WHERE number IN (SELECT number FROM audit ORDER BY number LIMIT $1)
+               AND (at < $2 OR number <= (SELECT MAX(number) FROM audit) - $3)";
+        connection.execute(delete, values![AT_ONCE, self.now.before(KEPT), MOST]).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_user_is_known_by_the_name_of_the_login() {
+        let user = |given: &[(&str, &str)]| {
+            super::user(|name| given.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()))
+        };
+        assert_eq!(user(&[("SUDO_USER", "kim"), ("USER", "root")]), "kim");
+        assert_eq!(user(&[("USER", "root")]), "root");
+        assert_eq!(user(&[("USER", "a\u{1b}[2J")]), format!("user {}", rustix::process::getuid().as_raw()));
+    }
+}
