@@ -127,7 +127,9 @@ function take(event: DeviceEvent): void {
     status = event.status;
     showStatus(status);
   }
-  if (event.action?.startsWith("network.") === true && event.phase !== "started" && !isJoining) {
+  // A new list would take away a question that the owner is about to answer.
+  const isAsking = element("saved").querySelector(".ask") !== null;
+  if (event.action?.startsWith("network.") === true && event.phase !== "started" && !isJoining && !isAsking) {
     void showNetworks().catch(() => undefined);
   }
 }
