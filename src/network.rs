@@ -6,6 +6,7 @@ pub mod nm;
 use std::error::Error as StdError;
 use std::future::Future;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -14,6 +15,10 @@ use provisioning_core::care::recovery::{Internet, Sighted};
 use provisioning_core::domain::{self, Country, Enterprise, Passphrase, Ssid};
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::Joined;
+
+/// How long a DHCP server has for an address. NetworkManager's client asks about 2, 7, 15, 32 and 62 to 67 s after its first question,
+/// and a port of a switch that looks for loops passes nothing for up to 50 s.
+const ADDRESS_LIMIT: Duration = Duration::from_secs(70);
 
 /// One Wi-Fi radio.
 ///

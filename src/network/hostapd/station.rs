@@ -17,6 +17,7 @@ use super::outcome::{Tracker, Verdict};
 use super::profiles::Profile;
 use super::radio::{Radio, Station};
 use crate::files::bytes_of;
+use crate::network::ADDRESS_LIMIT;
 use crate::network::nm::outcome::Sighting;
 use crate::network::nm::profile::KeyManagement;
 use crate::network::nm::scan::{Entry, List, name};
@@ -34,8 +35,6 @@ const SCANS_BY_NAME: u8 = 3;
 /// For the scan of the supplicant, authentication, association and handshake. A wrong key of WPA2 takes 4 s, because the access
 /// point repeats its question.
 const ASSOCIATION_LIMIT: Duration = Duration::from_secs(25);
-/// As for NetworkManager: a DHCP client asks for the fifth time after about a minute.
-const ADDRESS_LIMIT: Duration = Duration::from_secs(70);
 /// A router advertises IPv6 within seconds. Then the network has it alone, or a slow DHCP server, for which nothing has to wait.
 const IPV6_ALONE: Duration = Duration::from_secs(10);
 /// A client of the system removes the addresses of the network before within this time: systemd-networkd waits 3 s for it to return.

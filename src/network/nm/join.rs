@@ -16,12 +16,13 @@ use super::proxies::ServiceProxy;
 use super::radio::{Caller, Radio};
 use super::supplicant::{self, Change};
 use super::values::Connectivity;
+use crate::network::ADDRESS_LIMIT;
 use provisioning_core::domain::{EapMethod, Enterprise, Passphrase, RadioUse, Security, Ssid};
 use provisioning_core::fault::Fault;
 use provisioning_core::machine::Joined;
 
-/// Association, limited to 25 s by NetworkManager, and DHCP, limited to 70 s by the profile.
-const ATTEMPT_LIMIT: Duration = Duration::from_secs(97);
+/// Association, limited to 25 s by NetworkManager, and DHCP, limited by the profile.
+pub(super) const ATTEMPT_LIMIT: Duration = ADDRESS_LIMIT.saturating_add(Duration::from_secs(27));
 /// All tries and their scans; shorter than the machine's limit.
 const JOIN_LIMIT: Duration = Duration::from_secs(102);
 /// NetworkManager's check may hang for half a minute in a portal.

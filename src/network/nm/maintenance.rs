@@ -9,6 +9,7 @@ use super::bus::{Event, ROOT};
 use super::cause::{Call, Cause};
 use super::device::Device;
 use super::inspect::{self, MANAGER};
+use super::join::ATTEMPT_LIMIT;
 use super::profile::Plan;
 use super::proxies::SystemdProxy;
 use super::radio::{Caller, Held, Radio};
@@ -21,8 +22,6 @@ use provisioning_core::domain::{RadioUse, Ssid};
 
 /// Shorter than the limit that network care has for a scan, so that an unfinished scan is reported and not lost.
 const SCAN_LIMIT: Duration = Duration::from_secs(11);
-/// NetworkManager gives up a silent network after 25 s, and a silent DHCP server after 70 s in this program's profiles.
-const JOIN_LIMIT: Duration = Duration::from_secs(97);
 /// NetworkManager notices at once that the supplicant has left the bus.
 const RESTART_LIMIT: Duration = Duration::from_secs(3);
 
@@ -117,7 +116,7 @@ impl Radio {
         });
         let (path, _) = wanted.ok_or(Cause::NotStored)?;
         self.remember(&device).await;
-        let joined = self.activate_stored(&path, &device, caller, JOIN_LIMIT).await;
+        let joined = self.activate_stored(&path, &device, caller, ATTEMPT_LIMIT).await;
         if self.held.is_none() {
             // The access point has ended, and its DNS server with it.
             self.dns = None;

@@ -10,7 +10,7 @@ use super::enterprise::Access;
 use super::outcome::Mode;
 use super::proxies::{Options, Profile, StoredProfile};
 use super::subnet::PREFIX;
-use crate::network::Error;
+use crate::network::{ADDRESS_LIMIT, Error};
 use provisioning_core::domain::{self, EapMethod, Passphrase, RadioUse, Security, Ssid};
 
 /// A profile is ours if its id starts with this, and it has a UUID of [`NAME_SPACE`] or the [`MARKER`].
@@ -32,9 +32,6 @@ const WIFI: &str = "802-11-wireless";
 const WIFI_SECURITY: &str = "802-11-wireless-security";
 const ENTERPRISE: &str = "802-1x";
 
-/// Limit of DHCP, seconds. NetworkManager's client asks about 2, 7, 15, 32 and 62 to 67 s after its first question, and a port of a
-/// switch that looks for loops passes nothing for up to 50 s.
-const DHCP_TIMEOUT: i32 = 70;
 /// How long other devices have to defend an address from DHCP before it is used, milliseconds. The default of older versions of
 /// NetworkManager is to use it at once.
 const CONFLICT_TIMEOUT: i32 = 200;
@@ -255,9 +252,10 @@ impl Station {
         let mut connection = identity(&self.ssid, &self.uuid);
         connection.insert("autoconnect", true.into());
         connection.insert("autoconnect-retries", UNLIMITED.into());
+        let seconds = i32::try_from(ADDRESS_LIMIT.as_secs()).expect("a short time");
         let ipv4 = HashMap::from([
             ("method", "auto".into()),
-            ("dhcp-timeout", DHCP_TIMEOUT.into()),
+            ("dhcp-timeout", seconds.into()),
             ("dad-timeout", CONFLICT_TIMEOUT.into()),
         ]);
         let mut profile = HashMap::from([
