@@ -32,14 +32,12 @@ use crate::base::clock::{Clock, Moment};
 use crate::base::secret::{SecretText, ServerSecret};
 use crate::config::Config;
 use crate::domain::accounts::Passwords;
-use crate::domain::audit::ForgetAudit;
 use crate::domain::batch::Batches;
 use crate::domain::config_pushes::ForgetPushes;
 use crate::domain::fleet::presence::compare;
 use crate::domain::fleet::{ApplianceEntry, NodeEntry};
 use crate::domain::guesses::{ForgetGuesses, Guessers, SOURCES};
 use crate::domain::health::Health;
-use crate::domain::history::ForgetEvents;
 use crate::domain::jwks::UserKeys;
 use crate::domain::key_relay::ForgetKeys;
 use crate::domain::notices::Notices;
@@ -47,7 +45,9 @@ use crate::domain::opening::{OpenError, open};
 use crate::domain::operator::Operator;
 use crate::domain::registration::ForgetTokens;
 use crate::domain::resets::ForgetResets;
+use crate::domain::retention::ForgetOldest;
 use crate::domain::settings_requests::ForgetRequests;
+use crate::domain::{audit, history};
 use crate::store::{self, Store};
 
 /// Connections at one time; more wait in the kernel's queue.
@@ -302,8 +302,8 @@ async fn forget(store: &Store, now: Moment) {
         ("settings requests", store.write(ForgetRequests { now }).await),
         ("configurations", store.write(ForgetPushes { now }).await),
         ("resets", store.write(ForgetResets { now }).await),
-        ("events", store.write(ForgetEvents { now }).await),
-        ("audit records", store.write(ForgetAudit { now }).await),
+        ("events", store.write(ForgetOldest { retention: &history::RETENTION, now }).await),
+        ("audit records", store.write(ForgetOldest { retention: &audit::RETENTION, now }).await),
     ];
     for (what, deleted) in deleted {
         match deleted {

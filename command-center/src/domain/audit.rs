@@ -7,17 +7,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::retention::{Retention, delete_oldest};
 use crate::base::clock::Moment;
 use crate::store::{Connection, Error, Operation, Row, values};
 
-/// How long records are kept.
-const KEPT: Duration = Duration::from_hours(5 * 366 * 24);
-
-/// How many records are kept: some hundred megabytes.
-const MOST: i64 = 1_000_000;
-
-/// How many records are deleted in one transaction.
-const AT_ONCE: i64 = 5000;
+/// Records are kept for five years, and some hundred megabytes of them.
+pub(crate) static RETENTION: Retention =
+    Retention { delete: delete_oldest!("audit"), kept: Duration::from_hours(5 * 366 * 24), most: 1_000_000 };
 
 /// Who takes an action.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,24 +122,6 @@ impl Operation for ReadAudit {
         };
         let rows = connection.rows(list, values![self.before.unwrap_or(i64::MAX), self.limit]).await?;
         rows.iter().map(entry).collect()
-    }
-}
-
-/// Deletes a part of the records that are too old or too many. The numbers of records rise with their age.
-pub(crate) struct ForgetAudit {
-    pub(crate) now: Moment,
-}
-
-impl Operation for ForgetAudit {
-    /// How many there were.
-    type Answer = u64;
-
-    async fn run(&self, connection: &mut Connection<'_>) -> Result<u64, Error> {
-        let delete = "
-            DELETE FROM audit
-             WHERE number IN (SELECT number FROM audit ORDER BY number LIMIT $1)
-               AND (at < $2 OR number <= (SELECT MAX(number) FROM audit) - $3)";
-        connection.execute(delete, values![AT_ONCE, self.now.before(KEPT), MOST]).await
     }
 }
 

@@ -5,20 +5,16 @@ use std::time::Duration;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::retention::{Retention, delete_oldest};
 use crate::base::clock::Moment;
-use crate::store::{Connection, Error, Operation, values};
+use crate::store::{Connection, Error, values};
 
-/// How long events are kept.
-const KEPT: Duration = Duration::from_hours(400 * 24);
-
-/// How many events of all devices are kept: about two gigabytes with their index.
-const MOST: i64 = 10_000_000;
+/// Events of all devices are kept for 400 days, and about two gigabytes of them with their index.
+pub(crate) static RETENTION: Retention =
+    Retention { delete: delete_oldest!("device_events"), kept: Duration::from_hours(400 * 24), most: 10_000_000 };
 
 /// How many events of one device are kept.
 const PER_DEVICE: i64 = 100;
-
-/// How many events are deleted in one transaction.
-const AT_ONCE: i64 = 5000;
 
 /// What kind of device an event is of, as the database has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,22 +76,4 @@ pub(crate) async fn read(connection: &mut Connection<'_>, of: Of, device_id: &st
     let event =
         |row: &crate::store::Row| Ok(Event { at: Moment(row.column(0)?).zoned(), event: row.column(1)?, detail: row.column(2)? });
     rows.iter().map(event).collect()
-}
-
-/// Deletes a part of the events that are too old or too many. The numbers of events rise with their age.
-pub(crate) struct ForgetEvents {
-    pub(crate) now: Moment,
-}
-
-impl Operation for ForgetEvents {
-    /// How many there were.
-    type Answer = u64;
-
-    async fn run(&self, connection: &mut Connection<'_>) -> Result<u64, Error> {
-        let delete = "
-            DELETE FROM device_events
-             WHERE number IN (SELECT number FROM device_events ORDER BY number LIMIT $1)
-               AND (at < $2 OR number <= (SELECT MAX(number) FROM device_events) - $3)";
-        connection.execute(delete, values![AT_ONCE, self.now.before(KEPT), MOST]).await
-    }
 }
