@@ -379,14 +379,14 @@ async fn list_actions(operator: &Operator, limit: usize, format: Format) -> Resu
     let mut listing = Listing::new(format.json, Table::new(&["WHEN", "ACTION", "OF", "DETAIL", "BY", "FROM"]));
     let (mut left, mut before) = (limit, None);
     while left > 0 {
-        let page = operator.audit(before).await?;
-        for entry in page.iter().take(left) {
+        let page = operator.audit(before, left).await?;
+        for entry in &page {
             let AuditEntry { at, actor, place, action, subject, detail, .. } = entry;
             let row = [Some(at.as_str()), Some(action), Some(subject), detail.as_deref(), Some(actor), Some(place)];
             listing.row(&json!(entry), &row)?;
         }
         let Some(last) = page.last() else { break };
-        (left, before) = (left.saturating_sub(page.len()), Some(last.number));
+        (left, before) = (left - page.len(), Some(last.number));
     }
     Ok(listing.end()?)
 }

@@ -202,9 +202,10 @@ impl Operator {
         Acting::new(self, actor)
     }
 
-    /// Actions of operators, the newest first: at most [`PAGE`], of those before a number.
-    pub async fn audit(&self, before: Option<i64>) -> Result<Vec<AuditEntry>, OperatorError> {
-        Ok(self.store.read(ReadAudit { before, limit: PAGE }).await?)
+    /// Actions of operators, the newest first: at most `limit` and at most [`PAGE`], of those before a number.
+    pub async fn audit(&self, before: Option<i64>, limit: usize) -> Result<Vec<AuditEntry>, OperatorError> {
+        let limit = i64::try_from(limit).map_or(PAGE, |limit| limit.min(PAGE));
+        Ok(self.store.read(ReadAudit { before, limit }).await?)
     }
 
     /// The newest sites, codes and actions, some hundred of each.
