@@ -5,7 +5,7 @@ pub(super) mod device;
 pub(super) mod devices;
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use axum::extract::rejection::FormRejection;
@@ -35,6 +35,17 @@ const STYLE: &str = include_str!("page.css");
 
 /// The script of the pages that change while they are shown, the only one that the policy allows.
 const LIVE: &str = include_str!("page/live.js");
+
+/// What the pages may load and run.
+static POLICY: LazyLock<String> = LazyLock::new(|| {
+    let hash = |text: &str| BASE64_STANDARD.encode(<sha2::Sha256 as sha2::Digest>::digest(text));
+    format!(
+        "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; connect-src 'self'; img-src data:; form-action 'self'; \
+         base-uri 'none'; frame-ancestors 'none'",
+        hash(STYLE),
+        hash(LIVE)
+    )
+});
 
 /// A space at which no line ends.
 const NO_BREAK: PreEscaped<&str> = PreEscaped("&nbsp;");
@@ -206,16 +217,9 @@ impl Place {
 }
 
 fn answer(center: &Center, place: Place, title: &str, content: &Markup, status: StatusCode) -> Response {
-    let hash = |text: &str| BASE64_STANDARD.encode(<sha2::Sha256 as sha2::Digest>::digest(text));
-    let policy = format!(
-        "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; connect-src 'self'; img-src data:; form-action 'self'; \
-         base-uri 'none'; frame-ancestors 'none'",
-        hash(STYLE),
-        hash(LIVE)
-    );
     let headers = [
         (CONTENT_TYPE, "text/html; charset=utf-8"),
-        (CONTENT_SECURITY_POLICY, policy.as_str()),
+        (CONTENT_SECURITY_POLICY, POLICY.as_str()),
         // It shows codes.
         (CACHE_CONTROL, "no-store"),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
