@@ -3,9 +3,10 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Number, Value};
 
 use super::Center;
@@ -75,6 +76,21 @@ impl FromRequestParts<Arc<Center>> for Segments {
         match Path::<(String, String)>::from_request_parts(parts, center).await {
             Ok(Path((first, second))) if !first.contains('\0') && !second.contains('\0') => Ok(Self(first, second)),
             _ => Err(Refusal::Malformed(vec!["path: Input should be a valid string".into()])),
+        }
+    }
+}
+
+/// The query of a request, as a `T`.
+#[derive(Debug)]
+pub(crate) struct Asked<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<Arc<Center>> for Asked<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, center: &Arc<Center>) -> Result<Self, Refusal> {
+        match Query::<T>::from_request_parts(parts, center).await {
+            Ok(Query(asked)) => Ok(Self(asked)),
+            Err(_) => Err(Refusal::Malformed(vec!["query: Could not be understood".into()])),
         }
     }
 }

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::{Body, Bytes};
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::HeaderValue;
 use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
@@ -17,6 +16,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Center;
 use super::auth::Administrator;
+use super::body::{Asked, Segment};
 use super::refusal::{Detail, ValidationError};
 use crate::base::clock::{Moment, parse_duration};
 use crate::base::refusal::Refusal;
@@ -122,40 +122,39 @@ pub(super) struct FleetQuery {
     pub(super) limit: Option<String>,
 }
 
+/// What is given; an empty value is none.
+fn given(text: Option<String>) -> Option<String> {
+    text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+}
+
+/// What is wrong with a query.
+#[derive(Default)]
+struct Faults(Vec<String>);
+
+impl Faults {
+    /// Reads a parameter, if it is given. Its fault, if it has one, is `expected`.
+    fn read<T>(&mut self, name: &str, text: Option<String>, parse: impl FnOnce(&str) -> Option<T>, expected: &str) -> Option<T> {
+        let text = given(text)?;
+        let value = parse(&text);
+        if value.is_none() {
+            self.0.push(format!("query -> {name}: {expected}"));
+        }
+        value
+    }
+}
+
 impl FleetQuery {
     /// What it means for one kind of devices, which `place` is the site or the household of.
     fn parse(self, place: Option<String>) -> Result<fleet::Query, Refusal> {
-        let mut faults = Vec::new();
-        let given = |text: Option<String>| text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
-        let mut fault = |name: &str, text: &str| faults.push(format!("query -> {name}: {text}"));
-        let state = given(self.state).and_then(|word| {
-            let state = fleet::State::parse(&word);
-            state.or_else(|| {
-                fault("state", "Input should be online, silent, new or revoked");
-                None
-            })
-        });
-        let order = given(self.order).and_then(|word| {
-            let order = Order::parse(&word);
-            order.or_else(|| {
-                fault("order", "Input should be one of the orders");
-                None
-            })
-        });
-        let mut time = |name: &str, text: Option<String>| {
-            given(text).and_then(|text| {
-                let time = parse_duration(&text);
-                time.or_else(|| {
-                    fault(name, "Input should be a number with s, m, h, d or w");
-                    None
-                })
-            })
-        };
-        let (seen_within, silent_for) = (time("seen_within", self.seen_within), time("silent_for", self.silent_for));
-        let limit = given(self.limit).map_or(PAGE, |text| text.parse().unwrap_or(0));
-        if !(1..=fleet::Query::LARGEST).contains(&limit) {
-            fault("limit", "Input should be an integer from 1 to 1000");
-        }
+        let mut faults = Faults::default();
+        let state = "Input should be online, silent, new or revoked";
+        let state = faults.read("state", self.state, fleet::State::parse, state);
+        let order = faults.read("order", self.order, Order::parse, "Input should be one of the orders");
+        let time = "Input should be a number with s, m, h, d or w";
+        let seen_within = faults.read("seen_within", self.seen_within, parse_duration, time);
+        let silent_for = faults.read("silent_for", self.silent_for, parse_duration, time);
+        let limit = |text: &str| text.parse().ok().filter(|limit| (1..=fleet::Query::LARGEST).contains(limit));
+        let limit = faults.read("limit", self.limit, limit, "Input should be an integer from 1 to 1000");
         let filter = Filter {
             place: given(place),
             partner: given(self.partner),
@@ -166,8 +165,9 @@ impl FleetQuery {
             silent_for,
             text: given(self.text),
         };
-        let query = fleet::Query { filter, order: order.unwrap_or_default(), after: given(self.after), limit };
-        if faults.is_empty() { Ok(query) } else { Err(Refusal::Malformed(faults)) }
+        let query =
+            fleet::Query { filter, order: order.unwrap_or_default(), after: given(self.after), limit: limit.unwrap_or(PAGE) };
+        if faults.0.is_empty() { Ok(query) } else { Err(Refusal::Malformed(faults.0)) }
     }
 
     /// What it means for appliances.
@@ -187,11 +187,6 @@ impl FleetQuery {
 
 fn unknown(text: &str) -> Refusal {
     Refusal::Malformed(vec![format!("query: {text}")])
-}
-
-/// The query of a request.
-pub(super) fn query(query: Result<Query<FleetQuery>, QueryRejection>) -> Result<FleetQuery, Refusal> {
-    query.map(|Query(query)| query).map_err(|_| unknown("Could not be understood"))
 }
 
 /// A page of a list of appliances.
@@ -222,9 +217,9 @@ pub(super) struct AppliancePage {
 pub(super) async fn appliances(
     State(center): State<Arc<Center>>,
     _: Administrator,
-    asked: Result<Query<FleetQuery>, QueryRejection>,
+    Asked(asked): Asked<FleetQuery>,
 ) -> Result<Json<AppliancePage>, Refusal> {
-    let page = center.operator.appliances(&query(asked)?.of_appliances()?).await;
+    let page = center.operator.appliances(&asked.of_appliances()?).await;
     let Page { entries, next } = page.map_err(|error| refuse(&error))?;
     Ok(Json(AppliancePage { appliances: entries, next }))
 }
@@ -256,9 +251,9 @@ pub(super) struct NodePage {
 pub(super) async fn nodes(
     State(center): State<Arc<Center>>,
     _: Administrator,
-    asked: Result<Query<FleetQuery>, QueryRejection>,
+    Asked(asked): Asked<FleetQuery>,
 ) -> Result<Json<NodePage>, Refusal> {
-    let page = center.operator.nodes(&query(asked)?.of_nodes()?).await;
+    let page = center.operator.nodes(&asked.of_nodes()?).await;
     let Page { entries, next } = page.map_err(|error| refuse(&error))?;
     Ok(Json(NodePage { nodes: entries, next }))
 }
@@ -293,10 +288,9 @@ enum Format {
 pub(super) async fn export(
     State(center): State<Arc<Center>>,
     _: Administrator,
-    super::body::Segment(file): super::body::Segment,
-    asked: Result<Query<FleetQuery>, QueryRejection>,
+    Segment(file): Segment,
+    Asked(asked): Asked<FleetQuery>,
 ) -> Result<Response, Refusal> {
-    let asked = query(asked)?;
     match file.as_str() {
         "appliances.csv" => stream::<ApplianceEntry>(center, asked.of_appliances()?, Format::Csv, &file).await,
         "appliances.jsonl" => stream::<ApplianceEntry>(center, asked.of_appliances()?, Format::JsonLines, &file).await,

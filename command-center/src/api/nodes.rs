@@ -3,15 +3,14 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::Center;
 use super::auth::NodesAdministrator;
-use super::body::{Body, Fields, FromFields, Segment};
+use super::body::{Asked, Body, Fields, FromFields, Segment};
 use super::refusal::{BodyRefusals, Detail, ValidationError};
 use crate::base::refusal::Refusal;
 use crate::base::secret;
@@ -161,10 +160,8 @@ pub(super) struct NodeFilter {
 pub(super) async fn list(
     State(center): State<Arc<Center>>,
     caller: Caller,
-    filter: Result<Query<NodeFilter>, QueryRejection>,
+    Asked(NodeFilter { household_id, include_inactive, after }): Asked<NodeFilter>,
 ) -> Result<Json<Vec<NodeView>>, Refusal> {
-    let unclear = |_| Refusal::Malformed(vec!["query: Could not be understood".into()]);
-    let Query(NodeFilter { household_id, include_inactive, after }) = filter.map_err(unclear)?;
     let households = match (household_id, caller) {
         (Some(household), caller) if !caller.may_act_for(&household) => return Err(Refusal::NotAMember),
         (Some(household), _) => Some(vec![household]),

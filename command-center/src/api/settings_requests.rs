@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
@@ -14,7 +13,7 @@ use uuid::Uuid;
 
 use super::Center;
 use super::auth::check_own;
-use super::body::{Body, Fields, FromFields, Segment, Segments};
+use super::body::{Asked, Body, Fields, FromFields, Segment, Segments};
 use super::refusal::{BodyRefusals, Detail, ValidationError};
 use crate::base::refusal::Refusal;
 use crate::domain::caller::Caller;
@@ -95,10 +94,8 @@ pub(super) async fn create(
     State(center): State<Arc<Center>>,
     caller: Caller,
     Segment(node_id): Segment,
-    wanted: Result<Query<Wanted>, QueryRejection>,
+    Asked(Wanted { include_values }): Asked<Wanted>,
 ) -> Result<(StatusCode, Json<RequestView>), Refusal> {
-    let unclear = |_| Refusal::Malformed(vec!["query: Could not be understood".into()]);
-    let Query(Wanted { include_values }) = wanted.map_err(unclear)?;
     let create = Create {
         request_id: Uuid::new_v4().to_string(),
         node_id,

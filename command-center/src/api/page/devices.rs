@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use maud::{Markup, html};
@@ -12,7 +11,8 @@ use url::form_urlencoded::Serializer;
 use super::device::address as page_of;
 use super::{Browser, NO_BREAK, Place, answer, cells, when};
 use crate::api::Center;
-use crate::api::fleet::{FleetCounts, FleetQuery, query, refuse};
+use crate::api::body::Asked;
+use crate::api::fleet::{FleetCounts, FleetQuery, refuse};
 use crate::api::html::Value;
 use crate::base::refusal::Refusal;
 use crate::domain::fleet::{ApplianceEntry, Counts, NodeEntry, Order, Page, State as DeviceState};
@@ -21,9 +21,9 @@ use crate::domain::fleet::{ApplianceEntry, Counts, NodeEntry, Order, Page, State
 pub(in crate::api) async fn appliances(
     State(center): State<Arc<Center>>,
     _: Browser,
-    asked: Result<Query<FleetQuery>, QueryRejection>,
+    asked: Result<Asked<FleetQuery>, Refusal>,
 ) -> Response {
-    let asked = query(asked).unwrap_or_default();
+    let asked = asked.map(|Asked(asked)| asked).unwrap_or_default();
     let page = match asked.clone().of_appliances() {
         Ok(query) => center.operator.appliances(&query).await.map_err(|error| refuse(&error)),
         Err(refusal) => Err(refusal),
@@ -36,9 +36,9 @@ pub(in crate::api) async fn appliances(
 pub(in crate::api) async fn nodes(
     State(center): State<Arc<Center>>,
     _: Browser,
-    asked: Result<Query<FleetQuery>, QueryRejection>,
+    asked: Result<Asked<FleetQuery>, Refusal>,
 ) -> Response {
-    let asked = query(asked).unwrap_or_default();
+    let asked = asked.map(|Asked(asked)| asked).unwrap_or_default();
     let page = match asked.clone().of_nodes() {
         Ok(query) => center.operator.nodes(&query).await.map_err(|error| refuse(&error)),
         Err(refusal) => Err(refusal),
