@@ -127,9 +127,7 @@ function take(event: DeviceEvent): void {
     status = event.status;
     showStatus(status);
   }
-  // A new list would take away a question that the owner is about to answer.
-  const isAsking = element("saved").querySelector(".ask") !== null;
-  if (event.action?.startsWith("network.") === true && event.phase !== "started" && !isJoining && !isAsking) {
+  if (event.action?.startsWith("network.") === true && event.phase !== "started" && !isJoining) {
     void showNetworks().catch(() => undefined);
   }
 }

@@ -117,22 +117,28 @@ export function showLayers(findings: readonly Finding[]): void {
   );
 }
 
-/** The saved networks; `onForget` gets the button, too, beside which it asks. */
+/** The saved networks; `onForget` gets the button, too, beside which it asks. The row where it asks stays, and with it the focus. */
 export function showSaved(networks: readonly SavedNetwork[], onForget: (name: string, button: HTMLButtonElement) => void): void {
-  element("saved-none").hidden = networks.length > 0;
-  element("saved").replaceChildren(
-    ...networks.map(({ name, active }) => {
-      const button = make("button", "", text("networks.forget"), make("span", "unseen", ` ${visible(name)}`));
-      button.type = "button";
-      button.addEventListener("click", () => onForget(name, button));
-      const row = make("li", "", make("span", "name", foreign(name)));
-      if (active) {
-        row.firstElementChild?.append(make("span", "badge", text("networks.active")));
-      }
-      row.append(button);
-      return row;
-    }),
-  );
+  const list = element("saved");
+  const asking = list.querySelector(".ask")?.closest("li");
+  const rows = networks.map(({ name, active }) => {
+    const title = make("span", "name", foreign(name), ...(active ? [make("span", "badge", text("networks.active"))] : []));
+    if (asking?.dataset["name"] === name) {
+      asking.firstElementChild?.replaceWith(title);
+      return asking;
+    }
+    const button = make("button", "", text("networks.forget"), make("span", "unseen", ` ${visible(name)}`));
+    button.type = "button";
+    button.addEventListener("click", () => onForget(name, button));
+    const row = make("li", "", title, button);
+    row.dataset["name"] = name;
+    return row;
+  });
+  element("saved-none").hidden = rows.length > 0;
+  const at = rows.findIndex((row) => row === asking);
+  [...list.children].filter((row) => at < 0 || row !== asking).forEach((row) => row.remove());
+  list.prepend(...rows.slice(0, Math.max(at, 0)));
+  list.append(...rows.slice(at + 1));
 }
 
 /** The networks in range, the strongest first. */

@@ -284,6 +284,36 @@ test("hotspot and reset ask before they act, and do nothing on cancel", { skip }
   ),
 );
 
+test("the list changes around a question, which keeps the focus", { skip }, () =>
+  scene(
+    LIGHT,
+    async (page, node) => {
+      const names = () => page.$$eval("#saved .name bdi", (all) => all.map(({ textContent }) => textContent));
+      const saved = (...networks: string[]) =>
+        answer(page, "networks/saved", { networks: networks.map((name) => ({ name, active: false })) });
+      await saved("Attic", "Barn", "Cellar");
+      await settle(page, node, "HomeNetwork");
+      await page.click("#saved li:has-text('Barn') button");
+      await saved("Barn", "Dairy");
+      // Any other client: its failure is an event.
+      await page.evaluate(() =>
+        fetch("/api/provisioning/network/forget", {
+          method: "POST",
+          headers: { "content-type": "application/json" },
+          body: JSON.stringify({ name: "Nowhere" }),
+        }),
+      );
+      await page.waitForSelector("#saved li:has-text('Dairy')");
+      assert.deepEqual(await names(), ["Barn", "Dairy"]);
+      assert.equal(await page.evaluate(() => document.activeElement?.textContent), "Cancel");
+      await page.keyboard.press("Enter");
+      assert.equal(await page.locator("#saved .ask").count(), 0);
+      assert.match((await page.evaluate(() => document.activeElement?.textContent)) ?? "", /^Forget Barn/);
+    },
+    CARE,
+  ),
+);
+
 test("a token is asked for, taken from the address, and kept nowhere", { skip }, async () => {
   const folder = mkdtempSync(join(tmpdir(), "jarvis-web-"));
   try {
