@@ -219,7 +219,9 @@ pub(crate) fn router(center: Arc<Center>) -> Router {
 )]
 async fn metrics(State(center): State<Arc<Center>>, _: auth::Administrator) -> Response {
     let is_healthy = center.health.is_good(&center.store).await;
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4")], center.metrics.text(is_healthy)).into_response()
+    let devices = center.counts.read(&center).await.ok();
+    let text = center.metrics.text(is_healthy, center.config.clock.now(), devices);
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }
 
 /// What surrounds every handler: the limits, and the count of the answers. They are one layer, because axum allocates for each.

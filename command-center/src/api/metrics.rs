@@ -6,6 +6,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::fleet::FleetCounts;
+use crate::base::clock::Moment;
+use crate::domain::fleet::State;
+
 /// Upper bounds of the classes of times, in seconds: chosen for heartbeats, and for a disk under load.
 const BOUNDS: [f64; 9] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.25, 1.0, 5.0];
 
@@ -68,8 +72,8 @@ impl Metrics {
         counted.count += 1;
     }
 
-    /// Everything, as Prometheus reads it.
-    pub(crate) fn text(&self, is_healthy: bool) -> String {
+    /// Everything, as Prometheus reads it. Devices are missing if the database does not answer.
+    pub(super) fn text(&self, is_healthy: bool, now: Moment, devices: Option<FleetCounts>) -> String {
         let mut text = String::new();
         let mut family = |name: &str, kind: &str, help: &str, samples: &str| {
             writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{}", samples.trim_end()).expect(CANNOT_FAIL);
@@ -78,6 +82,18 @@ impl Metrics {
         family("jarvis_build_info", "gauge", "Which version runs.", &version);
         let healthy = format!("jarvis_healthy {}", u8::from(is_healthy));
         family("jarvis_healthy", "gauge", "Whether the database takes changes.", &healthy);
+        let seconds = format!("jarvis_time_seconds {}", now.0.div_euclid(1000));
+        family("jarvis_time_seconds", "gauge", "The server's clock, Unix time.", &seconds);
+        if let Some(FleetCounts { appliances, nodes }) = devices {
+            let mut counts = String::new();
+            for (kind, of_kind) in [("appliance", appliances), ("node", nodes)] {
+                for state in State::ALL {
+                    let labels = format!("kind=\"{kind}\",state=\"{}\"", state.word());
+                    writeln!(counts, "jarvis_devices{{{labels}}} {}", of_kind.of(state)).expect(CANNOT_FAIL);
+                }
+            }
+            family("jarvis_devices", "gauge", "Devices in the database, by kind and state.", &counts);
+        }
         let connections = format!("jarvis_connections {}", self.connections.load(Ordering::Relaxed));
         family("jarvis_connections", "gauge", "Open connections.", &connections);
 
@@ -111,6 +127,7 @@ mod tests {
     use axum::http::Method;
 
     use super::*;
+    use crate::domain::fleet::Counts;
 
     #[test]
     fn answers_are_counted_by_route_method_and_status() {
@@ -119,10 +136,15 @@ mod tests {
         metrics.answer("/login", &Method::POST, 200, Duration::from_millis(3));
         metrics.answer("/login", &Method::POST, 401, Duration::from_millis(30));
         metrics.answer("/login", &Method::from_bytes(b"INVENTED").unwrap(), 405, Duration::from_mins(1));
-        let text = metrics.text(true);
+        let counts = Counts { online: 3, silent: 2, new: 1, revoked: 0 };
+        let devices = FleetCounts { appliances: counts, nodes: Counts::default() };
+        let text = metrics.text(true, Moment(1_700_000_000_999), Some(devices));
         for line in [
             "jarvis_healthy 1",
             "jarvis_connections 1",
+            "jarvis_time_seconds 1700000000",
+            "jarvis_devices{kind=\"appliance\",state=\"silent\"} 2",
+            "jarvis_devices{kind=\"node\",state=\"online\"} 0",
             "jarvis_http_requests_total{route=\"/login\",method=\"POST\",status=\"200\"} 1",
             "jarvis_http_requests_total{route=\"/login\",method=\"POST\",status=\"401\"} 1",
             "jarvis_http_requests_total{route=\"/login\",method=\"other\",status=\"405\"} 1",
@@ -136,6 +158,7 @@ mod tests {
             assert!(text.lines().any(|found| found == line), "{line} in:\n{text}");
         }
         drop(open);
-        assert!(metrics.text(false).contains("jarvis_connections 0\n"));
+        let text = metrics.text(false, Moment(0), None);
+        assert!(text.contains("jarvis_connections 0\n") && !text.contains("jarvis_devices"), "{text}");
     }
 }

@@ -13,6 +13,7 @@ mod key_relay;
 mod layers;
 mod looks;
 mod migrations;
+mod monitoring;
 mod mosquitto;
 mod nodes;
 mod openapi;
