@@ -147,6 +147,29 @@ async fn phones_see_the_nodes_name_and_the_advertisement_survives_the_adapter() 
     assert!(name.starts_with(host.trim()), "the host's name again: {name}");
 }
 
+/// The kernel suspends Bluetooth and freezes every process, but not the machine itself, whose disk would not come back.
+#[tokio::test]
+async fn the_advertisement_survives_a_suspend() {
+    const SUSPENDED: &str = "/sys/power/suspend_stats/success";
+    let controllers = Controllers::ready().await;
+    let device = Device::start(&controllers).await;
+    controllers.until_node_advertises().await;
+    fs::write("/sys/power/pm_test", "freezer").expect("Debian's kernels have it");
+    for round in 0..2 {
+        let before = fs::read_to_string(SUSPENDED).expect("the kernel counts");
+        must("systemctl", &["suspend"]);
+        until("it was suspended", async || fs::read_to_string(SUSPENDED).is_ok_and(|count| count != before)).await;
+        let resumed = Instant::now();
+        // A virtual controller does not notice that its peer is reset.
+        controllers.restart_phone().await;
+        controllers.until_node_advertises().await;
+        let mut phone = Att::connect(&controllers).await;
+        assert!(resumed.elapsed() < LOST, "round {round}: {:?}", resumed.elapsed());
+        assert_eq!(phone.device_name().await, device.name, "round {round}");
+    }
+    fs::write("/sys/power/pm_test", "none").expect("Debian's kernels have it");
+}
+
 /// After a power cut the device is faster than its router. Only the packaged timer runs.
 #[tokio::test]
 async fn a_network_that_has_refused_the_passphrase_is_joined_when_it_accepts_it() {
