@@ -20,7 +20,7 @@
 //! | `children` | programs that end with this one |
 //! | `address` | addresses of the interface, and who assigns them |
 //! | `profiles` | the stored networks |
-//! | `outcome`, `text` | pure: the meaning of reports, and the texts of configurations |
+//! | `network`, `outcome`, `text` | pure: the properties of networks, the meaning of reports, and the texts of configurations |
 //! | `bus` | the supplicant on the bus |
 
 mod access_point;
@@ -29,6 +29,7 @@ mod bus;
 mod cause;
 mod children;
 mod inspect;
+mod network;
 mod outcome;
 mod profiles;
 mod radio;

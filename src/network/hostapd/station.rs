@@ -13,10 +13,10 @@ use super::address::{self, Client};
 use super::bus::{Event, Values, take};
 use super::cause::Cause;
 use super::children::{Child, Rights, find};
+use super::network::properties;
 use super::outcome::{Tracker, Verdict};
 use super::profiles::Profile;
 use super::radio::{Radio, Station};
-use crate::files::bytes_of;
 use crate::network::ADDRESS_LIMIT;
 use crate::network::nm::outcome::Sighting;
 use crate::network::nm::profile::KeyManagement;
@@ -24,7 +24,7 @@ use crate::network::nm::scan::{Entry, List, name};
 use crate::network::nm::supplicant::{Change, lists_sae};
 use crate::network::nm::survey::boot_seconds;
 use crate::network::nm::values::{AP_802_1X, AP_OWE, AP_PAIRWISE_CCMP, AP_PAIRWISE_TKIP, AP_PRIVACY, AP_PSK, AP_SAE};
-use provisioning_core::domain::{Network, Passphrase, RadioUse, Security, Ssid};
+use provisioning_core::domain::{Network, RadioUse, Security, Ssid};
 use provisioning_core::fault::{Fault, chain};
 use provisioning_core::machine::Joined;
 
@@ -165,7 +165,7 @@ impl Radio {
         self.without_addresses(&interface).await?;
         self.report_use(RadioUse::Station { interface: interface.clone() });
         self.station = Some(Station { profile: Profile { hidden: found.hidden, ..profile.clone() }, ready: false, kept });
-        let network = network(ssid, passphrase, found.hidden, method, with_sae);
+        let network = properties(ssid, passphrase, found.hidden, method, with_sae);
         // WPA2 fails in another way than WPA3.
         let sighting = found.sighting.map(|sighting| Sighting { sae: with_sae || method == KeyManagement::Sae, ..sighting });
         self.associate(&radio, network, sighting).await?;
@@ -216,7 +216,7 @@ impl Radio {
         let Profile { ssid, passphrase, hidden } = profile;
         let securities = self.list.securities(ssid);
         let method = KeyManagement::for_network(&securities, passphrase).map_err(Cause::Protection)?;
-        let network = network(ssid, passphrase, *hidden, method, false);
+        let network = properties(ssid, passphrase, *hidden, method, false);
         // It retries by itself.
         self.bus()?.select(&radio, network).await.map(drop)
     }
@@ -294,48 +294,6 @@ impl Radio {
             tokio::time::sleep(LOOK).await;
         }
     }
-}
-
-/// A network for the supplicant. Strings are quoted by it, and bytes are not.
-fn network<'a>(
-    ssid: &Ssid,
-    passphrase: &Passphrase,
-    hidden: bool,
-    method: KeyManagement,
-    with_sae: bool,
-) -> HashMap<&'static str, Variant<'a>> {
-    let mut network = HashMap::from([("ssid", Variant::from(ssid.as_bytes().to_vec()))]);
-    if hidden {
-        network.insert("scan_ssid", 1_i32.into());
-    }
-    let text = || Variant::from(passphrase.expose().to_owned());
-    let mut methods = match method {
-        KeyManagement::Open => "NONE",
-        KeyManagement::Owe => "OWE",
-        KeyManagement::Sae => "SAE",
-        KeyManagement::WpaPsk => "WPA-PSK WPA-PSK-SHA256",
-        KeyManagement::Eap => "WPA-EAP",
-    }
-    .to_owned();
-    if method == KeyManagement::WpaPsk {
-        let key = if passphrase.is_key() { bytes_of(passphrase.expose()) } else { None };
-        network.insert("psk", key.map_or_else(text, Variant::from));
-        if with_sae {
-            methods.push_str(" SAE");
-        }
-    }
-    if method == KeyManagement::Sae || with_sae {
-        network.insert("sae_password", text());
-    }
-    // Protected management frames: WPA3 and OWE require them, and WPA2 uses them where the access point can.
-    let protection = match method {
-        KeyManagement::Open => 0_i32,
-        KeyManagement::WpaPsk | KeyManagement::Eap => 1,
-        KeyManagement::Sae | KeyManagement::Owe => 2,
-    };
-    network.insert("ieee80211w", protection.into());
-    network.insert("key_mgmt", methods.into());
-    network
 }
 
 /// A station of a network, from the supplicant's properties of it. `now`: seconds since the boot.
@@ -443,22 +401,5 @@ mod tests {
             assert_eq!(i16::from(dbm(percent(signal))), signal);
         }
         assert_eq!([i16::MIN, -100, 0, i16::MAX].map(percent), [0, 0, 100, 100]);
-    }
-
-    #[test]
-    fn a_network_has_the_secret_where_the_supplicant_expects_it() {
-        let ssid = Ssid::try_from("home").expect("short");
-        let made = |text: &str, method, with_sae| {
-            let passphrase = Passphrase::try_from(text.to_owned()).expect("short");
-            let network = network(&ssid, &passphrase, true, method, with_sae);
-            ["psk", "sae_password", "key_mgmt"].map(|name| network.get(name).cloned())
-        };
-        let text = |text: &str| Some(Variant::from(text.to_owned()));
-        let wpa = |text: &str| Some(Variant::from(format!("WPA-PSK WPA-PSK-SHA256{text}")));
-        assert_eq!(made("\"a\" pass", KeyManagement::WpaPsk, false), [text("\"a\" pass"), None, wpa("")]);
-        assert_eq!(made("password", KeyManagement::WpaPsk, true), [text("password"), text("password"), wpa(" SAE")]);
-        assert_eq!(made("short", KeyManagement::Sae, true), [None, text("short"), text("SAE")]);
-        assert_eq!(made(&"0A".repeat(32), KeyManagement::WpaPsk, false), [Some(Variant::from(vec![10_u8; 32])), None, wpa("")]);
-        assert_eq!(made("", KeyManagement::Open, false), [None, None, text("NONE")]);
     }
 }
