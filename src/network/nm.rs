@@ -34,7 +34,7 @@ mod bus;
 pub(in crate::network) mod cause;
 pub(in crate::network) mod country;
 mod device;
-mod enterprise;
+pub(in crate::network) mod enterprise;
 mod inspect;
 mod join;
 mod maintenance;

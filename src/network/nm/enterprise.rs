@@ -1,4 +1,5 @@
-//! Enterprise networks: their part of a profile, the files of their certificates, and why a login has failed.
+//! Enterprise networks: their part of a profile, the files of their certificates, and why a login has failed. Without
+//! NetworkManager, too, the files are here, and the supplicant tells the same.
 //!
 //! NetworkManager takes certificates as files or as bytes. Of bytes it makes files of its own, which stay when the profile is
 //! deleted. So the files are this program's, in a folder that it can empty: those of a profile are deleted with it. The passwords,
@@ -62,7 +63,7 @@ impl Access {
             }
             None => {
                 // Of a PKCS#12 both are the same file.
-                let identity = self.certificates.path(uuid, IDENTITY);
+                let identity = self.certificates.identity(uuid);
                 settings.insert("client-cert", scheme(&identity));
                 settings.insert("private-key", scheme(&identity));
                 settings.insert("private-key-password", login.certificate_password.expose().into());
@@ -70,7 +71,7 @@ impl Access {
             }
         }
         if !login.authority.is_empty() {
-            settings.insert("ca-cert", scheme(&self.certificates.path(uuid, AUTHORITY)));
+            settings.insert("ca-cert", scheme(&self.certificates.authority(uuid)));
         } else if !login.accept_unverified_server {
             settings.insert("system-ca-certs", true.into());
         }
@@ -93,18 +94,29 @@ fn scheme(path: &Path) -> Variant<'static> {
 
 /// The folder of the certificates.
 #[derive(Clone, Debug)]
-pub(super) struct Certificates(PathBuf);
+pub(in crate::network) struct Certificates(PathBuf);
 
 impl Certificates {
-    pub(super) fn new(folder: &Path) -> Self {
+    pub(in crate::network) fn new(folder: &Path) -> Self {
         Self(folder.into())
+    }
+
+    /// The file of the authority of the profile with that UUID, PEM.
+    pub(in crate::network) fn authority(&self, uuid: &str) -> PathBuf {
+        self.path(uuid, AUTHORITY)
+    }
+
+    /// The file of the node's certificate and key for the profile with that UUID, PKCS#12.
+    pub(in crate::network) fn identity(&self, uuid: &str) -> PathBuf {
+        self.path(uuid, IDENTITY)
     }
 
     fn path(&self, uuid: &str, end: &str) -> PathBuf {
         self.0.join(format!("{uuid}{end}"))
     }
 
-    fn write(&self, uuid: &str, login: &Login) -> io::Result<()> {
+    /// Writes the files that the profile with that UUID names.
+    pub(in crate::network) fn write(&self, uuid: &str, login: &Login) -> io::Result<()> {
         let authority = match login.authority.as_slice() {
             // The supplicant reads PEM of every library, and DER not of all.
             [SEQUENCE, ..] => pem(&login.authority).into_bytes(),
@@ -128,12 +140,12 @@ impl Certificates {
     }
 
     /// Removes the files of the profile with that UUID.
-    pub(super) fn erase(&self, uuid: &str) {
+    pub(in crate::network) fn erase(&self, uuid: &str) {
         self.erase_unless(|name| !name.starts_with(uuid));
     }
 
     /// Removes every file whose name is not to be kept. A failure is logged.
-    pub(super) fn erase_unless(&self, keep: impl Fn(&str) -> bool) {
+    pub(in crate::network) fn erase_unless(&self, keep: impl Fn(&str) -> bool) {
         let Ok(files) = fs::read_dir(&self.0) else { return };
         for file in files.flatten() {
             let name = file.file_name();
@@ -170,7 +182,7 @@ fn pem(der: &[u8]) -> String {
 
 /// Why a login has failed, as the supplicant tells in its signals `EAP` (`wpa_supplicant`'s `eap_status_cb`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum LoginFailure {
+pub(in crate::network) enum LoginFailure {
     /// The certificate of the server has expired.
     ServerExpired,
     /// The certificate of the server is not valid yet.
@@ -181,13 +193,15 @@ pub(super) enum LoginFailure {
     ServerUntrusted,
     /// The server has ended TLS.
     Alert,
+    /// The method has ended before the server showed a certificate: the supplicant cannot use the node's, or the authority.
+    Unusable,
     /// The server has refused the login.
     Refused,
 }
 
 impl LoginFailure {
     /// Reads a signal: a status, and its parameter. None if it tells no failure.
-    pub(super) fn read(status: &str, parameter: &str) -> Option<Self> {
+    fn read(status: &str, parameter: &str) -> Option<Self> {
         match (status, parameter) {
             ("remote certificate verification", "success") => None,
             // Texts of OpenSSL (X509_verify_cert_error_string) and of the supplicant.
@@ -203,15 +217,53 @@ impl LoginFailure {
         }
     }
 
-    pub(super) const fn fault(self, method: EapMethod) -> Fault {
+    /// The fault for the phone.
+    pub(in crate::network) const fn fault(self, method: EapMethod) -> Fault {
         match (self, method) {
             (Self::ServerExpired, _) => Fault::ServerExpired,
             (Self::ServerNotYetValid, _) => Fault::ServerNotYetValid,
             (Self::ServerName, _) => Fault::ServerNameMismatch,
             (Self::ServerUntrusted, _) => Fault::ServerUntrusted,
+            (Self::Unusable, EapMethod::Tls) => Fault::InvalidCertificate,
             (Self::Alert | Self::Refused, EapMethod::Tls) => Fault::CertificateRefused,
             (Self::Refused, _) => Fault::LoginRefused,
-            (Self::Alert, _) => Fault::AssociationFailed,
+            (Self::Alert | Self::Unusable, _) => Fault::AssociationFailed,
+        }
+    }
+}
+
+/// Follows one login by the signals of the supplicant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::network) enum LoginTracker {
+    /// It has not begun: signals are of another login.
+    #[default]
+    Awaited,
+    /// It has begun.
+    Begun,
+    /// The server and the supplicant have agreed on the method.
+    Agreed,
+    /// The server has shown its certificate.
+    Met,
+}
+
+impl LoginTracker {
+    /// Whether the login has begun.
+    pub(in crate::network) const fn has_begun(self) -> bool {
+        !matches!(self, Self::Awaited)
+    }
+
+    /// Processes the next signal: a status, and its parameter. None if it tells no failure of this login.
+    pub(in crate::network) fn observe(&mut self, status: &str, parameter: &str) -> Option<LoginFailure> {
+        match (*self, status) {
+            (_, "started") => *self = Self::Begun,
+            (Self::Awaited, _) => return None,
+            (Self::Begun, "accept proposed method") => *self = Self::Agreed,
+            (_, "remote certificate verification") => *self = Self::Met,
+            _ => {}
+        }
+        match (*self, LoginFailure::read(status, parameter)?) {
+            (Self::Agreed, LoginFailure::Refused) => Some(LoginFailure::Unusable),
+            (_, failure) => Some(failure),
         }
     }
 }
@@ -325,7 +377,7 @@ mod tests {
         access.write(UUID).expect("they are replaced");
         access.write(OTHER).expect("a writable folder");
         let mode = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
-        let (authority, identity) = (access.certificates.path(UUID, AUTHORITY), access.certificates.path(UUID, IDENTITY));
+        let (authority, identity) = (access.certificates.authority(UUID), access.certificates.identity(UUID));
         assert_eq!([&folder, &authority, &identity].map(|path| mode(path)), [0o700, 0o600, 0o600]);
         assert_eq!(fs::read(&identity).expect("the file"), PKCS12);
         let pem = "-----BEGIN CERTIFICATE-----\nMAcwADAAAwEA\n-----END CERTIFICATE-----\n";
@@ -372,5 +424,32 @@ mod tests {
             let read = LoginFailure::read(status, parameter).map(|failure| failure.fault(method));
             assert_eq!(read, fault, "{method:?} {status} {parameter}");
         }
+    }
+
+    /// The first failure after these statuses, with "success" as the parameter of all but the last one.
+    fn first_failure(statuses: &[&str]) -> Option<LoginFailure> {
+        let mut tracker = LoginTracker::default();
+        let parameter = |index| if index + 1 == statuses.len() { "failure" } else { "success" };
+        statuses.iter().enumerate().find_map(|(index, status)| tracker.observe(status, parameter(index)))
+    }
+
+    #[test]
+    fn a_login_begins_before_it_fails() {
+        assert_eq!(first_failure(&["completion"]), None, "of another login");
+        assert_eq!(first_failure(&["started", "completion"]), Some(LoginFailure::Refused));
+        assert_eq!(first_failure(&["started", "refuse proposed method", "completion"]), Some(LoginFailure::Refused));
+    }
+
+    #[test]
+    fn a_refusal_before_the_server_shows_its_certificate_is_the_supplicants() {
+        let agreed = ["started", "accept proposed method", "completion"];
+        let failure = first_failure(&agreed).expect("a failure");
+        assert_eq!(failure, LoginFailure::Unusable);
+        assert_eq!(failure.fault(EapMethod::Tls), Fault::InvalidCertificate);
+        assert_eq!(failure.fault(EapMethod::PeapMschapv2), Fault::AssociationFailed);
+        let met = ["started", "accept proposed method", "remote certificate verification", "completion"];
+        assert_eq!(first_failure(&met), Some(LoginFailure::Refused));
+        let again = [&agreed[..2], &met[..]].concat();
+        assert_eq!(first_failure(&again), Some(LoginFailure::Refused), "the network has asked twice");
     }
 }

@@ -20,7 +20,7 @@ use zbus::{Message, MessageStream, OwnedObjectPath, OwnedVariant, Variant};
 use super::bus::Bus;
 use super::cause::{Call, Cause};
 use super::device::Device;
-use super::enterprise::LoginFailure;
+use super::enterprise::{LoginFailure, LoginTracker};
 use super::proxies::{SupplicantInterfaceProxy, SupplicantProxy};
 use provisioning_core::domain::Country;
 use provisioning_core::fault::chain;
@@ -139,15 +139,11 @@ impl Listener {
 
 /// Follows a login until its first failure, which is the cause of those after it.
 async fn follow(mut logins: MessageStream, failure: watch::Sender<Option<LoginFailure>>) {
-    // What comes before the beginning is told of another login.
-    let mut begun = false;
+    let mut login = LoginTracker::default();
     while let Some(message) = next(&mut logins).await {
-        match message.ok().as_ref().and_then(of_login) {
-            Some(Login::Begun) => begun = true,
-            Some(Login::Failed(heard)) if begun => {
-                failure.send_if_modified(|failure| failure.is_none() && failure.replace(heard).is_none());
-            }
-            _ => {}
+        let Some((status, parameter)) = message.ok().as_ref().and_then(of_login) else { continue };
+        if let Some(heard) = login.observe(&status, &parameter) {
+            failure.send_if_modified(|failure| failure.is_none() && failure.replace(heard).is_none());
         }
     }
 }
@@ -156,18 +152,11 @@ async fn next(stream: &mut MessageStream) -> Option<zbus::Result<Message>> {
     poll_fn(|context| Pin::new(&mut *stream).poll_next(context)).await
 }
 
-/// What a signal tells of a login.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Login {
-    Begun,
-    Failed(LoginFailure),
-}
-
-fn of_login(message: &Message) -> Option<Login> {
-    let body = message.body();
-    let (status, parameter) = body.deserialize::<(&str, &str)>().ok()?;
+/// What a signal `EAP` tells of a login: a status, and its parameter.
+pub(in crate::network) fn of_login(message: &Message) -> Option<(String, String)> {
+    let (status, parameter): (String, String) = message.body().deserialize().ok()?;
     debug!(status, parameter, "the login");
-    if status == "started" { Some(Login::Begun) } else { LoginFailure::read(status, parameter).map(Login::Failed) }
+    Some((status, parameter))
 }
 
 /// The status codes of a signal.
@@ -275,14 +264,10 @@ mod tests {
     }
 
     #[test]
-    fn a_login_begins_before_it_fails() {
-        let told = |status: &str, parameter: &str| {
-            let signal = Message::signal("/fi/w1/wpa_supplicant1/Interfaces/0", INTERFACE, "EAP");
-            of_login(&signal.build(&(status, parameter)).expect("a valid message"))
-        };
-        assert_eq!(told("started", ""), Some(Login::Begun));
-        assert_eq!(told("completion", "failure"), Some(Login::Failed(LoginFailure::Refused)));
-        assert_eq!(told("completion", "success"), None);
+    fn a_signal_of_a_login_has_a_status_and_its_parameter() {
+        let signal = Message::signal("/fi/w1/wpa_supplicant1/Interfaces/0", INTERFACE, "EAP");
+        let signal = signal.build(&("completion", "failure")).expect("a valid message");
+        assert_eq!(of_login(&signal), Some(("completion".into(), "failure".into())));
         assert_eq!(of_login(&changed(&[])), None);
     }
 
