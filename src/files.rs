@@ -28,5 +28,10 @@ pub fn hexadecimal(bytes: &[u8]) -> String {
 
 /// The bytes of hexadecimal digits, two for each; none if there are other characters.
 pub fn bytes_of(digits: &str) -> Option<Vec<u8>> {
-    digits.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
+    // One allocation, so that no copy of a secret remains in freed memory.
+    let mut bytes = Vec::with_capacity(digits.len().div_ceil(2));
+    for pair in digits.as_bytes().chunks(2) {
+        bytes.push(u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?);
+    }
+    Some(bytes)
 }
