@@ -11,7 +11,7 @@
 //!
 //! The supplicant and the access point cannot share the radio, so the supplicant loses it while the access point is open, and
 //! gets it back with the system's configuration. Networks are given to the supplicant only until it ends: the stored ones are in
-//! a file of this program, which gives them again.
+//! a file of this program, which gives them again. The certificates of an enterprise network are files while the supplicant has it.
 //!
 //! | module | contents |
 //! |---|---|
@@ -38,13 +38,14 @@ mod text;
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use provisioning_core::backoff::{Backoff, Jitter};
 use provisioning_core::care::diagnosis;
 use provisioning_core::care::recovery::Sighted;
-use provisioning_core::domain::{self, Country, Passphrase, RadioUse, Ssid};
+use provisioning_core::domain::{self, Country, Enterprise, Passphrase, RadioUse, Ssid};
 use provisioning_core::fault::chain;
 use provisioning_core::machine::Joined;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -77,7 +78,7 @@ pub struct Settings {
     pub address: Ipv4Addr,
     /// The access point's channel: 1, 6 or 11.
     pub channel: u32,
-    /// The folder of the node's files, for the stored networks.
+    /// The folder of the node's files, for the stored networks and, in a folder of it, the certificates of the one that is used.
     pub profiles: PathBuf,
     /// The folder of the configurations of the access point's programs; made if it is missing.
     pub runtime: PathBuf,
@@ -242,9 +243,16 @@ impl Network for Hostapd {
     }
 
     async fn join(&self, ssid: &Ssid, passphrase: &Passphrase, hidden: bool) -> Result<Joined, Error> {
-        let profile = Profile { ssid: ssid.clone(), passphrase: passphrase.clone(), hidden };
+        let profile = Profile { ssid: ssid.clone(), passphrase: passphrase.clone(), enterprise: None, hidden };
         // The journal does not contain the name, which may have come sealed.
         self.ask("joining the network", |radio| Box::pin(radio.join(profile, false))).await
+    }
+
+    async fn join_enterprise(&self, ssid: &Ssid, enterprise: &Enterprise, hidden: bool) -> Result<Joined, Error> {
+        let passphrase = Passphrase::try_from(String::new()).expect("an open network's passphrase");
+        let enterprise = Some(Arc::new(enterprise.clone()));
+        let profile = Profile { ssid: ssid.clone(), passphrase, enterprise, hidden };
+        self.ask("joining the enterprise network", |radio| Box::pin(radio.join(profile, false))).await
     }
 
     async fn set_country(&self, country: Country) -> Result<(), Error> {
@@ -310,23 +318,8 @@ impl Maintenance for Hostapd {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use provisioning_core::domain::{EapMethod, Enterprise, Login};
+    use crate::network::nm::enterprise::tests::with_password;
     use provisioning_core::fault::Fault;
-    use provisioning_core::secret::{SecretBlob, SecretText};
-
-    fn login() -> Login {
-        Login {
-            method: EapMethod::PeapMschapv2,
-            identity: "anna".into(),
-            anonymous_identity: String::new(),
-            password: SecretText::new("s3cret".into()),
-            certificate: SecretBlob::default(),
-            certificate_password: SecretText::new(String::new()),
-            authority: Vec::new(),
-            domain: "example.org".into(),
-            accept_unverified_server: false,
-        }
-    }
 
     #[test]
     fn a_missing_program_is_named_with_its_package() {
@@ -351,11 +344,10 @@ mod tests {
         let fault = |result: Result<(), Error>| result.map_err(|error| error.fault);
         let ssid = Ssid::try_from("home").expect("short");
         let passphrase = Passphrase::try_from("a passphrase".to_owned()).expect("short");
-        // Before the radio, which would be missing, is looked for.
-        let office = Enterprise::try_from(login()).expect("a valid login");
-        assert_eq!(fault(radio.join_enterprise(&ssid, &office, false).await.map(drop)), Err(Fault::UnsupportedSecurity));
+        let office = Enterprise::try_from(with_password()).expect("a valid login");
         assert_eq!(fault(radio.scan().await.map(drop)), Err(Fault::AdapterGone));
         assert_eq!(fault(radio.join(&ssid, &passphrase, false).await.map(drop)), Err(Fault::AdapterGone));
+        assert_eq!(fault(radio.join_enterprise(&ssid, &office, false).await.map(drop)), Err(Fault::AdapterGone));
         assert_eq!(fault(radio.open_access_point("jarvis-5b91b661").await), Err(Fault::AdapterGone));
         assert_eq!(fault(radio.open_access_point(&"x".repeat(33)).await), Err(Fault::InvalidSsid));
         assert_eq!(fault(radio.keep().await), Err(Fault::NetworkUnavailable));

@@ -15,15 +15,15 @@ use zbus::{Connection, DynamicType, MatchRule, Message, MessageStream, OwnedObje
 
 use super::cause::Cause;
 use super::outcome::Report;
-use crate::network::nm::supplicant::{INTERFACE, ROOT, SERVICE};
+use crate::network::nm::supplicant::{INTERFACE, ROOT, SERVICE, of_login};
 
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 const NETWORK: &str = "fi.w1.wpa_supplicant1.Network";
 const STATION: &str = "fi.w1.wpa_supplicant1.BSS";
 /// The supplicant answers within milliseconds; on a slow board the bus may have to start it.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
-/// The `id_str` of the networks that this program gives the supplicant.
-const OURS: &str = "jarvis-provision";
+/// The `id_str` of the network that this program gives the supplicant, and the beginning of the names of its files.
+pub(super) const OURS: &str = "jarvis-provision";
 
 /// Properties of an object.
 pub(super) type Values = HashMap<String, OwnedVariant>;
@@ -37,6 +37,8 @@ pub(super) enum Event {
     Scanned(bool),
     /// A key does not match, which versions since 2.11 tell.
     Mismatch,
+    /// A status of a login, and its parameter.
+    Login(String, String),
     /// It appeared on the bus, or left it.
     Service(bool),
 }
@@ -239,6 +241,7 @@ fn rules() -> zbus::Result<Vec<MatchRule<'static>>> {
         signal().sender(SERVICE).interface(PROPERTIES).member("PropertiesChanged").arg(0, INTERFACE).build()?,
         signal().sender(SERVICE).interface(INTERFACE).member("ScanDone").build()?,
         signal().sender(SERVICE).interface(INTERFACE).member("PskMismatch").build()?,
+        signal().sender(SERVICE).interface(INTERFACE).member("EAP").build()?,
         signal().sender("org.freedesktop.DBus").member("NameOwnerChanged").arg(0, SERVICE).build()?,
     ])
 }
@@ -254,6 +257,7 @@ fn understand(message: &Message) -> Option<Event> {
         }
         "ScanDone" => body.deserialize().ok().map(Event::Scanned),
         "PskMismatch" => Some(Event::Mismatch),
+        "EAP" => of_login(message).map(|(status, parameter)| Event::Login(status, parameter)),
         "NameOwnerChanged" => {
             let (_, _, owner): (String, String, String) = body.deserialize().ok()?;
             Some(Event::Service(!owner.is_empty()))

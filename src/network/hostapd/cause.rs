@@ -10,6 +10,8 @@ use thiserror::Error;
 use crate::files::FileError;
 use crate::network;
 use crate::network::nm::cause::error_name;
+use crate::network::nm::enterprise::LoginFailure;
+use provisioning_core::domain::EapMethod;
 use provisioning_core::fault::Fault;
 
 /// The cause of a failure.
@@ -65,6 +67,12 @@ pub(super) enum Cause {
     NotInList,
     #[error("{0}")]
     Refused(String, Fault),
+    #[error("the login with {method:?} has failed: {failure:?}")]
+    Login { method: EapMethod, failure: LoginFailure },
+    #[error("the server of the network did not answer the login: {0}")]
+    NoLogin(String),
+    #[error("writing the certificates of the network")]
+    Certificates(#[source] io::Error),
     #[error("the name of an access point must have 1 to 32 bytes")]
     Name,
     #[error("the scan did not complete within {} s, and there is no earlier list", .0.as_secs())]
@@ -92,9 +100,15 @@ impl Cause {
             Self::NoWpa3 => Fault::UnsupportedSecurity,
             Self::NotInList | Self::NotStored => Fault::NetworkNotFound,
             Self::Refused(_, fault) => *fault,
+            Self::Login { method, failure } => failure.fault(*method),
+            Self::NoLogin(_) => Fault::AssociationFailed,
             Self::Name => Fault::InvalidSsid,
             Self::ScanSlow(_) => Fault::ScanFailed,
-            Self::Files(_) => Fault::StorageFailed,
+            Self::Files(_) | Self::Certificates(_) => Fault::StorageFailed,
+            // The values are valid, so a refused property is one that this build of the supplicant does not know.
+            Self::Call { call: "AddNetwork", .. } if self.error_name() == Some("fi.w1.wpa_supplicant1.InvalidArgs") => {
+                Fault::UnsupportedSecurity
+            }
             Self::Bus(_)
             | Self::BusLost
             | Self::Absent

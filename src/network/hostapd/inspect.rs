@@ -170,6 +170,8 @@ impl Radio {
 
     /// Deletes all stored networks, also at the supplicant.
     pub(super) async fn forget(&mut self) -> Result<(), Cause> {
+        // Their folder is in that of the stored networks, which is synced afterwards.
+        self.certificates().erase_unless(|_| false);
         self.profiles.forget()?;
         // Without a supplicant, nothing has the networks.
         if let Err(cause) = self.connect().await {

@@ -1,6 +1,7 @@
 //! The stored networks: a file of this program, with mode 0600, because `wpa_supplicant` forgets what it was told when it ends.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tracing::warn;
@@ -8,20 +9,25 @@ use zeroize::Zeroizing;
 
 use super::cause::Cause;
 use crate::files::{FileError, Folder, bytes_of, hexadecimal};
-use provisioning_core::domain::{Passphrase, Ssid};
+use provisioning_core::domain::{Enterprise, Passphrase, Ssid};
 
 /// The file, in the folder of the node's files.
 const FILE: &str = "networks.json";
 /// More networks than an owner has.
 const MOST: usize = 32;
-/// The longest name and passphrase in JSON, with the words around them, bytes.
-const ENTRY: usize = 1024;
+/// The largest file, bytes: so many networks with the longest passphrases, three of them with the largest certificates.
+const LIMIT: usize = 128 * 1024;
+/// The largest network in it, bytes.
+const ENTRY: usize = 32 * 1024;
 
 /// A network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Profile {
     pub ssid: Ssid,
+    /// Empty for an open network and for an enterprise network.
     pub passphrase: Passphrase,
+    /// The login to an enterprise network.
+    pub enterprise: Option<Arc<Enterprise>>,
     /// It does not broadcast its name.
     pub hidden: bool,
 }
@@ -32,20 +38,31 @@ struct Entry {
     /// Hexadecimal digits, because a name is bytes.
     ssid: String,
     passphrase: Zeroizing<String>,
+    /// Hexadecimal digits of the login, as [`Enterprise::encode`] has it. Older files have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    enterprise_hex: Option<Zeroizing<String>>,
     hidden: bool,
 }
 
 impl Entry {
     fn of(profile: &Profile) -> Self {
-        let Profile { ssid, passphrase, hidden } = profile;
-        let passphrase = passphrase.expose().to_owned().into();
-        Self { ssid: hexadecimal(ssid.as_bytes()), passphrase, hidden: *hidden }
+        let Profile { ssid, passphrase, enterprise, hidden } = profile;
+        Self {
+            ssid: hexadecimal(ssid.as_bytes()),
+            passphrase: passphrase.expose().to_owned().into(),
+            enterprise_hex: enterprise.as_ref().map(|enterprise| hexadecimal(&enterprise.encode()).into()),
+            hidden: *hidden,
+        }
     }
 
     fn profile(self) -> Option<Profile> {
         let name = bytes_of(&self.ssid)?;
         let passphrase = Passphrase::try_from(self.passphrase.to_string()).ok()?;
-        Some(Profile { ssid: Ssid::try_from(name.as_slice()).ok()?, passphrase, hidden: self.hidden })
+        let enterprise = match self.enterprise_hex {
+            Some(digits) => Some(Arc::new(Enterprise::decode(&Zeroizing::new(bytes_of(&digits)?)).ok()?)),
+            None => None,
+        };
+        Some(Profile { ssid: Ssid::try_from(name.as_slice()).ok()?, passphrase, enterprise, hidden: self.hidden })
     }
 }
 
@@ -57,7 +74,7 @@ impl Profiles {
     /// All of them; the one that was used last comes first. A file that cannot be parsed has none.
     pub(super) fn load(&self) -> Result<Vec<Profile>, Cause> {
         let Some(folder) = self.folder()? else { return Ok(Vec::new()) };
-        let Some(content) = folder.read_secret(FILE, MOST * ENTRY)? else { return Ok(Vec::new()) };
+        let Some(content) = folder.read_secret(FILE, LIMIT)? else { return Ok(Vec::new()) };
         let entries = serde_json::from_slice::<Vec<Entry>>(&content).unwrap_or_else(|error| {
             // The text of the error has no values, but may have a part of them.
             warn!(line = error.line(), column = error.column(), "the stored networks cannot be read: {FILE} is damaged");
@@ -96,10 +113,18 @@ impl Profiles {
     }
 
     fn save(&self, profiles: &[Profile]) -> Result<(), Cause> {
-        let entries: Vec<_> = profiles.iter().map(Entry::of).collect();
+        let mut entries: Vec<_> = profiles.iter().map(Entry::of).collect();
         // One allocation, so that no copy remains in freed memory.
-        let mut content = Zeroizing::new(Vec::with_capacity(MOST * ENTRY));
-        serde_json::to_writer(&mut *content, &entries).expect("texts can be written to memory");
+        let mut content = Zeroizing::new(Vec::with_capacity(LIMIT + ENTRY));
+        loop {
+            serde_json::to_writer(&mut *content, &entries).expect("texts can be written to memory");
+            if content.len() <= LIMIT {
+                break;
+            }
+            // The one that was used longest ago makes room.
+            entries.pop();
+            content.clear();
+        }
         Folder::make(&self.0)?.write(FILE, &content)?;
         Ok(())
     }
@@ -115,10 +140,22 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+    use crate::network::nm::enterprise::tests::with_certificate;
+    use provisioning_core::domain::Login;
+    use provisioning_core::secret::SecretBlob;
 
     fn profile(name: &[u8], passphrase: &str) -> Profile {
         let passphrase = Passphrase::try_from(passphrase.to_owned()).expect("short enough");
-        Profile { ssid: Ssid::try_from(name).expect("1 to 32 bytes"), passphrase, hidden: false }
+        Profile { ssid: Ssid::try_from(name).expect("1 to 32 bytes"), passphrase, enterprise: None, hidden: false }
+    }
+
+    /// A network with a login, and a PKCS#12 of that size.
+    fn office(name: &[u8], size: u16) -> Profile {
+        let [first, second] = (size - 4).to_be_bytes();
+        let outline = [0x30, 0x82, first, second, 2, 1, 3, 0x30];
+        let certificate = SecretBlob::new([&outline[..], &vec![0; usize::from(size) - outline.len()]].concat());
+        let login = Login { certificate, ..with_certificate() };
+        Profile { enterprise: Some(Arc::new(login.try_into().expect("a valid login"))), ..profile(name, "") }
     }
 
     #[test]
@@ -135,6 +172,34 @@ mod tests {
         assert_eq!(profiles.load().expect("they can be read"), [changed, odd]);
         let mode = std::fs::metadata(folder.path().join("state/networks.json")).expect("the file").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_login_is_stored_and_files_without_one_are_read() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let profiles = Profiles(folder.path().into());
+        let older = "[{\"ssid\":\"686f6d65\",\"passphrase\":\"a passphrase\",\"hidden\":false}]";
+        std::fs::write(folder.path().join(FILE), older).expect("a writable folder");
+        let home = profile(b"home", "a passphrase");
+        assert_eq!(profiles.load().expect("it can be read"), std::slice::from_ref(&home));
+        let office = office(b"office", 100);
+        profiles.store(&office).expect("it can be stored");
+        assert_eq!(profiles.load().expect("they can be read"), [office, home]);
+    }
+
+    #[test]
+    fn the_oldest_networks_make_room_for_large_logins() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let profiles = Profiles(folder.path().into());
+        for number in 0..MOST {
+            profiles.store(&profile(format!("{number:032}").as_bytes(), &"\\".repeat(128))).expect("it can be stored");
+        }
+        for number in 0..8 {
+            profiles.store(&office(&[number], 8192)).expect("it can be stored");
+            let logins = profiles.load().expect("they can be read").into_iter().filter(|profile| profile.enterprise.is_some());
+            assert!(logins.count() >= 3.min(usize::from(number) + 1), "{number}");
+        }
+        assert_eq!(profiles.load().expect("they can be read").first(), Some(&office(&[7], 8192)));
     }
 
     #[test]
@@ -159,6 +224,7 @@ mod tests {
             "{}",
             "[{\"ssid\":\"zz\",\"passphrase\":\"x\",\"hidden\":false}]",
             "[{\"ssid\":\"\",\"passphrase\":\"\",\"hidden\":true}]",
+            "[{\"ssid\":\"61\",\"passphrase\":\"\",\"enterprise_hex\":\"08\",\"hidden\":true}]",
         ] {
             std::fs::write(folder.path().join(FILE), text).expect("a writable folder");
             assert_eq!(profiles.load().expect("it can be read"), [], "{text}");

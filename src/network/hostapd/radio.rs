@@ -13,11 +13,12 @@ use zbus::{OwnedObjectPath, Variant};
 use super::Settings;
 use super::access_point::Hotspot;
 use super::address;
-use super::bus::{Bus, Event, take};
+use super::bus::{Bus, Event, OURS, take};
 use super::cause::Cause;
 use super::children::Child;
 use super::profiles::{Profile, Profiles};
 use crate::network::nm::country::{HELPER_LIMIT, ask_helper, lift};
+use crate::network::nm::enterprise::Certificates;
 use crate::network::nm::scan::List;
 use crate::network::nm::subnet::PREFIX;
 use crate::network::nm::supplicant::Change;
@@ -273,6 +274,11 @@ impl Radio {
         Ok(())
     }
 
+    /// The files of the certificates of the network that the supplicant has.
+    pub(super) fn certificates(&self) -> Certificates {
+        Certificates::new(&self.settings.profiles.join("certificates"))
+    }
+
     pub(super) fn bus(&self) -> Result<&Bus, Cause> {
         self.bus.as_ref().ok_or(Cause::BusLost)
     }
@@ -372,6 +378,7 @@ impl Radio {
     /// Prepares the radio at the start: removes what a killed run has left, and reports whether another program uses it.
     pub(super) async fn prepare(&mut self, country: Option<Country>) -> Result<(), Cause> {
         self.country = country;
+        self.certificates().erase(OURS);
         let interface = self.device()?;
         self.delete_addresses(&interface)?;
         let (interface, radio) = self.ready().await?;

@@ -10,7 +10,7 @@ use tracing::{debug, info};
 use zbus::{OwnedObjectPath, OwnedVariant, Variant};
 
 use super::address::{self, Client};
-use super::bus::{Event, Values, take};
+use super::bus::{Event, OURS, Values, take};
 use super::cause::Cause;
 use super::children::{Child, Rights, find};
 use super::network::properties;
@@ -18,13 +18,14 @@ use super::outcome::{Tracker, Verdict};
 use super::profiles::Profile;
 use super::radio::{Radio, Station};
 use crate::network::ADDRESS_LIMIT;
+use crate::network::nm::enterprise::LoginTracker;
 use crate::network::nm::outcome::Sighting;
 use crate::network::nm::profile::KeyManagement;
 use crate::network::nm::scan::{Entry, List, name};
 use crate::network::nm::supplicant::{Change, lists_sae};
 use crate::network::nm::survey::boot_seconds;
 use crate::network::nm::values::{AP_802_1X, AP_OWE, AP_PAIRWISE_CCMP, AP_PAIRWISE_TKIP, AP_PRIVACY, AP_PSK, AP_SAE};
-use provisioning_core::domain::{Network, RadioUse, Security, Ssid};
+use provisioning_core::domain::{EapMethod, Network, RadioUse, Security, Ssid};
 use provisioning_core::fault::{Fault, chain};
 use provisioning_core::machine::Joined;
 
@@ -130,8 +131,10 @@ impl Radio {
             let fault = cause.fault();
             self.leave().await;
             let is_wpa3s = matches!(fault, Fault::ProbablyWrongPassword | Fault::Wpa3Failed) && !without_sae;
+            // Servers lock accounts after a few logins.
+            let is_login = matches!(cause, Cause::Login { .. } | Cause::NoLogin(_));
             // The network may also offer WPA2; a lost frame has the same result as a refusal without a reason.
-            if !again || !is_wpa3s && fault != Fault::AssociationFailed {
+            if !again || is_login || !is_wpa3s && fault != Fault::AssociationFailed {
                 self.report_use(RadioUse::Idle);
                 return Err(cause);
             }
@@ -146,10 +149,15 @@ impl Radio {
 
     async fn join_once(&mut self, profile: &Profile, without_sae: bool, kept: bool) -> Result<(), Cause> {
         let (interface, radio) = self.ready().await?;
-        let Profile { ssid, passphrase, hidden } = profile;
-        let found = self.look_for(&radio, ssid, *hidden).await?;
-        let method = KeyManagement::for_network(&found.securities, passphrase).map_err(Cause::Protection)?;
-        let sae = found.sighting.is_some_and(|sighting| sighting.sae);
+        let found = self.look_for(&radio, &profile.ssid, profile.hidden).await?;
+        let profile = Profile { hidden: found.hidden, ..profile.clone() };
+        let odd = found.sighting.is_some_and(|sighting| sighting.odd);
+        let method = match profile.enterprise {
+            Some(_) => KeyManagement::for_login(&found.securities, odd),
+            None => KeyManagement::for_network(&found.securities, &profile.passphrase),
+        };
+        let method = method.map_err(Cause::Protection)?;
+        let sae = method != KeyManagement::Eap && found.sighting.is_some_and(|sighting| sighting.sae);
         let has_sae = match self.bus()?.of_radio(&radio).await?.remove("Capabilities") {
             Some(capabilities) => lists_sae(capabilities),
             None => None,
@@ -157,33 +165,39 @@ impl Radio {
         if method == KeyManagement::Sae && has_sae == Some(false) {
             return Err(Cause::NoWpa3);
         }
-        let with_sae = sae && !without_sae && !passphrase.is_key() && has_sae != Some(false);
+        let with_sae = sae && !without_sae && !profile.passphrase.is_key() && has_sae != Some(false);
         if with_sae {
             self.change_supplicant(&interface, &radio, Change::BothElements).await;
         }
         self.leave().await;
         self.without_addresses(&interface).await?;
         self.report_use(RadioUse::Station { interface: interface.clone() });
-        self.station = Some(Station { profile: Profile { hidden: found.hidden, ..profile.clone() }, ready: false, kept });
-        let network = properties(ssid, passphrase, found.hidden, method, with_sae);
+        self.station = Some(Station { profile: profile.clone(), ready: false, kept });
+        if let Some(enterprise) = &profile.enterprise {
+            self.certificates().write(OURS, enterprise.login()).map_err(Cause::Certificates)?;
+        }
+        let network = properties(&profile, method, with_sae, &self.certificates());
         // WPA2 fails in another way than WPA3.
         let sighting = found.sighting.map(|sighting| Sighting { sae: with_sae || method == KeyManagement::Sae, ..sighting });
-        self.associate(&radio, network, sighting).await?;
+        let login = profile.enterprise.as_ref().map(|enterprise| enterprise.login().method);
+        self.associate(&radio, network, sighting, login).await?;
         self.take_address(&interface).await
     }
 
-    /// Has the supplicant join a network, and waits until it is in it.
+    /// Has the supplicant join a network, and waits until it is in it. `method`: of the login to an enterprise network.
     async fn associate(
         &mut self,
         radio: &OwnedObjectPath,
         network: HashMap<&'static str, Variant<'_>>,
         sighting: Option<Sighting>,
+        method: Option<EapMethod>,
     ) -> Result<(), Cause> {
         let bus = self.bus.as_mut().ok_or(Cause::BusLost)?;
         bus.catch_up();
         let path = bus.select(radio, network).await?;
         let until = Instant::now() + ASSOCIATION_LIMIT;
         let mut tracker = Tracker::new(sighting);
+        let mut login = LoginTracker::default();
         loop {
             let verdict = match timeout_at(until, bus.event()).await {
                 Ok(Some(Event::Changed(report))) => {
@@ -191,6 +205,13 @@ impl Radio {
                     tracker.observe(&report)
                 }
                 Ok(Some(Event::Mismatch)) => Verdict::Failed(Fault::WrongPassword),
+                Ok(Some(Event::Login(status, parameter))) => {
+                    // The supplicant would try again with the same.
+                    if let (Some(method), Some(failure)) = (method, login.observe(&status, &parameter)) {
+                        return Err(Cause::Login { method, failure });
+                    }
+                    Verdict::Pending
+                }
                 Ok(Some(Event::Service(false))) => return Err(Cause::Absent),
                 Ok(Some(Event::Scanned(_) | Event::Service(true))) => Verdict::Pending,
                 Ok(None) => return Err(Cause::BusLost),
@@ -205,6 +226,9 @@ impl Radio {
                         return Ok(());
                     }
                 }
+                Verdict::Failed(_) if method.is_some() && login.has_begun() => {
+                    return Err(Cause::NoLogin(format!("the supplicant reports {tracker:?}")));
+                }
                 Verdict::Failed(fault) => return Err(Cause::Refused(format!("the supplicant reports {tracker:?}"), fault)),
             }
         }
@@ -213,10 +237,14 @@ impl Radio {
     /// Tells a supplicant that has started again the network that the node was in.
     pub(super) async fn associate_again(&mut self, profile: &Profile) -> Result<(), Cause> {
         let (_, radio) = self.ready().await?;
-        let Profile { ssid, passphrase, hidden } = profile;
-        let securities = self.list.securities(ssid);
-        let method = KeyManagement::for_network(&securities, passphrase).map_err(Cause::Protection)?;
-        let network = properties(ssid, passphrase, *hidden, method, false);
+        let method = match profile.enterprise {
+            Some(_) => KeyManagement::Eap,
+            None => {
+                let securities = self.list.securities(&profile.ssid);
+                KeyManagement::for_network(&securities, &profile.passphrase).map_err(Cause::Protection)?
+            }
+        };
+        let network = properties(profile, method, false, &self.certificates());
         // It retries by itself.
         self.bus()?.select(&radio, network).await.map(drop)
     }
@@ -238,6 +266,7 @@ impl Radio {
         if let Err(cause) = leaving.await {
             debug!("leaving the network: {}", chain(&cause));
         }
+        self.certificates().erase(OURS);
     }
 
     /// Removes addresses of the network before, unless their client does. An address after that is of the new network.

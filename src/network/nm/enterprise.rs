@@ -269,7 +269,7 @@ impl LoginTracker {
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::network) mod tests {
     use super::*;
     use provisioning_core::secret::{SecretBlob, SecretText};
 
@@ -279,7 +279,7 @@ mod tests {
     const DER: [u8; 9] = [0x30, 7, 0x30, 0, 0x30, 0, 3, 1, 0];
     const PKCS12: [u8; 7] = [0x30, 5, 2, 1, 3, 0x30, 0];
 
-    fn with_password() -> Login {
+    pub(in crate::network) fn with_password() -> Login {
         Login {
             method: EapMethod::PeapMschapv2,
             identity: "anna".into(),
@@ -293,7 +293,7 @@ mod tests {
         }
     }
 
-    fn with_certificate() -> Login {
+    pub(in crate::network) fn with_certificate() -> Login {
         Login {
             method: EapMethod::Tls,
             anonymous_identity: String::new(),

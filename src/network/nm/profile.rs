@@ -94,6 +94,11 @@ impl KeyManagement {
         Self::choose(seen, passphrase).map_err(|cause| Error::because("choosing the protection", cause.fault(), cause))
     }
 
+    /// The same with a login.
+    pub(in crate::network) fn for_login(seen: &[Security], odd: bool) -> Result<Self, Error> {
+        Self::choose_for_login(seen, odd).map_err(|cause| Error::because("choosing the protection", cause.fault(), cause))
+    }
+
     /// For a network whose stations have these securities, with a login. `odd`: with a key management that NetworkManager does
     /// not tell, such as that of WPA3 for enterprises.
     pub(super) fn choose_for_login(seen: &[Security], odd: bool) -> Result<Self, Cause> {
