@@ -1,20 +1,22 @@
-//! Enterprise networks, with hostapd's own server for logins. The radio is used without a phone: what a phone is told follows from the
-//! fault.
+//! Enterprise networks, with hostapd's own server for logins, and with either backend of the node. The radio is used without a phone:
+//! what a phone is told follows from the fault.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use jarvis_provisioning::network::Network;
+use jarvis_provisioning::network::hostapd::{self, Hostapd};
 use jarvis_provisioning::network::nm::{NetworkManager, Settings};
+use jarvis_provisioning::network::{Maintenance, Network};
 use provisioning_core::domain::{Credentials, EapMethod, Enterprise, Login, Passphrase, Ssid, State};
 use provisioning_core::fault::{Fault, chain};
 use provisioning_core::secret::{SecretBlob, SecretText};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-use crate::air::{Controllers, PATIENCE, connect, must};
-use crate::device::{Device, credentials, forget_networks, until_in_network};
+use crate::air::{Controllers, PATIENCE, connect, must, until};
+use crate::device::{Device, active_network, credentials, forget_networks, until_in_network};
+use crate::hostapd::Bare;
 use crate::place::{Home, PASSWORD, Settings as HomeSettings};
 use crate::street::Street;
 use crate::units::{Unit, clean, configure, install};
@@ -150,13 +152,18 @@ fn with_certificate(authority: &Authority, of: &Authority) -> Login {
     }
 }
 
+/// A login to any server.
+fn to_anyone(authority: &Authority) -> Login {
+    Login { authority: Vec::new(), domain: String::new(), accept_unverified_server: true, ..with_password(authority) }
+}
+
 /// The node's radio.
-struct Node {
-    radio: NetworkManager,
+struct Node<N> {
+    radio: N,
     folder: TempDir,
 }
 
-impl Node {
+impl Node<NetworkManager> {
     fn start() -> Self {
         forget_networks();
         let folder = TempDir::new().expect("a temporary folder");
@@ -164,7 +171,36 @@ impl Node {
         let settings = Settings { interface: Some("wlan0".into()), certificates, ..Settings::default() };
         Self { radio: NetworkManager::start(settings), folder }
     }
+}
 
+impl Node<Hostapd> {
+    /// In a guest without `NetworkManager`.
+    fn start_alone() -> Self {
+        forget_networks();
+        Self::start_in(TempDir::new().expect("a temporary folder"))
+    }
+
+    fn start_in(folder: TempDir) -> Self {
+        let settings = hostapd::Settings {
+            interface: Some("wlan0".into()),
+            profiles: folder.path().into(),
+            runtime: folder.path().join("run"),
+            ..hostapd::Settings::default()
+        };
+        Self { radio: Hostapd::start(settings), folder }
+    }
+
+    /// The same after its program has started again.
+    async fn restarted(self) -> Self {
+        let Self { radio, folder } = self;
+        drop(radio);
+        let node = Self::start_in(folder);
+        node.radio.prepare(None).await;
+        node
+    }
+}
+
+impl<N: Network> Node<N> {
     /// Joins a network. Returns the fault, if there is one.
     async fn try_to_join(&self, name: &str, login: Login) -> Option<Fault> {
         let began = Instant::now();
@@ -199,25 +235,29 @@ fn left_in(folder: &Path) -> Vec<PathBuf> {
     entries.map(|entry| entry.path()).filter(has_secret).collect()
 }
 
-#[tokio::test]
-async fn every_method_joins_and_leaves_nothing_when_it_is_forgotten() {
+/// Joins with every method, and stores the last one. Returns the network.
+async fn join_with_every_method(node: &Node<impl Network>) -> Street {
     let authority = Authority::new();
     authority.give_server("server", "365");
-    let _street = Street::open(&[(OFFICE, &authority.network("server"))]).await;
-    let node = Node::start();
+    let street = Street::open(&[(OFFICE, &authority.network("server"))]).await;
     let scanned = node.radio.scan().await.expect("a scan");
     println!("{scanned:?}");
     assert_eq!(node.join(OFFICE, with_password(&authority)).await, None);
     let ttls = Login { method: EapMethod::TtlsPap, authority: authority.der(), ..with_password(&authority) };
     assert_eq!(node.join(OFFICE, ttls).await, None);
-    let anyone =
-        Login { authority: Vec::new(), domain: String::new(), accept_unverified_server: true, ..with_password(&authority) };
-    assert_eq!(node.join(OFFICE, anyone).await, None);
+    assert_eq!(node.join(OFFICE, to_anyone(&authority)).await, None);
     assert_eq!(node.try_to_join(OFFICE, with_certificate(&authority, &authority)).await, None);
     node.radio.keep().await.expect("it is joined");
     assert_eq!(node.certificates(), 2);
     // As the files of the packaged service are: of another user, and for that one alone.
     must("chown", &["-R", "nobody", node.folder.path().to_str().expect("a name in ASCII")]);
+    street
+}
+
+#[tokio::test]
+async fn every_method_joins_and_leaves_nothing_when_it_is_forgotten() {
+    let node = Node::start();
+    let _street = join_with_every_method(&node).await;
     must("nmcli", &["connection", "down", "jarvis-Office"]);
     must("nmcli", &["connection", "up", "jarvis-Office"]);
     node.radio.forget().await.expect("it is deleted");
@@ -229,17 +269,34 @@ async fn every_method_joins_and_leaves_nothing_when_it_is_forgotten() {
 }
 
 #[tokio::test]
-async fn a_refused_login_is_told_by_what_was_refused() {
+async fn without_network_manager_every_method_joins_and_leaves_nothing_when_it_is_forgotten() {
+    let _bare = Bare::new();
+    let node = Node::start_alone();
+    let _street = join_with_every_method(&node).await;
+    must("systemctl", &["restart", "wpa_supplicant"]);
+    until_in_network(OFFICE).await;
+    let node = node.restarted().await;
+    assert_eq!(node.certificates(), 0, "the network of the earlier run is taken from the supplicant");
+    node.radio.join_stored(None).await.expect("it is stored");
+    assert_eq!((active_network().as_str(), node.certificates()), (OFFICE, 2));
+    node.radio.forget().await.expect("it is deleted");
+    until("the node has left the network", async || active_network().is_empty()).await;
+    assert_eq!(fs::read_dir(node.folder.path()).expect("the folder").count(), 0);
+}
+
+/// Gives an office logins that it refuses.
+async fn be_refused(node: &Node<impl Network>) {
     let (authority, stranger) = (Authority::new(), Authority::new());
     authority.give_server("server", "365");
     let home = format!("wpa=2\nrsn_pairwise=CCMP\nwpa_key_mgmt=WPA-PSK\nwpa_passphrase={PASSWORD}\n");
     let _street = Street::open(&[(OFFICE, &authority.network("server")), ("Home", &home)]).await;
-    let node = Node::start();
     let wrong = || SecretText::new("not the password".into());
     let peap = Login { password: wrong(), ..with_password(&authority) };
     assert_eq!(node.join(OFFICE, peap.clone()).await, Some(Fault::LoginRefused));
     let ttls = Login { method: EapMethod::TtlsPap, ..peap.clone() };
     assert_eq!(node.join(OFFICE, ttls).await, Some(Fault::LoginRefused));
+    let anyone = Login { password: wrong(), ..to_anyone(&authority) };
+    assert_eq!(node.join(OFFICE, anyone).await, Some(Fault::LoginRefused));
     let other = with_certificate(&authority, &stranger);
     assert_eq!(node.join(OFFICE, other).await, Some(Fault::CertificateRefused));
     let closed = Login { certificate_password: wrong(), ..with_certificate(&authority, &authority) };
@@ -252,7 +309,18 @@ async fn a_refused_login_is_told_by_what_was_refused() {
 }
 
 #[tokio::test]
-async fn a_server_that_cannot_be_trusted_is_told_by_the_reason() {
+async fn a_refused_login_is_told_by_what_was_refused() {
+    be_refused(&Node::start()).await;
+}
+
+#[tokio::test]
+async fn without_network_manager_a_refused_login_is_told_by_what_was_refused() {
+    let _bare = Bare::new();
+    be_refused(&Node::start_alone()).await;
+}
+
+/// Meets servers that cannot be trusted.
+async fn distrust(node: &Node<impl Network>) {
     let (authority, stranger) = (Authority::new(), Authority::new());
     authority.give_server("server", "365");
     {
@@ -260,7 +328,6 @@ async fn a_server_that_cannot_be_trusted_is_told_by_the_reason() {
         authority.give_server("expired", "30");
     }
     let _street = Street::open(&[(OFFICE, &authority.network("server")), (OLD_OFFICE, &authority.network("expired"))]).await;
-    let node = Node::start();
     let unknown = Login { authority: stranger.pem(), ..with_password(&authority) };
     assert_eq!(node.join(OFFICE, unknown).await, Some(Fault::ServerUntrusted));
     let public = Login { authority: Vec::new(), ..with_password(&authority) };
@@ -275,6 +342,17 @@ async fn a_server_that_cannot_be_trusted_is_told_by_the_reason() {
     };
     assert_eq!(in_1970, Some(Fault::ServerNotYetValid));
     assert_eq!(node.join(OFFICE, with_password(&authority)).await, None, "with the right time");
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_be_trusted_is_told_by_the_reason() {
+    distrust(&Node::start()).await;
+}
+
+#[tokio::test]
+async fn without_network_manager_a_server_that_cannot_be_trusted_is_told_by_the_reason() {
+    let _bare = Bare::new();
+    distrust(&Node::start_alone()).await;
 }
 
 #[tokio::test]

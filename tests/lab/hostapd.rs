@@ -22,7 +22,7 @@ const SETTINGS: &str = "backend = \"hostapd\"\n[access_point]\nopen = \"always\"
 const NETWORKD: &str = "/run/systemd/network/10-lab.network";
 
 /// The guest without `NetworkManager`, until this is dropped.
-struct Bare;
+pub(crate) struct Bare;
 
 impl Bare {
     /// No service gives its interfaces addresses.
@@ -34,7 +34,8 @@ impl Bare {
         bare
     }
 
-    fn new() -> Self {
+    /// With systemd-networkd.
+    pub(crate) fn new() -> Self {
         let bare = Self::without_addresses();
         fs::create_dir_all(Path::new(NETWORKD).parent().expect("a folder")).expect("a writable folder");
         fs::write(NETWORKD, "[Match]\nName=wlan0\n[Network]\nDHCP=ipv4\n").expect("a writable folder");
