@@ -1,5 +1,5 @@
 //! A node on an image without `NetworkManager`: `hostapd` and `dnsmasq` for its access point, `wpa_supplicant` for networks, and
-//! systemd-networkd or udhcpc for addresses.
+//! systemd-networkd, dhcpcd or udhcpc for addresses.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -56,6 +56,31 @@ impl Drop for Bare {
     }
 }
 
+/// dhcpcd as a service, as older images have it, until this is dropped. The guest's other interfaces are not the node's.
+struct Dhcpcd;
+
+impl Dhcpcd {
+    const UNIT: &str = "lab-dhcpcd";
+
+    fn start() -> Self {
+        let unit = format!("--unit={}", Self::UNIT);
+        must("systemd-run", &["--quiet", "--collect", &unit, "dhcpcd", "--nobackground", "--allowinterfaces", "wlan0"]);
+        Self
+    }
+}
+
+impl Drop for Dhcpcd {
+    fn drop(&mut self) {
+        run("systemctl", &["stop", Self::UNIT]);
+    }
+}
+
+/// Whether the node's radio has an address that begins so.
+fn has_address(beginning: &str) -> bool {
+    let text = run("ip", &["-4", "-oneline", "addr", "show", "dev", "wlan0"]).stdout;
+    String::from_utf8_lossy(&text).split_whitespace().any(|word| word.starts_with(beginning))
+}
+
 /// Whether a program runs in the guest.
 fn runs(program: &str) -> bool {
     run("pgrep", &["--exact", program]).status.success()
@@ -90,6 +115,23 @@ async fn udhcpc_gets_the_address_where_no_service_does() {
     until("the node has an address", async || runs("udhcpc") && address_at_home().is_some()).await;
     device.kill();
     until("its program has ended", async || !runs("udhcpc")).await;
+    device.boot_provisioned().await;
+    until("the node has returned to its network", async || active_network() == SSID && address_at_home().is_some()).await;
+    drop(home);
+}
+
+#[tokio::test]
+async fn dhcpcd_gets_the_address_and_leaves_the_access_point_alone() {
+    let _bare = Bare::without_addresses();
+    let _dhcpcd = Dhcpcd::start();
+    let mut device = Device::alone(SETTINGS).await;
+    until("dhcpcd has found no server, and made an address", async || has_address("169.254.")).await;
+    assert!(has_address("192.168.4.1/24"), "the access point has its address");
+    let home = provision(&device, true).await;
+    assert!(address_at_home().is_some() && !runs("udhcpc"), "the address is dhcpcd's");
+    device.stop().await;
+    must("systemctl", &["restart", "wpa_supplicant"]);
+    until("the node has left the network", async || active_network().is_empty()).await;
     device.boot_provisioned().await;
     until("the node has returned to its network", async || active_network() == SSID && address_at_home().is_some()).await;
     drop(home);
