@@ -1,5 +1,6 @@
 //! The operator's command line.
 
+mod device;
 mod devices;
 mod output;
 mod qr;
@@ -16,7 +17,7 @@ use command_center::{Config, Database, DatabaseError, OpenError, StartError, par
 use jarvis_program::Completions;
 use serde_json::json;
 
-use devices::{ListAppliances, ListNodes};
+use device::{Appliance, Node};
 use output::{Listing, Table};
 pub(crate) use serve::LogFormat;
 use serve::Serve;
@@ -187,38 +188,6 @@ enum PartnerCommand {
 }
 
 #[derive(Debug, Subcommand)]
-enum Appliance {
-    /// List appliances, with their progress and when they were last seen.
-    List(Box<ListAppliances>),
-    /// Show one appliance and its history as JSON.
-    Show {
-        /// Its id from the list.
-        appliance_id: String,
-    },
-    /// Revoke an appliance's key permanently.
-    Revoke {
-        /// Its id from the list.
-        appliance_id: String,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-enum Node {
-    /// List nodes, with when they were last seen.
-    List(Box<ListNodes>),
-    /// Show one node and its history as JSON.
-    Show {
-        /// Its id from the list.
-        node_id: String,
-    },
-    /// Revoke a node's key permanently.
-    Revoke {
-        /// Its id from the list.
-        node_id: String,
-    },
-}
-
-#[derive(Debug, Subcommand)]
 enum Key {
     /// Create a new key. Issued tokens stay valid until they expire, after at most eight hours.
     Rotate {
@@ -343,21 +312,8 @@ async fn operate(operator: &Operator, command: Command) -> Result<(), Failure> {
             Ok(())
         }
         Command::Partner(PartnerCommand::List { format }) => list_partners(operator, format).await,
-        Command::Appliance(Appliance::List(list)) => list.run(operator).await,
-        Command::Appliance(Appliance::Show { appliance_id }) => {
-            let (appliance, events) = operator.appliance(&appliance_id).await?;
-            println!("{:#}", json!({ "appliance": appliance, "events": events }));
-            Ok(())
-        }
-        Command::Node(Node::Show { node_id }) => {
-            let (node, events) = operator.node(&node_id).await?;
-            println!("{:#}", json!({ "node": node, "events": events }));
-            Ok(())
-        }
-        Command::Appliance(Appliance::Revoke { appliance_id }) => {
-            acting.revoke_appliance(&appliance_id).await?;
-            Ok(())
-        }
+        Command::Appliance(command) => command.run(operator, &acting).await,
+        Command::Node(command) => command.run(operator, &acting).await,
         Command::Backup { file } => {
             operator.backup(&file).await?;
             Ok(())
@@ -366,11 +322,6 @@ async fn operate(operator: &Operator, command: Command) -> Result<(), Failure> {
             println!("{}", acting.rotate_keys(at_once).await?);
             Ok(())
         }
-        Command::Node(Node::Revoke { node_id }) => {
-            acting.revoke_node(&node_id).await?;
-            Ok(())
-        }
-        Command::Node(Node::List(list)) => list.run(operator).await,
         Command::Audit { limit, format } => list_actions(operator, limit, format).await,
     }
 }
