@@ -45,6 +45,7 @@ use crate::base::secret::ServerSecret;
 use crate::config::Config;
 use crate::domain::accounts::Passwords;
 use crate::domain::batch::Batches;
+use crate::domain::fleet::{ApplianceEntry, NodeEntry};
 use crate::domain::guesses::Guessers;
 use crate::domain::health::Health;
 use crate::domain::heartbeats::{ApplianceBeat, NodeBeat};
@@ -186,11 +187,16 @@ fn pages() -> Router<Arc<Center>> {
     Router::new()
         .route("/", get(page::show))
         .route("/appliances", get(page::devices::appliances))
-        .route("/appliances/{id}", get(page::device::appliance))
+        .route("/appliances/{id}", get(page::device::device::<ApplianceEntry>))
+        .route(
+            "/appliances/{id}/{action}",
+            get(page::action::confirm::<ApplianceEntry>).post(page::action::act::<ApplianceEntry>),
+        )
         .route("/nodes", get(page::devices::nodes))
-        .route("/nodes/{id}", get(page::device::node))
+        .route("/nodes/{id}", get(page::device::device::<NodeEntry>))
+        .route("/nodes/{id}/{action}", get(page::action::confirm::<NodeEntry>).post(page::action::act::<NodeEntry>))
         .route("/codes", post(page::create))
-        .route("/codes/revoke", post(page::revoke))
+        .route("/codes/revoke", get(page::confirm_revocation).post(page::revoke))
         // For its forms; all other bodies are read by `body::Body`, which has its own limit.
         .layer(DefaultBodyLimit::max(body::LARGEST))
 }

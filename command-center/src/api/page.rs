@@ -1,6 +1,7 @@
 //! The operator's pages: codes, and lists of the fleet. HTML; only the page of a device has a script, which shows
 //! its changes.
 
+pub(super) mod action;
 pub(super) mod device;
 pub(super) mod devices;
 
@@ -22,12 +23,15 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde::Deserialize;
 use url::form_urlencoded::Serializer;
 
+use super::body::Asked;
 use super::html::Value;
 use super::{Center, auth};
 use crate::base::clock::Moment;
 use crate::base::qr::qr_png;
 use crate::base::refusal::Refusal;
 use crate::domain::audit::{Actor, AuditEntry};
+use crate::domain::fleet::Device;
+use crate::domain::history::Of;
 use crate::domain::operator::{CodeEntry, CodeState, MANY, NewCode, NewCodes, OperatorError, Overview, SiteEntry};
 
 /// The style of the page. Its hash is in the policy below, so that browsers apply no other.
@@ -143,6 +147,25 @@ pub(super) struct RevokeForm {
     id: String,
 }
 
+/// `GET /codes/revoke`: asks for the confirmation.
+pub(super) async fn confirm_revocation(
+    State(center): State<Arc<Center>>,
+    _: Browser,
+    asked: Result<Asked<RevokeForm>, Refusal>,
+) -> Response {
+    let id = match asked {
+        Ok(Asked(RevokeForm { id })) => id,
+        Err(refusal) => return refusal.into_response(),
+    };
+    let content = html! {
+        nav aria-label="Up" { a href="/" { "Back to the codes" } }
+        h2 { "Revoke " (Value(&id)) "?" }
+        p { "The code cannot be claimed from then on. This cannot be undone." }
+        form method="post" action="/codes/revoke" { button name="id" value=(Value(&id)) { "Revoke" } }
+    };
+    answer(&center, Place::Codes, "Revoke", &content, StatusCode::OK)
+}
+
 /// `POST /codes/revoke`
 pub(super) async fn revoke(
     State(center): State<Arc<Center>>,
@@ -157,16 +180,23 @@ pub(super) async fn revoke(
     }
 }
 
-async fn fail(center: &Center, error: &OperatorError) -> Response {
-    let status = match error {
+/// The status of a page that shows an error.
+fn status(error: &OperatorError) -> Result<StatusCode, Refusal> {
+    match error {
         OperatorError::Database(_) | OperatorError::Random(_) => {
             tracing::warn!(error = %crate::base::chain(error), "operator request failed");
-            return Refusal::Unavailable.into_response();
+            Err(Refusal::Unavailable)
         }
-        OperatorError::UnknownCode | OperatorError::UnknownAppliance | OperatorError::UnknownNode => StatusCode::NOT_FOUND,
-        _ => StatusCode::BAD_REQUEST,
-    };
-    render(center, &[], Some(&error.to_string()), status).await
+        OperatorError::UnknownCode | OperatorError::UnknownAppliance | OperatorError::UnknownNode => Ok(StatusCode::NOT_FOUND),
+        _ => Ok(StatusCode::BAD_REQUEST),
+    }
+}
+
+async fn fail(center: &Center, error: &OperatorError) -> Response {
+    match status(error) {
+        Ok(status) => render(center, &[], Some(&error.to_string()), status).await,
+        Err(refusal) => refusal.into_response(),
+    }
 }
 
 async fn render(center: &Center, fresh: &[NewCode], fault: Option<&str>, status: StatusCode) -> Response {
@@ -198,6 +228,14 @@ enum Place {
 
 impl Place {
     const ALL: [Self; 3] = [Self::Codes, Self::Appliances, Self::Nodes];
+
+    /// The page of a kind of devices.
+    const fn of<D: Device>() -> Self {
+        match D::OF {
+            Of::Appliance => Self::Appliances,
+            Of::Node => Self::Nodes,
+        }
+    }
 
     const fn path(self) -> &'static str {
         match self {
@@ -349,7 +387,7 @@ fn codes(Overview { codes, .. }: &Overview) -> Markup {
             (cells(&[Some(&code.id), Some(code.state.word())]))
             td {
                 @if code.state == CodeState::Pending {
-                    form method="post" action="/codes/revoke" {
+                    form method="get" action="/codes/revoke" {
                         button name="id" value=(Value(&code.id)) aria-label={ "Revoke code " (Value(&code.id)) } { "Revoke" }
                     }
                 }

@@ -1,6 +1,8 @@
 //! Commands about devices.
 
-use clap::Subcommand;
+use std::io::{self, BufRead, IsTerminal as _, Read as _, Write as _};
+
+use clap::{Args, Subcommand};
 use command_center::operator::{Acting, Operator};
 use serde_json::json;
 
@@ -20,6 +22,8 @@ pub(super) enum Appliance {
     Revoke {
         /// Its id from the list.
         appliance_id: String,
+        #[command(flatten)]
+        consent: Consent,
     },
 }
 
@@ -36,7 +40,35 @@ pub(super) enum Node {
     Revoke {
         /// Its id from the list.
         node_id: String,
+        #[command(flatten)]
+        consent: Consent,
     },
+}
+
+/// Asks before something is changed.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct Consent {
+    /// Do not ask for a confirmation. Without a terminal as standard input none is asked for.
+    #[arg(long)]
+    yes: bool,
+}
+
+impl Consent {
+    /// Fails unless the operator confirms it.
+    fn ask(self, question: &str) -> Result<(), Failure> {
+        let input = io::stdin();
+        if self.yes || !input.is_terminal() {
+            return Ok(());
+        }
+        write!(io::stderr(), "{question} [y/N] ")?;
+        let mut answer = String::new();
+        input.lock().take(100).read_line(&mut answer)?;
+        if is_yes(&answer) { Ok(()) } else { Err(Failure { code: 1, text: "nothing was changed".into() }) }
+    }
+}
+
+fn is_yes(answer: &str) -> bool {
+    ["y", "yes"].iter().any(|yes| answer.trim().eq_ignore_ascii_case(yes))
 }
 
 impl Appliance {
@@ -47,7 +79,10 @@ impl Appliance {
                 let (appliance, events) = operator.appliance(&appliance_id).await?;
                 println!("{:#}", json!({ "appliance": appliance, "events": events }));
             }
-            Self::Revoke { appliance_id } => acting.revoke_appliance(&appliance_id).await?,
+            Self::Revoke { appliance_id, consent } => {
+                consent.ask(&format!("Revoke the key of {appliance_id} permanently?"))?;
+                acting.revoke_appliance(&appliance_id).await?;
+            }
         }
         Ok(())
     }
@@ -61,8 +96,22 @@ impl Node {
                 let (node, events) = operator.node(&node_id).await?;
                 println!("{:#}", json!({ "node": node, "events": events }));
             }
-            Self::Revoke { node_id } => acting.revoke_node(&node_id).await?,
+            Self::Revoke { node_id, consent } => {
+                consent.ask(&format!("Revoke the key of {node_id} permanently?"))?;
+                acting.revoke_node(&node_id).await?;
+            }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_yes_is_yes() {
+        assert!(["y\n", "Y\r\n", " yes "].iter().all(|answer| is_yes(answer)));
+        assert!(!["", "\n", "n\n", "yesterday\n", "no"].iter().any(|answer| is_yes(answer)));
     }
 }

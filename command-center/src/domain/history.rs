@@ -16,7 +16,7 @@ pub(crate) static RETENTION: Retention =
 /// How many events of one device are kept.
 const PER_DEVICE: i64 = 100;
 
-/// What kind of device an event is of, as the database has it.
+/// A kind of device; the database tells their events apart by its word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Of {
     Appliance,

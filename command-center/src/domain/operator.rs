@@ -16,6 +16,7 @@ pub use self::acting::Acting;
 use self::operations::{ListCodes, ListPartners, ReadOverview};
 use super::audit::{Actor, AuditEntry, ReadAudit};
 use super::code::ProvisionCode;
+use super::history::Of;
 use super::opening::{OpenError, open};
 use crate::base::clock::{Clock, Moment};
 use crate::base::secret::{self, ServerSecret};
@@ -58,6 +59,16 @@ pub enum OperatorError {
     /// The database failed.
     #[error("database error: {0}")]
     Database(String),
+}
+
+impl OperatorError {
+    /// That there is no such device.
+    pub(crate) const fn unknown(of: Of) -> Self {
+        match of {
+            Of::Appliance => Self::UnknownAppliance,
+            Of::Node => Self::UnknownNode,
+        }
+    }
 }
 
 impl From<store::Error> for OperatorError {

@@ -1,6 +1,7 @@
 //! The command center, tested over HTTP and through its program, on both databases.
 
 mod accounts;
+mod actions;
 mod claims;
 mod failover;
 mod faults;

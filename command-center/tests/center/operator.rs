@@ -29,7 +29,7 @@ on_both_databases!(
     actions_are_in_the_audit_and_what_changes_nothing_is_not,
 );
 
-fn run(center: &Center, arguments: &[&str]) -> Output {
+pub(crate) fn run(center: &Center, arguments: &[&str]) -> Output {
     let database = match &center.config.database {
         Database::Sqlite(path) => format!("sqlite:{}", path.display()),
         Database::Postgres(url) => url.to_string(),
@@ -40,13 +40,13 @@ fn run(center: &Center, arguments: &[&str]) -> Output {
     command.args(arguments).current_dir(center.place()).stdin(Stdio::null()).output().unwrap()
 }
 
-fn done(center: &Center, arguments: &[&str]) -> String {
+pub(crate) fn done(center: &Center, arguments: &[&str]) -> String {
     let output = run(center, arguments);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn listed(center: &Center, arguments: &[&str]) -> Vec<Value> {
+pub(crate) fn listed(center: &Center, arguments: &[&str]) -> Vec<Value> {
     serde_json::from_str(&done(center, arguments)).unwrap()
 }
 

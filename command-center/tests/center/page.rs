@@ -24,7 +24,7 @@ on_both_databases!(
     an_invalid_form_is_reported_on_the_page,
 );
 
-fn as_operator(center: &Center, method: Method, path: &str) -> reqwest::RequestBuilder {
+pub(crate) fn as_operator(center: &Center, method: Method, path: &str) -> reqwest::RequestBuilder {
     center.request(method, path).basic_auth("operator", Some(ADMIN_KEY))
 }
 
@@ -32,13 +32,13 @@ async fn page(center: &Center) -> String {
     page_at(center, "/").await
 }
 
-async fn page_at(center: &Center, path: &str) -> String {
+pub(crate) async fn page_at(center: &Center, path: &str) -> String {
     let response = as_operator(center, Method::GET, path).send().await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
     response.text().await.unwrap()
 }
 
-async fn submit(center: &Center, path: &str, form: &str) -> Response {
+pub(crate) async fn submit(center: &Center, path: &str, form: &str) -> Response {
     let request = as_operator(center, Method::POST, path).header(ORIGIN, center.url(""));
     let request = request.header("content-type", "application/x-www-form-urlencoded");
     request.body(form.to_owned()).send().await.unwrap()
@@ -117,6 +117,9 @@ async fn a_code_is_revoked_from_the_page(center: Center) {
     let code = center.code().await;
     let page = page(&center).await;
     let id = page.split("name=\"id\" value=\"").nth(1).unwrap().split('"').next().unwrap();
+    let question = page_at(&center, &format!("/codes/revoke?id={id}")).await;
+    assert!(question.contains(&format!("<h2>Revoke {id}?</h2>")), "{question}");
+    assert_eq!(center.get(&format!("/api/provision/validate/{code}"), &[]).await.1["valid"], true);
     let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
     let request = client.post(center.url("/codes/revoke")).basic_auth("", Some(ADMIN_KEY)).header(ORIGIN, center.url(""));
     let request = request.header("content-type", "application/x-www-form-urlencoded").body(format!("id={id}"));

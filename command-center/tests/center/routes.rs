@@ -81,7 +81,12 @@ fn routes(node_id: &str, appliance_id: &str) -> Vec<(Method, String, Value, Stat
         get("/nodes", NONE),
         get(&format!("/appliances/{appliance_id}"), NONE),
         get(&format!("/nodes/{node_id}"), NONE),
+        get(&format!("/appliances/{appliance_id}/revoke"), NONE),
+        post(&format!("/appliances/{appliance_id}/revoke"), &json!({}), NONE),
+        get(&format!("/nodes/{node_id}/revoke"), NONE),
+        post(&format!("/nodes/{node_id}/revoke"), &json!({}), NONE),
         post("/codes", &json!({}), NONE),
+        get("/codes/revoke?id=0123456789abcdef", NONE),
         post("/codes/revoke", &json!({}), NONE),
         post("/users", &account, NONE),
         (Method::PATCH, "/users/password".into(), account.clone(), NONE),
@@ -175,7 +180,9 @@ async fn a_credential_authorizes_its_owner_only(center: Center) {
         | "/nodes" => vec![6],
         path if path.ends_with("/unknown/live") => vec![],
         path if path.starts_with("/api/v0/admin/fleet") => vec![6],
-        path if path.starts_with("/appliances/") || path.starts_with("/nodes/") => vec![6],
+        path if method == Method::GET && ["/appliances/", "/nodes/", "/codes/"].iter().any(|page| path.starts_with(page)) => {
+            vec![6]
+        }
         path if path.starts_with("/api/v0/admin/nodes/") || path.ends_with("/config/push") => vec![6],
         path if path.ends_with("/config/pending") || path.ends_with("/k2/ack/unknown") => vec![0],
         path if path.ends_with("/settings/requests") => vec![if method == Method::GET { 0 } else { 6 }],

@@ -8,33 +8,27 @@ use axum::response::{IntoResponse as _, Response};
 use maud::{Markup, PreEscaped, html};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::{Browser, LIVE, Place, answer, cells, fail, when};
+use super::{Browser, LIVE, Place, action, answer, cells, fail, when};
 use crate::api::Center;
 use crate::api::body::Segment;
 use crate::api::html::Value;
 use crate::base::refusal::Refusal;
-use crate::domain::fleet::{ApplianceEntry, Entry, Event, NodeEntry};
+use crate::domain::fleet::{Device, Entry, Event};
+use crate::domain::operator::OperatorError;
 
-/// `GET /appliances/{id}`
-pub(in crate::api) async fn appliance(State(center): State<Arc<Center>>, _: Browser, id: Result<Segment, Refusal>) -> Response {
+/// `GET /appliances/{id}` and `GET /nodes/{id}`
+pub(in crate::api) async fn device<D: Device>(
+    State(center): State<Arc<Center>>,
+    _: Browser,
+    id: Result<Segment, Refusal>,
+) -> Response {
     let Segment(id) = match id {
         Ok(id) => id,
         Err(refusal) => return refusal.into_response(),
     };
-    match center.operator.appliance(&id).await {
-        Ok((entry, events)) => show::<ApplianceEntry>(&center, Place::Appliances, &id, &entry, &events),
-        Err(error) => fail(&center, &error).await,
-    }
-}
-
-/// `GET /nodes/{id}`
-pub(in crate::api) async fn node(State(center): State<Arc<Center>>, _: Browser, id: Result<Segment, Refusal>) -> Response {
-    let Segment(id) = match id {
-        Ok(id) => id,
-        Err(refusal) => return refusal.into_response(),
-    };
-    match center.operator.node(&id).await {
-        Ok((entry, events)) => show::<NodeEntry>(&center, Place::Nodes, &id, &entry, &events),
+    match center.operator.device::<D>(&id).await {
+        Ok(Some((device, events))) => show(&center, &device, &events),
+        Ok(None) => fail(&center, &OperatorError::unknown(D::OF)).await,
         Err(error) => fail(&center, &error).await,
     }
 }
@@ -44,14 +38,16 @@ pub(super) fn address(list: &str, id: &str) -> String {
     format!("{list}/{}", utf8_percent_encode(id, NON_ALPHANUMERIC))
 }
 
-fn show<E: Entry>(center: &Center, place: Place, id: &str, entry: &E, events: &[Event]) -> Response {
+fn show<D: Device>(center: &Center, device: &D, events: &[Event]) -> Response {
+    let (place, id) = (Place::of::<D>(), device.id());
     let list = place.path();
     let source = format!("{}/live", address(&format!("/api/v0/admin/fleet{list}"), id));
     let content = html! {
         nav aria-label="Up" { a href=(list) { "All " (place.name().to_lowercase()) } }
         h2 { (Value(id)) }
+        (action::links(device))
         div #live data-source=(Value(&source)) {
-            (details(entry))
+            (details(device))
             (history(events))
         }
         script { (PreEscaped(LIVE)) }

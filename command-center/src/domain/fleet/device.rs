@@ -29,7 +29,7 @@ impl<D: Device> Operation for One<D> {
         one.add(D::KIND.columns).add(" FROM ").add(D::KIND.devices).add(D::KIND.joins);
         one.add(" WHERE ").add(D::KIND.name).add(" = ").value(&self.id);
         let Some(row) = connection.query(&one).await?.into_iter().next() else { return Ok(None) };
-        let events = history::read(connection, D::KIND.of, &self.id).await?;
+        let events = history::read(connection, D::OF, &self.id).await?;
         Ok(Some((D::from_row(&row, self.now)?, events)))
     }
 }

@@ -34,8 +34,6 @@ pub(crate) struct Kind {
     pub(super) width: usize,
     /// The column of the ids.
     pub(super) name: &'static str,
-    /// How their events are told apart.
-    pub(super) of: Of,
     pub(super) place: &'static str,
     pub(super) partner: Option<&'static str>,
     pub(super) status: Option<&'static str>,
@@ -63,6 +61,8 @@ pub trait Entry: Serialize {
 
 /// A device in a list.
 pub(crate) trait Device: Entry + Sized + Send + 'static {
+    /// What kind it is.
+    const OF: Of;
     /// Where it is in the database.
     const KIND: Kind;
     /// That there is no such device.
@@ -70,6 +70,12 @@ pub(crate) trait Device: Entry + Sized + Send + 'static {
 
     /// Reads the columns of its kind.
     fn from_row(row: &Row, now: Moment) -> Result<Self, Error>;
+
+    /// Its id.
+    fn id(&self) -> &str;
+
+    /// Its state, as this server sees it.
+    fn state(&self) -> State;
 }
 
 /// The state, given when the device was last heard of.
@@ -148,6 +154,7 @@ impl Entry for ApplianceEntry {
 }
 
 impl Device for ApplianceEntry {
+    const OF: Of = Of::Appliance;
     const KIND: Kind = Kind {
         devices: "appliances d",
         silence: "UPDATE appliances SET silent_since = $1 WHERE number = $2",
@@ -158,7 +165,6 @@ impl Device for ApplianceEntry {
                   d.claimed_at, p.last_seen, d.revoked_at",
         width: 12,
         name: "d.appliance_id",
-        of: Of::Appliance,
         place: "d.site_id",
         partner: Some("d.partner"),
         status: Some("d.status"),
@@ -186,6 +192,14 @@ impl Device for ApplianceEntry {
             last_seen: last_seen.map(Moment::zoned),
             revoked,
         })
+    }
+
+    fn id(&self) -> &str {
+        &self.appliance_id
+    }
+
+    fn state(&self) -> State {
+        self.state
     }
 }
 
@@ -242,6 +256,7 @@ impl Entry for NodeEntry {
 }
 
 impl Device for NodeEntry {
+    const OF: Of = Of::Node;
     const KIND: Kind = Kind {
         devices: "nodes d",
         silence: "UPDATE nodes SET silent_since = $1 WHERE number = $2",
@@ -250,7 +265,6 @@ impl Device for NodeEntry {
         columns: concat!(node_fields!(), ", registered_at"),
         width: 14,
         name: "d.node_id",
-        of: Of::Node,
         place: "d.household_id",
         partner: None,
         status: None,
@@ -265,5 +279,13 @@ impl Device for NodeEntry {
         let last_seen = row.column::<Option<i64>>(8)?.map(Moment);
         let registered_at = Moment(row.column(13)?).zoned();
         Ok(Self { state: state(last_seen, !view.is_active, now), registered_at, view })
+    }
+
+    fn id(&self) -> &str {
+        &self.view.node_id
+    }
+
+    fn state(&self) -> State {
+        self.state
     }
 }
