@@ -91,7 +91,8 @@ pub(super) async fn counts(State(center): State<Arc<Center>>, _: Administrator) 
 #[into_params(parameter_in = Query)]
 #[serde(default)]
 pub(super) struct FleetQuery {
-    /// What an id, a hardware address or a host name of an appliance begins with, or an id, a name or a room of a node.
+    /// What an id, a display name, a hardware address or a host name of an appliance begins with, or an id, a display name, a
+    /// name or a room of a node.
     pub(super) text: Option<String>,
     /// The id of the site of an appliance.
     pub(super) site: Option<String>,

@@ -18,6 +18,15 @@ pub(super) enum Appliance {
         /// Its id from the list.
         appliance_id: String,
     },
+    /// Give an appliance a display name, by which operators find it. The appliance does not learn it.
+    Rename {
+        /// Its id from the list.
+        appliance_id: String,
+        /// The name; an empty one removes it.
+        name: String,
+        #[command(flatten)]
+        consent: Consent,
+    },
     /// Revoke an appliance's key permanently.
     Revoke {
         /// Its id from the list.
@@ -35,6 +44,15 @@ pub(super) enum Node {
     Show {
         /// Its id from the list.
         node_id: String,
+    },
+    /// Give a node a display name, by which operators find it. The node and its household do not learn it.
+    Rename {
+        /// Its id from the list.
+        node_id: String,
+        /// The name; an empty one removes it.
+        name: String,
+        #[command(flatten)]
+        consent: Consent,
     },
     /// Revoke a node's key permanently.
     Revoke {
@@ -79,6 +97,10 @@ impl Appliance {
                 let (appliance, events) = operator.appliance(&appliance_id).await?;
                 println!("{:#}", json!({ "appliance": appliance, "events": events }));
             }
+            Self::Rename { appliance_id, name, consent } => {
+                consent.ask(&format!("Rename {appliance_id} to {name:?}?"))?;
+                acting.rename_appliance(&appliance_id, &name).await?;
+            }
             Self::Revoke { appliance_id, consent } => {
                 consent.ask(&format!("Revoke the key of {appliance_id} permanently?"))?;
                 acting.revoke_appliance(&appliance_id).await?;
@@ -95,6 +117,10 @@ impl Node {
             Self::Show { node_id } => {
                 let (node, events) = operator.node(&node_id).await?;
                 println!("{:#}", json!({ "node": node, "events": events }));
+            }
+            Self::Rename { node_id, name, consent } => {
+                consent.ask(&format!("Rename {node_id} to {name:?}?"))?;
+                acting.rename_node(&node_id, &name).await?;
             }
             Self::Revoke { node_id, consent } => {
                 consent.ask(&format!("Revoke the key of {node_id} permanently?"))?;

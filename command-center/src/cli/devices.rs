@@ -51,7 +51,7 @@ struct DeviceFormat {
 
 #[derive(Debug, Args)]
 pub(super) struct ListAppliances {
-    /// Only appliances whose id, hardware address or host name begins with this.
+    /// Only appliances whose id, display name, hardware address or host name begins with this.
     text: Option<String>,
     /// Only the appliances of this site.
     #[arg(long, value_name = "ID")]
@@ -68,7 +68,7 @@ pub(super) struct ListAppliances {
 
 #[derive(Debug, Args)]
 pub(super) struct ListNodes {
-    /// Only nodes whose id, name or room begins with this.
+    /// Only nodes whose id, display name, name or room begins with this.
     text: Option<String>,
     /// Only the nodes of this household.
     #[arg(long, value_name = "ID")]
@@ -96,6 +96,7 @@ impl ListAppliances {
             let progress = format!("{} %", entry.progress_percent);
             [
                 Some(entry.appliance_id.clone()),
+                entry.display_name.clone(),
                 Some(entry.site.clone()),
                 Some(entry.partner.clone()),
                 entry.hostname.clone(),
@@ -105,7 +106,7 @@ impl ListAppliances {
                 entry.last_seen.clone(),
             ]
         };
-        let columns = ["APPLIANCE", "SITE", "PARTNER", "HOST", "STATE", "STATUS", "PROGRESS", "LAST SEEN"];
+        let columns = ["APPLIANCE", "DISPLAY NAME", "SITE", "PARTNER", "HOST", "STATE", "STATUS", "PROGRESS", "LAST SEEN"];
         let mut output = Output::new(common.format, columns);
         let mut list = common.list(filter);
         while let Some(query) = list.next() {
@@ -122,9 +123,10 @@ impl ListNodes {
         let row = |entry: &NodeEntry| {
             let [room, name, version, seen] = entry.details().map(|text| text.map(str::to_owned));
             let state = Some(entry.state.word().to_owned());
-            [Some(entry.id().to_owned()), Some(entry.household().to_owned()), room, name, state, version, seen]
+            let (id, household) = (Some(entry.id().to_owned()), Some(entry.household().to_owned()));
+            [id, entry.display_name.clone(), household, room, name, state, version, seen]
         };
-        let columns = ["NODE", "HOUSEHOLD", "ROOM", "NAME", "STATE", "VERSION", "LAST SEEN"];
+        let columns = ["NODE", "DISPLAY NAME", "HOUSEHOLD", "ROOM", "NAME", "STATE", "VERSION", "LAST SEEN"];
         let mut output = Output::new(common.format, columns);
         let mut list = common.list(filter);
         while let Some(query) = list.next() {

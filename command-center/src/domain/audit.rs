@@ -46,6 +46,8 @@ pub(crate) enum Action {
     RevokeCode,
     RevokeAppliance,
     RevokeNode,
+    RenameAppliance,
+    RenameNode,
     RotateKeys,
 }
 
@@ -57,6 +59,8 @@ impl Action {
             Self::RevokeCode => "code revoked",
             Self::RevokeAppliance => "appliance revoked",
             Self::RevokeNode => "node revoked",
+            Self::RenameAppliance => "appliance renamed",
+            Self::RenameNode => "node renamed",
             Self::RotateKeys => "signing key rotated",
         }
     }

@@ -115,8 +115,8 @@ pub struct Filter {
     pub seen_within: Option<Duration>,
     /// Heard of once, but not within this time.
     pub silent_for: Option<Duration>,
-    /// What an id, a hardware address or a host name of an appliance begins with, or an id, a name or a room of a node. Upper and
-    /// lower case are the same.
+    /// What an id, a display name, a hardware address or a host name of an appliance begins with, or an id, a display name, a
+    /// name or a room of a node. Upper and lower case are the same.
     pub text: Option<String>,
 }
 

@@ -2,6 +2,7 @@
 
 mod acting;
 mod devices;
+mod names;
 mod operations;
 
 use std::path::Path;
@@ -13,6 +14,7 @@ use thiserror::Error;
 use utoipa::ToSchema;
 
 pub use self::acting::Acting;
+pub(crate) use self::names::quoted;
 use self::operations::{ListCodes, ListPartners, ReadOverview};
 use super::audit::{Actor, AuditEntry, ReadAudit};
 use super::code::ProvisionCode;

@@ -3,6 +3,8 @@
 //! A step that has been released is never edited; a change is a further step. Steps run in one transaction, before the
 //! server accepts requests. Times are milliseconds since 1970, hashes lower-case hexadecimal, flags the time they were set.
 
+mod devices;
+
 use super::{Connection, Error, values};
 
 /// The statements that bring the schema from one version to the next.
@@ -386,6 +388,7 @@ const STEPS: &[Step] = &[
         detail TEXT
     )"],
     },
+    devices::DISPLAY_NAMES,
 ];
 
 /// Migrates the schema to the latest version. The caller holds the lock that excludes other processes.

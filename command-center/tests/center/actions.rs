@@ -10,7 +10,14 @@ use crate::support::{ADMIN_KEY, Center, on_both_databases, text};
 
 const FIRST: &str = "84:3A:5B:91:B6:61";
 
-on_both_databases!(a_device_is_revoked_from_its_page_after_a_confirmation, an_action_that_is_none_or_of_another_page_is_refused,);
+on_both_databases!(
+    a_device_is_revoked_from_its_page_after_a_confirmation,
+    an_action_that_is_none_or_of_another_page_is_refused,
+    a_renamed_device_is_found_and_exported_by_its_name,
+    a_device_does_not_learn_its_display_name,
+    a_device_is_renamed_from_its_page_after_a_confirmation,
+    what_is_no_name_is_refused,
+);
 
 async fn heartbeat(center: &Center, bearer: &str) -> StatusCode {
     center.post("/api/provision/heartbeat", &[("authorization", bearer)], &json!({ "mac_address": FIRST })).await.0
@@ -67,4 +74,100 @@ async fn an_action_that_is_none_or_of_another_page_is_refused(center: Center) {
     assert_eq!(heartbeat(&center, &bearer).await, StatusCode::OK);
     done(&center, &["appliance", "revoke", "--yes", &appliance_id]);
     assert_eq!(heartbeat(&center, &bearer).await, StatusCode::UNAUTHORIZED);
+}
+
+/// The newest action with its detail.
+fn newest(center: &Center) -> [String; 3] {
+    let entry = listed(center, &["audit", "--json", "--limit", "1"]).remove(0);
+    ["action", "subject", "detail"].map(|field| entry[field].as_str().unwrap_or_default().to_owned())
+}
+
+async fn a_renamed_device_is_found_and_exported_by_its_name(center: Center) {
+    let (appliance_id, _) = center.appliance(FIRST).await;
+    center.appliance("84:3A:5B:91:B6:62").await;
+    let node = center.node().await;
+    center.node().await;
+    let node_id = node.split(':').next().unwrap().to_owned();
+    for (kind, id) in [("appliance", &appliance_id), ("node", &node_id)] {
+        let rename = |name: &str| done(&center, &[kind, "rename", id, name]);
+        let detail = |detail: &str| [format!("{kind} renamed"), id.clone(), detail.to_owned()];
+        rename(" Reception, left ");
+        assert_eq!(newest(&center), detail("from no name to “Reception, left”"));
+        rename("Entrance, left");
+        rename("Entrance, left");
+        assert_eq!(newest(&center), detail("from “Reception, left” to “Entrance, left”"));
+        assert_eq!(listed(&center, &["audit", "--json"]).iter().filter(|entry| entry["subject"] == **id).count(), 2);
+        for (text, found) in [("entrance", 1), ("ENTRANCE, LEFT", 1), ("left", 0), ("reception", 0)] {
+            assert_eq!(listed(&center, &[kind, "list", text, "--json"]).len(), found, "{text}");
+        }
+        assert!(done(&center, &[kind, "list"]).contains("  Entrance, left  "));
+        assert!(done(&center, &[kind, "list", "--csv"]).contains(",\"Entrance, left\"\r\n"));
+        let list = page_at(&center, &format!("/{kind}s?text=entrance")).await;
+        assert!(list.contains(&format!(">Entrance, left</a><div class=\"quiet\">{id}</div></th>")), "{list}");
+        assert!(page_at(&center, &format!("/{kind}s/{id}")).await.contains("<h2>Entrance, left</h2>"));
+        let (_, shown) = center.get(&format!("/api/v0/admin/fleet/{kind}s/{id}"), &[("x-api-key", ADMIN_KEY)]).await;
+        assert_eq!(shown["display_name"], "Entrance, left");
+        rename("");
+        assert_eq!(newest(&center), detail("from “Entrance, left” to no name"));
+        assert_eq!(listed(&center, &[kind, "list", "entrance", "--json"]).len(), 0);
+    }
+}
+
+async fn a_device_does_not_learn_its_display_name(center: Center) {
+    let (appliance_id, bearer) = center.appliance(FIRST).await;
+    let node = center.node().await;
+    let node_id = node.split(':').next().unwrap();
+    let answers = async || {
+        let bearer = [("authorization", bearer.as_str())];
+        let (_, configuration) = center.get(&format!("/api/provision/config/{appliance_id}"), &bearer).await;
+        let (_, known) = center.post("/api/provision/heartbeat", &bearer, &json!({ "mac_address": FIRST })).await;
+        let (_, answer) = center.heartbeat(&node).await;
+        let (_, nodes) = center.get("/api/v0/admin/nodes", &[("x-api-key", ADMIN_KEY)]).await;
+        let (_, one) = center.get(&format!("/api/v0/admin/nodes/{node_id}"), &[("x-api-key", ADMIN_KEY)]).await;
+        json!([configuration, known, answer, nodes, one]).to_string()
+    };
+    answers().await;
+    let before = answers().await;
+    done(&center, &["appliance", "rename", &appliance_id, "Entrance"]);
+    done(&center, &["node", "rename", node_id, "Entrance"]);
+    assert_eq!(answers().await, before);
+    // A device that starts over at its site is still the same to its operator.
+    center.claim(&center.code().await, FIRST).await;
+    assert_eq!(listed(&center, &["appliance", "list", "entrance", "--json"]).len(), 1);
+}
+
+async fn a_device_is_renamed_from_its_page_after_a_confirmation(center: Center) {
+    let (appliance_id, _) = center.appliance(FIRST).await;
+    let page = format!("/appliances/{appliance_id}");
+    let shown = page_at(&center, &page).await;
+    assert!(shown.contains("<label class=\"wide\">Display name<input name=\"name\" value=\"\""), "{shown}");
+    let question = page_at(&center, &format!("{page}/rename?name=%3Cb%3E+Hall")).await;
+    assert!(question.contains("<p>From no name to “&lt;b&gt; Hall”.</p>"), "{question}");
+    assert!(question.contains("<input type=\"hidden\" name=\"name\" value=\"&lt;b&gt; Hall\">"), "{question}");
+    assert!(!page_at(&center, &page).await.contains("Hall"));
+    act(&center, &page, "rename", "name=%3Cb%3E+Hall").await;
+    assert!(page_at(&center, &page).await.contains("<h2>&lt;b&gt; Hall</h2>"));
+    assert_eq!(newest(&center), ["appliance renamed", &appliance_id, "from no name to “<b> Hall”"]);
+    act(&center, &page, "rename", "name=").await;
+    assert_eq!(newest(&center)[2], "from “<b> Hall” to no name");
+    let node = center.node().await;
+    let page = format!("/nodes/{}", node.split(':').next().unwrap());
+    act(&center, &page, "rename", "name=Attic").await;
+    assert!(page_at(&center, &page).await.contains("<h2>Attic</h2>"));
+}
+
+async fn what_is_no_name_is_refused(center: Center) {
+    let (appliance_id, _) = center.appliance(FIRST).await;
+    let page = format!("/appliances/{appliance_id}/rename");
+    for (name, form) in [("a\u{7}b", "name=a%07b"), (&"ü".repeat(201), &format!("name={}", "%C3%BC".repeat(201)))] {
+        let output = run(&center, &["appliance", "rename", &appliance_id, name]);
+        assert_eq!(output.status.code(), Some(2));
+        let answer = submit(&center, &page, form).await;
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
+        assert!(answer.text().await.unwrap().contains("role=\"alert\">a name has 1 to 200 characters"));
+    }
+    assert_eq!(submit(&center, &page, "").await.status(), StatusCode::BAD_REQUEST);
+    assert_eq!(run(&center, &["node", "rename", "nobody", "Hall"]).status.code(), Some(1));
+    assert!(listed(&center, &["audit", "--json"]).iter().all(|entry| entry["action"] == "codes created"));
+    done(&center, &["appliance", "rename", &appliance_id, &"ü".repeat(200)]);
 }

@@ -2,33 +2,43 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::rejection::FormRejection;
+use axum::extract::{Form, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use maud::{Markup, html};
+use serde::Deserialize;
 
 use super::device::address;
 use super::{Browser, OwnForm, Place, answer, fail, status};
 use crate::api::Center;
-use crate::api::body::Segments;
+use crate::api::body::{Asked, Segments};
 use crate::api::html::Value;
 use crate::base::refusal::Refusal;
 use crate::domain::fleet::{Device, State as DeviceState};
 use crate::domain::history::Of;
-use crate::domain::operator::OperatorError;
+use crate::domain::operator::{OperatorError, quoted};
 
 /// What can be done to a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Action {
+    Rename,
     Revoke,
 }
 
+/// The name of [`Action::Rename`].
+#[derive(Debug, Deserialize)]
+pub(in crate::api) struct NameForm {
+    name: Option<String>,
+}
+
 impl Action {
-    const ALL: [Self; 1] = [Self::Revoke];
+    const ALL: [Self; 2] = [Self::Rename, Self::Revoke];
 
     /// The last part of its address.
     const fn word(self) -> &'static str {
         match self {
+            Self::Rename => "rename",
             Self::Revoke => "revoke",
         }
     }
@@ -36,6 +46,7 @@ impl Action {
     /// Its name on buttons.
     const fn name(self) -> &'static str {
         match self {
+            Self::Rename => "Rename",
             Self::Revoke => "Revoke",
         }
     }
@@ -43,13 +54,16 @@ impl Action {
     /// What it does, for the operator who confirms it.
     const fn effect(self) -> &'static str {
         match self {
+            Self::Rename => "Operators find the device by its display name. The device does not learn it.",
             Self::Revoke => "Its key is refused from then on. This cannot be undone.",
         }
     }
 
-    /// Whether it changes a device in this state.
-    fn changes(self, state: DeviceState) -> bool {
+    /// Whether it is offered as a link for a device in this state.
+    fn is_link(self, state: DeviceState) -> bool {
         match self {
+            // It has a form.
+            Self::Rename => false,
             Self::Revoke => state != DeviceState::Revoked,
         }
     }
@@ -58,12 +72,23 @@ impl Action {
 /// The actions of a device, as links to the pages that confirm them.
 pub(super) fn links<D: Device>(device: &D) -> Markup {
     let page = address(Place::of::<D>().path(), device.id());
-    let actions = Action::ALL.into_iter().filter(|action| action.changes(device.state())).collect::<Vec<_>>();
+    let actions = Action::ALL.into_iter().filter(|action| action.is_link(device.state())).collect::<Vec<_>>();
     html! {
         @if !actions.is_empty() {
             nav.pages aria-label="Actions" {
                 @for action in actions { a href={ (page) "/" (action.word()) } { (action.name()) } }
             }
+        }
+    }
+}
+
+/// The form that leads to the page that confirms another display name.
+pub(super) fn rename_form<D: Device>(device: &D) -> Markup {
+    let page = address(Place::of::<D>().path(), device.id());
+    html! {
+        form.filters method="get" action={ (page) "/" (Action::Rename.word()) } {
+            label.wide { "Display name" input name="name" value=(Value(device.display_name().unwrap_or_default())) maxlength="200"; }
+            button { (Action::Rename.name()) }
         }
     }
 }
@@ -80,10 +105,11 @@ pub(in crate::api) async fn confirm<D: Device>(
     State(center): State<Arc<Center>>,
     _: Browser,
     path: Result<Segments, Refusal>,
+    asked: Result<Asked<NameForm>, Refusal>,
 ) -> Response {
-    match parse(path) {
-        Ok((id, action)) => ask::<D>(&center, &id, action, None).await,
-        Err(refusal) => refusal.into_response(),
+    match (parse(path), asked) {
+        (Ok((id, action)), Ok(Asked(form))) => ask::<D>(&center, &id, action, form, None).await,
+        (Err(refusal), _) | (_, Err(refusal)) => refusal.into_response(),
     }
 }
 
@@ -93,24 +119,32 @@ pub(in crate::api) async fn act<D: Device>(
     browser: Browser,
     _: OwnForm,
     path: Result<Segments, Refusal>,
+    form: Result<Form<NameForm>, FormRejection>,
 ) -> Response {
     let (id, action) = match parse(path) {
         Ok(parsed) => parsed,
         Err(refusal) => return refusal.into_response(),
     };
+    // Only one of the actions has fields.
+    let form = form.map_or(NameForm { name: None }, |Form(form)| form);
     let acting = center.operator.acting(browser.actor());
     let done = match (action, D::OF) {
+        (Action::Rename, of) => match (&form.name, of) {
+            (Some(name), Of::Appliance) => acting.rename_appliance(&id, name).await,
+            (Some(name), Of::Node) => acting.rename_node(&id, name).await,
+            (None, _) => Err(OperatorError::Invalid("the form has no name")),
+        },
         (Action::Revoke, Of::Appliance) => acting.revoke_appliance(&id).await,
         (Action::Revoke, Of::Node) => acting.revoke_node(&id).await,
     };
     match done {
         Ok(()) => Redirect::to(&address(Place::of::<D>().path(), &id)).into_response(),
-        Err(error) => ask::<D>(&center, &id, action, Some(&error)).await,
+        Err(error) => ask::<D>(&center, &id, action, form, Some(&error)).await,
     }
 }
 
 /// The page that confirms an action, with the error of the last attempt.
-async fn ask<D: Device>(center: &Center, id: &str, action: Action, error: Option<&OperatorError>) -> Response {
+async fn ask<D: Device>(center: &Center, id: &str, action: Action, form: NameForm, error: Option<&OperatorError>) -> Response {
     let device = match center.operator.device::<D>(id).await {
         Ok(Some((device, _))) => device,
         Ok(None) => return fail(center, &OperatorError::unknown(D::OF)).await,
@@ -122,12 +156,15 @@ async fn ask<D: Device>(center: &Center, id: &str, action: Action, error: Option
     };
     let place = Place::of::<D>();
     let page = address(place.path(), id);
+    let new_name = form.name.as_deref().map(str::trim).filter(|name| !name.is_empty());
     let content = html! {
         nav aria-label="Up" { a href=(page) { "Back to the device" } }
         h2 { (action.name()) " " (Value(device.id())) "?" }
         @if let Some(error) = error { p.fault role="alert" { (Value(&error.to_string())) } }
+        @if action == Action::Rename { p { "From " (Value(&quoted(device.display_name()))) " to " (Value(&quoted(new_name))) "." } }
         p { (action.effect()) }
         form method="post" action={ (page) "/" (action.word()) } {
+            @if action == Action::Rename { input type="hidden" name="name" value=(Value(new_name.unwrap_or_default())); }
             button { (action.name()) }
         }
     };

@@ -44,8 +44,9 @@ fn show<D: Device>(center: &Center, device: &D, events: &[Event]) -> Response {
     let source = format!("{}/live", address(&format!("/api/v0/admin/fleet{list}"), id));
     let content = html! {
         nav aria-label="Up" { a href=(list) { "All " (place.name().to_lowercase()) } }
-        h2 { (Value(id)) }
+        h2 { (Value(device.display_name().unwrap_or(id))) }
         (action::links(device))
+        (action::rename_form(device))
         div #live data-source=(Value(&source)) {
             (details(device))
             (history(events))

@@ -15,7 +15,7 @@ use crate::api::body::Asked;
 use crate::api::fleet::{FleetCounts, FleetQuery, refuse};
 use crate::api::html::Value;
 use crate::base::refusal::Refusal;
-use crate::domain::fleet::{ApplianceEntry, Counts, NodeEntry, Order, Page, State as DeviceState};
+use crate::domain::fleet::{ApplianceEntry, Counts, Device, NodeEntry, Order, Page, State as DeviceState};
 
 /// `GET /appliances`
 pub(in crate::api) async fn appliances(
@@ -61,7 +61,7 @@ struct List {
 
 const APPLIANCES: List = List {
     place: Place::Appliances,
-    searched: "Id, hardware address or host name",
+    searched: "Id, display name, address or host name",
     fields: &[
         ("site", "Site", |query| query.site.as_deref()),
         ("partner", "Partner", |query| query.partner.as_deref()),
@@ -72,7 +72,7 @@ const APPLIANCES: List = List {
 
 const NODES: List = List {
     place: Place::Nodes,
-    searched: "Id, name or room",
+    searched: "Id, display name, name or room",
     fields: &[
         ("household", "Household", |query| query.household.as_deref()),
         ("version", "Version", |query| query.version.as_deref()),
@@ -258,9 +258,15 @@ fn badge(state: DeviceState) -> Markup {
     html! { td { span class={ "state " (state.word()) } { (state.word()) } } }
 }
 
-/// The id of a device, as a link to its page.
-fn link(list: &str, id: &str) -> Markup {
-    html! { th scope="row" { a href=(page_of(list, id)) { (Value(id)) } } }
+/// A device, as a link to its page: its id, under its display name if it has one.
+fn link<D: Device>(device: &D) -> Markup {
+    let (id, name) = (device.id(), device.display_name());
+    html! {
+        th scope="row" {
+            a href=(page_of(Place::of::<D>().path(), id)) { (Value(name.unwrap_or(id))) }
+            @if name.is_some() { div.quiet { (Value(id)) } }
+        }
+    }
 }
 
 fn appliance(entry: &ApplianceEntry) -> Markup {
@@ -268,7 +274,7 @@ fn appliance(entry: &ApplianceEntry) -> Markup {
     let percent = entry.progress_percent;
     let message = entry.message.as_deref().unwrap_or_default();
     html! {
-        (link("/appliances", &entry.appliance_id))
+        (link(entry))
         (cells(&[Some(&entry.site), entry.hostname.as_deref()]))
         (badge(entry.state))
         (cells(&[Some(&entry.status)]))
@@ -280,7 +286,7 @@ fn appliance(entry: &ApplianceEntry) -> Markup {
 fn node(entry: &NodeEntry) -> Markup {
     let [room, name, version, seen] = entry.details();
     html! {
-        (link("/nodes", entry.id()))
+        (link(entry))
         (cells(&[Some(entry.household()), room, name]))
         (badge(entry.state))
         (cells(&[version, seen.map(when).as_deref()]))

@@ -76,6 +76,9 @@ pub(crate) trait Device: Entry + Sized + Send + 'static {
 
     /// Its state, as this server sees it.
     fn state(&self) -> State;
+
+    /// What operators call it.
+    fn display_name(&self) -> Option<&str>;
 }
 
 /// The state, given when the device was last heard of.
@@ -117,6 +120,8 @@ pub struct ApplianceEntry {
     pub last_seen: Option<String>,
     /// Whether its key has been taken back.
     pub revoked: bool,
+    /// What operators call it.
+    pub display_name: Option<String>,
 }
 
 impl Entry for ApplianceEntry {
@@ -133,6 +138,7 @@ impl Entry for ApplianceEntry {
         "message",
         "claimed_at",
         "last_seen",
+        "display_name",
     ];
 
     fn values(&self) -> Vec<Option<String>> {
@@ -149,6 +155,7 @@ impl Entry for ApplianceEntry {
             self.message.clone(),
             Some(self.claimed_at.clone()),
             self.last_seen.clone(),
+            self.display_name.clone(),
         ]
     }
 }
@@ -162,15 +169,15 @@ impl Device for ApplianceEntry {
         presence: "appliance_presence",
         columns:
             "d.appliance_id, d.site_id, s.name, d.partner, d.mac_address, d.hostname, d.status, d.progress_percent, d.message,
-                  d.claimed_at, p.last_seen, d.revoked_at",
-        width: 12,
+                  d.claimed_at, p.last_seen, d.revoked_at, d.display_name",
+        width: 13,
         name: "d.appliance_id",
         place: "d.site_id",
         partner: Some("d.partner"),
         status: Some("d.status"),
         version: None,
         id: lower!("appliance_id"),
-        texts: &[lower!("appliance_id"), lower!("mac_address"), lower!("hostname")],
+        texts: &[lower!("appliance_id"), lower!("mac_address"), lower!("hostname"), lower!("display_name")],
     };
     const UNKNOWN: Refusal = Refusal::ApplianceNotFound;
 
@@ -191,6 +198,7 @@ impl Device for ApplianceEntry {
             claimed_at: Moment(row.column(9)?).zoned(),
             last_seen: last_seen.map(Moment::zoned),
             revoked,
+            display_name: row.column(12)?,
         })
     }
 
@@ -200,6 +208,10 @@ impl Device for ApplianceEntry {
 
     fn state(&self) -> State {
         self.state
+    }
+
+    fn display_name(&self) -> Option<&str> {
+        self.display_name.as_deref()
     }
 }
 
@@ -213,6 +225,8 @@ pub struct NodeEntry {
     pub state: State,
     /// When it was registered.
     pub registered_at: String,
+    /// What operators call it; `name` is what its household calls it.
+    pub display_name: Option<String>,
 }
 
 impl NodeEntry {
@@ -235,7 +249,7 @@ impl NodeEntry {
 
 impl Entry for NodeEntry {
     const COLUMNS: &'static [&'static str] =
-        &["node_id", "household_id", "room", "name", "state", "version", "git_sha", "registered_at", "last_seen"];
+        &["node_id", "household_id", "room", "name", "state", "version", "git_sha", "registered_at", "last_seen", "display_name"];
 
     fn values(&self) -> Vec<Option<String>> {
         let NodeView { node_id, household_id, room, name, last_seen_version, git_sha, last_seen, .. } = self.view.clone();
@@ -251,6 +265,7 @@ impl Entry for NodeEntry {
             git_sha,
             registered_at,
             last_seen,
+            self.display_name.clone(),
         ]
     }
 }
@@ -262,15 +277,15 @@ impl Device for NodeEntry {
         silence: "UPDATE nodes SET silent_since = $1 WHERE number = $2",
         joins: " LEFT JOIN node_presence p ON p.number = d.number",
         presence: "node_presence",
-        columns: concat!(node_fields!(), ", registered_at"),
-        width: 14,
+        columns: concat!(node_fields!(), ", registered_at, display_name"),
+        width: 15,
         name: "d.node_id",
         place: "d.household_id",
         partner: None,
         status: None,
         version: Some("d.version"),
         id: lower!("node_id"),
-        texts: &[lower!("node_id"), lower!("name"), lower!("room")],
+        texts: &[lower!("node_id"), lower!("name"), lower!("room"), lower!("display_name")],
     };
     const UNKNOWN: Refusal = Refusal::NodeNotFound;
 
@@ -278,7 +293,7 @@ impl Device for NodeEntry {
         let view = NodeView::from_row(row, now)?;
         let last_seen = row.column::<Option<i64>>(8)?.map(Moment);
         let registered_at = Moment(row.column(13)?).zoned();
-        Ok(Self { state: state(last_seen, !view.is_active, now), registered_at, view })
+        Ok(Self { state: state(last_seen, !view.is_active, now), registered_at, display_name: row.column(14)?, view })
     }
 
     fn id(&self) -> &str {
@@ -287,5 +302,9 @@ impl Device for NodeEntry {
 
     fn state(&self) -> State {
         self.state
+    }
+
+    fn display_name(&self) -> Option<&str> {
+        self.display_name.as_deref()
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::names::Rename;
 use super::operations::{AddPartner, CreateCodes, RevokeAppliance, RevokeCode, RevokeNode, Revoked};
 use super::{CODES_AT_ONCE, NewCode, NewCodes, Operator, OperatorError, Partner};
 use crate::base::clock::Moment;
@@ -10,6 +11,7 @@ use crate::domain::accounts::{RotateKeys, TOKEN_LIFE};
 use crate::domain::audit::Actor;
 use crate::domain::claims::{Claim, site_id};
 use crate::domain::code::ProvisionCode;
+use crate::domain::history::Of;
 use crate::store::{self, Operation};
 
 /// An operator with the right to change something.
@@ -129,6 +131,32 @@ impl<'o> Acting<'o> {
         let revoke = RevokeNode { node_id: node_id.to_owned(), now: self.now(), actor: self.actor.clone() };
         if self.write(revoke).await? { Ok(()) } else { Err(OperatorError::UnknownNode) }
     }
+
+    /// Gives an appliance a display name; an empty one removes it.
+    pub async fn rename_appliance(&self, appliance_id: &str, name: &str) -> Result<(), OperatorError> {
+        self.rename(Of::Appliance, appliance_id, name).await
+    }
+
+    /// Gives a node a display name; an empty one removes it. What its household calls it does not change.
+    pub async fn rename_node(&self, node_id: &str, name: &str) -> Result<(), OperatorError> {
+        self.rename(Of::Node, node_id, name).await
+    }
+
+    async fn rename(&self, of: Of, id: &str, name: &str) -> Result<(), OperatorError> {
+        let name = display_name(name)?;
+        let rename = Rename { of, id: id.to_owned(), name, now: self.now(), actor: self.actor.clone() };
+        if self.write(rename).await? { Ok(()) } else { Err(OperatorError::unknown(of)) }
+    }
+}
+
+/// The text of a display name: none, if there is nothing in it.
+fn display_name(text: &str) -> Result<Option<String>, OperatorError> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    check_text(text)?;
+    Ok(Some(text.to_owned()))
 }
 
 fn check_text(text: &str) -> Result<(), OperatorError> {
