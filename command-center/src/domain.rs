@@ -7,6 +7,7 @@ pub(crate) mod caller;
 pub(crate) mod claims;
 pub(crate) mod code;
 pub(crate) mod config_pushes;
+pub(crate) mod ending;
 pub mod fleet;
 pub(crate) mod guesses;
 pub(crate) mod health;

@@ -136,7 +136,7 @@ mod tests {
         metrics.answer("/login", &Method::POST, 200, Duration::from_millis(3));
         metrics.answer("/login", &Method::POST, 401, Duration::from_millis(30));
         metrics.answer("/login", &Method::from_bytes(b"INVENTED").unwrap(), 405, Duration::from_mins(1));
-        let counts = Counts { online: 3, silent: 2, new: 1, revoked: 0 };
+        let counts = Counts { online: 3, silent: 2, ..Counts::default() };
         let devices = FleetCounts { appliances: counts, nodes: Counts::default() };
         let text = metrics.text(true, Moment(1_700_000_000_999), Some(devices));
         for line in [

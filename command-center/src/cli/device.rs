@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, IsTerminal as _, Read as _, Write as _};
 
 use clap::{Args, Subcommand};
-use command_center::operator::{Acting, Operator};
+use command_center::operator::{Acting, KeyChange, Operator};
 use serde_json::json;
 
 use super::Failure;
@@ -24,6 +24,20 @@ pub(super) enum Appliance {
         appliance_id: String,
         /// The name; an empty one removes it.
         name: String,
+        #[command(flatten)]
+        consent: Consent,
+    },
+    /// Refuse an appliance's key until it is activated again.
+    Deactivate {
+        /// Its id from the list.
+        appliance_id: String,
+        #[command(flatten)]
+        consent: Consent,
+    },
+    /// Accept the key of a deactivated appliance again.
+    Activate {
+        /// Its id from the list.
+        appliance_id: String,
         #[command(flatten)]
         consent: Consent,
     },
@@ -51,6 +65,20 @@ pub(super) enum Node {
         node_id: String,
         /// The name; an empty one removes it.
         name: String,
+        #[command(flatten)]
+        consent: Consent,
+    },
+    /// Refuse a node's key until it is activated again.
+    Deactivate {
+        /// Its id from the list.
+        node_id: String,
+        #[command(flatten)]
+        consent: Consent,
+    },
+    /// Accept the key of a deactivated node again.
+    Activate {
+        /// Its id from the list.
+        node_id: String,
         #[command(flatten)]
         consent: Consent,
     },
@@ -101,9 +129,17 @@ impl Appliance {
                 consent.ask(&format!("Rename {appliance_id} to {name:?}?"))?;
                 acting.rename_appliance(&appliance_id, &name).await?;
             }
+            Self::Deactivate { appliance_id, consent } => {
+                consent.ask(&format!("Refuse the key of {appliance_id} until it is activated again?"))?;
+                acting.change_appliance_key(&appliance_id, KeyChange::Deactivate).await?;
+            }
+            Self::Activate { appliance_id, consent } => {
+                consent.ask(&format!("Accept the key of {appliance_id} again?"))?;
+                acting.change_appliance_key(&appliance_id, KeyChange::Activate).await?;
+            }
             Self::Revoke { appliance_id, consent } => {
                 consent.ask(&format!("Revoke the key of {appliance_id} permanently?"))?;
-                acting.revoke_appliance(&appliance_id).await?;
+                acting.change_appliance_key(&appliance_id, KeyChange::Revoke).await?;
             }
         }
         Ok(())
@@ -122,9 +158,17 @@ impl Node {
                 consent.ask(&format!("Rename {node_id} to {name:?}?"))?;
                 acting.rename_node(&node_id, &name).await?;
             }
+            Self::Deactivate { node_id, consent } => {
+                consent.ask(&format!("Refuse the key of {node_id} until it is activated again?"))?;
+                acting.change_node_key(&node_id, KeyChange::Deactivate).await?;
+            }
+            Self::Activate { node_id, consent } => {
+                consent.ask(&format!("Accept the key of {node_id} again?"))?;
+                acting.change_node_key(&node_id, KeyChange::Activate).await?;
+            }
             Self::Revoke { node_id, consent } => {
                 consent.ask(&format!("Revoke the key of {node_id} permanently?"))?;
-                acting.revoke_node(&node_id).await?;
+                acting.change_node_key(&node_id, KeyChange::Revoke).await?;
             }
         }
         Ok(())

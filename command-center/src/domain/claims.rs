@@ -143,7 +143,7 @@ impl Operation for Claim {
             ON CONFLICT (appliance_id) DO UPDATE SET
                 code_hash = excluded.code_hash, key_hash = excluded.key_hash, hostname = excluded.hostname,
                 hardware_id = excluded.hardware_id, public_key = excluded.public_key, claimed_at = excluded.claimed_at,
-                key_used_at = NULL, revoked_at = NULL, status = excluded.status,
+                key_used_at = NULL, revoked_at = NULL, ending = 0, status = excluded.status,
                 progress_percent = excluded.progress_percent, message = NULL
              WHERE appliances.code_hash <> excluded.code_hash";
         let Device { mac_address, hostname, hardware_id, public_key, .. } = &self.device;

@@ -33,13 +33,15 @@ pub enum State {
     Silent,
     /// It was never heard of.
     New,
+    /// Its key is refused until an operator activates it again.
+    Deactivated,
     /// Its key has been revoked.
     Revoked,
 }
 
 impl State {
     /// All states, in the order in which they are shown.
-    pub const ALL: [Self; 4] = [Self::Online, Self::Silent, Self::New, Self::Revoked];
+    pub const ALL: [Self; 5] = [Self::Online, Self::Silent, Self::New, Self::Deactivated, Self::Revoked];
 
     /// The word for it.
     pub const fn word(self) -> &'static str {
@@ -47,6 +49,7 @@ impl State {
             Self::Online => "online",
             Self::Silent => "silent",
             Self::New => "new",
+            Self::Deactivated => "deactivated",
             Self::Revoked => "revoked",
         }
     }
@@ -70,7 +73,8 @@ pub enum Order {
     Id,
     /// By id, backwards.
     IdBackwards,
-    /// Those that are heard of first, then the silent ones, the last heard of first; then the new and the revoked ones.
+    /// Those that are heard of first, then the silent ones, the last heard of first; then the new, the revoked and the
+    /// deactivated ones.
     LastSeen,
     /// The reverse of [`Order::LastSeen`].
     LongestSilent,
@@ -156,7 +160,9 @@ pub struct Counts {
     pub silent: i64,
     /// Never heard of.
     pub new: i64,
-    /// Without a valid key.
+    /// Refused until they are activated.
+    pub deactivated: i64,
+    /// Refused for good.
     pub revoked: i64,
 }
 
@@ -167,12 +173,13 @@ impl Counts {
             State::Online => self.online,
             State::Silent => self.silent,
             State::New => self.new,
+            State::Deactivated => self.deactivated,
             State::Revoked => self.revoked,
         }
     }
 
     /// All devices.
     pub const fn all(&self) -> i64 {
-        self.online + self.silent + self.new + self.revoked
+        self.online + self.silent + self.new + self.deactivated + self.revoked
     }
 }

@@ -6,6 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::caller::Caller;
+use super::ending::Ending;
 use super::history::{self, Of};
 use super::refuse;
 use crate::base::clock::Moment;
@@ -237,19 +238,19 @@ impl Operation for DeleteNode {
         if !self.caller.may_act_for(&row.column::<String>(0)?) {
             return Err(Refusal::NotAMember.into());
         }
-        deactivate(connection, &self.node_id, "revoked", self.now).await?;
-        Ok(())
+        end_key(connection, &self.node_id, "revoked", self.now).await
     }
 }
 
-/// Ends the key of a node, and records why. Returns whether it was valid; repeated, it changes nothing.
-pub(crate) async fn deactivate(connection: &mut Connection<'_>, node_id: &str, event: &str, now: Moment) -> Result<bool, Error> {
-    let end = "UPDATE nodes SET deactivated_at = $2 WHERE node_id = $1 AND deactivated_at IS NULL";
-    let was_valid = connection.execute(end, values![node_id, now]).await? > 0;
-    if was_valid {
+/// Ends the key of a node for good, and records why. Repeated, it changes nothing.
+pub(super) async fn end_key(connection: &mut Connection<'_>, node_id: &str, event: &str, now: Moment) -> Result<(), Error> {
+    // An operator who activates the node meanwhile must not undo it.
+    connection.lock(node_id).await?;
+    let end = "UPDATE nodes SET deactivated_at = $2, ending = $3 WHERE node_id = $1 AND (deactivated_at IS NULL OR ending <> $3)";
+    if connection.execute(end, values![node_id, now, Ending::Revoked.number()]).await? > 0 {
         history::record(connection, (Of::Node, node_id), event, None, now).await?;
     }
-    Ok(was_valid)
+    Ok(())
 }
 
 /// Nodes in the order of their ids.

@@ -2,6 +2,7 @@
 
 mod acting;
 mod devices;
+mod keys;
 mod names;
 mod operations;
 
@@ -14,6 +15,7 @@ use thiserror::Error;
 use utoipa::ToSchema;
 
 pub use self::acting::Acting;
+pub use self::keys::KeyChange;
 pub(crate) use self::names::quoted;
 use self::operations::{ListCodes, ListPartners, ReadOverview};
 use super::audit::{Actor, AuditEntry, ReadAudit};
@@ -52,6 +54,9 @@ pub enum OperatorError {
     /// There is no such node.
     #[error("there is no such node")]
     UnknownNode,
+    /// The key of the device has been revoked.
+    #[error("its key has been revoked, which cannot be undone")]
+    KeyRevoked,
     /// An argument is invalid.
     #[error("{0}")]
     Invalid(&'static str),

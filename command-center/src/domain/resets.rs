@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::caller::Caller;
-use super::nodes::{check_right, deactivate};
+use super::nodes::{check_right, end_key};
 use crate::base::clock::Moment;
 use crate::base::refusal::Refusal;
 use crate::store::{Connection, Error, Operation, Row, values};
@@ -114,7 +114,7 @@ impl Task {
         let values = values![&self.id, state.name(), &self.error_message, now, finished_at, self.expires_at];
         connection.execute(change, values).await?;
         if state == State::Success {
-            deactivate(connection, &self.node_id, "reset", now).await?;
+            end_key(connection, &self.node_id, "reset", now).await?;
         }
         Ok(self)
     }

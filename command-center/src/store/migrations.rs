@@ -389,6 +389,7 @@ const STEPS: &[Step] = &[
     )"],
     },
     devices::DISPLAY_NAMES,
+    devices::ENDINGS,
 ];
 
 /// Migrates the schema to the latest version. The caller holds the lock that excludes other processes.

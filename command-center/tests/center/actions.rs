@@ -1,8 +1,9 @@
 //! What operators do to devices, from the page and at the command line.
 
+use command_center::fleet::Counts;
 use reqwest::header::LOCATION;
 use reqwest::{Method, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::operator::{done, listed, run};
 use crate::page::{as_operator, page_at, submit};
@@ -17,6 +18,9 @@ on_both_databases!(
     a_device_does_not_learn_its_display_name,
     a_device_is_renamed_from_its_page_after_a_confirmation,
     what_is_no_name_is_refused,
+    a_deactivated_device_is_refused_until_it_is_activated,
+    what_is_revoked_stays_revoked,
+    an_owner_who_removes_a_deactivated_node_does_so_for_good,
 );
 
 async fn heartbeat(center: &Center, bearer: &str) -> StatusCode {
@@ -170,4 +174,101 @@ async fn what_is_no_name_is_refused(center: Center) {
     assert_eq!(run(&center, &["node", "rename", "nobody", "Hall"]).status.code(), Some(1));
     assert!(listed(&center, &["audit", "--json"]).iter().all(|entry| entry["action"] == "codes created"));
     done(&center, &["appliance", "rename", &appliance_id, &"ü".repeat(200)]);
+}
+
+/// What an appliance gets for its key: to a heartbeat, a report, and a request for its configuration.
+async fn answers(center: &Center, appliance_id: &str, bearer: &str) -> Vec<(StatusCode, Value)> {
+    let bearer = [("authorization", bearer)];
+    let report = json!({ "appliance_id": appliance_id, "status": "active" });
+    vec![
+        center.post("/api/provision/heartbeat", &bearer, &json!({ "mac_address": FIRST })).await,
+        center.post("/api/provision/status", &bearer, &report).await,
+        center.get(&format!("/api/provision/config/{appliance_id}"), &bearer).await,
+    ]
+}
+
+/// The states of the devices that are listed for a state.
+fn states(center: &Center, kind: &str, state: &str) -> Vec<String> {
+    listed(center, &[kind, "list", "--json", "--state", state]).iter().map(|entry| text(entry, "state")).collect()
+}
+
+async fn a_deactivated_device_is_refused_until_it_is_activated(center: Center) {
+    let (appliance_id, bearer) = center.appliance(FIRST).await;
+    let node = center.node().await;
+    let node_id = node.split(':').next().unwrap();
+    let is_accepted = async || {
+        let answers = answers(&center, &appliance_id, &bearer).await;
+        assert!(answers.windows(2).all(|pair| pair[0].0 == pair[1].0), "{answers:?}");
+        (answers[0].0 == StatusCode::OK, center.heartbeat(&node).await.0 == StatusCode::OK)
+    };
+    assert_eq!(is_accepted().await, (true, true));
+    let operator = center.operator().await;
+    for (kind, id) in [("appliance", appliance_id.as_str()), ("node", node_id)] {
+        for _ in 0..2 {
+            done(&center, &[kind, "deactivate", id]);
+        }
+        assert_eq!(newest(&center), [format!("{kind} deactivated").as_str(), id, ""]);
+        let page = format!("/{kind}s/{id}");
+        let shown = page_at(&center, &page).await;
+        assert!(shown.contains("/activate\">Activate</a>") && !shown.contains("/deactivate\">"), "{shown}");
+        operator.find_silent().await.unwrap();
+        assert_eq!(states(&center, kind, "deactivated"), ["deactivated"]);
+        assert!(["online", "silent", "new", "revoked"].iter().all(|state| states(&center, kind, state).is_empty()));
+    }
+    assert_eq!(is_accepted().await, (false, false));
+    let unknown =
+        center.post("/api/provision/heartbeat", &[("authorization", "Bearer x")], &json!({ "mac_address": FIRST })).await;
+    assert!(answers(&center, &appliance_id, &bearer).await.iter().all(|answer| *answer == unknown));
+    let expected = Counts { deactivated: 1, ..Counts::default() };
+    let counted = (operator.count_appliances().await.unwrap(), operator.count_nodes().await.unwrap());
+    assert_eq!(counted, (expected, expected));
+    for (kind, id) in [("appliance", appliance_id.as_str()), ("node", node_id)] {
+        act(&center, &format!("/{kind}s/{id}"), "activate", "").await;
+        assert_eq!(newest(&center), [format!("{kind} activated").as_str(), id, ""]);
+        assert_eq!(states(&center, kind, "online"), ["online"]);
+    }
+    assert_eq!(is_accepted().await, (true, true));
+    for (kind, id) in [("appliance", appliance_id.as_str()), ("node", node_id)] {
+        let (_, shown) = center.get(&format!("/api/v0/admin/fleet/{kind}s/{id}"), &[("x-api-key", ADMIN_KEY)]).await;
+        let events = shown["events"].as_array().unwrap().iter().map(|event| text(event, "event"));
+        assert_eq!(events.filter(|event| event.ends_with("activated")).collect::<Vec<_>>(), ["activated", "deactivated"]);
+        assert_eq!(listed(&center, &["audit", "--json"]).iter().filter(|entry| entry["subject"] == id).count(), 2);
+    }
+}
+
+async fn what_is_revoked_stays_revoked(center: Center) {
+    let (appliance_id, bearer) = center.appliance(FIRST).await;
+    for change in ["deactivate", "revoke"] {
+        done(&center, &["appliance", change, &appliance_id]);
+    }
+    for change in ["deactivate", "activate"] {
+        let output = run(&center, &["appliance", change, &appliance_id]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("has been revoked, which cannot be undone"));
+        let answer = submit(&center, &format!("/appliances/{appliance_id}/{change}"), "").await;
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
+        assert!(answer.text().await.unwrap().contains("role=\"alert\">its key has been revoked"));
+    }
+    assert_eq!(newest(&center)[0], "appliance revoked");
+    assert_eq!(heartbeat(&center, &bearer).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(run(&center, &["node", "deactivate", "nobody"]).status.code(), Some(1));
+    // It may start over, and is as any other then.
+    let (_, bearer) = center.appliance(FIRST).await;
+    assert_eq!(heartbeat(&center, &bearer).await, StatusCode::OK);
+    done(&center, &["appliance", "deactivate", &appliance_id]);
+    let (_, bearer) = center.appliance(FIRST).await;
+    assert_eq!(heartbeat(&center, &bearer).await, StatusCode::OK);
+    done(&center, &["appliance", "revoke", &appliance_id]);
+    assert_eq!(run(&center, &["appliance", "activate", &appliance_id]).status.code(), Some(1));
+}
+
+async fn an_owner_who_removes_a_deactivated_node_does_so_for_good(center: Center) {
+    let node = center.node().await;
+    let node_id = node.split(':').next().unwrap();
+    done(&center, &["node", "deactivate", node_id]);
+    let bearer = center.bearer(&["home"]);
+    let remove = center.request(Method::DELETE, &format!("/api/v0/admin/nodes/{node_id}")).header("authorization", bearer);
+    assert_eq!(remove.send().await.unwrap().status(), StatusCode::OK);
+    assert_eq!(run(&center, &["node", "activate", node_id]).status.code(), Some(1));
+    assert_eq!(center.heartbeat(&node).await.0, StatusCode::UNAUTHORIZED);
 }

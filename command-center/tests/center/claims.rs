@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use command_center::audit::Actor;
 use command_center::fleet::{Order, Query};
-use command_center::operator::{CodeState, NewCodes, OperatorError, Partner};
+use command_center::operator::{CodeState, KeyChange, NewCodes, OperatorError, Partner};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::Barrier;
@@ -205,10 +205,10 @@ async fn a_claimed_code_cannot_be_revoked_but_its_appliance_can(center: Center) 
         other => panic!("{other:?}"),
     }
     assert!(matches!(
-        operator.acting(Actor::at_the_command_line()).revoke_appliance("nobody").await,
+        operator.acting(Actor::at_the_command_line()).change_appliance_key("nobody", KeyChange::Revoke).await,
         Err(OperatorError::UnknownAppliance)
     ));
-    operator.acting(Actor::at_the_command_line()).revoke_appliance(&appliance_id).await.unwrap();
+    operator.acting(Actor::at_the_command_line()).change_appliance_key(&appliance_id, KeyChange::Revoke).await.unwrap();
     let bearer = format!("Bearer {}", text(&claimed, "api_key"));
     let body = json!({ "mac_address": FIRST });
     let refused = center.post("/api/provision/heartbeat", &[("authorization", &bearer)], &body).await;

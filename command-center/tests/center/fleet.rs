@@ -6,6 +6,7 @@ use std::time::Duration;
 use command_center::Database;
 use command_center::audit::Actor;
 use command_center::fleet::{ApplianceEntry, Counts, Filter, Order, Query, State};
+use command_center::operator::KeyChange;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -62,7 +63,7 @@ async fn every_filter_leaves_the_devices_that_fit(center: Center) {
     let status = json!({ "appliance_id": all[1].0, "status": "testing" });
     center.post("/api/provision/status", &[("authorization", &all[1].1)], &status).await;
     let operator = center.operator().await;
-    operator.acting(Actor::at_the_command_line()).revoke_appliance(&all[2].0).await.unwrap();
+    operator.acting(Actor::at_the_command_line()).change_appliance_key(&all[2].0, KeyChange::Revoke).await.unwrap();
     operator.find_silent().await.unwrap();
     let entries = operator.appliances(&Query::default()).await.unwrap().entries;
     let site = |number: &str| entries.iter().find(|entry| entry.mac_address.ends_with(number)).unwrap().site_id.clone();
@@ -173,16 +174,16 @@ async fn a_device_is_silent_after_fifteen_minutes_until_it_is_heard_of(center: C
         operator.find_silent().await.unwrap();
         operator.count_appliances().await.unwrap()
     };
-    assert_eq!(count().await, Counts { online: 1, silent: 0, new: 1, revoked: 0 });
+    assert_eq!(count().await, Counts { online: 1, silent: 0, new: 1, ..Counts::default() });
     center.clock.advance(Duration::from_mins(16));
-    assert_eq!(count().await, Counts { online: 0, silent: 1, new: 1, revoked: 0 });
+    assert_eq!(count().await, Counts { online: 0, silent: 1, new: 1, ..Counts::default() });
     let silent = |minutes| Filter { silent_for: Some(Duration::from_mins(minutes)), ..Filter::default() };
     assert_eq!(found(&center, silent(16), Order::Newest).await, ["00"]);
     assert_eq!(found(&center, silent(17), Order::Newest).await, Vec::<String>::new());
     beat(&center, 0, &all[0].1, "a").await;
-    assert_eq!(count().await, Counts { online: 1, silent: 0, new: 1, revoked: 0 });
-    operator.acting(Actor::at_the_command_line()).revoke_appliance(&all[0].0).await.unwrap();
-    assert_eq!(count().await, Counts { online: 0, silent: 0, new: 1, revoked: 1 });
+    assert_eq!(count().await, Counts { online: 1, silent: 0, new: 1, ..Counts::default() });
+    operator.acting(Actor::at_the_command_line()).change_appliance_key(&all[0].0, KeyChange::Revoke).await.unwrap();
+    assert_eq!(count().await, Counts { new: 1, revoked: 1, ..Counts::default() });
 }
 
 /// The versions of the row of an appliance, on PostgreSQL: a change makes a new one in another place.
@@ -245,7 +246,7 @@ async fn a_list_of_nodes_has_its_own_filters(center: Center) {
         assert_eq!(found, expected, "{query}");
     }
     let (_, counts) = center.get("/api/v0/admin/fleet", &[ADMIN]).await;
-    assert_eq!(counts["nodes"], json!({ "online": 1, "silent": 0, "new": 1, "revoked": 0 }));
+    assert_eq!(counts["nodes"], json!({ "online": 1, "silent": 0, "new": 1, "deactivated": 0, "revoked": 0 }));
 }
 
 async fn an_export_has_every_device_and_no_formula(center: Center) {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use command_center::audit::Actor;
 use command_center::fleet::Event;
+use command_center::operator::KeyChange;
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 
@@ -45,7 +46,7 @@ async fn an_appliance_has_its_claims_and_outcomes(center: Center) {
     }
     let operator = center.operator().await;
     for _ in 0..2 {
-        operator.acting(Actor::at_the_command_line()).revoke_appliance(&appliance.0).await.unwrap();
+        operator.acting(Actor::at_the_command_line()).change_appliance_key(&appliance.0, KeyChange::Revoke).await.unwrap();
     }
     center.claim(&center.code().await, FIRST).await;
     let (_, events) = operator.appliance(&appliance.0).await.unwrap();
@@ -77,7 +78,7 @@ async fn a_node_has_its_registration_versions_and_end(center: Center) {
         center.post("/api/v0/admin/nodes/heartbeat", &[("x-api-key", &wrong)], &json!({ "version_info": "9" })).await;
     }
     let operator = center.operator().await;
-    operator.acting(Actor::at_the_command_line()).revoke_node(&node_id).await.unwrap();
+    operator.acting(Actor::at_the_command_line()).change_node_key(&node_id, KeyChange::Revoke).await.unwrap();
     let (_, events) = operator.node(&node_id).await.unwrap();
     assert_eq!(told(&events), [("registered", "home"), ("version", "1.0.0"), ("version", "1.1.0"), ("revoked", "")]);
 }

@@ -17,13 +17,13 @@ use crate::api::html::Value;
 use crate::base::refusal::Refusal;
 use crate::domain::fleet::{Device, State as DeviceState};
 use crate::domain::history::Of;
-use crate::domain::operator::{OperatorError, quoted};
+use crate::domain::operator::{KeyChange, OperatorError, quoted};
 
 /// What can be done to a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Action {
     Rename,
-    Revoke,
+    Key(KeyChange),
 }
 
 /// The name of [`Action::Rename`].
@@ -33,13 +33,16 @@ pub(in crate::api) struct NameForm {
 }
 
 impl Action {
-    const ALL: [Self; 2] = [Self::Rename, Self::Revoke];
+    const ALL: [Self; 4] =
+        [Self::Rename, Self::Key(KeyChange::Deactivate), Self::Key(KeyChange::Activate), Self::Key(KeyChange::Revoke)];
 
     /// The last part of its address.
     const fn word(self) -> &'static str {
         match self {
             Self::Rename => "rename",
-            Self::Revoke => "revoke",
+            Self::Key(KeyChange::Deactivate) => "deactivate",
+            Self::Key(KeyChange::Activate) => "activate",
+            Self::Key(KeyChange::Revoke) => "revoke",
         }
     }
 
@@ -47,7 +50,9 @@ impl Action {
     const fn name(self) -> &'static str {
         match self {
             Self::Rename => "Rename",
-            Self::Revoke => "Revoke",
+            Self::Key(KeyChange::Deactivate) => "Deactivate",
+            Self::Key(KeyChange::Activate) => "Activate",
+            Self::Key(KeyChange::Revoke) => "Revoke",
         }
     }
 
@@ -55,7 +60,9 @@ impl Action {
     const fn effect(self) -> &'static str {
         match self {
             Self::Rename => "Operators find the device by its display name. The device does not learn it.",
-            Self::Revoke => "Its key is refused from then on. This cannot be undone.",
+            Self::Key(KeyChange::Deactivate) => "Its key is refused until the device is activated again.",
+            Self::Key(KeyChange::Activate) => "Its key is accepted again.",
+            Self::Key(KeyChange::Revoke) => "Its key is refused from then on. This cannot be undone.",
         }
     }
 
@@ -64,7 +71,9 @@ impl Action {
         match self {
             // It has a form.
             Self::Rename => false,
-            Self::Revoke => state != DeviceState::Revoked,
+            Self::Key(KeyChange::Deactivate) => matches!(state, DeviceState::Online | DeviceState::Silent | DeviceState::New),
+            Self::Key(KeyChange::Activate) => state == DeviceState::Deactivated,
+            Self::Key(KeyChange::Revoke) => state != DeviceState::Revoked,
         }
     }
 }
@@ -134,8 +143,8 @@ pub(in crate::api) async fn act<D: Device>(
             (Some(name), Of::Node) => acting.rename_node(&id, name).await,
             (None, _) => Err(OperatorError::Invalid("the form has no name")),
         },
-        (Action::Revoke, Of::Appliance) => acting.revoke_appliance(&id).await,
-        (Action::Revoke, Of::Node) => acting.revoke_node(&id).await,
+        (Action::Key(change), Of::Appliance) => acting.change_appliance_key(&id, change).await,
+        (Action::Key(change), Of::Node) => acting.change_node_key(&id, change).await,
     };
     match done {
         Ok(()) => Redirect::to(&address(Place::of::<D>().path(), &id)).into_response(),

@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 use super::State;
 use crate::base::clock::Moment;
 use crate::base::refusal::Refusal;
+use crate::domain::ending::Ending;
 use crate::domain::history::Of;
 use crate::domain::nodes::{NodeView, ONLINE, node_fields};
 use crate::store::{Error, Row};
@@ -81,13 +82,14 @@ pub(crate) trait Device: Entry + Sized + Send + 'static {
     fn display_name(&self) -> Option<&str>;
 }
 
-/// The state, given when the device was last heard of.
-fn state(last_seen: Option<Moment>, is_revoked: bool, now: Moment) -> State {
-    match last_seen {
-        _ if is_revoked => State::Revoked,
-        None => State::New,
-        Some(seen) if seen >= now.before(ONLINE) => State::Online,
-        Some(_) => State::Silent,
+/// The state, given when the device was last heard of, and how its key has ended.
+fn state(last_seen: Option<Moment>, ending: Option<Ending>, now: Moment) -> State {
+    match (ending, last_seen) {
+        (Some(Ending::Deactivated), _) => State::Deactivated,
+        (Some(Ending::Revoked), _) => State::Revoked,
+        (None, None) => State::New,
+        (None, Some(seen)) if seen >= now.before(ONLINE) => State::Online,
+        (None, Some(_)) => State::Silent,
     }
 }
 
@@ -118,7 +120,7 @@ pub struct ApplianceEntry {
     pub claimed_at: String,
     /// When it was last heard of.
     pub last_seen: Option<String>,
-    /// Whether its key has been taken back.
+    /// Whether its key has been revoked.
     pub revoked: bool,
     /// What operators call it.
     pub display_name: Option<String>,
@@ -169,8 +171,8 @@ impl Device for ApplianceEntry {
         presence: "appliance_presence",
         columns:
             "d.appliance_id, d.site_id, s.name, d.partner, d.mac_address, d.hostname, d.status, d.progress_percent, d.message,
-                  d.claimed_at, p.last_seen, d.revoked_at, d.display_name",
-        width: 13,
+                  d.claimed_at, p.last_seen, d.revoked_at, d.display_name, d.ending",
+        width: 14,
         name: "d.appliance_id",
         place: "d.site_id",
         partner: Some("d.partner"),
@@ -183,7 +185,7 @@ impl Device for ApplianceEntry {
 
     fn from_row(row: &Row, now: Moment) -> Result<Self, Error> {
         let last_seen = row.column::<Option<i64>>(10)?.map(Moment);
-        let revoked = row.column::<Option<i64>>(11)?.is_some();
+        let ending = Ending::read(row.column(11)?, row.column(13)?);
         Ok(Self {
             appliance_id: row.column(0)?,
             site_id: row.column(1)?,
@@ -191,13 +193,13 @@ impl Device for ApplianceEntry {
             partner: row.column(3)?,
             mac_address: row.column(4)?,
             hostname: row.column(5)?,
-            state: state(last_seen, revoked, now),
+            state: state(last_seen, ending, now),
             status: row.column(6)?,
             progress_percent: row.column(7)?,
             message: row.column(8)?,
             claimed_at: Moment(row.column(9)?).zoned(),
             last_seen: last_seen.map(Moment::zoned),
-            revoked,
+            revoked: ending == Some(Ending::Revoked),
             display_name: row.column(12)?,
         })
     }
@@ -277,8 +279,8 @@ impl Device for NodeEntry {
         silence: "UPDATE nodes SET silent_since = $1 WHERE number = $2",
         joins: " LEFT JOIN node_presence p ON p.number = d.number",
         presence: "node_presence",
-        columns: concat!(node_fields!(), ", registered_at, display_name"),
-        width: 15,
+        columns: concat!(node_fields!(), ", registered_at, display_name, ending"),
+        width: 16,
         name: "d.node_id",
         place: "d.household_id",
         partner: None,
@@ -293,7 +295,8 @@ impl Device for NodeEntry {
         let view = NodeView::from_row(row, now)?;
         let last_seen = row.column::<Option<i64>>(8)?.map(Moment);
         let registered_at = Moment(row.column(13)?).zoned();
-        Ok(Self { state: state(last_seen, !view.is_active, now), registered_at, display_name: row.column(14)?, view })
+        let ending = Ending::read(row.column(7)?, row.column(15)?);
+        Ok(Self { state: state(last_seen, ending, now), registered_at, display_name: row.column(14)?, view })
     }
 
     fn id(&self) -> &str {

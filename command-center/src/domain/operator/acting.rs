@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use super::keys::ChangeKey;
 use super::names::Rename;
-use super::operations::{AddPartner, CreateCodes, RevokeAppliance, RevokeCode, RevokeNode, Revoked};
-use super::{CODES_AT_ONCE, NewCode, NewCodes, Operator, OperatorError, Partner};
+use super::operations::{AddPartner, CreateCodes, RevokeCode, Revoked};
+use super::{CODES_AT_ONCE, KeyChange, NewCode, NewCodes, Operator, OperatorError, Partner};
 use crate::base::clock::Moment;
 use crate::base::secret::Purpose;
 use crate::domain::accounts::{RotateKeys, TOKEN_LIFE};
@@ -120,16 +121,18 @@ impl<'o> Acting<'o> {
         Ok(self.write(RotateKeys { grace, now: self.now(), actor: self.actor.clone() }).await?)
     }
 
-    /// Revokes an appliance's key.
-    pub async fn revoke_appliance(&self, appliance_id: &str) -> Result<(), OperatorError> {
-        let revoke = RevokeAppliance { appliance_id: appliance_id.to_owned(), now: self.now(), actor: self.actor.clone() };
-        if self.write(revoke).await? { Ok(()) } else { Err(OperatorError::UnknownAppliance) }
+    /// Changes whether the key of an appliance is valid. Doing it twice is once.
+    pub async fn change_appliance_key(&self, appliance_id: &str, change: KeyChange) -> Result<(), OperatorError> {
+        self.change_key(Of::Appliance, appliance_id, change).await
     }
 
-    /// Revokes a node's key.
-    pub async fn revoke_node(&self, node_id: &str) -> Result<(), OperatorError> {
-        let revoke = RevokeNode { node_id: node_id.to_owned(), now: self.now(), actor: self.actor.clone() };
-        if self.write(revoke).await? { Ok(()) } else { Err(OperatorError::UnknownNode) }
+    /// Changes whether the key of a node is valid. Doing it twice is once.
+    pub async fn change_node_key(&self, node_id: &str, change: KeyChange) -> Result<(), OperatorError> {
+        self.change_key(Of::Node, node_id, change).await
+    }
+
+    async fn change_key(&self, of: Of, id: &str, change: KeyChange) -> Result<(), OperatorError> {
+        self.write(ChangeKey { of, id: id.to_owned(), change, now: self.now(), actor: self.actor.clone() }).await?
     }
 
     /// Gives an appliance a display name; an empty one removes it.

@@ -3,8 +3,6 @@
 use super::{CodeEntry, CodeState, MANY, Overview, PAGE, Partner, SiteEntry};
 use crate::base::clock::Moment;
 use crate::domain::audit::{self, Action, Actor, ReadAudit};
-use crate::domain::history::{Of, record};
-use crate::domain::nodes::deactivate;
 use crate::store::{self, Connection, Operation, Row, values};
 
 pub(super) struct AddPartner {
@@ -171,47 +169,6 @@ impl Operation for RevokeCode {
             Some(_) => Revoked::Claimed(row.column::<Option<String>>(1)?.unwrap_or_else(|| "an appliance".to_owned())),
             None => Revoked::Done,
         })
-    }
-}
-
-pub(super) struct RevokeAppliance {
-    pub(super) appliance_id: String,
-    pub(super) actor: Actor,
-    pub(super) now: Moment,
-}
-
-impl Operation for RevokeAppliance {
-    /// Whether there is such an appliance.
-    type Answer = bool;
-
-    async fn run(&self, connection: &mut Connection<'_>) -> Result<bool, store::Error> {
-        let revoke = "UPDATE appliances SET revoked_at = $2 WHERE appliance_id = $1 AND revoked_at IS NULL";
-        if connection.execute(revoke, values![&self.appliance_id, self.now]).await? > 0 {
-            record(connection, (Of::Appliance, &self.appliance_id), "revoked", None, self.now).await?;
-            audit::record(connection, &self.actor, Action::RevokeAppliance, &self.appliance_id, None, self.now).await?;
-            return Ok(true);
-        }
-        Ok(connection.row("SELECT 1 FROM appliances WHERE appliance_id = $1", values![&self.appliance_id]).await?.is_some())
-    }
-}
-
-/// Takes back a node's key.
-pub(super) struct RevokeNode {
-    pub(super) node_id: String,
-    pub(super) actor: Actor,
-    pub(super) now: Moment,
-}
-
-impl Operation for RevokeNode {
-    /// Whether there is such a node.
-    type Answer = bool;
-
-    async fn run(&self, connection: &mut Connection<'_>) -> Result<bool, store::Error> {
-        if deactivate(connection, &self.node_id, "revoked", self.now).await? {
-            audit::record(connection, &self.actor, Action::RevokeNode, &self.node_id, None, self.now).await?;
-            return Ok(true);
-        }
-        Ok(connection.row("SELECT 1 FROM nodes WHERE node_id = $1", values![&self.node_id]).await?.is_some())
     }
 }
 

@@ -17,3 +17,47 @@ pub(super) const DISPLAY_NAMES: Step = Step::Each {
         "CREATE INDEX nodes_display_name ON nodes (lower(display_name COLLATE \"C\"), number)",
     ],
 };
+
+/// How a key ended: 0 for good, 1 until it is activated again. Only those that ended for good had ended before. Each ending has a range
+/// of its own in `standing`.
+pub(super) const ENDINGS: Step = Step::Each {
+    sqlite: &[
+        "ALTER TABLE appliances ADD COLUMN ending BIGINT NOT NULL DEFAULT 0",
+        "DROP INDEX appliances_standing",
+        "ALTER TABLE appliances DROP COLUMN standing",
+        "ALTER TABLE appliances ADD COLUMN standing BIGINT GENERATED ALWAYS AS (
+        CASE WHEN revoked_at IS NOT NULL THEN number - 4611686018427387904 - ending * 2305843009213693952
+             WHEN silent_since = 0 THEN number - 2305843009213693952
+             WHEN silent_since = 9223372036854775807 THEN number + 2305843009213693952
+             ELSE silent_since END) VIRTUAL",
+        "CREATE INDEX appliances_standing ON appliances (standing)",
+        "ALTER TABLE nodes ADD COLUMN ending BIGINT NOT NULL DEFAULT 0",
+        "DROP INDEX nodes_standing",
+        "ALTER TABLE nodes DROP COLUMN standing",
+        "ALTER TABLE nodes ADD COLUMN standing BIGINT GENERATED ALWAYS AS (
+        CASE WHEN deactivated_at IS NOT NULL THEN number - 4611686018427387904 - ending * 2305843009213693952
+             WHEN silent_since = 0 THEN number - 2305843009213693952
+             WHEN silent_since = 9223372036854775807 THEN number + 2305843009213693952
+             ELSE silent_since END) VIRTUAL",
+        "CREATE INDEX nodes_standing ON nodes (standing)",
+    ],
+    postgres: &[
+        "ALTER TABLE appliances ADD COLUMN ending BIGINT NOT NULL DEFAULT 0",
+        // The index is dropped with its column.
+        "ALTER TABLE appliances DROP COLUMN standing",
+        "ALTER TABLE appliances ADD COLUMN standing BIGINT GENERATED ALWAYS AS (
+        CASE WHEN revoked_at IS NOT NULL THEN number - 4611686018427387904 - ending * 2305843009213693952
+             WHEN silent_since = 0 THEN number - 2305843009213693952
+             WHEN silent_since = 9223372036854775807 THEN number + 2305843009213693952
+             ELSE silent_since END) STORED",
+        "CREATE INDEX appliances_standing ON appliances (standing, number)",
+        "ALTER TABLE nodes ADD COLUMN ending BIGINT NOT NULL DEFAULT 0",
+        "ALTER TABLE nodes DROP COLUMN standing",
+        "ALTER TABLE nodes ADD COLUMN standing BIGINT GENERATED ALWAYS AS (
+        CASE WHEN deactivated_at IS NOT NULL THEN number - 4611686018427387904 - ending * 2305843009213693952
+             WHEN silent_since = 0 THEN number - 2305843009213693952
+             WHEN silent_since = 9223372036854775807 THEN number + 2305843009213693952
+             ELSE silent_since END) STORED",
+        "CREATE INDEX nodes_standing ON nodes (standing, number)",
+    ],
+};
