@@ -21,6 +21,7 @@ pub(crate) mod notices;
 pub(crate) mod opening;
 pub mod operator;
 pub(crate) mod registration;
+pub(crate) mod released;
 pub(crate) mod resets;
 pub(crate) mod retention;
 pub(crate) mod settings_requests;

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use super::Center;
 use super::auth::{Asker, bearer};
 use super::body::{Body, Fields, FromFields, Segment};
-use super::refusal::{Detail, PlainBodyRefusals, ValidationError};
+use super::refusal::{Detail, PlainBodyRefusals, Released, ValidationError};
 use crate::base::refusal::Refusal;
 use crate::base::secret::Purpose;
 use crate::domain::claims::{Claim, Claimed, Configuration, Configured, Device, SetStatus, Valid, Validate};
@@ -371,6 +371,7 @@ pub(super) struct StatusAnswer {
         (status = 200, body = StatusAnswer),
         (status = 401, description = "No key, or an unknown one", body = Detail),
         (status = 404, description = "Not this appliance's key", body = Detail),
+        (status = 410, description = "The appliance has been released from its site: this was its key", body = Released),
         PlainBodyRefusals,
     )
 )]
@@ -445,6 +446,7 @@ pub(super) enum HeartbeatAnswer {
     responses(
         (status = 200, body = HeartbeatAnswer),
         (status = 401, description = "The device has claimed, and this is not its key", body = Detail),
+        (status = 410, description = "The appliance has been released from its site: this was its key", body = Released),
         PlainBodyRefusals,
     )
 )]
@@ -509,6 +511,7 @@ pub(super) struct ConfigurationFields {
         (status = 400, description = "The path is not text", body = ValidationError),
         (status = 401, description = "No key, or an unknown one", body = Detail),
         (status = 404, description = "Not this appliance's key", body = Detail),
+        (status = 410, description = "The appliance has been released from its site: this was its key", body = Released),
         (status = 429, description = "Too many wrong credentials; `Retry-After` says when to try again", body = Detail),
         (status = 503, description = "The database cannot be reached", body = Detail),
     )

@@ -148,7 +148,7 @@ impl FleetQuery {
     /// What it means for one kind of devices, which `place` is the site or the household of.
     fn parse(self, place: Option<String>) -> Result<fleet::Query, Refusal> {
         let mut faults = Faults::default();
-        let state = "Input should be online, silent, new, deactivated or revoked";
+        let state = "Input should be online, silent, new, deactivated, released or revoked";
         let state = faults.read("state", self.state, fleet::State::parse, state);
         let order = faults.read("order", self.order, Order::parse, "Input should be one of the orders");
         let time = "Input should be a number with s, m, h, d or w";

@@ -55,6 +55,9 @@ impl Refusal {
             Self::CodeExpired => (StatusCode::BAD_REQUEST, "Provision code expired"),
             Self::TooManyGuesses { .. } => (StatusCode::TOO_MANY_REQUESTS, "Too many wrong attempts. Try again later."),
             Self::ApplianceNotFound => (StatusCode::NOT_FOUND, "Appliance not found"),
+            Self::ApplianceReleased => {
+                (StatusCode::GONE, "This appliance has been released from its site. It can be claimed with a new provision code.")
+            }
             Self::UserExists => (StatusCode::CONFLICT, "User already exists"),
             Self::UserNotFound => (StatusCode::NOT_FOUND, "User not found"),
             Self::WrongLogin => (StatusCode::UNAUTHORIZED, "Invalid email or password"),
@@ -78,6 +81,15 @@ impl Refusal {
 pub(crate) struct Detail {
     /// The text.
     detail: String,
+}
+
+/// That an appliance has been released from its site: its key is invalid, and what it has of its owner is to be deleted.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Released {
+    /// The text for people.
+    detail: &'static str,
+    /// Always `released`.
+    reason: &'static str,
 }
 
 /// A request that does not have the expected shape.
@@ -211,6 +223,7 @@ impl IntoResponse for Refusal {
                 let detail = TaskInFlight { message: text, task_id: task_id.clone(), state: state.clone() };
                 (status, Json(Conflict { detail })).into_response()
             }
+            Self::ApplianceReleased => (status, Json(Released { detail: text, reason: "released" })).into_response(),
             _ => detail(text),
         };
         if self.is_wrong_key() {

@@ -87,6 +87,8 @@ pub(crate) enum Refusal {
     ApplianceNotFound,
     /// The bearer token is not an appliance's key, or another appliance's.
     WrongApplianceKey,
+    /// The bearer token was the key of an appliance that has been released from its site.
+    ApplianceReleased,
     /// There is an account of this name.
     UserExists,
     /// There is no account of this name.

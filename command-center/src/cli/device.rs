@@ -1,6 +1,6 @@
 //! Commands about devices.
 
-use std::io::{self, BufRead, IsTerminal as _, Read as _, Write as _};
+use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 
 use clap::{Args, Subcommand};
 use command_center::operator::{Acting, KeyChange, Operator};
@@ -36,6 +36,20 @@ pub(super) enum Appliance {
     },
     /// Accept the key of a deactivated appliance again.
     Activate {
+        /// Its id from the list.
+        appliance_id: String,
+        #[command(flatten)]
+        consent: Consent,
+    },
+    /// Release an appliance from its site, so that a new owner can claim it. It learns this at its next heartbeat.
+    HandOver {
+        /// Its id from the list.
+        appliance_id: String,
+        #[command(flatten)]
+        consent: Consent,
+    },
+    /// Undo `hand-over`, unless the appliance has been claimed again.
+    TakeBack {
         /// Its id from the list.
         appliance_id: String,
         #[command(flatten)]
@@ -136,6 +150,14 @@ impl Appliance {
             Self::Activate { appliance_id, consent } => {
                 consent.ask(&format!("Accept the key of {appliance_id} again?"))?;
                 acting.change_appliance_key(&appliance_id, KeyChange::Activate).await?;
+            }
+            Self::HandOver { appliance_id, consent } => {
+                consent.ask(&format!("Refuse the key of {appliance_id}, and release it from its site?"))?;
+                acting.change_appliance_key(&appliance_id, KeyChange::HandOver).await?;
+            }
+            Self::TakeBack { appliance_id, consent } => {
+                consent.ask(&format!("Accept the key of {appliance_id} for its site again?"))?;
+                acting.change_appliance_key(&appliance_id, KeyChange::TakeBack).await?;
             }
             Self::Revoke { appliance_id, consent } => {
                 consent.ask(&format!("Revoke the key of {appliance_id} permanently?"))?;

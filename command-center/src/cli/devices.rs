@@ -15,7 +15,7 @@ use super::{Failure, parse_time};
 #[derive(Debug, Args)]
 struct Common {
     /// Only devices in this state, as of the server's last comparison.
-    #[arg(long, value_parser = parse_state, value_name = "online|silent|new|deactivated|revoked")]
+    #[arg(long, value_parser = parse_state, value_name = "online|silent|new|deactivated|released|revoked")]
     state: Option<State>,
     /// Only devices that were heard of within this time.
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
@@ -81,7 +81,7 @@ pub(super) struct ListNodes {
 }
 
 fn parse_state(word: &str) -> Result<State, &'static str> {
-    State::parse(word).ok_or("one of online, silent, new, deactivated, revoked")
+    State::parse(word).ok_or("one of online, silent, new, deactivated, released, revoked")
 }
 
 fn parse_order(word: &str) -> Result<Order, &'static str> {

@@ -5,6 +5,7 @@ use super::guesses::{self, Source};
 use super::heartbeats;
 use super::history::{self, Of};
 use super::operator::Partner;
+use super::released::refusal_for_foreign_key;
 use crate::base::clock::Moment;
 use crate::base::refusal::Refusal;
 use crate::base::secret::{Purpose, SecretText, ServerSecret};
@@ -238,15 +239,6 @@ impl Operation for SetStatus {
         }
         Err(refusal_for_foreign_key(connection, key_hash).await?.into())
     }
-}
-
-/// The refusal for a key that is not this appliance's: another appliance must not learn whether this one exists.
-async fn refusal_for_foreign_key(connection: &mut Connection<'_>, key_hash: &str) -> Result<Refusal, Error> {
-    let known = "SELECT 1 FROM appliances WHERE key_hash = $1 AND revoked_at IS NULL";
-    Ok(match connection.row(known, values![key_hash]).await? {
-        Some(_) => Refusal::ApplianceNotFound,
-        None => Refusal::WrongApplianceKey,
-    })
 }
 
 /// Reads the configuration of an appliance.

@@ -8,6 +8,8 @@ pub(crate) enum Ending {
     Revoked = 0,
     /// Until an operator activates it again.
     Deactivated = 1,
+    /// The appliance was released from its site. An operator may take it back until it is claimed again.
+    Released = 2,
 }
 
 impl Ending {
@@ -18,7 +20,8 @@ impl Ending {
 
     /// From its columns; none, if the key has not ended. What is not known has ended for good.
     pub(crate) fn read(ended_at: Option<i64>, number: i64) -> Option<Self> {
-        let ending = if number == Self::Deactivated.number() { Self::Deactivated } else { Self::Revoked };
+        let is_this = |ending: &Self| ending.number() == number;
+        let ending = [Self::Deactivated, Self::Released].into_iter().find(is_this).unwrap_or(Self::Revoked);
         ended_at.map(|_| ending)
     }
 }

@@ -35,13 +35,15 @@ pub enum State {
     New,
     /// Its key is refused until an operator activates it again.
     Deactivated,
+    /// It was released from its site, and may be claimed again.
+    Released,
     /// Its key has been revoked.
     Revoked,
 }
 
 impl State {
     /// All states, in the order in which they are shown.
-    pub const ALL: [Self; 5] = [Self::Online, Self::Silent, Self::New, Self::Deactivated, Self::Revoked];
+    pub const ALL: [Self; 6] = [Self::Online, Self::Silent, Self::New, Self::Deactivated, Self::Released, Self::Revoked];
 
     /// The word for it.
     pub const fn word(self) -> &'static str {
@@ -50,6 +52,7 @@ impl State {
             Self::Silent => "silent",
             Self::New => "new",
             Self::Deactivated => "deactivated",
+            Self::Released => "released",
             Self::Revoked => "revoked",
         }
     }
@@ -73,8 +76,8 @@ pub enum Order {
     Id,
     /// By id, backwards.
     IdBackwards,
-    /// Those that are heard of first, then the silent ones, the last heard of first; then the new, the revoked and the
-    /// deactivated ones.
+    /// Those that are heard of first, then the silent ones, the last heard of first; then the new, the revoked, the
+    /// deactivated and the released ones.
     LastSeen,
     /// The reverse of [`Order::LastSeen`].
     LongestSilent,
@@ -162,6 +165,8 @@ pub struct Counts {
     pub new: i64,
     /// Refused until they are activated.
     pub deactivated: i64,
+    /// Released from their sites; nodes have none.
+    pub released: i64,
     /// Refused for good.
     pub revoked: i64,
 }
@@ -174,12 +179,13 @@ impl Counts {
             State::Silent => self.silent,
             State::New => self.new,
             State::Deactivated => self.deactivated,
+            State::Released => self.released,
             State::Revoked => self.revoked,
         }
     }
 
     /// All devices.
     pub const fn all(&self) -> i64 {
-        self.online + self.silent + self.new + self.deactivated + self.revoked
+        self.online + self.silent + self.new + self.deactivated + self.released + self.revoked
     }
 }

@@ -5,12 +5,13 @@
 //! and a disk that had to synchronize for each of them would do little else. All others are durable: the first one with a key,
 //! because what the key was made from ends with it, and those that report something new.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 
 use super::history::{self, Of};
 use super::refuse;
+use super::released::IssuedKeys;
 use crate::base::clock::Moment;
 use crate::base::refusal::Refusal;
 use crate::store::{Connection, Error, Operation, Row, Store, values};
@@ -295,7 +296,7 @@ pub(crate) struct ApplianceBeat {
 pub(crate) enum Standing {
     /// It has claimed a code, and its key is right.
     Known { appliance_id: String, site_id: String },
-    /// No appliance with this address has claimed a code.
+    /// No appliance with this address has claimed a code, or all have been released from their sites.
     Unknown,
 }
 
@@ -311,6 +312,13 @@ impl Standing {
     /// From the columns after the place.
     fn known(row: &Row) -> Result<Self, Error> {
         Ok(Self::Known { appliance_id: row.column(1)?, site_id: row.column(2)? })
+    }
+}
+
+impl ApplianceBeat {
+    /// The answer if its key is not valid.
+    fn without_key(&self, issued: &IssuedKeys) -> Result<Standing, Refusal> {
+        issued.refusal(&self.mac_address, self.key_hash.as_deref()).map_or(Ok(Standing::Unknown), Err)
     }
 }
 
@@ -373,8 +381,9 @@ impl Beat for ApplianceBeat {
             see_appliance(row.column(0)?, now, connection).await?;
             return Ok(Some(Ok(Standing::known(&row)?)));
         }
-        let known = connection.row("SELECT 1 FROM appliances WHERE mac_address = $1 LIMIT 1", values![mac_address]).await?;
-        Ok(Some(if known.is_some() { Err(Refusal::WrongApplianceKey) } else { Ok(Standing::Unknown) }))
+        let issued = "SELECT mac_address, key_hash, revoked_at, ending FROM appliances WHERE mac_address = $1";
+        let issued = IssuedKeys::read(&connection.rows(issued, values![mac_address]).await?)?;
+        Ok(Some(self.without_key(&issued)))
     }
 
     async fn take_quickly(beats: &[&Self], now: Moment, connection: &mut Connection<'_>) -> Result<Vec<Option<Standing>>, Error> {
@@ -425,20 +434,14 @@ impl Beat for ApplianceBeat {
             right.insert((&beat.mac_address, &beat.key_hash), Standing::known(&row)?);
         }
         let standings = column(beats, |beat| right.get(&(&beat.mac_address, &beat.key_hash)).cloned());
-        let ask = "
-            SELECT DISTINCT mac_address FROM unnest($1::text[]) AS beat (mac_address)
-             WHERE EXISTS (SELECT 1 FROM appliances WHERE appliances.mac_address = beat.mac_address)";
+        let ask = "SELECT mac_address, key_hash, revoked_at, ending FROM appliances WHERE mac_address = ANY($1::text[])";
         let rows = if standings.iter().all(Option::is_some) {
             Vec::new()
         } else {
             connection.rows(ask, values![&column(beats, |beat| Some(beat.mac_address.as_str()))]).await?
         };
-        let known = rows.iter().map(|row| row.column(0)).collect::<Result<HashSet<String>, Error>>()?;
-        let judge = |(beat, standing): (&&Self, Option<Standing>)| match standing {
-            Some(standing) => Ok(standing),
-            None if known.contains(&beat.mac_address) => Err(Refusal::WrongApplianceKey),
-            None => Ok(Standing::Unknown),
-        };
+        let issued = IssuedKeys::read(&rows)?;
+        let judge = |(beat, standing): (&&Self, Option<Standing>)| standing.map_or_else(|| beat.without_key(&issued), Ok);
         Ok(beats.iter().zip(standings).map(judge).collect())
     }
 }

@@ -37,8 +37,8 @@ impl Of {
 pub struct Event {
     /// When.
     pub at: String,
-    /// What: `claimed`, `registered`, `status`, `version`, `reset`, `deactivated`, `activated` or
-    /// `revoked`.
+    /// What: `claimed`, `registered`, `status`, `version`, `reset`, `deactivated`, `activated`,
+    /// `released`, `taken back` or `revoked`.
     pub event: String,
     /// The site, the status and its message, or the version.
     pub detail: Option<String>,

@@ -57,6 +57,12 @@ pub enum OperatorError {
     /// The key of the device has been revoked.
     #[error("its key has been revoked, which cannot be undone")]
     KeyRevoked,
+    /// The appliance has been released from its site.
+    #[error("the appliance has been handed over; take it back first")]
+    HandedOver,
+    /// The appliance has not been released from its site, or has been claimed again since.
+    #[error("the appliance has not been handed over, or has been claimed again")]
+    NotHandedOver,
     /// An argument is invalid.
     #[error("{0}")]
     Invalid(&'static str),

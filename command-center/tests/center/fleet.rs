@@ -246,7 +246,7 @@ async fn a_list_of_nodes_has_its_own_filters(center: Center) {
         assert_eq!(found, expected, "{query}");
     }
     let (_, counts) = center.get("/api/v0/admin/fleet", &[ADMIN]).await;
-    assert_eq!(counts["nodes"], json!({ "online": 1, "silent": 0, "new": 1, "deactivated": 0, "revoked": 0 }));
+    assert_eq!(counts["nodes"], json!({ "online": 1, "silent": 0, "new": 1, "deactivated": 0, "released": 0, "revoked": 0 }));
 }
 
 async fn an_export_has_every_device_and_no_formula(center: Center) {

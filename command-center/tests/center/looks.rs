@@ -7,6 +7,8 @@ use std::path::Path;
 use std::process::Command;
 
 use command_center::Database;
+use command_center::audit::Actor;
+use command_center::operator::KeyChange;
 use serde_json::json;
 
 use crate::page::screenshots;
@@ -70,9 +72,16 @@ async fn pages_with_three_devices_are_accessible_in_every_look() {
     let node = center.node().await;
     center.heartbeat(&node).await;
     center.node().await;
-    center.operator().await.find_silent().await.unwrap();
+    let operator = center.operator().await;
+    let acting = operator.acting(Actor::at_the_command_line());
+    acting.rename_appliance(&appliance_id, "Reception, left").await.unwrap();
+    acting.change_appliance_key(&appliance_id, KeyChange::HandOver).await.unwrap();
+    operator.find_silent().await.unwrap();
     let mut paths = lists();
     paths.push(format!("/appliances/{appliance_id}"));
+    paths.push(format!("/appliances/{appliance_id}/take-back"));
+    paths.push(format!("/appliances/{appliance_id}/rename?name=Reception"));
+    paths.push("/codes/revoke?id=0123456789abcdef".into());
     paths.push(format!("/nodes/{}", node.split(':').next().unwrap()));
     visit(&center, "3", &paths).await;
 }

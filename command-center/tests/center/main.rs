@@ -7,6 +7,7 @@ mod failover;
 mod faults;
 mod fleet;
 mod guessing;
+mod handover;
 mod history;
 mod host;
 mod households;

@@ -33,8 +33,22 @@ pub(in crate::api) struct NameForm {
 }
 
 impl Action {
-    const ALL: [Self; 4] =
-        [Self::Rename, Self::Key(KeyChange::Deactivate), Self::Key(KeyChange::Activate), Self::Key(KeyChange::Revoke)];
+    const ALL: [Self; 6] = [
+        Self::Rename,
+        Self::Key(KeyChange::Deactivate),
+        Self::Key(KeyChange::Activate),
+        Self::Key(KeyChange::HandOver),
+        Self::Key(KeyChange::TakeBack),
+        Self::Key(KeyChange::Revoke),
+    ];
+
+    /// Those for a kind of devices.
+    fn of(of: Of) -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(move |action| match action {
+            Self::Rename => true,
+            Self::Key(change) => change.is_for(of),
+        })
+    }
 
     /// The last part of its address.
     const fn word(self) -> &'static str {
@@ -42,6 +56,8 @@ impl Action {
             Self::Rename => "rename",
             Self::Key(KeyChange::Deactivate) => "deactivate",
             Self::Key(KeyChange::Activate) => "activate",
+            Self::Key(KeyChange::HandOver) => "hand-over",
+            Self::Key(KeyChange::TakeBack) => "take-back",
             Self::Key(KeyChange::Revoke) => "revoke",
         }
     }
@@ -52,6 +68,8 @@ impl Action {
             Self::Rename => "Rename",
             Self::Key(KeyChange::Deactivate) => "Deactivate",
             Self::Key(KeyChange::Activate) => "Activate",
+            Self::Key(KeyChange::HandOver) => "Hand over",
+            Self::Key(KeyChange::TakeBack) => "Take back",
             Self::Key(KeyChange::Revoke) => "Revoke",
         }
     }
@@ -62,6 +80,11 @@ impl Action {
             Self::Rename => "Operators find the device by its display name. The device does not learn it.",
             Self::Key(KeyChange::Deactivate) => "Its key is refused until the device is activated again.",
             Self::Key(KeyChange::Activate) => "Its key is accepted again.",
+            Self::Key(KeyChange::HandOver) => {
+                "It is released from its site, so that a new owner can claim it. Its key is refused from then on, and it learns why at \
+                 its next heartbeat. It can be taken back until it is claimed again."
+            }
+            Self::Key(KeyChange::TakeBack) => "It belongs to its site again, and its key is accepted.",
             Self::Key(KeyChange::Revoke) => "Its key is refused from then on. This cannot be undone.",
         }
     }
@@ -73,6 +96,8 @@ impl Action {
             Self::Rename => false,
             Self::Key(KeyChange::Deactivate) => matches!(state, DeviceState::Online | DeviceState::Silent | DeviceState::New),
             Self::Key(KeyChange::Activate) => state == DeviceState::Deactivated,
+            Self::Key(KeyChange::HandOver) => !matches!(state, DeviceState::Released | DeviceState::Revoked),
+            Self::Key(KeyChange::TakeBack) => state == DeviceState::Released,
             Self::Key(KeyChange::Revoke) => state != DeviceState::Revoked,
         }
     }
@@ -81,7 +106,7 @@ impl Action {
 /// The actions of a device, as links to the pages that confirm them.
 pub(super) fn links<D: Device>(device: &D) -> Markup {
     let page = address(Place::of::<D>().path(), device.id());
-    let actions = Action::ALL.into_iter().filter(|action| action.is_link(device.state())).collect::<Vec<_>>();
+    let actions = Action::of(D::OF).filter(|action| action.is_link(device.state())).collect::<Vec<_>>();
     html! {
         @if !actions.is_empty() {
             nav.pages aria-label="Actions" {
@@ -103,9 +128,9 @@ pub(super) fn rename_form<D: Device>(device: &D) -> Markup {
 }
 
 /// The device and the action of an address.
-fn parse(path: Result<Segments, Refusal>) -> Result<(String, Action), Refusal> {
+fn parse(path: Result<Segments, Refusal>, of: Of) -> Result<(String, Action), Refusal> {
     let Segments(id, word) = path?;
-    let action = Action::ALL.into_iter().find(|action| action.word() == word).ok_or(Refusal::NotFound)?;
+    let action = Action::of(of).find(|action| action.word() == word).ok_or(Refusal::NotFound)?;
     Ok((id, action))
 }
 
@@ -116,7 +141,7 @@ pub(in crate::api) async fn confirm<D: Device>(
     path: Result<Segments, Refusal>,
     asked: Result<Asked<NameForm>, Refusal>,
 ) -> Response {
-    match (parse(path), asked) {
+    match (parse(path, D::OF), asked) {
         (Ok((id, action)), Ok(Asked(form))) => ask::<D>(&center, &id, action, form, None).await,
         (Err(refusal), _) | (_, Err(refusal)) => refusal.into_response(),
     }
@@ -130,21 +155,17 @@ pub(in crate::api) async fn act<D: Device>(
     path: Result<Segments, Refusal>,
     form: Result<Form<NameForm>, FormRejection>,
 ) -> Response {
-    let (id, action) = match parse(path) {
+    let (id, action) = match parse(path, D::OF) {
         Ok(parsed) => parsed,
         Err(refusal) => return refusal.into_response(),
     };
     // Only one of the actions has fields.
     let form = form.map_or(NameForm { name: None }, |Form(form)| form);
     let acting = center.operator.acting(browser.actor());
-    let done = match (action, D::OF) {
-        (Action::Rename, of) => match (&form.name, of) {
-            (Some(name), Of::Appliance) => acting.rename_appliance(&id, name).await,
-            (Some(name), Of::Node) => acting.rename_node(&id, name).await,
-            (None, _) => Err(OperatorError::Invalid("the form has no name")),
-        },
-        (Action::Key(change), Of::Appliance) => acting.change_appliance_key(&id, change).await,
-        (Action::Key(change), Of::Node) => acting.change_node_key(&id, change).await,
+    let done = match (action, &form.name) {
+        (Action::Key(change), _) => acting.change_key(D::OF, &id, change).await,
+        (Action::Rename, Some(name)) => acting.rename(D::OF, &id, name).await,
+        (Action::Rename, None) => Err(OperatorError::Invalid("the form has no name")),
     };
     match done {
         Ok(()) => Redirect::to(&address(Place::of::<D>().path(), &id)).into_response(),
@@ -170,7 +191,11 @@ async fn ask<D: Device>(center: &Center, id: &str, action: Action, form: NameFor
         nav aria-label="Up" { a href=(page) { "Back to the device" } }
         h2 { (action.name()) " " (Value(device.id())) "?" }
         @if let Some(error) = error { p.fault role="alert" { (Value(&error.to_string())) } }
-        @if action == Action::Rename { p { "From " (Value(&quoted(device.display_name()))) " to " (Value(&quoted(new_name))) "." } }
+        @if action == Action::Rename {
+            p { "From " (Value(&quoted(device.display_name()))) " to " (Value(&quoted(new_name))) "." }
+        } @else if let Some(name) = device.display_name() {
+            p { (Value(&quoted(Some(name)))) }
+        }
         p { (action.effect()) }
         form method="post" action={ (page) "/" (action.word()) } {
             @if action == Action::Rename { input type="hidden" name="name" value=(Value(new_name.unwrap_or_default())); }

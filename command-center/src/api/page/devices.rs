@@ -56,6 +56,7 @@ struct List {
     /// What the text is searched in.
     searched: &'static str,
     fields: &'static [Field],
+    states: &'static [DeviceState],
     counts: fn(&FleetCounts) -> Counts,
 }
 
@@ -67,6 +68,7 @@ const APPLIANCES: List = List {
         ("partner", "Partner", |query| query.partner.as_deref()),
         ("status", "Status", |query| query.status.as_deref()),
     ],
+    states: &DeviceState::ALL,
     counts: |counts| counts.appliances,
 };
 
@@ -77,6 +79,7 @@ const NODES: List = List {
         ("household", "Household", |query| query.household.as_deref()),
         ("version", "Version", |query| query.version.as_deref()),
     ],
+    states: &[DeviceState::Online, DeviceState::Silent, DeviceState::New, DeviceState::Deactivated, DeviceState::Revoked],
     counts: |counts| counts.nodes,
 };
 
@@ -159,7 +162,7 @@ fn states(list: &List, asked: &FleetQuery, counts: Counts) -> Markup {
     };
     let is_shown =
         |state: Option<DeviceState>| asked.state.as_deref().filter(|word| !word.is_empty()) == state.map(DeviceState::word);
-    let all = [None].into_iter().chain(DeviceState::ALL.map(Some));
+    let all = [None].into_iter().chain(list.states.iter().copied().map(Some));
     html! {
         nav.states aria-label="By state" {
             ul {
@@ -209,7 +212,7 @@ fn form(list: &List, asked: &FleetQuery) -> Markup {
                     "State"
                     select name="state" {
                         option value="" { "any" }
-                        @for state in DeviceState::ALL {
+                        @for state in list.states {
                             option value=(state.word()) selected[is(&asked.state, state.word())] { (state.word()) }
                         }
                     }

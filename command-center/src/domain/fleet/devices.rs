@@ -86,6 +86,7 @@ pub(crate) trait Device: Entry + Sized + Send + 'static {
 fn state(last_seen: Option<Moment>, ending: Option<Ending>, now: Moment) -> State {
     match (ending, last_seen) {
         (Some(Ending::Deactivated), _) => State::Deactivated,
+        (Some(Ending::Released), _) => State::Released,
         (Some(Ending::Revoked), _) => State::Revoked,
         (None, None) => State::New,
         (None, Some(seen)) if seen >= now.before(ONLINE) => State::Online,

@@ -12,7 +12,10 @@ use crate::base::clock::Moment;
 use crate::domain::nodes::ONLINE;
 use crate::store::{self, Connection, Operation, Statement, Store, values};
 
-/// The standing of deactivated devices is below this.
+/// The standing of released appliances is below this.
+pub(super) const RELEASED_BELOW: i64 = -(3 << 61);
+
+/// The standing of deactivated devices is below this, and not below [`RELEASED_BELOW`].
 pub(super) const DEACTIVATED_BELOW: i64 = -(1 << 62);
 
 /// The standing of revoked devices is below this, and not below [`DEACTIVATED_BELOW`].
@@ -123,14 +126,14 @@ impl<D: Device> Operation for Count<D> {
     type Answer = Counts;
 
     async fn run(&self, connection: &mut Connection<'_>) -> Result<Counts, store::Error> {
-        let mut counts = [0; 5];
-        let bounds = [i64::MIN, DEACTIVATED_BELOW, REVOKED_BELOW, NEW_BELOW, ONLINE_FROM, i64::MAX];
+        let mut counts = [0; 6];
+        let bounds = [i64::MIN, RELEASED_BELOW, DEACTIVATED_BELOW, REVOKED_BELOW, NEW_BELOW, ONLINE_FROM, i64::MAX];
         for (count, range) in counts.iter_mut().zip(bounds.windows(2)) {
             let mut statement = Statement::new("SELECT COUNT(*) FROM ");
             statement.add(D::KIND.devices).add(" WHERE d.standing >= ").value(range[0]).add(" AND d.standing < ").value(range[1]);
             *count = connection.query(&statement).await?.first().ok_or(store::Error::NoRow)?.column(0)?;
         }
-        let [deactivated, revoked, new, silent, online] = counts;
-        Ok(Counts { online, silent, new, deactivated, revoked })
+        let [released, deactivated, revoked, new, silent, online] = counts;
+        Ok(Counts { online, silent, new, deactivated, released, revoked })
     }
 }

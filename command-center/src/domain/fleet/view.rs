@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 use super::devices::{Device, Expression, Kind};
-use super::presence::{DEACTIVATED_BELOW, NEW_BELOW, ONLINE_FROM, REVOKED_BELOW};
+use super::presence::{DEACTIVATED_BELOW, NEW_BELOW, ONLINE_FROM, RELEASED_BELOW, REVOKED_BELOW};
 use super::{Filter, Order, Page, State};
 use crate::base::clock::Moment;
 use crate::store::{Connection, Error, Operation, Row, Statement, Value};
@@ -151,7 +151,8 @@ impl<D: Device> View<D> {
         }
         if let Some(state) = filter.state {
             conditions.push(match state {
-                State::Deactivated => Condition::Standing(i64::MIN, DEACTIVATED_BELOW),
+                State::Released => Condition::Standing(i64::MIN, RELEASED_BELOW),
+                State::Deactivated => Condition::Standing(RELEASED_BELOW, DEACTIVATED_BELOW),
                 State::Revoked => Condition::Standing(DEACTIVATED_BELOW, REVOKED_BELOW),
                 State::New => Condition::Standing(REVOKED_BELOW, NEW_BELOW),
                 State::Silent => Condition::Standing(NEW_BELOW, ONLINE_FROM),
@@ -173,11 +174,7 @@ impl<D: Device> View<D> {
         let Filter { place, partner, status, version, .. } = &self.filter;
         let has_column = [place, partner, status, version].into_iter().any(Option::is_some);
         match (self.order, self.filter.state) {
-            (Order::Newest | Order::Oldest, Some(State::Online | State::New | State::Deactivated | State::Revoked))
-                if !has_column =>
-            {
-                By::Standing
-            }
+            (Order::Newest | Order::Oldest, Some(state)) if state != State::Silent && !has_column => By::Standing,
             (Order::Newest | Order::Oldest, _) => By::Age,
             (Order::Id | Order::IdBackwards, _) => By::Id,
             (Order::LastSeen | Order::LongestSilent, _) => By::Standing,

@@ -131,7 +131,10 @@ impl<'o> Acting<'o> {
         self.change_key(Of::Node, node_id, change).await
     }
 
-    async fn change_key(&self, of: Of, id: &str, change: KeyChange) -> Result<(), OperatorError> {
+    pub(crate) async fn change_key(&self, of: Of, id: &str, change: KeyChange) -> Result<(), OperatorError> {
+        if !change.is_for(of) {
+            return Err(OperatorError::Invalid("only appliances are handed over"));
+        }
         self.write(ChangeKey { of, id: id.to_owned(), change, now: self.now(), actor: self.actor.clone() }).await?
     }
 
@@ -145,7 +148,7 @@ impl<'o> Acting<'o> {
         self.rename(Of::Node, node_id, name).await
     }
 
-    async fn rename(&self, of: Of, id: &str, name: &str) -> Result<(), OperatorError> {
+    pub(crate) async fn rename(&self, of: Of, id: &str, name: &str) -> Result<(), OperatorError> {
         let name = display_name(name)?;
         let rename = Rename { of, id: id.to_owned(), name, now: self.now(), actor: self.actor.clone() };
         if self.write(rename).await? { Ok(()) } else { Err(OperatorError::unknown(of)) }

@@ -14,16 +14,29 @@ pub enum KeyChange {
     Deactivate,
     /// Ends its deactivation.
     Activate,
+    /// It is refused, and the appliance released from its site: it learns that, and may be claimed again.
+    HandOver,
+    /// Undoes that, unless the appliance has been claimed again.
+    TakeBack,
     /// It is refused for good.
     Revoke,
 }
 
 impl KeyChange {
+    /// Whether it can be done with the key of such a device. Nodes have no sites.
+    pub(crate) const fn is_for(self, of: Of) -> bool {
+        matches!(of, Of::Appliance) || !matches!(self, Self::HandOver | Self::TakeBack)
+    }
+
     /// How a key that has ended like this has ended after the change; none for a valid key.
     const fn apply(self, ending: Option<Ending>) -> Result<Option<Ending>, OperatorError> {
         match (self, ending) {
             (Self::Revoke, _) => Ok(Some(Ending::Revoked)),
             (_, Some(Ending::Revoked)) => Err(OperatorError::KeyRevoked),
+            (Self::HandOver, _) => Ok(Some(Ending::Released)),
+            (Self::TakeBack, Some(Ending::Released)) => Ok(None),
+            (Self::TakeBack, _) => Err(OperatorError::NotHandedOver),
+            (_, Some(Ending::Released)) => Err(OperatorError::HandedOver),
             (Self::Deactivate, _) => Ok(Some(Ending::Deactivated)),
             (Self::Activate, _) => Ok(None),
         }
@@ -34,6 +47,8 @@ impl KeyChange {
         match self {
             Self::Deactivate => "deactivated",
             Self::Activate => "activated",
+            Self::HandOver => "released",
+            Self::TakeBack => "taken back",
             Self::Revoke => "revoked",
         }
     }
@@ -44,6 +59,8 @@ impl KeyChange {
             (Self::Deactivate, Of::Node) => Action::DeactivateNode,
             (Self::Activate, Of::Appliance) => Action::ActivateAppliance,
             (Self::Activate, Of::Node) => Action::ActivateNode,
+            (Self::HandOver, _) => Action::HandOver,
+            (Self::TakeBack, _) => Action::TakeBack,
             (Self::Revoke, Of::Appliance) => Action::RevokeAppliance,
             (Self::Revoke, Of::Node) => Action::RevokeNode,
         }
@@ -83,6 +100,9 @@ impl Operation for ChangeKey {
             Ok(after) => after,
             Err(error) => return Ok(Err(error)),
         };
+        if *change == KeyChange::TakeBack && is_claimed_again(id, connection).await? {
+            return Ok(Err(OperatorError::NotHandedOver));
+        }
         if after != before {
             let (ended_at, number) = (after.map(|_| now.0), after.map_or(0, Ending::number));
             connection.execute(set, values![id, ended_at, number]).await?;
@@ -91,4 +111,13 @@ impl Operation for ChangeKey {
         }
         Ok(Ok(()))
     }
+}
+
+/// Whether the device of a released appliance has claimed a code of another site later. A claim at its own site ends the release.
+/// Only times of claims are compared, which servers have noted; the operator's machine may have another time.
+async fn is_claimed_again(appliance_id: &str, connection: &mut Connection<'_>) -> Result<bool, store::Error> {
+    let claimed = "
+        SELECT 1 FROM appliances released JOIN appliances other ON other.mac_address = released.mac_address
+         WHERE released.appliance_id = $1 AND other.appliance_id <> $1 AND other.claimed_at >= released.claimed_at LIMIT 1";
+    Ok(connection.row(claimed, values![appliance_id]).await?.is_some())
 }

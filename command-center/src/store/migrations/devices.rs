@@ -18,8 +18,8 @@ pub(super) const DISPLAY_NAMES: Step = Step::Each {
     ],
 };
 
-/// How a key ended: 0 for good, 1 until it is activated again. Only those that ended for good had ended before. Each ending has a range
-/// of its own in `standing`.
+/// How a key ended: 0 for good, 1 until it is activated again, 2 because the appliance was released from its site. Keys that have ended
+/// before this step have for good. Each ending has a range of its own in `standing`.
 pub(super) const ENDINGS: Step = Step::Each {
     sqlite: &[
         "ALTER TABLE appliances ADD COLUMN ending BIGINT NOT NULL DEFAULT 0",
