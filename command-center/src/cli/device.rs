@@ -131,69 +131,60 @@ fn is_yes(answer: &str) -> bool {
     ["y", "yes"].iter().any(|yes| answer.trim().eq_ignore_ascii_case(yes))
 }
 
+/// What the operator is asked before the key of a device changes.
+fn question(change: KeyChange, id: &str) -> String {
+    match change {
+        KeyChange::Deactivate => format!("Refuse the key of {id} until it is activated again?"),
+        KeyChange::Activate => format!("Accept the key of {id} again?"),
+        KeyChange::HandOver => format!("Refuse the key of {id}, and release it from its site?"),
+        KeyChange::TakeBack => format!("Accept the key of {id} for its site again?"),
+        KeyChange::Revoke => format!("Revoke the key of {id} permanently?"),
+    }
+}
+
 impl Appliance {
     pub(super) async fn run(self, operator: &Operator, acting: &Acting<'_>) -> Result<(), Failure> {
-        match self {
+        let (id, change, consent) = match self {
             Self::List(list) => return list.run(operator).await,
             Self::Show { appliance_id } => {
                 let (appliance, events) = operator.appliance(&appliance_id).await?;
                 println!("{:#}", json!({ "appliance": appliance, "events": events }));
+                return Ok(());
             }
             Self::Rename { appliance_id, name, consent } => {
                 consent.ask(&format!("Rename {appliance_id} to {name:?}?"))?;
-                acting.rename_appliance(&appliance_id, &name).await?;
+                return Ok(acting.rename_appliance(&appliance_id, &name).await?);
             }
-            Self::Deactivate { appliance_id, consent } => {
-                consent.ask(&format!("Refuse the key of {appliance_id} until it is activated again?"))?;
-                acting.change_appliance_key(&appliance_id, KeyChange::Deactivate).await?;
-            }
-            Self::Activate { appliance_id, consent } => {
-                consent.ask(&format!("Accept the key of {appliance_id} again?"))?;
-                acting.change_appliance_key(&appliance_id, KeyChange::Activate).await?;
-            }
-            Self::HandOver { appliance_id, consent } => {
-                consent.ask(&format!("Refuse the key of {appliance_id}, and release it from its site?"))?;
-                acting.change_appliance_key(&appliance_id, KeyChange::HandOver).await?;
-            }
-            Self::TakeBack { appliance_id, consent } => {
-                consent.ask(&format!("Accept the key of {appliance_id} for its site again?"))?;
-                acting.change_appliance_key(&appliance_id, KeyChange::TakeBack).await?;
-            }
-            Self::Revoke { appliance_id, consent } => {
-                consent.ask(&format!("Revoke the key of {appliance_id} permanently?"))?;
-                acting.change_appliance_key(&appliance_id, KeyChange::Revoke).await?;
-            }
-        }
-        Ok(())
+            Self::Deactivate { appliance_id, consent } => (appliance_id, KeyChange::Deactivate, consent),
+            Self::Activate { appliance_id, consent } => (appliance_id, KeyChange::Activate, consent),
+            Self::HandOver { appliance_id, consent } => (appliance_id, KeyChange::HandOver, consent),
+            Self::TakeBack { appliance_id, consent } => (appliance_id, KeyChange::TakeBack, consent),
+            Self::Revoke { appliance_id, consent } => (appliance_id, KeyChange::Revoke, consent),
+        };
+        consent.ask(&question(change, &id))?;
+        Ok(acting.change_appliance_key(&id, change).await?)
     }
 }
 
 impl Node {
     pub(super) async fn run(self, operator: &Operator, acting: &Acting<'_>) -> Result<(), Failure> {
-        match self {
+        let (id, change, consent) = match self {
             Self::List(list) => return list.run(operator).await,
             Self::Show { node_id } => {
                 let (node, events) = operator.node(&node_id).await?;
                 println!("{:#}", json!({ "node": node, "events": events }));
+                return Ok(());
             }
             Self::Rename { node_id, name, consent } => {
                 consent.ask(&format!("Rename {node_id} to {name:?}?"))?;
-                acting.rename_node(&node_id, &name).await?;
+                return Ok(acting.rename_node(&node_id, &name).await?);
             }
-            Self::Deactivate { node_id, consent } => {
-                consent.ask(&format!("Refuse the key of {node_id} until it is activated again?"))?;
-                acting.change_node_key(&node_id, KeyChange::Deactivate).await?;
-            }
-            Self::Activate { node_id, consent } => {
-                consent.ask(&format!("Accept the key of {node_id} again?"))?;
-                acting.change_node_key(&node_id, KeyChange::Activate).await?;
-            }
-            Self::Revoke { node_id, consent } => {
-                consent.ask(&format!("Revoke the key of {node_id} permanently?"))?;
-                acting.change_node_key(&node_id, KeyChange::Revoke).await?;
-            }
-        }
-        Ok(())
+            Self::Deactivate { node_id, consent } => (node_id, KeyChange::Deactivate, consent),
+            Self::Activate { node_id, consent } => (node_id, KeyChange::Activate, consent),
+            Self::Revoke { node_id, consent } => (node_id, KeyChange::Revoke, consent),
+        };
+        consent.ask(&question(change, &id))?;
+        Ok(acting.change_node_key(&id, change).await?)
     }
 }
 
