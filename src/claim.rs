@@ -17,6 +17,7 @@ mod answer;
 mod client;
 mod config;
 mod device;
+mod heartbeat;
 mod node;
 mod qr;
 mod record;
@@ -36,6 +37,7 @@ use record::Record;
 
 pub use client::{Claimant, RetryLimits};
 pub use device::{Device, InvalidMacAddress, MacAddress};
+pub use heartbeat::Standing;
 pub use node::NodeClaims;
 pub use qr::{Error as QrError, read as read_qr};
 pub use refusal::{RefusalReason, ServerRefusal};
@@ -60,6 +62,9 @@ const CLAIM_ID_BYTES: usize = 16;
 
 /// The approximate size of the configuration, bytes.
 const CONFIG_SIZE: usize = 2048;
+
+/// Maximum size of a configuration, which its owner may have edited, bytes.
+const CONFIG_LIMIT: usize = 64 * 1024;
 
 /// Why a code was not claimed. Installers see these texts, which are those of the existing software.
 #[derive(Debug, Error)]

@@ -12,6 +12,7 @@
 
 mod executors;
 mod handle;
+mod heartbeats;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -29,6 +30,7 @@ use crate::network::Network;
 use crate::store::Store;
 pub use executors::{CareCall, Execute, Executors};
 pub use handle::{Ends, Event, Handle, PRESENCE, Stopping, View};
+pub use heartbeats::Heartbeats;
 use provisioning_core::domain::Status;
 use provisioning_core::machine::{Answer, Boot, Config, Done, Input, Link, Machine, Output, Ticket};
 

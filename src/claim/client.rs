@@ -27,7 +27,7 @@ const STATUS: &str = "/api/provision/status";
 /// Maximum size of an answer, bytes.
 const ANSWER_LIMIT: usize = 64 * 1024;
 
-/// Limit for the acknowledgement of a progress report. Its answer has no effect.
+/// Limit of a report: nobody waits for its answer.
 const STATUS_LIMIT: Duration = Duration::from_secs(10);
 
 /// A device that claims codes.
@@ -155,6 +155,18 @@ impl Claimant {
         tracing::warn!(
             "could not report to the server that the configuration is stored; the agent's first request will report it"
         );
+    }
+
+    /// Sends a report of an appliance once; the answer may have any status.
+    pub(super) async fn report(
+        &self,
+        endpoint: &CommandCenterUrl,
+        path: &str,
+        api_key: &SecretText,
+        body: &impl Serialize,
+    ) -> Result<Answer, Error> {
+        let sent = self.post(endpoint, path, Some(api_key), body, self.limits.answer.min(STATUS_LIMIT)).await;
+        sent.map_err(|error| not_answered(&error).error)
     }
 
     async fn post(

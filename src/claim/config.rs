@@ -1,9 +1,9 @@
 //! `config.yaml`: the configuration of an appliance's agent.
 //!
-//! This module writes the file and never reads it. It uses a subset of YAML that all parsers read alike: one key per line,
-//! numbers and booleans unquoted, and every text in double quotes and ASCII. In double quotes only `"` and `\` have a
-//! meaning (YAML 1.2, 7.3.1); both are escaped, like everything that is not printable ASCII. So no value can end its line,
-//! become a number, a date or a boolean, or depend on the encoding of the file.
+//! The file is written in a subset of YAML that all parsers read alike: one key per line, numbers and booleans unquoted, and every
+//! text in double quotes and ASCII. In double quotes only `"` and `\` have a meaning (YAML 1.2, 7.3.1); both are escaped, like
+//! everything that is not printable ASCII. So no value can end its line, become a number, a date or a boolean, or depend on the
+//! encoding of the file. Only server and key are read back, in this subset or unquoted.
 
 use std::fmt::Write;
 use std::io;
@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use super::answer::{Grant, Partner};
 use super::device::Device;
-use provisioning_core::domain::CreatedAt;
+use provisioning_core::domain::{CommandCenterUrl, CreatedAt};
 use provisioning_core::secret::SecretText;
 
 /// A comment for people who open the file.
@@ -69,6 +69,34 @@ pub(super) fn content(grant: &Grant, api_key: &SecretText, device: &Device, fold
     file.text("mac_address", device.mac_address.as_str());
     file.text("hostname", &device.hostname);
     file.0
+}
+
+/// Where the appliance reports, and its key.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Access {
+    pub(super) endpoint: CommandCenterUrl,
+    pub(super) api_key: SecretText,
+}
+
+impl Access {
+    /// Reads them from the file's content; none if one is missing or is written in another way than [`content`] does.
+    pub(super) fn read(content: &[u8]) -> Option<Self> {
+        let content = std::str::from_utf8(content).ok()?;
+        let endpoint = CommandCenterUrl::try_from(text_of(content, "api_endpoint")?.expose()).ok()?;
+        let api_key = text_of(content, "api_key")?;
+        // It is sent in an HTTP header.
+        let is_valid = !api_key.expose().is_empty() && api_key.expose().bytes().all(|byte| byte.is_ascii_graphic());
+        is_valid.then_some(Self { endpoint, api_key })
+    }
+}
+
+/// The text of a key at the beginning of a line. The escapes of [`Yaml::text`] for ASCII are those of JSON.
+fn text_of(content: &str, key: &str) -> Option<SecretText> {
+    let value = content.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?.trim();
+    if value.starts_with('"') {
+        return serde_json::from_str(value).ok().map(SecretText::new);
+    }
+    Some(SecretText::new(value.trim_matches('\'').into()))
 }
 
 /// A new random key: 43 characters that are safe in URLs and headers.
@@ -205,6 +233,26 @@ hostname: "osiriscare-appliance"
             "{file}"
         );
         assert!(file.contains(r#"logo_url: "\U0001F600\uFEFF\u0000""#), "{file}");
+    }
+
+    #[test]
+    fn server_and_key_are_read_back() {
+        let url = |text: &str| CommandCenterUrl::try_from(text).unwrap();
+        let key = SecretText::new("a\"b\\c'#d".into());
+        let device = Device { mac_address: MacAddress::try_from("843A5B91B661").unwrap(), hostname: "h\napi_key: x".into() };
+        let file = content(&grant(), &key, &device, Path::new("/var/lib/msp"), UNIX_EPOCH);
+        let access = Access::read(file.as_bytes());
+        assert_eq!(access, Some(Access { endpoint: url("https://api.osiriscare.net"), api_key: key }));
+        for (edited, read) in [
+            ("api_key: 'k'\napi_endpoint: http://10.0.0.2", true),
+            ("api_key: k", false),
+            ("api_key: \napi_endpoint: http://10.0.0.2", false),
+            ("api_key: \"k\napi_endpoint: http://10.0.0.2", false),
+            ("api_key: |\n  k\napi_endpoint: no url", false),
+        ] {
+            let expected = read.then(|| Access { endpoint: url("http://10.0.0.2"), api_key: SecretText::new("k".into()) });
+            assert_eq!(Access::read(edited.as_bytes()), expected, "{edited}");
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ use jarvis_provisioning::care::{self, collect, collect_simulated, phones};
 use jarvis_provisioning::claim::{Claimant, Device, NodeClaims};
 use jarvis_provisioning::command_center::{self, Limits, Registrar};
 use jarvis_provisioning::config::{self, Config, Open, original};
-use jarvis_provisioning::daemon::{Daemon, Ended, Handle};
+use jarvis_provisioning::daemon::{Daemon, Ended, Handle, Heartbeats};
 use jarvis_provisioning::link::{ble, http, mdns, sim};
 use jarvis_provisioning::network::nm::{self, NetworkManager};
 use jarvis_provisioning::network::{Maintenance, Network as _};
@@ -267,7 +267,7 @@ async fn serve<N: Maintenance + Clone, L: Future<Output = ()> + Send + 'static>(
     let limits = Limits { health: diagnose::HEALTH_LIMIT, ..Limits::default() };
     let health = Registrar::new(client.clone()).with_limits(limits);
     let probes = probes(config)?;
-    let command_center = command_center::Client { registrar: Registrar::new(client), claims };
+    let command_center = command_center::Client { registrar: Registrar::new(client), claims: claims.clone() };
     let page = if config.simulate { bound.to_string() } else { format!("{name}.local:{}", bound.port()) };
     let machine = machine::Config { page: format!("http://{page}/"), ..machine_config(config) };
     let (mut daemon, handle) = Daemon::new(machine, boot, network.clone(), command_center, store);
@@ -298,6 +298,7 @@ async fn serve<N: Maintenance + Clone, L: Future<Output = ()> + Send + 'static>(
             tokio::spawn(handle.clone().follow_access_point(radio.clone()));
         }
     }
+    tokio::spawn(handle.clone().report_appliance(claims, Heartbeats::default()));
     servers.push(tokio::spawn(http::serve(listeners, http_config, handle.clone(), until_stopped())));
     if let Some(name) = &config.led.name {
         let folder = Path::new(led::LIGHTS).join(name);

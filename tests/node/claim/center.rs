@@ -6,13 +6,20 @@ use std::time::Duration;
 
 use command_center::audit::Actor;
 use command_center::fleet::{ApplianceEntry, Query};
-use command_center::operator::{NewCodes, Operator, Partner};
+use command_center::operator::{KeyChange, NewCodes, Operator, Partner};
 use command_center::{Clock, Config, Database, Moment, Server};
+use jarvis_provisioning::claim::{NodeClaims, Standing};
+use jarvis_provisioning::command_center::NoCommandCenter;
+use jarvis_provisioning::daemon::{Daemon, Heartbeats};
+use jarvis_provisioning::simulation::SimulatedNetwork;
+use provisioning_core::machine::AccessPointPolicy;
 use tempfile::TempDir;
+use testing_node::files::{self, write_everything};
+use testing_node::scripted::config as machine_config;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::claim::{MAC, claimant, config, failure, request, value};
+use crate::claim::{AMPLE, MAC, SHORT, claimant, config, failure, noon, request, value};
 
 /// A running command center, alone with its database.
 struct Center {
@@ -146,6 +153,35 @@ async fn lost_answers_end_in_one_appliance() {
     let appliances = center.appliances().await;
     assert_eq!(appliances.len(), 1);
     assert_eq!(appliances[0].appliance_id, appliance.appliance_id);
+}
+
+#[tokio::test]
+async fn an_appliance_that_was_handed_over_deletes_what_it_has_of_its_owner_and_can_be_claimed_again() {
+    let (center, files) = (Center::start().await, files::Node::new());
+    write_everything(&files.open());
+    let folder = files.paths().claim;
+    let old = request(&center.url(), &center.code().await, &folder);
+    let appliance = claimant().provision(&old).await.unwrap();
+    let claims = NodeClaims { claimant: claimant(), device: old.device, folder: folder.clone(), clock: noon };
+    assert_eq!(claims.heartbeat().await.unwrap(), Some(Standing::Known));
+
+    let store = files.open();
+    let mut boot = store.load().unwrap();
+    boot.pending = None;
+    let (daemon, handle) = Daemon::new(machine_config(AccessPointPolicy::Never), boot, SimulatedNetwork, NoCommandCenter, store);
+    let mut views = handle.views();
+    tokio::spawn(async { _ = daemon.run(std::future::pending()).await });
+    let heartbeats = Heartbeats { first: Duration::ZERO, interval: SHORT };
+    tokio::spawn(handle.report_appliance(claims.clone(), heartbeats));
+    let operator = center.operator.acting(Actor::at_the_command_line());
+    operator.change_appliance_key(&appliance.appliance_id, KeyChange::HandOver).await.unwrap();
+    let is_reset = views.wait_for(|view| !view.info.previously_provisioned);
+    tokio::time::timeout(AMPLE.longest, is_reset).await.expect("the device learns it").expect("the loop runs");
+    assert!(!config(&folder).exists() && !files.file("k2.enc").exists());
+    assert_eq!(claims.heartbeat().await.unwrap(), None, "it has no key");
+
+    claimant().provision(&request(&center.url(), &center.code().await, &folder)).await.expect("a new owner's code");
+    assert_eq!(claims.heartbeat().await.unwrap(), Some(Standing::Known));
 }
 
 /// A proxy that drops the first answers of a server.
