@@ -36,6 +36,7 @@ mod radio;
 mod station;
 mod text;
 
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -46,9 +47,10 @@ use provisioning_core::backoff::{Backoff, Jitter};
 use provisioning_core::care::diagnosis;
 use provisioning_core::care::recovery::Sighted;
 use provisioning_core::domain::{self, Country, Enterprise, Passphrase, RadioUse, Ssid};
-use provisioning_core::fault::chain;
+use provisioning_core::fault::{Fault, chain};
 use provisioning_core::machine::Joined;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 use tracing::{debug, info};
 
 use crate::network::nm::country::may_use;
@@ -63,6 +65,8 @@ use radio::{Job, Radio};
 const PROGRAMS: [(&str, &str); 3] = [("hostapd", "hostapd"), ("dnsmasq", "dnsmasq-base"), ("wpa_supplicant", "wpasupplicant")];
 /// Pauses between tries to join a stored network.
 const RETRIES: Backoff = Backoff::new(Duration::from_secs(5), Duration::from_mins(1), Jitter::None);
+/// So long a network that has refused the login is not tried again: many tries could lock the owner's account.
+const REFUSAL: Duration = Duration::from_mins(15);
 
 /// The settings of the radio.
 #[derive(Clone, Debug)]
@@ -161,16 +165,23 @@ impl Hostapd {
 
     /// Keeps a provisioned node in its stored networks, in place of NetworkManager. Never ends.
     pub async fn hold(&self) {
+        let mut refusals = Refusals::default();
         for tries in 1_u32.. {
             let stored = self.stored().await.unwrap_or_default();
             if stored.is_empty() {
                 info!("no network is stored");
                 break;
             }
-            for network in stored {
-                match self.join_stored(Some(&network.ssid)).await {
+            for StoredNetwork { ssid, .. } in stored {
+                if refusals.is_recent(&ssid) {
+                    continue;
+                }
+                match self.join_stored(Some(&ssid)).await {
                     Ok(()) => return std::future::pending().await,
-                    Err(error) => info!("{}", chain(&error)),
+                    Err(error) => {
+                        info!("{}", chain(&error));
+                        refusals.note(ssid, error.fault);
+                    }
                 }
             }
             tokio::time::sleep(RETRIES.nominal(tries)).await;
@@ -315,11 +326,40 @@ impl Maintenance for Hostapd {
     }
 }
 
+/// The stored networks that have refused the login, and when.
+#[derive(Default)]
+struct Refusals(HashMap<Ssid, Instant>);
+
+impl Refusals {
+    /// Notes the fault with which a join has failed.
+    fn note(&mut self, ssid: Ssid, fault: Fault) {
+        if fault == Fault::LoginRefused {
+            self.0.insert(ssid, Instant::now());
+        }
+    }
+
+    fn is_recent(&self, ssid: &Ssid) -> bool {
+        self.0.get(ssid).is_some_and(|refused| refused.elapsed() < REFUSAL)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::network::nm::enterprise::tests::with_password;
-    use provisioning_core::fault::Fault;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_login_is_not_repeated_at_once() {
+        let ssid = Ssid::try_from("office").expect("a short name");
+        let mut refusals = Refusals::default();
+        refusals.note(ssid.clone(), Fault::WrongPassword);
+        assert!(!refusals.is_recent(&ssid), "a passphrase locks nothing");
+        refusals.note(ssid.clone(), Fault::LoginRefused);
+        tokio::time::advance(REFUSAL - Duration::from_secs(1)).await;
+        assert!(refusals.is_recent(&ssid));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(!refusals.is_recent(&ssid));
+    }
 
     #[test]
     fn a_missing_program_is_named_with_its_package() {
