@@ -52,7 +52,9 @@ impl NodeClaims {
         let Some(content) = blocking(read).await? else { return Ok(None) };
         let Some(Access { endpoint, api_key }) = Access::read(&content) else {
             let path = self.folder.join(CONFIG);
-            return Err(FileError::Malformed { path, what: "has no api_endpoint or api_key that this program can read".into() }.into());
+            return Err(
+                FileError::Malformed { path, what: "has no api_endpoint or api_key that this program can read".into() }.into()
+            );
         };
         let body = HeartbeatBody { mac_address: self.device.mac_address.as_str(), hostname: &self.device.hostname };
         let answer = self.claimant.report(&endpoint, HEARTBEAT, &api_key, &body).await?;

@@ -73,13 +73,33 @@ impl Controllers {
         Self { node, phone }
     }
 
-    /// The same with the phone's on the first controller of `BlueZ`, which is the one that Chromium uses.
-    pub(crate) async fn ready_for_chromium() -> Self {
+    /// The same without the node's controller, which then has the name of the missing one. Chromium uses the first controller
+    /// that it hears of, so it must start while there is only the phone's.
+    pub(crate) async fn of_phone_alone() -> Self {
         Self::ready().await;
-        let mut adapters = adapters().await.expect("that was waited for");
-        adapters.sort_by(|one, other| one.path().cmp(other.path()));
-        let [phone, node] = adapters.try_into().expect("counted");
-        Self { node: node.address, phone: phone.address }
+        Self::toggle();
+        let mut left = Vec::new();
+        until("the node's controller is gone", async || {
+            left = adapters().await.unwrap_or_default();
+            left.len() == 1
+        })
+        .await;
+        let phone = left.remove(0);
+        // The kernel gives the lowest free number.
+        let node = if phone.path().ends_with("hci0") { "hci1" } else { "hci0" };
+        Self { node: node.into(), phone: phone.address }
+    }
+
+    /// Plugs the node's controller in.
+    pub(crate) async fn plug_in_the_nodes(&mut self) {
+        Self::toggle();
+        let Self { node, phone } = Self::ready().await;
+        self.node = if phone == self.phone { node } else { phone };
+    }
+
+    /// Removes or creates one controller; see `guest/slow_controllers.py`.
+    fn toggle() {
+        must("systemctl", &["kill", "--signal=USR1", "--kill-who=main", "controllers"]);
     }
 
     /// Switches the phone's controller off, as if it were out of range. The next connection switches it on.

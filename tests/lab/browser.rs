@@ -215,13 +215,14 @@ async fn the_portal_leads_to_the_page_which_sets_up_the_device() {
 /// So the controllers of a guest with a browser take a moment for the features, as real ones do (`guest/slow_controllers.py`).
 #[tokio::test]
 async fn the_site_sets_up_the_device_over_bluetooth() {
-    let controllers = Controllers::ready_for_chromium().await;
+    let mut controllers = Controllers::of_phone_alone().await;
     let home = Home::open().await;
     let device = Device::start(&controllers).await;
-    controllers.until_node_advertises().await;
     share_bus().await;
     let order = home.order().await;
     let browser = Browser::sets_up(&device, "site", &order);
+    browser.until("the browser has the phone's controller", || browser.file("available").exists()).await;
+    controllers.plug_in_the_nodes().await;
     browser.succeeds().await;
     until("the device is set up", async || device.is_provisioned()).await;
     device.assert_provisioned(&home, &order).await;

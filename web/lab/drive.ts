@@ -68,7 +68,8 @@ async function play(name: string, scene: Scene): Promise<void> {
     const errors: string[] = [];
     page.on("pageerror", (error) => errors.push(String(error)));
     const picture = (view: string) => page?.screenshot({ path: `${name}-${view}.png` });
-    const figures = scene.by === "page" ? await byPage(page, scene, picture) : await bySite(page, scene, picture);
+    const available = () => writeFileSync(`${name}.available`, "");
+    const figures = scene.by === "page" ? await byPage(page, scene, picture) : await bySite(page, scene, picture, available);
     assert.deepEqual(errors, []);
     outcome = { figures };
   } catch (error) {
@@ -141,8 +142,8 @@ async function byPage(page: Page, scene: Scene, picture: (view: string) => unkno
   return figures;
 }
 
-/** From the browser's list of devices to the outcome, by the site. */
-async function bySite(page: Page, scene: Scene, picture: (view: string) => unknown): Promise<Figures> {
+/** From the browser's list of devices to the outcome, by the site; `available` says that the browser has a controller. */
+async function bySite(page: Page, scene: Scene, picture: (view: string) => unknown, available: () => void): Promise<Figures> {
   const figures: Figures = {};
   const server = await SiteServer.start();
   try {
@@ -153,6 +154,7 @@ async function bySite(page: Page, scene: Scene, picture: (view: string) => unkno
     while (!(await page.evaluate(() => navigator.bluetooth.getAvailability()))) {
       await pause(100);
     }
+    available();
     const choosing = stopwatch();
     await prompted(page, () => page.click("#code .main"), true, PATIENCE);
     figures["chosen after, s"] = choosing();

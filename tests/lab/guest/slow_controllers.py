@@ -1,6 +1,8 @@
 #!/usr/bin/python3
 """Two virtual Bluetooth controllers that take a moment for the exchange of their features, as real ones do.
 
+The signal USR1 removes one of them, and creates it again.
+
 Real controllers need some connection events for it, virtual ones no time, and bluetoothd can then overlook that a device has
 connected (see tests/lab/browser.rs). btvirt simulates the controllers and the air, and serves them on a socket; this program passes
 their packets to the kernel, and holds the end of the exchange back.
@@ -9,6 +11,7 @@ their packets to the kernel, and holds the end of the exchange back.
 import os
 import pathlib
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -20,6 +23,8 @@ EXCHANGE = 0.2
 # Types of packets (Core 6.0, vol. 4, part A, 2), and the size of their headers up to the payload.
 COMMAND, ACL, EVENT, ISO = 1, 2, 4, 5
 HEADERS = {COMMAND: 4, ACL: 5, EVENT: 3, ISO: 5}
+# How often signals are noticed, seconds.
+LOOK = 0.1
 # Of the kernel's virtual driver: creates a controller.
 CREATE = b"\xff\x00"
 # The event "LE Read Remote Features Complete" (vol. 4, part E, 7.7.65.4), behind its length.
@@ -47,6 +52,10 @@ class Controller:
         self.stream = b""
         self.packets = []
         self.held = None
+
+    def remove(self):
+        os.close(self.kernel)
+        self.air.close()
 
     def from_kernel(self):
         self.air.sendall(os.read(self.kernel, 4096))
@@ -81,11 +90,19 @@ def main():
     while not os.path.exists(air):
         time.sleep(0.1)
     controllers = [Controller(air) for _ in range(2)]
-    sources = {end: act for one in controllers for end, act in [(one.air, one.from_air), (one.kernel, one.from_kernel)]}
+    signals = []
+    signal.signal(signal.SIGUSR1, lambda *_: signals.append(None))
     while True:
+        while signals:
+            signals.pop()
+            if len(controllers) > 1:
+                controllers.pop().remove()
+            else:
+                controllers.append(Controller(air))
+        sources = {end: act for one in controllers for end, act in [(one.air, one.from_air), (one.kernel, one.from_kernel)]}
         now = time.monotonic()
         waits = [wait for one in controllers if (wait := one.pass_on(now)) is not None]
-        for ready in select.select(list(sources), [], [], min(waits, default=None))[0]:
+        for ready in select.select(list(sources), [], [], min(waits, default=LOOK))[0]:
             sources[ready]()
 
 
