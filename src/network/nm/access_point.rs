@@ -77,6 +77,7 @@ impl Radio {
                 warn!(%error, %directory, "names will not resolve to the node in the access point");
             })
             .ok();
+        self.end_scan(device).await;
         match self.activate(Plan::AccessPoint(access_point), device, None, caller, OPEN_LIMIT).await {
             Ok(()) => {
                 self.dns = dns;
@@ -93,11 +94,11 @@ impl Radio {
         }
     }
 
-    /// Aborts a running scan. NetworkManager scans whenever the radio is idle, for example after a failed join, and during
-    /// those seconds the access point receives nothing. Not aborted while the list is empty, because some drivers cannot
-    /// scan as access points later.
+    /// Aborts a running scan. NetworkManager scans whenever the radio is idle, for example after a failed join; the supplicant
+    /// opens no access point until the scan has ended, which it looks at once a second, and an open one receives nothing
+    /// meanwhile. Not aborted as long as no list is known, because some drivers cannot scan as access points later.
     pub(super) async fn end_scan(&self, device: &Device) {
-        if self.list.is_empty(boot_seconds()) {
+        if self.networks.is_empty() && self.list.is_empty(boot_seconds()) {
             return;
         }
         let ending = async { supplicant::abort_scan(self.bus()?, device).await };

@@ -198,7 +198,7 @@ impl Radio {
                 _ => continue,
             };
             debug!(state = %change.new, reason = %change.reason, "the device");
-            if mode == Mode::AccessPoint && change.new == DeviceState::IpConfig {
+            if mode == Mode::AccessPoint && matches!(change.new, DeviceState::Config | DeviceState::IpConfig) {
                 self.end_scan(device).await;
             }
             match tracker.observe(change) {

@@ -1,11 +1,41 @@
 //! The node's own access point.
 
-use super::fake::{AccessPoint, Play};
+use super::fake::{AccessPoint, Bus, Play};
 use super::keeping::{foreign, ours};
 use super::{Lab, fault, journal, within};
 use jarvis_provisioning::network::Network;
 use provisioning_core::domain::{self, RadioUse};
 use provisioning_core::fault::Fault;
+use testing::fake::{Fake, Script, Service};
+use zbus::{Message, ObjectPath};
+
+/// The supplicant: when it was told to abort a scan.
+struct Supplicant {
+    script: Script,
+    manager: Bus,
+    /// How many activations NetworkManager was asked for before.
+    aborted: Vec<usize>,
+}
+
+impl Service for Supplicant {
+    const NAME: &'static str = "fi.w1.wpa_supplicant1";
+
+    fn script(&mut self) -> &mut Script {
+        &mut self.script
+    }
+
+    async fn answer(fake: &Fake<Self>, message: Message) {
+        let header = message.header();
+        if header.member().is_some_and(|member| member == "GetInterface") {
+            let path = ObjectPath::try_from("/fi/w1/wpa_supplicant1/Interfaces/0").expect("a valid path");
+            fake.connection.reply(&header, &path).await.expect("the bus is there");
+            return;
+        }
+        let activations = fake.world().manager.world().script.calls_of("AddAndActivateConnection2");
+        fake.world().aborted.push(activations);
+        fake.connection.reply(&header, &()).await.expect("the bus is there");
+    }
+}
 
 #[tokio::test]
 async fn the_access_point_is_bound_to_the_daemon_and_ends_with_it() {
@@ -37,6 +67,18 @@ async fn an_access_point_that_is_open_is_not_opened_again() {
     lab.open().await.expect("a radio that can");
     lab.open().await.expect("it is open");
     assert_eq!(lab.fake.world().script.calls_of("AddAndActivateConnection2"), 1);
+}
+
+#[tokio::test]
+async fn the_access_point_does_not_wait_for_a_scan() {
+    let Some(lab) = Lab::start().await else { return };
+    let supplicant = Supplicant { script: Script::default(), manager: (*lab.fake).clone(), aborted: Vec::new() };
+    let (supplicant, _running) = Fake::start(&lab.bus.address(), supplicant).await;
+    lab.scan().await;
+    lab.open().await.expect("a radio that can");
+    let aborted = &supplicant.world().aborted;
+    assert_eq!(aborted.iter().filter(|activations| **activations == 0).count(), 1, "before the activation: {aborted:?}");
+    assert!(aborted.iter().any(|activations| *activations == 1), "one that began meanwhile: {aborted:?}");
 }
 
 #[tokio::test]
