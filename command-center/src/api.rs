@@ -15,6 +15,7 @@ mod key_relay;
 pub(crate) mod live;
 pub(crate) mod metrics;
 mod nodes;
+mod operating;
 mod page;
 mod provisioning;
 mod refusal;
@@ -52,6 +53,7 @@ use crate::domain::heartbeats::{ApplianceBeat, NodeBeat};
 use crate::domain::jwks::UserKeys;
 use crate::domain::notices::Notices;
 use crate::domain::operator::Operator;
+use crate::domain::permissions::Scope;
 use crate::store::Store;
 
 /// The state that all handlers share.
@@ -225,7 +227,7 @@ pub(crate) fn router(center: Arc<Center>) -> Router {
 )]
 async fn metrics(State(center): State<Arc<Center>>, _: auth::Administrator) -> Response {
     let is_healthy = center.health.is_good(&center.store).await;
-    let devices = center.counts.read(&center).await.ok();
+    let devices = center.counts.read(&center, &Scope::All).await.ok();
     let text = center.metrics.text(is_healthy, center.config.clock.now(), devices);
     ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }

@@ -20,6 +20,7 @@ pub(crate) mod nodes;
 pub(crate) mod notices;
 pub(crate) mod opening;
 pub mod operator;
+pub mod permissions;
 pub(crate) mod registration;
 pub(crate) mod released;
 pub(crate) mod resets;

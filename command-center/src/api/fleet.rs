@@ -1,5 +1,6 @@
 //! The fleet for operators: counts, lists with filters, and exports.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,13 +16,14 @@ use tokio::sync::Mutex;
 use utoipa::{IntoParams, ToSchema};
 
 use super::Center;
-use super::auth::Administrator;
 use super::body::{Asked, Segment};
+use super::operating::Operating;
 use super::refusal::{Detail, ValidationError};
 use crate::base::clock::{Moment, parse_duration};
 use crate::base::refusal::Refusal;
 use crate::domain::fleet::{self, ApplianceEntry, Counts, Device, Entry, Filter, NodeEntry, Order, Page, csv_heading, csv_line};
 use crate::domain::operator::OperatorError;
+use crate::domain::permissions::{Scope, Task};
 
 /// For how long counts are shown before they are counted again: a million devices take some tens of milliseconds.
 const COUNTED_FOR: Duration = Duration::from_secs(10);
@@ -36,24 +38,23 @@ pub(super) struct FleetCounts {
     pub(super) nodes: Counts,
 }
 
-/// The last counts, and when they were counted.
+/// The last counts of each scope, and when they were counted.
 #[derive(Debug, Default)]
-pub(crate) struct LastCounts(Mutex<Option<(Moment, FleetCounts)>>);
+pub(crate) struct LastCounts(Mutex<HashMap<Scope, (Moment, FleetCounts)>>);
 
 impl LastCounts {
     /// The counts, ten seconds old at most. Requests that come while they are counted wait for that.
-    pub(super) async fn read(&self, center: &Center) -> Result<FleetCounts, Refusal> {
+    pub(super) async fn read(&self, center: &Center, scope: &Scope) -> Result<FleetCounts, Refusal> {
         let now = center.config.clock.now();
         let mut last = self.0.lock().await;
-        if let Some((counted, counts)) = *last
-            && now < counted.after(COUNTED_FOR)
-        {
-            return Ok(counts);
+        last.retain(|_, (counted, _)| now < counted.after(COUNTED_FOR));
+        if let Some((_, counts)) = last.get(scope) {
+            return Ok(*counts);
         }
-        let appliances = center.operator.count_appliances().await.map_err(|error| refuse(&error))?;
-        let nodes = center.operator.count_nodes().await.map_err(|error| refuse(&error))?;
+        let appliances = center.operator.count::<ApplianceEntry>(scope).await.map_err(|error| refuse(&error))?;
+        let nodes = center.operator.count::<NodeEntry>(scope).await.map_err(|error| refuse(&error))?;
         let counts = FleetCounts { appliances, nodes };
-        *last = Some((now, counts));
+        last.insert(scope.clone(), (now, counts));
         Ok(counts)
     }
 }
@@ -82,8 +83,8 @@ pub(super) fn refuse(error: &OperatorError) -> Refusal {
         (status = 503, description = "The database cannot be reached", body = Detail),
     )
 )]
-pub(super) async fn counts(State(center): State<Arc<Center>>, _: Administrator) -> Result<Json<FleetCounts>, Refusal> {
-    center.counts.read(&center).await.map(Json)
+pub(super) async fn counts(State(center): State<Arc<Center>>, operating: Operating) -> Result<Json<FleetCounts>, Refusal> {
+    center.counts.read(&center, &operating.scope(Task::SeeFleet)?).await.map(Json)
 }
 
 /// Which devices, in which order. An empty value is none.
@@ -146,7 +147,7 @@ impl Faults {
 
 impl FleetQuery {
     /// What it means for one kind of devices, which `place` is the site or the household of.
-    fn parse(self, place: Option<String>) -> Result<fleet::Query, Refusal> {
+    fn parse(self, place: Option<String>, scope: Scope) -> Result<fleet::Query, Refusal> {
         let mut faults = Faults::default();
         let state = "Input should be online, silent, new, deactivated, released or revoked";
         let state = faults.read("state", self.state, fleet::State::parse, state);
@@ -157,6 +158,7 @@ impl FleetQuery {
         let limit = |text: &str| text.parse().ok().filter(|limit| (1..=fleet::Query::LARGEST).contains(limit));
         let limit = faults.read("limit", self.limit, limit, "Input should be an integer from 1 to 1000");
         let filter = Filter {
+            scope,
             place: given(place),
             partner: given(self.partner),
             state,
@@ -171,18 +173,18 @@ impl FleetQuery {
         if faults.0.is_empty() { Ok(query) } else { Err(Refusal::Malformed(faults.0)) }
     }
 
-    /// What it means for appliances.
-    pub(super) fn of_appliances(self) -> Result<fleet::Query, Refusal> {
+    /// What it means for the appliances of a scope.
+    pub(super) fn of_appliances(self, scope: Scope) -> Result<fleet::Query, Refusal> {
         let site = self.site.clone();
         let nothing = [&self.household, &self.version].into_iter().flatten().any(|text| !text.is_empty());
-        if nothing { Err(unknown("household and version are for nodes")) } else { self.parse(site) }
+        if nothing { Err(unknown("household and version are for nodes")) } else { self.parse(site, scope) }
     }
 
-    /// What it means for nodes.
-    pub(super) fn of_nodes(self) -> Result<fleet::Query, Refusal> {
+    /// What it means for the nodes of a scope.
+    pub(super) fn of_nodes(self, scope: Scope) -> Result<fleet::Query, Refusal> {
         let household = self.household.clone();
         let nothing = [&self.site, &self.partner, &self.status].into_iter().flatten().any(|text| !text.is_empty());
-        if nothing { Err(unknown("site, partner and status are for appliances")) } else { self.parse(household) }
+        if nothing { Err(unknown("site, partner and status are for appliances")) } else { self.parse(household, scope) }
     }
 }
 
@@ -217,10 +219,10 @@ pub(super) struct AppliancePage {
 )]
 pub(super) async fn appliances(
     State(center): State<Arc<Center>>,
-    _: Administrator,
+    operating: Operating,
     Asked(asked): Asked<FleetQuery>,
 ) -> Result<Json<AppliancePage>, Refusal> {
-    let page = center.operator.appliances(&asked.of_appliances()?).await;
+    let page = center.operator.appliances(&asked.of_appliances(operating.scope(Task::SeeFleet)?)?).await;
     let Page { entries, next } = page.map_err(|error| refuse(&error))?;
     Ok(Json(AppliancePage { appliances: entries, next }))
 }
@@ -251,10 +253,10 @@ pub(super) struct NodePage {
 )]
 pub(super) async fn nodes(
     State(center): State<Arc<Center>>,
-    _: Administrator,
+    operating: Operating,
     Asked(asked): Asked<FleetQuery>,
 ) -> Result<Json<NodePage>, Refusal> {
-    let page = center.operator.nodes(&asked.of_nodes()?).await;
+    let page = center.operator.nodes(&asked.of_nodes(operating.scope(Task::SeeFleet)?)?).await;
     let Page { entries, next } = page.map_err(|error| refuse(&error))?;
     Ok(Json(NodePage { nodes: entries, next }))
 }
@@ -288,15 +290,16 @@ enum Format {
 )]
 pub(super) async fn export(
     State(center): State<Arc<Center>>,
-    _: Administrator,
+    operating: Operating,
     Segment(file): Segment,
     Asked(asked): Asked<FleetQuery>,
 ) -> Result<Response, Refusal> {
+    let scope = operating.scope(Task::SeeFleet)?;
     match file.as_str() {
-        "appliances.csv" => stream::<ApplianceEntry>(center, asked.of_appliances()?, Format::Csv, &file).await,
-        "appliances.jsonl" => stream::<ApplianceEntry>(center, asked.of_appliances()?, Format::JsonLines, &file).await,
-        "nodes.csv" => stream::<NodeEntry>(center, asked.of_nodes()?, Format::Csv, &file).await,
-        "nodes.jsonl" => stream::<NodeEntry>(center, asked.of_nodes()?, Format::JsonLines, &file).await,
+        "appliances.csv" => stream::<ApplianceEntry>(center, asked.of_appliances(scope)?, Format::Csv, &file).await,
+        "appliances.jsonl" => stream::<ApplianceEntry>(center, asked.of_appliances(scope)?, Format::JsonLines, &file).await,
+        "nodes.csv" => stream::<NodeEntry>(center, asked.of_nodes(scope)?, Format::Csv, &file).await,
+        "nodes.jsonl" => stream::<NodeEntry>(center, asked.of_nodes(scope)?, Format::JsonLines, &file).await,
         _ => Err(Refusal::NotFound),
     }
 }

@@ -14,14 +14,15 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use utoipa::ToSchema;
 
 use super::Center;
-use super::auth::Administrator;
 use super::body::Segment;
 use super::fleet::refuse;
+use super::operating::Operating;
 use super::refusal::{Detail, ValidationError};
 use crate::base::refusal::Refusal;
 use crate::domain::fleet::{ApplianceEntry, Device, NodeEntry};
 use crate::domain::history::Event;
 use crate::domain::operator::OperatorError;
+use crate::domain::permissions::{Scope, Task};
 
 /// How many clients may watch devices at one time.
 const WATCHERS: usize = 100;
@@ -96,9 +97,9 @@ impl fmt::Display for DeviceChange {
     }
 }
 
-/// One device and its history.
-async fn one<D: Device>(center: &Center, id: &str) -> Result<(D, Vec<Event>), Refusal> {
-    center.operator.device::<D>(id).await.map_err(|error| refuse(&error))?.ok_or(D::UNKNOWN)
+/// One device of a scope and its history.
+async fn one<D: Device>(center: &Center, id: &str, scope: &Scope) -> Result<(D, Vec<Event>), Refusal> {
+    center.operator.device::<D>(id, scope).await.map_err(|error| refuse(&error))?.ok_or(D::UNKNOWN)
 }
 
 /// One appliance, with its history.
@@ -119,10 +120,10 @@ async fn one<D: Device>(center: &Center, id: &str) -> Result<(D, Vec<Event>), Re
 )]
 pub(super) async fn appliance(
     State(center): State<Arc<Center>>,
-    _: Administrator,
+    operating: Operating,
     Segment(id): Segment,
 ) -> Result<axum::Json<ApplianceAnswer>, Refusal> {
-    Ok(axum::Json(one(&center, &id).await?.into()))
+    Ok(axum::Json(one(&center, &id, &operating.scope(Task::SeeFleet)?).await?.into()))
 }
 
 /// One node, with its history.
@@ -143,10 +144,10 @@ pub(super) async fn appliance(
 )]
 pub(super) async fn node(
     State(center): State<Arc<Center>>,
-    _: Administrator,
+    operating: Operating,
     Segment(id): Segment,
 ) -> Result<axum::Json<NodeAnswer>, Refusal> {
-    Ok(axum::Json(one(&center, &id).await?.into()))
+    Ok(axum::Json(one(&center, &id, &operating.scope(Task::SeeFleet)?).await?.into()))
 }
 
 /// One appliance, with its history, at the beginning and after each change: server-sent events, whose data are the answer of the
@@ -168,10 +169,10 @@ pub(super) async fn node(
 )]
 pub(super) async fn live_appliance(
     State(center): State<Arc<Center>>,
-    _: Administrator,
+    operating: Operating,
     Segment(id): Segment,
 ) -> Result<Response, Refusal> {
-    watch::<ApplianceEntry, ApplianceAnswer>(center, id).await
+    watch::<ApplianceEntry, ApplianceAnswer>(center, id, operating).await
 }
 
 /// One node, as the route for appliances.
@@ -192,21 +193,21 @@ pub(super) async fn live_appliance(
 )]
 pub(super) async fn live_node(
     State(center): State<Arc<Center>>,
-    _: Administrator,
+    operating: Operating,
     Segment(id): Segment,
 ) -> Result<Response, Refusal> {
-    watch::<NodeEntry, NodeAnswer>(center, id).await
+    watch::<NodeEntry, NodeAnswer>(center, id, operating).await
 }
 
-async fn watch<D, A>(center: Arc<Center>, id: String) -> Result<Response, Refusal>
+async fn watch<D, A>(center: Arc<Center>, id: String, operating: Operating) -> Result<Response, Refusal>
 where
     D: Device,
     A: From<(D, Vec<Event>)> + Serialize + 'static,
 {
     let turn = Arc::clone(&center.watchers.turns).try_acquire_owned().map_err(|_| Refusal::Unavailable)?;
-    let first = text(&A::from(one(&center, &id).await?));
+    let first = text(&A::from(one(&center, &id, &operating.scope(Task::SeeFleet)?).await?));
     let (sender, body) = Channel::<Bytes, OperatorError>::new(1);
-    tokio::spawn(send::<D, A>(center, id, first, sender, turn));
+    tokio::spawn(send::<D, A>(center, id, operating, first, sender, turn));
     let headers = [(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-store")];
     Ok((headers, Body::new(body)).into_response())
 }
@@ -215,6 +216,7 @@ where
 async fn send<D, A>(
     center: Arc<Center>,
     id: String,
+    operating: Operating,
     first: String,
     mut sender: Sender<Bytes, OperatorError>,
     _turn: OwnedSemaphorePermit,
@@ -246,13 +248,18 @@ async fn send<D, A>(
                 }
             }
             tokio::time::sleep(LOOK).await;
-            next = one::<D>(&center, &id).await.map(|found| self::text(&A::from(found)));
+            next = again::<D>(&center, &id, &operating).await.map(|found| self::text(&A::from(found)));
         }
     };
     tokio::select! {
         () = sending => {}
         () = stopping => {}
     }
+}
+
+/// The device, if the operator may still see it.
+async fn again<D: Device>(center: &Center, id: &str, operating: &Operating) -> Result<(D, Vec<Event>), Refusal> {
+    one(center, id, &operating.scope(Task::SeeFleet)?).await
 }
 
 /// As one line.

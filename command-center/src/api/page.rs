@@ -5,7 +5,6 @@ pub(super) mod action;
 pub(super) mod device;
 pub(super) mod devices;
 
-use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -23,16 +22,18 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde::Deserialize;
 use url::form_urlencoded::Serializer;
 
+use super::Center;
 use super::body::Asked;
 use super::html::Value;
-use super::{Center, auth};
+use super::operating::Operating;
 use crate::base::clock::Moment;
 use crate::base::qr::qr_png;
 use crate::base::refusal::Refusal;
-use crate::domain::audit::{Actor, AuditEntry};
+use crate::domain::audit::AuditEntry;
 use crate::domain::fleet::Device;
 use crate::domain::history::Of;
 use crate::domain::operator::{CodeEntry, CodeState, MANY, NewCode, NewCodes, OperatorError, Overview, SiteEntry};
+use crate::domain::permissions::{Task, Tenant};
 
 /// The style of the page. Its hash is in the policy below, so that browsers apply no other.
 const STYLE: &str = include_str!("page.css");
@@ -58,23 +59,16 @@ const NO_BREAK: PreEscaped<&str> = PreEscaped("&nbsp;");
 const MOST_CODES: usize = 24;
 
 /// The operator in a browser: the administrator's key is the password of any user name.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Browser {
-    network: IpAddr,
-}
-
-impl Browser {
-    fn actor(self) -> Actor {
-        Actor { name: "administrator".into(), place: self.network.to_string() }
-    }
-}
+#[derive(Clone, Debug)]
+pub(super) struct Browser(Operating);
 
 impl FromRequestParts<Arc<Center>> for Browser {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, center: &Arc<Center>) -> Result<Self, Response> {
-        let Err(refusal) = auth::administrator(parts, center) else {
-            return Ok(Self { network: auth::network_of(parts, center) });
+        let refusal = match Operating::from_request_parts(parts, center).await {
+            Ok(operating) => return Ok(Self(operating)),
+            Err(refusal) => refusal,
         };
         let mut response = refusal.into_response();
         if response.status() != StatusCode::UNAUTHORIZED {
@@ -105,8 +99,8 @@ impl FromRequestParts<Arc<Center>> for OwnForm {
 }
 
 /// `GET /`
-pub(super) async fn show(State(center): State<Arc<Center>>, _: Browser) -> Response {
-    render(&center, &[], None, StatusCode::OK).await
+pub(super) async fn show(State(center): State<Arc<Center>>, Browser(operating): Browser) -> Response {
+    render(&center, &operating, &[], None, StatusCode::OK).await
 }
 
 /// The codes to create.
@@ -122,22 +116,26 @@ pub(super) struct CreateForm {
 /// `POST /codes`: the answer shows the codes, once.
 pub(super) async fn create(
     State(center): State<Arc<Center>>,
-    browser: Browser,
+    Browser(operating): Browser,
     _: OwnForm,
     form: Result<Form<CreateForm>, FormRejection>,
 ) -> Response {
+    let acting = match operating.acting(&center, Task::CreateCodes) {
+        Ok(acting) => acting,
+        Err(refusal) => return refusal.into_response(),
+    };
     let wrong = "Choose 1 to 24 codes that end in 1 to 365 days.";
     let Ok(Form(CreateForm { site, partner, days, count })) = form else {
-        return render(&center, &[], Some(wrong), StatusCode::BAD_REQUEST).await;
+        return render(&center, &operating, &[], Some(wrong), StatusCode::BAD_REQUEST).await;
     };
     if !(1..=MOST_CODES).contains(&count) || !(1..=365).contains(&days) {
-        return render(&center, &[], Some(wrong), StatusCode::BAD_REQUEST).await;
+        return render(&center, &operating, &[], Some(wrong), StatusCode::BAD_REQUEST).await;
     }
     let site = Some(site.trim().to_owned()).filter(|site| !site.is_empty());
     let wanted = NewCodes { site, partner, expires_in: Duration::from_hours(24 * days), count };
-    match center.operator.acting(browser.actor()).create_codes(&wanted, |_| {}).await {
-        Ok(codes) => render(&center, &codes, None, StatusCode::OK).await,
-        Err(error) => fail(&center, &error).await,
+    match acting.create_codes(&wanted, |_| {}).await {
+        Ok(codes) => render(&center, &operating, &codes, None, StatusCode::OK).await,
+        Err(error) => fail(&center, &operating, &error).await,
     }
 }
 
@@ -150,12 +148,12 @@ pub(super) struct RevokeForm {
 /// `GET /codes/revoke`: asks for the confirmation.
 pub(super) async fn confirm_revocation(
     State(center): State<Arc<Center>>,
-    _: Browser,
+    Browser(operating): Browser,
     asked: Result<Asked<RevokeForm>, Refusal>,
 ) -> Response {
-    let id = match asked {
-        Ok(Asked(RevokeForm { id })) => id,
-        Err(refusal) => return refusal.into_response(),
+    let id = match (operating.scope(Task::RevokeCode), asked) {
+        (Ok(_), Ok(Asked(RevokeForm { id }))) => id,
+        (Err(refusal), _) | (_, Err(refusal)) => return refusal.into_response(),
     };
     let content = html! {
         nav aria-label="Up" { a href="/" { "Back to the codes" } }
@@ -163,20 +161,24 @@ pub(super) async fn confirm_revocation(
         p { "The code cannot be claimed from then on. This cannot be undone." }
         form method="post" action="/codes/revoke" { button name="id" value=(Value(&id)) { "Revoke" } }
     };
-    answer(&center, Place::Codes, "Revoke", &content, StatusCode::OK)
+    answer(&center, &operating, Place::Codes, "Revoke", &content, StatusCode::OK)
 }
 
 /// `POST /codes/revoke`
 pub(super) async fn revoke(
     State(center): State<Arc<Center>>,
-    browser: Browser,
+    Browser(operating): Browser,
     _: OwnForm,
     form: Result<Form<RevokeForm>, FormRejection>,
 ) -> Response {
+    let acting = match operating.acting(&center, Task::RevokeCode) {
+        Ok(acting) => acting,
+        Err(refusal) => return refusal.into_response(),
+    };
     let id = form.map(|Form(form)| form.id).unwrap_or_default();
-    match center.operator.acting(browser.actor()).revoke_code(&id).await {
+    match acting.revoke_code(&id).await {
         Ok(()) => Redirect::to("/").into_response(),
-        Err(error) => fail(&center, &error).await,
+        Err(error) => fail(&center, &operating, &error).await,
     }
 }
 
@@ -192,15 +194,21 @@ fn status(error: &OperatorError) -> Result<StatusCode, Refusal> {
     }
 }
 
-async fn fail(center: &Center, error: &OperatorError) -> Response {
+async fn fail(center: &Center, operating: &Operating, error: &OperatorError) -> Response {
     match status(error) {
-        Ok(status) => render(center, &[], Some(&error.to_string()), status).await,
+        Ok(status) => render(center, operating, &[], Some(&error.to_string()), status).await,
         Err(refusal) => refusal.into_response(),
     }
 }
 
-async fn render(center: &Center, fresh: &[NewCode], fault: Option<&str>, status: StatusCode) -> Response {
-    let overview = match center.operator.overview().await {
+async fn render(center: &Center, operating: &Operating, fresh: &[NewCode], fault: Option<&str>, status: StatusCode) -> Response {
+    let scope = match operating.scope(Task::SeeCodes) {
+        Ok(scope) => scope,
+        Err(refusal) => return refusal.into_response(),
+    };
+    let has_site = matches!(scope.tenant(), Some(Tenant::Site(_)));
+    let sees_actions = operating.may(Task::SeeAudit);
+    let overview = match center.operator.overview(scope, sees_actions).await {
         Ok(overview) => overview,
         Err(error) => {
             tracing::warn!(error = %crate::base::chain(&error), "rendering the operator page failed");
@@ -210,12 +218,12 @@ async fn render(center: &Center, fresh: &[NewCode], fault: Option<&str>, status:
     let content = html! {
         @if let Some(fault) = fault { p.fault role="alert" { (Value(fault)) } }
         @if !fresh.is_empty() { (new_codes(fresh)) }
-        (create_form(&overview))
-        (codes(&overview))
+        @if operating.may(Task::CreateCodes) { (create_form(&overview, has_site)) }
+        (codes(&overview, operating.may(Task::RevokeCode)))
         (sites(&overview))
-        (actions(&overview))
+        @if sees_actions { (actions(&overview)) }
     };
-    answer(center, Place::Codes, "Codes and sites", &content, status)
+    answer(center, operating, Place::Codes, "Codes and sites", &content, status)
 }
 
 /// A page of its own in the head of all pages.
@@ -227,7 +235,12 @@ enum Place {
 }
 
 impl Place {
-    const ALL: [Self; 3] = [Self::Codes, Self::Appliances, Self::Nodes];
+    /// The pages that an operator has.
+    fn of_operator(operating: &Operating) -> impl Iterator<Item = Self> {
+        // Nodes have no tenant.
+        let has_nodes = operating.scope(Task::SeeFleet).is_ok_and(|scope| scope.tenant().is_none());
+        [Self::Codes, Self::Appliances].into_iter().chain(has_nodes.then_some(Self::Nodes))
+    }
 
     /// The page of a kind of devices.
     const fn of<D: Device>() -> Self {
@@ -254,7 +267,7 @@ impl Place {
     }
 }
 
-fn answer(center: &Center, place: Place, title: &str, content: &Markup, status: StatusCode) -> Response {
+fn answer(center: &Center, operating: &Operating, place: Place, title: &str, content: &Markup, status: StatusCode) -> Response {
     let headers = [
         (CONTENT_TYPE, "text/html; charset=utf-8"),
         (CONTENT_SECURITY_POLICY, POLICY.as_str()),
@@ -262,10 +275,10 @@ fn answer(center: &Center, place: Place, title: &str, content: &Markup, status: 
         (CACHE_CONTROL, "no-store"),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
-    (status, headers, page(place, title, content, center.config.clock.now())).into_response()
+    (status, headers, page(operating, place, title, content, center.config.clock.now())).into_response()
 }
 
-fn page(place: Place, title: &str, content: &Markup, now: Moment) -> String {
+fn page(operating: &Operating, place: Place, title: &str, content: &Markup, now: Moment) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -280,7 +293,7 @@ fn page(place: Place, title: &str, content: &Markup, now: Moment) -> String {
                 header {
                     h1 { "Jarvis command center" }
                     nav aria-label="Pages of the command center" {
-                        @for other in Place::ALL {
+                        @for other in Place::of_operator(operating) {
                             a href=(other.path()) aria-current=[(other == place).then_some("page")] { (other.name()) }
                         }
                     }
@@ -308,12 +321,17 @@ fn new_codes(fresh: &[NewCode]) -> Markup {
     }
 }
 
-fn create_form(overview: &Overview) -> Markup {
+/// The form that creates codes. The codes of an operator who has a site are for that one.
+fn create_form(overview: &Overview, has_site: bool) -> Markup {
     html! {
         section {
             h2 { "Create codes" }
             form.filters method="post" action="/codes" {
-                label { "Site " input name="site" maxlength="200" placeholder="a new one for each"; }
+                @if has_site {
+                    label { "Site " input value=(Value(overview.sites.first().map_or("", |site| &site.name))) disabled; }
+                } @else {
+                    label { "Site " input name="site" maxlength="200" placeholder="a new one for each"; }
+                }
                 label {
                     "Partner "
                     select name="partner" {
@@ -380,13 +398,13 @@ fn actions(Overview { actions, .. }: &Overview) -> Markup {
     table("Newest actions", &columns, &actions.iter().map(row).collect::<Vec<_>>())
 }
 
-fn codes(Overview { codes, .. }: &Overview) -> Markup {
+fn codes(Overview { codes, .. }: &Overview, may_revoke: bool) -> Markup {
     let row = |code: &CodeEntry| {
         let (ends, site, appliance) = (when(&code.expires_at), code.site.as_deref(), code.appliance_id.as_deref());
         html! {
             (cells(&[Some(&code.id), Some(code.state.word())]))
             td {
-                @if code.state == CodeState::Pending {
+                @if may_revoke && code.state == CodeState::Pending {
                     form method="get" action="/codes/revoke" {
                         button name="id" value=(Value(&code.id)) aria-label={ "Revoke code " (Value(&code.id)) } { "Revoke" }
                     }

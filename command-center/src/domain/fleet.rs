@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use super::history::Event;
+use super::permissions::Scope;
 
 /// The state of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, ToSchema)]
@@ -108,6 +109,8 @@ impl Order {
 /// Which devices a list has: those that fit all that is given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
+    /// Whose devices the operator who asks may see.
+    pub scope: Scope,
     /// The id of an appliance's site, or of a node's household.
     pub place: Option<String>,
     /// The partner of an appliance.

@@ -22,6 +22,7 @@ use super::audit::{Actor, AuditEntry, ReadAudit};
 use super::code::ProvisionCode;
 use super::history::Of;
 use super::opening::{OpenError, open};
+use super::permissions::Scope;
 use crate::base::clock::{Clock, Moment};
 use crate::base::secret::{self, ServerSecret};
 use crate::config::Config;
@@ -196,17 +197,13 @@ pub struct SiteEntry {
 /// How many appliances of a site are counted.
 pub const MANY: i64 = 1000;
 
-/// The newest sites, codes and actions, and all partners.
+/// The newest sites, codes and actions, and all partners: those that the operator may see.
 #[derive(Clone, Debug)]
-pub struct Overview {
-    /// All partners.
-    pub partners: Vec<Partner>,
-    /// The newest sites.
-    pub sites: Vec<SiteEntry>,
-    /// The newest codes.
-    pub codes: Vec<CodeEntry>,
-    /// The newest actions.
-    pub actions: Vec<AuditEntry>,
+pub(crate) struct Overview {
+    pub(crate) partners: Vec<Partner>,
+    pub(crate) sites: Vec<SiteEntry>,
+    pub(crate) codes: Vec<CodeEntry>,
+    pub(crate) actions: Vec<AuditEntry>,
 }
 
 impl Operator {
@@ -223,7 +220,12 @@ impl Operator {
 
     /// With the right to change something. The audit names `actor` for what is changed.
     pub const fn acting(&self, actor: Actor) -> Acting<'_> {
-        Acting::new(self, actor)
+        Acting::new(self, actor, Scope::All)
+    }
+
+    /// With the right to change something in a scope.
+    pub(crate) const fn acting_within(&self, actor: Actor, scope: Scope) -> Acting<'_> {
+        Acting::new(self, actor, scope)
     }
 
     /// Actions of operators, the newest first: at most `limit` and at most [`PAGE`], of those before a number.
@@ -232,9 +234,9 @@ impl Operator {
         Ok(self.store.read(ReadAudit { before, limit }).await?)
     }
 
-    /// The newest sites, codes and actions, some hundred of each.
-    pub async fn overview(&self) -> Result<Overview, OperatorError> {
-        Ok(self.store.read(ReadOverview { now: self.clock.now() }).await?)
+    /// The newest sites and codes of a scope, and the newest actions if `has_actions`; some hundred of each.
+    pub(crate) async fn overview(&self, scope: Scope, has_actions: bool) -> Result<Overview, OperatorError> {
+        Ok(self.store.read(ReadOverview { scope, has_actions, now: self.clock.now() }).await?)
     }
 
     /// Writes a copy of a SQLite database to a new file, while servers run on it.

@@ -14,10 +14,12 @@ use super::{Browser, OwnForm, Place, answer, fail, status};
 use crate::api::Center;
 use crate::api::body::{Asked, Segments};
 use crate::api::html::Value;
+use crate::api::operating::Operating;
 use crate::base::refusal::Refusal;
 use crate::domain::fleet::{Device, State as DeviceState};
 use crate::domain::history::Of;
 use crate::domain::operator::{KeyChange, OperatorError, quoted};
+use crate::domain::permissions::Task;
 
 /// What can be done to a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +50,13 @@ impl Action {
             Self::Rename => true,
             Self::Key(change) => change.is_for(of),
         })
+    }
+
+    const fn task(self) -> Task {
+        match self {
+            Self::Rename => Task::Rename,
+            Self::Key(change) => Task::ChangeKey(change),
+        }
     }
 
     /// The last part of its address.
@@ -103,10 +112,11 @@ impl Action {
     }
 }
 
-/// The actions of a device, as links to the pages that confirm them.
-pub(super) fn links<D: Device>(device: &D) -> Markup {
+/// What the operator may do to a device, as links to the pages that confirm it.
+pub(super) fn links<D: Device>(operating: &Operating, device: &D) -> Markup {
     let page = address(Place::of::<D>().path(), device.id());
-    let actions = Action::of(D::OF).filter(|action| action.is_link(device.state())).collect::<Vec<_>>();
+    let actions = Action::of(D::OF).filter(|action| action.is_link(device.state()) && operating.may(action.task()));
+    let actions = actions.collect::<Vec<_>>();
     html! {
         @if !actions.is_empty() {
             nav.pages aria-label="Actions" {
@@ -137,12 +147,12 @@ fn parse(path: Result<Segments, Refusal>, of: Of) -> Result<(String, Action), Re
 /// `GET /appliances/{id}/{action}` and `GET /nodes/{id}/{action}`: asks for the confirmation.
 pub(in crate::api) async fn confirm<D: Device>(
     State(center): State<Arc<Center>>,
-    _: Browser,
+    Browser(operating): Browser,
     path: Result<Segments, Refusal>,
     asked: Result<Asked<NameForm>, Refusal>,
 ) -> Response {
     match (parse(path, D::OF), asked) {
-        (Ok((id, action)), Ok(Asked(form))) => ask::<D>(&center, &id, action, form, None).await,
+        (Ok((id, action)), Ok(Asked(form))) => ask::<D>(&center, &operating, &id, action, form, None).await,
         (Err(refusal), _) | (_, Err(refusal)) => refusal.into_response(),
     }
 }
@@ -150,7 +160,7 @@ pub(in crate::api) async fn confirm<D: Device>(
 /// `POST /appliances/{id}/{action}` and `POST /nodes/{id}/{action}`: does it.
 pub(in crate::api) async fn act<D: Device>(
     State(center): State<Arc<Center>>,
-    browser: Browser,
+    Browser(operating): Browser,
     _: OwnForm,
     path: Result<Segments, Refusal>,
     form: Result<Form<NameForm>, FormRejection>,
@@ -159,9 +169,12 @@ pub(in crate::api) async fn act<D: Device>(
         Ok(parsed) => parsed,
         Err(refusal) => return refusal.into_response(),
     };
+    let acting = match operating.acting(&center, action.task()) {
+        Ok(acting) => acting,
+        Err(refusal) => return refusal.into_response(),
+    };
     // Only one of the actions has fields.
     let form = form.map_or(NameForm { name: None }, |Form(form)| form);
-    let acting = center.operator.acting(browser.actor());
     let done = match (action, &form.name) {
         (Action::Key(change), _) => acting.change_key(D::OF, &id, change).await,
         (Action::Rename, Some(name)) => acting.rename(D::OF, &id, name).await,
@@ -169,16 +182,27 @@ pub(in crate::api) async fn act<D: Device>(
     };
     match done {
         Ok(()) => Redirect::to(&address(Place::of::<D>().path(), &id)).into_response(),
-        Err(error) => ask::<D>(&center, &id, action, form, Some(&error)).await,
+        Err(error) => ask::<D>(&center, &operating, &id, action, form, Some(&error)).await,
     }
 }
 
 /// The page that confirms an action, with the error of the last attempt.
-async fn ask<D: Device>(center: &Center, id: &str, action: Action, form: NameForm, error: Option<&OperatorError>) -> Response {
-    let device = match center.operator.device::<D>(id).await {
+async fn ask<D: Device>(
+    center: &Center,
+    operating: &Operating,
+    id: &str,
+    action: Action,
+    form: NameForm,
+    error: Option<&OperatorError>,
+) -> Response {
+    let scope = match operating.scope(action.task()) {
+        Ok(scope) => scope,
+        Err(refusal) => return refusal.into_response(),
+    };
+    let device = match center.operator.device::<D>(id, &scope).await {
         Ok(Some((device, _))) => device,
-        Ok(None) => return fail(center, &OperatorError::unknown(D::OF)).await,
-        Err(error) => return fail(center, &error).await,
+        Ok(None) => return fail(center, operating, &OperatorError::unknown(D::OF)).await,
+        Err(error) => return fail(center, operating, &error).await,
     };
     let status = match error.map_or(Ok(StatusCode::OK), status) {
         Ok(status) => status,
@@ -202,5 +226,5 @@ async fn ask<D: Device>(center: &Center, id: &str, action: Action, form: NameFor
             button { (action.name()) }
         }
     };
-    answer(center, place, action.name(), &content, status)
+    answer(center, operating, place, action.name(), &content, status)
 }

@@ -12,24 +12,26 @@ use super::{Browser, LIVE, Place, action, answer, cells, fail, when};
 use crate::api::Center;
 use crate::api::body::Segment;
 use crate::api::html::Value;
+use crate::api::operating::Operating;
 use crate::base::refusal::Refusal;
 use crate::domain::fleet::{Device, Entry, Event};
 use crate::domain::operator::OperatorError;
+use crate::domain::permissions::Task;
 
 /// `GET /appliances/{id}` and `GET /nodes/{id}`
 pub(in crate::api) async fn device<D: Device>(
     State(center): State<Arc<Center>>,
-    _: Browser,
+    Browser(operating): Browser,
     id: Result<Segment, Refusal>,
 ) -> Response {
-    let Segment(id) = match id {
-        Ok(id) => id,
-        Err(refusal) => return refusal.into_response(),
+    let (id, scope) = match (id, operating.scope(Task::SeeFleet)) {
+        (Ok(Segment(id)), Ok(scope)) => (id, scope),
+        (Err(refusal), _) | (_, Err(refusal)) => return refusal.into_response(),
     };
-    match center.operator.device::<D>(&id).await {
-        Ok(Some((device, events))) => show(&center, &device, &events),
-        Ok(None) => fail(&center, &OperatorError::unknown(D::OF)).await,
-        Err(error) => fail(&center, &error).await,
+    match center.operator.device::<D>(&id, &scope).await {
+        Ok(Some((device, events))) => show(&center, &operating, &device, &events),
+        Ok(None) => fail(&center, &operating, &OperatorError::unknown(D::OF)).await,
+        Err(error) => fail(&center, &operating, &error).await,
     }
 }
 
@@ -38,22 +40,22 @@ pub(super) fn address(list: &str, id: &str) -> String {
     format!("{list}/{}", utf8_percent_encode(id, NON_ALPHANUMERIC))
 }
 
-fn show<D: Device>(center: &Center, device: &D, events: &[Event]) -> Response {
+fn show<D: Device>(center: &Center, operating: &Operating, device: &D, events: &[Event]) -> Response {
     let (place, id) = (Place::of::<D>(), device.id());
     let list = place.path();
     let source = format!("{}/live", address(&format!("/api/v0/admin/fleet{list}"), id));
     let content = html! {
         nav aria-label="Up" { a href=(list) { "All " (place.name().to_lowercase()) } }
         h2 { (Value(device.display_name().unwrap_or(id))) }
-        (action::links(device))
-        (action::rename_form(device))
+        (action::links(operating, device))
+        @if operating.may(Task::Rename) { (action::rename_form(device)) }
         div #live data-source=(Value(&source)) {
             (details(device))
             (history(events))
         }
         script { (PreEscaped(LIVE)) }
     };
-    answer(center, place, id, &content, StatusCode::OK)
+    answer(center, operating, place, id, &content, StatusCode::OK)
 }
 
 /// The fields of a device under their names.

@@ -14,37 +14,39 @@ use crate::api::Center;
 use crate::api::body::Asked;
 use crate::api::fleet::{FleetCounts, FleetQuery, refuse};
 use crate::api::html::Value;
+use crate::api::operating::Operating;
 use crate::base::refusal::Refusal;
 use crate::domain::fleet::{ApplianceEntry, Counts, Device, NodeEntry, Order, Page, State as DeviceState};
+use crate::domain::permissions::Task;
 
 /// `GET /appliances`
 pub(in crate::api) async fn appliances(
     State(center): State<Arc<Center>>,
-    _: Browser,
+    Browser(operating): Browser,
     asked: Result<Asked<FleetQuery>, Refusal>,
 ) -> Response {
     let asked = asked.map(|Asked(asked)| asked).unwrap_or_default();
-    let page = match asked.clone().of_appliances() {
+    let page = match operating.scope(Task::SeeFleet).and_then(|scope| asked.clone().of_appliances(scope)) {
         Ok(query) => center.operator.appliances(&query).await.map_err(|error| refuse(&error)),
         Err(refusal) => Err(refusal),
     };
     let head = ["Appliance", "Site", "Host", "State", "Status", "Progress", "Last seen"];
-    list(&center, &APPLIANCES, &asked, page, &head, appliance).await
+    list(&center, &operating, &APPLIANCES, &asked, page, &head, appliance).await
 }
 
 /// `GET /nodes`
 pub(in crate::api) async fn nodes(
     State(center): State<Arc<Center>>,
-    _: Browser,
+    Browser(operating): Browser,
     asked: Result<Asked<FleetQuery>, Refusal>,
 ) -> Response {
     let asked = asked.map(|Asked(asked)| asked).unwrap_or_default();
-    let page = match asked.clone().of_nodes() {
+    let page = match operating.scope(Task::SeeFleet).and_then(|scope| asked.clone().of_nodes(scope)) {
         Ok(query) => center.operator.nodes(&query).await.map_err(|error| refuse(&error)),
         Err(refusal) => Err(refusal),
     };
     let head = ["Node", "Household", "Room", "Name", "State", "Version", "Last seen"];
-    list(&center, &NODES, &asked, page, &head, node).await
+    list(&center, &operating, &NODES, &asked, page, &head, node).await
 }
 
 /// A field of the form: its name in the query, its label, and its value in a query.
@@ -99,13 +101,18 @@ const ORDERS: [(Order, &str); 6] = [
 
 async fn list<D>(
     center: &Center,
+    operating: &Operating,
     list: &List,
     asked: &FleetQuery,
     page: Result<Page<D>, Refusal>,
     head: &[&str],
     row: impl Fn(&D) -> Markup,
 ) -> Response {
-    let counts = match center.counts.read(center).await {
+    let counts = match operating.scope(Task::SeeFleet) {
+        Ok(scope) => center.counts.read(center, &scope).await,
+        Err(refusal) => Err(refusal),
+    };
+    let counts = match counts {
         Ok(counts) => (list.counts)(&counts),
         Err(refusal) => return refusal.into_response(),
     };
@@ -123,7 +130,7 @@ async fn list<D>(
         @if let Some(fault) = fault { p.fault role="alert" { (Value(&fault)) } }
         @else { (table(list, asked, &page, head, row)) }
     };
-    answer(center, list.place, list.place.name(), &content, status)
+    answer(center, operating, list.place, list.place.name(), &content, status)
 }
 
 /// The address of a list, with this query.

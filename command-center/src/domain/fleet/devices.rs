@@ -9,6 +9,7 @@ use crate::base::refusal::Refusal;
 use crate::domain::ending::Ending;
 use crate::domain::history::Of;
 use crate::domain::nodes::{NodeView, ONLINE, node_fields};
+use crate::domain::permissions::{Scope, Tenant};
 use crate::store::{Error, Row};
 
 /// An expression, as each database has it.
@@ -42,6 +43,18 @@ pub(crate) struct Kind {
     pub(super) id: Expression,
     /// What texts are searched in.
     pub(super) texts: &'static [Expression],
+}
+
+impl Kind {
+    /// The column that devices in a scope have a value in, and that value; none if all devices are in it.
+    pub(super) fn in_scope(self, scope: &Scope) -> Option<(&'static str, &str)> {
+        match (scope.tenant()?, self.partner) {
+            (Tenant::Partner(own), Some(partner)) => Some((partner, own)),
+            (Tenant::Site(own), Some(_)) => Some((self.place, own)),
+            // Devices without a partner have no tenant: their place is a household, whose id may read as that of a site.
+            (Tenant::Partner(own) | Tenant::Site(own), None) => Some(("NULL", own)),
+        }
+    }
 }
 
 /// `lower` of a column, as the indexes have it.

@@ -10,6 +10,7 @@ use super::Counts;
 use super::devices::Device;
 use crate::base::clock::Moment;
 use crate::domain::nodes::ONLINE;
+use crate::domain::permissions::Scope;
 use crate::store::{self, Connection, Operation, Statement, Store, values};
 
 /// The standing of released appliances is below this.
@@ -113,12 +114,15 @@ impl<D: Device> Operation for Change<D> {
     }
 }
 
-/// Counts the devices in each state, as they were compared last.
-pub(crate) struct Count<D>(PhantomData<fn() -> D>);
+/// Counts the devices of a scope in each state, as they were compared last.
+pub(crate) struct Count<D> {
+    scope: Scope,
+    of: PhantomData<fn() -> D>,
+}
 
 impl<D> Count<D> {
-    pub(crate) const fn new() -> Self {
-        Self(PhantomData)
+    pub(crate) const fn new(scope: Scope) -> Self {
+        Self { scope, of: PhantomData }
     }
 }
 
@@ -131,6 +135,9 @@ impl<D: Device> Operation for Count<D> {
         for (count, range) in counts.iter_mut().zip(bounds.windows(2)) {
             let mut statement = Statement::new("SELECT COUNT(*) FROM ");
             statement.add(D::KIND.devices).add(" WHERE d.standing >= ").value(range[0]).add(" AND d.standing < ").value(range[1]);
+            if let Some((column, value)) = D::KIND.in_scope(&self.scope) {
+                statement.add(" AND ").add(column).add(" = ").value(value);
+            }
             *count = connection.query(&statement).await?.first().ok_or(store::Error::NoRow)?.column(0)?;
         }
         let [released, deactivated, revoked, new, silent, online] = counts;

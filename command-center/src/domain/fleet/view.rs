@@ -140,6 +140,9 @@ impl<D: Device> View<D> {
         let columns =
             [(Some(place), &filter.place), (version, &filter.version), (status, &filter.status), (partner, &filter.partner)];
         let mut conditions = Vec::new();
+        if let Some((column, value)) = D::KIND.in_scope(&filter.scope) {
+            conditions.push(Condition::Is(column, value));
+        }
         for (column, value) in columns {
             if let Some(value) = value {
                 // Where devices have no such column, none has the value.
@@ -171,8 +174,8 @@ impl<D: Device> View<D> {
     /// What the devices are ordered by. Within the states that have no times, the standing rises with the number, so its index has
     /// them in the order of their age.
     fn by(&self) -> By {
-        let Filter { place, partner, status, version, .. } = &self.filter;
-        let has_column = [place, partner, status, version].into_iter().any(Option::is_some);
+        let Filter { scope, place, partner, status, version, .. } = &self.filter;
+        let has_column = scope.tenant().is_some() || [place, partner, status, version].into_iter().any(Option::is_some);
         match (self.order, self.filter.state) {
             (Order::Newest | Order::Oldest, Some(state)) if state != State::Silent && !has_column => By::Standing,
             (Order::Newest | Order::Oldest, _) => By::Age,

@@ -13,18 +13,20 @@ use crate::domain::audit::Actor;
 use crate::domain::claims::{Claim, site_id};
 use crate::domain::code::ProvisionCode;
 use crate::domain::history::Of;
+use crate::domain::permissions::Scope;
 use crate::store::{self, Operation};
 
-/// An operator with the right to change something.
+/// An operator with the right to change something in a scope. What is outside of it is refused like what does not exist.
 #[derive(Debug)]
 pub struct Acting<'o> {
     operator: &'o Operator,
     actor: Actor,
+    scope: Scope,
 }
 
 impl<'o> Acting<'o> {
-    pub(super) const fn new(operator: &'o Operator, actor: Actor) -> Self {
-        Self { operator, actor }
+    pub(super) const fn new(operator: &'o Operator, actor: Actor, scope: Scope) -> Self {
+        Self { operator, actor, scope }
     }
 
     fn now(&self) -> Moment {
@@ -77,9 +79,8 @@ impl<'o> Acting<'o> {
                 let id = site_id(&self.operator.secret, &name, &[&wanted.partner, &name]);
                 (id, name)
             });
-            let create =
-                CreateCodes { hashes, site, partner: wanted.partner.clone(), now, expires_at, actor: self.actor.clone() };
-            if !self.write(create).await? {
+            let (partner, scope, actor) = (wanted.partner.clone(), self.scope.clone(), self.actor.clone());
+            if !self.write(CreateCodes { hashes, site, partner, scope, now, expires_at, actor }).await? {
                 return Err(OperatorError::UnknownPartner(wanted.partner.clone()));
             }
             codes.extend(portion);
@@ -105,7 +106,7 @@ impl<'o> Acting<'o> {
         // A handle may read as a code, so both are looked for; that one is another's handle has no chance.
         let hashed = ProvisionCode::parse(typed).map(|code| self.code_id(&code));
         for id in hashed.into_iter().chain([handle]) {
-            match self.write(RevokeCode { id, now: self.now(), actor: self.actor.clone() }).await? {
+            match self.write(RevokeCode { id, scope: self.scope.clone(), now: self.now(), actor: self.actor.clone() }).await? {
                 Revoked::Done => return Ok(()),
                 Revoked::Claimed(by) => return Err(OperatorError::CodeClaimed(by)),
                 Revoked::Unknown => {}
@@ -135,7 +136,8 @@ impl<'o> Acting<'o> {
         if !change.is_for(of) {
             return Err(OperatorError::Invalid("only appliances are handed over"));
         }
-        self.write(ChangeKey { of, id: id.to_owned(), change, now: self.now(), actor: self.actor.clone() }).await?
+        let (id, scope, actor) = (id.to_owned(), self.scope.clone(), self.actor.clone());
+        self.write(ChangeKey { of, id, change, scope, now: self.now(), actor }).await?
     }
 
     /// Gives an appliance a display name; an empty one removes it.
@@ -150,7 +152,8 @@ impl<'o> Acting<'o> {
 
     pub(crate) async fn rename(&self, of: Of, id: &str, name: &str) -> Result<(), OperatorError> {
         let name = display_name(name)?;
-        let rename = Rename { of, id: id.to_owned(), name, now: self.now(), actor: self.actor.clone() };
+        let (id, scope, actor) = (id.to_owned(), self.scope.clone(), self.actor.clone());
+        let rename = Rename { of, id, name, scope, now: self.now(), actor };
         if self.write(rename).await? { Ok(()) } else { Err(OperatorError::unknown(of)) }
     }
 }

@@ -5,6 +5,7 @@ use crate::domain::fleet::device::One;
 use crate::domain::fleet::presence::{Count, compare};
 use crate::domain::fleet::view::{Cursor, View};
 use crate::domain::fleet::{ApplianceEntry, Counts, Device, Event, Filter, NodeEntry, Page, Query};
+use crate::domain::permissions::Scope;
 
 impl Operator {
     /// A part of a list of appliances.
@@ -36,29 +37,34 @@ impl Operator {
         Ok(self.store.read(view).await?)
     }
 
-    /// A device and its events, the newest first.
-    pub(crate) async fn device<D: Device>(&self, id: &str) -> Result<Option<(D, Vec<Event>)>, OperatorError> {
-        Ok(self.store.read(One::new(id.to_owned(), self.clock.now())).await?)
+    /// A device of a scope and its events, the newest first.
+    pub(crate) async fn device<D: Device>(&self, id: &str, scope: &Scope) -> Result<Option<(D, Vec<Event>)>, OperatorError> {
+        Ok(self.store.read(One::new(id.to_owned(), scope.clone(), self.clock.now())).await?)
     }
 
     /// An appliance and its events, the newest first.
     pub async fn appliance(&self, id: &str) -> Result<(ApplianceEntry, Vec<Event>), OperatorError> {
-        self.device(id).await?.ok_or(OperatorError::UnknownAppliance)
+        self.device(id, &Scope::All).await?.ok_or(OperatorError::UnknownAppliance)
     }
 
     /// A node and its events, the newest first.
     pub async fn node(&self, id: &str) -> Result<(NodeEntry, Vec<Event>), OperatorError> {
-        self.device(id).await?.ok_or(OperatorError::UnknownNode)
+        self.device(id, &Scope::All).await?.ok_or(OperatorError::UnknownNode)
     }
 
     /// How many appliances there are in each state.
     pub async fn count_appliances(&self) -> Result<Counts, OperatorError> {
-        Ok(self.store.read(Count::<ApplianceEntry>::new()).await?)
+        self.count::<ApplianceEntry>(&Scope::All).await
     }
 
     /// How many nodes there are in each state.
     pub async fn count_nodes(&self) -> Result<Counts, OperatorError> {
-        Ok(self.store.read(Count::<NodeEntry>::new()).await?)
+        self.count::<NodeEntry>(&Scope::All).await
+    }
+
+    /// How many devices of a scope there are in each state.
+    pub(crate) async fn count<D: Device>(&self, scope: &Scope) -> Result<Counts, OperatorError> {
+        Ok(self.store.read(Count::<D>::new(scope.clone())).await?)
     }
 
     /// Finds the devices that have fallen silent or are heard of again. Servers do it all the time, some thousand devices at once.

@@ -1,10 +1,12 @@
 //! The ends of devices' keys, and what undoes them.
 
 use super::OperatorError;
+use super::operations::is_in_scope;
 use crate::base::clock::Moment;
 use crate::domain::audit::{self, Action, Actor};
 use crate::domain::ending::Ending;
 use crate::domain::history::{Of, record};
+use crate::domain::permissions::Scope;
 use crate::store::{self, Connection, Operation, values};
 
 /// What an operator does with the key of a device.
@@ -71,6 +73,7 @@ pub(super) struct ChangeKey {
     pub(super) of: Of,
     pub(super) id: String,
     pub(super) change: KeyChange,
+    pub(super) scope: Scope,
     pub(super) actor: Actor,
     pub(super) now: Moment,
 }
@@ -83,7 +86,10 @@ impl Operation for ChangeKey {
     }
 
     async fn run(&self, connection: &mut Connection<'_>) -> Result<Self::Answer, store::Error> {
-        let Self { of, id, change, actor, now } = self;
+        let Self { of, id, change, scope, actor, now } = self;
+        if !is_in_scope(connection, (*of, id), scope).await? {
+            return Ok(Err(OperatorError::unknown(*of)));
+        }
         let (find, set) = match of {
             Of::Appliance => (
                 "SELECT revoked_at, ending FROM appliances WHERE appliance_id = $1",

@@ -1,8 +1,10 @@
 //! The display names that operators give to devices. Devices do not learn them.
 
+use super::operations::is_in_scope;
 use crate::base::clock::Moment;
 use crate::domain::audit::{self, Action, Actor};
 use crate::domain::history::Of;
+use crate::domain::permissions::Scope;
 use crate::store::{self, Connection, Operation, values};
 
 pub(super) struct Rename {
@@ -10,12 +12,13 @@ pub(super) struct Rename {
     pub(super) id: String,
     /// None removes the name.
     pub(super) name: Option<String>,
+    pub(super) scope: Scope,
     pub(super) actor: Actor,
     pub(super) now: Moment,
 }
 
 impl Operation for Rename {
-    /// Whether there is such a device.
+    /// Whether there is such a device in the scope.
     type Answer = bool;
 
     /// So that the audit names what was renamed, and not what another operator has renamed meanwhile.
@@ -24,6 +27,9 @@ impl Operation for Rename {
     }
 
     async fn run(&self, connection: &mut Connection<'_>) -> Result<bool, store::Error> {
+        if !is_in_scope(connection, (self.of, &self.id), &self.scope).await? {
+            return Ok(false);
+        }
         let (find, rename, action) = match self.of {
             Of::Appliance => (
                 "SELECT display_name FROM appliances WHERE appliance_id = $1",

@@ -3,7 +3,27 @@
 use super::{CodeEntry, CodeState, MANY, Overview, PAGE, Partner, SiteEntry};
 use crate::base::clock::Moment;
 use crate::domain::audit::{self, Action, Actor, ReadAudit};
-use crate::store::{self, Connection, Operation, Row, values};
+use crate::domain::history::Of;
+use crate::domain::permissions::{Scope, Tenant};
+use crate::store::{self, Connection, Operation, Row, Statement, values};
+
+/// Whether a device is in a scope. Devices that do not exist are in none but [`Scope::All`].
+pub(super) async fn is_in_scope(
+    connection: &mut Connection<'_>,
+    (of, id): (Of, &str),
+    scope: &Scope,
+) -> Result<bool, store::Error> {
+    match (scope, of) {
+        (Scope::All, _) => Ok(true),
+        // Nodes have no tenant.
+        (Scope::Only(_), Of::Node) => Ok(false),
+        (Scope::Only(_), Of::Appliance) => {
+            let find = "SELECT partner, site_id FROM appliances WHERE appliance_id = $1";
+            let Some(row) = connection.row(find, values![id]).await? else { return Ok(false) };
+            Ok(scope.has(&row.column::<String>(0)?, Some(&row.column::<String>(1)?)))
+        }
+    }
+}
 
 pub(super) struct AddPartner {
     pub(super) partner: Partner,
@@ -54,13 +74,14 @@ pub(super) struct CreateCodes {
     /// Id and name.
     pub(super) site: Option<(String, String)>,
     pub(super) partner: String,
+    pub(super) scope: Scope,
     pub(super) actor: Actor,
     pub(super) now: Moment,
     pub(super) expires_at: Moment,
 }
 
 impl Operation for CreateCodes {
-    /// Whether the partner exists.
+    /// Whether the partner exists in the scope.
     type Answer = bool;
 
     async fn run(&self, connection: &mut Connection<'_>) -> Result<bool, store::Error> {
@@ -68,11 +89,24 @@ impl Operation for CreateCodes {
         if partner.is_none() {
             return Ok(false);
         }
-        if let Some((id, name)) = &self.site {
-            let make = "INSERT INTO sites (site_id, name, partner, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
-            connection.execute(make, values![id, name, &self.partner, self.now]).await?;
-        }
-        let site = self.site.as_ref().map(|(id, _)| id.clone());
+        let site = if let Scope::Only(Tenant::Site(own)) = &self.scope {
+            // It is theirs already, and may have another name than its id says.
+            let find = "SELECT 1 FROM sites WHERE site_id = $1 AND partner = $2";
+            if self.site.is_some() || connection.row(find, values![own, &self.partner]).await?.is_none() {
+                return Ok(false);
+            }
+            Some(own.clone())
+        } else {
+            if !self.scope.has(&self.partner, None) {
+                return Ok(false);
+            }
+            if let Some((id, name)) = &self.site {
+                let make =
+                    "INSERT INTO sites (site_id, name, partner, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
+                connection.execute(make, values![id, name, &self.partner, self.now]).await?;
+            }
+            self.site.as_ref().map(|(id, _)| id.clone())
+        };
         let create = "INSERT INTO provision_codes (code_hash, code_id, partner, site_id, created_at, expires_at)
                       VALUES ($1, $2, $3, $4, $5, $6)";
         for (hash, id) in &self.hashes {
@@ -147,6 +181,7 @@ pub(super) enum Revoked {
 
 pub(super) struct RevokeCode {
     pub(super) id: String,
+    pub(super) scope: Scope,
     pub(super) actor: Actor,
     pub(super) now: Moment,
 }
@@ -155,6 +190,11 @@ impl Operation for RevokeCode {
     type Answer = Revoked;
 
     async fn run(&self, connection: &mut Connection<'_>) -> Result<Revoked, store::Error> {
+        let find = "SELECT partner, site_id FROM provision_codes WHERE code_id = $1";
+        let Some(row) = connection.row(find, values![&self.id]).await? else { return Ok(Revoked::Unknown) };
+        if !self.scope.has(&row.column::<String>(0)?, row.column::<Option<String>>(1)?.as_deref()) {
+            return Ok(Revoked::Unknown);
+        }
         let revoke = "UPDATE provision_codes SET revoked_at = $2
                        WHERE code_id = $1 AND claimed_at IS NULL AND revoked_at IS NULL";
         if connection.execute(revoke, values![&self.id, self.now]).await? > 0 {
@@ -176,27 +216,47 @@ impl Operation for RevokeCode {
 const SHOWN: i64 = 200;
 
 pub(super) struct ReadOverview {
+    /// Whose sites and codes.
+    pub(super) scope: Scope,
+    /// Whether the actions of operators are read.
+    pub(super) has_actions: bool,
     pub(super) now: Moment,
+}
+
+/// Adds the condition that a row of a table is in the scope; `site` and `partner` are the columns of its tenants.
+fn within<'s>(statement: &mut Statement<'s>, scope: &'s Scope, [partner, site]: [&'static str; 2]) {
+    let (column, own) = match scope {
+        Scope::All => return,
+        Scope::Only(Tenant::Partner(own)) => (partner, own),
+        Scope::Only(Tenant::Site(own)) => (site, own),
+    };
+    statement.add(" WHERE ").add(column).add(" = ").value(own);
 }
 
 impl Operation for ReadOverview {
     type Answer = Overview;
 
     async fn run(&self, connection: &mut Connection<'_>) -> Result<Overview, store::Error> {
-        let sites = "
-            SELECT s.site_id, s.name, s.partner,
-                   (SELECT COUNT(*) FROM (SELECT 1 FROM appliances a WHERE a.site_id = s.site_id LIMIT $2) counted)
-              FROM (SELECT site_id, name, partner, created_at FROM sites ORDER BY created_at DESC, site_id LIMIT $1) s
-             ORDER BY s.created_at DESC, s.site_id";
+        let mut sites = Statement::new("SELECT s.site_id, s.name, s.partner, (SELECT COUNT(*) FROM (SELECT 1 FROM appliances a");
+        sites.add(" WHERE a.site_id = s.site_id LIMIT ").value(MANY).add(") counted) FROM (SELECT * FROM sites");
+        within(&mut sites, &self.scope, ["partner", "site_id"]);
+        sites.add(" ORDER BY created_at DESC, site_id LIMIT ").value(SHOWN).add(") s ORDER BY s.created_at DESC, s.site_id");
         let site = |row: &Row| {
             Ok(SiteEntry { site_id: row.column(0)?, name: row.column(1)?, partner: row.column(2)?, appliances: row.column(3)? })
         };
-        let sites = connection.rows(sites, values![SHOWN, MANY]).await?.iter().map(site).collect::<Result<_, store::Error>>()?;
-        let codes = concat!(code_columns!(), " ORDER BY c.created_at DESC, c.code_id DESC LIMIT $1");
-        let codes = connection.rows(codes, values![SHOWN]).await?;
+        let sites = connection.query(&sites).await?.iter().map(site).collect::<Result<Vec<_>, store::Error>>()?;
+        let mut codes = Statement::new(code_columns!());
+        within(&mut codes, &self.scope, ["c.partner", "c.site_id"]);
+        codes.add(" ORDER BY c.created_at DESC, c.code_id DESC LIMIT ").value(SHOWN);
+        let codes = connection.query(&codes).await?;
         let codes = codes.iter().map(|row| CodeEntry::from_row(row, self.now)).collect::<Result<_, _>>()?;
-        let partners = ListPartners.run(connection).await?;
-        let actions = ReadAudit { before: None, limit: SHOWN }.run(connection).await?;
+        let mut partners = ListPartners.run(connection).await?;
+        partners.retain(|partner| match &self.scope {
+            Scope::All => true,
+            Scope::Only(Tenant::Partner(own)) => partner.slug == *own,
+            Scope::Only(Tenant::Site(_)) => sites.iter().any(|site| site.partner == partner.slug),
+        });
+        let actions = if self.has_actions { ReadAudit { before: None, limit: SHOWN }.run(connection).await? } else { Vec::new() };
         Ok(Overview { partners, sites, codes, actions })
     }
 }
