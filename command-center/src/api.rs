@@ -161,6 +161,9 @@ impl Modify for Credentials {
             SecurityScheme::Http(scheme)
         };
         components.add_security_scheme("administrator", header("The administrator's key."));
+        let session = "The session of an operator's browser, from `/sign-in`; over TLS the name has the prefix `__Host-`.";
+        let cookie = ApiKey::Cookie(ApiKeyValue::with_description("jarvis-session", session));
+        components.add_security_scheme("operator", SecurityScheme::ApiKey(cookie));
         components.add_security_scheme("node", header("A node's id, a colon, and its key."));
         components.add_security_scheme("user", bearer("A token of the auth service."));
         components.add_security_scheme("appliance", bearer("An appliance's key."));
@@ -188,6 +191,9 @@ async fn description(_: auth::Administrator) -> Response {
 fn pages() -> Router<Arc<Center>> {
     Router::new()
         .route("/", get(page::show))
+        .route("/administrator", get(page::sign_in::by_key))
+        .route("/sign-in", get(page::sign_in::form).post(page::sign_in::sign_in))
+        .route("/sign-out", post(page::sign_in::sign_out))
         .route("/appliances", get(page::devices::appliances))
         .route("/appliances/{id}", get(page::device::device::<ApplianceEntry>))
         .route(

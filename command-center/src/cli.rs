@@ -2,6 +2,7 @@
 
 mod device;
 mod devices;
+mod operators;
 mod output;
 mod qr;
 mod serve;
@@ -18,6 +19,7 @@ use jarvis_program::Completions;
 use serde_json::json;
 
 use device::{Appliance, Node};
+use operators::OperatorCommand;
 use output::{Listing, Table};
 pub(crate) use serve::LogFormat;
 use serve::Serve;
@@ -95,6 +97,9 @@ enum Command {
     /// Manage nodes: devices that have registered.
     #[command(subcommand)]
     Node(Node),
+    /// Manage operators, who sign in on the page with a name and a password.
+    #[command(subcommand)]
+    Operator(OperatorCommand),
     /// Copy a SQLite database to a new file, also while servers use it. The secret file is not copied: store it elsewhere.
     Backup {
         /// The new file.
@@ -314,6 +319,7 @@ async fn operate(operator: &Operator, command: Command) -> Result<(), Failure> {
         Command::Partner(PartnerCommand::List { format }) => list_partners(operator, format).await,
         Command::Appliance(command) => command.run(operator, &acting).await,
         Command::Node(command) => command.run(operator, &acting).await,
+        Command::Operator(command) => command.run(operator, &acting).await,
         Command::Backup { file } => {
             operator.backup(&file).await?;
             Ok(())

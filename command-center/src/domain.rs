@@ -20,13 +20,16 @@ pub(crate) mod nodes;
 pub(crate) mod notices;
 pub(crate) mod opening;
 pub mod operator;
+pub(crate) mod operators;
 pub mod permissions;
 pub(crate) mod registration;
 pub(crate) mod released;
 pub(crate) mod resets;
 pub(crate) mod retention;
+pub(crate) mod sessions;
 pub(crate) mod settings_requests;
 pub(crate) mod smart_home;
+pub(crate) mod totp;
 
 use crate::base::chain;
 use crate::base::refusal::Refusal;

@@ -29,7 +29,7 @@ mod store;
 pub use api::openapi;
 pub use base::chain;
 pub use base::clock::{Clock, Moment, parse_duration};
-pub use base::qr::qr_png;
+pub use base::qr::{qr_png, qr_text};
 pub use base::secret::{Error as SecretError, SecretText, read_secret};
 pub use config::{AddressError, BrokerAddress, Config, KeySource, MqttAccount, Patience, TlsFiles};
 pub use domain::audit;

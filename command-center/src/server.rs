@@ -46,6 +46,7 @@ use crate::domain::operator::Operator;
 use crate::domain::registration::ForgetTokens;
 use crate::domain::resets::ForgetResets;
 use crate::domain::retention::ForgetOldest;
+use crate::domain::sessions::ForgetSessions;
 use crate::domain::settings_requests::ForgetRequests;
 use crate::domain::{audit, history};
 use crate::store::{self, Store};
@@ -302,6 +303,7 @@ async fn forget(store: &Store, now: Moment) {
         ("settings requests", store.write(ForgetRequests { now }).await),
         ("configurations", store.write(ForgetPushes { now }).await),
         ("resets", store.write(ForgetResets { now }).await),
+        ("sessions", store.write(ForgetSessions { now }).await),
         ("events", store.write(ForgetOldest { retention: &history::RETENTION, now }).await),
         ("audit records", store.write(ForgetOldest { retention: &audit::RETENTION, now }).await),
     ];

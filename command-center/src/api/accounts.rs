@@ -24,10 +24,10 @@ use crate::domain::jwt;
 use crate::domain::refuse;
 
 /// Passwords tried for one account from one address in a window.
-const PER_SOURCE: i64 = 10;
+pub(super) const PER_SOURCE: i64 = 10;
 
 /// Passwords tried for one account from anywhere in a window: more than owners mistype, far fewer than guessing takes.
-const PER_ACCOUNT: i64 = 100;
+pub(super) const PER_ACCOUNT: i64 = 100;
 
 /// Who may manage accounts: the administrator, or an account of the administrators' role.
 #[derive(Debug)]

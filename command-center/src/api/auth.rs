@@ -109,6 +109,11 @@ pub(super) fn administrator(parts: &Parts, center: &Center) -> Result<(), Refusa
     compare(parts, center, password.ok_or(Refusal::AuthenticationRequired)?, Refusal::NotTheAdministrator)
 }
 
+/// Whether a request has credentials that only programs send.
+pub(super) fn is_program(headers: &HeaderMap) -> bool {
+    headers.contains_key(API_KEY) || bearer(headers).is_some()
+}
+
 /// Whether the administrator's key is shown; a wrong one is refused, even beside other valid credentials.
 pub(super) fn api_key(parts: &Parts, center: &Center) -> Result<bool, Refusal> {
     let Some(key) = parts.headers.get(API_KEY) else { return Ok(false) };

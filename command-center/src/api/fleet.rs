@@ -75,7 +75,7 @@ pub(super) fn refuse(error: &OperatorError) -> Refusal {
     get,
     path = "/api/v0/admin/fleet",
     tag = "fleet",
-    security(("administrator" = [])),
+    security(("administrator" = []), ("operator" = [])),
     responses(
         (status = 200, body = FleetCounts),
         (status = 401, description = "No credential, or a wrong one", body = Detail),
@@ -208,7 +208,7 @@ pub(super) struct AppliancePage {
     path = "/api/v0/admin/fleet/appliances",
     tag = "fleet",
     params(FleetQuery),
-    security(("administrator" = [])),
+    security(("administrator" = []), ("operator" = [])),
     responses(
         (status = 200, body = AppliancePage),
         (status = 400, description = "The query is not understood", body = ValidationError),
@@ -242,7 +242,7 @@ pub(super) struct NodePage {
     path = "/api/v0/admin/fleet/nodes",
     tag = "fleet",
     params(FleetQuery),
-    security(("administrator" = [])),
+    security(("administrator" = []), ("operator" = [])),
     responses(
         (status = 200, body = NodePage),
         (status = 400, description = "The query is not understood", body = ValidationError),
@@ -274,7 +274,7 @@ enum Format {
     path = "/api/v0/admin/fleet/export/{file}",
     tag = "fleet",
     params(("file" = String, Path, description = "`appliances` or `nodes`, with `.csv` or `.jsonl`", pattern = "^(appliances|nodes)[.](csv|jsonl)$"), FleetQuery),
-    security(("administrator" = [])),
+    security(("administrator" = []), ("operator" = [])),
     responses(
         (
             status = 200,

@@ -108,7 +108,7 @@ async fn one<D: Device>(center: &Center, id: &str, scope: &Scope) -> Result<(D, 
     path = "/api/v0/admin/fleet/appliances/{appliance_id}",
     tag = "fleet",
     params(("appliance_id" = String, Path, description = "Which appliance")),
-    security(("administrator" = [])),
+    security(("administrator" = []), ("operator" = [])),
     responses(
         (status = 200, body = ApplianceAnswer),
         (status = 400, description = "The path is not text", body = ValidationError),
@@ -132,7 +132,7 @@ pub(super) async fn appliance(
     path = "/api/v0/admin/fleet/nodes/{node_id}",
     tag = "fleet",
     params(("node_id" = String, Path, description = "Which node")),
-    security(("administrator" = [])),
+    security(("administrator" = []), ("operator" = [])),
     responses(
         (status = 200, body = NodeAnswer),
         (status = 400, description = "The path is not text", body = ValidationError),
@@ -157,7 +157,7 @@ pub(super) async fn node(
     path = "/api/v0/admin/fleet/appliances/{appliance_id}/live",
     tag = "fleet",
     params(("appliance_id" = String, Path, description = "Which appliance")),
-    security(("administrator" = [])),
+    security(("administrator" = []), ("operator" = [])),
     responses(
         (status = 200, description = "Events", body = DeviceChange, content_type = "text/event-stream"),
         (status = 400, description = "The path is not text", body = ValidationError),
@@ -181,7 +181,7 @@ pub(super) async fn live_appliance(
     path = "/api/v0/admin/fleet/nodes/{node_id}/live",
     tag = "fleet",
     params(("node_id" = String, Path, description = "Which node")),
-    security(("administrator" = [])),
+    security(("administrator" = []), ("operator" = [])),
     responses(
         (status = 200, description = "Events", body = DeviceChange, content_type = "text/event-stream"),
         (status = 400, description = "The path is not text", body = ValidationError),
@@ -259,7 +259,7 @@ async fn send<D, A>(
 
 /// The device, if the operator may still see it.
 async fn again<D: Device>(center: &Center, id: &str, operating: &Operating) -> Result<(D, Vec<Event>), Refusal> {
-    one(center, id, &operating.scope(Task::SeeFleet)?).await
+    one(center, id, &operating.still(center).await?.scope(Task::SeeFleet)?).await
 }
 
 /// As one line.

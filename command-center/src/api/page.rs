@@ -4,6 +4,7 @@
 pub(super) mod action;
 pub(super) mod device;
 pub(super) mod devices;
+pub(super) mod sign_in;
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -33,7 +34,9 @@ use crate::domain::audit::AuditEntry;
 use crate::domain::fleet::Device;
 use crate::domain::history::Of;
 use crate::domain::operator::{CodeEntry, CodeState, MANY, NewCode, NewCodes, OperatorError, Overview, SiteEntry};
+use crate::domain::operators::AnyOperator;
 use crate::domain::permissions::{Task, Tenant};
+use crate::domain::refuse;
 
 /// The style of the page. Its hash is in the policy below, so that browsers apply no other.
 const STYLE: &str = include_str!("page.css");
@@ -58,7 +61,10 @@ const NO_BREAK: PreEscaped<&str> = PreEscaped("&nbsp;");
 /// How many codes the page creates at once at most; the command line creates more, and writes them to files.
 const MOST_CODES: usize = 24;
 
-/// The operator in a browser: the administrator's key is the password of any user name.
+/// Asks a browser for the administrator's key, which is the password of any user name.
+const BASIC: &str = "Basic realm=\"Jarvis command center\", charset=\"UTF-8\"";
+
+/// The operator in a browser, who has signed in or whose log-in is the administrator's key.
 #[derive(Clone, Debug)]
 pub(super) struct Browser(Operating);
 
@@ -70,12 +76,16 @@ impl FromRequestParts<Arc<Center>> for Browser {
             Ok(operating) => return Ok(Self(operating)),
             Err(refusal) => refusal,
         };
-        let mut response = refusal.into_response();
-        if response.status() != StatusCode::UNAUTHORIZED {
-            return Err(response);
+        // Where nobody can sign in, the browser is asked for the key.
+        if refusal == Refusal::AuthenticationRequired
+            && center.store.read(AnyOperator).await.map_err(|error| refuse(error).into_response())?
+        {
+            return Err(Redirect::to("/sign-in").into_response());
         }
-        let ask = HeaderValue::from_static("Basic realm=\"Jarvis command center\", charset=\"UTF-8\"");
-        response.headers_mut().insert(WWW_AUTHENTICATE, ask);
+        let mut response = refusal.into_response();
+        if response.status() == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(BASIC));
+        }
         Err(response)
     }
 }
@@ -268,6 +278,21 @@ impl Place {
 }
 
 fn answer(center: &Center, operating: &Operating, place: Place, title: &str, content: &Markup, status: StatusCode) -> Response {
+    let head = html! {
+        nav aria-label="Pages of the command center" {
+            @for other in Place::of_operator(operating) {
+                a href=(other.path()) aria-current=[(other == place).then_some("page")] { (other.name()) }
+            }
+        }
+        @if let Some(name) = operating.name() {
+            form method="post" action="/sign-out" { span { (Value(name)) } button { "Sign out" } }
+        }
+    };
+    respond(center, &head, title, content, status)
+}
+
+/// A page with what `head` has beside its title.
+fn respond(center: &Center, head: &Markup, title: &str, content: &Markup, status: StatusCode) -> Response {
     let headers = [
         (CONTENT_TYPE, "text/html; charset=utf-8"),
         (CONTENT_SECURITY_POLICY, POLICY.as_str()),
@@ -275,10 +300,10 @@ fn answer(center: &Center, operating: &Operating, place: Place, title: &str, con
         (CACHE_CONTROL, "no-store"),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
-    (status, headers, page(operating, place, title, content, center.config.clock.now())).into_response()
+    (status, headers, page(head, title, content, center.config.clock.now())).into_response()
 }
 
-fn page(operating: &Operating, place: Place, title: &str, content: &Markup, now: Moment) -> String {
+fn page(head: &Markup, title: &str, content: &Markup, now: Moment) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -292,11 +317,7 @@ fn page(operating: &Operating, place: Place, title: &str, content: &Markup, now:
                 a.skip href="#content" { "Skip to the content" }
                 header {
                     h1 { "Jarvis command center" }
-                    nav aria-label="Pages of the command center" {
-                        @for other in Place::of_operator(operating) {
-                            a href=(other.path()) aria-current=[(other == place).then_some("page")] { (other.name()) }
-                        }
-                    }
+                    (head)
                     p { (when(&now.zoned())) " UTC" }
                 }
                 main #content { (content) }

@@ -1,7 +1,15 @@
-//! QR codes as PNG images.
+//! QR codes as PNG images and for terminals.
 
 use png::{BitDepth, ColorType, Encoder};
+use qrcode::render::unicode::Dense1x2;
 use qrcode::{Color, EcLevel, QrCode};
+use zeroize::Zeroizing;
+
+/// A short text as a QR code for a dark terminal, two modules in a character.
+pub fn qr_text(text: &str) -> Zeroizing<String> {
+    let code = QrCode::new(text).expect("a short text fits into a QR code");
+    Zeroizing::new(code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build())
+}
 
 /// Pixels per module: a label of two centimetres prints sharply.
 const SCALE: usize = 8;

@@ -107,6 +107,10 @@ pub(crate) enum Purpose {
     RelayedKey,
     /// What the database keeps of a reset token.
     ResetToken,
+    /// What the database keeps of the token of an operator's session.
+    SessionToken,
+    /// The secret of an operator's second factor, derived from the operator's name and a salt.
+    Totp,
 }
 
 impl Purpose {
@@ -127,6 +131,8 @@ impl Purpose {
             Self::SigningKey => b"signing key",
             Self::RelayedKey => b"relayed key",
             Self::ResetToken => b"reset token",
+            Self::SessionToken => b"session token",
+            Self::Totp => b"totp",
         }
     }
 }

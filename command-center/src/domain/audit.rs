@@ -18,7 +18,7 @@ pub(crate) static RETENTION: Retention =
 /// Who takes an action.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor {
-    /// `administrator` for everybody who has the administrator's key; otherwise a user of the machine.
+    /// An operator who has signed in; `administrator` for everybody who has the administrator's key; otherwise a user of the machine.
     pub name: String,
     /// An IP address, or `command line`.
     pub place: String,
@@ -55,6 +55,15 @@ pub(crate) enum Action {
     RenameAppliance,
     RenameNode,
     RotateKeys,
+    AddOperator,
+    SetRole,
+    SetPassword,
+    SetTotp,
+    RemoveTotp,
+    RemoveOperator,
+    SignIn,
+    RefuseSignIn,
+    SignOut,
 }
 
 impl Action {
@@ -74,6 +83,15 @@ impl Action {
             Self::RenameAppliance => "appliance renamed",
             Self::RenameNode => "node renamed",
             Self::RotateKeys => "signing key rotated",
+            Self::AddOperator => "operator added",
+            Self::SetRole => "role changed",
+            Self::SetPassword => "password changed",
+            Self::SetTotp => "second factor set",
+            Self::RemoveTotp => "second factor removed",
+            Self::RemoveOperator => "operator removed",
+            Self::SignIn => "signed in",
+            Self::RefuseSignIn => "sign-in refused",
+            Self::SignOut => "signed out",
         }
     }
 }

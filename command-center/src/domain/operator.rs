@@ -1,5 +1,6 @@
 //! The operator's requests: codes, partners, and lists of the fleet.
 
+mod accounts;
 mod acting;
 mod devices;
 mod keys;
@@ -14,6 +15,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use utoipa::ToSchema;
 
+pub(crate) use self::accounts::ADMINISTRATOR;
+pub use self::accounts::OperatorEntry;
 pub use self::acting::Acting;
 pub use self::keys::KeyChange;
 pub(crate) use self::names::quoted;
@@ -64,6 +67,18 @@ pub enum OperatorError {
     /// The appliance has not been released from its site, or has been claimed again since.
     #[error("the appliance has not been handed over, or has been claimed again")]
     NotHandedOver,
+    /// There is no such site.
+    #[error("there is no such site; list sites with `appliance list --json`, or on the page")]
+    UnknownSite,
+    /// There is such an operator already.
+    #[error("there is an operator of this name already")]
+    OperatorExists,
+    /// There is no such operator.
+    #[error("there is no such operator; list operators with `operator list`")]
+    UnknownOperator,
+    /// The password cannot be hashed.
+    #[error("hashing the password")]
+    Hash,
     /// An argument is invalid.
     #[error("{0}")]
     Invalid(&'static str),

@@ -1,5 +1,7 @@
 //! What operators may do: one table of roles and tasks.
 
+use core::fmt;
+
 use super::operator::KeyChange;
 
 /// What an operator may do.
@@ -11,6 +13,16 @@ pub enum Role {
     Installer(Tenant),
     /// Everything.
     Administrator,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Installer(Tenant::Partner(slug)) => write!(f, "installer of the partner {slug}"),
+            Self::Installer(Tenant::Site(id)) => write!(f, "installer of the site {id}"),
+            Self::Viewer | Self::Administrator => f.write_str(self.word()),
+        }
+    }
 }
 
 /// Whose appliances and codes they are.
@@ -51,6 +63,26 @@ impl Role {
                 | Task::ChangeKey(KeyChange::Deactivate | KeyChange::Activate),
             ) => Some(Scope::Only(tenant.clone())),
             (Self::Viewer | Self::Installer(_), _) => None,
+        }
+    }
+
+    /// A role as the database has it: its word, and the partner or the site of an installer. None for what is no role.
+    pub(crate) fn read(word: &str, partner: Option<String>, site: Option<String>) -> Option<Self> {
+        match (word, partner, site) {
+            ("viewer", None, None) => Some(Self::Viewer),
+            ("installer", Some(partner), None) => Some(Self::Installer(Tenant::Partner(partner))),
+            ("installer", None, Some(site)) => Some(Self::Installer(Tenant::Site(site))),
+            ("administrator", None, None) => Some(Self::Administrator),
+            _ => None,
+        }
+    }
+
+    /// The partner and the site of an installer, for [`Role::read`].
+    pub(crate) fn columns(&self) -> (Option<String>, Option<String>) {
+        match self {
+            Self::Installer(Tenant::Partner(slug)) => (Some(slug.clone()), None),
+            Self::Installer(Tenant::Site(id)) => (None, Some(id.clone())),
+            Self::Viewer | Self::Administrator => (None, None),
         }
     }
 

@@ -4,6 +4,7 @@
 //! server accepts requests. Times are milliseconds since 1970, hashes lower-case hexadecimal, flags the time they were set.
 
 mod devices;
+mod operators;
 
 use super::{Connection, Error, values};
 
@@ -390,6 +391,7 @@ const STEPS: &[Step] = &[
     },
     devices::DISPLAY_NAMES,
     devices::ENDINGS,
+    operators::OPERATORS,
 ];
 
 /// Migrates the schema to the latest version. The caller holds the lock that excludes other processes.

@@ -82,6 +82,7 @@ async fn pages_with_three_devices_are_accessible_in_every_look() {
     paths.push(format!("/appliances/{appliance_id}/take-back"));
     paths.push(format!("/appliances/{appliance_id}/rename?name=Reception"));
     paths.push("/codes/revoke?id=0123456789abcdef".into());
+    paths.push("/sign-in".into());
     paths.push(format!("/nodes/{}", node.split(':').next().unwrap()));
     visit(&center, "3", &paths).await;
 }

@@ -21,6 +21,7 @@ mod nodes;
 mod openapi;
 mod operations;
 mod operator;
+mod operators;
 mod page;
 mod postgres_tls;
 mod process;

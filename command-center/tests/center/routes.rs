@@ -12,7 +12,7 @@ const NONE: StatusCode = StatusCode::UNAUTHORIZED;
 const SHAPE: StatusCode = StatusCode::BAD_REQUEST;
 
 /// All routes: what they answer without a credential.
-fn routes(node_id: &str, appliance_id: &str) -> Vec<(Method, String, Value, StatusCode)> {
+pub(crate) fn routes(node_id: &str, appliance_id: &str) -> Vec<(Method, String, Value, StatusCode)> {
     let account = json!({ "email": "a@b", "password": "12345678", "role": "r" });
     let registration = json!({ "node_id": node_id, "provisioning_token": "wrong" });
     let claim = json!({ "provision_code": "0000111122223333", "mac_address": "020000000001" });
@@ -85,6 +85,11 @@ fn routes(node_id: &str, appliance_id: &str) -> Vec<(Method, String, Value, Stat
         post(&format!("/appliances/{appliance_id}/revoke"), &json!({}), NONE),
         get(&format!("/nodes/{node_id}/revoke"), NONE),
         post(&format!("/nodes/{node_id}/revoke"), &json!({}), NONE),
+        get("/administrator", NONE),
+        get("/sign-in", OPEN),
+        // The password in the form is the credential, if the form is sent by the server's own page.
+        post("/sign-in", &json!({}), StatusCode::FORBIDDEN),
+        post("/sign-out", &json!({}), NONE),
         post("/codes", &json!({}), NONE),
         get("/codes/revoke?id=0123456789abcdef", NONE),
         post("/codes/revoke", &json!({}), NONE),
@@ -99,7 +104,7 @@ fn routes(node_id: &str, appliance_id: &str) -> Vec<(Method, String, Value, Stat
 }
 
 /// Whether a path is one of a template such as `/users/{id}`.
-fn fits(path: &str, template: &str) -> bool {
+pub(crate) fn fits(path: &str, template: &str) -> bool {
     let (path, template) = (path.split('/').collect::<Vec<_>>(), template.split('/').collect::<Vec<_>>());
     path.len() == template.len() && path.iter().zip(template).all(|(part, wanted)| wanted.starts_with('{') || *part == wanted)
 }
@@ -176,6 +181,7 @@ async fn a_credential_authorizes_its_owner_only(center: Center) {
         | "/openapi.json"
         | "/metrics"
         | "/"
+        | "/administrator"
         | "/appliances"
         | "/nodes" => vec![6],
         path if path.ends_with("/unknown/live") => vec![],

@@ -19,8 +19,8 @@ use crate::store::{self, Operation};
 /// An operator with the right to change something in a scope. What is outside of it is refused like what does not exist.
 #[derive(Debug)]
 pub struct Acting<'o> {
-    operator: &'o Operator,
-    actor: Actor,
+    pub(super) operator: &'o Operator,
+    pub(super) actor: Actor,
     scope: Scope,
 }
 
@@ -29,11 +29,11 @@ impl<'o> Acting<'o> {
         Self { operator, actor, scope }
     }
 
-    fn now(&self) -> Moment {
+    pub(super) fn now(&self) -> Moment {
         self.operator.clock.now()
     }
 
-    async fn write<O: Operation>(&self, operation: O) -> Result<O::Answer, store::Error> {
+    pub(super) async fn write<O: Operation>(&self, operation: O) -> Result<O::Answer, store::Error> {
         self.operator.store.write(operation).await
     }
 
@@ -80,7 +80,7 @@ impl<'o> Acting<'o> {
                 (id, name)
             });
             let (partner, scope, actor) = (wanted.partner.clone(), self.scope.clone(), self.actor.clone());
-            if !self.write(CreateCodes { hashes, site, partner, scope, now, expires_at, actor }).await? {
+            if !self.write(CreateCodes { hashes, site, partner, scope, actor, now, expires_at }).await? {
                 return Err(OperatorError::UnknownPartner(wanted.partner.clone()));
             }
             codes.extend(portion);
