@@ -23,6 +23,7 @@ mod operations;
 mod operator;
 mod operators;
 mod page;
+mod permissions;
 mod postgres_tls;
 mod process;
 mod registration;
