@@ -424,16 +424,19 @@ fn codes(Overview { codes, .. }: &Overview, may_revoke: bool) -> Markup {
         let (ends, site, appliance) = (when(&code.expires_at), code.site.as_deref(), code.appliance_id.as_deref());
         html! {
             (cells(&[Some(&code.id), Some(code.state.word())]))
-            td {
-                @if may_revoke && code.state == CodeState::Pending {
-                    form method="get" action="/codes/revoke" {
-                        button name="id" value=(Value(&code.id)) aria-label={ "Revoke code " (Value(&code.id)) } { "Revoke" }
+            @if may_revoke {
+                td {
+                    @if code.state == CodeState::Pending {
+                        form method="get" action="/codes/revoke" {
+                            button name="id" value=(Value(&code.id)) aria-label={ "Revoke code " (Value(&code.id)) } { "Revoke" }
+                        }
                     }
                 }
             }
             (cells(&[Some(&ends), site, Some(&code.partner), appliance]))
         }
     };
-    let columns = ["Code", "State", "Action", "Ends", "Site", "Partner", "Appliance"];
+    let mut columns = vec!["Code", "State", "Action", "Ends", "Site", "Partner", "Appliance"];
+    columns.retain(|column| may_revoke || *column != "Action");
     table("Newest codes", &columns, &codes.iter().map(row).collect::<Vec<_>>())
 }

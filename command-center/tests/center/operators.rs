@@ -255,7 +255,7 @@ async fn the_audit_names_the_operator(center: Center) {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), recorded).await.unwrap();
+    tokio::time::timeout(Duration::from_mins(1), recorded).await.unwrap();
     let cookie = sign_in(&center, "kim").await;
     let post = async |path: &str, form: &'static str| {
         let request = browser().post(center.url(path)).header(COOKIE, &cookie).header(ORIGIN, center.url(""));
