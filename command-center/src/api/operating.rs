@@ -92,8 +92,8 @@ impl Operating {
     }
 }
 
-/// Whether a script sends the request, as the page of a device does for its changes: a page that is only left open is not used. Browsers
-/// say so where they trust the connection.
+/// Whether a script sends the request, as the page of a device does for its changes: a page that is only left open is not used.
+/// Browsers say so where they trust the connection.
 fn is_background(parts: &Parts) -> bool {
     parts.headers.get("sec-fetch-dest").is_some_and(|what| what == "empty")
 }
