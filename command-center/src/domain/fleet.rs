@@ -8,6 +8,7 @@
 //! changes when a device falls silent or is heard of again: see `presence`.
 
 mod csv;
+pub(crate) mod cursor;
 pub(crate) mod device;
 mod devices;
 pub(crate) mod presence;
