@@ -1,6 +1,9 @@
 //! One page of a list.
 
 use std::marker::PhantomData;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::cursor::{By, Cursor, Key};
 use super::devices::{Device, Expression, Kind};
@@ -12,11 +15,14 @@ use crate::store::{Connection, Error, Operation, Row, Statement};
 /// A filter that leaves at most this many devices is read in whole and sorted.
 const FEW: i64 = 2000;
 
-/// How many devices are read at a time.
-const WINDOW: i64 = 5000;
+/// How many devices are read at a time: a few milliseconds.
+const WINDOW: i64 = 1000;
 
 /// How many devices a page reads at most.
-pub(crate) const MOST: i64 = 2 * WINDOW;
+const MOST: i64 = 10 * WINDOW;
+
+/// For how long a page is searched, if it is not full before.
+const SEARCH: Duration = Duration::from_millis(100);
 
 /// Reads a page.
 pub(crate) struct View<D> {
@@ -26,6 +32,8 @@ pub(crate) struct View<D> {
     after: Option<Cursor>,
     /// How many devices it has at most.
     limit: i64,
+    /// For how long it is searched: it has the devices that were found by then.
+    search: Duration,
     now: Moment,
     of: PhantomData<fn() -> D>,
 }
@@ -67,7 +75,7 @@ fn prefixes(text: &str) -> Vec<(String, String)> {
 impl<D: Device> View<D> {
     /// A page, unless `after` is no place in such a list.
     pub(crate) fn new(filter: Filter, order: Order, after: Option<Cursor>, limit: i64, now: Moment) -> Option<Self> {
-        let view = Self { filter, order, after, limit, now, of: PhantomData };
+        let view = Self { filter, order, after, limit, search: SEARCH, now, of: PhantomData };
         let fits = view.after.as_ref().is_none_or(|cursor| cursor.by() == view.by());
         fits.then_some(view)
     }
@@ -236,6 +244,7 @@ impl<D: Device> Operation for View<D> {
     type Answer = Page<D>;
 
     async fn run(&self, connection: &mut Connection<'_>) -> Result<Page<D>, Error> {
+        let begin = Instant::now();
         let conditions = self.conditions();
         let mut few = None;
         for condition in &conditions {
@@ -267,7 +276,7 @@ impl<D: Device> Operation for View<D> {
                 break;
             }
             from = to;
-            if from.is_none() {
+            if from.is_none() || begin.elapsed() >= self.search {
                 break;
             }
         }
@@ -371,7 +380,48 @@ fn product<'p>(
 
 #[cfg(test)]
 mod tests {
+    use super::super::NodeEntry;
     use super::*;
+    use crate::store::{Database, Store};
+
+    /// Inserts 6,000 nodes: a half of one version, the others in one room, and one of both.
+    struct Insert;
+
+    impl Operation for Insert {
+        type Answer = ();
+
+        async fn run(&self, connection: &mut Connection<'_>) -> Result<(), Error> {
+            let insert = "
+                WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 6000)
+                INSERT INTO nodes (node_id, household_id, room, version, user_name, voice_mode, key_hash, registered_at)
+                SELECT 'node-' || i, 'home', CASE WHEN i <= 3000 THEN 'attic' ELSE 'hall' END,
+                       CASE WHEN i >= 3000 THEN '1.1.0' ELSE '1.0.0' END, 'default', 'brief', 'key-' || i, i FROM n";
+            connection.execute(insert, &[]).await?;
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_page_that_takes_too_long_ends_and_the_next_one_continues() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&Database::Sqlite(folder.path().join("center.db"))).await.unwrap();
+        store.write(Insert).await.unwrap();
+        for order in Order::ALL {
+            let (mut found, mut pages, mut after) = (Vec::new(), 0, None);
+            loop {
+                let filter = Filter { version: Some("1.1.0".into()), text: Some("attic".into()), ..Filter::default() };
+                let mut view = View::<NodeEntry>::new(filter, order, after, 50, Moment(0)).unwrap();
+                view.search = Duration::ZERO;
+                let page = store.read(view).await.unwrap();
+                pages += 1;
+                found.extend(page.entries.iter().map(|node| node.id().to_owned()));
+                let Some(next) = page.next else { break };
+                after = Cursor::parse(&next);
+            }
+            assert_eq!(found, ["node-3000"], "{order:?}");
+            assert!(pages >= 3, "{order:?}: {pages}");
+        }
+    }
 
     #[test]
     fn a_range_has_all_texts_that_begin_with_its_prefix() {
