@@ -25,6 +25,7 @@ pub(crate) mod released;
 pub(crate) mod resets;
 pub(crate) mod retention;
 pub(crate) mod settings_requests;
+pub mod sheet;
 pub(crate) mod smart_home;
 
 use crate::base::chain;

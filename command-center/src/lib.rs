@@ -38,6 +38,7 @@ pub use domain::fleet;
 pub use domain::jwt::sign as sign_jwt;
 pub use domain::opening::OpenError;
 pub use domain::operator;
+pub use domain::sheet;
 pub use server::tls::TlsError;
 pub use server::{Server, StartError};
 pub use store::{Database, DatabaseError};

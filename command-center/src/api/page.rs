@@ -33,6 +33,7 @@ use crate::domain::audit::{Actor, AuditEntry};
 use crate::domain::fleet::Device;
 use crate::domain::history::Of;
 use crate::domain::operator::{CodeEntry, CodeState, MANY, NewCode, NewCodes, OperatorError, Overview, SiteEntry};
+use crate::domain::sheet::{Paper, sheet};
 
 /// The style of the page. Its hash is in the policy below, so that browsers apply no other.
 const STYLE: &str = include_str!("page.css");
@@ -295,6 +296,8 @@ fn page(place: Place, title: &str, content: &Markup, now: Moment) -> String {
 
 fn new_codes(fresh: &[NewCode]) -> Markup {
     let image = |new: &NewCode| format!("data:image/png;base64,{}", BASE64_STANDARD.encode(qr_png(&new.code.uri())));
+    // In this answer, because the codes cannot be read again.
+    let document = |paper| format!("data:application/pdf;base64,{}", BASE64_STANDARD.encode(sheet(paper, fresh)));
     html! {
         section.fresh {
             h2 { "New codes" }
@@ -302,6 +305,12 @@ fn new_codes(fresh: &[NewCode]) -> Markup {
             ul {
                 @for new in fresh {
                     li { img alt={ "QR code of " (Value(&new.id)) } src=(image(new)); code { (new.code.grouped()) } }
+                }
+            }
+            p {
+                "Sheet of labels: "
+                @for (name, paper) in [("A4", Paper::A4), ("US Letter", Paper::Letter)] {
+                    a download="codes.pdf" href=(document(paper)) { (name) (NO_BREAK) "(PDF)" } " "
                 }
             }
         }

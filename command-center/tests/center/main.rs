@@ -12,6 +12,7 @@ mod history;
 mod host;
 mod households;
 mod key_relay;
+mod labels;
 mod layers;
 mod looks;
 mod migrations;

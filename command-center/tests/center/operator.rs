@@ -29,7 +29,8 @@ on_both_databases!(
     actions_are_in_the_audit_and_what_changes_nothing_is_not,
 );
 
-pub(crate) fn run(center: &Center, arguments: &[&str]) -> Output {
+/// The program, on the database of the server.
+pub(crate) fn program(center: &Center, arguments: &[&str]) -> Command {
     let database = match &center.config.database {
         Database::Sqlite(path) => format!("sqlite:{}", path.display()),
         Database::Postgres(url) => url.to_string(),
@@ -37,7 +38,12 @@ pub(crate) fn run(center: &Center, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_jarvis-command-center"));
     command.env_clear().env("JARVIS_COMMAND_CENTER_DATABASE", database);
     command.arg("--secret-file").arg(center.config.secret_file.as_ref().unwrap());
-    command.args(arguments).current_dir(center.place()).stdin(Stdio::null()).output().unwrap()
+    command.args(arguments).current_dir(center.place()).stdin(Stdio::null());
+    command
+}
+
+pub(crate) fn run(center: &Center, arguments: &[&str]) -> Output {
+    program(center, arguments).output().unwrap()
 }
 
 pub(crate) fn done(center: &Center, arguments: &[&str]) -> String {
