@@ -56,6 +56,14 @@ impl Cursor {
         }
     }
 
+    /// The key of the orders by standing.
+    pub(super) const fn standing(&self) -> Option<i64> {
+        match self.key {
+            Key::Standing(standing) => Some(standing),
+            Key::Age | Key::Id(_) => None,
+        }
+    }
+
     pub(super) fn value(&self) -> Option<Value<'_>> {
         match &self.key {
             Key::Age => None,

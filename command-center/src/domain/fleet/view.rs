@@ -95,23 +95,24 @@ impl<D: Device> View<D> {
         if let Some(text) = &filter.text {
             conditions.push(Condition::Begins(prefixes(text)));
         }
-        if let Some(state) = filter.state {
-            conditions.push(match state {
-                State::Released => Condition::Standing(i64::MIN, RELEASED_BELOW),
-                State::Deactivated => Condition::Standing(RELEASED_BELOW, DEACTIVATED_BELOW),
-                State::Revoked => Condition::Standing(DEACTIVATED_BELOW, REVOKED_BELOW),
-                State::New => Condition::Standing(REVOKED_BELOW, NEW_BELOW),
-                State::Silent => Condition::Standing(NEW_BELOW, ONLINE_FROM),
-                State::Online => Condition::Standing(ONLINE_FROM, i64::MAX),
-            });
-        }
-        if let Some(within) = filter.seen_within {
-            conditions.push(Condition::Standing(self.now.before(within).0.max(NEW_BELOW), i64::MAX));
-        }
-        if let Some(silent_for) = filter.silent_for {
-            conditions.push(Condition::Standing(NEW_BELOW, self.now.before(silent_for).0.saturating_add(1)));
-        }
+        conditions.extend(self.standing());
         conditions
+    }
+
+    /// What the standing of all devices of the list has in common.
+    fn standing(&self) -> Option<Condition<'static>> {
+        let of_state = self.filter.state.map(|state| match state {
+            State::Released => (i64::MIN, RELEASED_BELOW),
+            State::Deactivated => (RELEASED_BELOW, DEACTIVATED_BELOW),
+            State::Revoked => (DEACTIVATED_BELOW, REVOKED_BELOW),
+            State::New => (REVOKED_BELOW, NEW_BELOW),
+            State::Silent => (NEW_BELOW, ONLINE_FROM),
+            State::Online => (ONLINE_FROM, i64::MAX),
+        });
+        let seen_within = self.filter.seen_within.map(|within| (self.now.before(within).0.max(NEW_BELOW), i64::MAX));
+        let silent_for = self.filter.silent_for.map(|time| (NEW_BELOW, self.now.before(time).0.saturating_add(1)));
+        let ranges = [of_state, seen_within, silent_for].into_iter().flatten();
+        ranges.reduce(|one, other| (one.0.max(other.0), one.1.min(other.1))).map(|(from, to)| Condition::Standing(from, to))
     }
 
     /// What the devices are ordered by. Within the states that have no times, the standing rises with the number, so its index has
@@ -167,7 +168,7 @@ impl<D: Device> View<D> {
         }
         sql.statement.add(" FROM ").add(D::KIND.devices).add(" WHERE 1 = 1");
         for condition in along {
-            sql.condition(condition, true);
+            sql.along(condition, from, None);
         }
         if let Some(from) = from {
             sql.side(from, true, false);
@@ -205,7 +206,7 @@ impl<D: Device> View<D> {
             sql.statement.add(D::KIND.devices).add(" WHERE 1 = 1");
         }
         for condition in along {
-            sql.condition(condition, true);
+            sql.along(condition, from, to);
         }
         for condition in others {
             sql.condition(condition, false);
@@ -323,6 +324,19 @@ impl<'v> Sql<'v> {
         }
     }
 
+    /// Adds a condition whose index has the order, on devices between two places. Where a place bounds the standing more narrowly, it
+    /// is the only bound: of two, SQLite ends a search by the first one, and would read the whole index behind the place.
+    fn along(&mut self, condition: &'v Condition<'v>, from: Option<&Cursor>, to: Option<&Cursor>) {
+        let Condition::Standing(lower, upper) = condition else { return self.condition(condition, true) };
+        let (before, behind) = if self.is_ascending { (from, to) } else { (to, from) };
+        if before.and_then(Cursor::standing).is_none_or(|standing| standing < *lower) {
+            self.statement.add(" AND d.standing >= ").value(*lower);
+        }
+        if behind.and_then(Cursor::standing).is_none_or(|standing| standing >= *upper) {
+            self.statement.add(" AND d.standing < ").value(*upper);
+        }
+    }
+
     fn begins(&mut self, expression: Expression, (from, to): &'v (String, String), suffix: &'static str) {
         let column = self.text(expression);
         self.statement.add("(").add(column).add(suffix).add(" >= ").value(from);
@@ -380,8 +394,8 @@ fn product<'p>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::NodeEntry;
     use super::*;
+    use crate::domain::fleet::NodeEntry;
     use crate::store::{Database, Store};
 
     /// Inserts 6,000 nodes: a half of one version, the others in one room, and one of both.
@@ -420,6 +434,21 @@ mod tests {
             }
             assert_eq!(found, ["node-3000"], "{order:?}");
             assert!(pages >= 3, "{order:?}: {pages}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_place_of_another_list_does_not_lead_out_of_this_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&Database::Sqlite(folder.path().join("center.db"))).await.unwrap();
+        store.write(Insert).await.unwrap();
+        for (order, state, standing) in
+            [(Order::LongestSilent, State::Online, i64::MIN), (Order::LastSeen, State::Revoked, i64::MAX)]
+        {
+            let after = Cursor { number: 1, key: Key::Standing(standing) };
+            let filter = Filter { state: Some(state), text: Some("attic".into()), ..Filter::default() };
+            let view = View::<NodeEntry>::new(filter, order, Some(after), 50, Moment(0)).unwrap();
+            assert!(store.read(view).await.unwrap().entries.is_empty(), "{order:?}");
         }
     }
 
