@@ -12,6 +12,7 @@ pub(crate) mod cursor;
 pub(crate) mod device;
 mod devices;
 pub(crate) mod presence;
+mod sql;
 pub(crate) mod view;
 
 use std::time::Duration;
