@@ -66,7 +66,7 @@ pub(super) struct Browser {
 
 impl Browser {
     fn actor(self) -> Actor {
-        Actor { name: "administrator".into(), place: self.network.to_string() }
+        Actor::administrator(self.network)
     }
 }
 

@@ -236,9 +236,10 @@ impl Operator {
         Acting::new(self, actor)
     }
 
-    /// Actions of operators, the newest first: at most `limit` and at most [`PAGE`], of those before a number.
+    /// Actions of operators, the newest first: at most `limit` of those before a number. There is one more than [`PAGE`] at most,
+    /// which tells whether another page follows.
     pub async fn audit(&self, before: Option<i64>, limit: usize) -> Result<Vec<AuditEntry>, OperatorError> {
-        let limit = i64::try_from(limit).map_or(PAGE, |limit| limit.min(PAGE));
+        let limit = i64::try_from(limit).map_or(PAGE, |limit| limit.min(PAGE + 1));
         Ok(self.store.read(ReadAudit { before, limit }).await?)
     }
 
