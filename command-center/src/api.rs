@@ -1,6 +1,7 @@
 //! The HTTP interface: the routes and their handlers.
 
 mod accounts;
+mod audit;
 pub(crate) mod auth;
 mod body;
 mod claims;
@@ -128,6 +129,7 @@ fn described() -> OpenApiRouter<Arc<Center>> {
         .routes(routes!(live::live_appliance))
         .routes(routes!(live::node))
         .routes(routes!(live::live_node))
+        .routes(routes!(audit::list))
         .routes(routes!(description))
         .routes(routes!(metrics))
 }

@@ -1,5 +1,6 @@
 //! The operator's command line.
 
+mod code;
 mod device;
 mod devices;
 mod operators;
@@ -7,17 +8,17 @@ mod output;
 mod qr;
 mod serve;
 
-use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use command_center::audit::{Actor, AuditEntry};
-use command_center::operator::{Acting, CODES_AT_ONCE, CodeState, NewCodes, Operator, OperatorError, Partner};
+use command_center::operator::{Operator, OperatorError, Partner};
 use command_center::{Config, Database, DatabaseError, OpenError, StartError, parse_duration};
 use jarvis_program::Completions;
 use serde_json::json;
 
+use code::Code;
 use device::{Appliance, Node};
 use operators::OperatorCommand;
 use output::{Listing, Table};
@@ -33,8 +34,8 @@ Examples:
     curl -H 'X-API-Key: an-example-key' -H 'Content-Type: application/json' \\
          -d '{\"household_id\": \"home\"}' http://127.0.0.1:7703/api/v0/provisioning/token
 
-  Create ten codes for the appliances of a site, with QR codes to print, while a server uses the same database:
-    jarvis-command-center --database sqlite:/tmp/center.db code create --site 'North Clinic' --count 10 --qr ./labels
+  Create ten codes for the appliances of a site, with labels to print, while a server uses the same database:
+    jarvis-command-center --database sqlite:/tmp/center.db code create --site 'North Clinic' --count 10 --pdf labels.pdf
 
   List them with their state:
     jarvis-command-center --database sqlite:/tmp/center.db code list
@@ -126,47 +127,6 @@ enum Command {
         /// The folder.
         folder: PathBuf,
     },
-}
-
-#[derive(Debug, Subcommand)]
-enum Code {
-    /// Create codes. They are shown once, because the database stores hashes only.
-    Create(CreateCode),
-    /// List codes, oldest first.
-    List {
-        /// Only codes in this state.
-        #[arg(long, value_parser = parse_state, value_name = "pending|claimed|expired|revoked")]
-        state: Option<CodeState>,
-        #[command(flatten)]
-        format: Format,
-    },
-    /// Revoke a code that has not been claimed.
-    Revoke {
-        /// The code or, better, its id from the list, which cannot be used to claim if this command line is seen;
-        /// `-` reads it from standard input.
-        code: String,
-    },
-}
-
-#[derive(Debug, Args)]
-struct CreateCode {
-    /// The site whose appliances claim the codes; without it each code creates a site.
-    #[arg(long, value_name = "NAME")]
-    site: Option<String>,
-    /// The partner whose brand the appliances show.
-    #[arg(long, value_name = "SLUG", default_value = "default")]
-    partner: String,
-    /// How long the codes are valid: a number with s, m, h, d or w.
-    #[arg(long, value_name = "TIME", default_value = "30d", value_parser = parse_time)]
-    expires_in: Duration,
-    /// The number of codes.
-    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    count: u32,
-    /// Write each code as a QR code to DIR/ID.png, readable by the owner only.
-    #[arg(long, value_name = "DIR")]
-    qr: Option<PathBuf>,
-    #[command(flatten)]
-    format: Format,
 }
 
 #[derive(Debug, Subcommand)]
@@ -304,13 +264,7 @@ async fn operate(operator: &Operator, command: Command) -> Result<(), Failure> {
     match command {
         // Done before a database is opened for the operator.
         Command::Serve(_) | Command::Openapi | Command::Completions(_) | Command::Manual { .. } => Ok(()),
-        Command::Code(Code::Create(create)) => create_codes(&acting, create).await,
-        Command::Code(Code::List { state, format }) => list_codes(operator, state, format).await,
-        Command::Code(Code::Revoke { code }) => {
-            let code = if code == "-" { standard_input()? } else { code };
-            acting.revoke_code(&code).await?;
-            Ok(())
-        }
+        Command::Code(command) => command.run(operator, &acting).await,
         Command::Partner(PartnerCommand::Add { slug, name, color, logo_url }) => {
             let brand_name = name.unwrap_or_else(|| slug.clone());
             acting.add_partner(Partner { slug, brand_name, primary_color: color, logo_url }).await?;
@@ -348,67 +302,6 @@ async fn list_actions(operator: &Operator, limit: usize, format: Format) -> Resu
     Ok(listing.end()?)
 }
 
-async fn create_codes(acting: &Acting<'_>, create: CreateCode) -> Result<(), Failure> {
-    let CreateCode { site, partner, expires_in, count, qr, format } = create;
-    if let Some(folder) = &qr {
-        // Found out before the codes are made, which could not be shown again.
-        std::fs::create_dir_all(folder)?;
-    }
-    let count = count as usize;
-    let show_progress = count > CODES_AT_ONCE && std::io::stderr().is_terminal();
-    let progress = |verb: &str, done: usize| {
-        if show_progress {
-            let end = if done == count { "\n" } else { "" };
-            // Progress that cannot be shown is no reason to stop.
-            drop(write!(std::io::stderr(), "\r{verb} {done} of {count}{end}"));
-        }
-    };
-    let wanted = NewCodes { site: site.clone(), partner: partner.clone(), expires_in, count };
-    let codes = acting.create_codes(&wanted, |done| progress("made", done)).await?;
-    let mut listing = Listing::new(format.json, Table::new(&["CODE", "ID", "SITE", "PARTNER", "EXPIRES"]));
-    for (done, new) in codes.iter().enumerate() {
-        let image = qr.as_ref().map(|folder| qr::write(folder, &new.id, &new.code.uri())).transpose()?;
-        if image.is_some() && (done + 1) % CODES_AT_ONCE == 0 {
-            progress("drew", done + 1);
-        }
-        let expires_at = new.expires_at.zoned();
-        let grouped = new.code.grouped();
-        let row = [Some(grouped.as_str()), Some(&new.id), site.as_deref(), Some(&partner), Some(&expires_at)];
-        listing.row(
-            &json!({
-                "code": new.code.expose(),
-                "id": new.id,
-                "uri": new.code.uri(),
-                "site": site,
-                "partner": partner,
-                "expires_at": expires_at,
-                "qr": image.map(|path| path.display().to_string()),
-            }),
-            &row,
-        )?;
-    }
-    listing.end()?;
-    Ok(())
-}
-
-async fn list_codes(operator: &Operator, state: Option<CodeState>, format: Format) -> Result<(), Failure> {
-    let columns = ["ID", "STATE", "SITE", "PARTNER", "EXPIRES", "APPLIANCE"];
-    let mut listing = Listing::new(format.json, Table::new(&columns));
-    let mut page = operator.codes(None).await?;
-    while !page.is_empty() {
-        for entry in page.iter().filter(|entry| state.is_none_or(|state| entry.state == state)) {
-            let value = json!(entry);
-            let word = value["state"].as_str();
-            let (id, site, appliance) = (Some(entry.id.as_str()), entry.site.as_deref(), entry.appliance_id.as_deref());
-            let row = [id, word, site, Some(&entry.partner), Some(&entry.expires_at), appliance];
-            listing.row(&value, &row)?;
-        }
-        page = operator.codes(page.last()).await?;
-    }
-    listing.end()?;
-    Ok(())
-}
-
 async fn list_partners(operator: &Operator, format: Format) -> Result<(), Failure> {
     let mut listing = Listing::new(format.json, Table::new(&["SLUG", "NAME", "COLOUR", "LOGO"]));
     for partner in operator.partners().await? {
@@ -417,16 +310,6 @@ async fn list_partners(operator: &Operator, format: Format) -> Result<(), Failur
     }
     listing.end()?;
     Ok(())
-}
-
-fn standard_input() -> Result<String, Failure> {
-    let mut text = String::new();
-    std::io::stdin().take(1024).read_to_string(&mut text)?;
-    Ok(text)
-}
-
-fn parse_state(text: &str) -> Result<CodeState, String> {
-    serde_json::from_value(json!(text)).map_err(|_| "one of pending, claimed, expired, revoked".to_owned())
 }
 
 fn parse_time(text: &str) -> Result<Duration, &'static str> {

@@ -28,6 +28,7 @@ pub(crate) mod resets;
 pub(crate) mod retention;
 pub(crate) mod sessions;
 pub(crate) mod settings_requests;
+pub mod sheet;
 pub(crate) mod smart_home;
 pub(crate) mod totp;
 

@@ -39,6 +39,7 @@ pub use domain::jwt::sign as sign_jwt;
 pub use domain::opening::OpenError;
 pub use domain::operator;
 pub use domain::permissions;
+pub use domain::sheet;
 pub use server::tls::TlsError;
 pub use server::{Server, StartError};
 pub use store::{Database, DatabaseError};

@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use super::{Center, host};
 use crate::base::refusal::Refusal;
+use crate::domain::audit::Actor;
 use crate::domain::caller::Caller;
 use crate::domain::guesses::{Source, network};
 use crate::domain::jwt::{self, Signed};
@@ -50,7 +51,7 @@ impl FromRequestParts<Arc<Center>> for Caller {
 /// An API key takes precedence; a bearer token sent with it is ignored.
 async fn caller(parts: &Parts, center: &Center) -> Result<Caller, Refusal> {
     if api_key(parts, center)? {
-        return Ok(Caller::Administrator);
+        return Ok(Caller::Administrator(Actor::administrator(network_of(parts, center))));
     }
     let token = bearer(&parts.headers).ok_or(Refusal::BearerMissing)?;
     let now = center.config.clock.now();
@@ -121,15 +122,16 @@ pub(super) fn api_key(parts: &Parts, center: &Center) -> Result<bool, Refusal> {
 }
 
 /// The administrator, on the routes that make and change nodes.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct NodesAdministrator;
+#[derive(Clone, Debug)]
+pub(super) struct NodesAdministrator(pub(super) Actor);
 
 impl FromRequestParts<Arc<Center>> for NodesAdministrator {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, center: &Arc<Center>) -> Result<Self, Refusal> {
         let key = parts.headers.get(API_KEY).ok_or_else(key_missing)?;
-        compare(parts, center, key.to_str().unwrap_or_default(), Refusal::WrongNodesAdminKey).map(|()| Self)
+        compare(parts, center, key.to_str().unwrap_or_default(), Refusal::WrongNodesAdminKey)?;
+        Ok(Self(Actor::administrator(network_of(parts, center))))
     }
 }
 

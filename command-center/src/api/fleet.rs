@@ -131,11 +131,17 @@ fn given(text: Option<String>) -> Option<String> {
 
 /// What is wrong with a query.
 #[derive(Default)]
-struct Faults(Vec<String>);
+pub(super) struct Faults(pub(super) Vec<String>);
 
 impl Faults {
     /// Reads a parameter, if it is given. Its fault, if it has one, is `expected`.
-    fn read<T>(&mut self, name: &str, text: Option<String>, parse: impl FnOnce(&str) -> Option<T>, expected: &str) -> Option<T> {
+    pub(super) fn read<T>(
+        &mut self,
+        name: &str,
+        text: Option<String>,
+        parse: impl FnOnce(&str) -> Option<T>,
+        expected: &str,
+    ) -> Option<T> {
         let text = given(text)?;
         let value = parse(&text);
         if value.is_none() {

@@ -165,7 +165,7 @@ pub(super) async fn list(
     let households = match (household_id, caller) {
         (Some(household), caller) if !caller.may_act_for(&household) => return Err(Refusal::NotAMember),
         (Some(household), _) => Some(vec![household]),
-        (None, Caller::Administrator) => None,
+        (None, Caller::Administrator(_)) => None,
         (None, Caller::User(user)) => Some(user.households),
     };
     let (include_inactive, after) = (include_inactive.unwrap_or(false), after.unwrap_or_default());
@@ -264,7 +264,7 @@ pub(super) struct CreateNodeAnswer {
 )]
 pub(super) async fn create(
     State(center): State<Arc<Center>>,
-    _: NodesAdministrator,
+    NodesAdministrator(actor): NodesAdministrator,
     Body(request): Body<CreateNodeRequest>,
 ) -> Result<Json<CreateNodeAnswer>, Refusal> {
     let node_key = secret::random_text().map_err(|error| {
@@ -274,7 +274,7 @@ pub(super) async fn create(
     let CreateNodeRequest { node_id, household_id, room, name, user, voice_mode } = request;
     let key_hash = center.secret.node_key_hash(&node_id, node_key.expose());
     let now = center.config.clock.now();
-    let create = CreateNode { node_id, household_id, key_hash, room, name, user, voice_mode, now };
+    let create = CreateNode { node_id, household_id, key_hash, room, name, user, voice_mode, actor, now };
     let node = center.store.write(create).await.map_err(refuse)?;
     tracing::info!(node_id = node.node_id, "created a node");
     Ok(Json(CreateNodeAnswer { node, node_key: node_key.expose().to_owned() }))
@@ -329,12 +329,12 @@ impl FromFields for ChangeNodeRequest {
 )]
 pub(super) async fn change(
     State(center): State<Arc<Center>>,
-    _: NodesAdministrator,
+    NodesAdministrator(actor): NodesAdministrator,
     Segment(node_id): Segment,
     Body(request): Body<ChangeNodeRequest>,
 ) -> Result<Json<NodeView>, Refusal> {
     let ChangeNodeRequest { room, name, user, voice_mode, adapter_hash } = request;
-    let change = ChangeNode { node_id, room, name, user, voice_mode, adapter_hash, now: center.config.clock.now() };
+    let change = ChangeNode { node_id, room, name, user, voice_mode, adapter_hash, actor, now: center.config.clock.now() };
     center.store.write(change).await.map(Json).map_err(refuse)
 }
 

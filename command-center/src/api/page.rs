@@ -37,6 +37,7 @@ use crate::domain::operator::{CodeEntry, CodeState, MANY, NewCode, NewCodes, Ope
 use crate::domain::operators::AnyOperator;
 use crate::domain::permissions::{Task, Tenant};
 use crate::domain::refuse;
+use crate::domain::sheet::{Paper, sheet};
 
 /// The style of the page. Its hash is in the policy below, so that browsers apply no other.
 const STYLE: &str = include_str!("page.css");
@@ -329,6 +330,8 @@ fn page(head: &Markup, title: &str, content: &Markup, now: Moment) -> String {
 
 fn new_codes(fresh: &[NewCode]) -> Markup {
     let image = |new: &NewCode| format!("data:image/png;base64,{}", BASE64_STANDARD.encode(qr_png(&new.code.uri())));
+    // In this answer, because the codes cannot be read again.
+    let document = |paper| format!("data:application/pdf;base64,{}", BASE64_STANDARD.encode(sheet(paper, fresh)));
     html! {
         section.fresh {
             h2 { "New codes" }
@@ -336,6 +339,12 @@ fn new_codes(fresh: &[NewCode]) -> Markup {
             ul {
                 @for new in fresh {
                     li { img alt={ "QR code of " (Value(&new.id)) } src=(image(new)); code { (new.code.grouped()) } }
+                }
+            }
+            p {
+                "Sheet of labels: "
+                @for (name, paper) in [("A4", Paper::A4), ("US Letter", Paper::Letter)] {
+                    a download="codes.pdf" href=(document(paper)) { (name) (NO_BREAK) "(PDF)" } " "
                 }
             }
         }

@@ -1,11 +1,13 @@
 //! The audit: which actions operators have taken, when, and from where.
 //!
 //! An action is recorded in its own transaction, so neither exists without the other. What changes nothing, such as revoking a
-//! second time, is not recorded.
+//! second time, is not recorded. Users are no operators: what they do with the nodes of their households is not recorded.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::retention::{Retention, delete_oldest};
 use crate::base::clock::Moment;
@@ -25,6 +27,11 @@ pub struct Actor {
 }
 
 impl Actor {
+    /// Everybody who has the administrator's key.
+    pub(crate) fn administrator(network: IpAddr) -> Self {
+        Self { name: "administrator".into(), place: network.to_string() }
+    }
+
     /// The user of this machine who runs the program, by the name with which they have logged in if `sudo` tells it.
     pub fn at_the_command_line() -> Self {
         Self { name: user(|name| std::env::var(name).ok()), place: "command line".into() }
@@ -46,6 +53,10 @@ pub(crate) enum Action {
     RevokeCode,
     RevokeAppliance,
     RevokeNode,
+    CreateToken,
+    CreateNode,
+    ChangeNode,
+    ResetNode,
     DeactivateAppliance,
     DeactivateNode,
     ActivateAppliance,
@@ -74,6 +85,10 @@ impl Action {
             Self::RevokeCode => "code revoked",
             Self::RevokeAppliance => "appliance revoked",
             Self::RevokeNode => "node revoked",
+            Self::CreateToken => "token created",
+            Self::CreateNode => "node created",
+            Self::ChangeNode => "node changed",
+            Self::ResetNode => "node reset started",
             Self::DeactivateAppliance => "appliance deactivated",
             Self::DeactivateNode => "node deactivated",
             Self::ActivateAppliance => "appliance activated",
@@ -97,15 +112,15 @@ impl Action {
 }
 
 /// An action in a list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct AuditEntry {
     /// Rises with the age of the list, and is never used twice.
     pub number: i64,
     /// When.
     pub at: String,
-    /// Who, as [`Actor::name`].
+    /// Who: an operator who has signed in; `administrator` for the administrator's key; otherwise a user of the machine.
     pub actor: String,
-    /// From where, as [`Actor::place`].
+    /// From where: an IP address, or `command line`.
     pub place: String,
     /// What: `code revoked` and the like.
     pub action: String,

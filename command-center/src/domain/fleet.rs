@@ -2,15 +2,17 @@
 //!
 //! No list reads the whole fleet. Each order and each filter has an index. If one of the filters leaves a few devices, these are
 //! sorted. Otherwise a page is read in its order, and a device that another filter excludes is skipped; after 10,000
-//! devices the page ends, with what was found and the place where the next one continues.
+//! devices or a tenth of a second the page ends, with what was found and the place where the next one continues.
 //!
 //! When a device was last heard of is not in these indexes, because every heartbeat changes it. They have `silent_since`, which
 //! changes when a device falls silent or is heard of again: see `presence`.
 
 mod csv;
+pub(crate) mod cursor;
 pub(crate) mod device;
 mod devices;
 pub(crate) mod presence;
+mod sql;
 pub(crate) mod view;
 
 use std::time::Duration;

@@ -5,9 +5,11 @@ use std::time::Duration;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::audit::{self, Action, Actor};
 use super::caller::Caller;
 use super::ending::Ending;
 use super::history::{self, Of};
+use super::operator::quoted;
 use super::refuse;
 use crate::base::clock::Moment;
 use crate::base::refusal::Refusal;
@@ -162,6 +164,7 @@ pub(crate) struct CreateNode {
     pub(crate) name: Option<String>,
     pub(crate) user: Option<String>,
     pub(crate) voice_mode: Option<String>,
+    pub(crate) actor: Actor,
     pub(crate) now: Moment,
 }
 
@@ -173,7 +176,7 @@ impl Operation for CreateNode {
     }
 
     async fn run(&self, connection: &mut Connection<'_>) -> Result<NodeView, Error> {
-        let Self { node_id, household_id, key_hash, room, name, user, voice_mode, now } = self;
+        let Self { node_id, household_id, key_hash, room, name, user, voice_mode, actor, now } = self;
         let create = "
             INSERT INTO nodes (node_id, household_id, room, name, user_name, voice_mode, key_hash, registered_at)
             VALUES ($1, $2, COALESCE($3, 'default'), $4, COALESCE($5, 'default'), COALESCE($6, 'brief'), $7, $8)
@@ -183,6 +186,7 @@ impl Operation for CreateNode {
             return Err(Refusal::NodeAlreadyRegistered.into());
         }
         history::record(connection, (Of::Node, node_id), "registered", Some(household_id), *now).await?;
+        audit::record(connection, actor, Action::CreateNode, node_id, Some(household_id.clone()), *now).await?;
         OneNode { node_id: node_id.clone(), now: *now }.run(connection).await
     }
 }
@@ -195,20 +199,36 @@ pub(crate) struct ChangeNode {
     pub(crate) user: Option<String>,
     pub(crate) voice_mode: Option<String>,
     pub(crate) adapter_hash: Option<String>,
+    pub(crate) actor: Actor,
     pub(crate) now: Moment,
+}
+
+impl ChangeNode {
+    /// What is changed, for the audit.
+    fn detail(&self) -> String {
+        let Self { room, name, user, voice_mode, adapter_hash, .. } = self;
+        let fields = [("room", room), ("name", name), ("user", user), ("voice mode", voice_mode), ("adapter hash", adapter_hash)];
+        let given = fields.iter().filter_map(|(field, value)| Some(format!("{field} {}", quoted(Some(value.as_deref()?)))));
+        given.collect::<Vec<_>>().join(", ")
+    }
 }
 
 impl Operation for ChangeNode {
     type Answer = NodeView;
 
     async fn run(&self, connection: &mut Connection<'_>) -> Result<NodeView, Error> {
-        let Self { node_id, room, name, user, voice_mode, adapter_hash, now } = self;
+        let Self { node_id, room, name, user, voice_mode, adapter_hash, actor, now } = self;
         let change = "
             UPDATE nodes
                SET room = COALESCE($2, room), name = COALESCE($3, name), user_name = COALESCE($4, user_name),
                    voice_mode = COALESCE($5, voice_mode), adapter_hash = COALESCE($6, adapter_hash)
-             WHERE node_id = $1";
-        connection.execute(change, values![node_id, room, name, user, voice_mode, adapter_hash]).await?;
+             WHERE node_id = $1
+               AND (room <> COALESCE($2, room) OR name IS DISTINCT FROM COALESCE($3, name)
+                    OR user_name <> COALESCE($4, user_name) OR voice_mode <> COALESCE($5, voice_mode)
+                    OR adapter_hash IS DISTINCT FROM COALESCE($6, adapter_hash))";
+        if connection.execute(change, values![node_id, room, name, user, voice_mode, adapter_hash]).await? > 0 {
+            audit::record(connection, actor, Action::ChangeNode, node_id, Some(self.detail()), *now).await?;
+        }
         OneNode { node_id: node_id.clone(), now: *now }.run(connection).await
     }
 }
@@ -238,19 +258,24 @@ impl Operation for DeleteNode {
         if !self.caller.may_act_for(&row.column::<String>(0)?) {
             return Err(Refusal::NotAMember.into());
         }
-        end_key(connection, &self.node_id, "revoked", self.now).await
+        let has_ended = end_key(connection, &self.node_id, "revoked", self.now).await?;
+        if let Some(actor) = self.caller.operator().filter(|_| has_ended) {
+            audit::record(connection, actor, Action::RevokeNode, &self.node_id, None, self.now).await?;
+        }
+        Ok(())
     }
 }
 
-/// Ends the key of a node for good, and records why. Repeated, it changes nothing.
-pub(super) async fn end_key(connection: &mut Connection<'_>, node_id: &str, event: &str, now: Moment) -> Result<(), Error> {
+/// Ends the key of a node for good, and records why. Repeated, it changes nothing, which it returns as false.
+pub(super) async fn end_key(connection: &mut Connection<'_>, node_id: &str, event: &str, now: Moment) -> Result<bool, Error> {
     // An operator who activates the node meanwhile must not undo it.
     connection.lock(node_id).await?;
     let end = "UPDATE nodes SET deactivated_at = $2, ending = $3 WHERE node_id = $1 AND (deactivated_at IS NULL OR ending <> $3)";
-    if connection.execute(end, values![node_id, now, Ending::Revoked.number()]).await? > 0 {
+    let has_ended = connection.execute(end, values![node_id, now, Ending::Revoked.number()]).await? > 0;
+    if has_ended {
         history::record(connection, (Of::Node, node_id), event, None, now).await?;
     }
-    Ok(())
+    Ok(has_ended)
 }
 
 /// Nodes in the order of their ids.

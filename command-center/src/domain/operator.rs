@@ -20,14 +20,14 @@ pub use self::accounts::OperatorEntry;
 pub use self::acting::Acting;
 pub use self::keys::KeyChange;
 pub(crate) use self::names::quoted;
-use self::operations::{ListCodes, ListPartners, ReadOverview};
+use self::operations::{FindCode, ListCodes, ListPartners, ReadOverview};
 use super::audit::{Actor, AuditEntry, ReadAudit};
 use super::code::ProvisionCode;
 use super::history::Of;
 use super::opening::{OpenError, open};
 use super::permissions::Scope;
 use crate::base::clock::{Clock, Moment};
-use crate::base::secret::{self, ServerSecret};
+use crate::base::secret::{self, Purpose, ServerSecret};
 use crate::config::Config;
 use crate::store::{self, Store};
 
@@ -49,6 +49,14 @@ pub enum OperatorError {
     /// There is no such code.
     #[error("there is no such code")]
     UnknownCode,
+    /// The code cannot be claimed.
+    #[error("the code {id} is {}", state.word())]
+    NotPending {
+        /// Its handle.
+        id: String,
+        /// Why it cannot.
+        state: CodeState,
+    },
     /// The code has been claimed.
     #[error("the code has been claimed by {0}; revoke the appliance to end its access")]
     CodeClaimed(String),
@@ -140,7 +148,7 @@ pub struct NewCodes {
     pub count: usize,
 }
 
-/// A code that was just made: the only moment at which it can be shown.
+/// A code itself, which can be shown when it was just made, or to those who have it.
 #[derive(Clone, Debug)]
 pub struct NewCode {
     /// The code itself.
@@ -149,6 +157,8 @@ pub struct NewCode {
     pub id: String,
     /// When it ends.
     pub expires_at: Moment,
+    /// The name of its site, if it has one before it is claimed.
+    pub site: Option<String>,
 }
 
 /// The state of a code.
@@ -243,9 +253,10 @@ impl Operator {
         Acting::new(self, actor, scope)
     }
 
-    /// Actions of operators, the newest first: at most `limit` and at most [`PAGE`], of those before a number.
+    /// Actions of operators, the newest first: at most `limit` of those before a number. There is one more than [`PAGE`] at most,
+    /// which tells whether another page follows.
     pub async fn audit(&self, before: Option<i64>, limit: usize) -> Result<Vec<AuditEntry>, OperatorError> {
-        let limit = i64::try_from(limit).map_or(PAGE, |limit| limit.min(PAGE));
+        let limit = i64::try_from(limit).map_or(PAGE, |limit| limit.min(PAGE + 1));
         Ok(self.store.read(ReadAudit { before, limit }).await?)
     }
 
@@ -276,5 +287,22 @@ impl Operator {
     pub async fn codes(&self, after: Option<&CodeEntry>) -> Result<Vec<CodeEntry>, OperatorError> {
         let after = after.map_or_else(String::new, |entry| entry.id.clone());
         Ok(self.store.read(ListCodes { after, now: self.clock.now() }).await?)
+    }
+
+    /// A code that can be claimed, for those who have it: the database does not.
+    pub async fn pending_code(&self, typed: &str) -> Result<NewCode, OperatorError> {
+        let code = ProvisionCode::parse(typed).ok_or(OperatorError::UnknownCode)?;
+        let id = self.code_id(&code);
+        let found = self.store.read(FindCode { id: id.clone(), now: self.clock.now() }).await?;
+        let (entry, expires_at) = found.ok_or(OperatorError::UnknownCode)?;
+        if entry.state != CodeState::Pending {
+            return Err(OperatorError::NotPending { id, state: entry.state });
+        }
+        Ok(NewCode { code, id, expires_at, site: entry.site })
+    }
+
+    /// The handle of a code in lists.
+    fn code_id(&self, code: &ProvisionCode) -> String {
+        self.secret.hash(Purpose::ProvisionCodeId, &[code.expose()])[..16].to_owned()
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::audit::{self, Action};
 use super::caller::Caller;
 use crate::base::clock::Moment;
 use crate::base::refusal::Refusal;
@@ -63,6 +64,10 @@ impl Operation for Mint {
                 ],
             )
             .await?;
+        if let Some(actor) = self.caller.operator() {
+            let household = Some(self.household_id.clone());
+            audit::record(connection, actor, Action::CreateToken, &self.node_id, household, self.now).await?;
+        }
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::audit::{self, Action};
 use super::caller::Caller;
 use super::nodes::{check_right, end_key};
 use crate::base::clock::Moment;
@@ -153,6 +154,9 @@ impl Operation for Start {
             VALUES ($1, $2, $3, $4, $5, $5, $6)";
         let values = values![task_id, node_id, token_hash, State::Pending.name(), *now, now.after(LIFE)];
         connection.execute(start, values).await?;
+        if let Some(actor) = caller.operator() {
+            audit::record(connection, actor, Action::ResetNode, node_id, None, *now).await?;
+        }
         Ok(())
     }
 }

@@ -10,6 +10,7 @@ use command_center::operator::KeyChange;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use crate::page::page_at;
 use crate::support::{self, ADMIN_KEY, Center, on_both_databases, text};
 
 const ADMIN: (&str, &str) = ("x-api-key", ADMIN_KEY);
@@ -164,6 +165,10 @@ async fn a_rare_device_is_found_behind_many_others(center: Center) {
         let list = all_pages(&center, Query { filter: filter.clone(), order, limit: 5, ..Query::default() }).await;
         assert_eq!(list.len(), 1, "{order:?}");
     }
+    let unfinished = page_at(&center, "/appliances?status=rare&partner=default&order=id").await;
+    assert!(unfinished.contains("None found so far") && unfinished.contains(">Continue the search</a>"), "{unfinished}");
+    let full = page_at(&center, "/appliances?status=rare").await;
+    assert!(!full.contains("so far") && full.contains(">Next page</a>"), "{full}");
 }
 
 async fn a_device_is_silent_after_fifteen_minutes_until_it_is_heard_of(center: Center) {

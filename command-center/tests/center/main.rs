@@ -2,6 +2,7 @@
 
 mod accounts;
 mod actions;
+mod audit;
 mod claims;
 mod failover;
 mod faults;
@@ -12,6 +13,7 @@ mod history;
 mod host;
 mod households;
 mod key_relay;
+mod labels;
 mod layers;
 mod looks;
 mod migrations;

@@ -29,7 +29,8 @@ on_both_databases!(
     actions_are_in_the_audit_and_what_changes_nothing_is_not,
 );
 
-pub(crate) fn command(center: &Center, arguments: &[&str]) -> Command {
+/// The program, on the database of the server.
+pub(crate) fn program(center: &Center, arguments: &[&str]) -> Command {
     let database = match &center.config.database {
         Database::Sqlite(path) => format!("sqlite:{}", path.display()),
         Database::Postgres(url) => url.to_string(),
@@ -42,7 +43,7 @@ pub(crate) fn command(center: &Center, arguments: &[&str]) -> Command {
 }
 
 pub(crate) fn run(center: &Center, arguments: &[&str]) -> Output {
-    command(center, arguments).output().unwrap()
+    program(center, arguments).output().unwrap()
 }
 
 pub(crate) fn done(center: &Center, arguments: &[&str]) -> String {

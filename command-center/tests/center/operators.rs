@@ -11,7 +11,7 @@ use reqwest::header::{COOKIE, LOCATION, ORIGIN, RETRY_AFTER, SET_COOKIE, WWW_AUT
 use reqwest::{Response, StatusCode};
 use serde_json::Value;
 
-use crate::operator::{command, done, listed, run};
+use crate::operator::{done, listed, program, run};
 use crate::support::{ADMIN_KEY, Center, dump, on_both_databases, text};
 
 pub(crate) const PASSWORD: &str = "the password of an operator";
@@ -279,7 +279,7 @@ async fn the_audit_names_the_operator(center: Center) {
 
 /// Runs a command with a password on its standard input.
 fn with_password(center: &Center, arguments: &[&str], password: &str) -> (Option<i32>, String) {
-    let mut command = command(center, arguments);
+    let mut command = program(center, arguments);
     let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(format!("{password}\n").as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();

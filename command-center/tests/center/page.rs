@@ -45,7 +45,7 @@ pub(crate) async fn submit(center: &Center, path: &str, form: &str) -> Response 
 }
 
 /// The codes on a page, as they are typed.
-fn codes_on(page: &str) -> Vec<String> {
+pub(crate) fn codes_on(page: &str) -> Vec<String> {
     page.split("<code>").skip(1).map(|rest| rest.split("</code>").next().unwrap().to_owned()).collect()
 }
 

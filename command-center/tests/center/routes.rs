@@ -74,6 +74,7 @@ pub(crate) fn routes(node_id: &str, appliance_id: &str) -> Vec<(Method, String, 
         // Of devices that exist they would not end.
         get("/api/v0/admin/fleet/appliances/unknown/live", NONE),
         get("/api/v0/admin/fleet/nodes/unknown/live", NONE),
+        get("/api/v0/admin/audit", NONE),
         get("/openapi.json", NONE),
         get("/metrics", NONE),
         get("/", NONE),
@@ -174,6 +175,7 @@ async fn a_credential_authorizes_its_owner_only(center: Center) {
         // A stranger's list is empty.
         "/api/v0/admin/nodes" if method == Method::GET => vec![5, 6],
         "/api/v0/admin/nodes"
+        | "/api/v0/admin/audit"
         | "/api/v0/households/home/smart-home/config"
         | "/api/v0/provisioning/token"
         | "/users"

@@ -12,7 +12,7 @@ use super::device::address as page_of;
 use super::{Browser, NO_BREAK, Place, answer, cells, when};
 use crate::api::Center;
 use crate::api::body::Asked;
-use crate::api::fleet::{FleetCounts, FleetQuery, refuse};
+use crate::api::fleet::{FleetCounts, FleetQuery, PAGE, refuse};
 use crate::api::html::Value;
 use crate::api::operating::Operating;
 use crate::base::refusal::Refusal;
@@ -244,9 +244,15 @@ fn table<D>(list: &List, asked: &FleetQuery, page: &Page<D>, head: &[&str], row:
     let all = FleetQuery { after: None, limit: None, ..asked.clone() };
     let export = |kind: &str| address(&format!("/api/v0/admin/fleet/export{}.{kind}", list.place.path()), &all);
     let next = page.next.clone().map(|after| address(list.place.path(), &FleetQuery { after: Some(after), ..asked.clone() }));
+    let limit = asked.limit.as_deref().and_then(|limit| limit.parse().ok()).unwrap_or(PAGE);
+    // Devices that fit may follow, but have not been found in the time that a page has.
+    let is_unfinished = next.is_some() && page.entries.len() < limit;
     html! {
+        @if is_unfinished {
+            p.empty role="status" { @if page.entries.is_empty() { "None" } @else { "Only these" } " found so far; the search can be continued." }
+        }
         @if page.entries.is_empty() {
-            p.empty { @if next.is_some() { "None found so far." } @else { "No " (list.place.name().to_lowercase()) " fit." } }
+            @if !is_unfinished { p.empty { "No " (list.place.name().to_lowercase()) " fit." } }
         } @else {
             div.scroll tabindex="0" role="region" aria-label=(list.place.name()) {
                 table {
@@ -257,7 +263,7 @@ fn table<D>(list: &List, asked: &FleetQuery, page: &Page<D>, head: &[&str], row:
         }
         nav.pages aria-label="Pages" {
             @if asked.after.as_deref().is_some_and(|after| !after.is_empty()) { a href=(Value(&address(list.place.path(), &all))) { "First page" } }
-            @if let Some(next) = next { a rel="next" href=(Value(&next)) { "Next page" } }
+            @if let Some(next) = next { a rel="next" href=(Value(&next)) { @if is_unfinished { "Continue the search" } @else { "Next page" } } }
             span.export { "Export: " a href=(Value(&export("csv"))) { "CSV" } " " a href=(Value(&export("jsonl"))) { "JSON lines" } }
         }
     }

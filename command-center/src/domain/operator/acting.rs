@@ -7,7 +7,6 @@ use super::names::Rename;
 use super::operations::{AddPartner, CreateCodes, RevokeCode, Revoked};
 use super::{CODES_AT_ONCE, KeyChange, NewCode, NewCodes, Operator, OperatorError, Partner};
 use crate::base::clock::Moment;
-use crate::base::secret::Purpose;
 use crate::domain::accounts::{RotateKeys, TOKEN_LIFE};
 use crate::domain::audit::Actor;
 use crate::domain::claims::{Claim, site_id};
@@ -73,7 +72,7 @@ impl<'o> Acting<'o> {
         let mut codes = Vec::with_capacity(wanted.count);
         while codes.len() < wanted.count {
             let portion = (wanted.count - codes.len()).min(CODES_AT_ONCE);
-            let portion = (0..portion).map(|_| self.new_code(expires_at)).collect::<Result<Vec<_>, _>>()?;
+            let portion = (0..portion).map(|_| self.new_code(expires_at, wanted.site.clone())).collect::<Result<Vec<_>, _>>()?;
             let hashes = portion.iter().map(|new| (Claim::hash(&self.operator.secret, &new.code), new.id.clone())).collect();
             let site = wanted.site.clone().map(|name| {
                 let id = site_id(&self.operator.secret, &name, &[&wanted.partner, &name]);
@@ -89,14 +88,10 @@ impl<'o> Acting<'o> {
         Ok(codes)
     }
 
-    fn new_code(&self, expires_at: Moment) -> Result<NewCode, OperatorError> {
+    fn new_code(&self, expires_at: Moment, site: Option<String>) -> Result<NewCode, OperatorError> {
         let code = ProvisionCode::random().map_err(OperatorError::Random)?;
-        let id = self.code_id(&code);
-        Ok(NewCode { code, id, expires_at })
-    }
-
-    fn code_id(&self, code: &ProvisionCode) -> String {
-        self.operator.secret.hash(Purpose::ProvisionCodeId, &[code.expose()])[..16].to_owned()
+        let id = self.operator.code_id(&code);
+        Ok(NewCode { code, id, expires_at, site })
     }
 
     /// Takes back a code, given by itself or by its handle. Doing it twice is once.
@@ -104,7 +99,7 @@ impl<'o> Acting<'o> {
         let typed = code.trim();
         let handle = typed.to_ascii_lowercase();
         // A handle may read as a code, so both are looked for; that one is another's handle has no chance.
-        let hashed = ProvisionCode::parse(typed).map(|code| self.code_id(&code));
+        let hashed = ProvisionCode::parse(typed).map(|code| self.operator.code_id(&code));
         for id in hashed.into_iter().chain([handle]) {
             match self.write(RevokeCode { id, scope: self.scope.clone(), now: self.now(), actor: self.actor.clone() }).await? {
                 Revoked::Done => return Ok(()),

@@ -1,9 +1,10 @@
 //! The operator's requests about devices.
 
 use super::{Operator, OperatorError};
+use crate::domain::fleet::cursor::Cursor;
 use crate::domain::fleet::device::One;
 use crate::domain::fleet::presence::{Count, compare};
-use crate::domain::fleet::view::{Cursor, View};
+use crate::domain::fleet::view::View;
 use crate::domain::fleet::{ApplianceEntry, Counts, Device, Event, Filter, NodeEntry, Page, Query};
 use crate::domain::permissions::Scope;
 

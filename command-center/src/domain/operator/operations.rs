@@ -173,6 +173,23 @@ impl Operation for ListCodes {
     }
 }
 
+/// Finds a code by its handle.
+pub(super) struct FindCode {
+    pub(super) id: String,
+    pub(super) now: Moment,
+}
+
+impl Operation for FindCode {
+    /// The code, and when it ends.
+    type Answer = Option<(CodeEntry, Moment)>;
+
+    async fn run(&self, connection: &mut Connection<'_>) -> Result<Self::Answer, store::Error> {
+        let find = concat!(code_columns!(), " WHERE c.code_id = $1");
+        let row = connection.row(find, values![&self.id]).await?;
+        row.map(|row| Ok((CodeEntry::from_row(&row, self.now)?, Moment(row.column(3)?)))).transpose()
+    }
+}
+
 pub(super) enum Revoked {
     Done,
     Claimed(String),
