@@ -23,7 +23,7 @@ use url::Url;
 use self::mqtt::Broker;
 use self::tls::{Identity, TlsError};
 use crate::api::auth::Peer;
-use crate::api::fleet::LastCounts;
+use crate::api::fleet::{LastCounts, RECOUNT};
 use crate::api::host::Names;
 use crate::api::live::Watchers;
 use crate::api::metrics::{Metrics, OpenConnection};
@@ -210,6 +210,7 @@ async fn serve(
         stop: patience.stop,
     };
     let listeners = vec![Listener { id: (), socket: listener }];
+    let counted = Arc::clone(&center);
     // Dropped with the stopped server, as what keeps the heartbeats' tasks running.
     let stopped = async move {
         // An error means that the sender was dropped, which stops the server, too.
@@ -226,6 +227,7 @@ async fn serve(
         () = served => {}
         () = tidy(&store, &clock) => {}
         () = find_silent(&store, &clock) => {}
+        () = count(counted) => {}
     }
     for beating in [nodes_beating, appliances_beating] {
         if let Err(error) = beating.await {
@@ -284,6 +286,16 @@ async fn find_silent(store: &Store, clock: &Clock) {
         let now = clock.now();
         appliances = after(appliances, compare::<ApplianceEntry>(store, appliances, now).await);
         nodes = after(nodes, compare::<NodeEntry>(store, nodes, now).await);
+    }
+}
+
+/// Keeps the counts of devices fresh; never ends. It is dropped with what keeps the heartbeats' tasks running.
+async fn count(center: Arc<Center>) {
+    let mut interval = tokio::time::interval(RECOUNT);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        center.counts.refresh(&center).await;
     }
 }
 

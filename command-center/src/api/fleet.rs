@@ -25,8 +25,11 @@ use crate::domain::fleet::{self, ApplianceEntry, Counts, Device, Entry, Filter, 
 use crate::domain::operator::OperatorError;
 use crate::domain::permissions::{Scope, Task};
 
-/// For how long counts are shown before they are counted again: a million devices take some tens of milliseconds.
+/// For how long counts are shown at most. A million devices take some tenths of a second to count.
 const COUNTED_FOR: Duration = Duration::from_secs(10);
+
+/// How often counts are counted again that somebody has asked for, so that nobody waits for it.
+pub(crate) const RECOUNT: Duration = Duration::from_secs(5);
 
 /// How many devices a page has if nothing else is asked for.
 pub(super) const PAGE: usize = 50;
@@ -51,12 +54,28 @@ impl LastCounts {
         if let Some((_, counts)) = last.get(scope) {
             return Ok(*counts);
         }
-        let appliances = center.operator.count::<ApplianceEntry>(scope).await.map_err(|error| refuse(&error))?;
-        let nodes = center.operator.count::<NodeEntry>(scope).await.map_err(|error| refuse(&error))?;
-        let counts = FleetCounts { appliances, nodes };
+        let counts = count(center, scope).await?;
         last.insert(scope.clone(), (now, counts));
         Ok(counts)
     }
+
+    /// Counts the whole fleet again, unless nobody has asked since the server was started. Requests do not wait meanwhile.
+    pub(crate) async fn refresh(&self, center: &Center) {
+        if !self.0.lock().await.contains_key(&Scope::All) {
+            return;
+        }
+        let now = center.config.clock.now();
+        // Why it has failed is logged; the next request that needs new counts tries again.
+        if let Ok(counts) = count(center, &Scope::All).await {
+            self.0.lock().await.insert(Scope::All, (now, counts));
+        }
+    }
+}
+
+async fn count(center: &Center, scope: &Scope) -> Result<FleetCounts, Refusal> {
+    let appliances = center.operator.count::<ApplianceEntry>(scope).await.map_err(|error| refuse(&error))?;
+    let nodes = center.operator.count::<NodeEntry>(scope).await.map_err(|error| refuse(&error))?;
+    Ok(FleetCounts { appliances, nodes })
 }
 
 /// The refusal for an error of a list.

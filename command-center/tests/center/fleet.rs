@@ -22,6 +22,7 @@ on_both_databases!(
     a_device_is_silent_after_fifteen_minutes_until_it_is_heard_of,
     a_silent_device_changes_once,
     a_list_of_nodes_has_its_own_filters,
+    counts_that_were_shown_are_counted_again,
     an_export_has_every_device_and_no_formula,
     what_is_no_query_is_refused,
 );
@@ -252,6 +253,19 @@ async fn a_list_of_nodes_has_its_own_filters(center: Center) {
     }
     let (_, counts) = center.get("/api/v0/admin/fleet", &[ADMIN]).await;
     assert_eq!(counts["nodes"], json!({ "online": 1, "silent": 0, "new": 1, "deactivated": 0, "released": 0, "revoked": 0 }));
+}
+
+async fn counts_that_were_shown_are_counted_again(center: Center) {
+    let new = async || {
+        let (_, counts) = center.get("/api/v0/admin/fleet", &[ADMIN]).await;
+        counts["nodes"]["new"].as_i64().unwrap()
+    };
+    center.node().await;
+    assert_eq!(new().await, 1);
+    center.node().await;
+    // The clock stands still, so no request counts.
+    let counted = async { while new().await < 2 {} };
+    tokio::time::timeout(Duration::from_secs(30), counted).await.expect("the server counts by itself");
 }
 
 async fn an_export_has_every_device_and_no_formula(center: Center) {
