@@ -8,12 +8,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Center;
-use super::auth::Administrator;
 use super::body::Asked;
 use super::fleet::{Faults, PAGE, refuse};
+use super::operating::Operating;
 use super::refusal::{Detail, ValidationError};
 use crate::base::refusal::Refusal;
 use crate::domain::audit::AuditEntry;
+use crate::domain::permissions::Task;
 
 /// How many actions a page has at most.
 const LARGEST: usize = 1000;
@@ -46,20 +47,22 @@ pub(super) struct AuditPage {
     path = "/api/v0/admin/audit",
     tag = "fleet",
     params(AuditQuery),
-    security(("administrator" = [])),
+    security(("administrator" = []), ("operator" = [])),
     responses(
         (status = 200, body = AuditPage),
         (status = 400, description = "The query is not understood", body = ValidationError),
         (status = 401, description = "No credential, or a wrong one", body = Detail),
+        (status = 403, description = "The operator's role does not permit it", body = Detail),
         (status = 429, description = "Too many wrong credentials; `Retry-After` says when to try again", body = Detail),
         (status = 503, description = "The database cannot be reached", body = Detail),
     )
 )]
 pub(super) async fn list(
     State(center): State<Arc<Center>>,
-    _: Administrator,
+    operating: Operating,
     Asked(AuditQuery { after, limit }): Asked<AuditQuery>,
 ) -> Result<Json<AuditPage>, Refusal> {
+    operating.scope(Task::SeeAudit)?;
     let mut faults = Faults::default();
     let after = faults.read("after", after, |text| text.parse().ok(), "Input should be `next` of another page");
     let parse = |text: &str| text.parse().ok().filter(|limit| (1..=LARGEST).contains(limit));

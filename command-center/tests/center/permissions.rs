@@ -45,6 +45,7 @@ const TABLE: &[(&str, &str, [Answer; 3])] = &[
     ("GET", "/", [Done, Done, Done]),
     ("GET", "/appliances", [Done, Done, Done]),
     ("GET", "/nodes", [Done, Done, Done]),
+    ("GET", "/api/v0/admin/audit", [Refused, Refused, Done]),
     ("GET", "/api/v0/admin/fleet", [Done, Done, Done]),
     ("GET", "/api/v0/admin/fleet/appliances", [Done, Done, Done]),
     ("GET", "/api/v0/admin/fleet/nodes", [Done, Done, Done]),
@@ -103,6 +104,21 @@ fn page_routes() -> Vec<(Method, String)> {
     found
 }
 
+/// The routes of the API for operators, from the OpenAPI document.
+fn operators_routes() -> Vec<(Method, String)> {
+    let description: Value = serde_json::from_str(&command_center::openapi()).unwrap();
+    let routes = description["paths"].as_object().unwrap().iter().flat_map(|(path, operations)| {
+        let operations = operations.as_object().unwrap().iter();
+        let of_operators = operations.filter(|(_, operation)| {
+            operation["security"].as_array().is_some_and(|all| all.iter().any(|one| one.get("operator").is_some()))
+        });
+        of_operators.map(|(method, _)| (method.to_uppercase().parse().unwrap(), path.clone()))
+    });
+    let routes: Vec<_> = routes.collect();
+    assert!(routes.len() > 5, "{routes:?}");
+    routes
+}
+
 #[test]
 fn every_page_and_every_action_has_its_row() {
     let pages = page_routes();
@@ -119,6 +135,10 @@ fn every_page_and_every_action_has_its_row() {
         let is_open = matches!(template.as_str(), "/sign-in" | "/administrator");
         let has_row = table.iter().any(|(other, known, _)| *other == method && path(known));
         assert!(has_row != is_open, "add a row for {method} {template}, and think about which roles may use it");
+    }
+    for (method, template) in operators_routes() {
+        let has_row = table.iter().any(|(other, path, _)| *other == method && fits(path, &template));
+        assert!(has_row, "add a row for {method} {template}, and think about which roles may use it");
     }
     let source = include_str!("../../src/api/page/action.rs");
     let count = source.split("const ALL: [Self; ").nth(1).unwrap().split(']').next().unwrap();
