@@ -85,7 +85,7 @@ impl Operation for AnyOperator {
     }
 }
 
-/// What is done to the record of an operator. All of it ends the operator's sessions.
+/// What is done to the record of an operator. Every change ends the operator's sessions.
 pub(crate) enum Change {
     Add {
         role: Role,
@@ -124,7 +124,10 @@ impl Operation for ChangeOperator {
         {
             return Ok(Err(error));
         }
-        end_all(connection, name).await?;
+        // An operator whose name is to be added again keeps them.
+        if !matches!(change, Change::Add { .. }) {
+            end_all(connection, name).await?;
+        }
         let (changed, action, detail) = match change {
             Change::Add { role, password_hash } => {
                 let add = "INSERT INTO operators (name, role, partner, site_id, password_hash, totp_step, created_at)

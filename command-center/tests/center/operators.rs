@@ -159,6 +159,8 @@ async fn a_session_ends_with_a_sign_out_or_a_change_of_the_operator(center: Cent
         assert!(is_signed_in(&center, &other).await, "{end}");
     }
     assert_eq!(submit_sign_in(&center, "kim", PASSWORD, "").await.status(), StatusCode::UNAUTHORIZED);
+    let taken = acting.add_operator("lee", Role::Viewer, SecretText::new(PASSWORD.into())).await;
+    assert!(taken.is_err() && is_signed_in(&center, &other).await, "{taken:?}");
 }
 
 /// The code of an authenticator app at a time.
