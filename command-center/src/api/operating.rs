@@ -13,7 +13,7 @@ use super::{Center, auth, host};
 use crate::base::refusal::Refusal;
 use crate::base::secret::{Purpose, SecretText};
 use crate::domain::audit::Actor;
-use crate::domain::operator::{ADMINISTRATOR, Acting};
+use crate::domain::operator::Acting;
 use crate::domain::permissions::{Role, Scope, Task};
 use crate::domain::refuse;
 use crate::domain::sessions::{FindSession, LIFE, NoteUse};
@@ -31,19 +31,19 @@ impl FromRequestParts<Arc<Center>> for Operating {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, center: &Arc<Center>) -> Result<Self, Refusal> {
-        let place = auth::network_of(parts, center).to_string();
+        let network = auth::network_of(parts, center);
         // What a program sends takes precedence, so that a wrong key is refused. A log-in that the browser has kept does not.
         if !auth::is_program(&parts.headers)
             && let Some(token) = session_token(parts, center)
         {
             host::check(parts, center)?;
             let session = center.secret.hash(Purpose::SessionToken, &[token]);
-            if let Some(operating) = Self::in_session(center, session, place.clone(), is_background(parts)).await? {
+            if let Some(operating) = Self::in_session(center, session, network.to_string(), is_background(parts)).await? {
                 return Ok(operating);
             }
         }
         auth::administrator(parts, center)?;
-        Ok(Self { role: Role::Administrator, actor: Actor { name: ADMINISTRATOR.into(), place }, session: None })
+        Ok(Self { role: Role::Administrator, actor: Actor::administrator(network), session: None })
     }
 }
 

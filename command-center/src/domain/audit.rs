@@ -26,10 +26,13 @@ pub struct Actor {
     pub place: String,
 }
 
+/// The name of everybody who has the administrator's key.
+pub(crate) const ADMINISTRATOR: &str = "administrator";
+
 impl Actor {
     /// Everybody who has the administrator's key.
     pub(crate) fn administrator(network: IpAddr) -> Self {
-        Self { name: "administrator".into(), place: network.to_string() }
+        Self { name: ADMINISTRATOR.into(), place: network.to_string() }
     }
 
     /// The user of this machine who runs the program, by the name with which they have logged in if `sudo` tells it.

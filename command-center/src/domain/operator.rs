@@ -15,7 +15,6 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use utoipa::ToSchema;
 
-pub(crate) use self::accounts::ADMINISTRATOR;
 pub use self::accounts::OperatorEntry;
 pub use self::acting::Acting;
 pub use self::keys::KeyChange;

@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 use super::{Acting, Operator, OperatorError};
 use crate::base::secret::{SecretText, random_text};
 use crate::domain::accounts::Passwords;
+use crate::domain::audit::ADMINISTRATOR;
 use crate::domain::operators::{Change, ChangeOperator, Known, ListOperators};
 use crate::domain::permissions::Role;
 use crate::domain::totp::TotpSecret;
@@ -104,6 +105,3 @@ impl Acting<'_> {
         Passwords::new(&self.operator.secret).hash(password).await.map_err(|_| OperatorError::Hash)
     }
 }
-
-/// The name of the administrator's key in the audit.
-pub(crate) const ADMINISTRATOR: &str = "administrator";
