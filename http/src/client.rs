@@ -30,7 +30,7 @@ use reqwest::{ClientBuilder, redirect, retry};
 use rustls::ClientConfig;
 use url::{Host, Url};
 
-pub use address::{AddressPolicy, PlainHttp, Refusal, is_own};
+pub use address::{AddressPolicy, PlainHttp, Refusal, is_exposed, is_own};
 pub use error::{AddressRefused, Error};
 pub use json::{InvalidJson, decode, encode, optional_secret, secret};
 pub use names::{Lookup, Names, SystemNames};

@@ -2,13 +2,11 @@
 
 use reqwest::StatusCode;
 use serde::{Deserialize, Serialize};
-use url::Host;
 
 use super::config::Access;
 use super::{CONFIG, CONFIG_LIMIT, Error, NodeClaims, blocking};
 use crate::files::{FileError, Folder};
-use jarvis_http::client::decode;
-use provisioning_core::domain::CommandCenterUrl;
+use jarvis_http::client::{decode, is_exposed};
 
 /// The path for heartbeats.
 const HEARTBEAT: &str = "/api/provision/heartbeat";
@@ -64,26 +62,16 @@ impl NodeClaims {
         };
         Ok(Some(match answer.status {
             status if status.is_success() => Standing::Known,
-            StatusCode::GONE if is_released() && is_authenticated(&endpoint) => Standing::Released,
+            StatusCode::GONE if is_released() && !is_exposed(endpoint.url()) => Standing::Released,
             status => Standing::Other(status),
         }))
     }
 }
 
-/// Whether nobody else can answer for that server.
-fn is_authenticated(endpoint: &CommandCenterUrl) -> bool {
-    let is_this_device = match endpoint.url().host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    };
-    endpoint.url().scheme() == "https" || is_this_device
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use provisioning_core::domain::CommandCenterUrl;
 
     #[test]
     fn a_server_that_anybody_can_replace_releases_nothing() {
@@ -96,7 +84,8 @@ mod tests {
             ("http://center.local:7703", false),
             ("http://localhost.example", false),
         ] {
-            assert_eq!(is_authenticated(&CommandCenterUrl::try_from(endpoint).expect("a plain URL")), expected, "{endpoint}");
+            let url = CommandCenterUrl::try_from(endpoint).expect("a plain URL");
+            assert_eq!(!is_exposed(url.url()), expected, "{endpoint}");
         }
     }
 }

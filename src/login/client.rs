@@ -10,7 +10,7 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use jarvis_http::client::{self, Pool, Request, RetryAfter, Trust, decode, encode};
+use jarvis_http::client::{self, Pool, Request, RetryAfter, Trust, decode, encode, is_exposed};
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Method, StatusCode};
 use rustls::ClientConfig;
@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
-use url::{Host, Url};
+use url::Url;
 use zeroize::Zeroizing;
 
 use provisioning_core::backoff::{Backoff, Jitter};
@@ -72,17 +72,6 @@ impl fmt::Display for ApiUrl {
 impl ApiUrl {
     fn join(&self, path: &str) -> Url {
         Url::parse(&format!("{self}{path}")).expect("a path makes a longer URL of a plain one")
-    }
-
-    /// Whether others could read what is sent: no TLS, and not this machine alone.
-    fn is_exposed(&self) -> bool {
-        let here = match self.0.host() {
-            Some(Host::Ipv4(address)) => address.is_loopback(),
-            Some(Host::Ipv6(address)) => address.is_loopback(),
-            Some(Host::Domain(name)) => name == "localhost",
-            None => false,
-        };
-        self.0.scheme() == "http" && !here
     }
 }
 
@@ -269,7 +258,7 @@ impl Api {
     pub fn new(url: ApiUrl, credentials: &Credentials, limits: Limits, clock: fn() -> SystemTime) -> Result<Self, SetupError> {
         let token = credentials.token.as_deref().map(read_token).transpose()?;
         let tls = tls(url.0.scheme() == "https", credentials)?;
-        if url.is_exposed() {
+        if is_exposed(&url.0) {
             tracing::warn!(%url, "passwords are sent without TLS: every machine on the path can read them");
         }
         let slots = Semaphore::new(limits.jobs);
@@ -565,7 +554,7 @@ mod tests {
             ("http://[::1]", false),
             ("http://localhost", false),
         ] {
-            assert_eq!(text.parse::<ApiUrl>().unwrap().is_exposed(), exposed, "{text}");
+            assert_eq!(is_exposed(&text.parse::<ApiUrl>().unwrap().0), exposed, "{text}");
         }
     }
 

@@ -20,6 +20,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
 use thiserror::Error;
+use url::{Host, Url};
 
 /// Which addresses are permitted. The module's documentation has the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,6 +202,17 @@ fn kind_v6(address: Ipv6Addr) -> Result<Kind, Refusal> {
         [0x2000..=0x3fff, ..] => Ok(Kind::Public),
         _ => Err(Refusal::Reserved),
     }
+}
+
+/// Whether others could read what is sent to a web address, or answer in its place: it has no TLS, and is not this machine.
+pub fn is_exposed(url: &Url) -> bool {
+    let is_here = match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    };
+    url.scheme() == "http" && !is_here
 }
 
 #[cfg(test)]
