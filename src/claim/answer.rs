@@ -130,7 +130,7 @@ fn identifier(name: &str, text: Option<String>) -> Result<String, Error> {
 }
 
 /// A key is sent in an HTTP header, so its characters are limited.
-fn key(key: SecretText) -> Result<SecretText, Error> {
+pub(super) fn key(key: SecretText) -> Result<SecretText, Error> {
     let text = key.expose();
     if text.is_empty() || text.len() > TEXT_LIMIT || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(Error::Unexpected("the server's answer has an invalid api_key".into()));

@@ -14,7 +14,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use zeroize::Zeroizing;
 
-use super::answer::{Grant, Partner};
+use super::answer::{self, Grant, Partner};
 use super::device::Device;
 use provisioning_core::domain::{CommandCenterUrl, CreatedAt};
 use provisioning_core::secret::SecretText;
@@ -83,10 +83,8 @@ impl Access {
     pub(super) fn read(content: &[u8]) -> Option<Self> {
         let content = std::str::from_utf8(content).ok()?;
         let endpoint = CommandCenterUrl::try_from(text_of(content, "api_endpoint")?.expose()).ok()?;
-        let api_key = text_of(content, "api_key")?;
-        // It is sent in an HTTP header.
-        let is_valid = !api_key.expose().is_empty() && api_key.expose().bytes().all(|byte| byte.is_ascii_graphic());
-        is_valid.then_some(Self { endpoint, api_key })
+        let api_key = answer::key(text_of(content, "api_key")?).ok()?;
+        Some(Self { endpoint, api_key })
     }
 }
 
